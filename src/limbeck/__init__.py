@@ -1,0 +1,1 @@
+"""limbeck distils a large trained network into a small one."""

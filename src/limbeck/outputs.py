@@ -1,0 +1,174 @@
+"""What flows through limbeck: a Batch goes into a network, Outputs come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from limbeck.errors import LimbeckError
+
+Inputs: TypeAlias = "Tensor | Mapping[str, Tensor]"
+"""One tensor, or named tensors (token ids and a mask, say), each with the samples along axis 0."""
+
+UNLABELLED = -100
+"""The target of a sample without a label; the value that torch's losses ignore."""
+
+
+def apply(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
+    """The inputs with `function` applied to each tensor."""
+    if isinstance(inputs, Tensor):
+        return function(inputs)
+    return {name: function(tensor) for name, tensor in inputs.items()}
+
+
+def size_of(inputs: Inputs) -> int:
+    """Number of samples in the inputs."""
+    return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training has come: optimiser steps and epochs finished, and the fraction of the whole in [0, 1]."""
+
+    step: int = 0
+    epoch: int = 0
+    fraction: float = 0.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples on the device, as every network and every method sees them.
+
+    Attributes:
+        inputs: (B, ...) tensor or named tensors; pixels are floats in [0, 1].
+        targets: (B,) int64 class ids, `UNLABELLED` where a sample has none; None without labels.
+        index: (B,) int64 positions in the training set, where known.
+        view: (B,) int64 number of the view each sample is seen in, where known.
+        views: inputs of further views of the same samples, by the name a method asked for.
+        progress: how far training has come; None in a loop that does not tell.
+    """
+
+    inputs: Inputs
+    targets: Tensor | None = None
+    index: Tensor | None = None
+    view: Tensor | None = None
+    views: Mapping[str, Inputs] = field(default_factory=dict)
+    progress: Progress | None = None
+
+    def __len__(self) -> int:
+        return size_of(self.inputs)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with `function` applied to every tensor in it."""
+        return replace(
+            self,
+            inputs=apply(function, self.inputs),
+            targets=None if self.targets is None else function(self.targets),
+            index=None if self.index is None else function(self.index),
+            view=None if self.view is None else function(self.view),
+            views={name: apply(function, inputs) for name, inputs in self.views.items()},
+        )
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on another device."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+
+class Outputs(Mapping[str, Any]):
+    """What one network produced for one batch; holds only what some method reads.
+
+    `logits` (B, C), `embedding` (B, D) is the input of the classifier, `stages` the outputs of the
+    network's block groups from shallow to deep, `stem` what enters the first group, `preactivations`
+    the stages before their last ReLU, `mask` the valid positions of a token model. A task may add
+    named fields, read as `outputs["boxes"]`; `outputs.views[name]` are the outputs for a further view.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._fields:
+            have = ", ".join(self._fields) or "nothing"
+            raise LimbeckError(
+                f"the outputs hold no {name!r} (they hold {have}); a method must name it in its `reads`"
+            )
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields
+
+    @property
+    def logits(self) -> Tensor:
+        """(B, C) scores before any softmax."""
+        return self["logits"]  # type: ignore[no-any-return]
+
+    @property
+    def embedding(self) -> Tensor:
+        """(B, D) input of the classifier."""
+        return self["embedding"]  # type: ignore[no-any-return]
+
+    @property
+    def stages(self) -> tuple[Tensor, ...]:
+        """Outputs of the block groups, shallow to deep: maps (B, C, H, W) or hidden states (B, L, D)."""
+        return self["stages"]  # type: ignore[no-any-return]
+
+    @property
+    def stem(self) -> Tensor:
+        """What enters the first block group."""
+        return self["stem"]  # type: ignore[no-any-return]
+
+    @property
+    def preactivations(self) -> tuple[Tensor, ...]:
+        """The stages before their last ReLU."""
+        return self["preactivations"]  # type: ignore[no-any-return]
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, L) true where a token is valid."""
+        return self["mask"]  # type: ignore[no-any-return]
+
+    @property
+    def views(self) -> Mapping[str, Outputs]:
+        """Outputs for the further views a method asked for, by name."""
+        return self["views"]  # type: ignore[no-any-return]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Outputs:
+        """The outputs with `function` applied to every tensor."""
+        return Outputs(**{name: _map(function, value) for name, value in self._fields.items()})
+
+    def replace(self, **fields: Any) -> Outputs:
+        """The outputs with some fields exchanged or added."""
+        return Outputs(**{**self._fields, **fields})
+
+    def __repr__(self) -> str:
+        return f"Outputs({', '.join(f'{name}={_shape(value)}' for name, value in self._fields.items())})"
+
+
+def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Outputs):
+        return value.map(function)
+    if isinstance(value, tuple):
+        return tuple(_map(function, item) for item in value)
+    if isinstance(value, Mapping):
+        return {name: _map(function, item) for name, item in value.items()}
+    return value
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape))
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shape(item) for item in value)}]"
+    return type(value).__name__
