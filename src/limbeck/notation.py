@@ -106,7 +106,10 @@ class _Reader:
             if rest is None:
                 self.refuse(part, "a number alone is no term; write weight*name")
             if isinstance(rest, ast.BinOp):
-                terms += [(factor * weight, call) for weight, call in self.sum(rest, self._deeper(rest, depth)).terms]
+                terms += [
+                    (factor * weight, call)
+                    for weight, call in self.sum(rest, self._deeper(rest, depth)).terms
+                ]
             else:
                 terms.append((factor, self.call(rest, depth)))
         return Sum(tuple((float(f"{weight:.12g}"), call) for weight, call in terms))  # 0.1*(0.2*x) is 0.02*x
@@ -124,7 +127,7 @@ class _Reader:
         return parts[::-1]
 
     def _factor(self, node: ast.expr) -> tuple[float, ast.expr | None]:
-        """Splits `2*0.5*x` into the number 1.0 and the one factor that is no number (None if there is none)."""
+        """Splits `2*0.5*x` into 1.0 and the one factor that is no number (None if there is none)."""
         factor, rest, pending = 1.0, None, [node]
         while pending:
             part = pending.pop()

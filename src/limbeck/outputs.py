@@ -32,7 +32,7 @@ def size_of(inputs: Inputs) -> int:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training has come: optimiser steps and epochs finished, and the fraction of the whole in [0, 1]."""
+    """How far training has come: steps and epochs finished, and the fraction of the whole in [0, 1]."""
 
     step: int = 0
     epoch: int = 0
@@ -49,6 +49,7 @@ class Batch:
         index: (B,) int64 positions in the training set, where known.
         view: (B,) int64 number of the view each sample is seen in, where known.
         views: inputs of further views of the same samples, by the name a method asked for.
+        total: samples in the whole batch, of which this may be one process's share; None if it is all.
         progress: how far training has come; None in a loop that does not tell.
     """
 
@@ -58,6 +59,7 @@ class Batch:
     view: Tensor | None = None
     views: Mapping[str, Inputs] = field(default_factory=dict)
     progress: Progress | None = None
+    total: int | None = None
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -72,6 +74,14 @@ class Batch:
             view=None if self.view is None else function(self.view),
             views={name: apply(function, inputs) for name, inputs in self.views.items()},
         )
+
+    def split(self, parts: int) -> list[Batch]:
+        """The batch in `parts` pieces of nearly the same size, fewer if it has fewer samples."""
+        size = -(-len(self) // parts)
+        return [
+            self.map(lambda tensor, start=start: tensor[start : start + size])  # type: ignore[misc]
+            for start in range(0, len(self), size)
+        ]
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on another device."""

@@ -1,0 +1,64 @@
+# Every path is relative and every tool runs as a module of the environment's Python,
+# so that a checkout below a directory with a space in its name works.
+
+PYTHON ?= python3
+
+python := .venv/bin/python
+install := $(python) -m pip install --disable-pip-version-check --constraint requirements.lock
+
+.PHONY: help quickstart test test-slow browser format lock clean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | expand -t 12
+
+quickstart: .venv/.run  ## install limbeck with its locked dependencies and distil a first student
+	$(python) -m limbeck quickstart
+
+test: .venv/.dev  ## linter, type checker and test suite (under 10 minutes on 2 cores)
+	$(python) -m ruff check
+	$(python) -m ruff format --check
+	$(python) -m mypy
+	OMP_NUM_THREADS=1 $(python) -m pytest -m "not slow" -n 2 --cov --cov-fail-under=90
+
+test-slow: .venv/.dev browser  ## the tests that take longer (under 30 minutes), some of them in a browser
+	$(python) -m pytest -m slow -rs
+
+browser:
+	@command -v chromium > /dev/null || $(if $(filter-out 0,$(shell id -u)),sudo -n) sh -c \
+		'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium' \
+		|| echo 'make: cannot install chromium; tests in a browser are skipped until you do (Debian: apt-get install chromium)' >&2
+
+format: .venv/.dev  ## put the code in order as `make test` wants it
+	$(python) -m ruff check --fix
+	$(python) -m ruff format
+
+# Two stamps, so that a second `make` installs nothing: limbeck alone, and with the development extra.
+# The build is not isolated, because an isolated one would fetch a setuptools that no lock pins.
+.venv/.run: pyproject.toml requirements.lock
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null \
+		|| { echo 'make: limbeck needs Python 3.10 or newer, and $(PYTHON) is not; name one that is: make PYTHON=python3.11' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null \
+		|| { echo 'make: $(PYTHON) cannot make virtual environments; install its venv module (on Debian and Ubuntu: apt-get install python3-venv)' >&2; exit 1; }
+	$(python) -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
+	$(install) setuptools
+	$(install) --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/.run
+	$(install) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+# torch is named here because the lock must not follow its newest release; every other pin that still
+# fits pyproject.toml stays as it is. `make lock UPGRADE=--upgrade` takes the newest of everything else.
+lock:  ## write requirements.lock anew from pyproject.toml
+	"$(PYTHON)" -m venv --clear .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	echo torch==2.13.0 | .venv-lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 \
+		--no-python-downloads --extra dev --annotation-style line --custom-compile-command 'make lock' \
+		$(UPGRADE) --output-file requirements.lock pyproject.toml - > /dev/null
+	rm -rf .venv-lock
+
+clean:  ## remove the environment and everything that tools have left, but no run
+	rm -rf .venv .venv-lock build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
+	find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,67 @@
+"""Checks arguments that come out of the notation against a function's signature and annotations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias, get_type_hints
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from torch import nn
+
+from limbeck.errors import LimbeckError, unknown
+from limbeck.notation import show
+
+Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Count: TypeAlias = Annotated[int, Field(ge=1)]
+
+
+def checked_arguments(
+    name: str, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call of `function` by name, as they were given.
+
+    Args:
+        name: what the notation calls the function, for messages.
+        function: with annotated parameters; a first parameter `self` is left out.
+    Raises:
+        LimbeckError: for an unknown, missing or surplus argument, or one of another type or range.
+    """
+    parameters = dict(inspect.signature(function).parameters)
+    parameters.pop("self", None)
+    for argument in kwargs:
+        if argument not in parameters:
+            raise unknown(f"argument of {name}:", argument, parameters)
+    try:
+        given = inspect.Signature(list(parameters.values())).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise LimbeckError(f"{name}: {error}") from None
+    hints = get_type_hints(function, include_extras=True)
+    for argument, value in given.items():
+        if argument in hints:
+            _check(name, argument, hints[argument], value, parameters[argument].kind)
+    return dict(given)
+
+
+def _check(name: str, argument: str, hint: Any, value: Any, kind: inspect._ParameterKind) -> None:
+    if inspect.isclass(hint) and issubclass(hint, nn.Module):
+        for item in value if kind is inspect.Parameter.VAR_POSITIONAL else [value]:
+            if not isinstance(item, hint):
+                raise LimbeckError(f"{name}: {argument} must be an objective, not {show(item)}")
+        return
+    try:
+        TypeAdapter(hint, config=_config(hint)).validate_python(value, strict=True)
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].replace("Input should", "should")
+        raise LimbeckError(f"{name}: the argument {argument}={show(value)} {problem}") from None
+
+
+def _config(hint: Any) -> ConfigDict | None:
+    try:
+        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # a type that brings its own config
+        return None
+    return ConfigDict(arbitrary_types_allowed=True)

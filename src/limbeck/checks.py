@@ -1,0 +1,74 @@
+"""What a Distiller refuses: mistakes that would train the wrong thing, or fail far from their cause."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.errors import LimbeckError
+from limbeck.methods import DataFacts, Method, Reads
+from limbeck.methods.base import inner_first
+from limbeck.outputs import UNLABELLED, Batch, Outputs
+from limbeck.teachers import Teacher
+
+
+def refuse_shared(student: nn.Module, teacher: nn.Module) -> None:
+    """Refuses networks that share parameters: training one would change the other."""
+    theirs = {id(parameter) for parameter in teacher.parameters()}
+    for name, parameter in student.named_parameters():
+        if id(parameter) in theirs:
+            raise LimbeckError(
+                f"the student's {name} is the teacher's too, so training would change the teacher; "
+                "copy.deepcopy one of them"
+            )
+
+
+def possible(objective: Method, teacher: Teacher | None, facts: DataFacts) -> None:
+    """Refuses an objective that lacks its teacher, or something of the data it must know beforehand."""
+    for method in inner_first(objective):
+        if method.reads.teacher and teacher is None:
+            raise LimbeckError(f"{method.name} learns from a teacher, and none was given")
+        for name in method.reads.data:
+            if getattr(facts, name) is None:
+                raise LimbeckError(
+                    f"{method.name} needs the {name} of the training set; give Distiller(data=...)"
+                )
+    if teacher is not None and not objective.all_reads.teacher:
+        raise LimbeckError(
+            f"the objective {str(objective)!r} has no use for a teacher; leave it out, or add kd"
+        )
+
+
+def same_classes(student: Outputs, teacher: Outputs | None) -> None:
+    """Refuses logits of different widths."""
+    if teacher is None or "logits" not in teacher:
+        return
+    ours, theirs = student.logits.shape[-1], teacher.logits.shape[-1]
+    if ours != theirs:
+        raise LimbeckError(
+            f"the student tells {ours} classes apart and the teacher {theirs}; they must agree"
+        )
+
+
+def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
+    """Refuses a batch that lacks what a method reads."""
+    for name in reads.batch:
+        if getattr(batch, name) is None:
+            users = [method.name for method in inner_first(objective) if name in method.reads.batch]
+            how = "call distiller.progress(...) before each step" if name == "progress" else f"give {name}="
+            raise LimbeckError(f"{' and '.join(users) or 'a phase'} needs the {name} of the batch; {how}")
+    for name in reads.views:
+        if name not in batch.views:
+            raise LimbeckError(f"the objective reads a further view {name!r} of each sample; give views=")
+    if batch.targets is not None and batch.targets.dtype != torch.int64:
+        raise LimbeckError(f"targets must be int64 class ids, not {batch.targets.dtype}")
+
+
+def targets_in_range(targets: Tensor, num_classes: int) -> None:
+    """Refuses targets that are no class ids; costs a look at the values."""
+    wrong = (targets != UNLABELLED) & ((targets < 0) | (targets >= num_classes))
+    if wrong.any():
+        raise LimbeckError(
+            f"target {int(targets[wrong][0])} is out of range: the student tells {num_classes} classes "
+            f"apart, so targets are 0 to {num_classes - 1}, or {UNLABELLED} for a sample without a label"
+        )

@@ -1,0 +1,225 @@
+"""What a run is, as typed data: the YAML file, the command line's flags and `--set` all fill this."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from limbeck.errors import LimbeckError, unknown
+from limbeck.optimisation import SGD, Cosine, OptimizerConfig, ScheduleConfig
+
+FLAGS = {
+    "data": "data.name",
+    "data_dir": "data.dir",
+    "student": "student.model",
+    "model": "student.model",
+    "teacher": "teacher.model",
+    "objective": "objective",
+    "epochs": "training.epochs",
+    "batch_size": "training.batch_size",
+    "lr": "training.optimizer.lr",
+    "seed": "seed",
+}
+"""What the short names of the command line and of `limbeck.distill` stand for."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Part):
+    """The data set."""
+
+    name: str = Field("digits", description="a data set's name, with arguments if it has any")
+    dir: Path | None = Field(None, description="where its files are")
+    views: str | None = Field(None, description="training views, crop(padding=4, flip=true); null: its own")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class NetworkConfig(_Part):
+    """A network: built from its name, or read from a run or a checkpoint."""
+
+    model: str = Field(description="a name, a run directory, a weights file, or package.module:factory(...)")
+    weights: Path | None = Field(None, description="a checkpoint to start from")
+    features: dict[str, str | list[str]] = Field(
+        default_factory=dict, description="module paths that override the features found, by field"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
+
+
+class TrainingConfig(_Part):
+    """How the student is trained."""
+
+    epochs: int = Field(30, ge=1)
+    batch_size: int = Field(64, ge=1, description="samples an optimiser step, over all processes")
+    accumulation: int = Field(1, ge=1, description="pieces a batch is worked through in, to save memory")
+    optimizer: OptimizerConfig = SGD()
+    schedule: ScheduleConfig = Cosine()
+    clip: float | None = Field(None, gt=0, description="largest gradient norm, for each optimiser by itself")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["auto", "cpu"] = "auto"
+    selection: Literal["last", "validation"] = Field(
+        "last", description="the epoch whose weights are kept: the last, or the best on validation"
+    )
+    view_seed: int | None = Field(None, description="seed of the views; null: the run's seed")
+    checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints")
+    trackers: tuple[str, ...] = Field(("tensorboard",), description="accelerate's trackers")
+
+
+class RunConfig(_Part):
+    """Everything that is needed to repeat a run."""
+
+    data: DataConfig = DataConfig()
+    student: NetworkConfig
+    teacher: NetworkConfig | None = None
+    objective: str = Field(description="in the notation; if left out, KD's recipe, or ce without a teacher")
+    training: TrainingConfig = TrainingConfig()
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_objective(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("objective") is not None:
+            return value
+        return {**value, "objective": "0.1*ce + 0.9*kd(temperature=4)" if value.get("teacher") else "ce"}
+
+    def to_yaml(self) -> str:
+        """The whole config, defaults included, as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def make_config(file: Path | None = None, settings: Mapping[str, Any] | None = None) -> RunConfig:
+    """A run's config from a YAML file and what overrides it.
+
+    Args:
+        file: YAML with the fields of `RunConfig`.
+        settings: values by dotted key ("training.epochs"); they win over the file.
+    Raises:
+        LimbeckError: naming the file and the key that is unknown, missing or out of range.
+    """
+    raw: dict[str, Any] = _read(file) if file else {}
+    for key, value in (settings or {}).items():
+        _set(raw, key.split("."), value, key)
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        raise _explain(error, str(file) if file else None) from None
+
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """`--set` arguments, each `dotted.key=value` with the value in YAML.
+
+    Raises:
+        LimbeckError: for one without "=" or with a value that is no YAML.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise LimbeckError(f"--set takes key=value, for example training.epochs=5, not {pair!r}")
+        try:
+            settings[key] = _numbers(yaml.safe_load(text))
+        except yaml.YAMLError:
+            raise LimbeckError(f"--set {key}: the value {text!r} is not YAML") from None
+    return settings
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LimbeckError(f"the config {str(file)!r} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = str(getattr(error, "problem", None) or error).splitlines()[0]
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise LimbeckError(f"the config {str(file)!r} is not YAML: {reason}{where}") from None
+    if not isinstance(raw, dict):
+        raise LimbeckError(f"the config {str(file)!r} must be a mapping with the keys {_names(RunConfig)}")
+    numbers: dict[str, Any] = _numbers(raw)
+    return numbers
+
+
+def _numbers(value: Any) -> Any:
+    """YAML 1.1 reads 5e-4 as a string; people mean the number."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    if isinstance(value, str) and "e" in value.lower():
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _set(raw: dict[str, Any], path: list[str], value: Any, key: str) -> None:
+    for name in path[:-1]:
+        inner = raw.get(name)
+        if isinstance(inner, str):  # the short form of a part
+            inner = {"model" if name in ("student", "teacher") else "name": inner}
+        elif inner is not None and not isinstance(inner, dict):
+            raise LimbeckError(f"{key!r} cannot be set: {name} is {inner!r}, which has no parts")
+        raw[name] = dict(inner or {})
+        raw = raw[name]
+    raw[path[-1]] = value
+
+
+def _explain(error: ValidationError, file: str | None) -> LimbeckError:
+    problem = error.errors()[0]
+    path = [str(part) for part in problem["loc"]]
+    where = f"{file}: " if file else ""
+    if problem["type"] == "extra_forbidden":
+        *above, last = path
+        known, tagless = _fields(above)
+        inside = f" in {'.'.join(tagless)}" if tagless else ""
+        return LimbeckError(f"{where}{unknown(f'config key{inside}:', last, known)}")
+    key = ".".join(_fields(path)[1])
+    if problem["type"] == "missing":
+        hint = {"student": " (--student, or --model for train)", "student.model": " (--student)"}.get(key, "")
+        return LimbeckError(f"{where}the config lacks {key}{hint}")
+    if problem["type"] == "union_tag_invalid":
+        context = problem["ctx"]
+        return LimbeckError(
+            f"{where}the config value {key}.name={context['tag']} should be {context['expected_tags']}"
+        )
+    message = problem["msg"].replace("Input should", "should").replace("Value error, ", "")
+    return LimbeckError(f"{where}the config value {key}={problem['input']!r} {message}")
+
+
+def _fields(path: list[str]) -> tuple[list[str], list[str]]:
+    """The names that the config has at a place, and its path without pydantic's names for kinds."""
+    model: Any = RunConfig
+    plain: list[str] = []
+    for name in path:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            if name not in model.model_fields:
+                return list(model.model_fields), [*plain, name]
+            model, plain = model.model_fields[name].annotation, [*plain, name]
+            if type(None) in get_args(model):
+                model = next(part for part in get_args(model) if part is not type(None))
+        elif get_origin(model) in (Union, types.UnionType):  # a kind, chosen by its tag
+            kinds = [get_args(kind) for kind in get_args(model)]
+            model = next((kind for kind, *tags in kinds if any(tag.tag == name for tag in tags)), model)
+        else:
+            plain.append(name)
+    is_part = isinstance(model, type) and issubclass(model, BaseModel)
+    return (list(model.model_fields) if is_part else []), plain
+
+
+def _names(model: type[BaseModel]) -> str:
+    return ", ".join(model.model_fields)

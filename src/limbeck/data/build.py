@@ -1,0 +1,190 @@
+"""Doors for a user's own data: tensors in memory, and `torch` data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from limbeck.data import checks
+from limbeck.data.checks import InputsLike, TargetsLike
+from limbeck.data.facts import Kind, kind_of, statistics
+from limbeck.data.items import Items
+from limbeck.data.samples import Resident, spread
+from limbeck.data.source import Source
+from limbeck.data.split import Split, held_out
+from limbeck.data.views import Views, parse
+from limbeck.errors import LimbeckError
+from limbeck.outputs import Inputs
+
+
+def from_tensors(
+    inputs: InputsLike,
+    targets: TargetsLike | None = None,
+    *,
+    validation: tuple[InputsLike, TargetsLike] | float | None = 0.1,
+    test: tuple[InputsLike, TargetsLike] | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    views: str | Views = "none",
+    kind: Kind | None = None,
+    name: str = "tensors",
+) -> Source:
+    """A source of tensors or arrays in memory.
+
+    Args:
+        inputs: training inputs: images (N, C, H, W), best as uint8 (networks see them as floats in [0, 1]),
+            tables (N, F), token ids (N, L), or a mapping of named tensors that networks take as keywords.
+        targets: (N,) class ids, -100 where a sample has none; None if no sample has.
+        validation: inputs and targets; or the fraction of each class to hold out of the training data
+            (see `limbeck.data.split.held_out`; `Batch.index` then counts what is kept); or None.
+        test: inputs and targets; without them a run reports no test metrics.
+        num_classes: needed if the training targets do not show it.
+        class_names: one for each class.
+        views: the policy that training draws from, such as "crop(padding=4, flip=true)".
+        kind: "image", "table", "text" or "other", if the shapes mislead.
+        name: what records and reports call the data.
+    Raises:
+        LimbeckError: naming the part, the position and the value at fault.
+    """
+
+    def split(which: str, pair: tuple[InputsLike, TargetsLike | None]) -> Split:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise LimbeckError(f"{which} should be (inputs, targets), not {type(pair).__name__}")
+        tensors = checks.as_inputs(pair[0], which)
+        return Split.whole(Resident(tensors), checks.as_targets(pair[1], tensors, which))
+
+    return _source(
+        split("training", (inputs, targets)),
+        validation if isinstance(validation, float | None) else split("validation", validation),
+        None if test is None else split("test", test),
+        names=checks.class_names(class_names, num_classes),
+        views=views,
+        kind=kind,
+        name=name,
+    )
+
+
+def from_dataset(
+    train: Dataset[Any],
+    *,
+    validation: Dataset[Any] | float | None = 0.1,
+    test: Dataset[Any] | None = None,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    views: str | Views = "bank",
+    kind: Kind | None = None,
+    name: str = "dataset",
+) -> Source:
+    """A source of map-style `torch` data sets, whose items are fetched anew for every batch.
+
+    An item is (input, target), an input alone, or a mapping. In a mapping the target is under "label(s)" or
+    "target(s)"; what remains is given to networks by name, or plainly if it is one value under "image",
+    "img" or "input(s)". An input is a tensor, an array (channels first) or a PIL image, which becomes uint8.
+    Floats go to networks as they are, without normalisation.
+
+    Random transforms in the data set become views: `random`, `numpy` and `torch` are seeded from (index,
+    view) before each item. With the views "none" every item is always in its view 0, as it is in validation
+    and test; "bank(count=4)" draws among four; any other policy is applied on top.
+
+    Args:
+        train: training data.
+        validation: a data set, best without random transforms; or a fraction, or None, as in `from_tensors`.
+        test: a data set; without one a run reports no test metrics.
+        num_classes: as in `from_tensors`, like all that follow.
+        class_names: one for each class.
+        views: the policy that training draws from.
+        kind: "image", "table", "text" or "other", if the shapes mislead.
+        name: what records and reports call the data.
+    Raises:
+        LimbeckError: naming the part, the item and what it should be.
+    """
+
+    def split(which: str, dataset: Dataset[Any]) -> Split:
+        by_position = hasattr(dataset, "__getitem__") and not isinstance(dataset, IterableDataset)
+        if not by_position or not hasattr(dataset, "__len__"):
+            raise LimbeckError(f"the {which} data set should have a length and items by position (map-style)")
+        if not len(dataset):
+            raise LimbeckError(f"the {which} data is empty")
+        items = Items.of(dataset)
+        return Split.whole(items, items.targets)
+
+    return _source(
+        split("training", train),
+        validation if isinstance(validation, float | None) else split("validation", validation),
+        None if test is None else split("test", test),
+        names=checks.class_names(class_names, num_classes),
+        views=views,
+        kind=kind,
+        name=name,
+    )
+
+
+def _source(
+    train: Split,
+    validation: Split | float | None,
+    test: Split | None,
+    *,
+    names: tuple[str, ...] | None,
+    views: str | Views,
+    kind: Kind | None,
+    name: str,
+) -> Source:
+    names = names or checks.names_from(train.targets)
+    checks.check_range(train.targets, len(names), "training")
+    if isinstance(validation, float):
+        train, validation = _hold_out(train, validation)
+    first = _first(train)
+    for which, split in (("validation", validation), ("test", test)):
+        if split is not None:
+            checks.check_range(split.targets, len(names), which)
+            checks.check_alike(_first(split), first, which)
+            if not split.has_labels:
+                raise LimbeckError(f"the {which} data has no labels to measure by")
+    kind = kind or kind_of(first)
+    mean, std = _normalisation(train, first, kind)
+    source = Source(
+        name=name,
+        kind=kind,
+        train=train,
+        validation=validation,
+        test=test,
+        class_names=names,
+        views=parse(views) if isinstance(views, str) else views,
+        mean=mean,
+        std=std,
+    )
+    source.example(1)  # views that cannot show these inputs say so now
+    return source
+
+
+def _hold_out(train: Split, fraction: float) -> tuple[Split, Split | None]:
+    """What is left to train on, and the validation split; None if no class has a labelled sample to spare."""
+    if not 0 < fraction < 1:
+        raise LimbeckError(
+            f"validation should be a fraction between 0 and 1, not {fraction}; None holds nothing out"
+        )
+    kept, held = held_out(train.targets, fraction)
+    if not len(held):
+        return train, None
+    parts = [Split.whole(train.samples.select(rows), train.targets[rows]) for rows in (kept, held)]
+    return parts[0], parts[1]
+
+
+def _first(split: Split) -> Inputs:
+    """A batch of one sample as stored."""
+    return split.samples.take(split.index[:1], torch.zeros_like(split.index[:1]))
+
+
+def _normalisation(train: Split, first: Inputs, kind: Kind) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Of images and tables in memory, and of uint8 images in a data set as 1,000 of them show."""
+    if kind not in ("image", "table") or not isinstance(first, Tensor):
+        return (), ()
+    in_memory = isinstance(train.samples, Resident)
+    if not in_memory and first.dtype != torch.uint8:
+        return (), ()
+    probe = train.index if in_memory else spread(len(train), 1000)
+    return statistics(train.samples.take(probe, torch.zeros_like(probe)))

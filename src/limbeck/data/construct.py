@@ -1,0 +1,43 @@
+"""From a call in the notation to the object a table of names makes of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from limbeck.errors import LimbeckError, unknown
+from limbeck.notation import Call
+
+T = TypeVar("T")
+
+
+def construct(call: Call, makers: Mapping[str, Callable[..., T]], kind: str, **facts: Any) -> T:
+    """Calls the maker that `call` names with the arguments it gives.
+
+    Args:
+        call: `crop(padding=4)`; all arguments by name.
+        makers: what there is, by name.
+        kind: what the makers make, for messages ("views", "data set").
+        facts: arguments that come from elsewhere and that the text may not give; None is left out.
+    Raises:
+        LimbeckError: for an unknown or missing name or argument, and a fact the maker has no use for.
+    """
+    if call.name not in makers:
+        raise unknown(kind, call.name, makers)
+    make = makers[call.name]
+    parameters = inspect.signature(make).parameters
+    given = {name: value for name, value in facts.items() if value is not None}
+    if call.args:
+        raise LimbeckError(
+            f"{call.name} takes its arguments by name ({', '.join(parameters) or 'it has none'})"
+        )
+    for name in call.kwargs:
+        if name not in parameters or name in facts:
+            raise unknown(f"argument of {call.name}", name, parameters.keys() - facts.keys())
+    for name in given.keys() - parameters.keys():
+        raise LimbeckError(f"{kind} {call.name!r} has no use for {name}")
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in call.kwargs and name not in given:
+            raise LimbeckError(f"{kind} {call.name!r} needs {name}")
+    return make(**call.kwargs, **given)

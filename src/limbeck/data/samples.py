@@ -1,0 +1,100 @@
+"""Where the inputs of a data set lie, and how they are had by position."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from limbeck.data.views import Views
+from limbeck.outputs import Inputs, apply, size_of
+
+
+class Samples(ABC):
+    """Inputs by position, 0 to len - 1."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def take(self, index: Tensor, view: Tensor) -> Inputs:
+        """The samples at the positions `index` (B,); `view` (B,) seeds transforms that are the data's own."""
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> Samples:
+        """The samples at some positions, counted anew from 0."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> Samples:
+        """The same samples, handed out on another device."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hex digest of the content, made once."""
+
+    def render(self, views: Views, index: Tensor, view: Tensor) -> Inputs:
+        """The samples as networks take them.
+
+        Args:
+            views: the policy.
+            index: (B,) int64 positions of the samples.
+            view: (B,) int64 number of the view to show of each.
+        Returns: B inputs; uint8 images have become float32 pixels in [0, 1], all else is as stored.
+        """
+        return apply(_pixels, views.render(self.take(index, view), index, view))
+
+
+@dataclass(frozen=True, eq=False)
+class Resident(Samples):
+    """Samples in memory, on any device: images (N, C, H, W), tables (N, F), or named tensors."""
+
+    inputs: Inputs
+
+    def __len__(self) -> int:
+        return size_of(self.inputs)
+
+    def take(self, index: Tensor, view: Tensor) -> Inputs:
+        """The rows asked for; tensors have no transforms of their own for `view` to seed."""
+        return apply(lambda tensor: tensor[index], self.inputs)
+
+    def select(self, rows: Tensor) -> Resident:
+        """A copy of some rows."""
+        return Resident(apply(lambda tensor: tensor[rows], self.inputs))
+
+    def to(self, device: torch.device | str) -> Resident:
+        """The tensors on another device."""
+        return Resident(apply(lambda tensor: tensor.to(device), self.inputs))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of every byte, whatever the device."""
+        return digest(named(self.inputs))
+
+
+def spread(size: int, count: int) -> Tensor:
+    """At most `count` different positions, evenly over `size` of them, both ends included."""
+    return torch.linspace(0, size - 1, min(size, count), dtype=torch.float64).round().long()
+
+
+def named(inputs: Inputs) -> Mapping[str, Tensor]:
+    """The inputs by name; a single tensor has the name ""."""
+    return {"": inputs} if isinstance(inputs, Tensor) else inputs
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """16 hex digits that depend on every name, dtype, shape and byte."""
+    hasher = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        hasher.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return hasher.hexdigest()[:16]
+
+
+def _pixels(tensor: Tensor) -> Tensor:
+    return tensor.float() / 255 if tensor.dtype == torch.uint8 and tensor.ndim == 4 else tensor

@@ -1,0 +1,62 @@
+"""Sources: a data set with its splits, class names, training views and normalisation."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+from limbeck.data.facts import Kind
+from limbeck.data.samples import digest
+from limbeck.data.split import Split
+from limbeck.data.views import Views
+from limbeck.outputs import Inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set, ready to train on.
+
+    Attributes:
+        name: the text that makes it, for the data sets that `limbeck.data.load` knows.
+        kind: "image" (N, C, H, W), "table" (N, F), "text" (named tensors or token ids), or "other".
+        train: what to learn from; may hold samples without a label.
+        validation: what settings are chosen by; None if nothing was held out.
+        test: what the final figures are measured on, and nothing else; None if there is none.
+        class_names: one for each class id.
+        views: the policy that training draws from unless a run says otherwise.
+        mean: of the training split, per channel (pixels in [0, 1]) or per feature; empty where inputs go to
+            networks as they are.
+        std: likewise, of the population; 1 where it would be 0.
+    """
+
+    name: str
+    kind: Kind
+    train: Split
+    validation: Split | None
+    test: Split | None
+    class_names: tuple[str, ...]
+    views: Views
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are, present in the training split or not."""
+        return len(self.class_names)
+
+    def example(self, size: int = 2) -> Inputs:
+        """The first training samples as networks take them."""
+        index = self.train.index[:size]
+        return self.train.samples.render(self.views, index, torch.full_like(index, self.views.base))
+
+    def fingerprint(self) -> str:
+        """16 hex digits of inputs, targets, splits and class count; equal for equal data of any name."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        parts = [
+            f"{which} {split.samples.fingerprint} {digest({'targets': split.targets, 'index': split.index})}"
+            for which, split in splits.items()
+            if split is not None
+        ]
+        return hashlib.sha256(f"{self.num_classes} {parts}".encode()).hexdigest()[:16]

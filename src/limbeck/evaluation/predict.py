@@ -1,0 +1,68 @@
+"""A network's answers for whole splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.errors import LimbeckError
+from limbeck.features import call, logits_of
+from limbeck.outputs import UNLABELLED, Batch
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The answers of one network for N samples, in the order they came.
+
+    Attributes:
+        logits: (N, C) float32 on the CPU.
+        targets: (N,) int64 on the CPU, `UNLABELLED` where a sample has no label; None if none has.
+    """
+
+    logits: Tensor
+    targets: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+
+@contextmanager
+def inference(network: nn.Module) -> Iterator[None]:
+    """Puts the network in eval mode without gradients; gives each submodule its own mode back after."""
+    training = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        # Not inference_mode: a tensor that a module keeps from it could never enter a later backward.
+        with torch.no_grad():
+            yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+
+
+def predict(network: nn.Module, batches: Iterable[Batch]) -> Predictions:
+    """Runs the network over all batches.
+
+    Args:
+        network: on the device of the batches; called in eval mode, its modes are restored.
+        batches: at least one.
+    Raises:
+        LimbeckError: there is no batch, or the network returns no logits.
+    """
+    logits: list[Tensor] = []
+    targets: list[Tensor] = []
+    labelled = False
+    with inference(network):
+        for batch in batches:
+            logits.append(logits_of(call(network, batch.inputs)).float().cpu())
+            labelled |= batch.targets is not None
+            targets.append(
+                torch.full((len(batch),), UNLABELLED) if batch.targets is None else batch.targets.cpu()
+            )
+    if not logits:
+        raise LimbeckError("there is no batch to predict; the split is empty")
+    return Predictions(torch.cat(logits), torch.cat(targets) if labelled else None)

@@ -1,0 +1,67 @@
+"""The spine of a network: the values that every path from its input to its logits crosses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import accumulate, pairwise
+
+from limbeck.features.points import Point
+from limbeck.features.trace import Trace, Value
+
+
+class Spine:
+    """What a block hands to the next is on the spine; what is inside a residual branch is not.
+
+    Attributes:
+        layers: how many weight layers lie behind a value, its own included, for all values between input and
+            logits in the order of making.
+        crossed: the values on the spine.
+        sums: those of them in which paths meet that have weight layers: residual sums, concatenations.
+        candidates: those of them that can be had at some point, samples first, with at least one weight
+            layer behind them; what dropout made is left out.
+    """
+
+    def __init__(self, trace: Trace, logits: Value) -> None:
+        values = _behind(logits)
+        self.layers = dict(zip(values, accumulate(value.weight is not None for value in values), strict=True))
+        last_use = {source: value.index for value in values for source in value.sources}
+        reach = 0  # the last use of anything made so far; what is made before it has a way round it
+        self.crossed: list[Value] = []
+        for value in values:
+            if value.index >= reach:
+                self.crossed.append(value)
+            reach = max(reach, last_use.get(value, 0))
+        self.sums = {
+            value
+            for before, value in pairwise(self.crossed)
+            if len(value.sources) > 1 and self.layers[value] > self.layers[before]
+        }
+        self.candidates = [
+            value
+            for value in self.crossed
+            if value.points and self.layers[value] and value.shape[0] == trace.batch and not value.dropped
+        ]
+
+    def before(self, value: Value) -> Iterable[Value]:
+        """The values on the spine before one of them, nearest first."""
+        return reversed(self.crossed[: self.crossed.index(value)])
+
+
+def nearest(value: Value) -> Point:
+    """The point of a value in the shallowest module, rather where it comes out than where it goes in."""
+    return min(value.points, key=lambda point: (depth(point), point.side == "input", point.item is not None))
+
+
+def depth(point: Point) -> int:
+    """How many modules deep a point is; the network itself is at 0."""
+    return len(point.path.split(".")) if point.path else 0
+
+
+def _behind(logits: Value) -> list[Value]:
+    """The values that the logits come from, themselves included, in the order of making."""
+    found, pending = {logits}, [logits]
+    while pending:
+        new = set(pending.pop().sources) - found
+        found |= new
+        pending += new
+    return sorted(found, key=lambda value: value.index)

@@ -1,0 +1,256 @@
+"""One forward of a network, written down: which tensor came from which, and which modules they passed.
+
+It sees torch's functions and not only modules, so functional code (`F.relu`, `+`, `flatten`) is in it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from limbeck.features.calling import arguments_of, call, elements_of
+from limbeck.features.points import Point
+from limbeck.outputs import Inputs, apply, size_of
+
+_PRODUCTS = frozenset(
+    "linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d matmul __matmul__ "
+    "__rmatmul__ mm bmm addmm baddbmm einsum tensordot cdist embedding embedding_bag lstm gru "
+    "multi_head_attention_forward".split()
+)
+_CHANNELS_FIRST = ("conv", "pool", "batch_norm", "group_norm", "instance_norm", "interpolate")
+_CHANNELS_LAST = ("linear", "embedding", "attention")
+
+
+@dataclass(eq=False)
+class Value:
+    """What one operation left in a tensor; writing over it in place makes another value.
+
+    Attributes:
+        index: position in the order of making.
+        shape: of the tensor then.
+        operation: name of the torch function that made it; "" for the network's input.
+        sources: the values it was made from; weights, masks and other constants are none.
+        weight: shape of the weight matrix or kernel it was multiplied with, if it was.
+        channels_last: channels are its last axis, as in hidden states (B, L, D), and not axis 1.
+        module: the innermost module call it was made in.
+        points: where it can be had.
+    """
+
+    index: int
+    shape: tuple[int, ...]
+    operation: str = ""
+    sources: tuple[Value, ...] = ()
+    weight: tuple[int, ...] | None = None
+    channels_last: bool = False
+    module: ModuleCall | None = None
+    points: list[Point] = field(default_factory=list)
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Its axes besides batch and channels: (H, W) of a map, (L,) of a sequence, () of a vector."""
+        return self.shape[1:-1] if self.channels_last else self.shape[2:]
+
+    @property
+    def normalised(self) -> bool:
+        """Whether a normalisation made it."""
+        module = "" if self.module is None else type(self.module.module).__name__
+        return "norm" in self.operation or "norm" in module.lower()
+
+
+@dataclass(eq=False)
+class ModuleCall:
+    """One call of one module; the values numbered `start` to before `end` were made in it."""
+
+    path: str
+    module: nn.Module
+    start: int
+    end: int = sys.maxsize
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+
+
+class Seen(NamedTuple):
+    """A tensor at a point: its version then, and its value (None where it does not depend on the input)."""
+
+    tensor: Tensor
+    version: int
+    value: Value | None
+
+
+class Trace(TorchFunctionMode):
+    """One forward of a network in eval mode, on two samples at most, which leaves the network as it was.
+
+    Attributes:
+        result: what the network returned.
+        batch: how many samples went in.
+        calls: the module calls in the order they began, the network's own first.
+        seen: every tensor that a module was given or returned, by point.
+    """
+
+    def __init__(self, network: nn.Module, example: Inputs) -> None:
+        super().__init__()
+        self.calls: list[ModuleCall] = []
+        self.seen: dict[Point, Seen] = {}
+        self._values: dict[tuple[int, int], Value] = {}  # by id and version of the tensor
+        self._latest: dict[int, Value] = {}  # by address of the storage
+        self._alive: list[Tensor] = []  # so that ids and addresses stay theirs
+        self._running: list[ModuleCall] = []
+        self._entered: Counter[str] = Counter()
+        self._left: Counter[str] = Counter()
+        inputs = apply(lambda tensor: tensor[:2], example)
+        self.batch = size_of(inputs)
+        with _undisturbed(network, inputs), torch.no_grad(), self._hooked(network):
+            self._add(_data(inputs), Value(0, ()))
+            with self:
+                self.result = call(network, inputs)
+
+    def value_of(self, tensor: Tensor) -> Value | None:
+        """The value a tensor holds now; None if it does not depend on the input."""
+        value = self._values.get((id(tensor), version_of(tensor)))
+        written = None if value else self._latest.get(_address(tensor))  # through another view of its storage
+        return self._add(tensor, Value(0, (), "alias", (written,))) if written else value
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs a torch function and writes down what it made of the input."""
+        kwargs = kwargs or {}
+        tensors = _tensors((args, kwargs))
+        versions = [version_of(tensor) for tensor in tensors]
+        values = {id(tensor): value for tensor in tensors if (value := self.value_of(tensor))}
+        result = func(*args, **kwargs)
+        if not values:
+            return result
+        name = str(getattr(func, "__name__", ""))
+        if "dropout" in name:
+            result = result.view_as(result)  # eval mode drops nothing, but it is a value of its own
+        # Beside floats, whole numbers only say which to pick, and truth values are masks in any case.
+        floats = [values[id(tensor)] for tensor in tensors if id(tensor) in values and tensor.is_floating_point()]
+        weights = [t for t in tensors if id(t) not in values and t.is_floating_point() and t.ndim >= 2]
+        made = Value(
+            index=0,
+            shape=(),
+            operation=name,
+            sources=tuple(dict.fromkeys(floats or values.values())),
+            weight=tuple(weights[0].shape) if weights and name in _PRODUCTS else None,
+            module=self._running[-1] if self._running else None,
+        )
+        written = [t for t, version in zip(tensors, versions, strict=True) if version_of(t) != version]
+        for tensor in chain(_tensors(result), written):
+            if (id(tensor), version_of(tensor)) not in self._values and tensor.dtype is not torch.bool:
+                self._add(tensor, made)
+        return result
+
+    def _add(self, tensor: Tensor, value: Value) -> Value:
+        shape = tuple(tensor.shape)
+        last = _channels_last(value.operation, shape, value.sources)
+        value = replace(value, index=len(self._alive), shape=shape, channels_last=last, points=[])
+        self._alive.append(tensor)
+        self._values[id(tensor), version_of(tensor)] = value
+        self._latest[_address(tensor)] = value
+        return value
+
+    @contextmanager
+    def _hooked(self, network: nn.Module) -> Iterator[None]:
+        with ExitStack() as stack:
+            for path, module in network.named_modules():
+                enter, leave = partial(self._enter, path), partial(self._leave, path)
+                stack.enter_context(module.register_forward_pre_hook(enter, with_kwargs=True))
+                stack.enter_context(module.register_forward_hook(leave))
+            yield
+
+    def _enter(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        call = ModuleCall(path, module, start=len(self._alive))
+        point = Point(path, "input", call=self._entered[path])
+        for item, argument in arguments_of(args, kwargs).items():
+            if isinstance(argument, Tensor):
+                call.inputs += self._see(replace(point, item=item), argument)
+        self._entered[path] += 1
+        self.calls.append(call)
+        self._running.append(call)
+
+    def _leave(self, path: str, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        call = self._running.pop()
+        point = Point(path, call=self._left[path])
+        for item, element in elements_of(output).items():
+            if isinstance(element, Tensor):
+                call.outputs += self._see(replace(point, item=item), element)
+        call.end = len(self._alive)
+        self._left[path] += 1
+
+    def _see(self, point: Point, tensor: Tensor) -> list[Value]:
+        value = self.value_of(tensor)
+        self.seen[point] = Seen(tensor, version_of(tensor), value)
+        if value is None:
+            return []
+        value.points.append(point)
+        return [value]
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often the tensor was written over in place; 0 where torch does not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _address(tensor: Tensor) -> int:
+    plain = tensor.layout is torch.strided and not tensor.is_nested and tensor.numel() and not tensor.is_meta
+    return tensor.untyped_storage().data_ptr() if plain else -id(tensor)
+
+
+def _data(inputs: Inputs) -> Tensor:
+    """The input whose way to the logits is followed: the first that is no mask."""
+    if isinstance(inputs, Tensor):
+        return inputs
+    return next((tensor for name, tensor in inputs.items() if "mask" not in name), next(iter(inputs.values())))
+
+
+def _channels_last(operation: str, shape: tuple[int, ...], sources: tuple[Value, ...]) -> bool:
+    if len(shape) < 3 or any(part in operation for part in _CHANNELS_FIRST):
+        return False
+    if any(part in operation for part in _CHANNELS_LAST):
+        return True
+    alike = [source.channels_last for source in sources if source.shape == shape]
+    return any(alike) if alike else len(shape) == 3
+
+
+@contextmanager
+def _undisturbed(network: nn.Module, inputs: Inputs) -> Iterator[None]:
+    """Eval mode inside; afterwards modes, buffers and random state are what they were."""
+    modules = list(network.modules())
+    modes = [module.training for module in modules]
+    buffers = [
+        (module._buffers, name, buffer, version_of(buffer), buffer.clone())
+        for module in modules
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    tensors = chain(network.parameters(), network.buffers(), _tensors(inputs))
+    devices = sorted({tensor.get_device() for tensor in tensors if tensor.is_cuda})
+    # Nothing can have been compiled, and needs running as written, unless the compiler was ever imported.
+    compiled = "torch._dynamo" in sys.modules
+    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    with torch.random.fork_rng(devices), eager:
+        try:
+            network.eval()
+            yield
+        finally:
+            for module, mode in zip(modules, modes, strict=True):
+                module.training = mode
+            for table, name, buffer, version, value in buffers:
+                table[name] = buffer
+                if version_of(buffer) != version:
+                    with torch.no_grad():
+                        buffer.copy_(value)

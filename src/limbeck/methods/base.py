@@ -1,0 +1,191 @@
+"""Method, one paper; and Objective, a weighted sum of methods, itself a method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import wraps
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from limbeck.arguments import checked_arguments
+from limbeck.errors import LimbeckError
+from limbeck.methods.declarations import NOTHING, Claim, Context, LossTerms, Phase, Reads
+from limbeck.methods.terms import Kind, Term
+from limbeck.notation import show, weighted
+from limbeck.outputs import Batch, Outputs
+
+
+class Method(nn.Module):
+    """One way of distilling: what it reads, the parts it trains, and its loss.
+
+    A subclass sets `reads` (here or in its constructor), may build trainable parts in `bind`, and returns
+    its loss from `forward`, as a scalar or as named scalars. Everything else has a default. The
+    constructor takes the paper's hyper-parameters by keyword, and other objectives, if it wraps any, by
+    position; `str()` writes the call back as it was given.
+
+    Class attributes:
+        name: in the notation; the lower-case class name unless set.
+        kind: of the terms it returns as bare tensors.
+        reads: what it needs.
+        recipe: the paper's recommended mix, in the notation.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Kind] = "distillation"
+    reads: Reads = Reads()
+    recipe: ClassVar[str | None] = None
+
+    given: Mapping[str, Any]
+    """The constructor's arguments as they were given, by name (those of a * parameter as a tuple)."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__.lower()
+        construct = cls.__init__
+
+        @wraps(construct)
+        def checked(self: Method, *args: Any, **kwargs: Any) -> None:
+            if type(self) is cls:  # in __dict__ directly: nn.Module's own bookkeeping starts in its __init__
+                self.__dict__["given"] = checked_arguments(cls.name, construct, args, kwargs)
+            construct(self, *args, **kwargs)
+
+        cls.__init__ = checked  # type: ignore[method-assign]
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def bind(self, context: Context) -> None:
+        """Builds the trainable parts for these networks. Called once; wrapped methods are bound before."""
+
+    def phases(self) -> Sequence[Phase]:
+        """What to train before training; wrapped methods' phases run before."""
+        return ()
+
+    def claims(self) -> Sequence[Claim]:
+        """Parts that learn by an optimiser of their own."""
+        return ()
+
+    def deploy(self, student: nn.Module) -> nn.Module:
+        """The network to ship; the student itself unless this or a wrapped method replaces part of it."""
+        for method in self.wrapped:
+            student = method.deploy(student)
+        return student
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+        """The loss for one batch, unweighted; terms of wrapped methods come from their `terms`."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
+        """The loss as terms with full names: "kd", or "icd.contrast" where a method has several."""
+        return named(self.name, self(student, teacher, batch), self.kind)
+
+    @property
+    def wrapped(self) -> Iterator[Method]:
+        """The methods directly inside this one."""
+        return (child for child in self.children() if isinstance(child, Method))
+
+    @property
+    def all_reads(self) -> Reads:
+        """What this method and all inside it read."""
+        reads = self.reads
+        for method in self.wrapped:
+            reads = reads | method.all_reads
+        return reads
+
+    def __mul__(self, weight: float) -> Objective:
+        return Objective([(weight, self)])
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Method) -> Objective:
+        if not isinstance(other, Method):
+            return NotImplemented
+        return Objective([(1.0, self), (1.0, other)])
+
+    def __str__(self) -> str:
+        inside: list[str] = []
+        for name, value in self.given.items():
+            if isinstance(value, tuple):
+                inside += [show(item) for item in value]
+            elif isinstance(value, Method):
+                inside.append(str(value))
+            else:
+                inside.append(f"{name}={show(value)}")
+        return f"{self.name}({', '.join(inside)})" if inside else self.name
+
+
+class Objective(Method):
+    """A weighted sum of methods.
+
+    Written `0.1*ce + 0.9*kd(temperature=4)` as text and `0.1 * CE() + 0.9 * KD(temperature=4)` in Python.
+    Sums of sums are flattened, so a weight is always that of a single method.
+    """
+
+    reads = NOTHING
+
+    def __init__(self, summands: Iterable[tuple[float, Method]]) -> None:
+        super().__init__()
+        self.weights: list[float] = []
+        self.methods = nn.ModuleList()
+        for weight, method in summands:
+            for inner, part in method.summands if isinstance(method, Objective) else [(1.0, method)]:
+                self.weights.append(float(f"{weight * inner:.12g}"))  # 0.1*(0.2*ce) is 0.02*ce
+                self.methods.append(part)
+        if not self.weights:
+            raise LimbeckError("an objective needs at least one term, for example ce")
+        self.labels = _distinct([method.name for method in self._parts])
+
+    @property
+    def _parts(self) -> list[Method]:
+        return [method for method in self.methods if isinstance(method, Method)]
+
+    @property
+    def summands(self) -> list[tuple[float, Method]]:
+        """The methods with their weights."""
+        return list(zip(self.weights, self._parts, strict=True))
+
+    @property
+    def wrapped(self) -> Iterator[Method]:
+        """The summands."""
+        return iter(self._parts)
+
+    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
+        """The terms of all summands, weighted; a repeated name gets a number."""
+        return {
+            label + name.removeprefix(method.name): term.scaled(weight)
+            for label, (weight, method) in zip(self.labels, self.summands, strict=True)
+            for name, term in method.terms(student, teacher, batch).items()
+        }
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+        """The same terms, so that an objective can stand wherever a method can."""
+        return self.terms(student, teacher, batch)
+
+    def __str__(self) -> str:
+        return " + ".join(weighted(weight, str(method)) for weight, method in self.summands)
+
+
+def inner_first(method: Method) -> Iterator[Method]:
+    """A method with all that is inside it, what is wrapped before what wraps it."""
+    for inner in method.wrapped:
+        yield from inner_first(inner)
+    yield method
+
+
+def named(name: str, terms: LossTerms, kind: Kind) -> dict[str, Term]:
+    """Loss terms with their full names, each marked with what it is for."""
+    if isinstance(terms, Tensor):
+        return {name: Term(terms, kind)}
+    return {
+        f"{name}.{key}": term if isinstance(term, Term) else Term(term, kind) for key, term in terms.items()
+    }
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, numbered from the second of a kind on: kd, kd_2."""
+    return [
+        name if names[:place].count(name) == 0 else f"{name}_{names[:place].count(name) + 1}"
+        for place, name in enumerate(names)
+    ]

@@ -1,0 +1,44 @@
+"""Cross-entropy with the labels."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from limbeck.methods.base import Method
+from limbeck.methods.blocks import Reduction, full_precision, reduce
+from limbeck.methods.declarations import Reads
+from limbeck.outputs import UNLABELLED, Batch, Outputs
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, epsilon: float = 0.0, reduction: Reduction = "mean"
+) -> Tensor:
+    """Cross-entropy of softmax(logits) with the targets.
+
+    The mean is over **all** samples, so that a batch split in two gives the same gradient; a sample without
+    a label (`UNLABELLED`) counts as zero.
+
+    Args:
+        logits: (B, C).
+        targets: (B,) class ids.
+        epsilon: label smoothing; this share of the target is spread evenly over all C classes.
+        reduction: "mean" for a scalar, "none" for (B,).
+    """
+    per_sample = F.cross_entropy(
+        full_precision(logits), targets, ignore_index=UNLABELLED, label_smoothing=epsilon, reduction="none"
+    )
+    return reduce(per_sample, reduction)
+
+
+class CE(Method):
+    """Cross-entropy with the labels."""
+
+    kind = "task"
+    reads = Reads(student=("logits",), batch=("targets",))
+    recipe = "ce"
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        """Scalar."""
+        assert batch.targets is not None
+        return cross_entropy(student.logits, batch.targets)

@@ -1,0 +1,115 @@
+"""What a method declares: what it reads, what it is bound to, its phases and its claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from torch import Tensor, nn
+
+from limbeck.methods.terms import Term
+from limbeck.optimisation import Constant, MakeOptimizer, Schedule
+from limbeck.outputs import Batch, Outputs
+
+LossTerms: TypeAlias = "Tensor | Mapping[str, Tensor | Term]"
+"""What a loss function returns: one scalar, or named scalars; a bare tensor is of the method's own kind."""
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a method needs; whatever it does not name, nobody computes for it.
+
+    Attributes:
+        student: fields of the student's Outputs.
+        teacher: fields of the teacher's Outputs; empty for a method that needs no teacher.
+        batch: of "targets", "index", "view" and "progress", those that must be in the batch.
+        data: of "size" (samples in the training set) and "fingerprint", those that must be known when the
+            method is bound.
+        views: names of further views of the samples; the outputs for them are in `outputs.views`.
+    """
+
+    student: tuple[str, ...] = ("logits",)
+    teacher: tuple[str, ...] = ()
+    batch: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+
+    def __or__(self, other: Reads) -> Reads:
+        return Reads(
+            *(
+                tuple(dict.fromkeys([*getattr(self, name), *getattr(other, name)]))
+                for name in ("student", "teacher", "batch", "data", "views")
+            )
+        )
+
+
+NOTHING = Reads(student=())
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known of the training set: how many samples, and a digest of their content."""
+
+    size: int | None = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method is bound to, once, before training.
+
+    The outputs are those of a small example batch, detached and on the device where training happens; the
+    networks are to be read, never changed.
+    """
+
+    student: Outputs
+    teacher: Outputs | None
+    student_network: nn.Module
+    teacher_network: nn.Module | None = None
+    data: DataFacts = field(default_factory=DataFacts)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes the student tells apart."""
+        return self.student.logits.shape[-1]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Something to train before the training itself.
+
+    Attributes:
+        name: of the phase within its method, in lower case.
+        trains: the modules that learn; all else is frozen meanwhile. The context's `student_network` may
+            be among them.
+        loss: (student outputs, teacher outputs, batch) -> what to minimise; the student's outputs are
+            empty unless `reads` names some.
+        reads: what `loss` needs.
+        epochs: how long.
+        optimizer: makes the optimiser over the parameters of `trains`.
+        schedule: of its learning rate.
+        batch_size: samples a step; None takes the training's.
+        data: makes an iterable of batches for one epoch, given the epoch; None takes the training set.
+        freezes: whether the modules stay as they are once the phase is over: in eval mode, in no later
+            optimiser.
+    """
+
+    name: str
+    trains: Sequence[nn.Module]
+    loss: Callable[[Outputs, Outputs, Batch], LossTerms]
+    reads: Reads
+    epochs: int
+    optimizer: MakeOptimizer
+    schedule: Schedule = Constant()
+    batch_size: int | None = None
+    data: Callable[[int], Iterable[Batch]] | None = None
+    freezes: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Parts of a method that learn by an optimiser of their own, whatever optimiser the user makes."""
+
+    module: nn.Module
+    optimizer: MakeOptimizer

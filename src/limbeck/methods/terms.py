@@ -1,0 +1,106 @@
+"""What an objective returns: named terms, and the one sum that is minimised."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from limbeck.errors import LimbeckError
+
+Kind = Literal["task", "distillation", "own", "monitor"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One named loss, unweighted as its equation gives it.
+
+    `kind` says what it is for: "task" (fits the labels) and "distillation" (fits the teacher) train the
+    student and are scaled by the objective's weights; "own" trains only the method's own parts (a
+    discriminator's loss) and always weighs 1; "monitor" is a detached figure to log and is not minimised.
+    """
+
+    value: Tensor
+    kind: Kind = "distillation"
+    weight: float = 1.0
+
+    def scaled(self, factor: float) -> Term:
+        """The term as part of a sum that gives it this factor."""
+        if self.kind in ("own", "monitor"):
+            return self
+        return Term(self.value, self.kind, self.weight * factor)
+
+
+# Not a collections.abc.Mapping: accelerate takes apart and rebuilds every Mapping a module returns, and
+# DistributedDataParallel looks for tensors in dictionaries and dataclasses only.
+@dataclass(frozen=True)
+class Losses:
+    """Named terms of one batch: `losses["kd"]` is a term's own value, `losses.total` the weighted sum.
+
+    `total`, `task` and `distillation` are scalars; `total` also counts what methods minimise for their own
+    parts. `dict(losses)` gives names and values.
+    """
+
+    terms: Mapping[str, Term]
+    total: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        minimised = [term for term in self.terms.values() if term.kind != "monitor"]
+        if not minimised:
+            raise LimbeckError("the objective has no term to minimise in this phase; add one, for example ce")
+        object.__setattr__(self, "total", _sum(minimised))
+
+    def backward(self) -> None:
+        """Adds the gradient of the total to every parameter it depends on."""
+        self.total.backward()  # type: ignore[no-untyped-call]
+
+    @property
+    def task(self) -> Tensor | None:
+        """Weighted sum of the task terms; None if there is none."""
+        return self._of("task")
+
+    @property
+    def distillation(self) -> Tensor | None:
+        """Weighted sum of the distillation terms; None if there is none."""
+        return self._of("distillation")
+
+    def _of(self, kind: Kind) -> Tensor | None:
+        terms = [term for term in self.terms.values() if term.kind == kind]
+        return _sum(terms) if terms else None
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.terms[name].value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.terms)
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.terms
+
+    def keys(self) -> KeysView[str]:
+        """Names of the terms, in the order of the objective."""
+        return self.terms.keys()
+
+    def values(self) -> ValuesView[Tensor]:
+        """The terms' own values."""
+        return {name: term.value for name, term in self.terms.items()}.values()
+
+    def items(self) -> ItemsView[str, Tensor]:
+        """Names and values."""
+        return {name: term.value for name, term in self.terms.items()}.items()
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}={value.item():.4g}" for name, value in self.items())
+        return f"Losses(total={self.total.item():.4g}, {inside})"
+
+
+def _sum(terms: list[Term]) -> Tensor:
+    first, *rest = (term.value if term.weight == 1 else term.weight * term.value for term in terms)
+    for value in rest:
+        first = first + value
+    return first

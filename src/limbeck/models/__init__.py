@@ -1,0 +1,85 @@
+"""The networks of limbeck by name, and a door to everybody else's.
+
+>>> build("cnn(channels=[4, 8])", example=torch.rand(2, 1, 8, 8), num_classes=10)
+>>> build("my_models:make_student(width=2)")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from limbeck.errors import unknown
+from limbeck.models.cnn import CNN
+from limbeck.models.dscnn import DSCNN
+from limbeck.models.factory import call_factory
+from limbeck.models.inputs import complete
+from limbeck.models.lenet import LeNet5
+from limbeck.models.mlp import MLP
+from limbeck.models.normalise import Normalisation, normalisation_of, normalise_inputs
+from limbeck.models.resnet import ResNet
+from limbeck.models.weights import count_parameters, load_into, load_state, save
+from limbeck.notation import parse_call
+from limbeck.outputs import Inputs
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network of the table: what makes it, one line about it, and where it comes from."""
+
+    make: Callable[..., nn.Module]
+    summary: str
+    source: str
+
+
+MODELS: Mapping[str, Entry] = {
+    "lenet5": Entry(LeNet5, "two convolutions, max-pooled, and three linear layers", "LeCun et al. 1998"),
+    "cnn": Entry(CNN, "plain convolutions, like VGG", "Simonyan & Zisserman 2015, arXiv:1409.1556"),
+    "resnet": Entry(ResNet, "residual network in its CIFAR form", "He et al. 2016, arXiv:1512.03385"),
+    "dscnn": Entry(DSCNN, "depthwise separable convolutions", "Howard et al. 2017, arXiv:1704.04861"),
+    "mlp": Entry(MLP, "multi-layer perceptron, for tables and small images", "Rumelhart et al. 1986"),
+}
+
+__all__ = [
+    "CNN",
+    "DSCNN",
+    "MLP",
+    "MODELS",
+    "Entry",
+    "LeNet5",
+    "Normalisation",
+    "ResNet",
+    "build",
+    "count_parameters",
+    "load_into",
+    "load_state",
+    "normalisation_of",
+    "normalise_inputs",
+    "save",
+]
+
+
+def build(spec: str, *, example: Inputs | None = None, num_classes: int | None = None) -> nn.Module:
+    """The network a text stands for, with fresh weights drawn from torch's global generator.
+
+    Args:
+        spec: a name of `MODELS`, `lenet5` or `cnn(channels=[4, 8])`; or `package.module:factory(width=2)`,
+            which imports the module (the working directory is searched too) and calls the factory with
+            exactly the arguments given.
+        example: inputs the network will get, (B, C, H, W) images or (B, F) features. They tell a network of
+            the table its `in_channels` and `size`, or `in_features`, unless the spec does.
+        num_classes: number of logits of a network of the table, unless the spec tells it.
+    Raises:
+        LimbeckError: for an unknown name or argument, one that is missing, or one that contradicts the
+            example or the class count; for a factory that is not there or makes no network.
+    """
+    module, colon, _ = spec.partition(":")
+    if colon and "(" not in module:
+        return call_factory(spec)
+    call = parse_call(spec, "model")
+    if call.name not in MODELS:
+        raise unknown("model", call.name, MODELS)
+    make = MODELS[call.name].make
+    return make(*call.args, **complete(call, make, example, num_classes))

@@ -1,0 +1,104 @@
+"""The door to other people's networks: `package.module:factory(width=2)`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from torch import nn
+
+from limbeck.errors import LimbeckError, unknown
+from limbeck.notation import Call, Sum, Value, parse_call, show
+
+
+def call_factory(spec: str) -> nn.Module:
+    """Imports the module before the colon and calls what is named after it, with its arguments as given.
+
+    Raises:
+        LimbeckError: for a module that cannot be imported, a name it has not, arguments the factory does not
+            take or refuses, and a factory that makes no network.
+    """
+    name, _, text = spec.partition(":")
+    call = parse_call(text, "model factory")
+    for value in (*call.args, *call.kwargs.values()):
+        _refuse_names(spec, value)
+    with _working_directory_importable():
+        network = _call(_factory(_import(name), call.name), call, f"{name}:{call.name}")
+    if not isinstance(network, nn.Module):
+        raise LimbeckError(f"{name}:{call.name} made a {type(network).__name__}, not a torch.nn.Module")
+    return network
+
+
+def _import(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise LimbeckError(f"{name!r} is no module name; a factory is written package.module:factory(...)")
+    importlib.invalidate_caches()  # the file may be younger than the last look at its directory
+    try:
+        return importlib.import_module(name)
+    except (ImportError, SyntaxError) as error:
+        raise LimbeckError(f"cannot import the module {name!r}: {error}") from error
+
+
+def _factory(module: ModuleType, name: str) -> Callable[..., object]:
+    if not hasattr(module, name):
+        makers = [
+            known for known, value in vars(module).items() if _makes(value) and not known.startswith("_")
+        ]
+        raise unknown(f"factory in {module.__name__}:", name, makers)
+    factory: Callable[..., object] = getattr(module, name)
+    if not _makes(factory):
+        raise LimbeckError(
+            f"{module.__name__}:{name} is a {type(factory).__name__}, not a function or class that makes one"
+        )
+    return factory
+
+
+def _makes(value: object) -> bool:
+    return callable(value) and not isinstance(value, nn.Module)
+
+
+def _call(factory: Callable[..., object], call: Call, what: str) -> object:
+    try:
+        signature = inspect.signature(factory)
+    except ValueError:
+        raise LimbeckError(f"{what} does not tell its arguments; wrap it in a function of your own") from None
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
+    for argument in call.kwargs:
+        if argument not in signature.parameters and not open_ended:
+            raise unknown(f"argument of {what}:", argument, signature.parameters)
+    try:
+        signature.bind(*call.args, **call.kwargs)
+        return factory(*call.args, **call.kwargs)
+    except LimbeckError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise LimbeckError(f"{what}: {error}") from error
+
+
+def _refuse_names(spec: str, value: Value) -> None:
+    if isinstance(value, (Call, Sum)):
+        raise LimbeckError(
+            f"{spec}: {value} is neither a number, a text nor a list; write {show(str(value))} for a text"
+        )
+    for item in value if isinstance(value, list) else ():
+        _refuse_names(spec, item)
+
+
+@contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    """Searches the working directory first, as `python -m` does, and leaves `sys.path` as it was."""
+    here = os.getcwd()
+    if here in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)

@@ -1,0 +1,139 @@
+"""Weights on disk: our own as safetensors; other people's checkpoints, read without running their code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import struct
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from limbeck.errors import LimbeckError
+
+_DAMAGED = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, EOFError, struct.error)
+"""What torch.load raises on a file that is cut short or is none of its own."""
+
+_PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every key."""
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trainable and frozen parameters; those that are shared count once."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def save(network: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
+    """Writes the network's `state_dict` as safetensors, whole or not at all.
+
+    Tensors that share memory are written under each of their keys, so that a strict load finds all of them.
+
+    Raises:
+        LimbeckError: for a state that holds anything but tensors.
+    """
+    state = network.state_dict()
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise LimbeckError(
+                f"{type(network).__name__} keeps a {type(value).__name__} at {key!r} of its state; "
+                "a weights file holds tensors alone"
+            )
+    copies = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()
+    }
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_bytes(safetensors.torch.save(copies, dict(metadata)))  # save_file makes it private
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file, by key, on the CPU; no code in the file is run.
+
+    Args:
+        path: a `.safetensors` file, or a checkpoint of `torch.save`: a state dict, alone or at "model" or
+            "state_dict"; the prefixes of DataParallel and torch.compile are taken off its keys.
+    Raises:
+        LimbeckError: for a file that is missing, damaged, holds pickled objects, or holds no state dict.
+    """
+    if not path.is_file():
+        raise LimbeckError(f"there is no weights file {str(path)!r}")
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except SafetensorError as error:
+            raise LimbeckError(f"{str(path)!r} is damaged or no safetensors file: {error}") from error
+    checkpoint = _read_checkpoint(path)
+    if isinstance(checkpoint, Mapping):
+        for state in (checkpoint.get("model"), checkpoint.get("state_dict"), checkpoint):
+            if _is_state(state):
+                return _without_prefixes(state)
+    found = f"keys {_some(checkpoint)}" if isinstance(checkpoint, Mapping) else type(checkpoint).__name__
+    raise LimbeckError(f"{str(path)!r} holds no state dict, alone or at 'model' or 'state_dict', but {found}")
+
+
+def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Copies the tensors into the network, all of them or none.
+
+    Args:
+        source: where the state is from, for the message.
+    Raises:
+        LimbeckError: where keys are missing or unexpected or shapes differ; counts them and names a few.
+    """
+    own = network.state_dict()
+    problems = {
+        "missing": [key for key in own if key not in state],
+        "unexpected": [key for key in state if key not in own],
+        "of another shape": [
+            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+            for key in own
+            if key in state and state[key].shape != own[key].shape
+        ],
+    }
+    if any(problems.values()):
+        listed = "; ".join(f"{len(keys)} {what} ({_some(keys)})" for what, keys in problems.items() if keys)
+        raise LimbeckError(f"{source} does not fit {type(network).__name__}: of {len(own)} tensors, {listed}")
+    network.load_state_dict(dict(state))
+
+
+def _read_checkpoint(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch's hint at pickles, which we refuse below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"holds a pickled {named[1]}" if named else "is damaged, or holds more than tensors"
+        raise LimbeckError(
+            f"{str(path)!r} {what}; a pickle can run code, so it was not read. If you trust it, load it yourself "
+            "and save the weights alone: torch.save(model.state_dict(), ...)"
+        ) from error
+    except _DAMAGED as error:
+        raise LimbeckError(f"{str(path)!r} is damaged, cut short, or no checkpoint of torch.save") from error
+
+
+def _is_state(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not value:
+        return False
+    return all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items())
+
+
+def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _PREFIXES * 2:  # compiled within DataParallel, or the other way round
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return dict(state)
+
+
+def _some(keys: Iterable[object]) -> str:
+    names = [str(key) for key in keys]
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

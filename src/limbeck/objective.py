@@ -1,0 +1,72 @@
+"""The notation of objectives: text to methods and back.
+
+    >>> str(parse("0.1*ce + 0.9*kd(temperature=4)"))
+    '0.1*ce + 0.9*kd(temperature=4)'
+
+`str()` of an objective gives the arguments as they were given; `resolved` gives all of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from limbeck.errors import unknown
+from limbeck.methods import table
+from limbeck.methods.base import Method, Objective
+from limbeck.notation import Call, Sum, Value
+from limbeck.notation import parse as parse_notation
+
+__all__ = ["Objective", "parse", "resolved"]
+
+
+def parse(objective: str | Method) -> Objective:
+    """The objective that a text stands for; a method or an objective is taken as it is.
+
+    Raises:
+        LimbeckError: for anything but the notation, an unknown method, or a wrong argument.
+    """
+    if isinstance(objective, str):
+        return _objective(parse_notation(objective))
+    return objective if isinstance(objective, Objective) else Objective([(1.0, objective)])
+
+
+def resolved(objective: Method) -> dict[str, Any]:
+    """Every argument of every method in it, defaults included, by term label: what a record keeps."""
+    if isinstance(objective, Objective):
+        return {
+            label: {"weight": weight, **resolved(method)}
+            for label, (weight, method) in zip(objective.labels, objective.summands, strict=True)
+        }
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(type(objective).__init__).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    arguments = {**defaults, **objective.given}
+    return {
+        "method": objective.name,
+        **{
+            name: resolved(value) if isinstance(value, Method) else value for name, value in arguments.items()
+        },
+    }
+
+
+def _objective(parsed: Sum) -> Objective:
+    return Objective([(weight, _method(call)) for weight, call in parsed.terms])
+
+
+def _method(call: Call) -> Method:
+    methods = table()
+    if call.name not in methods:
+        raise unknown("method", call.name, methods)
+    args = [_value(value) for value in call.args]
+    return methods[call.name](*args, **{name: _value(value) for name, value in call.kwargs.items()})
+
+
+def _value(value: Value) -> object:
+    if isinstance(value, Call):
+        return _method(value)
+    if isinstance(value, Sum):
+        return _objective(value)
+    return [_value(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,117 @@
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const toggle = document.getElementById("theme");
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const PAPER_WIDTH = 640; // pixels that A4 and letter both have between their margins
+  let printing = null;
+  const charts = [...document.querySelectorAll(".chart")].map((chart) => ({
+    element: chart,
+    plot: chart.querySelector(".plot"),
+    figure: JSON.parse(chart.querySelector("script").textContent),
+    hidden: new Set(),
+    at: -1, // the value that the arrow keys stand on
+  }));
+
+  const probe = document.body.appendChild(document.createElement("i"));
+  const colour = (name) => {
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const faint = (rgb) => rgb.replace("rgb(", "rgba(").replace(")", ", 0.16)");
+
+  // A chart in the colours that the page has now, as the style sheet gives them.
+  const painted = ({ figure, hidden }) => {
+    const [ink, quiet, rule, raised] = ["ink", "quiet", "rule", "raised"].map(colour);
+    const axis = { color: quiet, gridcolor: rule, linecolor: rule, zeroline: false, automargin: true };
+    const family = getComputedStyle(document.body).fontFamily;
+    const label = { size: 12, color: quiet };
+    const data = figure.data.map((trace) => {
+      const series = colour(`series-${trace.meta}`);
+      return {
+        ...trace,
+        visible: !hidden.has(trace.name),
+        line: { width: 2.25, ...trace.line, color: series },
+        marker: { size: 9, ...trace.marker, color: series },
+        fillcolor: faint(series),
+        error_y: { ...trace.error_y, color: trace.type === "bar" ? ink : series, thickness: 1.5, width: 4 },
+      };
+    });
+    const layout = {
+      ...figure.layout,
+      xaxis: {
+        ...axis, ...figure.layout.xaxis, showgrid: false, ticks: "outside", showline: true, tickcolor: rule,
+        title: { ...figure.layout.xaxis.title, font: label, standoff: 8 },
+        unifiedhovertitle: { text: `${figure.layout.xaxis.title.text} %{x}` },
+      },
+      yaxis: { ...axis, nticks: 6 },
+      font: { family, size: 12, color: ink },
+      hoverlabel: { bgcolor: raised, bordercolor: rule, font: { family, color: ink, size: 12 }, align: "left", namelength: -1 },
+      paper_bgcolor: "rgba(0, 0, 0, 0)",
+      plot_bgcolor: "rgba(0, 0, 0, 0)",
+      margin: { l: 8, r: 12, t: 10, b: 8 },
+      hoversort: "value descending",
+      showlegend: false,
+      dragmode: matchMedia("(pointer: fine)").matches ? "zoom" : false, // a finger scrolls the page
+      uirevision: "kept",
+      ...(printing ? { width: PAPER_WIDTH } : { autosize: true }),
+    };
+    return [data, layout];
+  };
+  const draw = (chart) =>
+    Plotly.react(chart.plot, ...painted(chart), { displayModeBar: false, responsive: true });
+
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
+  const refresh = () => {
+    toggle.textContent = isDark() ? "Light theme" : "Dark theme";
+    charts.forEach(draw);
+  };
+  toggle.hidden = false;
+  toggle.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    refresh();
+  });
+  system.addEventListener("change", refresh);
+  refresh();
+
+  // Paper is light and narrower than a screen.
+  addEventListener("beforeprint", () => {
+    printing = { theme: root.dataset.theme };
+    root.dataset.theme = "light";
+    refresh();
+  });
+  addEventListener("afterprint", () => {
+    if (printing.theme) root.dataset.theme = printing.theme;
+    else delete root.dataset.theme;
+    printing = null;
+    refresh();
+  });
+
+  for (const chart of charts) {
+    for (const key of chart.element.querySelectorAll(".legend button")) {
+      key.addEventListener("click", () => {
+        const { series } = key.dataset;
+        const shown = chart.hidden.delete(series) || !chart.hidden.add(series);
+        key.setAttribute("aria-pressed", String(shown));
+        draw(chart);
+      });
+    }
+    chart.plot.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const points = chart.figure.data.flatMap((trace, curveNumber) =>
+        trace.hoverinfo === "skip" || chart.hidden.has(trace.name)
+          ? []
+          : trace.x.map((xval, pointNumber) => ({ xval, curveNumber, pointNumber })));
+      const unified = chart.figure.layout.hovermode === "x unified";
+      const stops = unified
+        ? [...new Set(points.map(({ xval }) => xval))].sort((a, b) => a - b).map((xval) => ({ xval }))
+        : points.map((point) => [point]);
+      if (!stops.length) return;
+      chart.at = Math.min(Math.max(chart.at + step, 0), stops.length - 1);
+      Plotly.Fx.hover(chart.plot, stops[chart.at]);
+    });
+    chart.plot.addEventListener("blur", () => Plotly.Fx.unhover(chart.plot));
+  }
+})();

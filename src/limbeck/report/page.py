@@ -1,0 +1,76 @@
+"""One self-contained HTML page of paragraphs, tables and charts: no network, both themes, paper and phone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TypeAlias
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from limbeck.errors import LimbeckError
+from limbeck.report.chart import Chart, data_table, figure, looks
+from limbeck.report.table import Table, aligned, show
+
+Block: TypeAlias = "str | Table | Chart"
+"""What a section is made of; a str is a paragraph."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page under a heading of its own."""
+
+    heading: str
+    body: Sequence[Block] = field(default_factory=tuple)
+
+
+def page(title: str, lead: str, sections: Sequence[Section], facts: Mapping[str, str]) -> str:
+    """The page as HTML.
+
+    Args:
+        title: of the page and its first heading.
+        lead: what it found, in a sentence or two.
+        sections: in order. A series has the same colour in all charts of the page, by its name.
+        facts: what was measured and how, as names and values under the lead.
+    Returns: a whole document; every text in it is escaped.
+    """
+    charts = [block for section in sections for block in section.body if isinstance(block, Chart)]
+    environment = Environment(
+        loader=PackageLoader("limbeck.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(show=show, aligned=aligned, data_table=data_table, figure=figure)
+    environment.tests.update(table=lambda block: isinstance(block, Table))
+    return environment.get_template("page.html.jinja").render(
+        title=title,
+        lead=lead,
+        sections=sections,
+        facts=facts,
+        looks=looks(charts),
+        plotly=Markup(get_plotlyjs()) if charts else "",
+        version=version("limbeck"),
+    )
+
+
+def write(path: Path, html: str) -> None:
+    """Writes the page whole or not at all, and the folders above it where they are missing.
+
+    Raises:
+        LimbeckError: the path cannot be written.
+    """
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(html, encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise LimbeckError(f"the report cannot be written to {path}: {error.strerror}") from error

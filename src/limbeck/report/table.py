@@ -1,0 +1,48 @@
+"""Tables, for a page and for a terminal alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Cell: TypeAlias = "str | float | None"
+"""A text, a number (shown to four digits), or None where there is nothing to show."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under column names; the first cell of a row names it."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"a row of {self.caption!r} has {len(row)} cells for {len(self.columns)} columns"
+                )
+
+
+def show(cell: Cell) -> str:
+    """A cell as text: `61,706`, `0.1234`, or a dash for nothing."""
+    if cell is None:
+        return "\N{EN DASH}"
+    if isinstance(cell, str):
+        return cell
+    return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.0f}" if abs(cell) >= 10_000 else f"{cell:.4g}"
+
+
+def aligned(table: Table) -> list[str]:
+    """`number` or `text` for each column: figures stand under each other, words begin at the left."""
+    return [
+        "number" if number and all(_is_figure(row[number]) for row in table.rows) else "text"
+        for number in range(len(table.columns))
+    ]
+
+
+def _is_figure(cell: Cell) -> bool:
+    return not isinstance(cell, str) or cell.lstrip("+-")[:1].isdigit()

@@ -1,0 +1,210 @@
+"""A run directory: what is in it, how it is claimed, and how the student is had back."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from limbeck import models
+from limbeck.config import RunConfig, make_config
+from limbeck.errors import LimbeckError
+
+FILES = (
+    "config.yaml",
+    "environment.json",
+    "metrics.jsonl",
+    "result.json",
+    "student.safetensors",
+    "report.html",
+)
+FOLDERS = ("checkpoints", "trackers")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished or unfinished run.
+
+    Attributes:
+        path: the directory. It holds `config.yaml` (all that is needed to repeat the run), `environment.json`,
+            `metrics.jsonl` (one line an epoch), `result.json`, `student.safetensors`, `report.html` and
+            `checkpoints/`.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> RunConfig:
+        """What was run."""
+        return make_config(self.path / "config.yaml")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.path / "result.json").exists()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What came out.
+
+        Raises:
+            LimbeckError: if the run is not finished.
+        """
+        if not self.finished:
+            raise LimbeckError(f"the run {str(self.path)!r} has no result yet; finish it with --resume")
+        result: dict[str, Any] = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+        return result
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """What was logged, a mapping an epoch."""
+        lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+
+def load(run: Run | Path | str) -> nn.Module:
+    """The student of a run: its own class and keys, in eval mode, on the CPU; takes pixels as limbeck.data gives them.
+
+    Args:
+        run: the run, its directory, or a `student.safetensors` file.
+    Raises:
+        LimbeckError: if there is no student, or it cannot be built from its record.
+    """
+    path = run.path if isinstance(run, Run) else Path(run)
+    file = path / "student.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise LimbeckError(
+            f"{str(path)!r} holds no student.safetensors; is it the directory of a finished run?"
+        )
+    card = read_card(file)
+    if card is None:
+        raise LimbeckError(
+            f"{str(file)!r} does not say which network it belongs to; give its name and weights"
+        )
+    if card["model"] is None:
+        raise LimbeckError(
+            f"the network of {str(file)!r} was handed over as an object and cannot be built from a name; "
+            "build it yourself and use limbeck.models.load_into"
+        )
+    shape = card["input_shape"]
+    network = models.build(
+        card["model"],
+        example=None if shape is None else torch.zeros(1, *shape),
+        num_classes=len(card["class_names"]),
+    )
+    models.load_into(network, models.load_state(file), str(file))
+    if card["mean"]:
+        models.normalise_inputs(network, models.Normalisation(tuple(card["mean"]), tuple(card["std"])))
+    return network.eval()
+
+
+def read_card(file: Path) -> dict[str, Any] | None:
+    """What limbeck wrote about the network into a weights file; None if it is somebody else's file."""
+    if file.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(file, "pt") as tensors:
+            metadata = tensors.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise LimbeckError(f"{str(file)!r} is damaged or no safetensors file: {error}") from None
+    card: dict[str, Any] | None = json.loads(metadata["limbeck"]) if "limbeck" in metadata else None
+    return card
+
+
+def free_directory(prefix: str) -> Path:
+    """The first of runs/PREFIX-1, runs/PREFIX-2, ... that is not there."""
+    number = 1
+    while (path := Path("runs") / f"{prefix}-{number}").exists():
+        number += 1
+    return path
+
+
+def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuses a directory that a run may not write to; changes nothing.
+
+    Raises:
+        LimbeckError: if it holds another run and neither is said, or holds something that is no run.
+    """
+    if path.exists() and not path.is_dir():
+        raise LimbeckError(f"{str(path)!r} is a file; a run needs a directory")
+    holds_run = (path / "config.yaml").exists()
+    if resume and not holds_run:
+        raise LimbeckError(f"there is no run to resume in {str(path)!r}")
+    if not path.exists() or resume or not any(path.iterdir()):
+        return
+    if not holds_run:
+        raise LimbeckError(f"{str(path)!r} holds files that are no run; choose another --out")
+    if not overwrite:
+        raise LimbeckError(f"{str(path)!r} holds another run; say --overwrite, --resume or another --out")
+
+
+def claim(path: Path, config: RunConfig) -> None:
+    """Makes the directory, cleared of an earlier run's files, and writes what the run is."""
+    path.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (path / name).unlink(missing_ok=True)
+    for name in FOLDERS:
+        shutil.rmtree(path / name, ignore_errors=True)
+    write_json(path / "environment.json", environment())
+    write_text(path / "config.yaml", config.to_yaml())  # last: it marks the directory as a run
+
+
+def environment() -> dict[str, Any]:
+    """What the run depends on besides its config."""
+    packages = ("limbeck", "torch", "accelerate", "numpy", "scikit-learn", "safetensors")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version(name) for name in packages},
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def same_config(path: Path, config: RunConfig) -> None:
+    """Refuses to resume a run under another config.
+
+    Raises:
+        LimbeckError: naming the first key that differs.
+    """
+    there, here = (
+        _flat(yaml.safe_load(make_config(path / "config.yaml").to_yaml())),
+        _flat(yaml.safe_load(config.to_yaml())),
+    )
+    for key in {**there, **here}:
+        if there.get(key) != here.get(key):
+            raise LimbeckError(
+                f"{str(path)!r} was run with {key}={there.get(key)!r}, not {here.get(key)!r}; "
+                "resume it without new settings, or start another run"
+            )
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {path: tree}
+    return {
+        key: leaf
+        for name, inner in tree.items()
+        for key, leaf in _flat(inner, f"{path}.{name}".lstrip(".")).items()
+    }

@@ -1,0 +1,63 @@
+"""Networks as a config names them: zoo, factory, run directory, checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from limbeck import models
+from limbeck.config import NetworkConfig
+from limbeck.data import Source
+from limbeck.errors import LimbeckError
+from limbeck.runs.directory import load, read_card
+from limbeck.seeds import seed_for
+
+
+def student(config: NetworkConfig, source: Source, seed: int) -> nn.Module:
+    """The student, its fresh weights drawn from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "student"))
+        return _network(config, source, "student")
+
+
+def teacher(config: NetworkConfig, source: Source) -> nn.Module:
+    """The teacher.
+
+    Raises:
+        LimbeckError: for a network of the zoo without weights: it would teach noise.
+    """
+    if config.weights is None and not Path(config.model).exists() and ":" not in config.model:
+        models.build(
+            config.model, example=source.example(1), num_classes=source.num_classes
+        )  # its name first
+        raise LimbeckError(
+            f"the teacher {config.model!r} has no weights; give a run's directory (make one with "
+            f"`limbeck train --model {config.model!r}`) or a checkpoint with --set teacher.weights=FILE"
+        )
+    return _network(config, source, "teacher")
+
+
+def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
+    path = Path(config.model)
+    if path.exists():
+        network = _from_path(path, config.model, role)
+    elif path.suffix in (".safetensors", ".pt", ".pth") or ("/" in config.model and ":" not in config.model):
+        raise LimbeckError(f"the {role} {config.model!r} is no file or run directory")
+    else:
+        network = models.build(config.model, example=source.example(1), num_classes=source.num_classes)
+    if config.weights is not None:
+        models.load_into(network, models.load_state(config.weights), str(config.weights))
+    if source.mean and models.normalisation_of(network) is None:
+        models.normalise_inputs(network, models.Normalisation(source.mean, source.std))
+    return network
+
+
+def _from_path(path: Path, spec: str, role: str) -> nn.Module:
+    if path.is_file() and read_card(path) is None:
+        raise LimbeckError(
+            f"the checkpoint {spec!r} does not say which network it belongs to; give "
+            f"--{role} NAME --set {role}.weights={spec}"
+        )
+    return load(path)

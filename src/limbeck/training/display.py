@@ -1,0 +1,69 @@
+"""Shows how training goes: a live line on a terminal, one plain line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+
+class Display:
+    """The display of one `fit`.
+
+    Args:
+        enabled: shows nothing if false.
+        console: where to; standard error by default, so that standard output stays for results.
+    """
+
+    def __init__(self, enabled: bool, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._enabled = enabled
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> Display:
+        if self._enabled and self._console.is_terminal:
+            columns = [TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn()]
+            self._bar = Bar(*columns, TextColumn("{task.fields[figures]}"), console=self._console)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def begin(self, stage: str, first: int, epochs: int, steps: int) -> None:
+        """A stage starts, from epoch `first` of `epochs`, of `steps` steps each."""
+        self._stage, self._first, self._epochs, self._steps = stage, first, epochs, steps
+        self._done, self._begun, self._figures = first, time.monotonic(), ""
+        if self._bar:
+            self._task = self._bar.add_task(stage, total=epochs * steps, completed=first * steps, figures="")
+
+    def step(self, position: int) -> None:
+        """So many steps of this epoch are done."""
+        if self._bar:
+            self._bar.update(self._task, completed=self._done * self._steps + position)
+
+    def epoch(self, line: Mapping[str, Any]) -> None:
+        """An epoch is over; `line` is its record."""
+        self._done = line["epoch"]
+        figures = [f"{name} {value:.4g}" for name, value in line["terms"].items()]
+        if "validation" in line:
+            figures.append(f"validation top-1 {100 * line['validation']['top1']:.1f} %")
+        left = (time.monotonic() - self._begun) / (self._done - self._first) * (self._epochs - self._done)
+        count = f"{self._done}/{self._epochs}"
+        text = "  ".join([*figures, f"{_clock(left)} left" if self._done < self._epochs else "done"])
+        if self._bar:
+            self._bar.update(self._task, description=f"{self._stage} {count}", figures=text)
+        elif self._enabled:
+            self._console.print(f"{self._stage} {count}  {text}", soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -1,0 +1,82 @@
+"""Keeps a loss that turns NaN or infinite from ever reaching the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.errors import LimbeckError
+
+
+class DivergenceError(LimbeckError):
+    """A loss turned NaN or infinite; the weights are those from before it."""
+
+
+class Guard:
+    """Blocks the first bad update and every one after it, on the device, and tells when asked.
+
+    Nothing is read back from the device in `admit`; `check` does, and the loop calls it now and then.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.blocked = torch.zeros((), dtype=torch.bool, device=device)
+        self._step = torch.full((), -1, dtype=torch.int64, device=device)
+        self._bad: Tensor | None = None
+        self._names: list[str] = []
+
+    def admit(self, step: int, names: Sequence[str], values: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+        """Whether this step's update is blocked, as a 0-d bool on the device.
+
+        Args:
+            step: number of the step.
+            names: of the terms.
+            values: (T,) their values.
+            gradients: of all parameters; a finite loss can have a gradient that is not.
+        """
+        norm = torch.nn.utils.get_total_norm(gradients) if gradients else values.new_zeros(())
+        bad = ~torch.cat([values.detach(), norm.reshape(1).to(values)]).isfinite()
+        first = bad.any() & ~self.blocked
+        self._names = [*names, "the gradient"]
+        self._step = torch.where(first, step, self._step)
+        self._bad = bad if self._bad is None else torch.where(first, bad, self._bad)
+        self.blocked = self.blocked | bad.any()
+        return self.blocked
+
+    def check(self, stage: str, checkpoint: str) -> None:
+        """Raises if an update has been blocked.
+
+        Args:
+            stage: where the loop is.
+            checkpoint: what to say of the last good one.
+        Raises:
+            DivergenceError: naming step and term.
+        """
+        if self._bad is None or not self.blocked.item():
+            return
+        bad = [name for name, flag in zip(self._names, self._bad.tolist(), strict=True) if flag]
+        raise DivergenceError(
+            f"{bad[0]} became NaN or infinite at step {int(self._step)} of {stage}; the weights were not "
+            f"updated by it. {checkpoint} A lower learning rate or clipping may help."
+        )
+
+
+def step_unless(blocked: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """One step of the optimiser unless blocked; fused optimisers decide that on the device."""
+    if optimizer.defaults.get("fused"):
+        optimizer.found_inf = blocked.float()  # type: ignore[attr-defined]
+        optimizer.step()
+        del optimizer.found_inf  # type: ignore[attr-defined]
+    elif not blocked.item():
+        optimizer.step()
+
+
+def gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The gradients an optimiser is about to use."""
+    return [p.grad for p in parameters(optimizer) if p.grad is not None]
+
+
+def parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """The parameters an optimiser works on."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,36 @@
+"""metrics.jsonl: one line an epoch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class History:
+    """Appends lines to a file, or to nothing.
+
+    Args:
+        path: of the file; None keeps count only.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.lines = 0
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Writes one line at once, so that a crash loses none."""
+        self.lines += 1
+        if self._path:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def rewind(self, lines: int) -> None:
+        """Forgets what was written after the first `lines` lines."""
+        self.lines = lines
+        if self._path and self._path.exists():
+            kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[:lines]
+            partial = self._path.with_suffix(".partial")
+            partial.write_text("".join(kept), encoding="utf-8")
+            partial.replace(self._path)

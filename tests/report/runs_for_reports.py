@@ -1,0 +1,64 @@
+"""Runs as the trainer writes them, with figures that can be followed by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from limbeck.report import Contender
+
+
+def result(seed: int = 0, top1: float = 0.85, **changes: Any) -> dict[str, Any]:
+    return {
+        "objective": "0.1*ce + 0.9*kd(temperature=4)",
+        "seed": seed,
+        "selection": "last",
+        "student": {"model": "cnn(channels=[4, 8])", "parameters": 650, "top1": top1},
+        "teacher": {"model": "cnn(channels=[32, 64])", "parameters": 26000, "top1": 0.996},
+        "metrics": {
+            "validation": {"top1": 0.9, "nll": 0.4, "ece": 0.03, "top5": 0.99},
+            "test": {"top1": top1, "nll": 0.5, "ece": 0.04, "top5": 0.98},
+        },
+        "agreement": 0.9,
+        "seconds": 12.34,
+        "data": {"name": "digits(labelled=100)", "train": 1077, "validation": 360, "test": 360, "classes": 10},
+        **changes,
+    }
+
+
+def history(top1: float = 0.85, epochs: int = 40, phases: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    for stage in (*phases, "training"):
+        for epoch in range(1, epochs + 1):
+            loss = 2.3 * math.exp(-epoch / 8)
+            line: dict[str, Any] = {
+                "stage": stage,
+                "epoch": epoch,
+                "step": 9 * epoch,
+                "seconds": 0.3,
+                "lr": 0.05,
+                "terms": {"total": loss, "ce": 0.2 * loss, "kd": 0.8 * loss},
+            }
+            if stage == "training":
+                accuracy = top1 * (1 - math.exp(-epoch / 5))
+                line["validation"] = {"top1": accuracy, "nll": 0.4 + loss / 2}
+            lines.append(line)
+    return lines
+
+
+def contenders(seeds: int = 5) -> list[Contender]:
+    """Test accuracy of seed n: teacher 99.6 %; alone 77, 78, ... %; distilled 7, 8, 9, 7, 8 ... points above."""
+    made = []
+    for name, parameters, reach in (
+        ("teacher", 26000, lambda seed: 0.996),
+        ("student alone", 650, lambda seed: 0.77 + seed / 100),
+        ("student distilled", 650, lambda seed: 0.84 + seed / 100 + seed % 3 / 100),
+    ):
+        results = []
+        for seed in range(seeds):
+            run = result(seed, reach(seed), agreement=None if name == "teacher" else reach(seed))
+            run["student"]["parameters"] = parameters
+            results.append(run)
+        histories = [history(reach(seed)) for seed in range(seeds)]
+        made.append(Contender(name, results, histories, None if name == "teacher" else 0.0123))
+    return made

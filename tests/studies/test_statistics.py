@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from limbeck.errors import LimbeckError
+from limbeck.studies import MIN_PAIRS, paired_difference, summarise
+
+
+def test_summary_by_value() -> None:
+    summary = summarise([2.0, 4.0, 4.0, 6.0])
+    assert (summary.mean, summary.n) == (4.0, 4)
+    assert summary.sd == pytest.approx((8 / 3) ** 0.5)
+
+
+def test_one_value_has_a_mean_and_no_spread() -> None:
+    assert (summarise([0.5]).mean, summarise([0.5]).sd) == (0.5, None)
+
+
+def test_no_value_is_an_error() -> None:
+    with pytest.raises(LimbeckError, match="at least one value"):
+        summarise([])
+
+
+def test_paired_difference_by_value() -> None:
+    difference = paired_difference({0: 0.5, 1: 1.0, 2: 0.8, 3: 1.2, 4: 1.5}, dict.fromkeys(range(5), 0.0))
+    assert (difference.pairs, difference.mean) == (5, pytest.approx(1.0))
+    # sd = sqrt(0.58 / 4), and 2.776445 is the 97.5 % point of Student's t with 4 degrees of freedom
+    half = 2.776445 * (0.58 / 4 / 5) ** 0.5
+    assert difference.interval == pytest.approx((1 - half, 1 + half), rel=1e-6)
+    assert difference.verdict == "higher"
+
+
+def test_pairs_are_the_seeds_on_both_sides_whatever_their_order() -> None:
+    difference = paired_difference({3: 30.0, 1: 10.0, 7: 99.0}, {1: 8.0, 3: 26.0, 8: 0.0})
+    assert (difference.pairs, difference.mean) == (2, 3.0)
+    # differences 2 and 4: sd sqrt(2), standard error 1, and t(0.975, 1) = 12.706205
+    assert difference.interval == pytest.approx((3 - 12.706205, 3 + 12.706205), rel=1e-6)
+
+
+def test_confidence_widens_the_interval() -> None:
+    sides = {0: 1.0, 1: 2.0, 2: 4.0}, {0: 0.0, 1: 0.0, 2: 0.0}
+    wide, narrow = (paired_difference(*sides, confidence=c).interval for c in (0.99, 0.8))
+    assert wide is not None
+    assert narrow is not None
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize(
+    ("differences", "verdict"),
+    [
+        ([1.0, 1.1, 0.9, 1.0, 1.0], "higher"),
+        ([-1.0, -1.1, -0.9, -1.0, -1.0], "lower"),
+        ([1.0, -1.1, 0.9, -1.0, 0.1], "undecided"),
+        ([0.0] * 5, "undecided"),
+        ([1.0, 1.1, 0.9, 1.0], None),
+    ],
+)
+def test_verdict(differences: list[float], verdict: str | None) -> None:
+    found = paired_difference(dict(enumerate(differences)), dict.fromkeys(range(len(differences)), 0.0))
+    assert found.verdict == verdict
+    assert (found.pairs < MIN_PAIRS) == (verdict is None)
+
+
+def test_one_pair_has_no_interval() -> None:
+    difference = paired_difference({0: 3.0}, {0: 1.0})
+    assert (difference.mean, difference.interval, difference.verdict) == (2.0, None, None)
+
+
+def test_no_common_seed_is_an_error() -> None:
+    with pytest.raises(LimbeckError, match=r"no seed is in both: \[0\] and \[1\]"):
+        paired_difference({0: 1.0}, {1: 1.0})
