@@ -33,9 +33,9 @@ __all__ = [
 class Entry:
     """A data set that has a name: what makes it, one line about it, and where it comes from."""
 
-    build: Callable[..., Source]
+    make: Callable[..., Source]
     summary: str
-    origin: str
+    source: str
 
 
 SOURCES: Mapping[str, Entry] = {
@@ -54,5 +54,5 @@ def load(spec: str, data_dir: Path | None = None) -> Source:
     Raises:
         LimbeckError: for an unknown name or argument (names the nearest right one) or a value out of range.
     """
-    builders = {name: entry.build for name, entry in SOURCES.items()}
+    builders = {name: entry.make for name, entry in SOURCES.items()}
     return construct(parse_call(spec, "data set"), builders, "data set", data_dir=data_dir)

@@ -183,8 +183,10 @@ def _normalisation(train: Split, first: Inputs, kind: Kind) -> tuple[tuple[float
     """Of images and tables in memory, and of uint8 images in a data set as 1,000 of them show."""
     if kind not in ("image", "table") or not isinstance(first, Tensor):
         return (), ()
-    in_memory = isinstance(train.samples, Resident)
-    if not in_memory and first.dtype != torch.uint8:
+    samples = train.samples
+    if isinstance(samples, Resident):
+        return statistics(samples.inputs)
+    if first.dtype != torch.uint8:
         return (), ()
-    probe = train.index if in_memory else spread(len(train), 1000)
-    return statistics(train.samples.take(probe, torch.zeros_like(probe)))
+    probe = spread(len(samples), 1000)
+    return statistics(samples.take(probe, torch.zeros_like(probe)))

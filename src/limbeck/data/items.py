@@ -51,7 +51,8 @@ class Items(Samples):
         """Fetches the items one after the other and stacks them."""
         inputs, targets = _fetch(self.dataset, index, view)
         known = self.targets[index.cpu()]
-        for row in (targets != known).nonzero().flatten().tolist():
+        if not torch.equal(targets, known):
+            row = int((targets != known).nonzero()[0])
             raise LimbeckError(
                 f"item {index[row]} of the data set has the target {targets[row]}, but its list of targets or"
                 f" an earlier look at the item said {known[row]}; a target should be the same in every view"

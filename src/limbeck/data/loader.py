@@ -73,9 +73,8 @@ class Loader:
         self.seed, self.view_seed = seed, seed if view_seed is None else view_seed
         self.shuffle = shuffle
         self.epoch = 0
-        self._streams = {
-            name: zlib.crc32(name.encode()) for name in extra_views
-        }  # other names change nothing
+        # A stream is known by its name alone: one further view more or less leaves the others as they are.
+        self._streams = {name: zlib.crc32(name.encode()) for name in extra_views}
         self._has_labels = split.has_labels
 
     def set_epoch(self, epoch: int) -> None:

@@ -75,8 +75,10 @@ def pick(targets: Tensor, per_class: Tensor, seed: int) -> Tensor:
     """
     order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     shuffled = targets.cpu()[order]
-    drawn = [order[shuffled == label][:count] for label, count in enumerate(per_class.tolist())]
-    return torch.cat(drawn).sort().values
+    picked = torch.zeros(len(targets), dtype=torch.bool)
+    for label, count in enumerate(per_class.tolist()):
+        picked[order[shuffled == label][:count]] = True
+    return picked.nonzero().flatten()
 
 
 def stratified(targets: Tensor, size: int, seed: int) -> Tensor:

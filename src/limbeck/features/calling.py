@@ -19,6 +19,12 @@ def call(network: nn.Module, inputs: Inputs) -> Any:
     return network(inputs) if isinstance(inputs, Tensor) else network(**inputs)
 
 
+def uncompiled(network: nn.Module) -> nn.Module:
+    """The network itself, where `torch.compile` wrapped it."""
+    inner = getattr(network, "_orig_mod", network)
+    return inner if isinstance(inner, nn.Module) else network
+
+
 def elements_of(result: Any) -> dict[Item, Any]:
     """The elements of what a module returned.
 
@@ -37,8 +43,11 @@ def elements_of(result: Any) -> dict[Item, Any]:
 
 def arguments_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[Item, Any]:
     """The arguments a module was called with, by position or keyword; None is the first tensor among them."""
-    given: dict[Item, Any] = {**dict(enumerate(args)), **kwargs}
-    return {None: next((value for value in given.values() if isinstance(value, Tensor)), None), **given}
+    first = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+    given: dict[Item, Any] = {None: first}
+    given.update(enumerate(args))
+    given.update(kwargs)
+    return given
 
 
 def logits_of(result: Any) -> Tensor:
@@ -62,7 +71,9 @@ def logits_of(result: Any) -> Tensor:
         for element in elements.values():
             if isinstance(element, Tensor) and element.is_floating_point() and element.ndim == 2:
                 return element
-    raise LimbeckError(f"no logits, a floating (B, C) tensor, in what the network returned: {_summary(result)}")
+    raise LimbeckError(
+        f"no logits, a floating (B, C) tensor, in what the network returned: {_summary(result)}"
+    )
 
 
 def _summary(result: Any) -> str:

@@ -10,6 +10,8 @@ from limbeck.errors import LimbeckError
 from limbeck.features.calling import Item
 
 FIELDS = ("logits", "embedding", "stages", "stem", "preactivations")
+SEVERAL = ("stages", "preactivations")
+"""The fields that hold a tuple."""
 
 _TEXT = re.compile(r"(?P<path>[\w.-]*)(?:#(?P<call>\d+))?(?P<input>:input)?(?:\[(?P<item>[\w-]+)\])?")
 _POOLED = re.compile(r"pool\((.*)\)")
@@ -51,6 +53,11 @@ class Point:
         text += ":input" if self.side == "input" else ""
         text += f"[{self.item}]" if self.item is not None else ""
         return f"pool({text})" if self.pool else text
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it is in what the network itself returns; without an item, that is its logits."""
+        return not self.path and self.side == "output"
 
     @classmethod
     def parse(cls, text: str) -> Point:

@@ -47,13 +47,17 @@ class Spine:
         return reversed(self.crossed[: self.crossed.index(value)])
 
 
-def nearest(value: Value) -> Point:
-    """The point of a value in the shallowest module, rather where it comes out than where it goes in."""
-    return min(value.points, key=lambda point: (depth(point), point.side == "input", point.item is not None))
+def point_of(value: Value) -> Point:
+    """The plainest of the points where a value is to be had: comes out of the shallowest module, if of any."""
+    return min(value.points, key=lambda point: (point.item is not None, point.side == "input", _depth(point)))
 
 
-def depth(point: Point) -> int:
-    """How many modules deep a point is; the network itself is at 0."""
+def depth_of(value: Value) -> int:
+    """How many modules deep a value that has points is to be had; the network itself is at 0."""
+    return min(map(_depth, value.points))
+
+
+def _depth(point: Point) -> int:
     return len(point.path.split(".")) if point.path else 0
 
 

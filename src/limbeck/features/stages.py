@@ -3,56 +3,67 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from itertools import groupby
 from math import ceil, prod
 
 from torch import nn
 
-from limbeck.features.points import FeaturePoints, Point
-from limbeck.features.spine import Spine, depth, nearest
+from limbeck.features.points import FeaturePoints
+from limbeck.features.spine import Spine, depth_of, point_of
 from limbeck.features.trace import ModuleCall, Trace, Value
 
+_AVERAGES = ("mean", "sum", "avg_pool1d", "avg_pool2d", "avg_pool3d")
 
-def choose(trace: Trace, logits: Value) -> FeaturePoints:
+
+def choose(trace: Trace, logits: Value, named: Sequence[Value] = ()) -> FeaturePoints:
     """What a trace shows of a network, besides where its logits are.
 
     - The embedding is what enters the layer that makes the logits, before dropout.
     - A stage is the last value on the spine at each resolution that is not inside a block on its way to the
       next resolution, not made by a convolution 1x1 that widens the last map for the classifier, and not by a
       normalisation after the last residual sum. Where there are more than three and the first was made
-      without any such sum, that is the stem.
+      without any such sum, that is the stem; else the stem is what enters the modules that make the first.
     - In a token model the stages are its blocks, in a perceptron its hidden layers; of more than four, those
       at a quarter, half, three quarters and the whole of the depth.
     - Pre-activations are what entered the ReLUs that made the stages, where all were made by one.
+
+    Args:
+        trace: of one forward.
+        logits: the logits in it.
+        named: the stages, where they are known already.
     """
     spine = Spine(trace, logits)
     embedding = _embedding(spine, logits)
     if embedding is not None:
         spine.candidates = [value for value in spine.candidates if value.index <= embedding.index]
-    stages = _maps(trace, spine)
-    stem = _stem(spine, stages[0]) if stages else None
-    if len(stages) > 3 and not any(value.index <= stages[0].index for value in spine.sums):
+    stages = list(named) or _maps(trace, spine)
+    stem = _stem(trace, spine, stages[0]) if stages else None
+    if not named and len(stages) > 3 and not any(value.index <= stages[0].index for value in spine.sums):
         stem, *stages = stages
-    if len(stages) < 2 and (blocks := _blocks(trace, spine)):
+    if not named and len(stages) < 2 and (blocks := _blocks(trace, spine)):
         stem, stages = blocks[0].inputs[0], _quarters([block.outputs[0] for block in blocks])
     stages = stages or _quarters(_hidden(spine))
     before = [value.sources[0] for value in stages if value.operation in ("relu", "relu_")]
-    found = [value for value in before if value.points]
+    entered = [point_of(value) for value in before if value.points]
     return FeaturePoints(
-        embedding=nearest(embedding) if embedding and embedding.points else None,
-        stages=tuple(nearest(value) for value in stages),
-        stem=nearest(stem) if stem and stem.points else None,
-        preactivations=tuple(nearest(value) for value in found) if len(found) == len(stages) else (),
+        embedding=point_of(embedding) if embedding and embedding.points else None,
+        stages=tuple(point_of(value) for value in stages),
+        stem=point_of(stem) if stem and stem.points else None,
+        preactivations=tuple(entered) if len(entered) == len(stages) else (),
     )
 
 
 def _embedding(spine: Spine, logits: Value) -> Value | None:
-    layer = logits
+    layer, averaged = logits, True
     while layer.weight is None and len(layer.sources) == 1:
-        layer = layer.sources[0]
+        pooled, layer = layer, layer.sources[0]
+        averaged &= prod(pooled.positions) == prod(layer.positions) or pooled.operation.endswith(_AVERAGES)
     if layer.weight is None or len(layer.sources) != 1:
         return None
     entering = layer.sources[0]
+    if prod(entering.positions) > 1 and not averaged:  # the logits are those of a position that was picked
+        return None
     call = layer.module
     if not entering.points and call and call.path and call.inputs:  # the layer prepares its input itself
         given = call.inputs[0]
@@ -66,18 +77,97 @@ def _embedding(spine: Spine, logits: Value) -> Value | None:
 
 def _maps(trace: Trace, spine: Spine) -> list[Value]:
     """The stages of a network that divides its depth by resolution."""
-    kinds = Counter(type(module) for module in trace.calls[0].module.modules())
+    kinds = Counter(type(module) for module in trace.network.modules())
     blocks = [
         call
         for call in trace.calls
         if kinds[type(call.module)] > 1 and type(call.module) is not nn.Sequential and _resizes(call)
     ]
     stages: list[Value] = []
-    maps = [value for value in spine.candidates if prod(value.positions) > 1 and not _is_tokens(value)]
+    maps = [value for value in spine.candidates if _is_map(value)]
     for _, run in groupby(maps, key=lambda value: value.positions):
         outside = [value for value in run if not any(_inside(value, block) for block in blocks)]
-        if outside and (not stages or spine.layers[outside[-1]] > spine.layers[stages[-1]]):
+        if outside and (
+            not stages or spine.layers[outside[-1]] > spine.layers[stages[-1]]
+        ):  # not a mere pooling
             stages.append(outside[-1])
-    if stages:
-        stages[-1] = _unwidened(spine, stages[-1])
+    stages[-1:] = [_unwidened(spine, stage) for stage in stages[-1:]]
     return [_unnormalised(spine, stage) for stage in stages]
+
+
+def _unwidened(spine: Spine, stage: Value) -> Value:
+    """What a convolution 1x1 widened to make the last stage, if one did."""
+    made = next(value for value in (stage, *spine.before(stage)) if value.weight or value in spine.sums)
+    if made.weight is None or prod(made.weight[2:]) > 1 or len(made.sources) > 1:
+        return stage
+    before = made.sources[0]
+    return before if made.shape[1] > before.shape[1] and _can_stand_for(spine, before, stage) else stage
+
+
+def _unnormalised(spine: Spine, stage: Value) -> Value:
+    """The residual sum that was normalised to make a stage, if one was."""
+    before = next(
+        (value for value in (stage, *spine.before(stage)) if value.weight or value in spine.sums), stage
+    )
+    between = [value for value in spine.layers if before.index < value.index <= stage.index]
+    if (
+        before in spine.sums
+        and any(value.normalised for value in between)
+        and _can_stand_for(spine, before, stage)
+    ):
+        return before
+    return stage
+
+
+def _can_stand_for(spine: Spine, before: Value, stage: Value) -> bool:
+    alike = before in spine.candidates and before.positions == stage.positions
+    return alike and depth_of(before) <= depth_of(stage)
+
+
+def _stem(trace: Trace, spine: Spine, first: Value) -> Value | None:
+    """The last map outside of the modules that make the first stage, at the shallowest."""
+    makers = [call for call in trace.calls if first in call.outputs]
+    before = [
+        value
+        for value in spine.candidates
+        if _is_map(value) and value.index < first.index and not any(_inside(value, maker) for maker in makers)
+    ]
+    before = [value for value in before if spine.layers[value] < spine.layers.get(first, 0)]
+    return min(reversed(before), key=depth_of, default=None)
+
+
+def _blocks(trace: Trace, spine: Spine) -> list[ModuleCall]:
+    """The calls of the outermost kind of module that makes hidden states (B, L, D) again and again."""
+    kinds: dict[type[nn.Module], list[ModuleCall]] = defaultdict(list)
+    for call in trace.calls:
+        composite = next(call.module.children(), None) is not None
+        if composite and call.inputs and call.outputs:
+            output = call.outputs[0]
+            if output in spine.candidates and len(output.shape) == 3 and output.channels_last:
+                kinds[type(call.module)].append(call)
+    repeated = [calls for calls in kinds.values() if len(calls) > 1]
+    return min(repeated, key=lambda calls: calls[0].path.count("."), default=[])
+
+
+def _hidden(spine: Spine) -> list[Value]:
+    """The hidden layers of a perceptron, after their activations; of any other network none."""
+    if any(value.weight and len(value.shape) > 2 for value in spine.layers):
+        return []
+    vectors = [value for value in spine.candidates if len(value.shape) == 2]
+    return [list(run)[-1] for _, run in groupby(vectors, key=lambda value: spine.layers[value])]
+
+
+def _quarters(values: list[Value]) -> list[Value]:
+    return values if len(values) <= 4 else [values[ceil(len(values) * k / 4) - 1] for k in (1, 2, 3, 4)]
+
+
+def _is_map(value: Value) -> bool:
+    return not value.channels_last and prod(value.positions) > 1
+
+
+def _resizes(call: ModuleCall) -> bool:
+    return bool(call.inputs and call.outputs) and call.inputs[0].positions != call.outputs[0].positions
+
+
+def _inside(value: Value, call: ModuleCall) -> bool:
+    return call.start <= value.index < call.end and value not in call.outputs

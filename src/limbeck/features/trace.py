@@ -23,10 +23,10 @@ from limbeck.features.calling import arguments_of, call, elements_of
 from limbeck.features.points import Point
 from limbeck.outputs import Inputs, apply, size_of
 
-_PRODUCTS = frozenset(
-    "linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d matmul __matmul__ "
-    "__rmatmul__ mm bmm addmm baddbmm einsum tensordot cdist embedding embedding_bag lstm gru "
-    "multi_head_attention_forward".split()
+_PRODUCTS = (
+    *("linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "baddbmm", "einsum"),
+    *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+    *("embedding", "embedding_bag", "lstm", "gru", "multi_head_attention_forward", "tensordot", "cdist"),
 )
 _CHANNELS_FIRST = ("conv", "pool", "batch_norm", "group_norm", "instance_norm", "interpolate")
 _CHANNELS_LAST = ("linear", "embedding", "attention")
@@ -60,6 +60,11 @@ class Value:
     def positions(self) -> tuple[int, ...]:
         """Its axes besides batch and channels: (H, W) of a map, (L,) of a sequence, () of a vector."""
         return self.shape[1:-1] if self.channels_last else self.shape[2:]
+
+    @property
+    def dropped(self) -> bool:
+        """Whether dropout made it."""
+        return "dropout" in self.operation
 
     @property
     def normalised(self) -> bool:
@@ -110,10 +115,25 @@ class Trace(TorchFunctionMode):
         self._left: Counter[str] = Counter()
         inputs = apply(lambda tensor: tensor[:2], example)
         self.batch = size_of(inputs)
-        with _undisturbed(network, inputs), torch.no_grad(), self._hooked(network):
+        with undisturbed(network, inputs), torch.no_grad(), self._hooked(network):
             self._add(_data(inputs), Value(0, ()))
             with self:
                 self.result = call(network, inputs)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that ran."""
+        return self.calls[0].module
+
+    @property
+    def name(self) -> str:
+        """Its class, for messages."""
+        return type(self.network).__name__
+
+    def marked(self, point: Point) -> Point:
+        """The point, marked if what was there is overwritten in place later in the forward."""
+        seen = self.seen.get(replace(point, pool=False))
+        return replace(point, overwritten=seen is not None and version_of(seen.tensor) != seen.version)
 
     def value_of(self, tensor: Tensor) -> Value | None:
         """The value a tensor holds now; None if it does not depend on the input."""
@@ -134,7 +154,9 @@ class Trace(TorchFunctionMode):
         if "dropout" in name:
             result = result.view_as(result)  # eval mode drops nothing, but it is a value of its own
         # Beside floats, whole numbers only say which to pick, and truth values are masks in any case.
-        floats = [values[id(tensor)] for tensor in tensors if id(tensor) in values and tensor.is_floating_point()]
+        floats = [
+            values[id(tensor)] for tensor in tensors if id(tensor) in values and tensor.is_floating_point()
+        ]
         weights = [t for t in tensors if id(t) not in values and t.is_floating_point() and t.ndim >= 2]
         made = Value(
             index=0,
@@ -214,7 +236,9 @@ def _data(inputs: Inputs) -> Tensor:
     """The input whose way to the logits is followed: the first that is no mask."""
     if isinstance(inputs, Tensor):
         return inputs
-    return next((tensor for name, tensor in inputs.items() if "mask" not in name), next(iter(inputs.values())))
+    return next(
+        (tensor for name, tensor in inputs.items() if "mask" not in name), next(iter(inputs.values()))
+    )
 
 
 def _channels_last(operation: str, shape: tuple[int, ...], sources: tuple[Value, ...]) -> bool:
@@ -227,7 +251,7 @@ def _channels_last(operation: str, shape: tuple[int, ...], sources: tuple[Value,
 
 
 @contextmanager
-def _undisturbed(network: nn.Module, inputs: Inputs) -> Iterator[None]:
+def undisturbed(network: nn.Module, inputs: Inputs) -> Iterator[None]:
     """Eval mode inside; afterwards modes, buffers and random state are what they were."""
     modules = list(network.modules())
     modes = [module.training for module in modules]

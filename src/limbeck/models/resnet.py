@@ -85,7 +85,7 @@ class ResNet(nn.Module):
         """Stages after their final ReLU; pre-activations are the sums that enter it."""
         return {
             "stem": "relu",
-            "stages": self.stages,
+            "stages": [*self.stages],
             "preactivations": [f"{stage}.{self.blocks - 1}.relu2:input" for stage in self.stages],
             "embedding": "fc:input",
         }

@@ -9,7 +9,7 @@ import struct
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import safetensors.torch
 import torch
@@ -18,7 +18,17 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 
-_DAMAGED = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, EOFError, struct.error)
+_DAMAGED = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    AssertionError,
+    struct.error,
+)
 """What torch.load raises on a file that is cut short or is none of its own."""
 
 _PREFIXES = ("module.", "_orig_mod.")
@@ -114,14 +124,16 @@ def _read_checkpoint(path: Path) -> Any:
         named = re.search(r"GLOBAL (\S+)", str(error))
         what = f"holds a pickled {named[1]}" if named else "is damaged, or holds more than tensors"
         raise LimbeckError(
-            f"{str(path)!r} {what}; a pickle can run code, so it was not read. If you trust it, load it yourself "
-            "and save the weights alone: torch.save(model.state_dict(), ...)"
+            f"{str(path)!r} {what}; a pickle can run code, so it was left unread: if you trust it, "
+            "load it yourself and save the weights alone, torch.save(model.state_dict(), ...)"
         ) from error
     except _DAMAGED as error:
-        raise LimbeckError(f"{str(path)!r} is damaged, cut short, or no checkpoint of torch.save") from error
+        raise LimbeckError(
+            f"{str(path)!r} cannot be read: it is damaged, or no checkpoint of torch.save"
+        ) from error
 
 
-def _is_state(value: Any) -> bool:
+def _is_state(value: object) -> TypeGuard[Mapping[str, Tensor]]:
     if not isinstance(value, Mapping) or not value:
         return False
     return all(isinstance(key, str) and isinstance(item, Tensor) for key, item in value.items())

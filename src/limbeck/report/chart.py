@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal, NamedTuple
 
 from limbeck.report.table import Cell, Table
@@ -85,9 +86,12 @@ def looks(charts: Iterable[Chart]) -> dict[str, Look]:
 
 
 def figure(chart: Chart, looks: Mapping[str, Look]) -> dict[str, Any]:
-    """The plotly figure without its colours: those change with the page's theme, by the number in `meta`."""
+    """The plotly figure without its colours: those come with the page's theme, by the number in `meta`.
+
+    Plotly reads tags in its texts, so those are escaped; the name as it is stands in `meta` too.
+    """
     x = [x for trace in chart.traces for x in trace.x]
-    axis: dict[str, Any] = {"title": {"text": chart.x_label}}
+    axis: dict[str, Any] = {"title": {"text": escape(chart.x_label)}}
     if any(isinstance(value, str) for value in x):
         axis["type"] = "category"
     elif x and all(value == int(value) for value in x) and max(x) - min(x) <= 8:  # type: ignore[operator]
@@ -101,30 +105,31 @@ def figure(chart: Chart, looks: Mapping[str, Look]) -> dict[str, Any]:
 
 def _draw(trace: Trace, look: Look) -> list[dict[str, Any]]:
     """The plotly traces of one series; a band comes first, so that its line lies on it."""
-    common: dict[str, Any] = {"name": trace.name, "meta": look.colour, "x": list(trace.x)}
-    drawn = {**common, "y": _numbers(trace.y), "type": "bar" if trace.kind == "bars" else "scatter"}
-    under: list[dict[str, Any]] = []
-    extent = ""
+    x = [escape(x) if isinstance(x, str) else x for x in trace.x]
+    series = {"name": escape(trace.name), "meta": {"series": trace.name, "colour": look.colour}}
+    drawn: dict[str, Any] = {**series, "x": x, "y": _numbers(trace.y)}
+    band: list[dict[str, Any]] = []
+    value = "%{y:.4~g}"
     if trace.low is not None and trace.high is not None:
         low, high = _numbers(trace.low), _numbers(trace.high)
         drawn["customdata"] = [list(pair) for pair in zip(low, high, strict=True)]
-        extent = " (%{customdata[0]:.4~g} to %{customdata[1]:.4~g})"
+        value += " (%{customdata[0]:.4~g} to %{customdata[1]:.4~g})"
         if trace.kind == "line":
-            edge = {**common, "type": "scatter", "mode": "lines", "hoverinfo": "skip", "line": {"width": 0}}
-            under = [{**edge, "y": low}, {**edge, "y": high, "fill": "tonexty"}]
+            edge = {"x": [*x, *x[::-1]], "y": [*high, *low[::-1]], "mode": "lines", "line": {"width": 0}}
+            band = [{**series, **edge, "type": "scatter", "fill": "toself", "hoverinfo": "skip"}]
         else:
             up = [high - y for high, y in zip(trace.high, trace.y, strict=True)]
             down = [y - low for low, y in zip(trace.low, trace.y, strict=True)]
             drawn["error_y"] = {"array": _numbers(up), "arrayminus": _numbers(down)}
     if trace.kind == "line":
-        drawn["mode"] = "lines" if len(trace.x) > 1 else "markers"
-        drawn["line"] = {"dash": look.dash}
-        drawn["hovertemplate"] = "%{y:.4~g}" + extent
+        mode = "lines" if len(x) > 1 else "markers"
+        drawn |= {"type": "scatter", "mode": mode, "line": {"dash": look.dash}, "hovertemplate": value}
     else:
-        drawn |= {"mode": "markers"} if trace.kind == "points" else {}
-        drawn["hovertemplate"] = "%{fullData.name}, %{x}: %{y:.4~g}" + extent + "<extra></extra>"
-    drawn["marker"] = {} if trace.kind == "bars" else {"symbol": look.symbol}
-    return [*under, drawn]
+        drawn |= {"type": "bar"} if trace.kind == "bars" else {"type": "scatter", "mode": "markers"}
+        drawn["hovertemplate"] = "%{fullData.name}, %{x}: " + value + "<extra></extra>"
+    if trace.kind != "bars":
+        drawn["marker"] = {"symbol": look.symbol}
+    return [*band, drawn]
 
 
 def _numbers(values: Iterable[float]) -> list[float | None]:

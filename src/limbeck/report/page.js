@@ -27,10 +27,10 @@
     const family = getComputedStyle(document.body).fontFamily;
     const label = { size: 12, color: quiet };
     const data = figure.data.map((trace) => {
-      const series = colour(`series-${trace.meta}`);
+      const series = colour(`series-${trace.meta.colour}`);
       return {
         ...trace,
-        visible: !hidden.has(trace.name),
+        visible: !hidden.has(trace.meta.series),
         line: { width: 2.25, ...trace.line, color: series },
         marker: { size: 9, ...trace.marker, color: series },
         fillcolor: faint(series),
@@ -101,7 +101,7 @@
       if (!step) return;
       event.preventDefault();
       const points = chart.figure.data.flatMap((trace, curveNumber) =>
-        trace.hoverinfo === "skip" || chart.hidden.has(trace.name)
+        trace.hoverinfo === "skip" || chart.hidden.has(trace.meta.series)
           ? []
           : trace.x.map((xval, pointNumber) => ({ xval, curveNumber, pointNumber })));
       const unified = chart.figure.layout.hovermode === "x unified";

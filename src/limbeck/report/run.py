@@ -44,7 +44,7 @@ def run_report(result: Result, history: History, skipped: int = 0) -> str:
         skipped: lines of that file that could not be read (see `read_history`).
     """
     sections = [Section("Student and teacher" if result["teacher"] else "Student", [_networks(result)])]
-    if result["metrics"]:
+    if any(result["metrics"].values()):
         sections.append(Section("Accuracy and calibration", [_metrics(result)]))
     curves: list[Block] = [*_validation(history), *_terms(history)]
     if skipped:
@@ -65,6 +65,8 @@ def data_facts(result: Result) -> dict[str, str]:
     """What the run learned from and which epoch it kept, for the head of a page."""
     data = result["data"]
     sizes = [f"{data[split]:,} {split}" for split in ("train", "validation", "test") if data[split]]
+    if data["labelled"] < data["train"]:
+        sizes[0] += f" ({data['labelled']:,} labelled)"
     return {
         "Data": f"{data['name']}, {data['classes']} classes",
         "Samples": ", ".join(sizes),
@@ -92,7 +94,7 @@ def _lead(result: Result) -> str:
         right = "" if teacher["top1"] is None else f" is right on {percent(teacher['top1'])} % and"
         text += f"; its teacher{right} has {teacher['parameters']:,}"
     if result["agreement"] is not None:
-        text += f". Both give the same answer to {percent(result['agreement'])} %"
+        text += f". They give the same answer for {percent(result['agreement'])} % of the samples"
     return text.replace(" %", "\N{NO-BREAK SPACE}%") + "."
 
 
@@ -109,7 +111,9 @@ def _networks(result: Result) -> Table:
 
 
 def _metrics(result: Result) -> Table:
-    splits: Mapping[str, Mapping[str, float]] = result["metrics"]
+    splits: dict[str, Mapping[str, float]] = {
+        split: found for split, found in result["metrics"].items() if found
+    }
     names = [name for name in METRICS if any(name in found for found in splits.values())]
     rows: list[list[Cell]] = []
     for split, found in splits.items():

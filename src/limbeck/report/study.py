@@ -99,7 +99,7 @@ def differences(contenders: Sequence[Contender], comparisons: Sequence[tuple[str
         found = paired_difference(accuracy[treatment], accuracy[baseline])
         interval = found.interval and "{:+.1f} to {:+.1f}".format(*found.interval)
         verdict = found.verdict or f"no verdict from fewer than {MIN_PAIRS} pairs"
-        rows.append([f"{treatment}, less {baseline}", f"{found.mean:+.1f}", interval, found.pairs, verdict])
+        rows.append([f"{treatment} minus {baseline}", f"{found.mean:+.1f}", interval, found.pairs, verdict])
     columns = ["difference", "points of accuracy", "95 % interval", "seeds", "verdict"]
     notes = (
         "Mean of the differences seed by seed, with a Student-t interval: it covers other seeds, not other "

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+_FIGURE = re.compile(r"[+-]?[\d.,:]+( (±|to) [+-]?[\d.,]+)?( s| ?%)?")
 
 Cell: TypeAlias = "str | float | None"
 """A text, a number (shown to four digits), or None where there is nothing to show."""
@@ -45,4 +48,4 @@ def aligned(table: Table) -> list[str]:
 
 
 def _is_figure(cell: Cell) -> bool:
-    return not isinstance(cell, str) or cell.lstrip("+-")[:1].isdigit()
+    return not isinstance(cell, str) or _FIGURE.fullmatch(cell) is not None

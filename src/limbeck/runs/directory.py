@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -35,9 +34,9 @@ class Run:
     """A finished or unfinished run.
 
     Attributes:
-        path: the directory. It holds `config.yaml` (all that is needed to repeat the run), `environment.json`,
-            `metrics.jsonl` (one line an epoch), `result.json`, `student.safetensors`, `report.html` and
-            `checkpoints/`.
+        path: the directory. It holds `config.yaml` (all that is needed to repeat the run),
+            `environment.json`, `metrics.jsonl` (one line an epoch), `result.json`, `student.safetensors`,
+            `report.html` and `checkpoints/`.
     """
 
     path: Path
@@ -72,7 +71,7 @@ class Run:
 
 
 def load(run: Run | Path | str) -> nn.Module:
-    """The student of a run: its own class and keys, in eval mode, on the CPU; takes pixels as limbeck.data gives them.
+    """The student of a run, in eval mode on the CPU: its own class and keys, with its own normalisation.
 
     Args:
         run: the run, its directory, or a `student.safetensors` file.
@@ -95,12 +94,8 @@ def load(run: Run | Path | str) -> nn.Module:
             f"the network of {str(file)!r} was handed over as an object and cannot be built from a name; "
             "build it yourself and use limbeck.models.load_into"
         )
-    shape = card["input_shape"]
-    network = models.build(
-        card["model"],
-        example=None if shape is None else torch.zeros(1, *shape),
-        num_classes=len(card["class_names"]),
-    )
+    example = None if card["input_shape"] is None else torch.zeros(1, *card["input_shape"])
+    network = models.build(card["model"], example=example, num_classes=len(card["class_names"]))
     models.load_into(network, models.load_state(file), str(file))
     if card["mean"]:
         models.normalise_inputs(network, models.Normalisation(tuple(card["mean"]), tuple(card["std"])))
@@ -188,10 +183,7 @@ def same_config(path: Path, config: RunConfig) -> None:
     Raises:
         LimbeckError: naming the first key that differs.
     """
-    there, here = (
-        _flat(yaml.safe_load(make_config(path / "config.yaml").to_yaml())),
-        _flat(yaml.safe_load(config.to_yaml())),
-    )
+    there, here = _flat(make_config(path / "config.yaml")), _flat(config)
     for key in {**there, **here}:
         if there.get(key) != here.get(key):
             raise LimbeckError(
@@ -200,11 +192,16 @@ def same_config(path: Path, config: RunConfig) -> None:
             )
 
 
-def _flat(tree: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {path: tree}
-    return {
-        key: leaf
-        for name, inner in tree.items()
-        for key, leaf in _flat(inner, f"{path}.{name}".lstrip(".")).items()
-    }
+def _flat(config: RunConfig) -> dict[str, Any]:
+    """The config's values by dotted key."""
+    leaves: dict[str, Any] = {}
+
+    def walk(tree: Any, path: str) -> None:
+        if isinstance(tree, dict):
+            for name, inner in tree.items():
+                walk(inner, f"{path}.{name}" if path else name)
+        else:
+            leaves[path] = tree
+
+    walk(config.model_dump(mode="json"), "")
+    return leaves

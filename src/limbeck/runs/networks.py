@@ -28,10 +28,9 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
     Raises:
         LimbeckError: for a network of the zoo without weights: it would teach noise.
     """
+    _check_exists(config.model, "teacher")
     if config.weights is None and not Path(config.model).exists() and ":" not in config.model:
-        models.build(
-            config.model, example=source.example(1), num_classes=source.num_classes
-        )  # its name first
+        models.build(config.model, example=source.example(1), num_classes=source.num_classes)  # typos first
         raise LimbeckError(
             f"the teacher {config.model!r} has no weights; give a run's directory (make one with "
             f"`limbeck train --model {config.model!r}`) or a checkpoint with --set teacher.weights=FILE"
@@ -40,11 +39,10 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
 
 
 def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
+    _check_exists(config.model, role)
     path = Path(config.model)
     if path.exists():
         network = _from_path(path, config.model, role)
-    elif path.suffix in (".safetensors", ".pt", ".pth") or ("/" in config.model and ":" not in config.model):
-        raise LimbeckError(f"the {role} {config.model!r} is no file or run directory")
     else:
         network = models.build(config.model, example=source.example(1), num_classes=source.num_classes)
     if config.weights is not None:
@@ -52,6 +50,14 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
     if source.mean and models.normalisation_of(network) is None:
         models.normalise_inputs(network, models.Normalisation(source.mean, source.std))
     return network
+
+
+def _check_exists(model: str, role: str) -> None:
+    """Refuses what can only be a path and leads nowhere."""
+    path = Path(model)
+    means_a_path = path.suffix in (".safetensors", ".pt", ".pth") or ("/" in model and ":" not in model)
+    if means_a_path and not path.exists():
+        raise LimbeckError(f"the {role} {model!r} is no run directory and no file")
 
 
 def _from_path(path: Path, spec: str, role: str) -> nn.Module:

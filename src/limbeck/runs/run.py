@@ -88,9 +88,11 @@ def distill(
         raise LimbeckError("--resume needs the directory of the run, --out DIR")
     path = Path(out) if out is not None else directory.free_directory("distill")
     directory.check_claim(path, resume=resume, overwrite=overwrite)
+    file = path / "config.yaml" if resume and config is None else None
     if isinstance(config, RunConfig):
-        config, flags = None, {**config.model_dump(mode="json"), **flags}
-    file = Path(config) if config is not None else (path / "config.yaml" if resume else None)
+        flags = {**config.model_dump(mode="json"), **flags}
+    elif config is not None:
+        file = Path(config)
     made = make_config(file, {**flags, **(settings or {})})
     if resume:
         directory.same_config(path, made)
@@ -107,13 +109,13 @@ def train(
     """Trains one network on labels alone, to make a teacher or a baseline; what `limbeck train` does.
 
     Args:
-        config: as in `distill`; its objective is cross-entropy unless it says otherwise.
+        config: as in `distill`.
         model: the network.
         out: the run directory; the next free one under `runs/` if None.
         rest: as in `distill`.
     """
-    if config is None and not rest.get("resume"):
-        rest["settings"] = {"objective": "ce", **(rest.get("settings") or {})}
+    if rest.get("teacher") is not None:
+        raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")
     out = out if out is not None or rest.get("resume") else directory.free_directory("train")
     return distill(config, student=model, out=out, **rest)
 
@@ -331,6 +333,4 @@ def _check_takes(network: nn.Module, role: str, example: Inputs) -> None:
         except (RuntimeError, TypeError, IndexError) as error:
             shape = tuple(example.shape[1:]) if isinstance(example, torch.Tensor) else sorted(example)
             reason = str(error).strip().splitlines()[0]
-            raise LimbeckError(
-                f"the {role} cannot take the data's inputs of shape {shape}: {reason}"
-            ) from None
+            raise LimbeckError(f"the {role} cannot take inputs of shape {shape}: {reason}") from None

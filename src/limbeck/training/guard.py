@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
+from limbeck.optimisation import parts_of
 
 
 class DivergenceError(LimbeckError):
@@ -64,10 +65,13 @@ class Guard:
 
 def step_unless(blocked: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """One step of the optimiser unless blocked; fused optimisers decide that on the device."""
-    if optimizer.defaults.get("fused"):
-        optimizer.found_inf = blocked.float()  # type: ignore[attr-defined]
+    parts = parts_of(optimizer)
+    if all(part.defaults.get("fused") for part in parts):
+        for part in parts:
+            part.found_inf = blocked.float()  # type: ignore[attr-defined]
         optimizer.step()
-        del optimizer.found_inf  # type: ignore[attr-defined]
+        for part in parts:
+            del part.found_inf  # type: ignore[attr-defined]
     elif not blocked.item():
         optimizer.step()
 

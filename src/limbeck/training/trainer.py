@@ -97,7 +97,10 @@ class Trainer:
                     continue
                 started = state if state and number == state["stage"] and state["optimizer"] else None
                 self._stage(root, number, stage, started)
-        self.accelerator.end_training()
+        for (
+            tracker
+        ) in self.accelerator.trackers:  # end_training() would also end a process group of the caller's
+            tracker.finish()
 
     def _resume(self, root: nn.Module) -> dict[str, Any] | None:
         if not self.checkpoint or not self.checkpoint.exists():
@@ -217,10 +220,10 @@ class Trainer:
             values.roll(-1),
             [gradient for part in parts for gradient in gradients(part)],
         )
-        for part in parts:
-            if self.clip is not None:
+        if self.clip is not None:
+            for part in parts:
                 torch.nn.utils.clip_grad_norm_(parameters(part), self.clip)
-            step_unless(blocked, part)
+        step_unless(blocked, optimizer)
         optimizer.zero_grad()
         means.add(names, values, len(batch))
 

@@ -1,0 +1,151 @@
+"""The commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from limbeck.config import parse_settings
+
+app = typer.Typer(
+    name="limbeck",
+    help="Distils a large trained network into a small one.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console(highlight=False)
+
+Config = Annotated[Path | None, typer.Argument(help="YAML file that describes the run; flags override it.")]
+Data = Annotated[str | None, typer.Option(help="Data set: a name of `limbeck data`, with arguments.")]
+DataDir = Annotated[Path | None, typer.Option(help="Where the data set's files are.")]
+Teacher = Annotated[str | None, typer.Option(help="Run directory, checkpoint or module:factory.")]
+Student = Annotated[str | None, typer.Option(help="Name of `limbeck models`, run, checkpoint or factory.")]
+Objective = Annotated[str | None, typer.Option(help='What to minimise: "0.1*ce + 0.9*kd(temperature=4)".')]
+Epochs = Annotated[int | None, typer.Option(help="How long to train.")]
+BatchSize = Annotated[int | None, typer.Option(help="Samples an optimiser step.")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
+Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Run directory; the next free one under runs/ if left out.")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Any config value: training.clip=1.0")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
+
+
+@app.command()
+def quickstart(
+    out_dir: Annotated[Path, typer.Option("--out", help="Where its runs and report go.")] = Path(
+        "quickstart"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the first of its seeds.")] = 0,
+) -> None:
+    """Distils a small student of handwritten digits, and shows what it gained."""
+    from limbeck.studies.quickstart import quickstart as run_quickstart
+
+    run_quickstart(out_dir, seed, out)
+
+
+@app.command()
+def train(
+    config: Config = None,
+    model: Annotated[str | None, typer.Option(help="Name of `limbeck models`, or module:factory.")] = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    objective: Objective = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    seed: Seed = None,
+    out_dir: Out = None,
+    settings: Set = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Trains one network on labels: a teacher, or a baseline."""
+    _run("train", locals())
+
+
+@app.command()
+def distill(
+    config: Config = None,
+    student: Student = None,
+    teacher: Teacher = None,
+    data: Data = None,
+    data_dir: DataDir = None,
+    objective: Objective = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    seed: Seed = None,
+    out_dir: Out = None,
+    settings: Set = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Distils a student."""
+    _run("distill", locals())
+
+
+@app.command()
+def evaluate(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
+    """Measures a run's student again, on the run's test split."""
+    from limbeck.cli.show import metrics_table
+    from limbeck.runs.evaluate import evaluate as evaluate_run
+
+    out.print(metrics_table(evaluate_run(run)))
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="Name, run directory, weights file or module:factory(...).")],
+    data: Annotated[str, typer.Option(help="Data set whose inputs it gets.")] = "digits",
+    data_dir: DataDir = None,
+    shape: Annotated[str | None, typer.Option("--input", help="Shape of an input instead: 3x32x32.")] = None,
+    classes: Annotated[int | None, typer.Option(help="Number of classes, with --input.")] = None,
+) -> None:
+    """Shows what limbeck finds in a network: logits, embedding, stages, stem, with shapes."""
+    from limbeck.cli.show import inspection
+
+    out.print(inspection(model, data, data_dir, shape, classes))
+
+
+Name = Annotated[str | None, typer.Argument(help="One of them, in detail.")]
+
+
+@app.command()
+def methods(name: Name = None) -> None:
+    """Lists the methods, or shows one: its arguments, what it reads and its recipe."""
+    from limbeck.cli.show import method_details, methods_table
+
+    out.print(method_details(name) if name else methods_table())
+
+
+@app.command()
+def models(name: Name = None) -> None:
+    """Lists the networks, or shows one with its arguments."""
+    from limbeck.cli.show import model_details, models_table
+
+    out.print(model_details(name) if name else models_table())
+
+
+@app.command()
+def data(name: Name = None) -> None:
+    """Lists the data sets, or shows one with its arguments."""
+    from limbeck.cli.show import data_details, data_table
+
+    out.print(data_details(name) if name else data_table())
+
+
+def _run(command: str, given: dict[str, Any]) -> None:
+    """Calls `limbeck.train` or `limbeck.distill` with what was given, and says what came out."""
+    from limbeck import runs
+    from limbeck.cli.show import outcome
+
+    given["settings"] = parse_settings(given["settings"] or [])
+    given["out"] = given.pop("out_dir")
+    out.print(outcome(getattr(runs, command)(**given)))

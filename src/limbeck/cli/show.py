@@ -1,0 +1,155 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from limbeck import data, features, methods, models
+from limbeck.config import NetworkConfig
+from limbeck.errors import LimbeckError, unknown
+from limbeck.methods import Method
+from limbeck.notation import show
+from limbeck.runs import Run, networks
+
+LABELS = {"top1": "top-1", "top5": "top-5", "nll": "NLL (nats)", "ece": "calibration error"}
+
+
+def outcome(run: Run) -> RenderableType:
+    """What a run reached, and where it lies."""
+    result = run.result
+    table = Table(title=result["objective"], title_style="bold", title_justify="left")
+    table.add_column("")
+    for role in ("student", "teacher"):
+        if result[role]:
+            table.add_column(f"{role} {result[role]['model']}", justify="right")
+    networks = [result[role] for role in ("student", "teacher") if result[role]]
+    table.add_row("parameters", *(f"{network['parameters']:,}" for network in networks))
+    table.add_row("top-1 on test", *(_percent(network["top1"]) for network in networks))
+    if result["agreement"] is not None:
+        table.add_row("agreement", _percent(result["agreement"]))
+    lines = [f"trained in {result['seconds']:.1f} s; selection: {result['selection']} epoch"]
+    lines += [f"{run.path / name}" for name in ("student.safetensors", "report.html")]
+    return Group(table, *map(Text, lines))
+
+
+def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> Table:
+    """Metrics by split."""
+    table = Table("split", *(LABELS[name] for name in next(iter(metrics.values()))))
+    for split, values in metrics.items():
+        table.add_row(split, *(f"{v:.4f}" if name == "nll" else _percent(v) for name, v in values.items()))
+    return table
+
+
+def inspection(
+    model: str, source_name: str, data_dir: Path | None, shape: str | None, classes: int | None
+) -> RenderableType:
+    """The features found in a network, with their shapes."""
+    if shape is None:
+        source = data.load(source_name, data_dir)
+        network, example = networks.student(NetworkConfig(model=model), source, 0), source.example()
+    else:
+        example = torch.rand(2, *_sizes(shape), generator=torch.Generator().manual_seed(0))
+        network = models.build(model, example=example, num_classes=classes)
+    title = f"{type(network).__name__}, {models.count_parameters(network):,} parameters"
+    table = Table("field", "module", "shape", title=title, title_justify="left")
+    for field, point, size in features.describe(network, example):
+        table.add_row(field, str(point), str(size))
+    return table
+
+
+def methods_table() -> Table:
+    """Every method with a line and its paper."""
+    table = Table("method", "what it does", "paper")
+    for name, method in sorted(methods.table().items()):
+        table.add_row(name, _first_line(method), _paper(method))
+    return table
+
+
+def method_details(name: str) -> RenderableType:
+    """One method: what it is, its arguments, what it reads, and its recipe."""
+    table = methods.table()
+    if name not in table:
+        raise unknown("method", name, table)
+    method = table[name]
+    reads = {
+        "student": method.reads.student,
+        "teacher": method.reads.teacher,
+        "batch": method.reads.batch,
+        "data": method.reads.data,
+    }
+    read = [f"{what} {', '.join(names)}" for what, names in reads.items() if names]
+    lines = [_paper(method), f"reads: {'; '.join(read)}"]
+    lines += [f"recipe: {method.recipe}"] if method.recipe else []
+    return _details(name, method, method.__init__, lines)
+
+
+def models_table() -> Table:
+    """Every network with a line and its source."""
+    table = Table("model", "what it is", "source")
+    for name, entry in models.MODELS.items():
+        table.add_row(name, entry.summary, entry.source)
+    return table
+
+
+def model_details(name: str) -> RenderableType:
+    """One network with its arguments."""
+    if name not in models.MODELS:
+        raise unknown("model", name, models.MODELS)
+    entry = models.MODELS[name]
+    make = entry.make.__init__ if isinstance(entry.make, type) else entry.make  # type: ignore[misc]
+    return _details(name, entry.make, make, [entry.source])
+
+
+def data_table() -> Table:
+    """Every data set with a line and its source."""
+    table = Table("data set", "what it is", "source")
+    for name, entry in data.SOURCES.items():
+        table.add_row(name, entry.summary, entry.source)
+    return table
+
+
+def data_details(name: str) -> RenderableType:
+    """One data set with its arguments."""
+    if name not in data.SOURCES:
+        raise unknown("data set", name, data.SOURCES)
+    entry = data.SOURCES[name]
+    return _details(name, entry.make, entry.make, [entry.source])
+
+
+def _details(name: str, thing: object, function: Callable[..., Any], lines: list[str]) -> RenderableType:
+    """A name with its arguments as the notation takes them, its documentation and some lines."""
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
+    arguments = [
+        p.name if p.default is inspect.Parameter.empty else f"{p.name}={show(p.default)}" for p in parameters
+    ]
+    call = f"{name}({', '.join(arguments)})" if arguments else name
+    documentation = inspect.getdoc(thing) or ""
+    return Group(Text(call, style="bold"), Text(), Text(documentation), Text(), *map(Text, lines))
+
+
+def _first_line(method: type[Method]) -> str:
+    return (inspect.getdoc(method) or "").splitlines()[0]
+
+
+def _paper(method: type[Method]) -> str:
+    return (sys.modules[method.__module__].__doc__ or "").strip().splitlines()[0]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def _sizes(shape: str) -> list[int]:
+    parts = shape.lower().split("x")
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise LimbeckError(f"--input takes a shape such as 3x32x32, not {shape!r}")
+    return [int(part) for part in parts]

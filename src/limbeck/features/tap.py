@@ -1,0 +1,190 @@
+"""Tap: a network that gives its features with its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from limbeck.errors import LimbeckError, unknown
+from limbeck.features.calling import arguments_of, call, elements_of, logits_of, uncompiled
+from limbeck.features.points import FIELDS, SEVERAL, FeaturePoints, Point
+from limbeck.features.trace import version_of
+from limbeck.outputs import Inputs, Outputs
+
+
+class Tap:
+    """Runs a network and captures some of its features, live in the autograd graph.
+
+    Hooks hang on the network during a call only, nothing captured is kept after it, and any number of taps may
+    share one network. A network that is compiled needs hooks that are there before it first runs and stay:
+    `attach` them. With activation checkpointing, `use_reentrant=False` keeps what is captured inside a
+    checkpoint in the graph.
+
+    Args:
+        network: the network that was given to `find`.
+        points: what `find` found.
+        fields: those to capture, of "embedding", "stages", "stem" and "preactivations"; "logits" always are.
+
+    Raises:
+        LimbeckError: if one of the fields was not found.
+    """
+
+    def __init__(self, network: nn.Module, points: FeaturePoints, fields: Collection[str]) -> None:
+        self.network = network
+        self._fields: dict[str, list[_Capture]] = {}
+        self._handles: list[RemovableHandle] = []
+        for field in dict.fromkeys(["logits", *fields]):
+            if field not in FIELDS:
+                raise unknown(f"feature of {self._name}", field, FIELDS)
+            if not points.of(field):
+                example = '["body.1", "body.3"]' if field in SEVERAL else '"body.3"'
+                raise LimbeckError(
+                    f"found no {field} in {self._name}; name by module path where to have it, "
+                    f'for example student_features={{"{field}": {example}}}, or teacher_features'
+                )
+            self._fields[field] = [_Capture(point) for point in points.of(field)]
+        self._captures = [capture for captures in self._fields.values() for capture in captures]
+        self._fuses = any(isinstance(module, nn.TransformerEncoder) for module in network.modules())
+
+    def __call__(self, inputs: Inputs) -> Outputs:
+        """Runs the network and gives its logits and the fields, each with the samples along axis 0.
+
+        Args:
+            inputs: (B, ...) tensor, or named tensors; an `attention_mask` (B, L) among them is given as `mask`.
+
+        Raises:
+            LimbeckError: if the forward did not pass one of the points.
+        """
+        passing = not self._handles
+        try:
+            if passing:
+                self.attach()
+            for capture in self._captures:
+                capture.arm()
+            with _unfused() if self._fuses else nullcontext():
+                result = call(self.network, inputs)
+            return self._outputs(inputs, result)
+        finally:
+            for capture in self._captures:
+                capture.release()
+            if passing:
+                self.detach()
+
+    def attach(self) -> None:
+        """Hangs the hooks on the network, until `detach`."""
+        if self._handles:
+            return
+        network = uncompiled(self.network)
+        hooked = [capture for capture in self._captures if not capture.point.is_result]
+        modules = [network.get_submodule(capture.point.path) for capture in hooked]
+        self._handles = [
+            module.register_forward_hook(capture.after)
+            if capture.point.side == "output"
+            else module.register_forward_pre_hook(capture.before, with_kwargs=True)
+            for module, capture in zip(modules, hooked, strict=True)
+        ]
+
+    def detach(self) -> None:
+        """Takes the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _outputs(self, inputs: Inputs, result: Any) -> Outputs:
+        mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+        fields: dict[str, Any] = {} if mask is None else {"mask": mask.bool()}
+        for field, captures in self._fields.items():
+            tensors = tuple(self._tensor(capture, result) for capture in captures)
+            fields[field] = tensors if field in SEVERAL else tensors[0]
+        if "embedding" in fields:
+            pool = self._fields["embedding"][0].point.pool
+            fields["embedding"] = _vector(fields["embedding"], pool, fields.get("mask"))
+        return Outputs(**fields)
+
+    def _tensor(self, capture: _Capture, result: Any) -> Tensor:
+        point, tensor = capture.point, capture.tensor
+        if point.is_result:
+            tensor = logits_of(result) if point.item is None else elements_of(result).get(point.item)
+        if not isinstance(tensor, Tensor):
+            raise LimbeckError(
+                f"the forward of {self._name} did not pass {str(point)!r}: its module did not run, was replaced "
+                f"after the hooks were attached, or was compiled before"
+            )
+        if capture.version is not None and version_of(tensor) != capture.version:
+            raise LimbeckError(
+                f"{self._name} overwrites {str(point)!r} in place in this mode, so it cannot be captured "
+                f"there; name the module after it, or make the operation that does so not in place"
+            )
+        return tensor
+
+    @property
+    def _name(self) -> str:
+        return type(uncompiled(self.network)).__name__
+
+
+class _Capture:
+    """The tensor at one point, during one forward.
+
+    Bound methods are the hooks, so that a copy of a hooked network captures into copies of these.
+    """
+
+    def __init__(self, point: Point) -> None:
+        self.point = point
+        self.tensor: Tensor | None = None
+        self.version: int | None = None
+        self.calls = 0
+        self.armed = False
+
+    def arm(self) -> None:
+        """Waits for the tensor; between forwards hooks do nothing, also while a checkpoint is recomputed."""
+        self.calls = 0
+        self.armed = True
+
+    def release(self) -> None:
+        """Lets go of the tensor."""
+        self.tensor = self.version = None
+        self.armed = False
+
+    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Pre-hook of a module whose input is captured."""
+        self._pass(arguments_of(args, kwargs).get(self.point.item))
+
+    def after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Hook of a module whose output is captured."""
+        self._pass(elements_of(output).get(self.point.item))
+
+    def _pass(self, tensor: Any) -> None:
+        if not self.armed:
+            return
+        if self.calls == self.point.call and isinstance(tensor, Tensor):
+            self.tensor = tensor.clone() if self.point.overwritten else tensor
+            self.version = None if torch.compiler.is_compiling() else version_of(self.tensor)
+        self.calls += 1
+
+
+@contextmanager
+def _unfused() -> Iterator[None]:
+    """Keeps torch's transformer layers from their fused form, which hands on nested tensors of valid tokens."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+def _vector(tensor: Tensor, pool: bool, mask: Tensor | None) -> Tensor:
+    """An embedding as (B, D): averaged over the pixels of a map or the valid tokens of a sequence if `pool`."""
+    if not pool:
+        return tensor.flatten(1)
+    if tensor.ndim != 3:
+        return tensor.flatten(2).mean(2)
+    if mask is None:
+        return tensor.mean(1)
+    weight = mask.to(tensor.dtype).unsqueeze(2)
+    return (tensor * weight).sum(1) / weight.sum(1).clamp(min=1)

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+from limbeck.data import Loader, from_dataset, from_tensors
+from limbeck.data.items import Items
+from limbeck.data.samples import Resident
+from limbeck.data.split import Split
+from limbeck.errors import LimbeckError
+from limbeck.outputs import UNLABELLED, Inputs
+
+IMAGES = torch.randint(0, 256, (30, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.arange(30) % 3
+
+
+def plain(inputs: Inputs | None) -> Tensor:
+    """What is known to be one tensor."""
+    assert isinstance(inputs, Tensor)
+    return inputs
+
+
+def inputs_of(split: Split | None) -> Tensor:
+    assert split is not None
+    assert isinstance(split.samples, Resident)
+    assert isinstance(split.samples.inputs, Tensor)
+    return split.samples.inputs
+
+
+def test_tensors_given_for_every_split_are_taken_as_they_are() -> None:
+    source = from_tensors(
+        IMAGES[:20],
+        TARGETS[:20],
+        validation=(IMAGES[20:25], TARGETS[20:25]),
+        test=(IMAGES[25:], TARGETS[25:]),
+        class_names=["a", "b", "c"],
+        views="crop(padding=2)",
+        name="mine",
+    )
+    assert torch.equal(inputs_of(source.train), IMAGES[:20])
+    assert torch.equal(inputs_of(source.validation), IMAGES[20:25])
+    assert torch.equal(inputs_of(source.test), IMAGES[25:])
+    assert source.test is not None
+    assert torch.equal(source.test.targets, TARGETS[25:])
+    assert (source.name, source.kind, source.class_names) == ("mine", "image", ("a", "b", "c"))
+    assert str(source.views) == "crop(padding=2)"
+    assert source.mean == pytest.approx((IMAGES[:20].double() / 255).mean((0, 2, 3)).tolist())
+
+
+def test_a_tenth_of_each_class_is_held_out_for_validation() -> None:
+    source = from_tensors(IMAGES, TARGETS)
+    assert source.test is None
+    assert source.validation is not None
+    assert source.validation.class_counts(3).tolist() == [1, 1, 1]
+    assert source.train.index.tolist() == list(range(27))
+    assert source.train.positions == 27
+    pairs = {
+        (bytes(image), target)
+        for split in (source.train, source.validation)
+        for image, target in zip(inputs_of(split).flatten(1).numpy(), split.targets.tolist(), strict=True)
+    }
+    assert pairs == {(bytes(i), t) for i, t in zip(IMAGES.flatten(1).numpy(), TARGETS.tolist(), strict=True)}
+    assert from_tensors(IMAGES, TARGETS, validation=0.5).train.class_counts(3).tolist() == [5, 5, 5]
+    assert from_tensors(IMAGES, TARGETS, validation=None).validation is None
+
+
+def test_statistics_are_of_the_training_split_alone() -> None:
+    table = torch.cat([torch.zeros(10, 2), torch.full((10, 2), 8.0)])
+    source = from_tensors(table[:10], TARGETS[:10], validation=(table[10:], TARGETS[:10]))
+    assert (source.kind, source.mean, source.std) == ("table", (0.0, 0.0), (1.0, 1.0))
+
+
+def test_arrays_and_lists_are_taken() -> None:
+    source = from_tensors(IMAGES.numpy(), TARGETS.tolist(), validation=None)
+    assert torch.equal(inputs_of(source.train), IMAGES)
+    assert source.train.targets.tolist() == TARGETS.tolist()
+    assert from_tensors(np.eye(4), np.array([0, 1, 0, 1], dtype=np.uint8)).num_classes == 2
+
+
+def test_token_data_have_no_normalisation() -> None:
+    tokens = {"input_ids": torch.arange(8).view(4, 2), "attention_mask": torch.ones(4, 2).long()}
+    source = from_tensors(tokens, [0, 1, 0, 1], validation=None)
+    assert (source.kind, source.mean, source.std) == ("text", (), ())
+    assert isinstance(source.example(1), dict)
+
+
+def test_data_without_labels() -> None:
+    source = from_tensors(IMAGES, num_classes=7, test=(IMAGES[:2], [0, 6]))
+    assert source.num_classes == 7
+    assert source.validation is None
+    assert not source.train.has_labels
+    assert next(iter(Loader(source.train, 8))).targets is None
+
+
+def test_samples_without_a_label_stay_in_training() -> None:
+    targets = TARGETS.clone()
+    targets[::2] = UNLABELLED
+    source = from_tensors(IMAGES, targets, validation=0.2)
+    assert source.validation is not None
+    assert (source.validation.targets != UNLABELLED).all()
+    assert (source.train.targets == UNLABELLED).sum() == 15
+
+
+def test_a_class_may_be_missing_from_training() -> None:
+    source = from_tensors(IMAGES, TARGETS * 2, num_classes=6, validation=None)
+    assert source.train.class_counts(6).tolist() == [10, 0, 10, 0, 10, 0]
+
+
+NAN = torch.zeros(30, 4)
+NAN[17, 2] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "options", "message"),
+    [
+        (
+            IMAGES,
+            TARGETS,
+            {"num_classes": 2},
+            "training target 2 at position 2 is out of range: with 2 classes .* 0 to 1",
+        ),
+        (IMAGES, TARGETS - 1, {}, "training target -1 at position 0 .* or -100 for no label"),
+        (IMAGES, TARGETS.float(), {}, "training targets should be class ids, integers, not torch.float32"),
+        (IMAGES, ["a"] * 30, {}, "training targets should be class ids, integers: "),
+        (IMAGES, TARGETS[:, None], {}, r"one class id a sample, \(N,\), not \(30, 1\)"),
+        (IMAGES, TARGETS[:9], {}, "there are 30 training inputs but 9 targets"),
+        (IMAGES[:0], TARGETS[:0], {}, "the training data is empty"),
+        ({}, TARGETS, {}, "the training data is empty"),
+        ({"a": IMAGES, "b": IMAGES[:4]}, TARGETS, {}, "differ in their number of samples: a 30, b 4"),
+        (IMAGES, TARGETS * 0, {}, "at least 2 classes, not 1"),
+        (IMAGES, TARGETS, {"num_classes": 1}, "at least 2 classes, not 1"),
+        (IMAGES, None, {}, "no training sample has a label, .* give num_classes"),
+        (IMAGES, TARGETS, {"num_classes": 4, "class_names": ["a", "b"]}, "2 class names for 4 classes"),
+        (NAN, TARGETS, {}, r"training inputs hold nan in sample 17, at \(2,\)"),
+        ({"x": NAN / 0}, TARGETS, {}, r"training inputs x hold nan in sample 0, at \(0,\)"),
+        (np.array(["a", "b"]), [0, 1], {}, "training inputs should be tensors or arrays of numbers"),
+        (
+            IMAGES[:, 0],
+            TARGETS,
+            {},
+            r"images should be \(N, channels, height, width\), not \(1, 4, 5\) uint8",
+        ),
+        (NAN.nan_to_num(), TARGETS, {"views": "crop"}, r'"crop\(padding=4\)" need images'),
+        (IMAGES, TARGETS, {"views": "crp"}, "did you mean 'crop'"),
+        (IMAGES, TARGETS, {"validation": 1.5}, "a fraction between 0 and 1, not 1.5; None holds nothing out"),
+        (IMAGES, TARGETS, {"validation": IMAGES}, r"validation should be \(inputs, targets\), not Tensor"),
+        (IMAGES, TARGETS, {"test": (IMAGES, TARGETS + 1)}, "test target 3 at position 2 is out of range"),
+        (
+            IMAGES,
+            TARGETS,
+            {"test": (IMAGES[:, :1], TARGETS)},
+            r"a test sample is \(1, 4, 5\) uint8, but .* \(3, 4, 5\)",
+        ),
+        (
+            IMAGES,
+            TARGETS,
+            {"validation": (IMAGES.float(), TARGETS)},
+            "a validation sample is .* float32, but",
+        ),
+        (IMAGES, TARGETS, {"test": (IMAGES[:2], [-100, -100])}, "the test data has no labels to measure by"),
+    ],
+)
+def test_refuses_tensors(inputs: Any, targets: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(LimbeckError, match=message):
+        from_tensors(inputs, targets, **options)
+
+
+class Jittered(Dataset[Any]):
+    """Images with a random brightness."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        return IMAGES[position] // 2 + torch.randint(0, 100, ()).to(torch.uint8), position % 3
+
+
+def test_the_random_transforms_of_a_data_set_are_views() -> None:
+    source = from_dataset(Jittered(), validation=None)
+    assert (source.kind, str(source.views), len(source.mean)) == ("image", "bank(count=2147483648)", 3)
+    loaders = [Loader(source.train, size, views=source.views, seed=1, shuffle=False) for size in (30, 7)]
+    whole = plain(next(iter(loaders[0])).inputs)
+    assert torch.equal(torch.cat([plain(batch.inputs) for batch in loaders[1]]), whole)
+    later = plain(next(iter(loaders[0])).inputs)
+    changed = (later != whole).flatten(1).any(1)
+    assert changed.float().mean() > 0.9  # the second epoch draws other views
+    assert whole.dtype == torch.float32
+    assert whole.max() <= 1
+
+
+def test_a_smaller_bank_brings_views_back() -> None:
+    source = from_dataset(Jittered(), validation=None, views="bank(count=2)")
+    loader = Loader(source.train, 30, views=source.views, shuffle=False)
+    looks = [plain(next(iter(loader)).inputs)[0] for _ in range(12)]
+    assert len({bytes(look.numpy()) for look in looks}) == 2
+
+
+def test_other_policies_go_on_top_of_a_data_set() -> None:
+    source = from_dataset(TensorDataset(IMAGES, TARGETS), validation=None, views="crop(padding=1, flip=true)")
+    tensors = from_tensors(IMAGES, TARGETS, validation=None, views="crop(padding=1, flip=true)")
+    for a, b in zip(
+        Loader(source.train, 8, views=source.views),
+        Loader(tensors.train, 8, views=tensors.views),
+        strict=True,
+    ):
+        assert torch.equal(plain(a.inputs), plain(b.inputs))
+        assert torch.equal(plain(a.targets), plain(b.targets))
+    assert source.mean == pytest.approx(tensors.mean)
+    assert source.std == pytest.approx(tensors.std)
+
+
+def test_a_part_of_a_data_set_is_held_out_like_a_part_of_tensors() -> None:
+    source, tensors = from_dataset(TensorDataset(IMAGES, TARGETS)), from_tensors(IMAGES, TARGETS)
+    assert isinstance(source.train.samples, Items)
+    assert source.validation is not None
+    assert tensors.validation is not None
+    assert torch.equal(source.validation.targets, tensors.validation.targets)
+    held = next(iter(Loader(source.validation, 3, shuffle=False))).inputs
+    assert torch.equal(plain(held), inputs_of(tensors.validation).float() / 255)
+
+
+def test_float_items_go_to_networks_as_they_are() -> None:
+    values = torch.randn(30, 3, 4, 5)
+    source = from_dataset(
+        TensorDataset(values, TARGETS), test=TensorDataset(values, TARGETS), validation=None
+    )
+    assert (source.kind, source.mean, source.std) == ("image", (), ())
+    assert source.test is not None
+    assert torch.equal(plain(next(iter(Loader(source.test, 30, shuffle=False))).inputs), values)
+
+
+def test_items_without_targets() -> None:
+    source = from_dataset(TensorDataset(IMAGES), num_classes=3)
+    assert not source.train.has_labels
+    assert next(iter(Loader(source.train, 8))).targets is None
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter([])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "message"),
+    [
+        (Stream(), {}, r"training data set should have a length and items by position \(map-style\)"),
+        (TensorDataset(IMAGES, TARGETS), {"test": 5}, "test data set should have a length"),
+        (TensorDataset(IMAGES[:0], TARGETS[:0]), {}, "the training data is empty"),
+        (TensorDataset(IMAGES, TARGETS.float()), {}, "target of item 0 should be a class id"),
+        (TensorDataset(IMAGES, TARGETS), {"num_classes": 2}, "training target 2 at position 2"),
+        (TensorDataset(IMAGES), {}, "give num_classes"),
+        (TensorDataset(IMAGES, TARGETS), {"test": TensorDataset(IMAGES)}, "the test data has no labels"),
+    ],
+)
+def test_refuses_data_sets(dataset: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(LimbeckError, match=message):
+        from_dataset(dataset, **options)

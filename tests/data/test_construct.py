@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from limbeck.data.construct import construct
+from limbeck.errors import LimbeckError
+from limbeck.notation import parse_call
+
+
+def box(width: int, height: int = 2, data_dir: str = "here") -> tuple[int, int, str]:
+    return width, height, data_dir
+
+
+def dot() -> tuple[int, int, str]:
+    return 1, 1, ""
+
+
+def make(text: str, **facts: str | None) -> tuple[int, int, str]:
+    makers: dict[str, Callable[..., tuple[int, int, str]]] = {"box": box, "dot": dot}
+    return construct(parse_call(text, "shape"), makers, "shape", **facts)
+
+
+def test_calls_the_named_maker() -> None:
+    assert make("box(width=3)") == (3, 2, "here")
+    assert make("box(width=3, height=5)", data_dir="there") == (3, 5, "there")
+    assert make("dot", data_dir=None) == (1, 1, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "facts", "message"),
+    [
+        ("bx", {}, "unknown shape 'bx'; did you mean 'box'?"),
+        ("box(widht=3)", {}, "unknown argument of box 'widht'; did you mean 'width'?"),
+        ("box(3)", {}, r"box takes its arguments by name \(width, height"),
+        ("box", {}, "shape 'box' needs width"),
+        ("dot(width=3)", {}, "unknown argument of dot 'width'; there are: none"),
+        ("dot", {"data_dir": "there"}, "shape 'dot' has no use for data_dir"),
+        ("box(width=1, data_dir=2)", {"data_dir": None}, "unknown argument of box 'data_dir'"),
+    ],
+)
+def test_refuses(text: str, facts: dict[str, str | None], message: str) -> None:
+    with pytest.raises(LimbeckError, match=message):
+        make(text, **facts)

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from limbeck.data.loader import Loader
+from limbeck.data.samples import Resident
+from limbeck.data.split import Split
+from limbeck.data.views import Crop, draw
+from limbeck.errors import LimbeckError
+from limbeck.outputs import UNLABELLED, Batch, Inputs
+
+VIEWS = Crop(padding=1, flip=True)
+
+
+def split(size: int = 23, labelled: bool = True) -> Split:
+    images = torch.randint(
+        0, 256, (size, 2, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+    targets = torch.arange(size) % 3 if labelled else torch.full((size,), UNLABELLED)
+    return Split.whole(Resident(images), targets)
+
+
+def plain(inputs: Inputs | None) -> Tensor:
+    """What is known to be one tensor."""
+    assert isinstance(inputs, Tensor)
+    return inputs
+
+
+def images_of(part: Split) -> Tensor:
+    assert isinstance(part.samples, Resident)
+    assert isinstance(part.samples.inputs, Tensor)
+    return part.samples.inputs
+
+
+def tensors(batch: Batch) -> dict[str, Any]:
+    views = {f"view {name}": inputs for name, inputs in batch.views.items()}
+    return {
+        "inputs": batch.inputs,
+        "targets": batch.targets,
+        "index": batch.index,
+        "view": batch.view,
+        **views,
+    }
+
+
+def assert_same(a: Batch, b: Batch) -> None:
+    first, second = tensors(a), tensors(b)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def index_of(batch: Batch) -> list[int]:
+    positions: list[int] = plain(batch.index).tolist()
+    return positions
+
+
+def test_an_evaluation_pass_shows_every_sample_once_as_it_is() -> None:
+    part = split()
+    loader = Loader(part, 10, shuffle=False)
+    batches = list(loader)
+    assert [len(batch) for batch in batches] == [10, 10, 3]
+    assert len(loader) == 3
+    assert [position for batch in batches for position in index_of(batch)] == list(range(23))
+    assert torch.equal(torch.cat([plain(batch.inputs) for batch in batches]), images_of(part).float() / 255)
+    assert torch.equal(torch.cat([plain(batch.targets) for batch in batches]), part.targets)
+    assert all(batch.view is not None and not batch.view.any() for batch in batches)
+
+
+def test_batches_hold_the_views_that_draw_names() -> None:
+    part = split()
+    loader = Loader(part, 8, views=VIEWS, seed=5)
+    for epoch in range(2):
+        for batch in loader:
+            index, view = plain(batch.index), plain(batch.view)
+            assert torch.equal(view, draw(5, index, epoch, VIEWS.count))
+            shown = plain(VIEWS.render(images_of(part)[index], index, view))
+            assert torch.equal(plain(batch.inputs), shown.float() / 255)
+            assert torch.equal(plain(batch.targets), part.targets[index])
+
+
+def test_every_epoch_is_another_permutation() -> None:
+    loader = Loader(split(), 23, seed=2)
+    orders = [index_of(batch) for _ in range(4) for batch in loader]
+    assert all(sorted(order) == list(range(23)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+    assert index_of(next(iter(Loader(split(), 23, seed=3)))) not in orders
+
+
+def test_shuffling_favours_no_position() -> None:
+    loader = Loader(split(6), 6, seed=0)
+    firsts = torch.tensor([index_of(next(iter(loader)))[0] for _ in range(1200)]).bincount(minlength=6)
+    assert ((firsts - 200).abs() < 5 * (1200 / 6 * 5 / 6) ** 0.5).all()
+
+
+def test_a_restart_at_an_epoch_repeats_it() -> None:
+    loader = Loader(split(), 8, views=VIEWS, seed=4)
+    epochs = [list(loader) for _ in range(3)]
+    again = Loader(split(), 8, views=VIEWS, seed=4)
+    again.set_epoch(2)
+    for a, b in zip(epochs[2], again, strict=True):
+        assert_same(a, b)
+    assert again.epoch == 3
+    again.set_epoch(0)
+    for a, b in zip(epochs[0], again, strict=True):
+        assert_same(a, b)
+
+
+def test_each_iter_is_the_next_epoch_even_when_two_run_at_once() -> None:
+    loader = Loader(split(), 23, seed=0)
+    first, second = iter(loader), iter(loader)
+    apart = Loader(split(), 23, seed=0)
+    later, earlier = next(second), next(first)
+    assert_same(earlier, next(iter(apart)))
+    assert_same(later, next(iter(apart)))
+
+
+@pytest.mark.parametrize("world", [2, 3, 4])
+@pytest.mark.parametrize("size", [23, 24, 25])
+def test_the_shares_of_all_ranks_are_the_batches_of_one_process(size: int, world: int) -> None:
+    def loader(rank: int, world: int) -> Loader:
+        return Loader(split(size), 8, views=VIEWS, seed=6, rank=rank, world=world, extra_views=("other",))
+
+    alone = loader(0, 1)
+    ranks = [loader(rank, world) for rank in range(world)]
+    kept = len(alone) - (0 < size % 8 < world)
+    assert [len(rank) for rank in ranks] == [kept] * world
+    for _ in range(2):
+        for batch, *shares in zip(list(alone)[:kept], *ranks, strict=True):
+            sizes = [len(share) for share in shares]
+            assert max(sizes) - min(sizes) <= 1
+            assert min(sizes) >= 1
+            for name, whole in tensors(batch).items():
+                assert torch.equal(torch.cat([tensors(share)[name] for share in shares]), whole)
+
+
+def test_drop_last_leaves_a_part_batch_out() -> None:
+    loader = Loader(split(), 10, drop_last=True)
+    assert [len(batch) for batch in loader] == [10, 10]
+    assert len(Loader(split(20), 10, drop_last=True)) == len(Loader(split(20), 10)) == 2
+
+
+def test_the_seed_of_the_views_is_apart_from_the_seed_of_the_order() -> None:
+    def views_by_position(seed: int, view_seed: int | None) -> tuple[list[int], list[int]]:
+        batch = next(iter(Loader(split(), 23, views=VIEWS, seed=seed, view_seed=view_seed)))
+        index, view = plain(batch.index), plain(batch.view)
+        return index.tolist(), view[index.argsort()].tolist()
+
+    (order, views), (other_order, other_views) = views_by_position(1, 9), views_by_position(2, 9)
+    assert order != other_order
+    assert views == other_views
+    assert views_by_position(1, None) == views_by_position(1, 1)
+    assert views_by_position(1, 1)[1] != views
+
+
+def test_extra_views_are_independent_and_do_not_disturb_each_other() -> None:
+    def batch(*names: str) -> Batch:
+        return next(iter(Loader(split(), 23, views=VIEWS, extra_views=names)))
+
+    both, one = batch("second", "third"), batch("third")
+    assert torch.equal(plain(both.inputs), plain(one.inputs))
+    assert torch.equal(plain(both.views["third"]), plain(one.views["third"]))
+    shown = [plain(inputs) for inputs in (both.inputs, both.views["second"], both.views["third"])]
+    same = [(a == b).flatten(1).all(1).sum() for a, b in combinations(shown, 2)]
+    assert max(same) < 8  # of 23 samples, 18 views each
+    assert one.views.keys() == {"third"}
+
+
+def test_parts_of_a_split_keep_their_positions_and_views() -> None:
+    whole = split()
+    part = whole.select(torch.tensor([3, 20, 11]))
+    batch = next(iter(Loader(part, 3, views=VIEWS, seed=5, shuffle=False)))
+    assert index_of(batch) == [3, 20, 11]
+    assert torch.equal(plain(batch.view), draw(5, torch.tensor([3, 20, 11]), 0, VIEWS.count))
+
+
+def test_targets_are_none_only_where_no_sample_has_a_label() -> None:
+    assert next(iter(Loader(split(labelled=False), 4))).targets is None
+    mixed = split()
+    mixed.targets[1:] = UNLABELLED
+    targets = [batch.targets for batch in Loader(mixed, 4)]
+    assert all(part is not None for part in targets)
+
+
+def test_named_inputs() -> None:
+    part = Split.whole(
+        Resident({"a": torch.arange(6).view(3, 2), "b": torch.ones(3)}), torch.tensor([0, 1, 0])
+    )
+    batch = next(iter(Loader(part, 2, shuffle=False)))
+    assert not isinstance(batch.inputs, Tensor)
+    assert batch.inputs["a"].tolist() == [[0, 1], [2, 3]]
+    assert len(batch) == 2
+
+
+def test_the_global_generator_is_not_touched() -> None:
+    state = torch.get_rng_state()
+    list(Loader(split(), 8, views=VIEWS))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("size", "arguments", "message"),
+    [
+        (23, {"batch_size": 3, "world": 4}, "a batch of 3 has no sample for each of 4 processes"),
+        (23, {"batch_size": 0}, "a batch of 0 has no sample"),
+        (23, {"batch_size": 8, "rank": 2, "world": 2}, "rank should be 0 to 1 with 2 processes, not 2"),
+        (
+            5,
+            {"batch_size": 8, "drop_last": True},
+            "5 samples in batches of 8 .* with drop_last leave no batch",
+        ),
+        (3, {"batch_size": 8, "world": 4}, r"3 samples in batches of 8 for 4 process\(es\) leave no batch"),
+        (0, {"batch_size": 8}, "0 samples"),
+    ],
+)
+def test_refuses(size: int, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(LimbeckError, match=message):
+        Loader(split(size), **arguments)

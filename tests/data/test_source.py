@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limbeck.data import Source, from_tensors
+from limbeck.data.views import Crop
+from limbeck.outputs import Inputs
+
+
+def plain(inputs: Inputs) -> Tensor:
+    """The inputs, known to be one tensor."""
+    assert isinstance(inputs, Tensor)
+    return inputs
+
+
+def source(**changes: Any) -> Source:
+    images = torch.arange(12 * 2 * 3 * 3).remainder(251).to(torch.uint8).view(12, 2, 3, 3)
+    targets = torch.arange(12) % 3
+    arguments = {"test": (images[:3].flip(0), targets[:3]), "validation": None, **changes}
+    return from_tensors(images, targets, **arguments)
+
+
+def test_the_example_is_what_networks_take() -> None:
+    data = source(views=Crop(padding=1, flip=True))
+    assert torch.equal(plain(data.example()), torch.arange(36).view(2, 2, 3, 3) / 255)
+    assert plain(data.example(5)).shape == (5, 2, 3, 3)
+
+
+def test_num_classes_counts_names() -> None:
+    assert source(class_names=["a", "b", "c", "d"]).num_classes == 4
+
+
+def test_the_fingerprint_is_of_the_content() -> None:
+    data = source()
+    assert data.fingerprint() == source(name="another", views="crop").fingerprint()
+    relabelled = replace(data, train=replace(data.train, targets=data.train.targets.flip(0)))
+    others = [source(num_classes=4), source(test=None), source(validation=0.4), relabelled]
+    assert data.test is not None
+    others.append(replace(data, train=data.test, test=data.train))
+    assert len({part.fingerprint() for part in (data, *others)}) == 6

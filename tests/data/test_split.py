@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from limbeck.data.samples import Resident
+from limbeck.data.split import Split, held_out, pick, stratified
+from limbeck.errors import LimbeckError
+from limbeck.outputs import UNLABELLED
+
+
+def split(targets: list[int]) -> Split:
+    return Split.whole(Resident(torch.arange(len(targets)).float()[:, None]), torch.tensor(targets))
+
+
+def test_the_labelled_part_keeps_the_positions_of_the_whole() -> None:
+    whole = split([UNLABELLED, 2, 0, UNLABELLED, 2])
+    part = whole.labelled()
+    assert (len(part), part.positions) == (3, 5)
+    assert part.index.tolist() == [1, 2, 4]
+    assert part.targets.tolist() == [2, 0, 2]
+    assert part.samples is whole.samples
+    assert part.select(torch.tensor([2, 0])).index.tolist() == [4, 1]
+
+
+def test_class_counts_leave_out_the_unlabelled() -> None:
+    assert split([UNLABELLED, 2, 0, 2]).class_counts(4).tolist() == [1, 0, 2, 0]
+
+
+def test_has_labels() -> None:
+    assert split([UNLABELLED, 0]).has_labels
+    nothing = split([UNLABELLED, UNLABELLED])
+    assert not nothing.has_labels
+    with pytest.raises(LimbeckError, match="no sample of this split has a label"):
+        nothing.labelled()
+
+
+def test_to_moves_all_tensors() -> None:
+    moved = split([0, 1]).to("meta")
+    assert isinstance(moved.samples, Resident)
+    assert isinstance(moved.samples.inputs, Tensor)
+    assert {tensor.device.type for tensor in (moved.samples.inputs, moved.targets, moved.index)} == {"meta"}
+
+
+def test_pick_draws_so_many_of_each_class() -> None:
+    targets = torch.arange(60) % 3
+    targets[:9] = UNLABELLED
+    drawn = pick(targets, torch.tensor([4, 0, 7]), seed=1)
+    assert targets[drawn].bincount().tolist() == [4, 0, 7]
+    assert (drawn.diff() > 0).all()
+    assert torch.equal(drawn, pick(targets, torch.tensor([4, 0, 7]), seed=1))
+    assert not torch.equal(drawn, pick(targets, torch.tensor([4, 0, 7]), seed=2))
+
+
+def test_pick_gives_every_sample_of_a_class_the_same_chance() -> None:
+    targets = torch.zeros(10, dtype=torch.int64)
+    hits = torch.cat([pick(targets, torch.tensor([2]), seed) for seed in range(1000)]).bincount(minlength=10)
+    assert hits.sum() == 2000
+    assert ((hits - 200).abs() < 5 * (1000 * 0.2 * 0.8) ** 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "size", "shares"),
+    [
+        ([50, 30, 20], 10, [5, 3, 2]),
+        ([5, 5, 5], 4, [2, 1, 1]),
+        ([1, 98, 1], 2, [0, 2, 0]),
+        ([3, 4], 7, [3, 4]),
+    ],
+)
+def test_stratified_shares_by_largest_remainders(counts: list[int], size: int, shares: list[int]) -> None:
+    targets = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    drawn = stratified(torch.cat([targets, torch.full((9,), UNLABELLED)]), size, seed=0)
+    assert targets[drawn].bincount(minlength=len(counts)).tolist() == shares
+
+
+def test_held_out_parts_every_class_and_keeps_the_unlabelled() -> None:
+    targets = torch.tensor([0] * 40 + [1] * 3 + [2] + [UNLABELLED] * 6)[torch.randperm(50)]
+    kept, held = held_out(targets, 0.1)
+    assert torch.cat([kept, held]).sort().values.tolist() == list(range(50))
+    assert targets[held].bincount(minlength=3).tolist() == [4, 1, 0]
+    assert (targets[kept] == UNLABELLED).sum() == 6
+    assert torch.equal(held, held_out(targets, 0.1)[1])
+
+
+@pytest.mark.parametrize("targets", [[0, 1, 2], [UNLABELLED] * 3])
+def test_held_out_has_nothing_where_no_class_can_spare_a_sample(targets: list[int]) -> None:
+    kept, held = held_out(torch.tensor(targets), 0.5)
+    assert kept.tolist() == [0, 1, 2]
+    assert held.tolist() == []

@@ -1,0 +1,96 @@
+"""Small networks and data that every method is tried on."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from invented_methods import INVENTED
+from torch import Tensor, nn
+
+from limbeck import Distiller, methods
+from limbeck.methods import Method
+from limbeck.objective import parse
+
+CLASSES = 5
+SAMPLES = 16
+
+methods.METHODS.update(INVENTED)  # in the table of this process, so that the notation knows them
+ALL: dict[str, type[Method]] = dict(methods.METHODS)
+
+
+class SmallNet(nn.Module):
+    """Two stages of convolutions, an embedding, a classifier; any image size, square or not."""
+
+    def __init__(
+        self, width: int, *, norm: bool = True, dropout: float = 0.0, classes: int = CLASSES
+    ) -> None:
+        super().__init__()
+        self.stage1 = nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width) if norm else nn.Identity(), nn.ReLU()
+        )
+        self.stage2 = nn.Sequential(
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.BatchNorm2d(2 * width) if norm else nn.Identity(),
+            nn.ReLU(),
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(2 * width, classes)
+
+    def feature_points(self) -> dict[str, str | list[str]]:
+        return {
+            "stem": "stage1.0",
+            "stages": ["stage1", "stage2"],
+            "preactivations": ["stage1.1", "stage2.1"],
+            "embedding": "classifier:input",
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        embedding = self.stage2(self.stage1(x)).mean((2, 3))
+        logits: Tensor = self.classifier(self.dropout(embedding))
+        return logits
+
+
+def objective_of(name: str) -> str:
+    """The objective that a method is tried in: its paper's recipe."""
+    return ALL[name].recipe or f"ce + {name}"
+
+
+@dataclass
+class Setting:
+    """A student, a teacher and a training set of 16 samples."""
+
+    student: SmallNet
+    teacher: SmallNet
+    inputs: Tensor
+    targets: Tensor
+
+    def distiller(self, objective: str) -> Distiller:
+        """A Distiller over copies of the networks; the same one for the same objective."""
+        taught = bool(parse(objective).all_reads.teacher)
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            return Distiller(
+                copy.deepcopy(self.student),
+                copy.deepcopy(self.teacher) if taught else None,
+                objective,
+                example=self.inputs[:2],
+                data=len(self.inputs),
+            )
+
+
+def make_setting(
+    *,
+    size: tuple[int, int] = (6, 6),
+    norm: bool = True,
+    dropout: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+) -> Setting:
+    """The same setting for the same arguments."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        inputs = torch.rand(SAMPLES, 1, *size, dtype=dtype)
+        student = SmallNet(3, norm=norm, dropout=dropout).to(dtype)
+        teacher = SmallNet(4, norm=norm, dropout=dropout).to(dtype)
+    return Setting(student, teacher, inputs, torch.arange(SAMPLES) % CLASSES)

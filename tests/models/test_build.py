@@ -1,0 +1,171 @@
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+from declared import declared, scramble
+from torch import Tensor, nn
+
+from limbeck.errors import LimbeckError
+from limbeck.models import CNN, MLP, MODELS, build
+
+DIGITS = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+PHOTOS = torch.rand(3, 3, 28, 36, generator=torch.Generator().manual_seed(1))
+
+
+def seeded(spec: str, seed: int = 0, **facts: Any) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build(spec, **facts)
+
+
+def test_every_entry_says_what_it_is_in_one_line() -> None:
+    for entry in MODELS.values():
+        assert entry.summary
+        assert entry.source[-4:].isdigit() or "arXiv:" in entry.source
+        assert "\n" not in entry.summary + entry.source
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_takes_photos_that_are_not_square(name: str) -> None:
+    network = seeded(name, example=PHOTOS, num_classes=7).eval()
+    assert network(PHOTOS).shape == (3, 7)
+    assert network(PHOTOS[:1]).shape == (1, 7)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_declares_points_that_hold_what_the_words_mean(name: str) -> None:
+    network = scramble(seeded(name, example=PHOTOS, num_classes=7))
+    features = declared(network, PHOTOS)
+    stages, preactivations = features["stages"], features["preactivations"]
+    assert isinstance(stages, list)
+    assert isinstance(preactivations, list)
+    assert len(stages) == len(preactivations) >= 2
+    for stage, preactivation in zip(stages, preactivations, strict=True):
+        assert torch.equal(stage, preactivation.relu())
+        assert (preactivation < 0).any()
+    embedding, logits = features["embedding"], features["logits"]
+    assert isinstance(embedding, Tensor)
+    assert isinstance(logits, Tensor)
+    assert embedding.dim() == 2
+    classifier = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    torch.testing.assert_close(classifier(embedding), logits)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_overwrites_no_tensor_it_was_given_or_declares(name: str) -> None:
+    network = scramble(seeded(name, example=PHOTOS, num_classes=7))
+    inputs = PHOTOS.clone()
+    preactivations = declared(network, inputs)["preactivations"]
+    assert torch.equal(inputs, PHOTOS)
+    assert all(tensor._version == 0 for tensor in preactivations)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_are_a_function_of_the_seed(name: str) -> None:
+    first, again, other = (
+        seeded(name, seed, example=PHOTOS, num_classes=7).state_dict() for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_gets_a_gradient_from_the_logits(name: str) -> None:
+    network = seeded(name, example=PHOTOS, num_classes=7)
+    network(PHOTOS).square().sum().backward()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.abs().sum() > 0, key
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_can_be_copied_and_pickled(name: str) -> None:
+    network = seeded(name, example=PHOTOS, num_classes=7).eval()
+    file = io.BytesIO()
+    torch.save(network, file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=False)
+    assert torch.equal(network(PHOTOS), copy.deepcopy(network)(PHOTOS))
+    assert torch.equal(network(PHOTOS), loaded(PHOTOS))
+
+
+def test_the_spec_may_give_all_facts_itself() -> None:
+    network = build("cnn(channels=[4], in_channels=3, size=[12, 9], num_classes=5)")
+    assert isinstance(network, CNN)
+    assert network(torch.rand(2, 3, 12, 9)).shape == (2, 5)
+
+
+def test_the_spec_may_repeat_the_facts_of_the_data() -> None:
+    build("cnn(size=8)", example=DIGITS, num_classes=10)
+    build("cnn(size=[8, 8], in_channels=1, num_classes=10)", example=DIGITS, num_classes=10)
+    build("cnn(size=[28, 36])", example=PHOTOS, num_classes=10)
+
+
+def test_the_first_argument_needs_no_name() -> None:
+    network = build("mlp([5])", example=DIGITS, num_classes=10)
+    assert isinstance(network, MLP)
+    assert network.classifier.in_features == 5
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("resnt", "unknown model 'resnt'; did you mean 'resnet'?"),
+        ("cnn(chanels=[4])", "unknown argument of cnn: 'chanels'; did you mean 'channels'?"),
+        ("cnn(num_classes=9)", "cnn(num_classes=9): num_classes is 10 in the data"),
+        ("cnn(in_channels=3)", "cnn(in_channels=3): in_channels is 1 in the data"),
+        ("cnn(size=9)", "cnn(size=9): size is 8 in the data"),
+        ("cnn(size=[8, 9])", "cnn(size=[8, 9]): size is 8 in the data"),
+        ("mlp(in_features=63)", "mlp(in_features=63): in_features is 64 in the data"),
+        ("cnn(channels=[])", "the argument channels=[]"),
+        ("cnn(channels=[4, 0])", "the argument channels=[4, 0] should be greater than or equal to 1"),
+        ("cnn(channels=[4.5])", "the argument channels=[4.5]"),
+        ("cnn(channels=4)", "the argument channels=4"),
+        ("cnn(channels=wide)", "the argument channels=wide"),
+        ("cnn(depth=true)", "the argument depth=True"),
+        ("cnn(size=8.0)", "the argument size=8.0"),
+        ("mlp(dropout=1.5)", "the argument dropout=1.5 should be less than or equal to 1"),
+        ("mlp([8], 0.1, 3)", "mlp: too many positional arguments"),
+        ("0.5*cnn", "must be one name"),
+        ("cnn + mlp", "must be one name"),
+        ("runs/teacher", "model 'runs/teacher': the notation has"),
+        ("lenet5", "lenet5 needs images of at least 16 x 16 pixels, not 8 x 8"),
+        ("cnn(channels=[4, 4, 4, 4])", "cnn with 4 stages needs images of at least 16 x 16 pixels"),
+        ("resnet(channels=[4, 4, 4, 4, 4])", "resnet with 5 stages needs images of at least 16 x 16"),
+        ("dscnn(channels=[4, 4, 4, 4, 4])", "dscnn with 5 stages needs images of at least 16 x 16"),
+    ],
+)
+def test_a_wrong_spec_is_refused(spec: str, message: str) -> None:
+    with pytest.raises(LimbeckError) as caught:
+        build(spec, example=DIGITS, num_classes=10)
+    assert message in str(caught.value)
+
+
+def test_missing_facts_are_named() -> None:
+    with pytest.raises(LimbeckError, match=r"cnn needs num_classes, in_channels, size; write cnn\("):
+        build("cnn")
+    with pytest.raises(LimbeckError, match="mlp needs num_classes"):
+        build("mlp", example=DIGITS)
+    with pytest.raises(LimbeckError, match="mlp needs in_features"):
+        build("mlp", example={"tokens": torch.zeros(2, 5)}, num_classes=3)
+
+
+def test_an_image_network_on_other_inputs_says_what_it_takes() -> None:
+    with pytest.raises(LimbeckError, match=r"takes images of shape \(B, C, H, W\).*shape \(2, 30\)"):
+        build("cnn", example=torch.rand(2, 30), num_classes=2)
+    with pytest.raises(LimbeckError, match=r"takes images.*named inputs \(tokens\)"):
+        build("cnn", example={"tokens": torch.zeros(2, 5)}, num_classes=2)
+
+
+def test_a_colon_within_the_arguments_is_no_factory() -> None:
+    with pytest.raises(LimbeckError, match="unknown argument of cnn: 'file'"):
+        build('cnn(file="a:b")', example=DIGITS, num_classes=10)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_exported_with_a_batch_size_left_open(name: str) -> None:
+    network = seeded(name, example=PHOTOS, num_classes=7).eval()
+    exported = torch.export.export(network, (PHOTOS,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.testing.assert_close(exported.module()(PHOTOS[:2]), network(PHOTOS[:2]))

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from limbeck.errors import LimbeckError
+from limbeck.report import write
+from limbeck.report.chart import Chart, Trace
+from limbeck.report.page import Section, page
+from limbeck.report.table import Table
+
+EVIL = "</script><script>alert('x')</script> & \"co\""
+
+
+def test_every_text_is_escaped() -> None:
+    chart = Chart(EVIL, [Trace(EVIL, [EVIL], [1.0]), Trace("b", ["c"], [2.0])], EVIL, EVIL, EVIL)
+    table = Table(EVIL, [EVIL], [[EVIL]], EVIL)
+    html = page(EVIL, EVIL, [Section(EVIL, [EVIL, table, chart])], {EVIL: EVIL})
+    assert "alert('x')" not in html
+    assert html.count("&lt;/script&gt;&lt;script&gt;alert(") >= 18
+    (figure,) = re.findall(r'<script type="application/json">(.*?)</script>', html, re.S)
+    assert json.loads(figure)["data"][0]["meta"]["series"] == EVIL
+
+
+def test_headings_facts_paragraphs_and_tables_are_there() -> None:
+    table = Table(
+        "Sizes", ["network", "parameters"], [["teacher", 26000], ["student", None]], "Counted once."
+    )
+    html = page("Title", "Lead.", [Section("First", ["Words."]), Section("Second", [table])], {"Seed": "7"})
+    assert "<h1>Title</h1>" in html
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", html) == ["First", "Second"]
+    assert "<dt>Seed</dt><dd>7</dd>" in html
+    assert "<p>Words.</p>" in html
+    assert "<caption>Sizes</caption>" in html
+    assert '<th scope="row">teacher</th><td class="number">26,000</td>' in html
+    assert '<th scope="row">student</th><td class="number">\N{EN DASH}</td>' in html
+    assert "Counted once." in html
+
+
+def test_a_page_loads_nothing_and_a_page_without_charts_is_small() -> None:
+    html = page("Title", "Lead.", [Section("Words", ["One."])], {})
+    assert "default-src &#39;none&#39;" in html or "default-src 'none'" in html
+    assert not re.search(r"""(src|href)\s*=|url\(|@import""", html)
+    assert len(html) < 20_000
+
+
+def test_every_chart_has_its_table() -> None:
+    chart = Chart("Accuracy", [Trace("a", [1, 2], [0.25, 0.75])], "epoch", "accuracy", "As it was.")
+    html = page("Title", "Lead.", [Section("Curves", [chart, chart])], {})
+    assert html.count('<div class="plot"') == html.count("<details>") == 2
+    assert html.count('<th scope="row">2</th><td class="number">0.75</td>') == 2
+    assert "As it was." in html
+    assert len(html) > 1_000_000  # plotly is in it, once
+    assert html.count("plotly.js v") == 1
+
+
+def test_the_same_page_twice_is_the_same_file() -> None:
+    sections = [Section("Curves", [Chart("c", [Trace("a", [1], [1.0])], "x", "y")])]
+    assert page("t", "l", sections, {}) == page("t", "l", sections, {})
+
+
+def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.html"
+    write(path, "first")
+    write(path, "zweite ±")
+    assert path.read_text(encoding="utf-8") == "zweite ±"
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def test_write_names_what_is_in_the_way_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(LimbeckError, match=r"report\.html"):
+        write(tmp_path / "report.html", "text")
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LimbeckError, match="cannot be written"):
+        write(tmp_path / "file" / "report.html", "text")

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from runs_for_reports import charts, figures, history, result, text_of
+
+from limbeck.report import run_report
+from limbeck.report.run import duration
+
+
+def test_the_lead_says_what_came_out() -> None:
+    text = text_of(run_report(result(), history()))
+    assert "The student is right on 85.0 % of the test samples with 650 parameters; " in text
+    assert "; its teacher is right on 99.6 % and has 26,000. " in text
+    assert "They give the same answer for 90.0 % of the samples." in text
+
+
+def test_student_and_teacher_stand_side_by_side() -> None:
+    text = text_of(run_report(result(), history()))
+    assert "teacher cnn(channels=[32, 64]) 26,000 100.0 99.6" in text
+    assert "student cnn(channels=[4, 8]) 650 2.5 85.0" in text
+
+
+def test_metrics_of_each_split_with_an_interval() -> None:
+    text = text_of(run_report(result(), history()))
+    # 306 of 360 right: Wilson's interval is 80.9 to 88.3 %
+    assert "test 360 85.00 98.00 0.50 4.00 80.9 to 88.3" in text
+    assert "flatters" not in text
+    chosen = text_of(run_report(result(selection="validation"), history()))
+    assert "best epoch on the validation split" in chosen
+    assert "flatters its own figures" in chosen
+
+
+def test_facts() -> None:
+    text = text_of(run_report(result(), history()))
+    assert "Objective 0.1*ce + 0.9*kd(temperature=4)" in text
+    assert "digits(labelled=100), 10 classes" in text
+    assert "1,077 train (100 labelled), 360 validation, 360 test" in text
+    assert "Network kept last epoch Seed 0 Time 12.3 s" in text
+
+
+def test_curves_of_every_stage_in_order() -> None:
+    html = run_report(result(), history(epochs=3, phases=("mgd.low",)))
+    assert charts(html) == [
+        "Validation: top-1 accuracy",
+        "Validation: negative log-likelihood",
+        "Terms of the phase mgd.low",
+        "Terms of the objective",
+    ]
+    drawn = figures(html)
+    accuracy = [100 * line["validation"]["top1"] for line in history(epochs=3)]
+    assert drawn[0]["data"][0]["y"] == accuracy
+    assert [trace["name"] for trace in drawn[3]["data"]] == ["total", "ce", "kd"]
+    assert drawn[3]["data"][1]["y"] == [line["terms"]["ce"] for line in history(epochs=3)]
+
+
+def test_a_term_that_comes_later_begins_later() -> None:
+    lines = history(epochs=3)
+    del lines[0]["terms"]["kd"]
+    drawn = figures(run_report(result(), lines))
+    assert [trace["x"] for trace in drawn[2]["data"]] == [[1, 2, 3], [1, 2, 3], [2, 3]]
+
+
+def test_without_a_teacher_and_without_a_test_split() -> None:
+    alone = result(
+        teacher=None,
+        agreement=None,
+        metrics={"test": None, "validation": None},
+        student={"model": "<Net>", "parameters": 650, "top1": None},
+    )
+    html = run_report(alone, history(epochs=2))
+    text = text_of(html)
+    assert "The student has 650 parameters. How accurate it is, is not known" in text
+    assert "teacher" not in text.lower()
+    assert "Accuracy and calibration" not in text
+    assert "&lt;Net&gt;" in html
+
+
+def test_without_a_history_there_are_no_curves() -> None:
+    html = run_report(result(), [])
+    assert charts(html) == []
+    assert "Learning curves" not in html
+
+
+def test_lines_that_could_not_be_read_are_told() -> None:
+    assert "could not be read" not in text_of(run_report(result(), history()))
+    assert "1 line of the history could not be read" in text_of(run_report(result(), history(), skipped=1))
+    assert "3 lines of the history could not be read" in text_of(run_report(result(), history(), skipped=3))
+
+
+def test_duration() -> None:
+    assert [duration(seconds) for seconds in (0.04, 119.94, 125.4, 7384)] == [
+        "0.0 s",
+        "119.9 s",
+        "0:02:05",
+        "2:03:04",
+    ]
