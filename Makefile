@@ -19,7 +19,7 @@ test: .venv/.dev  ## linter, type checker and test suite (under 10 minutes on 2 
 	$(python) -m ruff check
 	$(python) -m ruff format --check
 	$(python) -m mypy
-	OMP_NUM_THREADS=1 $(python) -m pytest -m "not slow" -n 2 --cov --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(python) -m pytest -m "not slow" -n 2 --dist worksteal --cov --cov-fail-under=90
 
 test-slow: .venv/.dev browser  ## the tests that take longer (under 30 minutes), some of them in a browser
 	$(python) -m pytest -m slow -rs

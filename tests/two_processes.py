@@ -35,4 +35,5 @@ def _work(rank: int, world: int, folder: str, jobs: list[Job], paths: list[str])
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
     results = [function(rank, world, *arguments) for function, arguments in jobs]
     torch.save(results, Path(folder) / f"{rank}.pt")
+    dist.barrier()
     dist.destroy_process_group()

@@ -57,6 +57,12 @@ def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
             users = [method.name for method in inner_first(objective) if name in method.reads.batch]
             how = "call distiller.progress(...) before each step" if name == "progress" else f"give {name}="
             raise LimbeckError(f"{' and '.join(users) or 'a phase'} needs the {name} of the batch; {how}")
+    for method in inner_first(objective):
+        if (batch.total or len(batch)) < method.min_samples:
+            raise LimbeckError(
+                f"{method.name} compares samples and needs at least {method.min_samples} in a batch, "
+                f"not {len(batch)}"
+            )
     for name in reads.views:
         if name not in batch.views:
             raise LimbeckError(f"the objective reads a further view {name!r} of each sample; give views=")

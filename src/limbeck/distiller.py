@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck import checks
+from limbeck import checks, phase_cache
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find
 from limbeck.methods import Claim, Context, DataFacts, Losses, Method, Phase, Reads, Term
@@ -139,9 +139,8 @@ class Distiller(nn.Module):
             teacher = _with_views(partial(self._ask, batch), batch, reads) if reads.teacher else Outputs()
         device = _device(self.student)
         if device.type == "cpu" and batch.targets is not None and "logits" in student:
-            checks.targets_in_range(
-                batch.targets, student.logits.shape[-1]
-            )  # a look at an accelerator's would wait for it
+            # An accelerator's targets are not looked at: it would be waited for.
+            checks.targets_in_range(batch.targets, student.logits.shape[-1])
         with torch.autocast(device.type, enabled=False):
             return Losses(loss(student.map(full_precision), teacher.map(full_precision), batch))
 
@@ -174,24 +173,27 @@ class Distiller(nn.Module):
             loader: batches of the training set, with a length: (inputs, targets), mappings, or `Batch`es.
             settings: of the `Trainer` that runs them.
         """
-        stages = self.phase_stages(lambda batch_size: lambda epoch: at_epoch(loader, epoch))
+        stages = self.phase_stages(lambda phase: lambda epoch: at_epoch(loader, epoch))
         if stages:
             Trainer(**settings).fit(self, stages)
 
-    def phase_stages(self, batches: Callable[[int | None], Callable[[int], Iterable[object]]]) -> list[Stage]:
+    def phase_stages(self, batches: Callable[[Phase], Callable[[int], Iterable[object]]]) -> list[Stage]:
         """What `Trainer.fit` runs for the phases that are still to be run, in order.
 
         Args:
-            batches: gives, for a batch size (None: the training's own), the training set's batches by epoch.
+            batches: gives a phase its batches of the training set, by epoch.
         """
         return [
             Stage(
                 name=name,
                 open=partial(self._open, name, phase),
-                batches=phase.data or batches(phase.batch_size),
+                batches=phase.data or batches(phase),
                 epochs=phase.epochs,
                 schedule=phase.schedule,
+                recall=partial(phase_cache.recall, phase),
+                trained=partial(_phase_trained, phase),
                 finish=self._finish_phase,
+                seed=phase.seed,
             )
             for name, phase in self.phases[self._done :]
         ]
@@ -275,6 +277,13 @@ class _PhaseModule(nn.Module):
         for module in self.phase.trains:
             module.train(mode)
         return self
+
+
+def _phase_trained(phase: Phase, setting: str, line: Mapping[str, Any]) -> None:
+    if phase.finish is not None:
+        with torch.no_grad():
+            phase.finish()
+    phase_cache.store(phase, setting, line)
 
 
 def data_facts(data: object) -> DataFacts:

@@ -8,7 +8,10 @@ means is the caller's business: objectives, models and data sets are all written
 from __future__ import annotations
 
 import ast
+import json
 import math
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias, Union
@@ -53,7 +56,7 @@ def weighted(weight: float, text: str) -> str:
 def show(value: object) -> str:
     """A value as the notation writes it."""
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+        return json.dumps(value, ensure_ascii=False)  # its escapes are Python's too
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(show(item) for item in value)}]"
     return str(value)
@@ -82,11 +85,13 @@ def parse_call(text: str, what: str) -> Call:
 
 class _Reader:
     def __init__(self, text: str, what: str) -> None:
-        self.text, self.what = text, what
+        self.text, self.what = re.sub(r"\s*\n\s*", " ", text.strip()), what
+        if not self.text:
+            raise LimbeckError(f"the {what} is empty")
         if len(text) > MAX_LENGTH:
             raise LimbeckError(f"the {what} is {len(text)} characters long; at most {MAX_LENGTH} are read")
         try:
-            self.tree = ast.parse(text.strip(), mode="eval").body
+            self.tree = ast.parse(self.text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
             raise LimbeckError(f"{what} {self._short()} is not in the notation: {reason}") from None
@@ -94,9 +99,9 @@ class _Reader:
     def _short(self) -> str:
         return repr(self.text if len(self.text) <= 80 else self.text[:77] + "...")
 
-    def refuse(self, node: ast.AST, reason: str) -> NoReturn:
-        part = ast.get_source_segment(self.text.strip(), node) if isinstance(node, ast.expr) else None
-        where = f" at {part!r}" if part and part != self.text.strip() and len(part) <= 80 else ""
+    def refuse(self, node: ast.expr, reason: str) -> NoReturn:
+        part = ast.get_source_segment(self.text, node)
+        where = f" at {part!r}" if part and part != self.text and len(part) <= 80 else ""
         raise LimbeckError(f"{self.what} {self._short()}{where}: {reason}")
 
     def sum(self, node: ast.expr, depth: int) -> Sum:
@@ -174,13 +179,15 @@ class _Reader:
         return self.call(node, depth)
 
     def number(self, node: ast.expr) -> int | float:
-        if isinstance(node, ast.UnaryOp):
-            value = self.number(node.operand)
-            return -value if isinstance(node.op, ast.USub) else value
+        sign = 1
+        while isinstance(node, ast.UnaryOp):
+            sign = -sign if isinstance(node.op, ast.USub) else sign
+            node = node.operand
         assert isinstance(node, ast.Constant)
-        if not math.isfinite(node.value):  # type: ignore[arg-type]
+        assert isinstance(node.value, (int, float))
+        if node.value > sys.float_info.max:  # a long enough integer too: it is no weight and no argument
             self.refuse(node, "numbers must be finite")
-        return node.value  # type: ignore[return-value]
+        return sign * node.value
 
     def _deeper(self, node: ast.expr, depth: int) -> int:
         if depth >= MAX_DEPTH:

@@ -32,7 +32,9 @@ class BasicBlock(nn.Module):
         self.conv2, self.bn2 = conv(width, width, 3), nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         changes = stride != 1 or entering != width
-        self.downsample = nn.Sequential(conv(entering, width, 1, stride), nn.BatchNorm2d(width)) if changes else None
+        self.downsample = (
+            nn.Sequential(conv(entering, width, 1, stride), nn.BatchNorm2d(width)) if changes else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         residual = x if self.downsample is None else self.downsample(x)
@@ -155,7 +157,10 @@ class VGG(Benchmark):
             layers: list[nn.Module] = []
             for number in range(count):
                 entering = widths[block] if number == 0 else widths[block + 1]
-                layers += [nn.Conv2d(entering, widths[block + 1], 3, padding=1), nn.BatchNorm2d(widths[block + 1])]
+                layers += [
+                    nn.Conv2d(entering, widths[block + 1], 3, padding=1),
+                    nn.BatchNorm2d(widths[block + 1]),
+                ]
                 layers += [nn.ReLU(inplace=True)] if number < count - 1 else []
             self.add_module(f"block{block}", nn.Sequential(*layers))
         self.pool0, self.pool1, self.pool2 = nn.MaxPool2d(2), nn.MaxPool2d(2), nn.MaxPool2d(2)
@@ -167,7 +172,8 @@ class VGG(Benchmark):
         for block in range(5):
             x = F.relu(self.get_submodule(f"block{block}")(x))
             features.append(x)
-            x = self.get_submodule(f"pool{block}")(x)
+            if block != 3 or x.shape[-1] == 8:
+                x = self.get_submodule(f"pool{block}")(x)
         x = x.view(x.size(0), -1)
         return [*features, x, self.classifier(x)]
 
@@ -194,7 +200,8 @@ class MobileNetV2(Benchmark):
         self.blocks = nn.ModuleList()
         entering = 8
         for expansion, width, count, stride in [
-            (1, 4, 1, 1), (6, 6, 2, 1), (6, 8, 3, 2), (6, 10, 2, 2), (6, 12, 2, 1), (6, 14, 2, 2), (6, 16, 1, 1),
+        stages = [features[number] for number in (2, 3, 5, 7)]
+        return [features[0], *stages, pooled, self.classifier(pooled)]
         ]:  # fmt: skip
             blocks = [InvertedResidual(entering, width, stride, expansion)]
             blocks += [InvertedResidual(width, width, 1, expansion) for _ in range(count - 1)]
@@ -210,7 +217,15 @@ class MobileNetV2(Benchmark):
             features.append(block(features[-1]))
         pooled = self.avgpool(self.conv2(features[-1]))
         pooled = pooled.view(pooled.size(0), -1)
-        return [features[0], features[2], features[3], features[5], features[7], pooled, self.classifier(pooled)]
+        return [
+            features[0],
+            features[2],
+            features[3],
+            features[5],
+            features[7],
+            pooled,
+            self.classifier(pooled),
+        ]
 
 
 def shuffled(x: Tensor, groups: int) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import LimbeckError
-from limbeck.report import write
+from limbeck.files import write_text
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.page import Section, page
 from limbeck.report.table import Table
@@ -64,8 +64,8 @@ def test_the_same_page_twice_is_the_same_file() -> None:
 
 def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "new" / "report.html"
-    write(path, "first")
-    write(path, "zweite ±")
+    write_text(path, "first")
+    write_text(path, "zweite ±")
     assert path.read_text(encoding="utf-8") == "zweite ±"
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
 
@@ -73,8 +73,8 @@ def test_write_makes_folders_and_replaces(tmp_path: Path) -> None:
 def test_write_names_what_is_in_the_way_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()
     with pytest.raises(LimbeckError, match=r"report\.html"):
-        write(tmp_path / "report.html", "text")
+        write_text(tmp_path / "report.html", "text")
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
     (tmp_path / "file").write_text("")
     with pytest.raises(LimbeckError, match="cannot be written"):
-        write(tmp_path / "file" / "report.html", "text")
+        write_text(tmp_path / "file" / "report.html", "text")

@@ -112,6 +112,11 @@ def test_a_contender_needs_a_history_for_each_result() -> None:
         Contender("a", [], [])
 
 
+def test_a_contender_needs_figures_from_a_test_split() -> None:
+    with pytest.raises(LimbeckError, match="'a' was not measured on a test split"):
+        Contender("a", [result(metrics={"test": None, "validation": None})], [[]])
+
+
 def test_a_seed_counts_once() -> None:
     with pytest.raises(LimbeckError, match="'a' has two runs with one seed"):
         Contender("a", [result(3), result(3)], [[], []])

@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from limbeck.config import parse_settings
-
 app = typer.Typer(
     name="limbeck",
     help="Distils a large trained network into a small one.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -93,7 +92,7 @@ def distill(
 
 @app.command()
 def evaluate(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
-    """Measures a run's student again, on the run's test split."""
+    """Measures a run's student again, on the validation and the test split of its data."""
     from limbeck.cli.show import metrics_table
     from limbeck.runs.evaluate import evaluate as evaluate_run
 
@@ -103,9 +102,13 @@ def evaluate(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> Non
 @app.command()
 def inspect(
     model: Annotated[str, typer.Argument(help="Name, run directory, weights file or module:factory(...).")],
-    data: Annotated[str, typer.Option(help="Data set whose inputs it gets.")] = "digits",
+    data: Annotated[
+        str | None, typer.Option(help="Data set whose inputs it gets; digits if left out.")
+    ] = None,
     data_dir: DataDir = None,
-    shape: Annotated[str | None, typer.Option("--input", help="Shape of an input instead: 3x32x32.")] = None,
+    shape: Annotated[
+        str | None, typer.Option("--input", help="Shape of an input, instead of --data: 3x32x32.")
+    ] = None,
     classes: Annotated[int | None, typer.Option(help="Number of classes, with --input.")] = None,
 ) -> None:
     """Shows what limbeck finds in a network: logits, embedding, stages, stem, with shapes."""
@@ -145,7 +148,13 @@ def _run(command: str, given: dict[str, Any]) -> None:
     """Calls `limbeck.train` or `limbeck.distill` with what was given, and says what came out."""
     from limbeck import runs
     from limbeck.cli.show import outcome
+    from limbeck.config import parse_settings
 
     given["settings"] = parse_settings(given["settings"] or [])
     given["out"] = given.pop("out_dir")
-    out.print(outcome(getattr(runs, command)(**given)))
+    try:
+        run = getattr(runs, command)(**given)
+    except KeyboardInterrupt:
+        out.print("limbeck: interrupted; --resume with the run's --out goes on from its last checkpoint")
+        raise typer.Exit(130) from None
+    out.print(outcome(run))

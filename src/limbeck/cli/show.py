@@ -50,15 +50,19 @@ def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def inspection(
-    model: str, source_name: str, data_dir: Path | None, shape: str | None, classes: int | None
+    model: str, source_name: str | None, data_dir: Path | None, shape: str | None, classes: int | None
 ) -> RenderableType:
     """The features found in a network, with their shapes."""
     if shape is None:
-        source = data.load(source_name, data_dir)
-        network, example = networks.student(NetworkConfig(model=model), source, 0), source.example()
+        if classes is not None:
+            raise LimbeckError("--classes goes with --input; a data set has classes of its own")
+        source = data.load(source_name or "digits", data_dir)
+        example, classes = source.example(), source.num_classes
+    elif source_name is not None or data_dir is not None:
+        raise LimbeckError("--input stands in for a data set; leave out --data and --data-dir")
     else:
         example = torch.rand(2, *_sizes(shape), generator=torch.Generator().manual_seed(0))
-        network = models.build(model, example=example, num_classes=classes)
+    network = networks.build(NetworkConfig(model=model), "model", example, classes)
     title = f"{type(network).__name__}, {models.count_parameters(network):,} parameters"
     table = Table("field", "module", "shape", title=title, title_justify="left")
     for field, point, size in features.describe(network, example):

@@ -92,7 +92,8 @@ class Loader:
     def _iterate(self, epoch: int) -> Iterator[Batch]:
         order = self._order(epoch).to(self.split.index.device)
         for rows in torch.split(order, self.batch_size)[: len(self)]:
-            yield self._batch(rows.tensor_split(self.world)[self.rank], epoch)
+            share = rows.tensor_split(self.world)[self.rank]
+            yield self._batch(share, epoch, None if self.world == 1 else len(rows))
 
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:
@@ -100,7 +101,7 @@ class Loader:
         generator = torch.Generator().manual_seed(int(mix(self.seed, epoch)))
         return torch.randperm(len(self.split), generator=generator)
 
-    def _batch(self, rows: Tensor, epoch: int) -> Batch:
+    def _batch(self, rows: Tensor, epoch: int, total: int | None) -> Batch:
         samples, index = self.split.samples, self.split.index[rows]
 
         def drawn(stream: int) -> Tensor:
@@ -116,4 +117,5 @@ class Loader:
                 name: samples.render(self.views, index, drawn(number))
                 for name, number in self._streams.items()
             },
+            total=total,
         )

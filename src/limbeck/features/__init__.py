@@ -1,8 +1,8 @@
-"""Finds logits, embedding, stages and stem in any network by one forward, and taps them without touching it."""
+"""Finds logits, embedding, stages and stem in any network by one forward, and taps them with hooks."""
 
-from limbeck.features.calling import call, logits_of
+from limbeck.features.calling import call, logits_of, undisturbed
 from limbeck.features.find import describe, find
 from limbeck.features.points import FeaturePoints, Point
 from limbeck.features.tap import Tap
 
-__all__ = ["FeaturePoints", "Point", "Tap", "call", "describe", "find", "logits_of"]
+__all__ = ["FeaturePoints", "Point", "Tap", "call", "describe", "find", "logits_of", "undisturbed"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
+from itertools import chain
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
@@ -50,12 +54,17 @@ def arguments_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[Item,
     return given
 
 
+def version_of(tensor: Tensor) -> int:
+    """How often the tensor was written over in place; 0 where torch does not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 def logits_of(result: Any) -> Tensor:
     """The logits in what a network returned.
 
     Args:
-        result: a tensor; or a tuple, list, mapping, dataclass or Hugging Face output object: its element named
-            `logits`, or else its first floating (B, C) tensor.
+        result: a tensor; or a tuple, list, mapping, dataclass or Hugging Face output object, whose element
+            named `logits` is meant, or else its first floating (B, C) tensor.
 
     Raises:
         LimbeckError: saying what was returned, if there are none in it.
@@ -86,3 +95,35 @@ def _summary(result: Any) -> str:
         if item is not None
     ]
     return f"{type(result).__name__}({', '.join(elements)})"
+
+
+@contextmanager
+def undisturbed(network: nn.Module, inputs: Inputs) -> Iterator[None]:
+    """Eval mode inside; afterwards modes, buffers and random state are what they were."""
+    modules = list(network.modules())
+    modes = [module.training for module in modules]
+    buffers = [
+        (module._buffers, name, buffer, version_of(buffer), buffer.clone())
+        for module in modules
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    tensors = chain(
+        network.parameters(), network.buffers(), [inputs] if isinstance(inputs, Tensor) else inputs.values()
+    )
+    devices = sorted({tensor.get_device() for tensor in tensors if tensor.is_cuda})
+    # Nothing can have been compiled, and needs running as written, unless the compiler was ever imported.
+    compiled = "torch._dynamo" in sys.modules
+    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    with torch.random.fork_rng(devices), eager:
+        try:
+            network.eval()
+            yield
+        finally:
+            for module, mode in zip(modules, modes, strict=True):
+                module.training = mode
+            for table, name, buffer, version, value in buffers:
+                table[name] = buffer
+                if version_of(buffer) != version:
+                    with torch.no_grad():
+                        buffer.copy_(value)

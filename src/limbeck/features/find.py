@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError, unknown
-from limbeck.features.calling import logits_of, uncompiled
+from limbeck.features.calling import logits_of, uncompiled, undisturbed
 from limbeck.features.points import FIELDS, SEVERAL, FeaturePoints, Point
 from limbeck.features.stages import choose
 from limbeck.features.tap import Tap
-from limbeck.features.trace import Trace, undisturbed
+from limbeck.features.trace import Trace
 from limbeck.outputs import Inputs
 
 Names = Mapping[str, "str | Sequence[str]"]
@@ -88,7 +88,7 @@ def _at(trace: Trace, field: str, text: str) -> Point:
 
 
 def _as_vector(trace: Trace, point: Point) -> Point | None:
-    """The point of an embedding, pooled if it is a map or hidden states; None if its channels lie otherwise."""
+    """The point of an embedding, pooled if it is (B, D, H, W) or (B, L, D); None if it is (B, H, W, D)."""
     shape, value = trace.seen[point].tensor.shape, trace.seen[point].value
     if prod(value.positions if value else shape[2:]) == 1:
         return point

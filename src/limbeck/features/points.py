@@ -13,7 +13,7 @@ FIELDS = ("logits", "embedding", "stages", "stem", "preactivations")
 SEVERAL = ("stages", "preactivations")
 """The fields that hold a tuple."""
 
-_TEXT = re.compile(r"(?P<path>[\w.-]*)(?:#(?P<call>\d+))?(?P<input>:input)?(?:\[(?P<item>[\w-]+)\])?")
+_TEXT = re.compile(r"(?P<path>[^#:\[\]()]*)(?:#(?P<call>\d+))?(?P<input>:input)?(?:\[(?P<item>[^\[\]]+)\])?")
 _POOLED = re.compile(r"pool\((.*)\)")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import accumulate, pairwise
 
 from limbeck.features.points import Point
-from limbeck.features.trace import Trace, Value
+from limbeck.features.trace import Trace
+from limbeck.features.values import Value
 
 
 class Spine:
@@ -42,13 +42,15 @@ class Spine:
             if value.points and self.layers[value] and value.shape[0] == trace.batch and not value.dropped
         ]
 
-    def before(self, value: Value) -> Iterable[Value]:
-        """The values on the spine before one of them, nearest first."""
-        return reversed(self.crossed[: self.crossed.index(value)])
+    def maker(self, value: Value) -> Value:
+        """The weight layer or sum on the spine that a value was made by, apart from norms and activations."""
+        here = self.crossed.index(value)
+        behind = reversed(self.crossed[: here + 1])
+        return next((before for before in behind if before.weight or before in self.sums), value)
 
 
 def point_of(value: Value) -> Point:
-    """The plainest of the points where a value is to be had: comes out of the shallowest module, if of any."""
+    """The plainest point of a value: where it comes out of the shallowest module, if it comes out of any."""
     return min(value.points, key=lambda point: (point.item is not None, point.side == "input", _depth(point)))
 
 

@@ -11,8 +11,10 @@ from torch import nn
 
 from limbeck.features.points import FeaturePoints
 from limbeck.features.spine import Spine, depth_of, point_of
-from limbeck.features.trace import ModuleCall, Trace, Value
+from limbeck.features.trace import Trace
+from limbeck.features.values import ModuleCall, Value
 
+MOST_STAGES = 4
 _AVERAGES = ("mean", "sum", "avg_pool1d", "avg_pool2d", "avg_pool3d")
 
 
@@ -22,8 +24,9 @@ def choose(trace: Trace, logits: Value, named: Sequence[Value] = ()) -> FeatureP
     - The embedding is what enters the layer that makes the logits, before dropout.
     - A stage is the last value on the spine at each resolution that is not inside a block on its way to the
       next resolution, not made by a convolution 1x1 that widens the last map for the classifier, and not by a
-      normalisation after the last residual sum. Where there are more than three and the first was made
-      without any such sum, that is the stem; else the stem is what enters the modules that make the first.
+      normalisation after the last residual sum. Of more than four, the last four; what ends the resolution
+      before them is the stem. Of four, a first without a residual sum behind it is the stem, too. Otherwise
+      the stem is what enters the modules that make the first stage.
     - In a token model the stages are its blocks, in a perceptron its hidden layers; of more than four, those
       at a quarter, half, three quarters and the whole of the depth.
     - Pre-activations are what entered the ReLUs that made the stages, where all were made by one.
@@ -37,13 +40,7 @@ def choose(trace: Trace, logits: Value, named: Sequence[Value] = ()) -> FeatureP
     embedding = _embedding(spine, logits)
     if embedding is not None:
         spine.candidates = [value for value in spine.candidates if value.index <= embedding.index]
-    stages = list(named) or _maps(trace, spine)
-    stem = _stem(trace, spine, stages[0]) if stages else None
-    if not named and len(stages) > 3 and not any(value.index <= stages[0].index for value in spine.sums):
-        stem, *stages = stages
-    if not named and len(stages) < 2 and (blocks := _blocks(trace, spine)):
-        stem, stages = blocks[0].inputs[0], _quarters([block.outputs[0] for block in blocks])
-    stages = stages or _quarters(_hidden(spine))
+    stem, stages = (_stem(trace, spine, named[0]), named) if named else _divide(trace, spine)
     before = [value.sources[0] for value in stages if value.operation in ("relu", "relu_")]
     entered = [point_of(value) for value in before if value.points]
     return FeaturePoints(
@@ -62,10 +59,10 @@ def _embedding(spine: Spine, logits: Value) -> Value | None:
     if layer.weight is None or len(layer.sources) != 1:
         return None
     entering = layer.sources[0]
-    if prod(entering.positions) > 1 and not averaged:  # the logits are those of a position that was picked
+    if prod(entering.positions) > 1 and not averaged:  # the logits are those of one position
         return None
     call = layer.module
-    if not entering.points and call and call.path and call.inputs:  # the layer prepares its input itself
+    if not entering.points and call and call.path and call.inputs:  # a layer that prepares its input itself
         given = call.inputs[0]
         entering = given if spine.layers.get(given) == spine.layers[entering] else entering
     before = entering
@@ -75,53 +72,56 @@ def _embedding(spine: Spine, logits: Value) -> Value | None:
     return entering
 
 
+def _divide(trace: Trace, spine: Spine) -> tuple[Value | None, list[Value]]:
+    """The stem and the stages, by resolution, by blocks or by layers."""
+    stages = _maps(trace, spine)
+    deepest = spine.layers[spine.candidates[-1]] if spine.candidates else 0
+    if not stages or 2 * spine.layers[stages[-1]] < deepest:  # a perceptron, or patches for a token model
+        blocks = _blocks(trace, spine)
+        hidden = [block.outputs[0] for block in blocks] or _hidden(spine)
+        return blocks[0].inputs[0] if blocks else None, _quarters(hidden)
+    plain = not any(value.index <= stages[0].index for value in spine.sums)
+    if len(stages) > MOST_STAGES or (len(stages) == MOST_STAGES and plain):
+        kept = min(len(stages) - 1, MOST_STAGES)
+        return stages[-kept - 1], stages[-kept:]
+    return _stem(trace, spine, stages[0]), stages
+
+
 def _maps(trace: Trace, spine: Spine) -> list[Value]:
-    """The stages of a network that divides its depth by resolution."""
-    kinds = Counter(type(module) for module in trace.network.modules())
-    blocks = [
-        call
-        for call in trace.calls
-        if kinds[type(call.module)] > 1 and type(call.module) is not nn.Sequential and _resizes(call)
-    ]
+    blocks = [call for call in _repeated(trace) if _resizes(call)]
     stages: list[Value] = []
     maps = [value for value in spine.candidates if _is_map(value)]
     for _, run in groupby(maps, key=lambda value: value.positions):
         outside = [value for value in run if not any(_inside(value, block) for block in blocks)]
         if outside and (
             not stages or spine.layers[outside[-1]] > spine.layers[stages[-1]]
-        ):  # not a mere pooling
+        ):  # not just pooled
             stages.append(outside[-1])
-    stages[-1:] = [_unwidened(spine, stage) for stage in stages[-1:]]
-    return [_unnormalised(spine, stage) for stage in stages]
+    stages[-1:] = [_unwidened(trace, spine, stage) for stage in stages[-1:]]
+    return [_unnormalised(trace, spine, stage) for stage in stages]
 
 
-def _unwidened(spine: Spine, stage: Value) -> Value:
+def _unwidened(trace: Trace, spine: Spine, stage: Value) -> Value:
     """What a convolution 1x1 widened to make the last stage, if one did."""
-    made = next(value for value in (stage, *spine.before(stage)) if value.weight or value in spine.sums)
+    made = spine.maker(stage)
     if made.weight is None or prod(made.weight[2:]) > 1 or len(made.sources) > 1:
         return stage
     before = made.sources[0]
-    return before if made.shape[1] > before.shape[1] and _can_stand_for(spine, before, stage) else stage
+    return before if made.shape[1] > before.shape[1] and _hands_on(trace, before, stage) else stage
 
 
-def _unnormalised(spine: Spine, stage: Value) -> Value:
+def _unnormalised(trace: Trace, spine: Spine, stage: Value) -> Value:
     """The residual sum that was normalised to make a stage, if one was."""
-    before = next(
-        (value for value in (stage, *spine.before(stage)) if value.weight or value in spine.sums), stage
-    )
-    between = [value for value in spine.layers if before.index < value.index <= stage.index]
-    if (
-        before in spine.sums
-        and any(value.normalised for value in between)
-        and _can_stand_for(spine, before, stage)
-    ):
-        return before
-    return stage
+    made = spine.maker(stage)
+    between = [value for value in spine.layers if made.index < value.index <= stage.index]
+    normalised = made in spine.sums and any(value.normalised for value in between)
+    return made if normalised and _hands_on(trace, made, stage) else stage
 
 
-def _can_stand_for(spine: Spine, before: Value, stage: Value) -> bool:
-    alike = before in spine.candidates and before.positions == stage.positions
-    return alike and depth_of(before) <= depth_of(stage)
+def _hands_on(trace: Trace, before: Value, stage: Value) -> bool:
+    """Whether a value leaves a block, for `stage` to be made of it elsewhere."""
+    leaves = _is_map(before) and any(before in call.outputs and _is_composite(call) for call in trace.calls)
+    return leaves and not any(stage in call.outputs and _inside(before, call) for call in _repeated(trace))
 
 
 def _stem(trace: Trace, spine: Spine, first: Value) -> Value | None:
@@ -130,9 +130,10 @@ def _stem(trace: Trace, spine: Spine, first: Value) -> Value | None:
     before = [
         value
         for value in spine.candidates
-        if _is_map(value) and value.index < first.index and not any(_inside(value, maker) for maker in makers)
+        if _is_map(value)
+        and spine.layers[value] < spine.layers.get(first, 0)
+        and not any(_inside(value, maker) for maker in makers)
     ]
-    before = [value for value in before if spine.layers[value] < spine.layers.get(first, 0)]
     return min(reversed(before), key=depth_of, default=None)
 
 
@@ -140,8 +141,7 @@ def _blocks(trace: Trace, spine: Spine) -> list[ModuleCall]:
     """The calls of the outermost kind of module that makes hidden states (B, L, D) again and again."""
     kinds: dict[type[nn.Module], list[ModuleCall]] = defaultdict(list)
     for call in trace.calls:
-        composite = next(call.module.children(), None) is not None
-        if composite and call.inputs and call.outputs:
+        if _is_composite(call) and call.inputs and call.outputs:
             output = call.outputs[0]
             if output in spine.candidates and len(output.shape) == 3 and output.channels_last:
                 kinds[type(call.module)].append(call)
@@ -153,12 +153,27 @@ def _hidden(spine: Spine) -> list[Value]:
     """The hidden layers of a perceptron, after their activations; of any other network none."""
     if any(value.weight and len(value.shape) > 2 for value in spine.layers):
         return []
-    vectors = [value for value in spine.candidates if len(value.shape) == 2]
-    return [list(run)[-1] for _, run in groupby(vectors, key=lambda value: spine.layers[value])]
+    return [list(run)[-1] for _, run in groupby(spine.candidates, key=lambda value: spine.layers[value])]
 
 
 def _quarters(values: list[Value]) -> list[Value]:
-    return values if len(values) <= 4 else [values[ceil(len(values) * k / 4) - 1] for k in (1, 2, 3, 4)]
+    if len(values) <= MOST_STAGES:
+        return values
+    return [values[ceil(len(values) * part / MOST_STAGES) - 1] for part in range(1, MOST_STAGES + 1)]
+
+
+def _repeated(trace: Trace) -> list[ModuleCall]:
+    """The calls of modules of which the network has several: its blocks, and the layers in them."""
+    kinds = Counter(type(module) for module in trace.network.modules())
+    return [
+        call
+        for call in trace.calls
+        if kinds[type(call.module)] > 1 and type(call.module) is not nn.Sequential
+    ]
+
+
+def _is_composite(call: ModuleCall) -> bool:
+    return next(call.module.children(), None) is not None
 
 
 def _is_map(value: Value) -> bool:

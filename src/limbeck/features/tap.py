@@ -11,18 +11,17 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from limbeck.errors import LimbeckError, unknown
-from limbeck.features.calling import arguments_of, call, elements_of, logits_of, uncompiled
+from limbeck.features.calling import arguments_of, call, elements_of, logits_of, uncompiled, version_of
 from limbeck.features.points import FIELDS, SEVERAL, FeaturePoints, Point
-from limbeck.features.trace import version_of
 from limbeck.outputs import Inputs, Outputs
 
 
 class Tap:
     """Runs a network and captures some of its features, live in the autograd graph.
 
-    Hooks hang on the network during a call only, nothing captured is kept after it, and any number of taps may
-    share one network. A network that is compiled needs hooks that are there before it first runs and stay:
-    `attach` them. With activation checkpointing, `use_reentrant=False` keeps what is captured inside a
+    Hooks hang on the network during a call only, nothing captured is kept after it, and any number of taps
+    may share one network. A network that is compiled needs hooks that are there before it first runs and
+    stay: `attach` them. With activation checkpointing, `use_reentrant=False` keeps what is captured inside a
     checkpoint in the graph.
 
     Args:
@@ -49,13 +48,15 @@ class Tap:
                 )
             self._fields[field] = [_Capture(point) for point in points.of(field)]
         self._captures = [capture for captures in self._fields.values() for capture in captures]
-        self._fuses = any(isinstance(module, nn.TransformerEncoder) for module in network.modules())
+        self._hooked = [capture for capture in self._captures if not capture.point.is_result]
+        encoders = any(isinstance(module, nn.TransformerEncoder) for module in network.modules())
+        self._guard = _unfused if encoders and self._hooked else nullcontext
 
     def __call__(self, inputs: Inputs) -> Outputs:
         """Runs the network and gives its logits and the fields, each with the samples along axis 0.
 
         Args:
-            inputs: (B, ...) tensor, or named tensors; an `attention_mask` (B, L) among them is given as `mask`.
+            inputs: (B, ...) tensor, or named tensors; an `attention_mask` (B, L) among them becomes `mask`.
 
         Raises:
             LimbeckError: if the forward did not pass one of the points.
@@ -66,7 +67,7 @@ class Tap:
                 self.attach()
             for capture in self._captures:
                 capture.arm()
-            with _unfused() if self._fuses else nullcontext():
+            with self._guard():
                 result = call(self.network, inputs)
             return self._outputs(inputs, result)
         finally:
@@ -79,14 +80,12 @@ class Tap:
         """Hangs the hooks on the network, until `detach`."""
         if self._handles:
             return
-        network = uncompiled(self.network)
-        hooked = [capture for capture in self._captures if not capture.point.is_result]
-        modules = [network.get_submodule(capture.point.path) for capture in hooked]
+        modules = [self._module(capture.point.path) for capture in self._hooked]
         self._handles = [
             module.register_forward_hook(capture.after)
             if capture.point.side == "output"
             else module.register_forward_pre_hook(capture.before, with_kwargs=True)
-            for module, capture in zip(modules, hooked, strict=True)
+            for module, capture in zip(modules, self._hooked, strict=True)
         ]
 
     def detach(self) -> None:
@@ -94,6 +93,12 @@ class Tap:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+    def _module(self, path: str) -> nn.Module:
+        try:
+            return uncompiled(self.network).get_submodule(path)
+        except AttributeError:
+            raise LimbeckError(f"{self._name} no longer has the module {path!r} it is tapped at") from None
 
     def _outputs(self, inputs: Inputs, result: Any) -> Outputs:
         mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
@@ -112,8 +117,8 @@ class Tap:
             tensor = logits_of(result) if point.item is None else elements_of(result).get(point.item)
         if not isinstance(tensor, Tensor):
             raise LimbeckError(
-                f"the forward of {self._name} did not pass {str(point)!r}: its module did not run, was replaced "
-                f"after the hooks were attached, or was compiled before"
+                f"the forward of {self._name} did not pass {str(point)!r}: its module did not run, was "
+                f"replaced after the hooks were attached, or was compiled before"
             )
         if capture.version is not None and version_of(tensor) != capture.version:
             raise LimbeckError(
@@ -169,7 +174,7 @@ class _Capture:
 
 @contextmanager
 def _unfused() -> Iterator[None]:
-    """Keeps torch's transformer layers from their fused form, which hands on nested tensors of valid tokens."""
+    """Keeps torch's transformer layers from their fused form, in which they hand on nested tensors."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -179,7 +184,7 @@ def _unfused() -> Iterator[None]:
 
 
 def _vector(tensor: Tensor, pool: bool, mask: Tensor | None) -> Tensor:
-    """An embedding as (B, D): averaged over the pixels of a map or the valid tokens of a sequence if `pool`."""
+    """An embedding as (B, D): the mean over a map's pixels or a sequence's valid tokens, if `pool`."""
     if not pool:
         return tensor.flatten(1)
     if tensor.ndim != 3:

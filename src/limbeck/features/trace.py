@@ -5,11 +5,10 @@ It sees torch's functions and not only modules, so functional code (`F.relu`, `+
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -19,8 +18,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from limbeck.features.calling import arguments_of, call, elements_of
+from limbeck.features.calling import arguments_of, call, elements_of, undisturbed, version_of
 from limbeck.features.points import Point
+from limbeck.features.values import ModuleCall, Value, channels_last
 from limbeck.outputs import Inputs, apply, size_of
 
 _PRODUCTS = (
@@ -28,61 +28,6 @@ _PRODUCTS = (
     *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
     *("embedding", "embedding_bag", "lstm", "gru", "multi_head_attention_forward", "tensordot", "cdist"),
 )
-_CHANNELS_FIRST = ("conv", "pool", "batch_norm", "group_norm", "instance_norm", "interpolate")
-_CHANNELS_LAST = ("linear", "embedding", "attention")
-
-
-@dataclass(eq=False)
-class Value:
-    """What one operation left in a tensor; writing over it in place makes another value.
-
-    Attributes:
-        index: position in the order of making.
-        shape: of the tensor then.
-        operation: name of the torch function that made it; "" for the network's input.
-        sources: the values it was made from; weights, masks and other constants are none.
-        weight: shape of the weight matrix or kernel it was multiplied with, if it was.
-        channels_last: channels are its last axis, as in hidden states (B, L, D), and not axis 1.
-        module: the innermost module call it was made in.
-        points: where it can be had.
-    """
-
-    index: int
-    shape: tuple[int, ...]
-    operation: str = ""
-    sources: tuple[Value, ...] = ()
-    weight: tuple[int, ...] | None = None
-    channels_last: bool = False
-    module: ModuleCall | None = None
-    points: list[Point] = field(default_factory=list)
-
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """Its axes besides batch and channels: (H, W) of a map, (L,) of a sequence, () of a vector."""
-        return self.shape[1:-1] if self.channels_last else self.shape[2:]
-
-    @property
-    def dropped(self) -> bool:
-        """Whether dropout made it."""
-        return "dropout" in self.operation
-
-    @property
-    def normalised(self) -> bool:
-        """Whether a normalisation made it."""
-        module = "" if self.module is None else type(self.module.module).__name__
-        return "norm" in self.operation or "norm" in module.lower()
-
-
-@dataclass(eq=False)
-class ModuleCall:
-    """One call of one module; the values numbered `start` to before `end` were made in it."""
-
-    path: str
-    module: nn.Module
-    start: int
-    end: int = sys.maxsize
-    inputs: list[Value] = field(default_factory=list)
-    outputs: list[Value] = field(default_factory=list)
 
 
 class Seen(NamedTuple):
@@ -174,7 +119,7 @@ class Trace(TorchFunctionMode):
 
     def _add(self, tensor: Tensor, value: Value) -> Value:
         shape = tuple(tensor.shape)
-        last = _channels_last(value.operation, shape, value.sources)
+        last = channels_last(value.operation, shape, value.sources)
         value = replace(value, index=len(self._alive), shape=shape, channels_last=last, points=[])
         self._alive.append(tensor)
         self._values[id(tensor), version_of(tensor)] = value
@@ -218,11 +163,6 @@ class Trace(TorchFunctionMode):
         return [value]
 
 
-def version_of(tensor: Tensor) -> int:
-    """How often the tensor was written over in place; 0 where torch does not count."""
-    return 0 if tensor.is_inference() else tensor._version
-
-
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
@@ -239,42 +179,3 @@ def _data(inputs: Inputs) -> Tensor:
     return next(
         (tensor for name, tensor in inputs.items() if "mask" not in name), next(iter(inputs.values()))
     )
-
-
-def _channels_last(operation: str, shape: tuple[int, ...], sources: tuple[Value, ...]) -> bool:
-    if len(shape) < 3 or any(part in operation for part in _CHANNELS_FIRST):
-        return False
-    if any(part in operation for part in _CHANNELS_LAST):
-        return True
-    alike = [source.channels_last for source in sources if source.shape == shape]
-    return any(alike) if alike else len(shape) == 3
-
-
-@contextmanager
-def undisturbed(network: nn.Module, inputs: Inputs) -> Iterator[None]:
-    """Eval mode inside; afterwards modes, buffers and random state are what they were."""
-    modules = list(network.modules())
-    modes = [module.training for module in modules]
-    buffers = [
-        (module._buffers, name, buffer, version_of(buffer), buffer.clone())
-        for module in modules
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    tensors = chain(network.parameters(), network.buffers(), _tensors(inputs))
-    devices = sorted({tensor.get_device() for tensor in tensors if tensor.is_cuda})
-    # Nothing can have been compiled, and needs running as written, unless the compiler was ever imported.
-    compiled = "torch._dynamo" in sys.modules
-    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
-    with torch.random.fork_rng(devices), eager:
-        try:
-            network.eval()
-            yield
-        finally:
-            for module, mode in zip(modules, modes, strict=True):
-                module.training = mode
-            for table, name, buffer, version, value in buffers:
-                table[name] = buffer
-                if version_of(buffer) != version:
-                    with torch.no_grad():
-                        buffer.copy_(value)

@@ -29,12 +29,14 @@ class Method(nn.Module):
         kind: of the terms it returns as bare tensors.
         reads: what it needs.
         recipe: the paper's recommended mix, in the notation.
+        min_samples: the smallest batch it is defined for; 2 if it compares samples.
     """
 
     name: ClassVar[str]
     kind: ClassVar[Kind] = "distillation"
     reads: Reads = Reads()
     recipe: ClassVar[str | None] = None
+    min_samples: ClassVar[int] = 1
 
     given: Mapping[str, Any]
     """The constructor's arguments as they were given, by name (those of a * parameter as a tuple)."""

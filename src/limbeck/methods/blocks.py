@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor
 
 Reduction = Literal["mean", "none"]
@@ -18,3 +20,36 @@ def full_precision(tensor: Tensor) -> Tensor:
 def reduce(per_sample: Tensor, reduction: Reduction) -> Tensor:
     """The batch mean of (B,) values, or the values as they are."""
     return per_sample.mean() if reduction == "mean" else per_sample
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """The rows (B_r, ...) of all processes in the order of their ranks, with gradient; its own without any.
+
+    A loss over the gathered rows, computed alike by every process, has one process's value everywhere, and
+    DistributedDataParallel's averaging makes its gradient that of one process with the whole batch. The
+    processes' row counts may differ.
+    """
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return tensor
+    rows: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]
+    return rows
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        count = torch.tensor([len(tensor)], device=tensor.device)
+        counts = [torch.empty_like(count) for _ in range(dist.get_world_size())]
+        dist.all_gather(counts, count)
+        sizes = [int(size) for size in counts]
+        padded = F.pad(tensor.contiguous(), [0, 0] * (tensor.dim() - 1) + [0, max(sizes) - len(tensor)])
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        ctx.start, ctx.rows = sum(sizes[: dist.get_rank()]), len(tensor)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        whole = gradients[0].contiguous().clone()
+        dist.all_reduce(whole)
+        return whole[ctx.start : ctx.start + ctx.rows]

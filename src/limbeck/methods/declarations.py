@@ -9,6 +9,7 @@ from typing import TypeAlias
 from torch import Tensor, nn
 
 from limbeck.methods.terms import Term
+from limbeck.models import fingerprint
 from limbeck.optimisation import Constant, MakeOptimizer, Schedule
 from limbeck.outputs import Batch, Outputs
 
@@ -70,6 +71,13 @@ class Context:
     data: DataFacts = field(default_factory=DataFacts)
 
     @property
+    def fingerprint(self) -> str | None:
+        """A digest of the live teacher and of the data, for what is trained once for both; None if unknown."""
+        if self.teacher_network is None or self.data.fingerprint is None:
+            return None
+        return f"{fingerprint(self.teacher_network)} {self.data.fingerprint}"
+
+    @property
     def num_classes(self) -> int:
         """Number of classes the student tells apart."""
         return self.student.logits.shape[-1]
@@ -91,6 +99,11 @@ class Phase:
         schedule: of its learning rate.
         batch_size: samples a step; None takes the training's.
         data: makes an iterable of batches for one epoch, given the epoch; None takes the training set.
+        keeps: further modules that the phase fills, a bank say; stored with `trains`.
+        finish: called once the training of the phase is over.
+        seed: of the data's order and of random numbers in the phase; None takes the run's.
+        cache: everything that decides what the phase ends with. A phase that has it is trained once and
+            reused by every run that says the same; it must not depend on the run's seed.
         freezes: whether the modules stay as they are once the phase is over: in eval mode, in no later
             optimiser.
     """
@@ -104,6 +117,10 @@ class Phase:
     schedule: Schedule = Constant()
     batch_size: int | None = None
     data: Callable[[int], Iterable[Batch]] | None = None
+    keeps: Sequence[nn.Module] = ()
+    finish: Callable[[], None] | None = None
+    seed: int | None = None
+    cache: str | None = None
     freezes: bool = False
 
 

@@ -20,7 +20,7 @@ from limbeck.models.lenet import LeNet5
 from limbeck.models.mlp import MLP
 from limbeck.models.normalise import Normalisation, normalisation_of, normalise_inputs
 from limbeck.models.resnet import ResNet
-from limbeck.models.weights import count_parameters, load_into, load_state, save
+from limbeck.models.weights import count_parameters, fingerprint, load_into, load_state, save
 from limbeck.notation import parse_call
 from limbeck.outputs import Inputs
 
@@ -53,6 +53,7 @@ __all__ = [
     "ResNet",
     "build",
     "count_parameters",
+    "fingerprint",
     "load_into",
     "load_state",
     "normalisation_of",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import pickle
 import re
 import struct
@@ -13,10 +13,12 @@ from typing import Any, TypeGuard
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
+from limbeck.files import replacing
+from limbeck.models.normalise import normalisation_of
 
 _DAMAGED = (
     OSError,
@@ -40,6 +42,16 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+def fingerprint(network: nn.Module) -> str:
+    """16 hex digits of the network's class, weights, buffers and normalisation."""
+    digest = hashlib.sha256(f"{type(network).__qualname__} {normalisation_of(network)}".encode())
+    for key, value in network.state_dict().items():
+        if isinstance(value, Tensor):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def save(network: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
     """Writes the network's `state_dict` as safetensors, whole or not at all.
 
@@ -58,12 +70,21 @@ def save(network: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
     copies = {
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()
     }
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with replacing(path) as partial:
+        partial.write_bytes(safetensors.torch.save(copies, dict(metadata)))  # save_file makes it private
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What was written beside the tensors of a safetensors file.
+
+    Raises:
+        LimbeckError: for a file that is damaged or none of safetensors.
+    """
     try:
-        unfinished.write_bytes(safetensors.torch.save(copies, dict(metadata)))  # save_file makes it private
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        with safe_open(path, "pt") as tensors:
+            return dict(tensors.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise LimbeckError(f"{str(path)!r} is damaged or no safetensors file: {error}") from error
 
 
 def load_state(path: Path) -> dict[str, Tensor]:

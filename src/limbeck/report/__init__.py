@@ -1,8 +1,7 @@
 """HTML reports of a run and of a study: one file each, complete in itself."""
 
 from limbeck.report.history import read_history
-from limbeck.report.page import write
 from limbeck.report.run import run_report
 from limbeck.report.study import Contender, differences, overview, study_report
 
-__all__ = ["Contender", "differences", "overview", "read_history", "run_report", "study_report", "write"]
+__all__ = ["Contender", "differences", "overview", "read_history", "run_report", "study_report"]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from limbeck.errors import LimbeckError
 from limbeck.report.chart import Chart, data_table, figure, looks
 from limbeck.report.table import Table, aligned, show
 
@@ -59,20 +55,3 @@ def page(title: str, lead: str, sections: Sequence[Section], facts: Mapping[str,
         plotly=Markup(get_plotlyjs()) if charts else "",
         version=version("limbeck"),
     )
-
-
-def write(path: Path, html: str) -> None:
-    """Writes the page whole or not at all, and the folders above it where they are missing.
-
-    Raises:
-        LimbeckError: the path cannot be written.
-    """
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(html, encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise LimbeckError(f"the report cannot be written to {path}: {error.strerror}") from error

@@ -91,8 +91,7 @@ def _lead(result: Result) -> str:
         return f"The student has {size}. How accurate it is, is not known: the data has no test split."
     text = f"The student is right on {percent(student['top1'])} % of the test samples with {size}"
     if teacher:
-        right = "" if teacher["top1"] is None else f" is right on {percent(teacher['top1'])} % and"
-        text += f"; its teacher{right} has {teacher['parameters']:,}"
+        text += f"; its teacher is right on {percent(teacher['top1'])} % and has {teacher['parameters']:,}"
     if result["agreement"] is not None:
         text += f". They give the same answer for {percent(result['agreement'])} % of the samples"
     return text.replace(" %", "\N{NO-BREAK SPACE}%") + "."

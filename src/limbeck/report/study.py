@@ -35,6 +35,10 @@ class Contender:
                 f"{self.name!r} needs a history for each result, and one at least: "
                 f"it has {len(self.results)} results and {len(self.histories)} histories"
             )
+        if any(not result["metrics"]["test"] for result in self.results):
+            raise LimbeckError(
+                f"{self.name!r} was not measured on a test split; contenders are compared on one"
+            )
         if len(self.accuracy) < len(self.results):
             raise LimbeckError(f"{self.name!r} has two runs with one seed; each seed counts once")
 
@@ -63,7 +67,7 @@ def study_report(
     if curves := [curve for contender in contenders if (curve := _curve(contender))]:
         label = METRICS["top1"].label
         caption = "Mean over the seeds; a band runs from the lowest to the highest seed."
-        chart = Chart("Accuracy on the validation split", curves, "epoch", label, caption)
+        chart = Chart("Accuracy on the validation split", curves, "optimiser step", label, caption)
         sections.append(Section("Learning curves", [chart]))
     sections.append(Section("How it was measured", [_protocol(contenders)]))
     runs = [data_facts(result) for contender in contenders for result in contender.results]
@@ -121,19 +125,22 @@ def _every_seed(contenders: Sequence[Contender]) -> Chart:
 
 
 def _curve(contender: Contender) -> Trace | None:
-    """Mean validation accuracy with its range, at the epochs that every seed has; None if there are none."""
+    """Mean validation accuracy with its range, at the steps that every seed has; None if there are none.
+
+    Over optimiser steps: contenders may differ in what an epoch is.
+    """
     seeds = [
-        {line["epoch"]: 100 * line["validation"]["top1"] for line in history if line.get("validation")}
+        {line["step"]: 100 * line["validation"]["top1"] for line in history if line.get("validation")}
         for history in contender.histories
     ]
-    epochs = sorted(set.intersection(*(set(seed) for seed in seeds)))
-    if not epochs:
+    steps = sorted(set.intersection(*(set(seed) for seed in seeds)))
+    if not steps:
         return None
-    values = [[seed[epoch] for seed in seeds] for epoch in epochs]
+    values = [[seed[step] for seed in seeds] for step in steps]
     mean = [summarise(at).mean for at in values]
     if len(seeds) == 1:
-        return Trace(contender.name, epochs, mean)
-    return Trace(contender.name, epochs, mean, [min(at) for at in values], [max(at) for at in values])
+        return Trace(contender.name, steps, mean)
+    return Trace(contender.name, steps, mean, [min(at) for at in values], [max(at) for at in values])
 
 
 def _protocol(contenders: Sequence[Contender]) -> Table:

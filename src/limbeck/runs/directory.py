@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from limbeck import models
 from limbeck.config import RunConfig, make_config
 from limbeck.errors import LimbeckError
+from limbeck.files import write_text
+from limbeck.models.weights import read_metadata
+from limbeck.report import read_history
 
 FILES = (
     "config.yaml",
@@ -65,13 +67,15 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """What was logged, a mapping an epoch."""
-        lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        """What was logged, a mapping an epoch; half a line after a crash is left out."""
+        return read_history(self.path / "metrics.jsonl")[0]
 
 
 def load(run: Run | Path | str) -> nn.Module:
     """The student of a run, in eval mode on the CPU: its own class and keys, with its own normalisation.
+
+    A run of a `package.module:factory` has its module imported and called, so load the runs of people you
+    trust; a weights file alone is data and never calls anything.
 
     Args:
         run: the run, its directory, or a `student.safetensors` file.
@@ -94,6 +98,11 @@ def load(run: Run | Path | str) -> nn.Module:
             f"the network of {str(file)!r} was handed over as an object and cannot be built from a name; "
             "build it yourself and use limbeck.models.load_into"
         )
+    if ":" in card["model"].partition("(")[0] and not path.is_dir():
+        raise LimbeckError(
+            f"{str(file)!r} names the factory {card['model']!r}, and a weights file is not trusted to call "
+            "anything; give the run's directory, or the factory as the model and the file as its weights"
+        )
     example = None if card["input_shape"] is None else torch.zeros(1, *card["input_shape"])
     network = models.build(card["model"], example=example, num_classes=len(card["class_names"]))
     models.load_into(network, models.load_state(file), str(file))
@@ -107,11 +116,10 @@ def read_card(file: Path) -> dict[str, Any] | None:
     if file.suffix != ".safetensors":
         return None
     try:
-        with safe_open(file, "pt") as tensors:
-            metadata = tensors.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise LimbeckError(f"{str(file)!r} is damaged or no safetensors file: {error}") from None
-    card: dict[str, Any] | None = json.loads(metadata["limbeck"]) if "limbeck" in metadata else None
+        metadata = read_metadata(file)
+        card: dict[str, Any] | None = json.loads(metadata["limbeck"]) if "limbeck" in metadata else None
+    except json.JSONDecodeError as error:
+        raise LimbeckError(f"what {str(file)!r} says of its network is damaged: {error}") from None
     return card
 
 
@@ -168,13 +176,6 @@ def environment() -> dict[str, Any]:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes text, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def same_config(path: Path, config: RunConfig) -> None:

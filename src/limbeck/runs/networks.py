@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from limbeck import models
 from limbeck.config import NetworkConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
+from limbeck.outputs import Inputs
 from limbeck.runs.directory import load, read_card
 from limbeck.seeds import seed_for
 
@@ -28,9 +30,8 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
     Raises:
         LimbeckError: for a network of the zoo without weights: it would teach noise.
     """
-    _check_exists(config.model, "teacher")
-    if config.weights is None and not Path(config.model).exists() and ":" not in config.model:
-        models.build(config.model, example=source.example(1), num_classes=source.num_classes)  # typos first
+    if config.weights is None and not is_path(config.model) and ":" not in config.model:
+        build(config, "teacher", source.example(1), source.num_classes)  # typos first
         raise LimbeckError(
             f"the teacher {config.model!r} has no weights; give a run's directory (make one with "
             f"`limbeck train --model {config.model!r}`) or a checkpoint with --set teacher.weights=FILE"
@@ -38,32 +39,44 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
     return _network(config, source, "teacher")
 
 
-def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
-    _check_exists(config.model, role)
-    path = Path(config.model)
-    if path.exists():
-        network = _from_path(path, config.model, role)
+def build(config: NetworkConfig, role: str, example: Inputs, num_classes: int | None) -> nn.Module:
+    """The network that a config names, with its weights where it has any.
+
+    Args:
+        role: what the network is, for messages.
+        example: inputs it will get.
+        num_classes: how many logits it should have.
+    """
+    if is_path(config.model):
+        network = _from_path(Path(config.model), role)
     else:
-        network = models.build(config.model, example=source.example(1), num_classes=source.num_classes)
+        network = models.build(config.model, example=example, num_classes=num_classes)
     if config.weights is not None:
         models.load_into(network, models.load_state(config.weights), str(config.weights))
+    return network
+
+
+def is_path(model: str) -> bool:
+    """Whether a config's model is a place and no name; a name of the zoo stays one beside a folder of that name."""
+    if model in models.MODELS:
+        return False
+    means_a_path = model.endswith((".safetensors", ".pt", ".pth")) or ("/" in model and ":" not in model)
+    return means_a_path or os.path.exists(model)  # unlike Path.exists, at ease with a long text
+
+
+def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
+    network = build(config, role, source.example(1), source.num_classes)
     if source.mean and models.normalisation_of(network) is None:
         models.normalise_inputs(network, models.Normalisation(source.mean, source.std))
     return network
 
 
-def _check_exists(model: str, role: str) -> None:
-    """Refuses what can only be a path and leads nowhere."""
-    path = Path(model)
-    means_a_path = path.suffix in (".safetensors", ".pt", ".pth") or ("/" in model and ":" not in model)
-    if means_a_path and not path.exists():
-        raise LimbeckError(f"the {role} {model!r} is no run directory and no file")
-
-
-def _from_path(path: Path, spec: str, role: str) -> nn.Module:
+def _from_path(path: Path, role: str) -> nn.Module:
+    if not path.exists():
+        raise LimbeckError(f"the {role} {str(path)!r} is no run directory and no file")
     if path.is_file() and read_card(path) is None:
         raise LimbeckError(
-            f"the checkpoint {spec!r} does not say which network it belongs to; give "
-            f"--{role} NAME --set {role}.weights={spec}"
+            f"the checkpoint {str(path)!r} does not say which network it belongs to; give its name as the "
+            f"{role} and the file with --set {role}.weights={path}"
         )
     return load(path)

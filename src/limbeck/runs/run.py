@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import Predictions, predict
 from limbeck.features import call
+from limbeck.files import write_text
 from limbeck.methods import DataFacts, Method, Objective
 from limbeck.methods.base import inner_first
 from limbeck.objective import parse, resolved
 from limbeck.outputs import Inputs, apply
-from limbeck.report import run_report, write
+from limbeck.report import run_report
 from limbeck.runs import directory, networks
 from limbeck.runs.directory import Run
 from limbeck.seeds import seed_for
@@ -76,26 +77,14 @@ def distill(
         "teacher": teacher.path if isinstance(teacher, Run) else teacher,
         "data": data,
         "data_dir": data_dir,
-        "objective": None if objective is None else str(objective),
+        "objective": objective,
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
         "seed": seed,
     }
-    objects = {name: value for name, value in given.items() if isinstance(value, (nn.Module, Source))}
-    flags = {FLAGS[name]: _text(value) for name, value in given.items() if value is not None}
-    if resume and out is None:
-        raise LimbeckError("--resume needs the directory of the run, --out DIR")
-    path = Path(out) if out is not None else directory.free_directory("distill")
-    directory.check_claim(path, resume=resume, overwrite=overwrite)
-    file = path / "config.yaml" if resume and config is None else None
-    if isinstance(config, RunConfig):
-        flags = {**config.model_dump(mode="json"), **flags}
-    elif config is not None:
-        file = Path(config)
-    made = make_config(file, {**flags, **(settings or {})})
-    if resume:
-        directory.same_config(path, made)
+    path = _directory(out, "distill", resume=resume, overwrite=overwrite)
+    made, objects = _settle(config, given, settings or {}, path, resume=resume)
     return _run(made, path, objects, resume=resume, display=display)
 
 
@@ -103,21 +92,73 @@ def train(
     config: Path | str | RunConfig | None = None,
     *,
     model: str | nn.Module | None = None,
+    data: str | Source | None = None,
+    data_dir: Path | str | None = None,
+    objective: str | Method | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
-    **rest: Any,
+    resume: bool = False,
+    overwrite: bool = False,
+    display: bool = True,
 ) -> Run:
     """Trains one network on labels alone, to make a teacher or a baseline; what `limbeck train` does.
 
     Args:
-        config: as in `distill`.
-        model: the network.
-        out: the run directory; the next free one under `runs/` if None.
-        rest: as in `distill`.
+        model: the network; as `student` in `distill`, where the other arguments are explained.
     """
-    if rest.get("teacher") is not None:
+    given = {
+        "model": model,
+        "data": data,
+        "data_dir": data_dir,
+        "objective": objective,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+    }
+    path = _directory(out, "train", resume=resume, overwrite=overwrite)
+    made, objects = _settle(config, given, settings or {}, path, resume=resume)
+    if made.teacher is not None:
         raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")
-    out = out if out is not None or rest.get("resume") else directory.free_directory("train")
-    return distill(config, student=model, out=out, **rest)
+    return _run(made, path, objects, resume=resume, display=display)
+
+
+def _directory(out: Path | str | None, prefix: str, *, resume: bool, overwrite: bool) -> Path:
+    if resume and out is None:
+        raise LimbeckError("--resume needs the directory of the run, --out DIR")
+    path = Path(out) if out is not None else directory.free_directory(prefix)
+    directory.check_claim(path, resume=resume, overwrite=overwrite)
+    return path
+
+
+def _settle(
+    config: Path | str | RunConfig | None,
+    given: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    path: Path,
+    *,
+    resume: bool,
+) -> tuple[RunConfig, dict[str, nn.Module | Source]]:
+    """The config that a file and what overrides it come to; the student, teacher or data that are objects."""
+    flags = {FLAGS[name]: _text(value) for name, value in given.items() if value is not None}
+    file = path / "config.yaml" if resume and config is None else None
+    if isinstance(config, RunConfig):
+        flags = {**config.model_dump(mode="json"), **flags}
+    elif config is not None:
+        file = Path(config)
+    made = make_config(file, {**flags, **settings})
+    if resume:
+        directory.same_config(path, made)
+    objects = {
+        "student" if name == "model" else name: value
+        for name, value in given.items()
+        if isinstance(value, (nn.Module, Source)) and not isinstance(value, Method)
+    }
+    return made, objects
 
 
 @dataclass(frozen=True)
@@ -139,13 +180,18 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
         objects: the "student", "teacher" or "data" that was handed over ready made.
     """
     objects = objects or {}
+    _check_handed_over(config, objects)
     objective = parse(config.objective)
-    source = objects.get("data") or sources.load(config.data.name, config.data.dir)
+    source = objects["data"] if "data" in objects else sources.load(config.data.name, config.data.dir)
+    if config.data.views is not None:
+        source = replace(source, views=views.parse(config.data.views))
     if config.training.selection == "validation" and source.validation is None:
         raise LimbeckError(f"{source.name} has no validation split; use training.selection=last")
     split = source.train if uses_unlabelled(objective) else source.train.labelled()
-    student = objects.get("student") or networks.student(config.student, source, config.seed)
     teacher = objects.get("teacher")
+    student = objects.get("student")
+    if student is None:
+        student = networks.student(config.student, source, config.seed)
     if teacher is None and config.teacher is not None:
         teacher = networks.teacher(config.teacher, source)
     example = source.example()
@@ -159,7 +205,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
             teacher,
             objective,
             example=example,
-            data=DataFacts(size=split.positions, fingerprint=source.fingerprint()),
+            data=DataFacts(split.positions, f"{source.fingerprint()} {len(split)} {source.views}"),
             student_features=config.student.features,
             teacher_features=config.teacher.features if config.teacher else None,
         )
@@ -189,10 +235,11 @@ def _run(config: RunConfig, path: Path, objects: Mapping[str, Any], *, resume: b
         trackers=setup.trackers,
         display=display,
     )
+    stages = _stages(job, trainer)
     if trainer.main and not resume:
         directory.claim(path, config)
     trainer.accelerator.wait_for_everyone()
-    trainer.fit(job.distiller, _stages(job, trainer), resume=resume)
+    trainer.fit(job.distiller, stages, resume=resume)
     if trainer.main:
         _conclude(run, job, trainer.device, objects)
     trainer.accelerator.wait_for_everyone()
@@ -201,15 +248,21 @@ def _run(config: RunConfig, path: Path, objects: Mapping[str, Any], *, resume: b
 
 def _stages(job: Job, trainer: Trainer) -> list[Stage]:
     setup, distiller = job.config.training, job.distiller
-    policy = views.parse(job.config.data.views) if job.config.data.views else job.source.views
+    needed = max(method.min_samples for method in inner_first(distiller.objective))
 
-    def batches(batch_size: int | None) -> Callable[[int], Iterable[object]]:
+    def batches(batch_size: int | None, seed: int | None) -> Callable[[int], Iterable[object]]:
+        size = batch_size or setup.batch_size
+        left = len(job.split) % size
+        if 0 < left < needed:
+            trainer.display.note(f"a last batch of {left} is left out: the objective compares samples")
+        view_seed = job.config.seed if setup.view_seed is None else setup.view_seed
         loader = Loader(
             job.split,
-            batch_size or setup.batch_size,
-            views=policy,
-            seed=seed_for(job.config.seed, "order"),
-            view_seed=job.config.seed if setup.view_seed is None else setup.view_seed,
+            size,
+            views=job.source.views,
+            seed=seed_for(job.config.seed if seed is None else seed, "order"),
+            view_seed=view_seed if seed is None else seed,
+            drop_last=0 < left < needed,
             device=trainer.device,
             rank=trainer.accelerator.process_index,
             world=trainer.accelerator.num_processes,
@@ -229,13 +282,14 @@ def _stages(job: Job, trainer: Trainer) -> list[Stage]:
     training = Stage(
         name="training",
         open=opened,
-        batches=batches(None),
+        batches=batches(None, None),
         epochs=setup.epochs,
         schedule=setup.schedule,
         validate=partial(_validate, job, trainer.device) if job.source.validation else None,
         keep_best=setup.selection == "validation",
     )
-    return [*distiller.phase_stages(batches), training]
+    phases = distiller.phase_stages(lambda phase: batches(phase.batch_size, phase.seed))
+    return [*phases, training]
 
 
 def answers(network: nn.Module, split: Split, device: torch.device) -> Predictions:
@@ -301,14 +355,14 @@ def _conclude(run: Run, job: Job, device: torch.device, objects: Mapping[str, An
             "classes": source.num_classes,
         },
     }
-    write(run.path / "report.html", run_report(result, history))
+    write_text(run.path / "report.html", run_report(result, history))
     directory.write_json(run.path / "result.json", result)  # last: it marks the run as finished
 
 
 def _buildable(config: RunConfig) -> str:
     """The student's name; where it started from another run's weights, that run's."""
     path = Path(config.student.model)
-    if not path.exists():
+    if not networks.is_path(config.student.model):
         return config.student.model
     card = directory.read_card(path / "student.safetensors" if path.is_dir() else path)
     assert card is not None, "networks.student has read it"
@@ -317,11 +371,22 @@ def _buildable(config: RunConfig) -> str:
 
 def _text(value: Any) -> Any:
     """A setting as the config writes it; an object by what it is."""
+    if isinstance(value, (Method, Path)):
+        return str(value)
     if isinstance(value, nn.Module):
         return f"<{type(value).__name__}>"
-    if isinstance(value, Source):
-        return f"<{value.name}>"
-    return str(value) if isinstance(value, Path) else value
+    return f"<{value.name}>" if isinstance(value, Source) else value
+
+
+def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
+    """Refuses a record of objects without the objects."""
+    named = {"student": config.student.model, "data": config.data.name}
+    named |= {"teacher": config.teacher.model} if config.teacher else {}
+    for role, name in named.items():
+        if name.startswith("<") and role not in objects:
+            raise LimbeckError(
+                f"the {role} {name} was handed over as an object; hand it over again, {role}=... in Python"
+            )
 
 
 def _check_takes(network: nn.Module, role: str, example: Inputs) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,15 @@ from typing import Any
 import torch
 
 from limbeck.errors import LimbeckError
+from limbeck.files import replacing
 
 FORMAT = 1
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Writes tensors, numbers, strings and containers of them; a crash leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with replacing(path) as partial:
+        torch.save({"format": FORMAT, **state}, partial)
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:

@@ -49,6 +49,11 @@ class Display:
         if self._bar:
             self._bar.update(self._task, completed=self._done * self._steps + position)
 
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        if self._enabled:
+            self._console.print(text, soft_wrap=True)
+
     def epoch(self, line: Mapping[str, Any]) -> None:
         """An epoch is over; `line` is its record."""
         self._done = line["epoch"]

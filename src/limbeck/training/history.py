@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from limbeck.files import write_text
+
 
 class History:
     """Appends lines to a file, or to nothing.
@@ -18,10 +20,12 @@ class History:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self.lines = 0
+        self.last: Mapping[str, Any] = {}
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Writes one line at once, so that a crash loses none."""
         self.lines += 1
+        self.last = line
         if self._path:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
@@ -31,6 +35,4 @@ class History:
         self.lines = lines
         if self._path and self._path.exists():
             kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[:lines]
-            partial = self._path.with_suffix(".partial")
-            partial.write_text("".join(kept), encoding="utf-8")
-            partial.replace(self._path)
+            write_text(self._path, "".join(kept))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,7 +28,11 @@ class Stage:
         schedule: of the learning rate.
         validate: figures to log after each epoch, "top1" among them.
         keep_best: whether the stage ends with the weights of the epoch that was best on validation.
-        finish: called once the stage is over.
+        recall: the last line of an earlier training of this very stage, with what puts its result in place;
+            None if there is none. Called with what the trainer itself adds to what decides the result.
+        trained: called once the stage has been trained, with the same and the last line.
+        finish: called once the stage is over, trained or recalled.
+        seed: of what draws random numbers in it; None takes the trainer's.
     """
 
     name: str
@@ -37,24 +42,40 @@ class Stage:
     schedule: Schedule = Constant()
     validate: Callable[[], Mapping[str, float]] | None = None
     keep_best: bool = False
+    recall: Callable[[str], tuple[Mapping[str, Any], Callable[[], None]] | None] = lambda setting: None
+    trained: Callable[[str, Mapping[str, Any]], None] = lambda setting, line: None
     finish: Callable[[], None] = lambda: None
+    seed: int | None = None
 
 
 def as_batch(item: object) -> Batch:
     """A `Batch` from what a loader yields: a Batch, (inputs, targets), inputs alone, or a mapping.
 
     A mapping may name "labels" or "targets"; what else it holds is the inputs.
+
+    Raises:
+        LimbeckError: for anything else, and for anything but tensors in it.
     """
     if isinstance(item, Batch):
         return item
-    if isinstance(item, torch.Tensor):
-        return Batch(item)
     if isinstance(item, (tuple, list)) and len(item) == 2:
-        return Batch(item[0], item[1])
-    if isinstance(item, Mapping):
+        inputs, targets = item
+    elif isinstance(item, Mapping):
         names = [name for name in ("labels", "targets") if name in item]
-        rest = {name: tensor for name, tensor in item.items() if name not in names}
-        return Batch(rest, item[names[0]] if names else None)
-    raise LimbeckError(
-        f"a loader must yield (inputs, targets), inputs, a mapping or a Batch, not {type(item).__name__}"
-    )
+        inputs = {name: tensor for name, tensor in item.items() if name not in names}
+        targets = item[names[0]] if names else None
+    else:
+        inputs, targets = item, None
+    tensors = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+    tensors += [] if targets is None else [targets]
+    strangers = [_described(tensor) for tensor in tensors if not isinstance(tensor, torch.Tensor)]
+    if strangers or not tensors:
+        raise LimbeckError(
+            "a loader must yield (inputs, targets), inputs, a mapping or a Batch, of tensors; "
+            f"here it yields {strangers[0] if strangers else 'nothing'}"
+        )
+    return Batch(inputs, targets)
+
+
+def _described(item: object) -> str:
+    return f"{type(item).__name__} of {len(item)}" if isinstance(item, (tuple, list)) else type(item).__name__

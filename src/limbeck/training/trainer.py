@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import DistributedDataParallelKwargs, LoggerType
 from torch import Tensor, nn
 
-from limbeck.errors import LimbeckError
+from limbeck.errors import LimbeckError, unknown
 from limbeck.methods.terms import Losses
 from limbeck.optimisation import parts_of
 from limbeck.outputs import Batch, Progress
@@ -56,21 +57,26 @@ class Trainer:
         trackers: Sequence[str] = (),
         display: bool = True,
     ) -> None:
-        # accelerate keeps its precision in one place for the whole process, so two trainers could not differ:
-        # autocast is the trainer's own.
+        _check_trackers(trackers, directory)
+        # accelerate keeps its precision and its device in one place for the whole process, so two trainers
+        # could not differ: autocast and the choice of the CPU are the trainer's own.
         self.accelerator = Accelerator(
-            cpu=device == "cpu",
             log_with=list(trackers) or None,
             project_dir=None if directory is None else str(directory / "trackers"),
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
-        self.device: torch.device = self.accelerator.device
+        self.device: torch.device = torch.device("cpu") if device == "cpu" else self.accelerator.device
+        if self.accelerator.num_processes > 1 and self.device.type != self.accelerator.device.type:
+            raise LimbeckError(
+                f"the processes were launched on {self.accelerator.device.type}; for the CPU, add --cpu there"
+            )
         self.precision, self.accumulation, self.clip, self.seed = precision, accumulation, clip, seed
         self.directory, self.checkpoint_every = directory, checkpoint_every
         self.main: bool = self.accelerator.is_main_process
         self.history = History(directory / "metrics.jsonl" if directory and self.main else None)
         self.display = Display(enabled=display and self.main)
         self._trackers = bool(trackers)
+        self._has_checkpoint = False
 
     @property
     def checkpoint(self) -> Path | None:
@@ -85,34 +91,42 @@ class Trainer:
             stages: in order.
             resume: go on from the checkpoint in `directory`, if there is one.
         Raises:
+            LimbeckError: for a checkpoint that is damaged or of another module.
             DivergenceError: when a loss turns NaN or infinite.
         """
+        root.to(self.device)
+        state = self._read_checkpoint(root) if resume else None
+        self._has_checkpoint = state is not None
+        self.history.rewind(state["lines"] if state else 0)
         if self._trackers:
             self.accelerator.init_trackers("limbeck")
-        root.to(self.device)
-        state = self._resume(root) if resume else None
-        with self.display:
-            for number, stage in enumerate(stages):
-                if state and number < state["stage"]:
-                    continue
-                started = state if state and number == state["stage"] and state["optimizer"] else None
-                self._stage(root, number, stage, started)
-        for (
-            tracker
-        ) in self.accelerator.trackers:  # end_training() would also end a process group of the caller's
-            tracker.finish()
+        try:
+            with self.display:
+                for number, stage in enumerate(stages):
+                    if state and number < state["stage"]:
+                        continue
+                    started = state if state and number == state["stage"] and state["optimizer"] else None
+                    self._stage(root, number, stage, started)
+        finally:  # not end_training(), which would also end a process group of the caller's
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
 
-    def _resume(self, root: nn.Module) -> dict[str, Any] | None:
+    def _read_checkpoint(self, root: nn.Module) -> dict[str, Any] | None:
         if not self.checkpoint or not self.checkpoint.exists():
-            self.history.rewind(0)
             return None
         state = checkpoints.load(self.checkpoint, self.device)
-        root.load_state_dict(state["root"])
-        self.history.rewind(state["lines"])
+        try:
+            root.load_state_dict(state["root"])
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise LimbeckError(f"checkpoint {self.checkpoint} is of another module: {reason}") from None
         return state
 
     def _stage(self, root: nn.Module, number: int, stage: Stage, state: dict[str, Any] | None) -> None:
-        steps = len(_sized(stage.batches(0)))
+        if state is None and self._recall(stage):
+            self._save(root, stage=number + 1, optimizer=None)
+            return
+        steps = _length(stage.batches(0))
         best: dict[str, Any] | None = None
         with stage.open() as (module, optimizer):
             schedule = stage.schedule(optimizer, steps, stage.epochs)
@@ -121,7 +135,7 @@ class Trainer:
                 optimizer.load_state_dict(state["optimizer"])
                 schedule.load_state_dict(state["schedule"])
                 first, best = state["epoch"], state["best"]
-            wrapped = self.accelerator.prepare_model(module)
+            wrapped = self.accelerator.prepare_model(module, device_placement=False)
             self.display.begin(stage.name, first, stage.epochs, steps)
             for epoch in range(first, stage.epochs):
                 line = self._epoch(stage, epoch, steps, wrapped, optimizer, schedule)
@@ -145,8 +159,30 @@ class Trainer:
         self.accelerator.free_memory()
         if best:
             root.load_state_dict(best["root"])
+        stage.trained(self._setting, self.history.last)
         stage.finish()
         self._save(root, stage=number + 1, optimizer=None)
+
+    def _recall(self, stage: Stage) -> bool:
+        """Puts an earlier result of the stage in place, if every process has found one."""
+        found = stage.recall(self._setting)
+        have = torch.tensor(int(found is not None), device=self.device)
+        if found is None or int(self.accelerator.reduce(have, "sum")) < self.accelerator.num_processes:
+            return False
+        line, restore = found
+        restore()
+        self.history.add({**line, "stage": stage.name, "cached": True})
+        self.display.note(f"{stage.name}: reused from the cache")
+        stage.finish()
+        return True
+
+    @property
+    def _setting(self) -> str:
+        """What of the trainer's own settings decides how a stage ends."""
+        return (
+            f"{self.precision} {self.accumulation} {self.clip} {self.device.type} "
+            f"{self.accelerator.num_processes} {torch.__version__}"
+        )
 
     def _epoch(
         self,
@@ -165,17 +201,20 @@ class Trainer:
         check_every = 1 if self.device.type == "cpu" else 50
         # Every epoch has random numbers of its own, whatever ran before it: a resumed run draws the same.
         devices = [self.device] if self.device.type == "cuda" else []
+        seed = self.seed if stage.seed is None else stage.seed
         with torch.random.fork_rng(devices):
-            torch.manual_seed(seed_for(self.seed, stage.name, epoch, self.accelerator.process_index))
+            torch.manual_seed(seed_for(seed, stage.name, epoch, self.accelerator.process_index))
             for position, item in enumerate(stage.batches(epoch)):
                 done = epoch * steps + position
                 progress = Progress(done, epoch, done / (steps * stage.epochs))
                 batch = replace(as_batch(item).to(self.device), progress=progress)
                 self._step(done, batch, module, optimizer, guard, means)
                 schedule.step()
-                if (position + 1) % check_every == 0 or position + 1 == steps:
+                if (position + 1) % check_every == 0:
                     guard.check(stage.name, self._last_good())
                     self.display.step(position + 1)
+            guard.check(stage.name, self._last_good())
+            self.display.step(steps)
         terms = means.read(self.accelerator)
         return {
             "stage": stage.name,
@@ -213,6 +252,7 @@ class Trainer:
         assert values is not None
         parts = parts_of(optimizer)
         names = ["total", *losses.keys()]
+        means.add(names, values, whole / self.accelerator.num_processes)
         # The total is last to be named: a broken term breaks it too.
         blocked = guard.admit(
             step + 1,
@@ -225,7 +265,6 @@ class Trainer:
                 torch.nn.utils.clip_grad_norm_(parameters(part), self.clip)
         step_unless(blocked, optimizer)
         optimizer.zero_grad()
-        means.add(names, values, len(batch))
 
     def _sync(self, module: nn.Module, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self.accelerator.no_sync(module)
@@ -240,10 +279,11 @@ class Trainer:
             checkpoints.save(
                 self.checkpoint, {"root": root.state_dict(), "lines": self.history.lines, **state}
             )
+            self._has_checkpoint = True
         self.accelerator.wait_for_everyone()
 
     def _last_good(self) -> str:
-        if self.checkpoint and self.checkpoint.exists():
+        if self._has_checkpoint:
             return f"The last good checkpoint is {self.checkpoint}."
         return "No checkpoint had been written yet."
 
@@ -255,29 +295,45 @@ class Trainer:
 
 
 class _Means:
-    """Means of the terms over an epoch, weighted by samples, kept on the device until they are read."""
+    """Means of the terms over an epoch and all processes, weighted by samples, on the device until read."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
         self._sums: Tensor | None = None
-        self._samples = 0
+        self._samples = 0.0
 
-    def add(self, names: list[str], values: Tensor, samples: int) -> None:
+    def add(self, names: list[str], values: Tensor, samples: float) -> None:
         if self._names and names != self._names:
             raise LimbeckError(f"the terms changed within an epoch, from {self._names} to {names}")
         self._names, self._samples = names, self._samples + samples
         self._sums = values * samples if self._sums is None else self._sums + values * samples
 
     def read(self, accelerator: Accelerator) -> dict[str, float]:
-        assert self._sums is not None
+        if self._sums is None:
+            raise LimbeckError("the loader gave no batch in this epoch; it must start anew at each `iter()`")
         sums = torch.cat([self._sums, self._sums.new_tensor([self._samples])])
         *sums, samples = accelerator.reduce(sums, reduction="sum").tolist()
         return {name: value / samples for name, value in zip(self._names, sums, strict=True)}
 
 
-def _sized(batches: Iterable[object]) -> Sized:
-    if not isinstance(batches, Sized):
-        raise LimbeckError("a loader must have a length; wrap a generator in a list or a DataLoader")
-    if len(batches) == 0:
+def _length(batches: Iterable[object]) -> int:
+    try:
+        steps = len(batches)  # type: ignore[arg-type]
+    except TypeError:
+        raise LimbeckError(
+            "a loader must have a length; make a generator a list, or load a map-style data set"
+        ) from None
+    if steps == 0:
         raise LimbeckError("the loader is empty; there is nothing to train on")
-    return batches
+    return steps
+
+
+def _check_trackers(names: Sequence[str], directory: Path | None) -> None:
+    """Refuses trackers that accelerate would leave out without a word."""
+    for name in names:
+        if name not in get_available_trackers():
+            if name not in LoggerType.list() or name == "all":
+                raise unknown("tracker", name, [known for known in LoggerType.list() if known != "all"])
+            raise LimbeckError(f"the tracker {name!r} is not installed here; leave it out of the trackers")
+    if names and directory is None:
+        raise LimbeckError("trackers write below the run's directory; give Trainer(directory=...)")

@@ -1,0 +1,50 @@
+"""What a phase ended with, kept for every later run that asks for the very same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from limbeck.methods import Phase
+from limbeck.models import load_into, load_state, save
+from limbeck.models.weights import read_metadata
+
+
+def cache_directory() -> Path:
+    """Where limbeck keeps what is reused between runs: $LIMBECK_CACHE, or limbeck in the user's cache."""
+    if "LIMBECK_CACHE" in os.environ:
+        return Path(os.environ["LIMBECK_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limbeck"
+
+
+def recall(phase: Phase, setting: str) -> tuple[Mapping[str, Any], Callable[[], None]] | None:
+    """The last line of an earlier training of the phase, and what puts its result in place; None if unknown."""
+    file = _file(phase, setting)
+    if file is None or not file.exists():
+        return None
+    line: dict[str, Any] = json.loads(read_metadata(file)["line"])
+    return line, lambda: load_into(_parts(phase), load_state(file), str(file))
+
+
+def store(phase: Phase, setting: str, line: Mapping[str, Any]) -> None:
+    """Keeps what the phase ended with, if it has a key."""
+    file = _file(phase, setting)
+    if file is not None:
+        save(_parts(phase), file, {"line": json.dumps(dict(line)), "key": str(phase.cache)})
+
+
+def _file(phase: Phase, setting: str) -> Path | None:
+    if phase.cache is None:
+        return None
+    digest = hashlib.sha256(f"{phase.name} {phase.cache} {phase.seed} {setting}".encode()).hexdigest()
+    return cache_directory() / "phases" / f"{digest[:24]}.safetensors"
+
+
+def _parts(phase: Phase) -> nn.ModuleList:
+    return nn.ModuleList([*phase.trains, *phase.keeps])

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from limbeck.errors import LimbeckError
+from limbeck.features import call, logits_of, undisturbed
+from limbeck.features.calling import arguments_of, elements_of, uncompiled, version_of
+
+LOGITS, MAPS, IDS = torch.randn(3, 5), torch.randn(3, 4, 2, 2), torch.arange(6).view(3, 2)
+
+
+class Heads(NamedTuple):
+    aux: Tensor
+    logits: Tensor
+
+
+@dataclass
+class Result:
+    loss: Tensor | None
+    logits: Tensor
+
+
+class Sum(nn.Module):
+    def forward(self, a: Tensor, b: Tensor | None = None) -> Tensor:
+        return a if b is None else a - b
+
+
+def test_a_tensor_is_the_argument_and_named_tensors_are_keywords() -> None:
+    assert torch.equal(call(Sum(), LOGITS), LOGITS)
+    assert torch.equal(call(Sum(), {"b": LOGITS, "a": 3 * LOGITS}), 3 * LOGITS - LOGITS)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        LOGITS,
+        (MAPS, LOGITS),
+        ([MAPS, LOGITS + 1], LOGITS),
+        [IDS, LOGITS, LOGITS + 1],
+        {"loss": torch.tensor(1.0), "scores": LOGITS},
+        OrderedDict(hidden=LOGITS + 1, logits=LOGITS),
+        Heads(aux=LOGITS + 1, logits=LOGITS),
+        Result(None, LOGITS),
+    ],
+)
+def test_logits_are_found_in_what_networks_return(result: object) -> None:
+    assert logits_of(result) is LOGITS
+
+
+def test_logits_of_a_hugging_face_output() -> None:
+    outputs = pytest.importorskip("transformers.modeling_outputs")
+    assert logits_of(outputs.SequenceClassifierOutput(logits=LOGITS, hidden_states=(LOGITS + 1,))) is LOGITS
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (IDS, r"a int64 tensor of shape \(3, 2\)"),
+        (torch.randn(3), r"a float32 tensor of shape \(3,\)"),
+        ((MAPS, [LOGITS]), r"tuple\(\(3, 4, 2, 2\), list\)"),
+        ({"boxes": MAPS}, r"dict\(boxes: \(3, 4, 2, 2\)\)"),
+        (None, "NoneType"),
+    ],
+)
+def test_a_result_without_logits_is_described(result: object, said: str) -> None:
+    with pytest.raises(LimbeckError, match=f"no logits.*{said}"):
+        logits_of(result)
+
+
+def test_elements_and_arguments_go_by_position_or_name() -> None:
+    assert elements_of(LOGITS) == {None: LOGITS}
+    assert elements_of((MAPS, 7)) == {0: MAPS, 1: 7}
+    assert elements_of({"a": MAPS}) == {"a": MAPS}
+    assert elements_of(Result(None, LOGITS)) == {"loss": None, "logits": LOGITS}
+    assert arguments_of((7, MAPS), {"mask": IDS}) == {None: MAPS, 0: 7, 1: MAPS, "mask": IDS}
+    assert arguments_of((), {"x": IDS})[None] is IDS
+
+
+def test_versions_count_writes_in_place_where_torch_does() -> None:
+    tensor = torch.zeros(2)
+    tensor.add_(1)
+    assert version_of(tensor) == 1
+    with torch.inference_mode():
+        assert version_of(torch.zeros(2)) == 0
+
+
+def test_a_compiled_network_is_unwrapped() -> None:
+    network = Sum()
+    assert uncompiled(network) is network
+    compiled = torch.compile(network, backend="eager")
+    assert isinstance(compiled, nn.Module)
+    assert uncompiled(compiled) is network
+
+
+class Restless(nn.Module):
+    """Draws random numbers and counts its calls, in eval mode too."""
+
+    calls: Tensor
+    seen: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(2))
+        self.drop = nn.Dropout()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.seen = x.mean(1)
+        return self.drop(x) + torch.randn(x.shape)  # type: ignore[no-any-return]
+
+
+def test_a_network_is_undisturbed_even_by_an_error() -> None:
+    network = Restless().train()
+    network.drop.eval()
+    calls, seen = network.calls, network.seen
+    random = torch.get_rng_state()
+    with undisturbed(network, LOGITS):
+        assert not network.training
+        network(LOGITS)
+        assert network.calls == 1
+    with pytest.raises(IndexError), undisturbed(network, LOGITS):
+        network(torch.randn(3))  # counts its call before it fails
+    assert network.training
+    assert not network.drop.training
+    assert network.calls is calls
+    assert network.calls == 0
+    assert network.seen is seen
+    assert torch.equal(torch.get_rng_state(), random)

@@ -1,0 +1,346 @@
+"""What the trace shows, by value: against what networks hand out themselves, or against their own layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from crd_networks import VGG, Benchmark, Bottleneck, MobileNetV2, ResNet, ShuffleNet, WideResNet
+from torch import Tensor, nn
+
+from limbeck.features import FeaturePoints, Tap, find
+from limbeck.outputs import Inputs, Outputs
+
+IMAGES = torch.randn(3, 3, 32, 32)
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """The network in eval mode, with norms that are not the identity."""
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            assert module.running_mean is not None
+            for tensor in (module.weight.data, module.bias.data, module.running_mean):
+                tensor.normal_(generator=generator)
+    return network.eval()
+
+
+def shown(network: nn.Module, inputs: Inputs) -> tuple[FeaturePoints, Outputs]:
+    points = find(lively(network), inputs)
+    fields = [field for field in ("embedding", "stages", "stem", "preactivations") if points.of(field)]
+    with torch.no_grad():
+        return points, Tap(network, points, fields)(inputs)
+
+
+def texts(points: FeaturePoints, field: str) -> list[str]:
+    return [str(point) for point in points.of(field)]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(lambda: ResNet([4, 4, 8, 16], 3), id="resnet20"),
+        pytest.param(lambda: ResNet([4, 8, 16, 32], 1), id="resnet8x4"),
+        pytest.param(lambda: ResNet([8, 8, 12, 16, 20], 2, functional=True), id="resnet18"),
+        pytest.param(lambda: ResNet([8, 8, 12, 16, 20], 2, Bottleneck, functional=True), id="resnet50"),
+        pytest.param(lambda: WideResNet(1), id="wrn_16_1"),
+        pytest.param(lambda: WideResNet(2), id="wrn_16_2"),
+        pytest.param(MobileNetV2, id="mobilenetv2"),
+        pytest.param(lambda: ShuffleNet(1), id="shufflenetv1"),
+        pytest.param(lambda: ShuffleNet(2), id="shufflenetv2"),
+    ],
+)
+def test_the_networks_of_the_crd_benchmark(build: Callable[[], Benchmark]) -> None:
+    network = build()
+    _, outputs = shown(network, IMAGES)
+    with torch.no_grad():
+        stem, *stages, embedding, logits = network.features(IMAGES)
+    assert len(outputs.stages) == len(stages)
+    for found, stage in zip(outputs.stages, stages, strict=True):
+        assert torch.equal(found, stage)
+    assert torch.equal(outputs.stem, stem)
+    assert torch.equal(outputs.embedding, embedding)
+    assert torch.equal(outputs.logits, logits)
+
+
+@pytest.mark.parametrize("convolutions", [(1, 1, 1, 1, 1), (2, 2, 2, 2, 2)])
+def test_vgg_where_every_block_has_its_resolution(convolutions: tuple[int, ...]) -> None:
+    network, images = VGG(convolutions), torch.randn(2, 3, 64, 64)  # at 32x32 blocks 3 and 4 share theirs
+    points, outputs = shown(network, images)
+    with torch.no_grad():
+        stem, *stages, embedding, _ = network.features(images)
+        first = network.get_submodule("block1")(network.get_submodule("pool0")(stem))
+    assert torch.equal(outputs.stem, stem)
+    assert all(map(torch.equal, outputs.stages, stages))
+    assert len(outputs.stages) == len(stages) == 4
+    assert torch.equal(outputs.embedding, embedding)
+    assert texts(points, "preactivations") == ["block1", "block2", "block3", "block4"]
+    assert torch.equal(outputs.preactivations[0], first)
+
+
+def test_preactivations_are_the_sums_before_a_relu_in_place() -> None:
+    network = ResNet([4, 4, 8, 16], 2)
+    points, outputs = shown(network, IMAGES)
+    assert texts(points, "stages") == ["layer1", "layer2", "layer3"]
+    assert texts(points, "preactivations") == [f"layer{stage}.1.relu#1:input" for stage in (1, 2, 3)]
+    assert all((before < 0).any() for before in outputs.preactivations)
+    for before, stage in zip(outputs.preactivations, outputs.stages, strict=True):
+        assert torch.equal(before.relu(), stage)
+
+
+def test_a_plain_sequential_with_everything_in_place() -> None:
+    network = nn.Sequential(
+        *(nn.Conv2d(1, 6, 5), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 8, 5), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(200, 12), nn.ReLU(inplace=True), nn.Dropout(inplace=True), nn.Linear(12, 5)),
+    )  # fmt: skip
+    images = torch.randn(2, 1, 32, 32)
+    points, outputs = shown(network, images)
+    assert texts(points, "stages") == ["1", "5"]
+    assert texts(points, "preactivations") == ["0", "4"]
+    assert texts(points, "embedding") == ["9"]
+    assert points.stem is None
+    with torch.no_grad():
+        assert torch.equal(outputs.stages[0], network[0](images).relu())
+        assert torch.equal(outputs.preactivations[0], network[0](images))
+        assert torch.equal(outputs.preactivations[1], network[:5](images))
+        assert torch.equal(outputs.embedding, network[:10](images))
+
+
+class LeNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
+        self.relu, self.pool = nn.ReLU(inplace=True), nn.MaxPool2d(2)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.relu(self.conv1(x)))
+        x = self.pool(self.relu(self.conv2(x)))
+        x = self.relu(self.fc2(self.relu(self.fc1(x.flatten(1)))))
+        return self.fc3(F.dropout(x, 0.5, self.training))  # type: ignore[no-any-return]
+
+
+def test_a_module_that_runs_often_is_tapped_by_call() -> None:
+    network, images = LeNet(), torch.randn(2, 1, 32, 32)
+    points, outputs = shown(network, images)
+    assert texts(points, "stages") == ["relu", "relu#1"]
+    assert texts(points, "embedding") == ["relu#3"]
+    with torch.no_grad():
+        first = network.conv1(images).relu()
+        second = network.conv2(network.pool(first)).relu()
+        embedding = network.fc2(network.fc1(network.pool(second).flatten(1)).relu()).relu()
+    assert torch.equal(outputs.stages[0], first)
+    assert torch.equal(outputs.stages[1], second)
+    assert torch.equal(outputs.embedding, embedding)
+
+
+class Block(nn.Module):
+    """A block that ends by going to the next resolution, or to more channels in its last layer."""
+
+    def __init__(self, entering: int, width: int, pool: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(entering, width, 3, padding=1)
+        self.widen = nn.Conv2d(width, 2 * width, 1)
+        self.pool = nn.MaxPool2d(2) if pool else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(F.relu(self.widen(F.relu(self.conv(x)))))  # type: ignore[no-any-return]
+
+
+def test_blocks_that_pool_are_stages_as_they_are() -> None:
+    network = nn.Sequential(
+        *(Block(3, 4), Block(8, 5), Block(10, 6, pool=False)), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)
+    )  # fmt: skip
+    points, _ = shown(network, IMAGES)
+    assert texts(points, "stages") == ["0", "2"]
+
+
+def test_a_convolution_as_classifier_has_a_map_to_pool() -> None:
+    network = nn.Sequential(
+        *(
+            nn.Conv2d(3, 6, 3, 2),
+            nn.ReLU(),
+            nn.Conv2d(6, 8, 3, 2),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Conv2d(8, 5, 1),
+        ),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    )
+    points, outputs = shown(network, IMAGES)
+    assert texts(points, "embedding") == ["pool(3)"]
+    with torch.no_grad():
+        assert torch.allclose(outputs.embedding, network[:4](IMAGES).mean((2, 3)))
+        assert torch.allclose(
+            network[5](outputs.embedding[:, :, None, None]).flatten(1), outputs.logits, atol=1e-6
+        )
+
+
+def test_layers_of_a_perceptron_after_activation_and_before_dropout() -> None:
+    network = nn.Sequential(
+        *(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout()),
+        *(nn.Linear(16, 12), nn.Tanh(), nn.Dropout(), nn.Linear(12, 4)),
+    )
+    table = torch.randn(4, 8)
+    points, outputs = shown(network, table)
+    assert texts(points, "stages") == ["2", "5"]
+    assert texts(points, "embedding") == ["5"]
+    assert texts(points, "preactivations") == []
+    with torch.no_grad():
+        assert torch.equal(outputs.stages[0], network[:3](table))
+        assert torch.equal(outputs.embedding, network[:6](table))
+
+
+def test_a_deep_perceptron_is_divided_in_quarters() -> None:
+    layers = [nn.Sequential(nn.Linear(6, 6), nn.ReLU()) for _ in range(10)]
+    points, _ = shown(nn.Sequential(*layers, nn.Linear(6, 2)), torch.randn(2, 6))
+    assert texts(points, "stages") == ["2", "4", "7", "9"]
+    assert texts(points, "preactivations") == ["2.0", "4.0", "7.0", "9.0"]
+
+
+def test_a_linear_network_has_an_embedding_and_no_stages() -> None:
+    table = torch.randn(2, 6)
+    points, outputs = shown(nn.Linear(6, 2), table)
+    assert points.stages == ()
+    assert torch.equal(outputs.embedding, table)
+
+
+def test_sequences_of_channels_are_maps_of_one_axis() -> None:
+    network = nn.Sequential(
+        *(nn.Conv1d(3, 6, 3, 2), nn.BatchNorm1d(6), nn.ReLU(), nn.Conv1d(6, 8, 3, 2), nn.ReLU()),
+        *(nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(8, 3)),
+    )
+    signal = torch.randn(2, 3, 50)
+    points, outputs = shown(network, signal)
+    assert texts(points, "stages") == ["2", "4"]
+    with torch.no_grad():
+        assert torch.equal(outputs.stages[1], network[:5](signal))
+
+
+class Encoder(nn.Module):
+    def __init__(self, layers: int = 6, norm_first: bool = False) -> None:
+        super().__init__()
+        self.table = nn.Embedding(20, 8, padding_idx=0)
+        self.place = nn.Parameter(torch.randn(7, 8))
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=norm_first)
+        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=not norm_first)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        padding = ids == 0
+        hidden = self.encoder(self.table(ids) + self.place, src_key_padding_mask=padding)
+        keep = (~padding).unsqueeze(2).float()
+        return self.head((hidden * keep).sum(1) / keep.sum(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_transformer_encoder_has_its_layers_at_quarter_depth(norm_first: bool) -> None:
+    ids = torch.randint(1, 20, (3, 7))
+    ids[1, 4:] = 0  # padding, for which torch's fused layers would pass nested tensors
+    network = Encoder(norm_first=norm_first)
+    points, outputs = shown(network, ids)
+    assert texts(points, "stages")[:3] == ["encoder.layers.1", "encoder.layers.2", "encoder.layers.4"]
+    hidden, padding = network.table(ids) + network.place, ids == 0
+    assert torch.equal(outputs.stem, hidden)
+    for number, layer in enumerate(network.encoder.layers):
+        hidden = layer(hidden, src_key_padding_mask=padding)
+        if number in (1, 2, 4, 5):
+            assert torch.equal(outputs.stages[(1, 2, 4, 5).index(number)], hidden)
+    assert torch.equal(network.head(outputs.embedding), outputs.logits)
+
+
+def test_a_shallow_encoder_has_a_stage_for_each_layer() -> None:
+    points, _ = shown(Encoder(layers=2), torch.randint(1, 20, (2, 7)))
+    assert texts(points, "stages") == ["encoder.layers.0", "encoder"]
+
+
+def test_bert() -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=5,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_labels=4,
+    )
+    network = transformers.BertForSequenceClassification(config)
+    inputs = {
+        "input_ids": torch.randint(5, 50, (3, 7)),
+        "attention_mask": torch.ones(3, 7, dtype=torch.int64),
+    }
+    inputs["attention_mask"][1, 4:] = 0
+    points, outputs = shown(network, inputs)
+    assert texts(points, "stages") == [f"bert.encoder.layer.{layer}" for layer in (1, 2, 3, 4)]
+    assert texts(points, "embedding") == ["bert.pooler"]
+    with torch.no_grad():
+        own = network(**inputs, output_hidden_states=True)
+    assert torch.equal(outputs.stem, own.hidden_states[0])
+    assert all(map(torch.equal, outputs.stages, own.hidden_states[2:]))
+    assert torch.equal(network.classifier(outputs.embedding), own.logits)
+    assert torch.equal(outputs.mask, inputs["attention_mask"].bool())
+
+
+def test_a_network_that_picks_one_of_its_positions_has_no_embedding() -> None:
+    class LastToken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(20, 8), nn.Linear(8, 3)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.head(self.table(ids))[:, -1]  # type: ignore[no-any-return]
+
+    assert find(LastToken(), torch.randint(0, 20, (2, 7))).embedding is None
+
+
+def test_two_classifiers_have_no_embedding_in_common() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.one, self.two = nn.Linear(4, 6), nn.Linear(6, 3), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.body(x).relu()
+            return (self.one(hidden) + self.two(hidden)) / 2  # type: ignore[no-any-return]
+
+    assert find(Pair(), torch.randn(2, 4)).embedding is None
+
+
+class Cosine(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(F.normalize(x), F.normalize(self.weight)) * 16
+
+
+def test_a_classifier_that_normalises_its_input_itself() -> None:
+    network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), Cosine())
+    points, _ = shown(network, torch.randn(2, 4))
+    assert texts(points, "embedding") == ["1"]
+
+
+class ChannelsLast(nn.Module):
+    """Works on (B, H, W, C)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.mix = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 8)) for _ in range(3))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).permute(0, 2, 3, 1)
+        for mix in self.mix:
+            x = x + mix(x)
+        return self.head(x).mean((1, 2))  # type: ignore[no-any-return]
+
+
+def test_maps_with_channels_last_are_left_to_the_user() -> None:
+    points, _ = shown(ChannelsLast(), IMAGES)
+    assert points.stages == ()
+    assert points.embedding is None
