@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import NoneType
+
 import torch
 from torch import Tensor, nn
 
@@ -12,15 +15,27 @@ from limbeck.outputs import UNLABELLED, Batch, Outputs
 from limbeck.teachers import Teacher
 
 
-def refuse_shared(student: nn.Module, teacher: nn.Module) -> None:
-    """Refuses networks that share parameters: training one would change the other."""
-    theirs = {id(parameter) for parameter in teacher.parameters()}
+def networks(student: object, teacher: object, example: object) -> None:
+    """Refuses what is no network, and networks that share parameters: training one would change the other."""
+    if not isinstance(student, nn.Module):
+        raise LimbeckError(f"the student must be an nn.Module, not {student!r:.80}")
+    if not isinstance(teacher, (nn.Module, Teacher, NoneType)):
+        raise LimbeckError(f"the teacher must be an nn.Module, a Teacher or None, not {teacher!r:.80}")
+    callable_with("the example", example)
+    network = teacher.network if isinstance(teacher, Teacher) else teacher
+    theirs = {id(parameter) for parameter in network.parameters()} if network is not None else set()
     for name, parameter in student.named_parameters():
         if id(parameter) in theirs:
             raise LimbeckError(
                 f"the student's {name} is the teacher's too, so training would change the teacher; "
                 "copy.deepcopy one of them"
             )
+
+
+def callable_with(what: str, inputs: object) -> None:
+    """Refuses what networks are not called with."""
+    if not isinstance(inputs, (Tensor, Mapping)):
+        raise LimbeckError(f"{what} must be a tensor or named tensors, not a {type(inputs).__name__}")
 
 
 def possible(objective: Method, teacher: Teacher | None, facts: DataFacts) -> None:
@@ -51,7 +66,8 @@ def same_classes(student: Outputs, teacher: Outputs | None) -> None:
 
 
 def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
-    """Refuses a batch that lacks what a method reads."""
+    """Refuses a batch that lacks what a method reads, or where a sample lacks its part."""
+    callable_with("the inputs of a batch", batch.inputs)
     for name in reads.batch:
         if getattr(batch, name) is None:
             users = [method.name for method in inner_first(objective) if name in method.reads.batch]
@@ -66,8 +82,13 @@ def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
     for name in reads.views:
         if name not in batch.views:
             raise LimbeckError(f"the objective reads a further view {name!r} of each sample; give views=")
-    if batch.targets is not None and batch.targets.dtype != torch.int64:
-        raise LimbeckError(f"targets must be int64 class ids, not {batch.targets.dtype}")
+    for name in ("targets", "index", "view"):
+        tensor: Tensor | None = getattr(batch, name)
+        if tensor is not None and (tensor.dtype, tensor.shape) != (torch.int64, (len(batch),)):
+            raise LimbeckError(
+                f"the {name} of a batch of {len(batch)} must be int64 of shape ({len(batch)},), "
+                f"not {str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+            )
 
 
 def targets_in_range(targets: Tensor, num_classes: int) -> None:

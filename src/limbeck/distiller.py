@@ -6,15 +6,17 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from limbeck import checks, phase_cache
+from limbeck.data import Loader, Source, Split
 from limbeck.errors import LimbeckError
-from limbeck.features import Tap, find
+from limbeck.features import Tap, find, undisturbed
 from limbeck.methods import Claim, Context, DataFacts, Losses, Method, Phase, Reads, Term
 from limbeck.methods.base import inner_first, named
 from limbeck.methods.blocks import full_precision
@@ -42,7 +44,8 @@ class Distiller(nn.Module):
             that needs none.
         objective: text in the notation, or a method; it is copied, so one object serves many distillers.
         example: a few inputs as the networks take them, on any device; used once, to find shapes.
-        data: the training set, anything with a length, or its size, for methods that keep something a sample.
+        data: the training set (anything with a length, or a loader of it) or its size, for methods that keep
+            something for each sample.
         student_features, teacher_features: module paths that override what is found, by field ("embedding",
             "stages", "stem", "preactivations").
 
@@ -69,20 +72,22 @@ class Distiller(nn.Module):
         self._done = 0
         self.register_load_state_dict_post_hook(_read_phases_done)  # type: ignore[no-untyped-call]
         self._progress: Progress | None = None
+        checks.networks(student, teacher, example)
         if isinstance(teacher, nn.Module):
-            checks.refuse_shared(student, teacher)
             teacher = LiveTeacher(teacher, teacher_features)
+        elif teacher_features:
+            raise LimbeckError("teacher_features are for a teacher that is given as a network")
         self.teacher = teacher
 
         self.reads = self.objective.all_reads
         facts = data_facts(data)
         checks.possible(self.objective, teacher, facts)
-        self._example = apply(lambda tensor: tensor.to(_device(student)), example)
+        example = apply(lambda tensor: tensor.to(_device(student)), example)
         if teacher is not None and teacher.network is not None:
             teacher.network.to(_device(student))
-        self._points = find(student, self._example, overrides=student_features)
+        self._points = find(student, example, overrides=student_features)
         self._tap = self._student_tap(self.reads)
-        student_outputs, teacher_outputs = self._example_outputs()
+        student_outputs, teacher_outputs = self._example_outputs(example)
         checks.same_classes(student_outputs, teacher_outputs)
         context = Context(
             student=student_outputs,
@@ -94,12 +99,16 @@ class Distiller(nn.Module):
         for method in inner_first(self.objective):
             method.bind(context)
         self.objective.to(_device(student), student_outputs.logits.dtype)
-        self.phases = [
-            (f"{m.name}.{phase.name}", phase) for m in inner_first(self.objective) for phase in m.phases()
-        ]
         if teacher is not None and self.phases:
             fields = [self.reads.teacher, *(phase.reads.teacher for _, phase in self.phases)]
-            teacher.open(self._example, tuple(dict.fromkeys(name for names in fields for name in names)))
+            teacher.open(example, tuple(dict.fromkeys(name for names in fields for name in names)))
+
+    @cached_property
+    def phases(self) -> list[tuple[str, Phase]]:
+        """All phases with their full names, in the order they run."""
+        return [
+            (f"{m.name}.{phase.name}", phase) for m in inner_first(self.objective) for phase in m.phases()
+        ]
 
     def forward(
         self,
@@ -112,7 +121,7 @@ class Distiller(nn.Module):
         """The losses of one batch.
 
         Args:
-            inputs: what both networks are called with: a tensor, named tensors, or a whole `Batch`.
+            inputs: what both networks are called with: a tensor or named tensors; or a whole `Batch`, alone.
             targets: (B,) class ids, `UNLABELLED` where there is none.
             index: (B,) positions in the training set.
             view: (B,) numbers of the views.
@@ -126,6 +135,8 @@ class Distiller(nn.Module):
                 f"the objective has phases to run first ({names}); call distiller.prepare(loader)"
             )
         batch = inputs if isinstance(inputs, Batch) else Batch(inputs, targets, index, view, views or {})
+        if batch is inputs and any(part is not None for part in (targets, index, view, views)):
+            raise LimbeckError("a Batch holds targets, index and views itself; give it alone")
         if batch.progress is None and self._progress is not None:
             batch = replace(batch, progress=self._progress)
         return self._losses(batch, self.reads, self._tap, self.objective.terms)
@@ -134,6 +145,8 @@ class Distiller(nn.Module):
         self, batch: Batch, reads: Reads, tap: Tap | None, loss: Callable[[Outputs, Outputs, Batch], Any]
     ) -> Losses:
         checks.batch_complete(batch, reads, self.objective)
+        if tap:
+            tap.network = self.student  # which may have been compiled since
         student = _with_views(tap, batch, reads) if tap else Outputs()
         with torch.no_grad():
             teacher = _with_views(partial(self._ask, batch), batch, reads) if reads.teacher else Outputs()
@@ -237,19 +250,18 @@ class Distiller(nn.Module):
     def _student_tap(self, reads: Reads) -> Tap | None:
         return Tap(self.student, self._points, reads.student) if reads.student else None
 
-    def _example_outputs(self) -> tuple[Outputs, Outputs | None]:
+    def _example_outputs(self, example: Inputs) -> tuple[Outputs, Outputs | None]:
         """What both networks give for the example: the student in eval mode and left as it was."""
-        modes = [(module, module.training) for module in self.student.modules()]
-        self.student.eval()
-        with torch.no_grad():
-            fields = dict.fromkeys(["logits", *self.reads.student])
-            student = Tap(self.student, self._points, tuple(fields))(self._example)
-        for module, mode in modes:
-            module.training = mode
+        with undisturbed(self.student, example), torch.no_grad():
+            student = Tap(self.student, self._points, self.reads.student)(example)
         if self.teacher is None:
             return student, None
-        self.teacher.open(self._example, self.reads.teacher)
-        return student, self.teacher(Batch(self._example))
+        self.teacher.open(example, self.reads.teacher)
+        return student, self.teacher(Batch(example))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the phases: their functions work on this one's methods, and a copy has its own."""
+        return {name: value for name, value in self.__dict__.items() if name != "phases"}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         if self.teacher is not None:  # it is no submodule, but goes where the student goes
@@ -287,15 +299,21 @@ def _phase_trained(phase: Phase, setting: str, line: Mapping[str, Any]) -> None:
 
 
 def data_facts(data: object) -> DataFacts:
-    """What a method may know of the training set, from its size or anything with a length."""
+    """What a method may know of the training set, from the set, a loader of it, or its size."""
+    if isinstance(data, (DataLoader, Loader)):  # whose own length is in batches
+        data = data.dataset if isinstance(data, DataLoader) else data.split
+    if isinstance(data, Source):
+        return DataFacts(data.train.positions, data.fingerprint())
+    if isinstance(data, Split):
+        return DataFacts(data.positions)
     if data is None or isinstance(data, DataFacts):
         return data or DataFacts()
-    if isinstance(data, int):
-        return DataFacts(size=data)
-    data = getattr(data, "dataset", data)  # a DataLoader's own length is in batches
-    if not isinstance(data, Sized):
-        raise LimbeckError(f"data must be the training set or its size, not {type(data).__name__}")
-    return DataFacts(size=len(data))
+    if isinstance(data, Sized) and not isinstance(data, (str, Mapping)):
+        data = len(data)
+    if type(data) is not int or data < 1:
+        what = repr(data) if isinstance(data, (int, str)) else type(data).__name__
+        raise LimbeckError(f"data must be the training set or its size, not {what}")
+    return DataFacts(data)
 
 
 def at_epoch(loader: Iterable[object], epoch: int) -> Iterable[object]:

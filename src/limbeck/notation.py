@@ -8,10 +8,11 @@ means is the caller's business: objectives, models and data sets are all written
 from __future__ import annotations
 
 import ast
+import io
 import json
 import math
-import re
 import sys
+import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias, Union
@@ -85,7 +86,7 @@ def parse_call(text: str, what: str) -> Call:
 
 class _Reader:
     def __init__(self, text: str, what: str) -> None:
-        self.text, self.what = re.sub(r"\s*\n\s*", " ", text.strip()), what
+        self.text, self.what = " ".join(text.split("\n")).strip(), what  # YAML has texts of many lines
         if not self.text:
             raise LimbeckError(f"the {what} is empty")
         if len(text) > MAX_LENGTH:
@@ -95,6 +96,9 @@ class _Reader:
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
             raise LimbeckError(f"{what} {self._short()} is not in the notation: {reason}") from None
+        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        if any(token.type == tokenize.COMMENT for token in tokens):
+            raise LimbeckError(f"{what} {self._short()}: a comment is not in the notation")
 
     def _short(self) -> str:
         return repr(self.text if len(self.text) <= 80 else self.text[:77] + "...")
@@ -111,13 +115,15 @@ class _Reader:
             if rest is None:
                 self.refuse(part, "a number alone is no term; write weight*name")
             if isinstance(rest, ast.BinOp):
-                terms += [
-                    (factor * weight, call)
-                    for weight, call in self.sum(rest, self._deeper(rest, depth)).terms
-                ]
+                inner = self.sum(rest, self._deeper(rest, depth)).terms
             else:
-                terms.append((factor, self.call(rest, depth)))
-        return Sum(tuple((float(f"{weight:.12g}"), call) for weight, call in terms))  # 0.1*(0.2*x) is 0.02*x
+                inner = ((1.0, self.call(rest, depth)),)
+            for weight, call in inner:
+                weight = float(f"{factor * weight:.12g}")  # 0.1*(0.2*x) is 0.02*x
+                if not 0 <= weight < math.inf:
+                    self.refuse(part, f"a weight must be a finite number of at least 0, not {weight:g}")
+                terms.append((weight, call))
+        return Sum(tuple(terms))
 
     def _addends(self, node: ast.expr) -> list[ast.expr]:
         """The parts of a sum in order; iterative, so that a long flat sum is not a deep one."""
@@ -144,8 +150,6 @@ class _Reader:
                 self.refuse(node, "a term may be multiplied by numbers only")
             else:
                 rest = part
-        if not math.isfinite(factor) or factor < 0:
-            self.refuse(node, f"a weight must be a finite number of at least 0, not {factor:g}")
         if isinstance(rest, ast.BinOp) and not isinstance(rest.op, ast.Add):
             self.refuse(rest, "the notation has + and * only")
         return factor, rest

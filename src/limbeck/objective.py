@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from limbeck.errors import unknown
+from limbeck.errors import LimbeckError, unknown
 from limbeck.methods import table
 from limbeck.methods.base import Method, Objective
 from limbeck.notation import Call, Sum, Value
@@ -28,6 +28,8 @@ def parse(objective: str | Method) -> Objective:
     """
     if isinstance(objective, str):
         return _objective(parse_notation(objective))
+    if not isinstance(objective, Method):
+        raise LimbeckError(f"an objective is text in the notation or a method, not {objective!r:.80}")
     return objective if isinstance(objective, Objective) else Objective([(1.0, objective)])
 
 

@@ -200,9 +200,9 @@ class MobileNetV2(Benchmark):
         self.blocks = nn.ModuleList()
         entering = 8
         for expansion, width, count, stride in [
-        stages = [features[number] for number in (2, 3, 5, 7)]
-        return [features[0], *stages, pooled, self.classifier(pooled)]
-        ]:  # fmt: skip
+            *((1, 4, 1, 1), (6, 6, 2, 1), (6, 8, 3, 2), (6, 10, 2, 2)),
+            *((6, 12, 2, 1), (6, 14, 2, 2), (6, 16, 1, 1)),
+        ]:
             blocks = [InvertedResidual(entering, width, stride, expansion)]
             blocks += [InvertedResidual(width, width, 1, expansion) for _ in range(count - 1)]
             self.blocks.append(nn.Sequential(*blocks))
@@ -217,15 +217,8 @@ class MobileNetV2(Benchmark):
             features.append(block(features[-1]))
         pooled = self.avgpool(self.conv2(features[-1]))
         pooled = pooled.view(pooled.size(0), -1)
-        return [
-            features[0],
-            features[2],
-            features[3],
-            features[5],
-            features[7],
-            pooled,
-            self.classifier(pooled),
-        ]
+        stages = [features[number] for number in (2, 3, 5, 7)]
+        return [features[0], *stages, pooled, self.classifier(pooled)]
 
 
 def shuffled(x: Tensor, groups: int) -> Tensor:

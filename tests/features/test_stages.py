@@ -94,8 +94,9 @@ def test_a_plain_sequential_with_everything_in_place() -> None:
     network = nn.Sequential(
         *(nn.Conv2d(1, 6, 5), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
         *(nn.Conv2d(6, 8, 5), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(200, 12), nn.ReLU(inplace=True), nn.Dropout(inplace=True), nn.Linear(12, 5)),
-    )  # fmt: skip
+        *(nn.Flatten(), nn.Linear(200, 12), nn.ReLU(inplace=True)),
+        *(nn.Dropout(inplace=True), nn.Linear(12, 5)),
+    )
     images = torch.randn(2, 1, 32, 32)
     points, outputs = shown(network, images)
     assert texts(points, "stages") == ["1", "5"]
@@ -152,8 +153,9 @@ class Block(nn.Module):
 
 def test_blocks_that_pool_are_stages_as_they_are() -> None:
     network = nn.Sequential(
-        *(Block(3, 4), Block(8, 5), Block(10, 6, pool=False)), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)
-    )  # fmt: skip
+        *(Block(3, 4), Block(8, 5), Block(10, 6, pool=False)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3)),
+    )
     points, _ = shown(network, IMAGES)
     assert texts(points, "stages") == ["0", "2"]
 

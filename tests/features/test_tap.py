@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 from torch.utils.checkpoint import checkpoint
 
 from limbeck.errors import LimbeckError
@@ -36,12 +37,16 @@ class Small(nn.Module):
         return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
 
     def by_hand(self, x: Tensor) -> dict[str, list[Tensor]]:
-        before1 = F.batch_norm(
-            self.stage1[0](x), None, None, self.stage1[1].weight, self.stage1[1].bias, True
-        )
+        before1 = normalised(self.stage1[0](x), self.stage1[1])
         stage1 = before1.relu()
-        before2 = F.batch_norm(self.stage2[0](stage1), None, None, training=True)
+        before2 = normalised(self.stage2[0](stage1), self.stage2[1])
         return {"stages": [stage1, before2.relu()], "preactivations": [before1, before2]}
+
+
+def normalised(x: Tensor, norm: nn.Module) -> Tensor:
+    return F.batch_norm(
+        x, None, None, norm.get_parameter("weight"), norm.get_parameter("bias"), training=True
+    )
 
 
 def hooks(network: nn.Module) -> int:
@@ -201,7 +206,7 @@ def test_distributed_data_parallel(network: Small, points: FeaturePoints) -> Non
 
     alone = copy.deepcopy(Student())
     alone(IMAGES).backward()
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     try:
         nn.parallel.DistributedDataParallel(Student())(IMAGES).backward()
     finally:
@@ -231,7 +236,7 @@ def test_compiled_networks_keep_attached_hooks(whole: bool, network: Small, poin
         outputs = run(IMAGES)
         assert all(map(torch.equal, outputs.stages, expected.stages))
         assert all(map(torch.equal, outputs.preactivations, expected.preactivations))
-    outputs.stages[1].sum().backward()
+    outputs.stages[1].sum().backward()  # type: ignore[no-untyped-call]
     assert network.stage1[0].weight.grad is not None
 
 

@@ -15,12 +15,14 @@ from limbeck.methods.ce import CE
 from limbeck.methods.declarations import Claim, Context, DataFacts, Phase, Reads
 from limbeck.methods.kd import KD
 from limbeck.methods.label_smoothing import LabelSmoothing
+from limbeck.methods.mgd import MGD
 from limbeck.methods.terms import Losses, Term
 
 METHODS: dict[str, type[Method]] = {
     "ce": CE,
     "kd": KD,
     "label_smoothing": LabelSmoothing,
+    "mgd": MGD,
 }
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Context",
     "DataFacts",
     "LabelSmoothing",
+    "MGD",
     "Losses",
     "Method",
     "Objective",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from limbeck.arguments import checked_arguments
 from limbeck.errors import LimbeckError
+from limbeck.methods.blocks import full_precision
 from limbeck.methods.declarations import NOTHING, Claim, Context, LossTerms, Phase, Reads
 from limbeck.methods.terms import Kind, Term
 from limbeck.notation import show, weighted
@@ -95,6 +96,11 @@ class Method(nn.Module):
         for method in self.wrapped:
             reads = reads | method.all_reads
         return reads
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Method:
+        # Losses are computed in float32, so the parts stay in it when the networks go to half precision.
+        super()._apply(lambda tensor: full_precision(fn(tensor)), recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def __mul__(self, weight: float) -> Objective:
         return Objective([(weight, self)])

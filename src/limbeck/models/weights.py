@@ -103,7 +103,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         except SafetensorError as error:
             raise LimbeckError(f"{str(path)!r} is damaged or no safetensors file: {error}") from error
-    checkpoint = _read_checkpoint(path)
+    checkpoint = read_checkpoint(path)
     if isinstance(checkpoint, Mapping):
         for state in (checkpoint.get("model"), checkpoint.get("state_dict"), checkpoint):
             if _is_state(state):
@@ -136,7 +136,12 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> N
     network.load_state_dict(dict(state))
 
 
-def _read_checkpoint(path: Path) -> Any:
+def read_checkpoint(path: Path) -> Any:
+    """What a file of `torch.save` holds, on the CPU; tensors, numbers, texts and containers of them alone.
+
+    Raises:
+        LimbeckError: for a file that is damaged or holds pickled objects; none of its code is run.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # torch's hint at pickles, which we refuse below

@@ -57,7 +57,7 @@ def build(config: NetworkConfig, role: str, example: Inputs, num_classes: int | 
 
 
 def is_path(model: str) -> bool:
-    """Whether a config's model is a place and no name; a name of the zoo stays one beside a folder of that name."""
+    """Whether a model is a place; a name of the zoo stays a name, also beside a folder called the same."""
     if model in models.MODELS:
         return False
     means_a_path = model.endswith((".safetensors", ".pt", ".pth")) or ("/" in model and ":" not in model)

@@ -19,7 +19,7 @@ from limbeck import data, evaluation
 from limbeck.errors import LimbeckError
 from limbeck.files import write_text
 from limbeck.report import Contender, differences, overview, study_report
-from limbeck.report.table import Table, show
+from limbeck.report.table import Table, aligned, show
 from limbeck.runs import Run, distill, load, train
 from limbeck.runs.run import answers
 
@@ -29,7 +29,7 @@ SEEDS, LABELS = 5, 100
 ALONE: dict[str, Any] = {"epochs": 480, "batch_size": 50}  # 2 steps an epoch of 100 scans
 DISTILLED: dict[str, Any] = {"epochs": 60, "batch_size": 64}  # 16 steps an epoch of 1,000 scans
 SETTINGS = {"training.trackers": [], "training.checkpoint_every": 60}
-NAMES = ("teacher", "student alone", "student distilled")
+NAMES = ("teacher", "student", "distilled student")
 
 
 def quickstart(out: Path, seed: int, console: Console) -> None:
@@ -91,6 +91,8 @@ def _contender(name: str, runs: list[Run], teacher: Run) -> Contender:
     expected = answers(load(teacher), source.test, device)
     results = [
         {**run.result, "agreement": evaluation.agreement(answers(load(run), source.test, device), expected)}
+        if run is not teacher
+        else run.result
         for run in runs
     ]
     milliseconds = evaluation.latency(load(runs[0]), source.example(64)).ms_per_image
@@ -100,8 +102,8 @@ def _contender(name: str, runs: list[Run], teacher: Run) -> Contender:
 def _rich(table: Table) -> RichTable:
     """A report's table for the terminal, with the same figures."""
     shown = RichTable(title=table.caption, title_justify="left", caption=table.notes, caption_justify="left")
-    for column in table.columns:
-        shown.add_column(column)
+    for column, kind in zip(table.columns, aligned(table), strict=True):
+        shown.add_column(column, justify="right" if kind == "number" else "left")
     for row in table.rows:
         shown.add_row(*map(show, row))
     return shown

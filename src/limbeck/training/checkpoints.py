@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from limbeck.errors import LimbeckError
 from limbeck.files import replacing
+from limbeck.models.weights import read_checkpoint
 
 FORMAT = 1
 
@@ -20,16 +20,17 @@ def save(path: Path, state: dict[str, Any]) -> None:
         torch.save({"format": FORMAT, **state}, partial)
 
 
-def load(path: Path, device: torch.device) -> dict[str, Any]:
-    """Reads a checkpoint; nothing in it is executed.
+def load(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint, its tensors on the CPU; nothing in it is executed.
 
     Raises:
         LimbeckError: if it is damaged, or no checkpoint of this version.
     """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise LimbeckError(f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}") from None
-    if state.get("format") != FORMAT:
-        raise LimbeckError(f"checkpoint {path} has format {state.get('format')}; this version reads {FORMAT}")
+    state = read_checkpoint(path)
+    if not isinstance(state, dict) or "format" not in state:
+        raise LimbeckError(f"{str(path)!r} is no checkpoint of a training")
+    if state["format"] != FORMAT:
+        raise LimbeckError(
+            f"checkpoint {str(path)!r} has format {state['format']}; this version reads {FORMAT}"
+        )
     return state

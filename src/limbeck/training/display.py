@@ -52,7 +52,7 @@ class Display:
     def note(self, text: str) -> None:
         """Something worth a line."""
         if self._enabled:
-            self._console.print(text, soft_wrap=True)
+            self._console.print(text, soft_wrap=True, markup=False)
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """An epoch is over; `line` is its record."""
@@ -66,7 +66,7 @@ class Display:
         if self._bar:
             self._bar.update(self._task, description=f"{self._stage} {count}", figures=text)
         elif self._enabled:
-            self._console.print(f"{self._stage} {count}  {text}", soft_wrap=True)
+            self._console.print(f"{self._stage} {count}  {text}", soft_wrap=True, markup=False)
 
 
 def _clock(seconds: float) -> str:

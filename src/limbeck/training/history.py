@@ -27,6 +27,7 @@ class History:
         self.lines += 1
         self.last = line
         if self._path:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 

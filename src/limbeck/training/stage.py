@@ -66,13 +66,12 @@ def as_batch(item: object) -> Batch:
         targets = item[names[0]] if names else None
     else:
         inputs, targets = item, None
-    tensors = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
-    tensors += [] if targets is None else [targets]
-    strangers = [_described(tensor) for tensor in tensors if not isinstance(tensor, torch.Tensor)]
-    if strangers or not tensors:
+    parts = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+    strangers = [part for part in (*parts, targets) if not isinstance(part, torch.Tensor | None)]
+    if strangers or not parts:
         raise LimbeckError(
             "a loader must yield (inputs, targets), inputs, a mapping or a Batch, of tensors; "
-            f"here it yields {strangers[0] if strangers else 'nothing'}"
+            f"here it yields {_described(strangers[0]) if strangers else 'no inputs'}"
         )
     return Batch(inputs, targets)
 

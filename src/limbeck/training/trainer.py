@@ -65,6 +65,7 @@ class Trainer:
             project_dir=None if directory is None else str(directory / "trackers"),
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        self.accelerator.native_amp, self.accelerator.scaler = False, None
         self.device: torch.device = torch.device("cpu") if device == "cpu" else self.accelerator.device
         if self.accelerator.num_processes > 1 and self.device.type != self.accelerator.device.type:
             raise LimbeckError(
@@ -114,12 +115,14 @@ class Trainer:
     def _read_checkpoint(self, root: nn.Module) -> dict[str, Any] | None:
         if not self.checkpoint or not self.checkpoint.exists():
             return None
-        state = checkpoints.load(self.checkpoint, self.device)
+        state = checkpoints.load(self.checkpoint)
         try:
             root.load_state_dict(state["root"])
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
-            raise LimbeckError(f"checkpoint {self.checkpoint} is of another module: {reason}") from None
+            raise LimbeckError(
+                f"checkpoint {str(self.checkpoint)!r} is of another module: {reason}"
+            ) from None
         return state
 
     def _stage(self, root: nn.Module, number: int, stage: Stage, state: dict[str, Any] | None) -> None:

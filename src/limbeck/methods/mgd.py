@@ -1,0 +1,155 @@
+"""Multi-granularity for Knowledge Distillation. Shao & Chen, Image and Vision Computing 2021, arXiv:2108.06681.
+
+Equations as in the paper; widths, temperatures and the preparation's recipe as in the authors' code,
+shaoeric/multi-granularity-distillation. (Masked Generative Distillation shares the abbreviation.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.arguments import Count, Positive
+from limbeck.methods.base import Method
+from limbeck.methods.ce import cross_entropy
+from limbeck.methods.declarations import Context, LossTerms, Phase, Reads
+from limbeck.methods.kd import kd
+from limbeck.methods.terms import Term
+from limbeck.optimisation import SGD, MultiStep
+from limbeck.outputs import UNLABELLED, Batch, Outputs
+
+
+class Analyser(nn.Module):
+    """One granularity of the self-analysing module: the embedding's knowledge in `width` numbers, and back.
+
+    Args:
+        embedding: D, width of the network's embedding.
+        width: of the code.
+        num_classes: C.
+    """
+
+    def __init__(self, embedding: int, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder(embedding, width)
+        self.decoder = nn.Sequential(
+            nn.Linear(width, embedding), nn.ReLU(), nn.Linear(embedding, num_classes)
+        )
+
+    def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, D) -> the code (B, width) and logits (B, C) decoded from it."""
+        code = self.encoder(embedding)
+        return code, self.decoder(code)
+
+
+def encoder(embedding: int, width: int) -> nn.Sequential:
+    """Linear, ReLU, linear: (B, embedding) -> (B, width)."""
+    return nn.Sequential(nn.Linear(embedding, embedding), nn.ReLU(), nn.Linear(embedding, width))
+
+
+class MGD(Method):
+    """The teacher analyses itself into coarse and fine knowledge; wraps any other objective.
+
+    In two phases, one for each granularity, an encoder and a decoder on the frozen teacher's embedding learn
+    the labels and the teacher's logits, CE + T^2 KL. Two like encoders on the student's embedding then follow
+    the teacher's codes beside the base objective: 4 KL at T=2 for the low granularity, 64 KL at T=8 for the
+    high one. A trained analyser is reused by every run with the same teacher, data and arguments.
+
+    Args:
+        base: the objective it is added to; the paper's hosts are `0.2*ce + 0.8*kd` and `ce + kd + w*method`.
+        scheme: "granular" adds the two terms; "stable" (stable excitation) also has the base objective see
+            the mean of the teacher's logits and both decoders' instead of the teacher's.
+        low: width of the low granularity's code.
+        high: width of the high granularity's code.
+        low_temperature: T of everything at the low granularity.
+        high_temperature: T of everything at the high granularity.
+        epochs: of each phase; the rate drops after a half and three quarters of them.
+        lr: learning rate of the phases.
+        seed: of the phases; the run's own seed has no part in them, so that all runs may share an analyser.
+    """
+
+    reads = Reads(student=("embedding",), teacher=("embedding", "logits"))
+    recipe = "mgd(0.2*ce + 0.8*kd)"
+
+    def __init__(
+        self,
+        base: Method,
+        *,
+        scheme: Literal["granular", "stable"] = "granular",
+        low: Count = 64,
+        high: Count = 256,
+        low_temperature: Positive = 2.0,
+        high_temperature: Positive = 8.0,
+        epochs: Count = 60,
+        lr: Positive = 0.01,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.base, self.scheme = base, scheme
+        self.epochs, self.lr, self.seed = epochs, lr, seed
+        self.widths = {"low": low, "high": high}
+        self.temperatures = {"low": low_temperature, "high": high_temperature}
+
+    def bind(self, context: Context) -> None:
+        """Builds the teacher's analysers and the student's encoders."""
+        assert context.teacher is not None
+        ours, theirs = context.student.embedding.shape[1], context.teacher.embedding.shape[1]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.analysers = nn.ModuleDict(
+                {name: Analyser(theirs, width, context.num_classes) for name, width in self.widths.items()}
+            )
+        self.encoders = nn.ModuleDict({name: encoder(ours, width) for name, width in self.widths.items()})
+        self._fingerprint = context.fingerprint
+
+    def phases(self) -> Sequence[Phase]:
+        """The analysers, one phase each."""
+        return [self._phase(name) for name in self.widths]
+
+    def _phase(self, name: str) -> Phase:
+        width, temperature = self.widths[name], self.temperatures[name]
+        analyser = self.analysers[name]
+
+        def loss(student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+            assert batch.targets is not None
+            _, logits = analyser(teacher.embedding)
+            right = (logits.argmax(1) == batch.targets)[batch.targets != UNLABELLED]
+            return {
+                "ce": cross_entropy(logits, batch.targets),
+                "kd": kd(logits, teacher.logits, temperature),
+                "accuracy": Term(right.float().sum() / max(len(right), 1), "monitor"),
+            }
+
+        settings = f"width {width} temperature {temperature} epochs {self.epochs} lr {self.lr}"
+        return Phase(
+            name=name,
+            trains=[analyser],
+            loss=loss,
+            reads=Reads(student=(), teacher=("embedding", "logits"), batch=("targets",)),
+            epochs=self.epochs,
+            optimizer=SGD(lr=self.lr),
+            schedule=MultiStep(milestones=(self.epochs / 2, self.epochs * 3 / 4)),
+            batch_size=64,
+            seed=self.seed,
+            cache=self._fingerprint and f"mgd analyser {settings} of {self._fingerprint}",
+            freezes=True,
+        )
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+        """The base objective's terms, and "low" and "high"."""
+        analysed = {name: self.analysers[name](teacher.embedding) for name in self.widths}
+        if self.scheme == "stable":
+            decoded = [logits for _, logits in analysed.values()]
+            teacher = teacher.replace(logits=stable_excitation(teacher.logits, *decoded))
+        codes = {
+            name: kd(self.encoders[name](student.embedding), code, self.temperatures[name])
+            for name, (code, _) in analysed.items()
+        }
+        return {**self.base.terms(student, teacher, batch), **codes}
+
+
+def stable_excitation(teacher_logits: Tensor, low_logits: Tensor, high_logits: Tensor) -> Tensor:
+    """What the student is shown under stable excitation: the mean of three (B, C) logits."""
+    return (teacher_logits + low_logits + high_logits) / 3

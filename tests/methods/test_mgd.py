@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from method_setting import ALL, make_setting, objective_of
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from limbeck import Batch, Distiller, Trainer, phase_cache
+from limbeck.errors import LimbeckError
+from limbeck.losses import kd
+from limbeck.methods import DataFacts
+from limbeck.methods.mgd import MGD, Analyser, encoder, stable_excitation
+from limbeck.optimisation import SGD, Cosine
+from limbeck.outputs import Outputs
+from limbeck.training import Stage
+
+REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"
+reference = pytest.mark.skipif(not REFERENCE.exists(), reason="the reference values are not there")
+
+
+@pytest.fixture
+def inputs() -> dict[str, Tensor]:
+    return load_file(REFERENCE / "loss-inputs.safetensors")
+
+
+@pytest.fixture
+def values() -> dict[str, float]:
+    numbers: dict[str, float] = json.loads((REFERENCE / "loss-values.json").read_text())
+    return numbers
+
+
+@reference
+def test_the_encoder_terms_are_the_public_code_s(inputs: dict[str, Tensor], values: dict[str, float]) -> None:
+    low = kd(inputs["student_low"], inputs["teacher_low"], 2.0).item()
+    high = kd(inputs["student_high"], inputs["teacher_high"], 8.0).item()
+    assert low == pytest.approx(values["mgd_low_T2"], rel=2e-4)
+    assert high == pytest.approx(values["mgd_high_T8"], rel=2e-4)
+
+
+@reference
+def test_stable_excitation_is_the_public_code_s(inputs: dict[str, Tensor], values: dict[str, float]) -> None:
+    mean = stable_excitation(
+        inputs["teacher_logits"], inputs["teacher_low_logits"], inputs["teacher_high_logits"]
+    )
+    found = kd(inputs["student_logits"], mean, 4.0).item()
+    assert found == pytest.approx(values["mgd_stable_kd_T4"], rel=2e-4)
+
+
+def test_shapes_of_the_analyser_are_the_paper_s() -> None:
+    analyser = Analyser(12, 4, 7)
+    shapes = [tuple(p.shape) for name, p in analyser.named_parameters() if name.endswith("weight")]
+    assert shapes == [(12, 12), (4, 12), (12, 4), (7, 12)]
+    code, logits = analyser(torch.zeros(3, 12))
+    assert code.shape == (3, 4)
+    assert logits.shape == (3, 7)
+    assert [tuple(p.shape) for p in encoder(5, 3).parameters()] == [(5, 5), (5,), (3, 5), (3,)]
+
+
+def prepared(objective: str) -> tuple[Distiller, Batch]:
+    setting = make_setting()
+    distiller = setting.distiller(objective)
+    batch = Batch(setting.inputs, setting.targets, torch.arange(len(setting.inputs)))
+    distiller.prepare([batch], display=False, device="cpu")
+    return distiller, batch
+
+
+@pytest.mark.parametrize("scheme", ["granular", "stable"])
+def test_the_terms_are_the_equations(scheme: str) -> None:
+    distiller, batch = prepared(f'mgd(0.2*ce + 0.8*kd(temperature=3), scheme="{scheme}", epochs=3)')
+    (method,) = distiller.objective.wrapped
+    assert isinstance(method, MGD)
+    losses = distiller(batch)
+    assert list(losses) == ["mgd.ce", "mgd.kd", "mgd.low", "mgd.high"]
+
+    with torch.no_grad():
+        assert isinstance(batch.inputs, Tensor)
+        embeddings = {}
+        logits = {}
+        for role, network in (("student", distiller.student), ("teacher", distiller.teacher.network)):  # type: ignore[union-attr]
+            assert isinstance(network, nn.Module)
+            embeddings[role] = network.stage2(network.stage1(batch.inputs)).mean((2, 3))  # type: ignore[operator]
+            logits[role] = network(batch.inputs)
+        shown = logits["teacher"]
+        for name, temperature in (("low", 2.0), ("high", 8.0)):
+            code = method.analysers[name].encoder(embeddings["teacher"])  # type: ignore[operator]
+            ours = method.encoders[name](embeddings["student"])
+            p, q = (code / temperature).softmax(1), (ours / temperature).softmax(1)
+            expected = temperature**2 * (p * (p / q).log()).sum(1).mean()
+            assert losses[f"mgd.{name}"].item() == pytest.approx(expected.item(), rel=1e-4)
+            shown = shown + method.analysers[name].decoder(code)  # type: ignore[operator]
+        seen = shown / 3 if scheme == "stable" else logits["teacher"]
+        assert losses["mgd.kd"].item() == pytest.approx(kd(logits["student"], seen, 3.0).item(), rel=1e-4)
+    total = 0.2 * losses["mgd.ce"] + 0.8 * losses["mgd.kd"] + losses["mgd.low"] + losses["mgd.high"]
+    assert losses.total.item() == pytest.approx(total.item(), rel=1e-6)
+
+
+def test_the_phases_learn_labels_and_the_teacher_s_logits() -> None:
+    setting = make_setting()
+    distiller = setting.distiller("mgd(kd, epochs=40, lr=0.05)")
+    (method,) = distiller.objective.wrapped
+    assert isinstance(method, MGD)
+    embedding = torch.randn(6, 8)
+    teacher = Outputs(embedding=embedding, logits=torch.randn(6, 5))
+    targets = torch.tensor([0, 1, 2, 3, 4, -100])
+    (_, low), (_, high) = distiller.phases
+    for phase, name, temperature in ((low, "low", 2.0), (high, "high", 8.0)):
+        terms = phase.loss(Outputs(), teacher, Batch(embedding, targets))
+        assert isinstance(terms, dict)
+        _, logits = method.analysers[name](embedding)
+        expected = F.cross_entropy(logits[:5], targets[:5], reduction="sum") / 6
+        torch.testing.assert_close(terms["ce"], expected)
+        assert torch.equal(terms["kd"], kd(logits, teacher.logits, temperature))
+        right = (logits.argmax(1) == targets)[:5].float().mean()
+        assert terms["accuracy"].value == right
+        assert phase.schedule.at(20, 1, 40) == pytest.approx(0.1)
+        assert phase.schedule.at(30, 1, 40) == pytest.approx(0.01)
+
+    before = {key: value.clone() for key, value in method.analysers.state_dict().items()}
+    batch = Batch(setting.inputs, setting.targets)
+    stages = distiller.phase_stages(lambda phase: lambda epoch: [batch] * 5)
+    trainer = Trainer(display=False, device="cpu")
+    lines: list[dict[str, Any]] = []
+    trainer.history.add = lambda line: lines.append(dict(line))  # type: ignore[method-assign]
+    trainer.fit(distiller, stages)
+    assert [line["stage"] for line in lines] == ["mgd.low"] * 40 + ["mgd.high"] * 40
+    for name in ("low", "high"):
+        of_phase = [line["terms"] for line in lines if line["stage"] == f"mgd.{name}"]
+        assert of_phase[-1]["total"] < of_phase[0]["total"]
+        assert of_phase[-1][f"mgd.{name}.accuracy"] > of_phase[0][f"mgd.{name}.accuracy"]
+    assert any(not torch.equal(before[key], value) for key, value in method.analysers.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in method.analysers.parameters())
+    assert all(parameter.requires_grad for parameter in method.encoders.parameters())
+
+
+def test_an_analyser_is_reused_for_the_same_teacher_data_and_arguments_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
+    setting = make_setting()
+    batch = Batch(setting.inputs, setting.targets)
+
+    def run(objective: str = "mgd(kd, epochs=3)", data: str | None = "a", seed: int = 0) -> tuple[Distiller, int]:
+        torch.manual_seed(seed)
+        distiller = Distiller(
+            make_setting().student,
+            setting.teacher,
+            objective,
+            example=setting.inputs[:2],
+            data=DataFacts(16, data),
+        )
+        trained = []
+        stages = distiller.phase_stages(lambda phase: lambda epoch: trained.append(phase.name) or [batch])
+        Trainer(display=False, device="cpu", seed=seed).fit(distiller, stages)
+        return distiller, len(trained)
+
+    first, steps = run()
+    assert steps == 2 * (3 + 1)  # and once each for the length
+    second, steps = run(seed=5)
+    assert steps == 0
+    parts = [next(iter(distiller.objective.wrapped)) for distiller in (first, second)]
+    for key, value in parts[0].analysers.state_dict().items():  # type: ignore[union-attr]
+        assert torch.equal(value, parts[1].analysers.state_dict()[key])  # type: ignore[union-attr]
+    assert run(data="b")[1] > 0
+    assert run("mgd(kd, epochs=2)")[1] > 0
+    assert run("mgd(kd, epochs=3, low=16)")[1] > 0
+    assert run(data=None)[1] > 0
+    with torch.no_grad():
+        setting.teacher.classifier.bias.add_(1)
+    assert run()[1] > 0
+    assert len(list((tmp_path / "phases").iterdir())) == 2 + 2 + 2 + 1 + 2  # high is shared where low differs
+
+
+def test_the_seed_of_a_run_has_no_part_in_the_analyser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for seed in (0, 1):
+        monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / str(seed)))
+        torch.manual_seed(seed)
+        setting = make_setting(dropout=0.5)
+        distiller = Distiller(
+            setting.student,
+            setting.teacher,
+            "mgd(kd, epochs=2)",
+            example=setting.inputs[:2],
+            data=DataFacts(16, "data"),
+        )
+        distiller.prepare([(setting.inputs, setting.targets)], display=False, device="cpu", seed=seed)
+        found.append(next(iter(distiller.objective.wrapped)).analysers.state_dict())  # type: ignore[union-attr]
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
+    assert phase_cache.cache_directory() == tmp_path / "1"
+
+
+def test_it_needs_a_teacher() -> None:
+    setting = make_setting()
+    with pytest.raises(LimbeckError, match="mgd learns from a teacher"):
+        Distiller(setting.student, None, "mgd(ce)", example=setting.inputs[:2])
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ("mgd(kd, scheme='steady')", "'granular' or 'stable'"),
+        ("mgd(kd, low_temperature=0)", "greater than 0"),
+        ("mgd(3)", "base must be an objective"),
+        ("mgd()", "missing a required argument: 'base'"),
+    ],
+)
+def test_wrong_arguments(objective: str, message: str) -> None:
+    setting = make_setting()
+    with pytest.raises(LimbeckError, match=message):
+        setting.distiller(objective)
+
+
+class Killed(BaseException):
+    """What ends the process in the middle of an epoch."""
+
+
+NO_STABLE_SCHEME: dict[str, str] = {}
+"""Objectives that the stable scheme is not defined for, with the place in the paper."""
+
+
+@pytest.mark.parametrize("scheme", ["granular", "stable"])
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_it_wraps_every_method_and_goes_on_after_a_kill(
+    name: str, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if scheme == "stable" and name in NO_STABLE_SCHEME:
+        pytest.skip(NO_STABLE_SCHEME[name])
+    objective = f'mgd({objective_of(name)}, scheme="{scheme}", epochs=2)'
+    calm = run_to_the_end(objective, tmp_path / "calm", killed_after=None)
+    assert all(value.isfinite().all() for value in calm.values())
+    total = sum(1 for _ in (tmp_path / "calm" / "metrics.jsonl").open())
+    for killed_after in (3, 2 * total - 3):  # batches: in a phase, and in the training
+        folder = tmp_path / f"killed-{killed_after}"
+        with pytest.raises(Killed):
+            run_to_the_end(objective, folder, killed_after=killed_after)
+        resumed = run_to_the_end(objective, folder, killed_after=None, resume=True)
+        assert calm.keys() == resumed.keys()
+        assert all(torch.equal(calm[key], resumed[key]) for key in calm)
+
+
+def run_to_the_end(
+    objective: str, folder: Path, *, killed_after: int | None, resume: bool = False
+) -> dict[str, Tensor]:
+    """The state after all phases and two epochs, or Killed after so many batches."""
+    setting = make_setting(dropout=0.3)
+    distiller = setting.distiller(objective)
+    given = 0
+
+    def batches(epoch: int) -> list[Batch]:
+        order = torch.arange(16).roll(epoch)
+        return Given([Batch(setting.inputs[rows], setting.targets[rows], rows) for rows in order.split(8)])
+
+    class Given(list[Batch]):
+        def __iter__(self) -> Iterator[Batch]:
+            nonlocal given
+            for batch in super().__iter__():
+                if given == killed_after:
+                    raise Killed
+                given += 1
+                yield batch
+
+    @contextmanager
+    def opened() -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
+        yield distiller, distiller.optimizer(SGD(lr=0.01))
+
+    folder.mkdir(exist_ok=True)
+    stages = [
+        *distiller.phase_stages(lambda phase: batches),
+        Stage("training", opened, batches, 2, Cosine()),
+    ]
+    Trainer(display=False, device="cpu", directory=folder).fit(distiller, stages, resume=resume)
+    return distiller.state_dict()

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from limbeck.errors import LimbeckError
+from limbeck.training import checkpoints
+
+
+def state() -> dict[str, Any]:
+    return {
+        "root": {"weight": torch.arange(6.0).view(2, 3), "count": torch.tensor(7)},
+        "stage": 1,
+        "optimizer": {"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]},
+        "best": None,
+    }
+
+
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "last.pt"
+    checkpoints.save(path, state())
+    found = checkpoints.load(path)
+    assert torch.equal(found["root"]["weight"], torch.tensor([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]))
+    assert int(found["root"]["count"]) == 7
+    assert found["optimizer"]["param_groups"] == [{"lr": 0.1}]
+    assert torch.equal(found["optimizer"]["state"][0]["momentum_buffer"], torch.ones(3))
+    assert (found["stage"], found["best"]) == (1, None)
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint_and_no_litter(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    checkpoints.save(path, {"stage": 1})
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        checkpoints.save(path, {"stage": 2, "broken": lambda: None})
+    assert checkpoints.load(path)["stage"] == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_old_checkpoint_is_whole_until_the_new_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pt"
+    checkpoints.save(path, {"stage": 1})
+    found: list[int] = []
+    real = os.fsync
+
+    def synced(descriptor: int) -> None:
+        found.append(checkpoints.load(path)["stage"])
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    checkpoints.save(path, {"stage": 2})
+    assert found == [1], "the new content is on the disk before it takes the old one's name"
+    assert checkpoints.load(path)["stage"] == 2
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_torn_file_is_refused_by_name(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "last.pt"
+    checkpoints.save(path, state())
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(LimbeckError, match=r"last\.pt' .*damaged"):
+        checkpoints.load(path)
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "run"),)
+
+    path = tmp_path / "last.pt"
+    torch.save({"format": 1, "root": Evil()}, path)
+    with pytest.raises(LimbeckError, match="a pickle can run code, so it was left unread"):
+        checkpoints.load(path)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"root": {}}, "is no checkpoint of a training"),
+        ([1, 2], "is no checkpoint of a training"),
+        ({"format": 0}, "has format 0; this version reads 1"),
+    ],
+)
+def test_other_files_of_torch_are_refused(tmp_path: Path, content: object, message: str) -> None:
+    torch.save(content, tmp_path / "last.pt")
+    with pytest.raises(LimbeckError, match=message):
+        checkpoints.load(tmp_path / "last.pt")
