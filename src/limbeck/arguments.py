@@ -8,7 +8,6 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
-from torch import nn
 
 from limbeck.errors import LimbeckError, unknown
 from limbeck.notation import show
@@ -42,20 +41,19 @@ def checked_arguments(
     hints = get_type_hints(function, include_extras=True)
     for argument, value in given.items():
         if argument in hints:
-            _check(name, argument, hints[argument], value, parameters[argument].kind)
+            several = parameters[argument].kind is inspect.Parameter.VAR_POSITIONAL
+            for item in value if several else [value]:
+                _check(name, argument, hints[argument], item)
     return dict(given)
 
 
-def _check(name: str, argument: str, hint: Any, value: Any, kind: inspect._ParameterKind) -> None:
-    if inspect.isclass(hint) and issubclass(hint, nn.Module):
-        for item in value if kind is inspect.Parameter.VAR_POSITIONAL else [value]:
-            if not isinstance(item, hint):
-                raise LimbeckError(f"{name}: {argument} must be an objective, not {show(item)}")
-        return
+def _check(name: str, argument: str, hint: Any, value: Any) -> None:
     try:
         TypeAdapter(hint, config=_config(hint)).validate_python(value, strict=True)
     except ValidationError as error:
         problem = error.errors()[0]["msg"].replace("Input should", "should")
+        if problem == "should be an instance of Method":
+            raise LimbeckError(f"{name}: {argument} must be an objective, not {show(value)}") from None
         raise LimbeckError(f"{name}: the argument {argument}={show(value)} {problem}") from None
 
 

@@ -29,7 +29,7 @@ FLAGS = {
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(_Part):
@@ -139,18 +139,29 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+        raw = _numbers(yaml.load(file.read_text(encoding="utf-8"), _Loader))
     except OSError as error:
         raise LimbeckError(f"the config {str(file)!r} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = str(getattr(error, "problem", None) or error).splitlines()[0]
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise LimbeckError(f"the config {str(file)!r} is not YAML: {reason}{where}") from None
     if not isinstance(raw, dict):
         raise LimbeckError(f"the config {str(file)!r} must be a mapping with the keys {_names(RunConfig)}")
-    numbers: dict[str, Any] = _numbers(raw)
-    return numbers
+    return raw
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key that stands twice, of which PyYAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                mark = node.value[place][0].start_mark
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", mark)
+        return super().construct_mapping(node, deep)
 
 
 def _numbers(value: Any) -> Any:
@@ -183,7 +194,7 @@ def _explain(error: ValidationError, file: str | None) -> LimbeckError:
     problem = error.errors()[0]
     path = [str(part) for part in problem["loc"]]
     where = f"{file}: " if file else ""
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in ("extra_forbidden", "invalid_key"):
         *above, last = path
         known, tagless = _fields(above)
         inside = f" in {'.'.join(tagless)}" if tagless else ""
@@ -192,13 +203,24 @@ def _explain(error: ValidationError, file: str | None) -> LimbeckError:
     if problem["type"] == "missing":
         hint = {"student": " (--student, or --model for train)", "student.model": " (--student)"}.get(key, "")
         return LimbeckError(f"{where}the config lacks {key}{hint}")
+    value, message = problem["input"], problem["msg"].replace("Value error, ", "")
     if problem["type"] == "union_tag_invalid":
-        context = problem["ctx"]
-        return LimbeckError(
-            f"{where}the config value {key}.name={context['tag']} should be {context['expected_tags']}"
-        )
-    message = problem["msg"].replace("Input should", "should").replace("Value error, ", "")
-    return LimbeckError(f"{where}the config value {key}={problem['input']!r} {message}")
+        key, value = f"{key}.name", problem["ctx"]["tag"]
+        message = f"should be one of {problem['ctx']['expected_tags']}"
+    elif problem["type"] == "model_type":
+        message = f"should be a mapping with some of the keys {', '.join(_fields(path)[0])}"
+    for theirs, ours in _PLAIN.items():
+        message = message.replace(theirs, ours)
+    return LimbeckError(f"{where}the config value {key}={value!r} {message}")
+
+
+_PLAIN = {
+    "Input is not a valid path for <class 'pathlib.Path'>": "should be a path",
+    "Input should": "should",
+    "valid tuple": "list",
+    "valid dictionary": "mapping",
+}
+"""Pydantic's words that a reader of YAML would not know, and what they mean."""
 
 
 def _fields(path: list[str]) -> tuple[list[str], list[str]]:

@@ -92,7 +92,9 @@ class Distiller(nn.Module):
         context = Context(
             student=student_outputs,
             teacher=teacher_outputs,
+            example=example,
             student_network=student,
+            student_points=self._points,
             teacher_network=teacher.network if teacher else None,
             data=facts,
         )

@@ -18,7 +18,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> LimbeckError:
         name: what was asked for.
         known: the names there are.
     """
-    names = sorted(known)
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
+    names = {each.casefold(): each for each in sorted(known)}
+    near = get_close_matches(name.casefold(), names, n=1, cutoff=0.5)
+    hint = (
+        f"did you mean {names[near[0]]!r}?" if near else f"there are: {', '.join(names.values()) or 'none'}"
+    )
     return LimbeckError(f"unknown {kind} {name!r}; {hint}")

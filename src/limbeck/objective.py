@@ -46,12 +46,13 @@ def resolved(objective: Method) -> dict[str, Any]:
         if parameter.default is not inspect.Parameter.empty
     }
     arguments = {**defaults, **objective.given}
-    return {
-        "method": objective.name,
-        **{
-            name: resolved(value) if isinstance(value, Method) else value for name, value in arguments.items()
-        },
-    }
+    return {"method": objective.name, **{name: _plain(value) for name, value in arguments.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Method):
+        return resolved(value)
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _objective(parsed: Sum) -> Objective:

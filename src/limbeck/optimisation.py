@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Described(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class SGD(_Described):
@@ -24,9 +30,15 @@ class SGD(_Described):
 
     name: Literal["sgd"] = "sgd"
     lr: float = Field(0.05, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: Fraction = 0.9
     nesterov: bool = False
     weight_decay: float = Field(5e-4, ge=0)
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> SGD:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("should have a momentum above 0 for nesterov")
+        return self
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimiser over `parameters`; fused, so that a step can be called off on the device."""
@@ -39,7 +51,7 @@ class Adam(_Described):
 
     name: Literal["adam", "adamw"] = "adam"
     lr: float = Field(1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -68,7 +80,7 @@ class Schedule(_Described):
         """The factor for the optimiser step number `step`, counted from 0."""
         rise = self.rise(epochs) * steps_per_epoch
         if step < rise:
-            return self.start + (1 - self.start) * (step + 1) / max(rise, 1)
+            return self.start + (1 - self.start) * min(1.0, (step + 1) / rise)
         left = epochs * steps_per_epoch - rise
         return self.after(step / steps_per_epoch, (step - rise) / left if left > 0 else 1.0)
 
@@ -138,6 +150,8 @@ ScheduleConfig = Annotated[
 
 
 def _name(value: Any, default: str) -> str:
+    if isinstance(value, str):
+        return value
     name = value.get("name", default) if isinstance(value, Mapping) else getattr(value, "name", default)
     return str(name)
 
@@ -156,6 +170,7 @@ class JointOptimizer(torch.optim.Optimizer):
         self._optimizer_step_pre_hooks = OrderedDict()
         self._optimizer_step_post_hooks = OrderedDict()
         self._copies = [dict(group) for part in parts[1:] for group in part.param_groups]
+        self._patch_step_function()  # as torch's own constructor does: calls the hooks
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
@@ -166,6 +181,10 @@ class JointOptimizer(torch.optim.Optimizer):
     def state(self) -> Mapping[Tensor, Any]:  # type: ignore[override]
         """State of every parameter of every part."""
         return {parameter: state for part in self.parts for parameter, state in part.state.items()}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds parameters to the main optimiser."""
+        self.parts[0].add_param_group(param_group)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of every part, after one call of `closure` if a loop hands one over."""

@@ -169,7 +169,7 @@ def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         return function(value)
     if isinstance(value, Outputs):
         return value.map(function)
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return tuple(_map(function, item) for item in value)
     if isinstance(value, Mapping):
         return {name: _map(function, item) for name, item in value.items()}
@@ -179,6 +179,6 @@ def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
 def _shape(value: Any) -> str:
     if isinstance(value, Tensor):
         return str(tuple(value.shape))
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return f"[{', '.join(_shape(item) for item in value)}]"
     return type(value).__name__

@@ -158,6 +158,36 @@ def test_blocks_that_pool_are_stages_as_they_are() -> None:
     )
     points, _ = shown(network, IMAGES)
     assert texts(points, "stages") == ["0", "2"]
+    assert points.stem is None
+
+
+class Unit(nn.Module):
+    def __init__(self, entering: int, width: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(entering, width, kernel, stride, kernel // 2, groups=groups)
+        self.bn = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)))
+
+
+class Separable(nn.Module):
+    def __init__(self, entering: int, width: int) -> None:
+        super().__init__()
+        self.depthwise, self.pointwise = Unit(entering, entering, 3, 2, entering), Unit(entering, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(x))  # type: ignore[no-any-return]
+
+
+def test_a_convolution_1x1_that_widens_inside_a_block_belongs_to_it() -> None:
+    blocks = nn.Sequential(Separable(3, 6), Separable(6, 9), Separable(9, 12))
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 3))
+    assert texts(shown(nn.Sequential(*blocks, *head), IMAGES)[0], "stages") == ["0", "1", "2"]
+    widened = nn.Sequential(*blocks, Unit(12, 24, 1), *head[:2], nn.Linear(24, 3))
+    points, outputs = shown(widened, IMAGES)
+    assert texts(points, "stages") == ["0", "1", "2"]
+    assert outputs.embedding.shape == (3, 24)
 
 
 def test_a_convolution_as_classifier_has_a_map_to_pool() -> None:

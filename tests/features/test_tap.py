@@ -299,13 +299,13 @@ def test_embeddings_are_pooled_over_valid_tokens() -> None:
         def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
             return self.head(self.table(ids)).mean(1)  # type: ignore[no-any-return]
 
-    network, ids = Tokens(), torch.tensor([[1, 2, 3], [4, 5, 6]])
-    mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    network, ids = Tokens(), torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 0]])
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0]])
     tap = Tap(network, find(network, ids), ("embedding",))
     outputs = tap({"ids": ids, "attention_mask": mask})
     hidden = network.table(ids)
-    assert torch.allclose(outputs.embedding, torch.stack([hidden[0].mean(0), hidden[1, 0]]))
-    assert outputs.mask.tolist() == [[True, True, True], [True, False, False]]
+    assert torch.allclose(outputs.embedding, torch.stack([hidden[0].mean(0), hidden[1, 0], torch.zeros(4)]))
+    assert outputs.mask.tolist() == [[True, True, True], [True, False, False], [False] * 3]
     assert torch.equal(tap(ids).embedding, hidden.mean(1))
     assert "mask" not in tap(ids)
 

@@ -102,11 +102,14 @@ def test_masks_and_positions_are_constants() -> None:
         def forward(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
             hidden = self.table(ids) * attention_mask.unsqueeze(2)
             hidden = hidden.masked_fill((ids == 0).unsqueeze(2), 0.0)
-            return hidden[torch.arange(len(ids)), (ids != 0).sum(1) - 1]  # type: ignore[no-any-return]
+            return hidden[torch.arange(len(ids)), ids.argmax(1)]  # type: ignore[no-any-return]
 
     ids = torch.tensor([[3, 4, 0], [5, 0, 0]])
     trace = Trace(Tokens(), {"attention_mask": ids != 0, "ids": ids})
     assert chain(trace.value_of(trace.result)) == ["", "embedding", "mul", "masked_fill", "__getitem__"]
+    logits = trace.value_of(trace.result)
+    assert logits is not None
+    assert [source.operation for source in logits.sources] == ["masked_fill"]
 
 
 def test_nothing_is_left_behind() -> None:

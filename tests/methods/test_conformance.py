@@ -28,13 +28,22 @@ every_method = pytest.mark.parametrize("name", sorted(ALL))
 
 SPREADS_OVER_CLASSES = {
     "label_smoothing": "section 7: the label's share goes to all classes alike, so their number counts",
+    "tfkd": "the virtual teacher gives every class but the label's the same share",
+    "dml": "the peers are fresh networks with as many classes, so their weights are others",
 }
 """Methods whose value depends on classes that neither network believes in."""
 
-COMPARES_SAMPLES: dict[str, str] = {}
+COMPARES_SAMPLES: dict[str, str] = {
+    "icd": "the negatives of a sample are the others of its batch",
+    "sp": "section 3: the similarities of all pairs of the batch",
+    "fitnet": "the CRD benchmark's regressor ends in batch norm",
+}
 """Methods whose loss is over pairs of samples of the batch, so that splitting the batch changes it."""
 
-NEEDS_TWO_SAMPLES: dict[str, str] = {}
+NEEDS_TWO_SAMPLES: dict[str, str] = {
+    "icd": "one sample has no negatives",
+    "sp": "one sample is like itself whatever the network",
+}
 """Methods that are not defined for a batch of one."""
 
 

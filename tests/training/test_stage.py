@@ -51,7 +51,7 @@ def test_a_mapping_names_inputs_and_targets(name: str) -> None:
         ((X, [0, 1]), "list of 2"),
         ({"text": ["a", "b"], "labels": Y}, "list of 2"),
         ({"labels": Y}, "no inputs"),
-        (None, "no inputs"),
+        (None, "NoneType"),
     ],
 )
 def test_anything_else_is_refused_by_its_kind(item: object, found: str) -> None:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from limbeck.arguments import checked_arguments
 from limbeck.errors import LimbeckError, unknown
 from limbeck.notation import Call
 
@@ -21,7 +22,8 @@ def construct(call: Call, makers: Mapping[str, Callable[..., T]], kind: str, **f
         kind: what the makers make, for messages ("views", "data set").
         facts: arguments that come from elsewhere and that the text may not give; None is left out.
     Raises:
-        LimbeckError: for an unknown or missing name or argument, and a fact the maker has no use for.
+        LimbeckError: for an unknown or missing name or argument, one of another type or range, and a fact
+            the maker has no use for.
     """
     if call.name not in makers:
         raise unknown(kind, call.name, makers)
@@ -40,4 +42,11 @@ def construct(call: Call, makers: Mapping[str, Callable[..., T]], kind: str, **f
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in call.kwargs and name not in given:
             raise LimbeckError(f"{kind} {call.name!r} needs {name}")
+    checked_arguments(call.name, make, (), {**call.kwargs, **given})
     return make(**call.kwargs, **given)
+
+
+def written(name: str, make: Callable[..., object], arguments: Mapping[str, Any]) -> str:
+    """The call that makes the same again, without the arguments that are the maker's defaults."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(make).parameters.items()}
+    return str(Call(name, kwargs={key: value for key, value in arguments.items() if value != defaults[key]}))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, ClassVar
 
@@ -114,10 +116,11 @@ class Method(nn.Module):
 
     def __str__(self) -> str:
         inside: list[str] = []
+        parameters = inspect.signature(type(self).__init__).parameters
         for name, value in self.given.items():
-            if isinstance(value, tuple):
+            if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
                 inside += [show(item) for item in value]
-            elif isinstance(value, Method):
+            elif isinstance(value, Method) and parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY:
                 inside.append(str(value))
             else:
                 inside.append(f"{name}={show(value)}")
@@ -133,13 +136,16 @@ class Objective(Method):
 
     reads = NOTHING
 
-    def __init__(self, summands: Iterable[tuple[float, Method]]) -> None:
+    def __init__(self, summands: Sequence[tuple[float, Method]]) -> None:
         super().__init__()
         self.weights: list[float] = []
         self.methods = nn.ModuleList()
         for weight, method in summands:
             for inner, part in method.summands if isinstance(method, Objective) else [(1.0, method)]:
-                self.weights.append(float(f"{weight * inner:.12g}"))  # 0.1*(0.2*ce) is 0.02*ce
+                product = float(f"{weight * inner:.12g}")  # 0.1*(0.2*ce) is 0.02*ce
+                if not 0 <= product < math.inf:
+                    raise LimbeckError(f"a weight must be a finite number of at least 0, not {product:g}")
+                self.weights.append(product)
                 self.methods.append(part)
         if not self.weights:
             raise LimbeckError("an objective needs at least one term, for example ce")

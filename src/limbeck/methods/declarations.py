@@ -8,10 +8,11 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
+from limbeck.features import FeaturePoints
 from limbeck.methods.terms import Term
 from limbeck.models import fingerprint
 from limbeck.optimisation import Constant, MakeOptimizer, Schedule
-from limbeck.outputs import Batch, Outputs
+from limbeck.outputs import Batch, Inputs, Outputs
 
 LossTerms: TypeAlias = "Tensor | Mapping[str, Tensor | Term]"
 """What a loss function returns: one scalar, or named scalars; a bare tensor is of the method's own kind."""
@@ -60,13 +61,15 @@ class DataFacts:
 class Context:
     """What a method is bound to, once, before training.
 
-    The outputs are those of a small example batch, detached and on the device where training happens; the
-    networks are to be read, never changed.
+    The outputs are those of the example, a few inputs, detached and on the device where training happens; the
+    networks are to be read, never changed. `student_points` is where the student's features are.
     """
 
     student: Outputs
     teacher: Outputs | None
+    example: Inputs
     student_network: nn.Module
+    student_points: FeaturePoints
     teacher_network: nn.Module | None = None
     data: DataFacts = field(default_factory=DataFacts)
 

@@ -42,6 +42,7 @@ def quickstart(out: Path, seed: int, console: Console) -> None:
     """
     if out.exists() and any(out.iterdir()) and not (out / "teacher" / "config.yaml").exists():
         raise LimbeckError(f"{str(out)!r} holds something else; choose another --out")
+    torch.set_num_threads(1)  # networks this small gain nothing from more, and lose much on a busy machine
     seeds = range(seed, seed + SEEDS)
     common: dict[str, Any] = {"settings": SETTINGS, "display": False, "overwrite": True}
     with console.status("training the teacher") as status:

@@ -67,7 +67,8 @@ def as_batch(item: object) -> Batch:
     else:
         inputs, targets = item, None
     parts = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
-    strangers = [part for part in (*parts, targets) if not isinstance(part, torch.Tensor | None)]
+    given = parts if targets is None else [*parts, targets]
+    strangers = [part for part in given if not isinstance(part, torch.Tensor)]
     if strangers or not parts:
         raise LimbeckError(
             "a loader must yield (inputs, targets), inputs, a mapping or a Batch, of tensors; "

@@ -212,10 +212,10 @@ class Trainer:
                 progress = Progress(done, epoch, done / (steps * stage.epochs))
                 batch = replace(as_batch(item).to(self.device), progress=progress)
                 self._step(done, batch, module, optimizer, guard, means)
-                schedule.step()
                 if (position + 1) % check_every == 0:
                     guard.check(stage.name, self._last_good())
                     self.display.step(position + 1)
+                schedule.step()
             guard.check(stage.name, self._last_good())
             self.display.step(steps)
         terms = means.read(self.accelerator)
@@ -333,10 +333,12 @@ def _length(batches: Iterable[object]) -> int:
 
 def _check_trackers(names: Sequence[str], directory: Path | None) -> None:
     """Refuses trackers that accelerate would leave out without a word."""
+    known = [tracker.value for tracker in LoggerType if tracker is not LoggerType.ALL]
+    installed = [tracker.value for tracker in get_available_trackers()]
     for name in names:
-        if name not in get_available_trackers():
-            if name not in LoggerType.list() or name == "all":
-                raise unknown("tracker", name, [known for known in LoggerType.list() if known != "all"])
+        if name not in known:
+            raise unknown("tracker", name, known)
+        if name not in installed:
             raise LimbeckError(f"the tracker {name!r} is not installed here; leave it out of the trackers")
     if names and directory is None:
         raise LimbeckError("trackers write below the run's directory; give Trainer(directory=...)")

@@ -1,0 +1,89 @@
+"""Scans of single handwritten digits, which synthesised images are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from limbeck.data.digits import digits
+from limbeck.data.idx import read_idx
+from limbeck.data.samples import Resident, digest
+from limbeck.data.split import held_out
+from limbeck.errors import LimbeckError
+
+LEAST = 10
+"""Scans that there must be of each digit, so that every part gets some."""
+
+
+class Glyphs(NamedTuple):
+    """Scans (N, 1, H, W) uint8, ink bright on a ground of 0, and the digit that each shows (N,) int64."""
+
+    scans: Tensor
+    digits: Tensor
+
+    def part(self, name: str) -> Glyphs:
+        """Four fifths of each digit's scans for "train", a tenth each for "validation" and "test"; disjoint."""
+        train, rest = held_out(self.digits, 0.2)
+        validation, test = (rest[rows] for rows in held_out(self.digits[rest], 0.5))
+        rows = {"train": train, "validation": validation, "test": test}[name]
+        return Glyphs(self.scans[rows], self.digits[rows])
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the content."""
+        return digest(self._asdict())
+
+
+def read_glyphs(where: str = "digits") -> Glyphs:
+    """Scans of the digits 0 to 9, without the empty border that all of them share.
+
+    Args:
+        where: "digits" for the training split of `digits`, so that no scan of its validation and test splits
+            is ever part of a synthesised image; or MNIST's files: their directory (its training files, or the
+            t10k ones if those are all there is), or the path up to "-images-idx3-ubyte".
+    Raises:
+        LimbeckError: for files that are not there, cut short, not IDX, or do not hold ten digits.
+    """
+    if where == "digits":
+        train = digits().train
+        assert isinstance(train.samples, Resident)
+        assert isinstance(train.samples.inputs, Tensor)
+        return _trimmed(train.samples.inputs, train.targets)
+    images, labels = _files(Path(where))
+    scans, shown = read_idx(images), read_idx(labels).long()
+    if scans.ndim != 3 or shown.ndim != 1 or len(scans) != len(shown):
+        raise LimbeckError(
+            f"glyphs: {str(images)!r} should be (N, rows, columns) and {str(labels)!r} (N,),"
+            f" not {tuple(scans.shape)} and {tuple(shown.shape)}"
+        )
+    counts = shown.bincount(minlength=10)
+    if len(counts) > 10 or int(counts.min()) < LEAST:
+        raise LimbeckError(
+            f"glyphs: {str(labels)!r} should name the digits 0 to 9 and each of them {LEAST} times or more;"
+            f" it has {counts.tolist()[:20]} of 0, 1, 2 and so on"
+        )
+    return _trimmed(scans[:, None], shown)
+
+
+def _files(where: Path) -> tuple[Path, Path]:
+    """The files of images and labels."""
+    for prefix in [where / "train", where / "t10k"] if where.is_dir() else [where]:
+        for ending in ("-ubyte", "-ubyte.gz"):
+            pair = [prefix.with_name(f"{prefix.name}-{kind}{ending}") for kind in ("images-idx3", "labels-idx1")]
+            if all(path.exists() for path in pair):
+                return pair[0], pair[1]
+    raise LimbeckError(
+        f"glyphs: there are no MNIST files at {str(where)!r}; it should be \"digits\", or a directory with"
+        " train-images-idx3-ubyte and train-labels-idx1-ubyte (or t10k-...), gzipped or not"
+    )
+
+
+def _trimmed(scans: Tensor, shown: Tensor) -> Glyphs:
+    """The glyphs cut to the rows and columns where there is ink in any number: over 2 % of the most."""
+    ink = scans.float().mean((0, 1))
+    rows, columns = ((ink.mean(axis) > 0.02 * ink.mean(axis).max()).nonzero() for axis in (1, 0))
+    inside = scans[:, :, int(rows.min()) : int(rows.max()) + 1, int(columns.min()) : int(columns.max()) + 1]
+    return Glyphs(inside.contiguous(), shown)

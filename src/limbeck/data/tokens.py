@@ -1,0 +1,61 @@
+"""From texts to token ids, by a tokenizer that is trained on the training split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
+
+PADDING = "[PAD]"
+"""The token 0."""
+
+LEAST_VOCABULARY = 257
+"""256 bytes, of which any text can be made, and the padding."""
+
+
+def train_tokenizer(texts: Sequence[str], vocab_size: int, max_length: int, lowercase: bool) -> Tokenizer:
+    """A byte-level BPE tokenizer, the same for the same arguments.
+
+    It pads and truncates every text to the length of the longest of `texts`, at most `max_length` tokens.
+
+    Args:
+        texts: what to learn the vocabulary from.
+        vocab_size: how many tokens to have at most; a pair of tokens that comes once is never merged.
+        max_length: tokens a text at most.
+        lowercase: whether capitals are the same as small letters.
+    """
+    tokenizer = Tokenizer(models.BPE())  # WordPiece, as trained here, differs from one time to the next
+    case = [normalizers.Lowercase()] if lowercase else []
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), *case]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=[PADDING],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    length = min(max_length, max(len(encoding) for encoding in tokenizer.encode_batch(list(texts))))
+    tokenizer.enable_truncation(length)
+    tokenizer.enable_padding(length=length, pad_id=0, pad_token=PADDING)
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Tensor]:
+    """What a network is called with for some texts.
+
+    Args:
+        tokenizer: of a source, or of a run: `tokenizers.Tokenizer.from_file("RUN/tokenizer.json")`.
+    Returns: `input_ids` (N, L) and `attention_mask` (N, L), 1 where there is a token; both int64.
+    """
+    encodings = tokenizer.encode_batch(list(texts))
+    return {
+        "input_ids": torch.tensor([encoding.ids for encoding in encodings]),
+        "attention_mask": torch.tensor([encoding.attention_mask for encoding in encodings]),
+    }

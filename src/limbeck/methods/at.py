@@ -1,0 +1,94 @@
+"""Paying More Attention to Attention. Zagoruyko & Komodakis, ICLR 2017, arXiv:1612.03928."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from limbeck.arguments import Count
+from limbeck.errors import LimbeckError
+from limbeck.methods.base import Method
+from limbeck.methods.blocks import Reduction, full_precision, reduce
+from limbeck.methods.declarations import Context, Reads
+from limbeck.methods.stages import Pairs, described, mean_over_positions, pooled_alike, stage_pairs, valid
+from limbeck.outputs import Batch, Outputs
+
+
+def attention_transfer(
+    student: Tensor, teacher: Tensor, p: int = 2, mask: Tensor | None = None, reduction: Reduction = "mean"
+) -> Tensor:
+    """Mean squared difference of two attention maps (section 3.1).
+
+    The attention of a stage is the mean over channels of |activation|^p at each position, normalised to unit
+    length over the positions of a sample. The larger of two maps is average-pooled to the smaller's size. The
+    difference is a mean over positions, as in the CRD benchmark: hence its weight of 1000.
+
+    Args:
+        student: (B, C, H, W) map or (B, L, D) hidden states.
+        teacher: the same kind, of any channel count.
+        p: power of the activations.
+        mask: (B, L) true where a token is valid; all are without it.
+        reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+    Raises:
+        LimbeckError: for tensors that have no positions in common.
+    """
+    if not comparable(student, teacher):
+        raise LimbeckError(
+            "attention transfer compares two maps (B, C, H, W), or two sequences (B, L, D) of one length, "
+            f"not {tuple(student.shape)} and {tuple(teacher.shape)}"
+        )
+    if student.ndim == 4:
+        student, teacher = pooled_alike(student, teacher)
+    difference = _attention(student, p, mask) - _attention(teacher, p, mask)
+    return reduce(mean_over_positions(difference.square(), mask), reduction)
+
+
+def comparable(student: Tensor, teacher: Tensor) -> bool:
+    """Whether two stages of the same samples have attention at the same positions."""
+    maps = student.ndim == teacher.ndim == 4
+    sequences = student.ndim == teacher.ndim == 3 and student.shape[1] == teacher.shape[1]
+    return (maps or sequences) and len(student) == len(teacher)
+
+
+def _attention(stage: Tensor, p: int, mask: Tensor | None) -> Tensor:
+    energy = full_precision(stage).abs().pow(p).mean(1 if stage.ndim == 4 else 2).flatten(1)
+    return F.normalize(energy if mask is None else energy.masked_fill(~mask, 0), dim=1)
+
+
+class AT(Method):
+    """The student is active in the same places as the teacher, stage by stage.
+
+    The terms of all pairs of stages are summed. In a token model a place is a token.
+
+    Args:
+        p: power of the activations in the attention.
+        pairs: [student's, teacher's] stages to compare, counted from 0; all in order unless given.
+    """
+
+    reads = Reads(student=("stages",), teacher=("stages",))
+    recipe = "ce + 1000*at"  # the CRD benchmark's
+
+    def __init__(self, p: Count = 2, pairs: Pairs | None = None) -> None:
+        super().__init__()
+        self.p, self.pairs = p, pairs
+
+    def bind(self, context: Context) -> None:
+        """Settles which stages are compared.
+
+        Raises:
+            LimbeckError: for stages without positions in common.
+        """
+        assert context.teacher is not None
+        self.places = stage_pairs(self.name, context, self.pairs)
+        for pair in self.places:
+            if not comparable(context.student.stages[pair[0]], context.teacher.stages[pair[1]]):
+                raise LimbeckError(
+                    f"at compares maps (channels, height, width), or sequences of one length, but not "
+                    f"{described(context, pair)}; name others with at(pairs=[[student's, teacher's], ...])"
+                )
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        """Scalar."""
+        pairs = [(student.stages[ours], teacher.stages[theirs]) for ours, theirs in self.places]
+        first, *rest = (attention_transfer(*pair, self.p, valid(student, pair[0])) for pair in pairs)
+        return sum(rest, first)

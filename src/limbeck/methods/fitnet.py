@@ -1,0 +1,76 @@
+"""FitNets: Hints for Thin Deep Nets. Romero et al., ICLR 2015, arXiv:1412.6550."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from limbeck.errors import LimbeckError
+from limbeck.methods.base import Method
+from limbeck.methods.blocks import Reduction, full_precision, reduce
+from limbeck.methods.declarations import Context, Reads
+from limbeck.methods.regressors import regressor
+from limbeck.methods.stages import Pair, described, mean_over_positions, stage_pair, valid
+from limbeck.outputs import Batch, Outputs
+
+
+def fitnet(
+    student: Tensor, teacher: Tensor, mask: Tensor | None = None, reduction: Reduction = "mean"
+) -> Tensor:
+    """Mean squared difference of two stages (the hint loss, section 2.2, as a mean and without its 1/2).
+
+    Args:
+        student: (B, C, H, W) map, (B, L, D) hidden states or (B, D) vectors, as the regressor gives them.
+        teacher: the same shape.
+        mask: (B, L) true where a token is valid; all are without it.
+        reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+    Raises:
+        LimbeckError: for different shapes.
+    """
+    if student.shape != teacher.shape:
+        raise LimbeckError(
+            f"fitnet compares tensors of one shape, not {tuple(student.shape)} and {tuple(teacher.shape)}; "
+            "bring the student's to the teacher's by a regressor"
+        )
+    difference = (full_precision(student) - full_precision(teacher)).square()
+    return reduce(mean_over_positions(difference if mask is None else difference.mean(2), mask), reduction)
+
+
+class FitNet(Method):
+    """A stage of the student, through a regressor, follows the teacher's.
+
+    As in the CRD benchmark this is one more loss of the training, not a stage before it, and the regressor of
+    maps is convolution, batch norm (over the batch of all processes) and ReLU. Hidden states and vectors,
+    which are signed, go through one linear layer.
+
+    Args:
+        stage: the one compared, counted from 0; or [student's, teacher's].
+    """
+
+    reads = Reads(student=("stages",), teacher=("stages",))
+    recipe = "ce + 100*fitnet"  # the CRD benchmark's
+
+    def __init__(self, stage: int | Pair = 1) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def bind(self, context: Context) -> None:
+        """Builds the regressor.
+
+        Raises:
+            LimbeckError: for stages that no regressor brings together.
+        """
+        assert context.teacher is not None
+        self.pair = stage_pair(self.name, context, self.stage)
+        ours, theirs = context.student.stages[self.pair[0]], context.teacher.stages[self.pair[1]]
+        found = regressor(ours, theirs)
+        if found is None:
+            raise LimbeckError(
+                f"fitnet cannot bring together {described(context, self.pair)}; name two of about the same "
+                "size with fitnet(stage=[student's, teacher's])"
+            )
+        self.regressor = found
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        """Scalar."""
+        ours, theirs = student.stages[self.pair[0]], teacher.stages[self.pair[1]]
+        return fitnet(self.regressor(ours), theirs, valid(student, ours))

@@ -1,0 +1,74 @@
+"""Regressors: what brings a stage of the student to the channels and the size of one of the teacher's."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from limbeck.methods.blocks import gather
+
+
+def regressor(student: Tensor, teacher: Tensor) -> nn.Module | None:
+    """Brings a student's stage to the shape of a teacher's.
+
+    Maps (B, C, H, W) as the CRD benchmark does: convolution, batch norm, ReLU; the convolution is 3x3 with
+    stride 2 to halve the size, transposed 4x4 with stride 2 to double it, and otherwise 1x1, or larger by as
+    much as the student's map is. Hidden states (B, L, D) and vectors (B, D), which are signed: one linear layer.
+
+    Args:
+        student: a stage of the example.
+        teacher: the same.
+    Returns: the regressor; None if the teacher's map is larger and not twice as large, or is no map.
+    """
+    if student.ndim == teacher.ndim == 4:
+        convolution = _convolution(student, teacher)
+        if convolution is None:
+            return None
+        return nn.Sequential(convolution, GlobalBatchNorm2d(teacher.shape[1]), nn.ReLU())
+    if student.shape[:-1] == teacher.shape[:-1]:
+        return nn.Linear(student.shape[-1], teacher.shape[-1])
+    return None
+
+
+def _convolution(student: Tensor, teacher: Tensor) -> nn.Module | None:
+    before, after = student.shape[1], teacher.shape[1]
+    (height, width), (high, wide) = student.shape[2:], teacher.shape[2:]
+    if (height, width) == (2 * high, 2 * wide):
+        return nn.Conv2d(before, after, 3, stride=2, padding=1)
+    if (2 * height, 2 * width) == (high, wide):
+        return nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)
+    if height >= high and width >= wide:
+        return nn.Conv2d(before, after, (1 + height - high, 1 + width - wide))
+    return None
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm whose batch is that of all processes, on any device (torch's SyncBatchNorm needs a GPU)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        alone = not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1
+        if alone or not self.training:
+            return super().forward(input)
+        count = gather(input.new_full((1,), input[:, 0].numel())).sum()
+        mean = _sum(input) / count
+        centred = input - mean[:, None, None]
+        variance = _sum(centred.square()) / count
+        self._note(mean.detach(), variance.detach() * count / (count - 1))
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return centred * scale[:, None, None] + self.bias[:, None, None]
+
+    @torch.no_grad()
+    def _note(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        for running, value in ((self.running_mean, mean), (self.running_var, variance)):
+            assert running is not None
+            assert self.momentum is not None
+            running.lerp_(value, self.momentum)
+
+
+def _sum(maps: Tensor) -> Tensor:
+    """(C,) sums over the samples of all processes and their pixels."""
+    return gather(maps.sum((0, 2, 3))[None]).sum(0)

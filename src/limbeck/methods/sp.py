@@ -1,0 +1,65 @@
+"""Similarity-Preserving Knowledge Distillation. Tung & Mori, ICCV 2019, arXiv:1907.09682."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from limbeck.methods.base import Method
+from limbeck.methods.blocks import full_precision, gather
+from limbeck.methods.declarations import Context, Reads
+from limbeck.methods.stages import Pair, stage_pair, valid
+from limbeck.outputs import Batch, Outputs
+
+
+def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared distance of two matrices of similarities in the batch, over B^2 (section 3).
+
+    A matrix holds the inner products of the samples' activations, each row normalised to unit length.
+
+    Args:
+        student: (B, ...) activations of one stage, flattened for each sample.
+        teacher: (B, ...) the same; only B must agree.
+    Returns: scalar.
+    """
+    return (_similarities(student) - _similarities(teacher)).square().mean()
+
+
+def _similarities(stage: Tensor) -> Tensor:
+    flat = full_precision(stage).flatten(1)
+    return F.normalize(flat @ flat.T, dim=1)
+
+
+class SP(Method):
+    """Samples that are alike to the teacher are alike to the student.
+
+    The samples that are compared are those of the whole batch, of all processes. In a token model padding
+    counts as zero.
+
+    Args:
+        stage: the one compared, counted from 0, or from the end; or [student's, teacher's].
+    """
+
+    reads = Reads(student=("stages",), teacher=("stages",))
+    recipe = "ce + 3000*sp"  # the CRD benchmark's
+    min_samples = 2
+
+    def __init__(self, stage: int | Pair = -1) -> None:
+        super().__init__()
+        self.stage = stage
+
+    def bind(self, context: Context) -> None:
+        """Settles which stages are compared."""
+        self.pair = stage_pair(self.name, context, self.stage)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        """Scalar, over the batch of all processes."""
+        ours, theirs = student.stages[self.pair[0]], teacher.stages[self.pair[1]]
+        return similarity_preserving(
+            gather(_without_padding(ours, valid(student, ours))),
+            gather(_without_padding(theirs, valid(student, theirs))),
+        )
+
+
+def _without_padding(stage: Tensor, mask: Tensor | None) -> Tensor:
+    return stage if mask is None else stage.masked_fill(~mask.unsqueeze(2), 0)

@@ -1,0 +1,88 @@
+"""What methods that compare stages share: which goes with which, and how their sizes are made to agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, TypeAlias
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from limbeck.errors import LimbeckError
+from limbeck.methods.declarations import Context
+from limbeck.outputs import Outputs
+
+Pair: TypeAlias = Annotated[Sequence[int], Field(min_length=2, max_length=2)]
+"""A stage of the student and one of the teacher, each counted from 0, or from the end as in Python."""
+
+Pairs: TypeAlias = Annotated[Sequence[Pair], Field(min_length=1)]
+
+
+def stage_pairs(method: str, context: Context, pairs: Sequence[Pair] | None) -> list[tuple[int, int]]:
+    """The pairs, checked; all stages in order if there are none given.
+
+    Raises:
+        LimbeckError: for a stage that a network has not, and for different counts with no pairs given.
+    """
+    assert context.teacher is not None
+    ours, theirs = len(context.student.stages), len(context.teacher.stages)
+    if pairs is None:
+        if ours != theirs:
+            raise LimbeckError(
+                f"{method} pairs the stages in order, but the student has {ours} and the teacher {theirs}; "
+                f"say which go together, for example {method}(pairs=[[0, 0], [{ours - 1}, {theirs - 1}]])"
+            )
+        pairs = [(place, place) for place in range(ours)]
+    return [_checked(method, ours, theirs, *pair) for pair in pairs]
+
+
+def stage_pair(method: str, context: Context, stage: int | Pair) -> tuple[int, int]:
+    """The pair that `stage` stands for: one number is the same place in both networks."""
+    return stage_pairs(method, context, [(stage, stage) if isinstance(stage, int) else stage])[0]
+
+
+def _checked(method: str, ours: int, theirs: int, student: int, teacher: int) -> tuple[int, int]:
+    for role, place, count in (("student", student, ours), ("teacher", teacher, theirs)):
+        if not -count <= place < count:
+            raise LimbeckError(
+                f"{method} asks for stage {place} of the {role}, whose stages are 0 to {count - 1}"
+            )
+    return student, teacher
+
+
+def described(context: Context, pair: tuple[int, int]) -> str:
+    """Both stages of a pair with the shapes of one sample, for messages."""
+    assert context.teacher is not None
+    student, teacher = context.student.stages[pair[0]], context.teacher.stages[pair[1]]
+    return (
+        f"stage {pair[0]} of the student {tuple(student.shape[1:])} "
+        f"and stage {pair[1]} of the teacher {tuple(teacher.shape[1:])}"
+    )
+
+
+def valid(outputs: Outputs, stage: Tensor) -> Tensor | None:
+    """(B, L) true where a token is valid, if the stage is hidden states (B, L, D) and some are padding."""
+    return outputs.mask if stage.ndim == 3 and "mask" in outputs else None
+
+
+def mean_over_positions(values: Tensor, mask: Tensor | None) -> Tensor:
+    """(B,) means of (B, ...) values; of (B, L) values only where the mask is true, if there is one."""
+    if mask is None:
+        return values.flatten(1).mean(1)
+    return values.masked_fill(~mask, 0).sum(1) / mask.sum(1).clamp(min=1)
+
+
+def pooled_alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps (B, C, H, W), each average-pooled to the smaller of their heights and of their widths."""
+    height, width = (min(pair) for pair in zip(student.shape[2:], teacher.shape[2:], strict=True))
+    return _pooled(student, height, width), _pooled(teacher, height, width)
+
+
+def _pooled(maps: Tensor, height: int, width: int) -> Tensor:
+    if maps.shape[2:] == (height, width):
+        return maps
+    if maps.shape[2] % height or maps.shape[3] % width:
+        return F.adaptive_avg_pool2d(maps, (height, width))
+    # The same, but with a gradient that is deterministic on a GPU.
+    return F.avg_pool2d(maps, (maps.shape[2] // height, maps.shape[3] // width))

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_training import Fit, Regression, batches, same, squared_error, stage, weights
+from torch import Tensor
+
+from limbeck.errors import LimbeckError
+from limbeck.optimisation import SGD, Adam, JointOptimizer, MakeOptimizer
+from limbeck.outputs import Batch
+from limbeck.training import Trainer
+from limbeck.training.guard import DivergenceError, Guard, step_unless
+
+CPU = torch.device("cpu")
+DATA = batches(4, 4, 4, 4)
+
+
+def joint(parameters: Any) -> JointOptimizer:
+    first, *rest = parameters
+    return JointOptimizer([SGD(lr=0.1)([first]), Adam(lr=0.1)(rest)])
+
+
+def half_fused(parameters: Any) -> JointOptimizer:
+    first, *rest = parameters
+    return JointOptimizer([SGD(lr=0.1)([first]), torch.optim.RMSprop(rest, lr=0.1)])
+
+
+OPTIMIZERS: dict[str, MakeOptimizer] = {
+    "sgd with momentum": SGD(lr=0.1, momentum=0.9),
+    "nesterov": SGD(lr=0.1, momentum=0.9, nesterov=True),
+    "adam": Adam(lr=0.1),
+    "adamw": Adam(name="adamw", lr=0.1, weight_decay=0.1),
+    "joint": joint,
+    "not fused": partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1),
+    "not fused adam": partial(torch.optim.Adam, lr=0.1, weight_decay=0.1),
+    "partly fused": half_fused,
+}
+
+
+def loss_turns_nan(model: Regression, batch: Batch) -> Tensor:
+    return squared_error(model, batch)["mse"] * torch.nan
+
+
+def loss_turns_infinite(model: Regression, batch: Batch) -> Tensor:
+    return squared_error(model, batch)["mse"] + torch.inf
+
+
+def gradient_turns_nan(model: Regression, batch: Batch) -> Tensor:
+    """Zero, with an infinite slope of the root times a zero slope of the absolute value."""
+    loss = (model.last.bias - model.last.bias.detach()).abs().sqrt().sum()
+    assert loss.item() == 0
+    return loss
+
+
+def breaking(at: int, how: Callable[[Regression, Batch], Tensor]) -> Callable[..., dict[str, Tensor]]:
+    """Terms of which the second goes wrong at the step of that number, and only there."""
+    step = 0
+
+    def terms(model: Regression, batch: Batch) -> dict[str, Tensor]:
+        nonlocal step
+        step += 1
+        good = squared_error(model, batch)
+        return {**good, "second": how(model, batch) if step == at else good["mse"] * 0.5}
+
+    return terms
+
+
+@pytest.mark.parametrize("how", [loss_turns_nan, loss_turns_infinite, gradient_turns_nan])
+@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_turns_nan_never_reaches_the_weights(
+    optimizer: str, at: int, how: Callable[[Regression, Batch], Tensor]
+) -> None:
+    fit = Fit(Regression(), breaking(at, how))
+    with pytest.raises(DivergenceError, match=f"at step {at} of training"):
+        Trainer(display=False).fit(fit, [stage(fit, DATA, optimizer=OPTIMIZERS[optimizer])])
+    assert len(fit.before) == at
+    assert same(weights(fit.model), fit.before[at - 1])
+    if at > 1:
+        assert not same(fit.before[at - 1], fit.before[at - 2]), "the steps before it did learn"
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_no_later_update_passes_before_it_is_noticed(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on an accelerator, where the loop looks every 50 steps only."""
+    monkeypatch.setattr(Guard, "check", lambda *args: None)
+    fit = Fit(Regression(), breaking(3, loss_turns_nan))
+    Trainer(display=False).fit(fit, [stage(fit, DATA, epochs=1, optimizer=OPTIMIZERS[optimizer])])
+    assert len(fit.before) == 4
+    assert same(fit.before[3], fit.before[2])
+    assert same(weights(fit.model), fit.before[2])
+
+
+def test_a_broken_piece_blocks_the_whole_batch() -> None:
+    fit = Fit(Regression(), breaking(4, loss_turns_nan))
+    with pytest.raises(DivergenceError, match="second became NaN or infinite at step 2"):
+        Trainer(display=False, accumulation=2).fit(fit, [stage(fit, DATA)])
+    assert same(weights(fit.model), fit.before[2])
+
+
+def test_clipping_does_not_hide_it() -> None:
+    fit = Fit(Regression(), breaking(2, gradient_turns_nan))
+    with pytest.raises(DivergenceError, match="the gradient became NaN"):
+        Trainer(display=False, clip=0.1).fit(fit, [stage(fit, DATA)])
+    assert same(weights(fit.model), fit.before[1])
+
+
+def test_the_message_names_step_term_stage_and_checkpoint(tmp_path: Path) -> None:
+    fit = Fit(Regression(), breaking(7, loss_turns_nan))
+    with pytest.raises(DivergenceError) as caught:
+        Trainer(display=False, directory=tmp_path).fit(fit, [stage(fit, DATA, name="mgd.low")])
+    assert str(caught.value) == (
+        "second became NaN or infinite at step 7 of mgd.low; the weights were not updated by it. The last "
+        f"good checkpoint is {tmp_path / 'checkpoints' / 'last.pt'}. A lower learning rate or clipping may "
+        "help."
+    )
+    assert isinstance(caught.value, LimbeckError)
+    fit.model.load_state_dict(
+        {
+            name.removeprefix("model."): value
+            for name, value in torch.load(tmp_path / "checkpoints" / "last.pt")["root"].items()
+        }
+    )
+    assert same(weights(fit.model), fit.before[4]), "the checkpoint is that of the first epoch's end"
+
+
+def test_without_a_checkpoint_of_this_training_the_message_says_so(tmp_path: Path) -> None:
+    good = Fit(Regression())
+    Trainer(display=False, directory=tmp_path).fit(good, [stage(good, DATA)])
+    fit = Fit(Regression(), breaking(1, loss_turns_nan))
+    with pytest.raises(DivergenceError, match="No checkpoint had been written yet"):
+        Trainer(display=False, directory=tmp_path).fit(fit, [stage(fit, DATA)])
+
+
+def test_it_can_go_on_from_the_last_good_checkpoint(tmp_path: Path) -> None:
+    undisturbed = Fit(Regression(), breaking(0, loss_turns_nan))
+    Trainer(display=False).fit(undisturbed, [stage(undisturbed, DATA)])
+    fit = Fit(Regression(), breaking(7, loss_turns_nan))
+    with pytest.raises(DivergenceError):
+        Trainer(display=False, directory=tmp_path).fit(fit, [stage(fit, DATA)])
+    again = Fit(Regression(), breaking(0, loss_turns_nan))
+    Trainer(display=False, directory=tmp_path).fit(again, [stage(again, DATA)], resume=True)
+    assert same(weights(again.model), weights(undisturbed.model))
+
+
+def test_terms_that_change_within_an_epoch_are_an_error() -> None:
+    def terms(model: Regression, batch: Batch) -> dict[str, Tensor]:
+        good = squared_error(model, batch)
+        return good if len(fit.before) == 1 else {**good, "new": good["mse"]}
+
+    fit = Fit(Regression(), terms)
+    with pytest.raises(LimbeckError, match=r"the terms changed within an epoch, from .*'mse'\] to .*'new'\]"):
+        Trainer(display=False).fit(fit, [stage(fit, DATA)])
+
+
+def admit(guard: Guard, step: int, *values: float, gradient: float = 1.0) -> bool:
+    names = ["ce", "kd"]
+    return bool(guard.admit(step, names, torch.tensor(values), [torch.full((2,), gradient)]))
+
+
+def test_the_first_bad_step_is_remembered_until_somebody_asks() -> None:
+    guard = Guard(CPU)
+    assert not admit(guard, 1, 0.5, 0.5)
+    guard.check("training", "")
+    assert admit(guard, 2, 0.5, torch.nan)
+    assert admit(guard, 3, torch.nan, 0.5), "and blocks from then on"
+    assert admit(guard, 4, 0.5, 0.5)
+    with pytest.raises(DivergenceError, match=r"^kd became NaN or infinite at step 2 of training; "):
+        guard.check("training", "")
+
+
+def test_a_bad_first_step_is_remembered_too() -> None:
+    guard = Guard(CPU)
+    admit(guard, 1, torch.inf, 0.5)
+    admit(guard, 2, 0.5, torch.inf)
+    with pytest.raises(DivergenceError, match=r"^ce became NaN or infinite at step 1"):
+        guard.check("training", "")
+
+
+def test_a_guard_that_admitted_nothing_has_nothing_to_tell() -> None:
+    Guard(CPU).check("training", "")
+
+
+def test_half_precision_gradients_and_none_at_all_are_looked_at() -> None:
+    guard = Guard(CPU)
+    mixed = [torch.ones(2), torch.ones(3, dtype=torch.bfloat16), torch.ones(1, dtype=torch.float64)]
+    assert not guard.admit(1, ["ce"], torch.ones(1), mixed)
+    assert not guard.admit(2, ["ce"], torch.ones(1), [])
+    assert guard.admit(3, ["ce"], torch.ones(1), [*mixed, torch.tensor([torch.nan])])
+
+
+def test_a_fused_step_is_called_off_without_a_look_at_the_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = SGD(lr=1.0, momentum=0.0, weight_decay=0.0)([weight])
+    weight.grad = torch.ones(2)
+    looks: list[str] = []
+    for name in ("item", "__bool__", "tolist"):
+        monkeypatch.setattr(Tensor, name, lambda *args, name=name: looks.append(re.escape(name)))
+    step_unless(torch.tensor(True), optimizer)
+    monkeypatch.undo()
+    assert looks == []
+    assert torch.equal(weight, torch.ones(2))
+    step_unless(torch.tensor(False), optimizer)
+    assert torch.equal(weight, torch.zeros(2)), "and the next good one is taken"
