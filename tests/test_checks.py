@@ -45,9 +45,7 @@ def test_an_example_is_one_tensor_or_named_ones(setting: Setting) -> None:
 
 
 def test_an_objective_is_text_or_a_method(setting: Setting) -> None:
-    with pytest.raises(
-        LimbeckError, match="text in the notation or a method, not <class 'limbeck.methods.kd"
-    ):
+    with pytest.raises(LimbeckError, match="text in the notation or a method, not <class "):
         Distiller(setting.student, setting.teacher, KD, example=setting.inputs)  # type: ignore[arg-type]
 
 
@@ -108,12 +106,6 @@ def test_student_and_teacher_tell_as_many_classes_apart(setting: Setting) -> Non
         Distiller(setting.student, SmallNet(4, classes=7), "kd", example=setting.inputs)
 
 
-def test_features_may_be_learnt_from_a_teacher_of_other_classes(setting: Setting) -> None:
-    distiller = Distiller(setting.student, SmallNet(4, classes=7), "ce + projected", example=setting.inputs)
-    distiller.prepare([setting.inputs], display=False, device="cpu")
-    assert distiller(setting.inputs, setting.targets)["projected"].isfinite()
-
-
 def test_a_feature_that_is_not_found_is_named(setting: Setting) -> None:
     with pytest.raises(LimbeckError, match="found no embedding in Flatten; name by module path"):
         Distiller(nn.Flatten(), SmallNet(4, classes=36), "projected", example=setting.inputs)
@@ -136,7 +128,7 @@ def test_a_feature_that_is_not_found_is_named(setting: Setting) -> None:
     ("objective", "message"),
     [
         ("ce", "ce needs the targets of the batch; give targets="),
-        ("ce + label_smoothing", "ce and label_smoothing needs the targets of the batch; give targets="),
+        ("ce + label_smoothing", "ce and label_smoothing need the targets of the batch; give targets="),
         ("remembered", "remembered needs the index of the batch; give index="),
     ],
 )

@@ -238,7 +238,10 @@ def test_with_networks_in_half_precision_losses_and_parts_stay_in_single(cast: s
         networks[0].bfloat16()
         networks[1].bfloat16()
     dtype = networks[0].classifier.weight.dtype
-    distiller = Distiller(*networks, "ce + kd + projected", example=setting.inputs.to(dtype)).bfloat16()
+    distiller = Distiller(*networks, "ce + kd + projected", example=setting.inputs.to(dtype))
+    parts = state_of(distiller.objective)
+    distiller.bfloat16()
+    assert not changed(distiller.objective, parts), "nor are the parts rounded"
     inputs = setting.inputs.bfloat16()
     distiller.prepare([(inputs, setting.targets)], display=False, device="cpu")
     losses = distiller(inputs, setting.targets)
@@ -273,6 +276,23 @@ def test_under_autocast_networks_run_in_bfloat16_and_losses_in_float32() -> None
     assert losses.total.item() == pytest.approx(exact.total.item(), rel=2e-2)
     losses.backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in distiller.student.parameters())
+
+
+class Multiplying(Method):
+    """Notes in which precision it multiplies matrices."""
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        similarity = student.logits @ student.logits.T
+        self.dtype = similarity.dtype
+        return similarity.mean()
+
+
+def test_methods_do_not_run_under_the_autocast_of_the_networks() -> None:
+    setting = make_setting()
+    distiller = Distiller(setting.student, objective=Multiplying(), example=setting.inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        distiller(setting.inputs)
+    assert [m.dtype for m in distiller.objective.wrapped if isinstance(m, Multiplying)] == [torch.float32]
 
 
 class TokenNet(nn.Module):
@@ -440,7 +460,7 @@ def some_data() -> dict[str, tuple[object, DataFacts]]:
         "nothing": (None, DataFacts()),
         "its size": (20, DataFacts(20)),
         "tensor": (inputs, DataFacts(20)),
-        "list": ([(x, y) for x, y in dataset], DataFacts(20)),
+        "list": (list(zip(inputs, targets, strict=True)), DataFacts(20)),
         "data set": (dataset, DataFacts(20)),
         "part of a data set": (Subset(dataset, range(7)), DataFacts(7)),
         "DataLoader": (DataLoader(dataset, batch_size=4), DataFacts(20)),
@@ -458,7 +478,11 @@ def test_the_size_of_the_data_is_read_from_whatever_tells(form: str) -> None:
     assert data_facts(data) == facts
 
 
-@pytest.mark.parametrize("data", ["digits", {"x": torch.rand(4)}, True, 0, -1, (x for x in "abc")], ids=repr)
+@pytest.mark.parametrize(
+    "data",
+    ["digits", {"x": torch.zeros(4)}, True, 0, -1, iter("abc")],
+    ids=["name", "named tensors", "truth", "zero", "negative", "iterator"],
+)
 def test_what_does_not_tell_the_size_is_refused(setting: Setting, data: object) -> None:
     with pytest.raises(LimbeckError, match="data must be the training set or its size, not "):
         Distiller(setting.student, objective="remembered", example=setting.inputs, data=data)
@@ -496,8 +520,11 @@ def test_forward_and_optimizer_wait_for_the_phases(setting: Setting) -> None:
 def test_a_phase_trains_its_modules_and_nothing_else() -> None:
     setting = make_setting(norm=True, dropout=0.5)
     distiller = setting.distiller("ce + projected")
+    distiller.student.get_submodule("stage1").eval()
+    modes = {name: module.training for name, module in distiller.student.named_modules()}
     before = state_of(distiller)
     prepare(distiller, setting)
+    assert {name: module.training for name, module in distiller.student.named_modules()} == modes
     parts = {f"{part}.{kind}" for part in ("encoder", "decoder") for kind in ("weight", "bias")}
     assert changed(distiller, before) == {"phases_done", *(f"objective.methods.1.{part}" for part in parts)}
     assert {name for name, p in distiller.named_parameters() if not p.requires_grad} == {
@@ -535,6 +562,7 @@ def test_what_a_phase_froze_stays_frozen_and_in_eval_mode(setting: Setting) -> N
 
     again = setting.distiller("around(ce + projected)")
     again.load_state_dict(distiller.state_dict())
+    assert not any(module.training for module in frozen_parts(again))
     again.train()
     assert not any(module.training for module in frozen_parts(again))
     frozen = {id(p) for module in frozen_parts(again) for p in module.parameters()}
@@ -584,7 +612,7 @@ def test_a_phase_may_train_the_student_and_respects_what_the_user_froze(setting:
 
 def test_a_phase_that_fails_leaves_no_parameter_frozen(setting: Setting) -> None:
     distiller = setting.distiller("ce + projected")
-    with pytest.raises(RuntimeError, match="expected input.* to have 1 channels"):
+    with pytest.raises(RuntimeError, match=r"expected input.* to have 1 channels"):
         distiller.prepare([setting.inputs.expand(-1, 3, -1, -1)], display=False, device="cpu")
     assert all(parameter.requires_grad for parameter in distiller.parameters())
     prepare(distiller, setting)
@@ -616,7 +644,7 @@ def test_one_step_is_a_step_of_every_optimiser(setting: Setting) -> None:
 
 def test_without_claims_the_optimiser_is_the_users_own(setting: Setting) -> None:
     distiller = setting.distiller("ce + kd")
-    distiller.student.stage1.requires_grad_(False)  # type: ignore[union-attr]
+    distiller.student.stage1.requires_grad_(False)
     optimizer = distiller.optimizer(partial(torch.optim.AdamW, lr=0.01))
     assert type(optimizer) is torch.optim.AdamW
     (group,) = optimizer.param_groups
@@ -711,26 +739,29 @@ class Near(Method):
         return F.mse_loss(student.embedding, teacher.embedding[:, : student.embedding.shape[1]])
 
 
-def wrapped_before(setting: Setting) -> Distiller:
-    student = torch.compile(setting.student, backend="eager")
+Backend = Callable[..., Any]
+
+
+def wrapped_before(setting: Setting, backend: Backend) -> Distiller:
+    student = torch.compile(setting.student, backend=backend)
     assert isinstance(student, nn.Module)
     return Distiller(student, setting.teacher, CE() + Near(), example=setting.inputs)
 
 
-def compiled_in_place(setting: Setting) -> Distiller:
-    setting.student.compile(backend="eager")
+def compiled_in_place(setting: Setting, backend: Backend) -> Distiller:
+    setting.student.compile(backend=backend)
     return Distiller(setting.student, setting.teacher, CE() + Near(), example=setting.inputs)
 
 
-def wrapped_after(setting: Setting) -> Distiller:
+def wrapped_after(setting: Setting, backend: Backend) -> Distiller:
     distiller = Distiller(setting.student, setting.teacher, CE() + Near(), example=setting.inputs)
-    distiller.student = torch.compile(distiller.student, backend="eager")  # type: ignore[assignment]
+    distiller.student = torch.compile(distiller.student, backend=backend)  # type: ignore[assignment]
     return distiller
 
 
-def distiller_compiled(setting: Setting) -> Distiller:
+def distiller_compiled(setting: Setting, backend: Backend) -> Distiller:
     distiller = Distiller(setting.student, setting.teacher, CE() + Near(), example=setting.inputs)
-    distiller.compile(backend="eager")
+    distiller.compile(backend=backend)
     return distiller
 
 
@@ -746,16 +777,29 @@ def _fresh_compiler() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_fresh_compiler")
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: str(way.__name__))
-def test_a_compiled_student_trains_alike(way: Callable[[Setting], Distiller]) -> None:
+def test_a_compiled_student_trains_alike(way: Callable[[Setting, Backend], Distiller]) -> None:
     setting, plain = make_setting(), make_setting()
     expected = Distiller(plain.student, plain.teacher, CE() + Near(), example=plain.inputs)
-    distiller = way(setting)
+    ran = 0
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            nonlocal ran
+            ran += 1
+            return graph(*args)
+
+        return run
+
+    distiller = way(setting, backend)
+    assert not ran, "looking at the example compiles nothing"
     for _ in range(2):
         gradients = []
         for one in (distiller, expected):
             one.train()
             one.zero_grad()
+            before = ran
             losses: Losses = one(setting.inputs, setting.targets)
+            assert (ran > before) == (one is distiller)
             losses.backward()
             gradients.append([losses.total.detach(), *(p.grad for p in one.student.parameters())])
             one.eval()
@@ -770,5 +814,5 @@ def test_a_student_that_was_compiled_without_hooks_is_refused(setting: Setting) 
     assert isinstance(student, nn.Module)
     student(setting.inputs)
     distiller = Distiller(student, setting.teacher, CE() + Near(), example=setting.inputs)
-    with pytest.raises(LimbeckError, match="did not pass 'classifier:input': .* or was compiled before"):
+    with pytest.raises(LimbeckError, match=r"did not pass 'classifier:input': .* or was compiled before"):
         distiller(setting.inputs, setting.targets)

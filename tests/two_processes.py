@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 Job = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -24,7 +24,8 @@ def run_in_two_processes(jobs: Sequence[Job], paths: Sequence[Path] = ()) -> lis
         paths: where to import from, besides the usual.
     """
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_work, (2, folder, list(jobs), [str(path) for path in paths]), nprocs=2)
+        arguments = (2, folder, list(jobs), [str(path) for path in paths])
+        spawn(_work, arguments, nprocs=2)  # type: ignore[no-untyped-call]
         ranks = [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(2)]
     return [list(results) for results in zip(*ranks, strict=True)]
 

@@ -14,7 +14,7 @@ from limbeck.notation import show
 
 Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 
@@ -51,7 +51,11 @@ def _check(name: str, argument: str, hint: Any, value: Any) -> None:
     try:
         TypeAdapter(hint, config=_config(hint)).validate_python(value, strict=True)
     except ValidationError as error:
-        problem = error.errors()[0]["msg"].replace("Input should", "should")
+        problem = (
+            error.errors()[0]["msg"]
+            .replace("Input should", "should")
+            .replace("an instance of Sequence", "a list")
+        )
         if problem == "should be an instance of Method":
             raise LimbeckError(f"{name}: {argument} must be an objective, not {show(value)}") from None
         raise LimbeckError(f"{name}: the argument {argument}={show(value)} {problem}") from None

@@ -72,7 +72,9 @@ def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
         if getattr(batch, name) is None:
             users = [method.name for method in inner_first(objective) if name in method.reads.batch]
             how = "call distiller.progress(...) before each step" if name == "progress" else f"give {name}="
-            raise LimbeckError(f"{' and '.join(users) or 'a phase'} needs the {name} of the batch; {how}")
+            who = " and ".join(users) or "a phase"
+            verb = "need" if len(users) > 1 else "needs"
+            raise LimbeckError(f"{who} {verb} the {name} of the batch; {how}")
     for method in inner_first(objective):
         if (batch.total or len(batch)) < method.min_samples:
             raise LimbeckError(

@@ -111,12 +111,13 @@ def make_config(file: Path | None = None, settings: Mapping[str, Any] | None = N
         LimbeckError: naming the file and the key that is unknown, missing or out of range.
     """
     raw: dict[str, Any] = _read(file) if file else {}
-    for key, value in (settings or {}).items():
+    settings = settings or {}
+    for key, value in settings.items():
         _set(raw, key.split("."), value, key)
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise _explain(error, str(file) if file else None) from None
+        raise _explain(error, file, settings) from None
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
@@ -156,11 +157,12 @@ class _Loader(yaml.SafeLoader):
     """YAML that refuses a key that stands twice, of which PyYAML would keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-        for place, key in enumerate(keys):
-            if key in keys[:place]:
-                mark = node.value[place][0].start_mark
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", mark)
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                problem = f"the key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -190,23 +192,23 @@ def _set(raw: dict[str, Any], path: list[str], value: Any, key: str) -> None:
     raw[path[-1]] = value
 
 
-def _explain(error: ValidationError, file: str | None) -> LimbeckError:
-    problem = error.errors()[0]
+def _explain(error: ValidationError, file: Path | None, settings: Mapping[str, Any]) -> LimbeckError:
+    problem = min(error.errors(), key=lambda each: each["type"] == "missing")  # perhaps only misspelt
     path = [str(part) for part in problem["loc"]]
-    where = f"{file}: " if file else ""
+    key = ".".join(_fields(path)[1]) + (".name" if problem["type"] == "union_tag_invalid" else "")
+    is_set = any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in settings)
+    where = f"{file}: " if file and not is_set else ""
     if problem["type"] in ("extra_forbidden", "invalid_key"):
         *above, last = path
         known, tagless = _fields(above)
         inside = f" in {'.'.join(tagless)}" if tagless else ""
         return LimbeckError(f"{where}{unknown(f'config key{inside}:', last, known)}")
-    key = ".".join(_fields(path)[1])
     if problem["type"] == "missing":
         hint = {"student": " (--student, or --model for train)", "student.model": " (--student)"}.get(key, "")
         return LimbeckError(f"{where}the config lacks {key}{hint}")
     value, message = problem["input"], problem["msg"].replace("Value error, ", "")
     if problem["type"] == "union_tag_invalid":
-        key, value = f"{key}.name", problem["ctx"]["tag"]
-        message = f"should be one of {problem['ctx']['expected_tags']}"
+        value, message = problem["ctx"]["tag"], f"should be one of {problem['ctx']['expected_tags']}"
     elif problem["type"] == "model_type":
         message = f"should be a mapping with some of the keys {', '.join(_fields(path)[0])}"
     for theirs, ours in _PLAIN.items():

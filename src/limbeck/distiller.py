@@ -216,6 +216,7 @@ class Distiller(nn.Module):
     @contextmanager
     def _open(self, name: str, phase: Phase) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
         flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
+        modes = [(module, module.training) for module in self.modules()]
         learning = {id(parameter) for module in phase.trains for parameter in module.parameters()}
         for parameter, flag in flags:
             parameter.requires_grad_(flag and id(parameter) in learning)
@@ -227,6 +228,8 @@ class Distiller(nn.Module):
         finally:
             for parameter, flag in flags:
                 parameter.requires_grad_(flag)
+            for module, mode in modes:
+                module.training = mode
 
     def _finish_phase(self) -> None:
         self._done += 1

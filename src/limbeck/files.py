@@ -30,6 +30,11 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def partials(path: Path) -> list[Path]:
+    """What crashes have left of the file half-written."""
+    return [each for each in path.parent.glob(f".{path.name}.*") if each.suffix[1:].isdigit()]
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
     with replacing(path) as partial:

@@ -86,7 +86,10 @@ def parse_call(text: str, what: str) -> Call:
 
 class _Reader:
     def __init__(self, text: str, what: str) -> None:
-        self.text, self.what = " ".join(text.split("\n")).strip(), what  # YAML has texts of many lines
+        self.text, self.what = (
+            text.replace("\r", " ").replace("\n", " ").strip(),
+            what,
+        )  # YAML has many-line texts
         if not self.text:
             raise LimbeckError(f"the {what} is empty")
         if len(text) > MAX_LENGTH:
@@ -144,14 +147,14 @@ class _Reader:
             part = pending.pop()
             if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mult):
                 pending += [part.left, part.right]
+            elif isinstance(part, ast.BinOp) and not isinstance(part.op, ast.Add):
+                self.refuse(part, "the notation has + and * only")
             elif _is_number(part):
                 factor *= self.number(part)
             elif rest is not None:
                 self.refuse(node, "a term may be multiplied by numbers only")
             else:
                 rest = part
-        if isinstance(rest, ast.BinOp) and not isinstance(rest.op, ast.Add):
-            self.refuse(rest, "the notation has + and * only")
         return factor, rest
 
     def call(self, node: ast.expr, depth: int) -> Call:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from limbeck.data.construct import construct
+from limbeck.data.construct import construct, written
 from limbeck.errors import LimbeckError
 from limbeck.notation import parse_call
 
@@ -35,6 +35,7 @@ def test_calls_the_named_maker() -> None:
         ("box(widht=3)", {}, "unknown argument of box 'widht'; did you mean 'width'?"),
         ("box(3)", {}, r"box takes its arguments by name \(width, height"),
         ("box", {}, "shape 'box' needs width"),
+        ('box(width="3")', {}, 'box: the argument width="3" should be a valid integer'),
         ("dot(width=3)", {}, "unknown argument of dot 'width'; there are: none"),
         ("dot", {"data_dir": "there"}, "shape 'dot' has no use for data_dir"),
         ("box(width=1, data_dir=2)", {"data_dir": None}, "unknown argument of box 'data_dir'"),
@@ -43,3 +44,9 @@ def test_calls_the_named_maker() -> None:
 def test_refuses(text: str, facts: dict[str, str | None], message: str) -> None:
     with pytest.raises(LimbeckError, match=message):
         make(text, **facts)
+
+
+def test_a_call_is_written_without_what_goes_without_saying() -> None:
+    assert written("box", box, {"width": 3, "height": 2, "data_dir": "there"}) == "box(width=3)"
+    assert written("box", box, {"width": 3, "height": 5, "data_dir": "here"}) == "box(width=3, height=5)"
+    assert written("dot", dot, {}) == "dot"

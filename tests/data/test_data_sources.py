@@ -36,4 +36,4 @@ def test_a_directory_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_entry_says_what_it_is() -> None:
-    assert all(entry.summary and entry.origin for entry in SOURCES.values())
+    assert all(entry.summary and entry.source for entry in SOURCES.values())

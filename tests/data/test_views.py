@@ -75,9 +75,9 @@ def test_defaults() -> None:
     [
         ("crp", "unknown views 'crp'; did you mean 'crop'"),
         ("crop(paddings=4)", "did you mean 'padding'"),
-        ("crop(padding=1.5)", "at least 0, not 1.5"),
+        ("crop(padding=1.5)", "crop: the argument padding=1.5 should be a valid integer"),
         ("crop(padding=-1)", "at least 0, not -1"),
-        ("crop(flip=1)", "flip=true or flip=false, not 1"),
+        ("crop(flip=1)", "crop: the argument flip=1 should be a valid boolean"),
         ("bank(count=0)", "count between 1 and 2147483648, not 0"),
         ("crop + none", "must be one name"),
     ],

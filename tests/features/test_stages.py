@@ -356,23 +356,39 @@ def test_a_classifier_that_normalises_its_input_itself() -> None:
     assert texts(points, "embedding") == ["1"]
 
 
-class ChannelsLast(nn.Module):
-    """Works on (B, H, W, C)."""
+class Mix(nn.Module):
+    """A residual block on (B, H, W, C)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, 8, 4, 4)
-        self.mix = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 8)) for _ in range(3))
-        self.head = nn.Linear(8, 5)
+        self.one, self.two = nn.Linear(8, 16), nn.Linear(16, 8)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.patches(x).permute(0, 2, 3, 1)
-        for mix in self.mix:
-            x = x + mix(x)
+        return x + self.two(F.gelu(self.one(x)))  # type: ignore[no-any-return]
+
+
+class ChannelsLast(nn.Module):
+    def __init__(self, turns_back: bool) -> None:
+        super().__init__()
+        self.turns_back = turns_back
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.mix = nn.Sequential(Mix(), Mix(), Mix())
+        self.norm, self.turn, self.head = nn.LayerNorm(8), nn.Identity(), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.mix(self.patches(x).permute(0, 2, 3, 1)))
+        if self.turns_back:
+            return self.head(self.turn(x.permute(0, 3, 1, 2)).mean((2, 3)))  # type: ignore[no-any-return]
         return self.head(x).mean((1, 2))  # type: ignore[no-any-return]
 
 
 def test_maps_with_channels_last_are_left_to_the_user() -> None:
-    points, _ = shown(ChannelsLast(), IMAGES)
+    points, _ = shown(ChannelsLast(turns_back=False), IMAGES)
     assert points.stages == ()
     assert points.embedding is None
+
+
+def test_a_map_that_is_turned_is_taken_where_its_channels_are_axis_1() -> None:
+    points, outputs = shown(ChannelsLast(turns_back=True), IMAGES)
+    assert texts(points, "stages") == ["turn"]
+    assert outputs.stages[0].shape == (3, 8, 8, 8)

@@ -143,6 +143,13 @@ def test_two_taps_share_a_network(network: Small, points: FeaturePoints) -> None
     assert hooks(network) == 0
 
 
+def test_attached_hooks_wait_for_the_tap(network: Small, points: FeaturePoints) -> None:
+    tap = Tap(network, points, ALL)
+    tap.attach()
+    network(IMAGES)
+    assert all(capture.tensor is None for capture in tap._captures)
+
+
 def test_attaching_twice_hooks_once(network: Small, points: FeaturePoints) -> None:
     tap = Tap(network, points, ("stages",))
     tap.attach()

@@ -148,6 +148,7 @@ def value(shape: tuple[int, ...], last: bool = False) -> Value:
         ("add", (2, 7, 7, 8), [value((2, 7, 7, 8)), value((2, 7, 7, 8), True)], True),
         ("permute", (2, 7, 7, 8), [value((2, 8, 7, 7))], True),
         ("permute", (2, 8, 7, 7), [value((2, 7, 7, 8), True)], False),
+        ("permute", (2, 8, 8, 8), [value((2, 8, 8, 8), True)], False),
         ("transpose", (2, 4, 2, 7, 7), [value((2, 2, 4, 7, 7))], False),
         ("reshape", (2, 7, 7, 8), [value((2, 49, 8), True)], True),
         ("reshape", (2, 8, 7, 7), [value((2, 8, 49))], False),

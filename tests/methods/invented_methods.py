@@ -95,7 +95,7 @@ class Adversarial(Method):
 
 
 class Around(Method):
-    """Wraps any objective, with a phase of its own: a head learns the teacher's classes, the student the head's."""
+    """Wraps any objective; in a phase a head learns the teacher's logits, then the student the head's."""
 
     reads = Reads(student=("embedding", "logits"), teacher=("embedding", "logits"))
     recipe = "around(ce + 0.5*projected)"

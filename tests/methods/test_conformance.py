@@ -260,7 +260,7 @@ def test_splitting_a_batch_does_not_change_the_gradient(name: str) -> None:
 
 
 def gradients_of_half(rank: int, world: int, name: str) -> dict[str, Any]:
-    """In each of two processes: the gradient from half the batch, averaged as DistributedDataParallel does."""
+    """In each of two processes: the gradient from half the batch, averaged by DistributedDataParallel."""
     torch.manual_seed(0)
     setting = make_setting(norm=False, dtype=torch.float64)
     distiller = setting.distiller(objective_of(name))

@@ -147,7 +147,9 @@ def test_an_analyser_is_reused_for_the_same_teacher_data_and_arguments_only(
     setting = make_setting()
     batch = Batch(setting.inputs, setting.targets)
 
-    def run(objective: str = "mgd(kd, epochs=3)", data: str | None = "a", seed: int = 0) -> tuple[Distiller, int]:
+    def run(
+        objective: str = "mgd(kd, epochs=3)", data: str | None = "a", seed: int = 0
+    ) -> tuple[Distiller, int]:
         torch.manual_seed(seed)
         distiller = Distiller(
             make_setting().student,
@@ -156,8 +158,13 @@ def test_an_analyser_is_reused_for_the_same_teacher_data_and_arguments_only(
             example=setting.inputs[:2],
             data=DataFacts(16, data),
         )
-        trained = []
-        stages = distiller.phase_stages(lambda phase: lambda epoch: trained.append(phase.name) or [batch])
+        trained: list[int] = []
+
+        def batches(epoch: int) -> list[Batch]:
+            trained.append(epoch)
+            return [batch]
+
+        stages = distiller.phase_stages(lambda phase: batches)
         Trainer(display=False, device="cpu", seed=seed).fit(distiller, stages)
         return distiller, len(trained)
 
@@ -178,7 +185,9 @@ def test_an_analyser_is_reused_for_the_same_teacher_data_and_arguments_only(
     assert len(list((tmp_path / "phases").iterdir())) == 2 + 2 + 2 + 1 + 2  # high is shared where low differs
 
 
-def test_the_seed_of_a_run_has_no_part_in_the_analyser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_of_a_run_has_no_part_in_the_analyser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = []
     for seed in (0, 1):
         monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / str(seed)))
@@ -197,6 +206,35 @@ def test_the_seed_of_a_run_has_no_part_in_the_analyser(tmp_path: Path, monkeypat
     assert phase_cache.cache_directory() == tmp_path / "1"
 
 
+def test_between_peers_the_terms_are_the_equations() -> None:
+    setting = make_setting()
+    distiller = setting.distiller("mgd(dml(peers=2))")
+    assert not distiller.phases
+    (method,) = distiller.objective.wrapped
+    assert isinstance(method, MGD)
+    distiller.eval()
+    batch = Batch(setting.inputs, setting.targets)
+    losses = distiller(batch)
+    kinds = ["ce", "mutual", "low", "high"]
+    names = [*kinds, *(f"peer{peer}.{kind}" for peer in (1, 2) for kind in kinds)]
+    assert set(losses) == {f"mgd.{name}" for name in names}
+    codes: dict[str, list[Tensor]] = {"low": [], "high": []}
+    for place, network in enumerate([distiller.student, *method.base.peers]):  # type: ignore[misc]
+        assert isinstance(network, nn.Module)
+        embedding = network.stage2(network.stage1(setting.inputs)).mean((2, 3))  # type: ignore[operator]
+        for name, found in codes.items():
+            found.append(method.peer_encoders[place][name](embedding).detach())  # type: ignore[index]
+    for place in range(3):
+        for name, temperature in (("low", 2.0), ("high", 8.0)):
+            others = [code for other, code in enumerate(codes[name]) if other != place]
+            expected = sum(kd(codes[name][place], other, temperature).item() for other in others) / 2
+            label = f"mgd.peer{place}.{name}" if place else f"mgd.{name}"
+            assert losses[label].item() == pytest.approx(expected, rel=1e-4)
+    losses["mgd.low"].backward()  # type: ignore[no-untyped-call]
+    assert any(p.grad is not None for p in distiller.student.parameters())
+    assert all(p.grad is None for p in method.base.parameters()), "the others do not follow"
+
+
 def test_it_needs_a_teacher() -> None:
     setting = make_setting()
     with pytest.raises(LimbeckError, match="mgd learns from a teacher"):
@@ -208,6 +246,8 @@ def test_it_needs_a_teacher() -> None:
     [
         ("mgd(kd, scheme='steady')", "'granular' or 'stable'"),
         ("mgd(kd, low_temperature=0)", "greater than 0"),
+        ("mgd(ce + dml)", r"write mgd\(dml\)"),
+        ('mgd(dml, scheme="stable")', "no stable scheme"),
         ("mgd(3)", "base must be an objective"),
         ("mgd()", "missing a required argument: 'base'"),
     ],
@@ -222,7 +262,7 @@ class Killed(BaseException):
     """What ends the process in the middle of an epoch."""
 
 
-NO_STABLE_SCHEME: dict[str, str] = {}
+NO_STABLE_SCHEME = {"dml": "mutual learning in the paper prepares nothing, so there is no stable scheme"}
 """Objectives that the stable scheme is not defined for, with the place in the paper."""
 
 
@@ -256,7 +296,7 @@ def run_to_the_end(
 
     def batches(epoch: int) -> list[Batch]:
         order = torch.arange(16).roll(epoch)
-        return Given([Batch(setting.inputs[rows], setting.targets[rows], rows) for rows in order.split(8)])
+        return Given([Batch(setting.inputs[rows], setting.targets[rows], rows) for rows in order.view(2, 8)])
 
     class Given(list[Batch]):
         def __iter__(self) -> Iterator[Batch]:

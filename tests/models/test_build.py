@@ -8,16 +8,35 @@ from declared import declared, scramble
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
+from limbeck.features import call
 from limbeck.models import CNN, MLP, MODELS, build
+from limbeck.outputs import Inputs, apply
 
 DIGITS = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 PHOTOS = torch.rand(3, 3, 28, 36, generator=torch.Generator().manual_seed(1))
+TEXTS = {
+    "input_ids": torch.randint(0, 50, (3, 9), generator=torch.Generator().manual_seed(2)),
+    "attention_mask": (torch.arange(9) < torch.tensor([[9], [1], [5]])).long(),
+}
+
+TEXT_MODELS = ("textcnn", "transformer")
+IMAGE_MODELS = [name for name in MODELS if name not in TEXT_MODELS]
 
 
 def seeded(spec: str, seed: int = 0, **facts: Any) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return build(spec, **facts)
+
+
+def example_of(name: str) -> Inputs:
+    """What a network of the table takes."""
+    return TEXTS if name in TEXT_MODELS else PHOTOS
+
+
+def fresh(name: str, seed: int = 0) -> nn.Module:
+    """A network of the table, for 7 classes."""
+    return seeded(name, seed, example=example_of(name), num_classes=7, facts={"vocab_size": 50})
 
 
 def test_every_entry_says_what_it_is_in_one_line() -> None:
@@ -27,15 +46,15 @@ def test_every_entry_says_what_it_is_in_one_line() -> None:
         assert "\n" not in entry.summary + entry.source
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_model_takes_photos_that_are_not_square(name: str) -> None:
+@pytest.mark.parametrize("name", IMAGE_MODELS)
+def test_every_image_model_takes_photos_that_are_not_square(name: str) -> None:
     network = seeded(name, example=PHOTOS, num_classes=7).eval()
     assert network(PHOTOS).shape == (3, 7)
     assert network(PHOTOS[:1]).shape == (1, 7)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_model_declares_points_that_hold_what_the_words_mean(name: str) -> None:
+@pytest.mark.parametrize("name", IMAGE_MODELS)
+def test_every_image_model_declares_points_that_hold_what_the_words_mean(name: str) -> None:
     network = scramble(seeded(name, example=PHOTOS, num_classes=7))
     features = declared(network, PHOTOS)
     stages, preactivations = features["stages"], features["preactivations"]
@@ -53,8 +72,8 @@ def test_every_model_declares_points_that_hold_what_the_words_mean(name: str) ->
     torch.testing.assert_close(classifier(embedding), logits)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_model_overwrites_no_tensor_it_was_given_or_declares(name: str) -> None:
+@pytest.mark.parametrize("name", IMAGE_MODELS)
+def test_every_image_model_overwrites_no_tensor_it_was_given_or_declares(name: str) -> None:
     network = scramble(seeded(name, example=PHOTOS, num_classes=7))
     inputs = PHOTOS.clone()
     preactivations = declared(network, inputs)["preactivations"]
@@ -64,17 +83,15 @@ def test_every_model_overwrites_no_tensor_it_was_given_or_declares(name: str) ->
 
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_are_a_function_of_the_seed(name: str) -> None:
-    first, again, other = (
-        seeded(name, seed, example=PHOTOS, num_classes=7).state_dict() for seed in (0, 0, 1)
-    )
+    first, again, other = (fresh(name, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_parameter_gets_a_gradient_from_the_logits(name: str) -> None:
-    network = seeded(name, example=PHOTOS, num_classes=7)
-    network(PHOTOS).square().sum().backward()
+    network = fresh(name)
+    call(network, example_of(name)).square().sum().backward()
     for key, parameter in network.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.abs().sum() > 0, key
@@ -82,13 +99,14 @@ def test_every_parameter_gets_a_gradient_from_the_logits(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_can_be_copied_and_pickled(name: str) -> None:
-    network = seeded(name, example=PHOTOS, num_classes=7).eval()
+    network = fresh(name).eval()
     file = io.BytesIO()
     torch.save(network, file)
     file.seek(0)
     loaded = torch.load(file, weights_only=False)
-    assert torch.equal(network(PHOTOS), copy.deepcopy(network)(PHOTOS))
-    assert torch.equal(network(PHOTOS), loaded(PHOTOS))
+    example = example_of(name)
+    assert torch.equal(call(network, example), call(copy.deepcopy(network), example))
+    assert torch.equal(call(network, example), call(loaded, example))
 
 
 def test_the_spec_may_give_all_facts_itself() -> None:
@@ -148,6 +166,8 @@ def test_missing_facts_are_named() -> None:
         build("cnn")
     with pytest.raises(LimbeckError, match="mlp needs num_classes"):
         build("mlp", example=DIGITS)
+    with pytest.raises(LimbeckError, match=r"textcnn needs vocab_size; write textcnn\(vocab_size="):
+        build("textcnn", example=TEXTS, num_classes=3)
     with pytest.raises(LimbeckError, match="mlp needs in_features"):
         build("mlp", example={"tokens": torch.zeros(2, 5)}, num_classes=3)
 
@@ -159,6 +179,21 @@ def test_an_image_network_on_other_inputs_says_what_it_takes() -> None:
         build("cnn", example={"tokens": torch.zeros(2, 5)}, num_classes=2)
 
 
+def test_a_text_network_on_images_says_what_it_takes() -> None:
+    with pytest.raises(
+        LimbeckError, match=r"takes token ids of shape \(B, L\), not inputs of shape \(2, 1, 8, 8\)"
+    ):
+        build("transformer", example=DIGITS, num_classes=2)
+
+
+def test_facts_that_a_network_has_no_argument_for_are_left_out_and_others_must_agree() -> None:
+    facts = {"vocab_size": 50}
+    build("cnn", example=DIGITS, num_classes=2, facts=facts)
+    assert build("textcnn(vocab_size=50)", num_classes=2, facts=facts).embedding.num_embeddings == 50  # type: ignore[union-attr]
+    with pytest.raises(LimbeckError, match=r"textcnn\(vocab_size=60\): vocab_size is 50 in the data"):
+        build("textcnn(vocab_size=60)", example=TEXTS, num_classes=2, facts=facts)
+
+
 def test_a_colon_within_the_arguments_is_no_factory() -> None:
     with pytest.raises(LimbeckError, match="unknown argument of cnn: 'file'"):
         build('cnn(file="a:b")', example=DIGITS, num_classes=10)
@@ -166,6 +201,12 @@ def test_a_colon_within_the_arguments_is_no_factory() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_exported_with_a_batch_size_left_open(name: str) -> None:
-    network = seeded(name, example=PHOTOS, num_classes=7).eval()
-    exported = torch.export.export(network, (PHOTOS,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.testing.assert_close(exported.module()(PHOTOS[:2]), network(PHOTOS[:2]))
+    network = fresh(name).eval()
+    example = example_of(name)
+    args = (example,) if isinstance(example, Tensor) else ()
+    kwargs = {} if isinstance(example, Tensor) else dict(example)
+    batch = {0: torch.export.Dim("batch")}
+    shapes = [batch] if isinstance(example, Tensor) else dict.fromkeys(example, batch)
+    exported = torch.export.export(network, args, kwargs, dynamic_shapes=shapes)
+    two = apply(lambda tensor: tensor[:2], example)
+    torch.testing.assert_close(call(exported.module(), two), call(network, two))

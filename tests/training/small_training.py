@@ -81,7 +81,7 @@ def rows(samples: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def batches(*sizes: int, dtype: torch.dtype = torch.float32) -> list[Batch]:
     """Batches of these sizes."""
-    return [Batch(part) for part in rows(sum(sizes), dtype).split(list(sizes))]
+    return [Batch(part) for part in torch.split(rows(sum(sizes), dtype), list(sizes))]
 
 
 def stage(

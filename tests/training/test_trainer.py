@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from accelerate.state import AcceleratorState, PartialState
 from small_training import Fit, Regression, batches, rows, same, squared_error, stage, weights
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import (  # type: ignore[import-untyped]
+    EventAccumulator,
+)
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -338,12 +340,16 @@ class TestSeeds:
         assert not set(drawn) & set(first), "a stage's own seed counts"
 
     def test_the_global_generators_are_left_as_they_were(self, tmp_path: Path) -> None:
-        before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+        before = (
+            torch.get_rng_state(),
+            random.getstate(),
+            np.random.get_state(legacy=False)["state"]["key"].copy(),
+        )
         fit = Fit(Regression(dropout=0.5))
         fitted(fit, stage(fit, batches(4, 4)), directory=tmp_path, trackers=["tensorboard"])
         assert torch.equal(torch.get_rng_state(), before[0])
         assert random.getstate() == before[1]
-        assert np.array_equal(np.random.get_state()[1], before[2])
+        assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], before[2])
 
     def test_trainers_within_one_another_do_not_disturb_each_other(self) -> None:
         def train(within: Any, **settings: Any) -> dict[str, Tensor]:
@@ -476,7 +482,7 @@ class TestResume:
         return [make("first"), make("second")]
 
     @pytest.mark.parametrize("stop_in", ["first 1", "first 3", "second 1", "second 2"])
-    @pytest.mark.parametrize("checkpoint_every", [1, 2, 5])
+    @pytest.mark.parametrize("checkpoint_every", [1, 5])
     def test_it_goes_on_as_if_nothing_had_happened(
         self, stop_in: str, checkpoint_every: int, tmp_path: Path
     ) -> None:
@@ -556,11 +562,12 @@ class TestRecall:
     def test_a_stage_that_was_not_is_trained_and_handed_over(self, tmp_path: Path) -> None:
         asked: list[str] = []
         told: list[tuple[str, Any]] = []
+        both: list[dict[str, Any]] = [{}, {"accumulation": 2}]
 
         def recall(setting: str) -> None:
             asked.append(setting)
 
-        for settings in ({}, {"accumulation": 2}):
+        for settings in both:
             fit = Fit(Regression())
             new = stage(
                 fit,

@@ -53,16 +53,17 @@ def inspection(
     model: str, source_name: str | None, data_dir: Path | None, shape: str | None, classes: int | None
 ) -> RenderableType:
     """The features found in a network, with their shapes."""
+    facts: Mapping[str, int] = {}
     if shape is None:
         if classes is not None:
             raise LimbeckError("--classes goes with --input; a data set has classes of its own")
         source = data.load(source_name or "digits", data_dir)
-        example, classes = source.example(), source.num_classes
+        example, classes, facts = source.example(), source.num_classes, source.facts
     elif source_name is not None or data_dir is not None:
         raise LimbeckError("--input stands in for a data set; leave out --data and --data-dir")
     else:
         example = torch.rand(2, *_sizes(shape), generator=torch.Generator().manual_seed(0))
-    network = networks.build(NetworkConfig(model=model), "model", example, classes)
+    network = networks.build(NetworkConfig(model=model), "model", example, classes, facts)
     title = f"{type(network).__name__}, {models.count_parameters(network):,} parameters"
     table = Table("field", "module", "shape", title=title, title_justify="left")
     for field, point, size in features.describe(network, example):

@@ -12,6 +12,9 @@ from limbeck.data.digits import digits
 from limbeck.data.loader import Loader
 from limbeck.data.source import Source
 from limbeck.data.split import Split
+from limbeck.data.table import breast_cancer, from_table, iris, wine
+from limbeck.data.text import banking77, from_text
+from limbeck.data.tokens import encode
 from limbeck.data.views import Views, draw
 from limbeck.notation import parse_call
 
@@ -23,8 +26,11 @@ __all__ = [
     "Split",
     "Views",
     "draw",
+    "encode",
     "from_dataset",
+    "from_table",
     "from_tensors",
+    "from_text",
     "load",
 ]
 
@@ -39,8 +45,22 @@ class Entry:
 
 
 SOURCES: Mapping[str, Entry] = {
+    "banking77": Entry(
+        banking77, "13,083 questions to a bank, 77 intents", "Casanueva et al. 2020, arXiv:2003.04807"
+    ),
+    "breast_cancer": Entry(
+        breast_cancer, "569 tumours in 30 numbers; no download", "Wolberg et al., UCI 1995"
+    ),
     "digits": Entry(
         digits, "1,797 scans of handwritten digits, 8 x 8; no download", "Alpaydin & Kaynak, UCI 1998"
+    ),
+    "iris": Entry(iris, "150 flowers of 3 species in 4 numbers; no download", "Fisher 1936"),
+    "table": Entry(
+        from_table, "any table of numbers with a column of labels", "CSV, JSON or Parquet, or the hub"
+    ),
+    "text": Entry(from_text, "any texts with a column of labels", "CSV, JSON or Parquet, or the hub"),
+    "wine": Entry(
+        wine, "178 wines from 3 growers in 13 numbers; no download", "Aeberhard & Forina, UCI 1991"
     ),
 }
 

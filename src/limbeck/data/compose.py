@@ -11,8 +11,8 @@ from limbeck.data.glyphs import Glyphs
 SIDE = 32
 """Pixels a side of an image."""
 
-GLYPH = {1: (24, 18), 2: (20, 14), 3: (14, 9), 4: (12, 7)}
-"""Rows and columns of a glyph, by the number of digits in an image."""
+GLYPH = {1: (28, 22), 2: (24, 16), 3: (17, 11), 4: (14, 9)}
+"""Rows and columns of a glyph with its margin, by the number of digits in an image."""
 
 SCALE, SLANT, DOWN, RIGHT = 0.15, 0.3, 2.0, 1.0
 """How far a glyph strays at most: in size, in columns a row, and in rows and columns of its place."""
@@ -34,7 +34,7 @@ def compose(glyphs: Glyphs, labels: Tensor, classes: int, generator: torch.Gener
     Returns: (N, 1, 32, 32) uint8.
     """
     count = places(classes)
-    shown = F.interpolate(glyphs.scans.float(), GLYPH[count], mode="bilinear", antialias=True)
+    shown = F.interpolate(glyphs.scans.float(), GLYPH[count], mode="bicubic", antialias=True).clamp(0, 255)
     order = glyphs.digits.argsort(stable=True)
     counts = glyphs.digits.bincount(minlength=10)
     first = counts.cumsum(0) - counts

@@ -47,6 +47,14 @@ def construct(call: Call, makers: Mapping[str, Callable[..., T]], kind: str, **f
 
 
 def written(name: str, make: Callable[..., object], arguments: Mapping[str, Any]) -> str:
-    """The call that makes the same again, without the arguments that are the maker's defaults."""
-    defaults = {name: parameter.default for name, parameter in inspect.signature(make).parameters.items()}
-    return str(Call(name, kwargs={key: value for key, value in arguments.items() if value != defaults[key]}))
+    """The call that makes the same again: without defaults, and without what a text may not give.
+
+    Args:
+        name: of the maker in its table.
+        make: called with `arguments`.
+        arguments: by name; `data_dir` is left out.
+    """
+    parameters = inspect.signature(make).parameters
+    given = {key: value for key, value in arguments.items() if value != parameters[key].default}
+    given.pop("data_dir", None)
+    return str(Call(name, kwargs=given))

@@ -28,15 +28,19 @@ def labels_in(batch: Mapping[str, Sequence[Any]], column: str, rows: Rows, start
     declared = rows.classes(column)
     names: list[str | None] = []
     for number, value in enumerate(batch[column], start + 1):
-        if isinstance(value, float) and value.is_integer():  # as a file has integers some of which are missing
+        if (
+            isinstance(value, float) and value.is_integer()
+        ):  # as a file has integers some of which are missing
             value = int(value)
         if value is None or value != value or (declared and value == -1):
             names.append(None)
         elif isinstance(value, (str, int)):
-            names.append(declared[value] if declared and isinstance(value, int) else str(value).strip() or None)
+            names.append(
+                declared[value] if declared and isinstance(value, int) else str(value).strip() or None
+            )
         else:
             raise LimbeckError(
-                f"the label {value!r} in row {number} of {rows.name} should be one class, a text or an integer"
+                f"the label {value!r} in row {number} of {rows.name} should be a class, a text or an integer"
             )
     return names
 
@@ -52,10 +56,12 @@ def class_ids(
     Raises:
         LimbeckError: for fewer than 2 classes, and a class that the train split has not.
     """
-    names = splits["train"].classes(column) or _sorted({label for label in labels["train"] if label is not None})
+    names = splits["train"].classes(column) or _sorted(
+        {label for label in labels["train"] if label is not None}
+    )
     if len(names) < 2:
         raise LimbeckError(
-            f"the column {column!r} of {splits['train'].name} should hold at least 2 classes, not {len(names)}"
+            f"the column {column!r} of {splits['train'].name} should hold 2 classes or more, not {len(names)}"
         )
     ids: dict[str | None, int] = {None: UNLABELLED, **{name: number for number, name in enumerate(names)}}
     for split, given in labels.items():

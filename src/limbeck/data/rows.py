@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -83,9 +84,9 @@ def _on_disk(place: Path, as_text: Sequence[str]) -> dict[str, Rows]:
     # na_filter: pandas would take a text such as "None" or "NA" for a missing value
     options = {"na_filter": False, "converters": dict.fromkeys(as_text, str)} if kind == "csv" else {}
     patterns = {split: [glob.escape(str(file)) for file in some] for split, some in files.items()}
-    with _reading(repr(str(place))):
-        # streamed: a copy in the cache of `datasets` would outlive the file
-        found = datasets.load_dataset(kind, data_files=patterns, streaming=True, **options)
+    # Streamed, because a copy in the cache of `datasets` would outlive the file; a lock it makes even so.
+    with _reading(repr(str(place))), TemporaryDirectory() as cache:
+        found = datasets.load_dataset(kind, data_files=patterns, streaming=True, cache_dir=cache, **options)
     names = {split: some[0] if len(some) == 1 else place / f"{split}-*" for split, some in files.items()}
     return {split: Rows(repr(str(names[split])), found[split]) for split in files}
 
@@ -154,7 +155,7 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except LimbeckError:
         raise
-    except (DatasetsError, OSError, ValueError, TypeError, RuntimeError) as error:
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip() or type(error).__name__
         raise LimbeckError(f"{name} cannot be read: {reason.splitlines()[0]}") from None
     finally:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -29,6 +30,9 @@ class Source:
         mean: of the training split, per channel (pixels in [0, 1]) or per feature; empty where inputs go to
             networks as they are.
         std: likewise, of the population; 1 where it would be 0.
+        facts: what a network must know of the inputs and cannot see in an example, by the name of its
+            argument: `vocab_size` of texts.
+        files: what it takes to make such inputs, by file name; a run writes them beside its student.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Source:
     views: Views
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    facts: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:

@@ -92,11 +92,9 @@ def _maps(trace: Trace, spine: Spine) -> list[Value]:
     stages: list[Value] = []
     maps = [value for value in spine.candidates if _is_map(value)]
     for _, run in groupby(maps, key=lambda value: value.positions):
+        reached = spine.layers[stages[-1]] if stages else 0
         outside = [value for value in run if not any(_inside(value, block) for block in blocks)]
-        if outside and (
-            not stages or spine.layers[outside[-1]] > spine.layers[stages[-1]]
-        ):  # not just pooled
-            stages.append(outside[-1])
+        stages += [value for value in outside if spine.layers[value] > reached][-1:]  # more than pooled
     stages[-1:] = [_unwidened(trace, spine, stage) for stage in stages[-1:]]
     return [_unnormalised(trace, spine, stage) for stage in stages]
 

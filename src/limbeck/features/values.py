@@ -73,12 +73,11 @@ def channels_last(operation: str, shape: tuple[int, ...], sources: tuple[Value, 
         return False
     if any(part in operation for part in _CHANNELS_LAST):
         return True
+    source = next((source for source in sources if len(source.shape) > 2), None)
+    channels = None if source is None else source.shape[-1 if source.channels_last else 1]
+    if source is not None and operation in _MOVES and len(shape) == 4:
+        return not source.channels_last if shape[1] == shape[-1] else shape[-1] == channels
     alike = [source.channels_last for source in sources if source.shape == shape]
     if alike or len(shape) == 3:  # a sequence is (B, L, D) until a convolution shows that it is (B, C, L)
         return any(alike) or not alike
-    source = next((source for source in sources if len(source.shape) > 2), None)
-    if source is None:
-        return False
-    channels = source.shape[-1] if source.channels_last else source.shape[1]
-    moved = operation in _MOVES and len(shape) == 4 and shape[1] != channels
-    return shape[-1] == channels and (source.channels_last or moved)
+    return source is not None and source.channels_last and shape[-1] == channels

@@ -101,7 +101,12 @@ class Method(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Method:
         # Losses are computed in float32, so the parts stay in it when the networks go to half precision.
-        super()._apply(lambda tensor: full_precision(fn(tensor)), recurse)  # type: ignore[no-untyped-call]
+        def moved(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            kept = full_precision(result) is result
+            return result if kept else full_precision(tensor).to(result.device)  # without having been rounded
+
+        super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def __mul__(self, weight: float) -> Objective:

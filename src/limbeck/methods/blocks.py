@@ -22,6 +22,11 @@ def reduce(per_sample: Tensor, reduction: Reduction) -> Tensor:
     return per_sample.mean() if reduction == "mean" else per_sample
 
 
+def alone() -> bool:
+    """Whether this is the only process."""
+    return not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1
+
+
 def gather(tensor: Tensor) -> Tensor:
     """The rows (B_r, ...) of all processes in the order of their ranks, with gradient; its own without any.
 
@@ -29,7 +34,7 @@ def gather(tensor: Tensor) -> Tensor:
     DistributedDataParallel's averaging makes its gradient that of one process with the whole batch. The
     processes' row counts may differ.
     """
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+    if alone():
         return tensor
     rows: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]
     return rows

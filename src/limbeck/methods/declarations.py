@@ -75,7 +75,7 @@ class Context:
 
     @property
     def fingerprint(self) -> str | None:
-        """A digest of the live teacher and of the data, for what is trained once for both; None if unknown."""
+        """A digest of live teacher and data, for what is trained once for both; None if unknown."""
         if self.teacher_network is None or self.data.fingerprint is None:
             return None
         return f"{fingerprint(self.teacher_network)} {self.data.fingerprint}"

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Annotated, TypeAlias
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from limbeck import models  # the peers are networks, which nobody but this method needs
@@ -22,8 +20,6 @@ from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs, apply
-
-Peers: TypeAlias = Count | str | Annotated[Sequence[str], Field(min_length=1)]
 
 
 def mutual_learning(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
@@ -54,13 +50,15 @@ class DML(Method):
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "dml"
 
-    def __init__(self, peers: Peers = 1) -> None:
+    def __init__(self, peers: Count | str | Sequence[str] = 1) -> None:
         super().__init__()
         self.specs: Sequence[str | None]
         if isinstance(peers, int):
             self.specs = [None] * peers
         else:
             self.specs = [peers] if isinstance(peers, str) else peers
+        if not self.specs:
+            raise LimbeckError("dml needs at least one peer beside the student")
 
     def bind(self, context: Context) -> None:
         """Builds the peers, their weights drawn from torch's global generator.
@@ -109,9 +107,9 @@ def _alike(context: Context) -> tuple[nn.Module, FeaturePoints]:
             reset()
         elif module._parameters:
             raise LimbeckError(
-                f"dml cannot make a peer like the student: {path or 'the network'} ({type(module).__name__}) has "
-                "parameters and no reset_parameters() to draw them anew; give it one, or name the peers, for "
-                'example dml(peers=["my_models:make()"])'
+                f"dml cannot make a peer like the student: {path or 'the network'} ({type(module).__name__}) "
+                "has parameters and no reset_parameters() to draw them anew; give it one, or name the peers, "
+                'for example dml(peers=["my_models:make()"])'
             )
     return peer, context.student_points
 

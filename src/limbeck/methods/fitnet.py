@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
@@ -9,7 +11,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.blocks import Reduction, full_precision, reduce
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.regressors import regressor
-from limbeck.methods.stages import Pair, described, mean_over_positions, stage_pair, valid
+from limbeck.methods.stages import described, mean_over_positions, stage_pair, valid
 from limbeck.outputs import Batch, Outputs
 
 
@@ -40,7 +42,7 @@ class FitNet(Method):
 
     As in the CRD benchmark this is one more loss of the training, not a stage before it, and the regressor of
     maps is convolution, batch norm (over the batch of all processes) and ReLU. Hidden states and vectors,
-    which are signed, go through one linear layer.
+    which may be negative, go through one linear layer.
 
     Args:
         stage: the one compared, counted from 0; or [student's, teacher's].
@@ -49,7 +51,7 @@ class FitNet(Method):
     reads = Reads(student=("stages",), teacher=("stages",))
     recipe = "ce + 100*fitnet"  # the CRD benchmark's
 
-    def __init__(self, stage: int | Pair = 1) -> None:
+    def __init__(self, stage: int | Sequence[int] = 1) -> None:
         super().__init__()
         self.stage = stage
 

@@ -1,4 +1,4 @@
-"""Multi-granularity for Knowledge Distillation. Shao & Chen, Image and Vision Computing 2021, arXiv:2108.06681.
+"""Multi-granularity for Knowledge Distillation. Shao & Chen, Image Vis. Comput. 2021, arXiv:2108.06681.
 
 Equations as in the paper; widths, temperatures and the preparation's recipe as in the authors' code,
 shaoeric/multi-granularity-distillation. (Masked Generative Distillation shares the abbreviation.)
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.arguments import Count, Positive
-from limbeck.methods.base import Method
+from limbeck.errors import LimbeckError
+from limbeck.methods.base import Method, inner_first
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Context, LossTerms, Phase, Reads
+from limbeck.methods.dml import DML
 from limbeck.methods.kd import kd
 from limbeck.methods.terms import Term
 from limbeck.optimisation import SGD, MultiStep
@@ -57,6 +59,9 @@ class MGD(Method):
     the teacher's codes beside the base objective: 4 KL at T=2 for the low granularity, 64 KL at T=8 for the
     high one. A trained analyser is reused by every run with the same teacher, data and arguments.
 
+    Around mutual learning, `mgd(dml)`, there is no teacher and nothing is trained beforehand: every network
+    carries the two encoders and follows the codes of the others, beside the terms of `dml`.
+
     Args:
         base: the objective it is added to; the paper's hosts are `0.2*ce + 0.8*kd` and `ce + kd + w*method`.
         scheme: "granular" adds the two terms; "stable" (stable excitation) also has the base objective see
@@ -87,13 +92,28 @@ class MGD(Method):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if any(isinstance(method, DML) for method in inner_first(base)) and not isinstance(base, DML):
+            raise LimbeckError("mgd runs between the peers of dml itself; write mgd(dml) + the rest")
+        if isinstance(base, DML):
+            if scheme == "stable":
+                raise LimbeckError("mgd(dml) has no stable scheme: peers have no analysed teacher")
+            self.reads = Reads(student=("embedding",))
         self.base, self.scheme = base, scheme
         self.epochs, self.lr, self.seed = epochs, lr, seed
         self.widths = {"low": low, "high": high}
         self.temperatures = {"low": low_temperature, "high": high_temperature}
 
     def bind(self, context: Context) -> None:
-        """Builds the teacher's analysers and the student's encoders."""
+        """Builds the teacher's analysers and the student's encoders; between peers, the encoders of each."""
+        if isinstance(self.base, DML):
+            with torch.no_grad():
+                outputs = self.base.eval().outputs(context.student, Batch(context.example), ("embedding",))
+            self.base.train()
+            self.peer_encoders = nn.ModuleList(
+                nn.ModuleDict({k: encoder(it.embedding.shape[1], width) for k, width in self.widths.items()})
+                for it in outputs
+            )
+            return
         assert context.teacher is not None
         ours, theirs = context.student.embedding.shape[1], context.teacher.embedding.shape[1]
         with torch.random.fork_rng(devices=[]):
@@ -106,7 +126,7 @@ class MGD(Method):
 
     def phases(self) -> Sequence[Phase]:
         """The analysers, one phase each."""
-        return [self._phase(name) for name in self.widths]
+        return [] if isinstance(self.base, DML) else [self._phase(name) for name in self.widths]
 
     def _phase(self, name: str) -> Phase:
         width, temperature = self.widths[name], self.temperatures[name]
@@ -139,6 +159,9 @@ class MGD(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The base objective's terms, and "low" and "high"."""
+        if isinstance(self.base, DML):
+            outputs = self.base.outputs(student, batch, ("embedding",))
+            return {**self.base.mutual(outputs, batch), **self._between_peers(outputs)}
         analysed = {name: self.analysers[name](teacher.embedding) for name in self.widths}
         if self.scheme == "stable":
             decoded = [logits for _, logits in analysed.values()]
@@ -148,6 +171,21 @@ class MGD(Method):
             for name, (code, _) in analysed.items()
         }
         return {**self.base.terms(student, teacher, batch), **codes}
+
+    def _between_peers(self, outputs: Sequence[Outputs]) -> dict[str, Term]:
+        """For each network and granularity, the mean divergence from the others' detached codes."""
+        terms: dict[str, Term] = {}
+        for name, temperature in self.temperatures.items():
+            codes = [
+                self.peer_encoders.get_submodule(f"{place}.{name}")(output.embedding)
+                for place, output in enumerate(outputs)
+            ]
+            for place, own in enumerate(codes):
+                others = [code.detach() for other, code in enumerate(codes) if other != place]
+                value = torch.stack([kd(own, other, temperature) for other in others]).mean()
+                label = f"peer{place}.{name}" if place else name
+                terms[label] = Term(value, "own" if place else "distillation")
+        return terms
 
 
 def stable_excitation(teacher_logits: Tensor, low_logits: Tensor, high_logits: Tensor) -> Tensor:

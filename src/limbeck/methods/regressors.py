@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from limbeck.methods.blocks import gather
+from limbeck.methods.blocks import alone, gather
 
 
 def regressor(student: Tensor, teacher: Tensor) -> nn.Module | None:
@@ -14,7 +13,8 @@ def regressor(student: Tensor, teacher: Tensor) -> nn.Module | None:
 
     Maps (B, C, H, W) as the CRD benchmark does: convolution, batch norm, ReLU; the convolution is 3x3 with
     stride 2 to halve the size, transposed 4x4 with stride 2 to double it, and otherwise 1x1, or larger by as
-    much as the student's map is. Hidden states (B, L, D) and vectors (B, D), which are signed: one linear layer.
+    much as the student's map is. Hidden states (B, L, D) and vectors (B, D), which may be negative, by one
+    linear layer.
 
     Args:
         student: a stage of the example.
@@ -26,7 +26,7 @@ def regressor(student: Tensor, teacher: Tensor) -> nn.Module | None:
         if convolution is None:
             return None
         return nn.Sequential(convolution, GlobalBatchNorm2d(teacher.shape[1]), nn.ReLU())
-    if student.shape[:-1] == teacher.shape[:-1]:
+    if student.ndim < 4 and student.shape[:-1] == teacher.shape[:-1]:
         return nn.Linear(student.shape[-1], teacher.shape[-1])
     return None
 
@@ -48,8 +48,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        alone = not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1
-        if alone or not self.training:
+        if alone() or not self.training:
             return super().forward(input)
         count = gather(input.new_full((1,), input[:, 0].numel())).sum()
         mean = _sum(input) / count

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.methods.base import Method
 from limbeck.methods.blocks import full_precision, gather
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.stages import Pair, stage_pair, valid
+from limbeck.methods.stages import stage_pair, valid
 from limbeck.outputs import Batch, Outputs
 
 
@@ -44,7 +46,7 @@ class SP(Method):
     recipe = "ce + 3000*sp"  # the CRD benchmark's
     min_samples = 2
 
-    def __init__(self, stage: int | Pair = -1) -> None:
+    def __init__(self, stage: int | Sequence[int] = -1) -> None:
         super().__init__()
         self.stage = stage
 

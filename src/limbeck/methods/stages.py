@@ -11,6 +11,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.methods.declarations import Context
+from limbeck.notation import show
 from limbeck.outputs import Outputs
 
 Pair: TypeAlias = Annotated[Sequence[int], Field(min_length=2, max_length=2)]
@@ -37,9 +38,12 @@ def stage_pairs(method: str, context: Context, pairs: Sequence[Pair] | None) -> 
     return [_checked(method, ours, theirs, *pair) for pair in pairs]
 
 
-def stage_pair(method: str, context: Context, stage: int | Pair) -> tuple[int, int]:
+def stage_pair(method: str, context: Context, stage: int | Sequence[int]) -> tuple[int, int]:
     """The pair that `stage` stands for: one number is the same place in both networks."""
-    return stage_pairs(method, context, [(stage, stage) if isinstance(stage, int) else stage])[0]
+    pair = (stage, stage) if isinstance(stage, int) else stage
+    if len(pair) != 2:
+        raise LimbeckError(f"{method}: stage is one number, or [student's, teacher's], not {show(pair)}")
+    return stage_pairs(method, context, [pair])[0]
 
 
 def _checked(method: str, ours: int, theirs: int, student: int, teacher: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Revisiting Knowledge Distillation via Label Smoothing Regularization. Yuan et al., 2020, arXiv:1909.11723."""
+"""Revisiting KD via Label Smoothing Regularization. Yuan et al., CVPR 2020, arXiv:1909.11723."""
 
 from __future__ import annotations
 

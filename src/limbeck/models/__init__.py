@@ -20,6 +20,8 @@ from limbeck.models.lenet import LeNet5
 from limbeck.models.mlp import MLP
 from limbeck.models.normalise import Normalisation, normalisation_of, normalise_inputs
 from limbeck.models.resnet import ResNet
+from limbeck.models.textcnn import TextCNN
+from limbeck.models.transformer import Transformer
 from limbeck.models.weights import count_parameters, fingerprint, load_into, load_state, save
 from limbeck.notation import parse_call
 from limbeck.outputs import Inputs
@@ -40,6 +42,8 @@ MODELS: Mapping[str, Entry] = {
     "resnet": Entry(ResNet, "residual network in its CIFAR form", "He et al. 2016, arXiv:1512.03385"),
     "dscnn": Entry(DSCNN, "depthwise separable convolutions", "Howard et al. 2017, arXiv:1704.04861"),
     "mlp": Entry(MLP, "multi-layer perceptron, for tables and small images", "Rumelhart et al. 1986"),
+    "textcnn": Entry(TextCNN, "convolutions over words, for texts", "Kim 2014, arXiv:1408.5882"),
+    "transformer": Entry(Transformer, "encoder for texts", "Vaswani et al. 2017, arXiv:1706.03762"),
 }
 
 __all__ = [
@@ -51,6 +55,8 @@ __all__ = [
     "LeNet5",
     "Normalisation",
     "ResNet",
+    "TextCNN",
+    "Transformer",
     "build",
     "count_parameters",
     "fingerprint",
@@ -62,7 +68,13 @@ __all__ = [
 ]
 
 
-def build(spec: str, *, example: Inputs | None = None, num_classes: int | None = None) -> nn.Module:
+def build(
+    spec: str,
+    *,
+    example: Inputs | None = None,
+    num_classes: int | None = None,
+    facts: Mapping[str, int] | None = None,
+) -> nn.Module:
     """The network a text stands for, with fresh weights drawn from torch's global generator.
 
     Args:
@@ -72,9 +84,11 @@ def build(spec: str, *, example: Inputs | None = None, num_classes: int | None =
         example: inputs the network will get, (B, C, H, W) images or (B, F) features. They tell a network of
             the table its `in_channels` and `size`, or `in_features`, unless the spec does.
         num_classes: number of logits of a network of the table, unless the spec tells it.
+        facts: further arguments that follow from the data, such as the `vocab_size` in `Source.facts`; a
+            network of the table takes those it has.
     Raises:
         LimbeckError: for an unknown name or argument, one that is missing, or one that contradicts the
-            example or the class count; for a factory that is not there or makes no network.
+            data; for a factory that is not there or makes no network.
     """
     module, colon, _ = spec.partition(":")
     if colon and "(" not in module:
@@ -83,4 +97,5 @@ def build(spec: str, *, example: Inputs | None = None, num_classes: int | None =
     if call.name not in MODELS:
         raise unknown("model", call.name, MODELS)
     make = MODELS[call.name].make
-    return make(*call.args, **complete(call, make, example, num_classes))
+    known = {**(facts or {}), **({} if num_classes is None else {"num_classes": num_classes})}
+    return make(*call.args, **complete(call, make, example, known))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -33,16 +34,25 @@ def sides(size: Size, least: int, network: str) -> tuple[int, int]:
 
 
 def complete(
-    call: Call, make: Callable[..., nn.Module], example: Inputs | None, num_classes: int | None
+    call: Call, make: Callable[..., nn.Module], example: Inputs | None, known: Mapping[str, int]
 ) -> dict[str, Any]:
-    """The keyword arguments for `make`: those of the call, checked, and the facts that it leaves out."""
+    """The keyword arguments for `make`: those of the call, checked, and the facts that it leaves out.
+
+    Args:
+        call: of `make`, by its name in the table.
+        make: a network's class.
+        example: inputs it will get, of which it is told what it has an argument for.
+        known: further facts by argument.
+    """
     function = make.__init__ if isinstance(make, type) else make  # type: ignore[misc]
     parameters = inspect.signature(make).parameters
-    facts = {name: fact for name, fact in _facts(example, num_classes).items() if name in parameters}
+    facts = {name: fact for name, fact in {**_facts(example), **known}.items() if name in parameters}
     kwargs = {**facts, **call.kwargs}
     missing = [name for name in ("num_classes", *_INPUT_FACTS) if name in parameters and name not in kwargs]
     if example is not None and "in_channels" in missing:
         raise LimbeckError(f"{call} takes images of shape (B, C, H, W), not {_described(example)}")
+    if isinstance(example, Tensor) and example.dtype != torch.int64 and "vocab_size" in missing:
+        raise LimbeckError(f"{call} takes token ids of shape (B, L), not {_described(example)}")
     if missing:
         raise LimbeckError(f"{call} needs {', '.join(missing)}; write {call.name}({missing[0]}=...)")
     checked_arguments(call.name, function, call.args, kwargs)
@@ -52,11 +62,11 @@ def complete(
     return kwargs
 
 
-_INPUT_FACTS = ("in_channels", "size", "in_features")
+_INPUT_FACTS = ("in_channels", "size", "in_features", "vocab_size")
 
 
-def _facts(example: Inputs | None, num_classes: int | None) -> dict[str, Any]:
-    facts: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+def _facts(example: Inputs | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
     if isinstance(example, Tensor):
         facts["in_features"] = math.prod(example.shape[1:])
         if example.dim() == 4:

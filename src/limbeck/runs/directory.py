@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from torch import nn
 from limbeck import models
 from limbeck.config import RunConfig, make_config
 from limbeck.errors import LimbeckError
-from limbeck.files import write_text
-from limbeck.models.weights import read_metadata
+from limbeck.files import partials, write_text
 from limbeck.report import read_history
+from limbeck.runs.card import read_card
 
 FILES = (
     "config.yaml",
@@ -26,6 +27,7 @@ FILES = (
     "metrics.jsonl",
     "result.json",
     "student.safetensors",
+    "tokenizer.json",
     "report.html",
 )
 FOLDERS = ("checkpoints", "trackers")
@@ -93,34 +95,24 @@ def load(run: Run | Path | str) -> nn.Module:
         raise LimbeckError(
             f"{str(file)!r} does not say which network it belongs to; give its name and weights"
         )
-    if card["model"] is None:
+    if card.model is None:
         raise LimbeckError(
             f"the network of {str(file)!r} was handed over as an object and cannot be built from a name; "
             "build it yourself and use limbeck.models.load_into"
         )
-    if ":" in card["model"].partition("(")[0] and not path.is_dir():
+    if card.calls_a_factory and not path.is_dir():
         raise LimbeckError(
-            f"{str(file)!r} names the factory {card['model']!r}, and a weights file is not trusted to call "
+            f"{str(file)!r} names the factory {card.model!r}, and a weights file is not trusted to call "
             "anything; give the run's directory, or the factory as the model and the file as its weights"
         )
-    example = None if card["input_shape"] is None else torch.zeros(1, *card["input_shape"])
-    network = models.build(card["model"], example=example, num_classes=len(card["class_names"]))
+    with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten at once
+        network = models.build(
+            card.model, example=card.example, num_classes=len(card.class_names), facts=card.facts
+        )
     models.load_into(network, models.load_state(file), str(file))
-    if card["mean"]:
-        models.normalise_inputs(network, models.Normalisation(tuple(card["mean"]), tuple(card["std"])))
+    if card.mean and card.std:
+        models.normalise_inputs(network, models.Normalisation(card.mean, card.std))
     return network.eval()
-
-
-def read_card(file: Path) -> dict[str, Any] | None:
-    """What limbeck wrote about the network into a weights file; None if it is somebody else's file."""
-    if file.suffix != ".safetensors":
-        return None
-    try:
-        metadata = read_metadata(file)
-        card: dict[str, Any] | None = json.loads(metadata["limbeck"]) if "limbeck" in metadata else None
-    except json.JSONDecodeError as error:
-        raise LimbeckError(f"what {str(file)!r} says of its network is damaged: {error}") from None
-    return card
 
 
 def free_directory(prefix: str) -> Path:
@@ -135,10 +127,14 @@ def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuses a directory that a run may not write to; changes nothing.
 
     Raises:
-        LimbeckError: if it holds another run and neither is said, or holds something that is no run.
+        LimbeckError: if it holds another run and neither is said, or holds something that is no run; if it
+            cannot be written to.
     """
-    if path.exists() and not path.is_dir():
-        raise LimbeckError(f"{str(path)!r} is a file; a run needs a directory")
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not there.is_dir():
+        raise LimbeckError(f"{str(there)!r} is a file; a run needs a directory")
+    if not os.access(there, os.W_OK):
+        raise LimbeckError(f"{str(there)!r} cannot be written to; choose another --out")
     holds_run = (path / "config.yaml").exists()
     if resume and not holds_run:
         raise LimbeckError(f"there is no run to resume in {str(path)!r}")
@@ -153,12 +149,20 @@ def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
 def claim(path: Path, config: RunConfig) -> None:
     """Makes the directory, cleared of an earlier run's files, and writes what the run is."""
     path.mkdir(parents=True, exist_ok=True)
+    sweep(path)
     for name in FILES:
         (path / name).unlink(missing_ok=True)
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
     write_json(path / "environment.json", environment())
     write_text(path / "config.yaml", config.to_yaml())  # last: it marks the directory as a run
+
+
+def sweep(path: Path) -> None:
+    """Removes what a crash has left of the run's files half-written."""
+    for file in (*(path / name for name in FILES), path / "checkpoints" / "last.pt"):
+        for partial in partials(file):
+            partial.unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from limbeck import data as sources
 from limbeck import evaluation
 from limbeck.errors import LimbeckError
 from limbeck.runs.directory import Run, load
-from limbeck.runs.run import answers
+from limbeck.runs.job import answers
 
 
 def evaluate(run: Run | Path | str, device: str = "cpu") -> dict[str, dict[str, float]]:

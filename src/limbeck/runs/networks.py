@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,7 +14,8 @@ from limbeck.config import NetworkConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs
-from limbeck.runs.directory import load, read_card
+from limbeck.runs.card import digests, read_card
+from limbeck.runs.directory import load
 from limbeck.seeds import seed_for
 
 
@@ -31,7 +33,7 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
         LimbeckError: for a network of the zoo without weights: it would teach noise.
     """
     if config.weights is None and not is_path(config.model) and ":" not in config.model:
-        build(config, "teacher", source.example(1), source.num_classes)  # typos first
+        build(config, "teacher", source.example(1), source.num_classes, source.facts)  # typos first
         raise LimbeckError(
             f"the teacher {config.model!r} has no weights; give a run's directory (make one with "
             f"`limbeck train --model {config.model!r}`) or a checkpoint with --set teacher.weights=FILE"
@@ -39,18 +41,26 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
     return _network(config, source, "teacher")
 
 
-def build(config: NetworkConfig, role: str, example: Inputs, num_classes: int | None) -> nn.Module:
+def build(
+    config: NetworkConfig,
+    role: str,
+    example: Inputs,
+    num_classes: int | None,
+    facts: Mapping[str, int] | None = None,
+) -> nn.Module:
     """The network that a config names, with its weights where it has any.
 
     Args:
         role: what the network is, for messages.
         example: inputs it will get.
         num_classes: how many logits it should have.
+        facts: what else it must know of the data.
     """
     if is_path(config.model):
         network = _from_path(Path(config.model), role)
     else:
-        network = models.build(config.model, example=example, num_classes=num_classes)
+        with torch.random.fork_rng(devices=[]):
+            network = models.build(config.model, example=example, num_classes=num_classes, facts=facts)
     if config.weights is not None:
         models.load_into(network, models.load_state(config.weights), str(config.weights))
     return network
@@ -65,10 +75,24 @@ def is_path(model: str) -> bool:
 
 
 def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
-    network = build(config, role, source.example(1), source.num_classes)
+    network = build(config, role, source.example(1), source.num_classes, source.facts)
+    if is_path(config.model):
+        _check_files(Path(config.model), role, source)
     if source.mean and models.normalisation_of(network) is None:
         models.normalise_inputs(network, models.Normalisation(source.mean, source.std))
     return network
+
+
+def _check_files(path: Path, role: str, source: Source) -> None:
+    """Refuses a network whose inputs meant something else: token 7 of another vocabulary is another word."""
+    card = read_card(path / "student.safetensors" if path.is_dir() else path)
+    files = digests(source.files)
+    for name in files if card else ():
+        if card and card.files.get(name) != files[name]:
+            raise LimbeckError(
+                f"the {role} {str(path)!r} was trained with another {name} than that of {source.name}; "
+                "give the data and its arguments as in that run's config.yaml"
+            )
 
 
 def _from_path(path: Path, role: str) -> nn.Module:

@@ -21,7 +21,7 @@ from limbeck.files import write_text
 from limbeck.report import Contender, differences, overview, study_report
 from limbeck.report.table import Table, aligned, show
 from limbeck.runs import Run, distill, load, train
-from limbeck.runs.run import answers
+from limbeck.runs.job import answers
 
 TEACHER, STUDENT = "cnn(channels=[32, 64], depth=2)", "cnn(channels=[4, 8])"
 OBJECTIVE = "ce + kd(temperature=4)"

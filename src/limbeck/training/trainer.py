@@ -11,11 +11,10 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs, LoggerType
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from limbeck.errors import LimbeckError, unknown
+from limbeck.errors import LimbeckError
 from limbeck.methods.terms import Losses
 from limbeck.optimisation import parts_of
 from limbeck.outputs import Batch, Progress
@@ -24,7 +23,9 @@ from limbeck.training import checkpoints
 from limbeck.training.display import Display
 from limbeck.training.guard import Guard, gradients, parameters, step_unless
 from limbeck.training.history import History
+from limbeck.training.means import Means
 from limbeck.training.stage import Stage, as_batch
+from limbeck.training.trackers import check_trackers
 
 Precision = Literal["fp32", "bf16"]
 
@@ -57,7 +58,7 @@ class Trainer:
         trackers: Sequence[str] = (),
         display: bool = True,
     ) -> None:
-        _check_trackers(trackers, directory)
+        check_trackers(trackers, directory)
         # accelerate keeps its precision and its device in one place for the whole process, so two trainers
         # could not differ: autocast and the choice of the CPU are the trainer's own.
         self.accelerator = Accelerator(
@@ -159,7 +160,8 @@ class Trainer:
                         optimizer=optimizer.state_dict(),
                         schedule=schedule.state_dict(),
                     )
-        self.accelerator.free_memory()
+        if wrapped is not module:  # what joins several processes holds a copy of the gradients
+            self.accelerator.free_memory()
         if best:
             root.load_state_dict(best["root"])
         stage.trained(self._setting, self.history.last)
@@ -197,7 +199,7 @@ class Trainer:
         schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> dict[str, Any]:
         guard = Guard(self.device)
-        means = _Means()
+        means = Means()
         begun = time.perf_counter()
         rate = optimizer.param_groups[0]["lr"]
         module.train()
@@ -235,7 +237,7 @@ class Trainer:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         guard: Guard,
-        means: _Means,
+        means: Means,
     ) -> None:
         pieces = batch.split(self.accumulation) if self.accumulation > 1 else [batch]
         whole = batch.total or len(batch) * self.accelerator.num_processes
@@ -297,28 +299,6 @@ class Trainer:
         self.accelerator.log({**figures, f"{stage}/lr": line["lr"]}, step=line["step"])
 
 
-class _Means:
-    """Means of the terms over an epoch and all processes, weighted by samples, on the device until read."""
-
-    def __init__(self) -> None:
-        self._names: list[str] = []
-        self._sums: Tensor | None = None
-        self._samples = 0.0
-
-    def add(self, names: list[str], values: Tensor, samples: float) -> None:
-        if self._names and names != self._names:
-            raise LimbeckError(f"the terms changed within an epoch, from {self._names} to {names}")
-        self._names, self._samples = names, self._samples + samples
-        self._sums = values * samples if self._sums is None else self._sums + values * samples
-
-    def read(self, accelerator: Accelerator) -> dict[str, float]:
-        if self._sums is None:
-            raise LimbeckError("the loader gave no batch in this epoch; it must start anew at each `iter()`")
-        sums = torch.cat([self._sums, self._sums.new_tensor([self._samples])])
-        *sums, samples = accelerator.reduce(sums, reduction="sum").tolist()
-        return {name: value / samples for name, value in zip(self._names, sums, strict=True)}
-
-
 def _length(batches: Iterable[object]) -> int:
     try:
         steps = len(batches)  # type: ignore[arg-type]
@@ -329,16 +309,3 @@ def _length(batches: Iterable[object]) -> int:
     if steps == 0:
         raise LimbeckError("the loader is empty; there is nothing to train on")
     return steps
-
-
-def _check_trackers(names: Sequence[str], directory: Path | None) -> None:
-    """Refuses trackers that accelerate would leave out without a word."""
-    known = [tracker.value for tracker in LoggerType if tracker is not LoggerType.ALL]
-    installed = [tracker.value for tracker in get_available_trackers()]
-    for name in names:
-        if name not in known:
-            raise unknown("tracker", name, known)
-        if name not in installed:
-            raise LimbeckError(f"the tracker {name!r} is not installed here; leave it out of the trackers")
-    if names and directory is None:
-        raise LimbeckError("trackers write below the run's directory; give Trainer(directory=...)")

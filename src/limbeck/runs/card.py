@@ -1,0 +1,98 @@
+"""What limbeck writes about a network into its weights file: enough to build it again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+
+from limbeck import models
+from limbeck.data import Source
+from limbeck.errors import LimbeckError
+from limbeck.models.weights import read_metadata
+from limbeck.outputs import Inputs
+
+
+class Card(BaseModel):
+    """The record.
+
+    Attributes:
+        model: the network in the notation; None if it was handed over as an object.
+        class_names: one for each logit.
+        input_shape: of one sample, or of each named tensor of one.
+        facts: what the network was told of the data besides (see `limbeck.data.Source.facts`).
+        files: digests of the files that make such inputs, by name (see `limbeck.data.Source.files`).
+        mean: of the normalisation that the network brings; None if it has none.
+        std: likewise.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str | None
+    class_names: tuple[str, ...]
+    input_shape: tuple[int, ...] | dict[str, tuple[int, ...]]
+    facts: dict[str, int] = {}
+    files: dict[str, str] = {}
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+
+    @property
+    def example(self) -> Inputs:
+        """An input of that shape."""
+        if isinstance(self.input_shape, dict):
+            return {name: torch.zeros(1, *shape).long() for name, shape in self.input_shape.items()}
+        return torch.zeros(1, *self.input_shape)
+
+    @property
+    def calls_a_factory(self) -> bool:
+        """Whether building the network imports and calls something of the user's."""
+        return self.model is not None and ":" in self.model.partition("(")[0]
+
+
+def describe(network: nn.Module, name: str | None, source: Source) -> Card:
+    """The card of a network that takes a source's inputs."""
+    example, normalisation = source.example(1), models.normalisation_of(network)
+    return Card(
+        model=name,
+        class_names=source.class_names,
+        input_shape=tuple(example.shape[1:])
+        if isinstance(example, Tensor)
+        else {key: tuple(tensor.shape[1:]) for key, tensor in example.items()},
+        facts=dict(source.facts),
+        files=digests(source.files),
+        mean=normalisation and normalisation.mean,
+        std=normalisation and normalisation.std,
+    )
+
+
+def digests(files: Mapping[str, str]) -> dict[str, str]:
+    """16 hex digits for each text."""
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:16] for name, text in files.items()}
+
+
+def metadata_of(card: Card) -> dict[str, str]:
+    """The metadata of the weights file that carries the card."""
+    return {"limbeck": card.model_dump_json()}
+
+
+def read_card(file: Path) -> Card | None:
+    """The card of a weights file; None if it is somebody else's file.
+
+    Raises:
+        LimbeckError: for a file or a card that is damaged.
+    """
+    metadata = read_metadata(file) if file.suffix == ".safetensors" else {}
+    if "limbeck" not in metadata:
+        return None
+    try:
+        return Card.model_validate_json(metadata["limbeck"])
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "all of it"
+        raise LimbeckError(
+            f"what {str(file)!r} says of its network is damaged: {where}: {problem['msg']}"
+        ) from None

@@ -1,0 +1,167 @@
+"""Everything a run needs, made and checked before a file is written; and the stages it then goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck import data as sources
+from limbeck import evaluation
+from limbeck.config import RunConfig
+from limbeck.data import Loader, Source, Split, views
+from limbeck.distiller import Distiller
+from limbeck.errors import LimbeckError
+from limbeck.evaluation import Predictions, predict
+from limbeck.features import call
+from limbeck.methods import DataFacts, Method, Objective
+from limbeck.methods.base import inner_first
+from limbeck.objective import parse
+from limbeck.outputs import Inputs, apply
+from limbeck.runs import networks
+from limbeck.seeds import seed_for
+from limbeck.training import Stage, Trainer
+
+EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is made of."""
+
+    config: RunConfig
+    source: Source
+    split: Split
+    teacher: nn.Module | None
+    distiller: Distiller
+
+
+def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
+    """Makes what the config names; raises LimbeckError for whatever cannot work.
+
+    Args:
+        config: of the run.
+        objects: the "student", "teacher" or "data" that was handed over ready made.
+    """
+    objects = objects or {}
+    _check_handed_over(config, objects)
+    objective = parse(config.objective)
+    source = objects["data"] if "data" in objects else sources.load(config.data.name, config.data.dir)
+    if config.data.views is not None:
+        source = replace(source, views=views.parse(config.data.views))
+    if config.training.selection == "validation" and source.validation is None:
+        raise LimbeckError(f"{source.name} has no validation split; use training.selection=last")
+    split = source.train if uses_unlabelled(objective) else source.train.labelled()
+    teacher = objects.get("teacher")
+    student = objects.get("student")
+    if student is None:
+        student = networks.student(config.student, source, config.seed)
+    if teacher is None and config.teacher is not None:
+        teacher = networks.teacher(config.teacher, source)
+    example = source.example()
+    for role, network in (("student", student), ("teacher", teacher)):
+        if network is not None:
+            _check_takes(network, role, example)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(config.seed, "objective"))
+        distiller = Distiller(
+            student,
+            teacher,
+            objective,
+            example=example,
+            data=DataFacts(split.positions, f"{source.fingerprint()} {len(split)} {source.views}"),
+            student_features=config.student.features,
+            teacher_features=config.teacher.features if config.teacher else None,
+        )
+    return Job(config, source, split, teacher, distiller)
+
+
+def uses_unlabelled(objective: Method) -> bool:
+    """Whether some method in it learns from samples without a label too."""
+    parts = [method for method in inner_first(objective) if not isinstance(method, Objective)]
+    return any("targets" not in method.reads.batch for method in parts)
+
+
+def stages(job: Job, trainer: Trainer) -> list[Stage]:
+    """The phases that the objective asks for, and the training."""
+    setup, distiller = job.config.training, job.distiller
+    needed = max(method.min_samples for method in inner_first(distiller.objective))
+
+    def batches(batch_size: int | None, seed: int | None) -> Callable[[int], Iterable[object]]:
+        size = batch_size or setup.batch_size
+        left = len(job.split) % size
+        if 0 < left < needed:
+            trainer.display.note(f"a last batch of {left} is left out: the objective compares samples")
+        view_seed = job.config.seed if setup.view_seed is None else setup.view_seed
+        loader = Loader(
+            job.split,
+            size,
+            views=job.source.views,
+            seed=seed_for(job.config.seed if seed is None else seed, "order"),
+            view_seed=view_seed if seed is None else seed,
+            drop_last=0 < left < needed,
+            device=trainer.device,
+            rank=trainer.accelerator.process_index,
+            world=trainer.accelerator.num_processes,
+            extra_views=distiller.reads.views,
+        )
+
+        def epoch(number: int) -> Iterable[object]:
+            loader.set_epoch(number)
+            return loader
+
+        return epoch
+
+    @contextmanager
+    def opened() -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
+        yield distiller, distiller.optimizer(setup.optimizer)
+
+    training = Stage(
+        name="training",
+        open=opened,
+        batches=batches(None, None),
+        epochs=setup.epochs,
+        schedule=setup.schedule,
+        validate=partial(_validate, job, trainer.device) if job.source.validation else None,
+        keep_best=setup.selection == "validation",
+    )
+    phases = distiller.phase_stages(lambda phase: batches(phase.batch_size, phase.seed))
+    return [*phases, training]
+
+
+def answers(network: nn.Module, split: Split, device: torch.device) -> Predictions:
+    """The network's answers for a split, each sample once and as it is."""
+    return predict(network.to(device), Loader(split, EVALUATION_BATCH, shuffle=False, device=device))
+
+
+def _validate(job: Job, device: torch.device) -> dict[str, float]:
+    assert job.source.validation is not None
+    return evaluation.metrics(answers(job.distiller.deploy(), job.source.validation, device))
+
+
+def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
+    """Refuses a record of objects without the objects."""
+    named = {"student": config.student.model, "data": config.data.name}
+    named |= {"teacher": config.teacher.model} if config.teacher else {}
+    for role, name in named.items():
+        if name.startswith("<") and role not in objects:
+            raise LimbeckError(
+                f"the {role} {name} was handed over as an object; hand it over again, {role}=... in Python"
+            )
+
+
+def _check_takes(network: nn.Module, role: str, example: Inputs) -> None:
+    """Refuses a network that cannot be called with the data."""
+    with evaluation.inference(network):
+        try:
+            device = next((p.device for p in network.parameters()), torch.device("cpu"))
+            call(network, apply(lambda tensor: tensor.to(device), example))
+        except (RuntimeError, TypeError, IndexError) as error:
+            shape = tuple(example.shape[1:]) if isinstance(example, torch.Tensor) else sorted(example)
+            reason = str(error).strip().splitlines()[0]
+            raise LimbeckError(f"the {role} cannot take inputs of shape {shape}: {reason}") from None

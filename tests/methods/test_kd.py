@@ -1,0 +1,114 @@
+"""KD against its equation, its limits, and the public implementation's values."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import reference_values
+import torch
+from reference_values import has_reference
+from torch import Tensor
+
+from limbeck import Batch, LimbeckError, Outputs
+from limbeck.losses import kd
+from limbeck.methods import KD
+
+
+def logits(samples: int = 4, classes: int = 5, scale: float = 3.0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = scale * torch.randn(2, samples, classes, generator=generator, dtype=torch.float64)
+    return student, teacher
+
+
+def naive(student: list[float], teacher: list[float], temperature: float) -> float:
+    """T^2 KL(p_t || p_s) of one sample, one number after the other."""
+
+    def softmax(row: list[float]) -> list[float]:
+        powers = [math.exp(z / temperature) for z in row]
+        return [power / math.fsum(powers) for power in powers]
+
+    p, q = softmax(teacher), softmax(student)
+    return temperature**2 * math.fsum(p[c] * (math.log(p[c]) - math.log(q[c])) for c in range(len(p)))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1, 4, 20.0])
+@pytest.mark.parametrize(("samples", "classes"), [(4, 5), (1, 2), (3, 100)])
+def test_it_is_the_papers_equation(temperature: float, samples: int, classes: int) -> None:
+    student, teacher = logits(samples, classes)
+    expected = [naive(s, t, temperature) for s, t in zip(student.tolist(), teacher.tolist(), strict=True)]
+    assert kd(student, teacher, temperature, "none").tolist() == pytest.approx(expected, rel=1e-12)
+    assert kd(student, teacher, temperature).item() == pytest.approx(sum(expected) / samples, rel=1e-12)
+
+
+def test_a_value_by_hand() -> None:
+    # softmax(ln 3, 0) = (3/4, 1/4) for the teacher, (1/2, 1/2) for the student
+    student, teacher = torch.zeros(1, 2), torch.tensor([[math.log(3), 0.0]])
+    assert kd(student, teacher, 1).item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert kd(student, 2 * teacher, 2).item() == pytest.approx(4 * kd(student, teacher, 1).item())
+
+
+@has_reference
+@pytest.mark.parametrize("temperature", [1, 4])
+def test_the_public_implementation_gives_the_same(temperature: float) -> None:
+    inputs = reference_values.inputs()
+    found = kd(inputs["student_logits"], inputs["teacher_logits"], temperature).item()
+    assert found == reference_values.value(f"kd_T{temperature}")
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_gradient_keeps_its_scale(temperature: float) -> None:
+    student, teacher = logits()
+    student.requires_grad_()
+    kd(student, teacher, temperature).backward()  # type: ignore[no-untyped-call]
+    softened = (student / temperature).softmax(1) - (teacher / temperature).softmax(1)
+    torch.testing.assert_close(student.grad, temperature * softened.detach() / len(student))
+
+
+def test_at_high_temperature_it_matches_logits() -> None:
+    """Section 2.1: with zero-mean logits it becomes half their squared distance over the classes."""
+    student, teacher = logits(samples=1)
+    centred = (student - student.mean()) - (teacher - teacher.mean())
+    assert kd(student, teacher, 1e4).item() == pytest.approx(centred.square().sum().item() / 10, rel=1e-3)
+
+
+def test_its_zero_and_its_invariances() -> None:
+    student, teacher = logits()
+    assert kd(teacher, teacher).item() == pytest.approx(0, abs=1e-15)
+    assert (kd(student, teacher, reduction="none") > 0).all()
+    torch.testing.assert_close(kd(student + 100, teacher - 50), kd(student, teacher))
+    order = torch.tensor([3, 1, 4, 0, 2])
+    torch.testing.assert_close(kd(student[:, order], teacher[:, order]), kd(student, teacher))
+    assert kd(student, teacher).item() != pytest.approx(kd(teacher, student).item()), "which way round counts"
+
+
+@pytest.mark.parametrize(("temperature", "value"), [(1.0, 1e4), (4.0, 4e4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_certain_networks_that_disagree(temperature: float, value: float, dtype: torch.dtype) -> None:
+    student = torch.tensor([[1e4, 0.0, 0.0]], dtype=dtype, requires_grad=True)
+    loss = kd(student, torch.tensor([[0.0, 1e4, 0.0]], dtype=dtype), temperature)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(value)
+    assert student.grad is not None
+    assert student.grad.tolist() == [pytest.approx([temperature, -temperature, 0])]
+
+
+def test_half_precision_is_left_at_the_door() -> None:
+    student, teacher = (rows.bfloat16() for rows in logits())
+    assert kd(student, teacher).dtype == torch.float32
+    assert torch.equal(kd(student, teacher), kd(student.float(), teacher.float()))
+
+
+def test_the_method_is_the_function() -> None:
+    student, teacher = logits()
+    for method, temperature in ((KD(), 4), (KD(temperature=2), 2)):
+        terms = method.terms(Outputs(logits=student), Outputs(logits=teacher), Batch(student))
+        assert list(terms) == ["kd"]
+        assert torch.equal(terms["kd"].value, kd(student, teacher, temperature))
+        assert (terms["kd"].kind, terms["kd"].weight) == ("distillation", 1)
+
+
+@pytest.mark.parametrize("temperature", [0, -1, float("inf"), float("nan")])
+def test_a_temperature_is_positive(temperature: float) -> None:
+    with pytest.raises(LimbeckError, match=r"^kd: the argument temperature="):
+        KD(temperature=temperature)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import QUICK, make_teacher, three_classes
+
+import limbeck
+from limbeck.errors import LimbeckError
+from limbeck.runs import Run
+from limbeck.runs.evaluate import evaluate
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_teacher(tmp_path_factory.mktemp("runs") / "run")
+
+
+def test_it_measures_what_the_run_had_measured(run: Run) -> None:
+    for given in (run, run.path, str(run.path)):
+        found = evaluate(given)
+        assert found.keys() == {"validation", "test"}
+        for split, metrics in found.items():
+            assert metrics == pytest.approx(run.result["metrics"][split], rel=1e-9)
+
+
+def test_it_measures_the_weights_that_are_there(run: Run, tmp_path: Path) -> None:
+    copy = Run(Path(shutil.copytree(run.path, tmp_path / "copy")))
+    network = limbeck.load(copy)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        list(network.parameters())[-1][3] = 1.0  # every scan is a three
+    metadata = limbeck.models.weights.read_metadata(run.path / "student.safetensors")
+    limbeck.models.save(network, copy.path / "student.safetensors", metadata)
+    targets = limbeck.data.load("digits").test.targets  # type: ignore[union-attr]
+    assert evaluate(copy)["test"]["top1"] == pytest.approx((targets == 3).double().mean().item())
+
+
+def test_data_that_was_handed_over_is_refused(tmp_path: Path) -> None:
+    made = limbeck.train(model="mlp", data=three_classes(), out=tmp_path / "run", **QUICK)
+    with pytest.raises(LimbeckError, match="was handed over as an object; use limbeck.evaluation"):
+        evaluate(made)
+
+
+def test_what_is_no_finished_run_is_refused(run: Run, tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(LimbeckError, match=r"holds no student\.safetensors"):
+            evaluate(place)
+    shutil.copy(run.path / "student.safetensors", tmp_path)
+    with pytest.raises(LimbeckError, match=r"config\.yaml' cannot be read: No such file"):
+        evaluate(tmp_path)
+    with pytest.raises(LimbeckError, match="a run's directory, not a file"):
+        evaluate(tmp_path / "student.safetensors")

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import QUICK, STUDENT, make_teacher, same, state_of, three_classes
+
+import limbeck
+from limbeck import data, models
+from limbeck.config import NetworkConfig
+from limbeck.data import Source
+from limbeck.errors import LimbeckError
+from limbeck.runs import Run, networks
+
+
+@pytest.fixture(scope="module")
+def digits() -> Source:
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_teacher(tmp_path_factory.mktemp("runs") / "teacher")
+
+
+def config(model: str, **rest: Any) -> NetworkConfig:
+    return NetworkConfig(model=model, **rest)
+
+
+class TestStudent:
+    def test_its_weights_are_a_function_of_the_seed(self, digits: Source) -> None:
+        state = torch.get_rng_state()
+        first, again, other = (
+            networks.student(config("cnn(channels=[2, 4])"), digits, seed).state_dict() for seed in (3, 3, 4)
+        )
+        assert torch.equal(state, torch.get_rng_state())
+        assert same(first, again)
+        assert not same(first, other)
+
+    def test_it_fits_the_data_and_brings_its_normalisation(self, digits: Source) -> None:
+        network = networks.student(config("mlp(hidden=[6])"), digits, 0)
+        assert network(digits.example(3)).shape == (3, 10)
+        assert models.normalisation_of(network) == models.Normalisation(digits.mean, digits.std)
+        network = networks.student(config("mlp(hidden=[6])"), three_classes(), 0)
+        assert network(torch.rand(2, 4)).shape == (2, 3)
+
+    def test_a_run_is_gone_on_from_with_its_own_normalisation(self, digits: Source, trained: Run) -> None:
+        other = data.from_tensors(torch.rand(20, 1, 8, 8), torch.arange(20) % 10)
+        network = networks.student(config(str(trained.path)), other, 0)
+        assert same(network.state_dict(), state_of(trained))
+        assert models.normalisation_of(network) == models.Normalisation(digits.mean, digits.std)
+
+    def test_weights_are_read_from_a_checkpoint(self, digits: Source, trained: Run, tmp_path: Path) -> None:
+        torch.save(state_of(trained), tmp_path / "weights.pt")
+        given = config("mlp(hidden=[16])", weights=tmp_path / "weights.pt")
+        assert same(networks.student(given, digits, 0).state_dict(), state_of(trained))
+        with pytest.raises(LimbeckError, match=r"weights\.pt does not fit MLP: .* of another shape"):
+            networks.student(config("mlp(hidden=[6])", weights=tmp_path / "weights.pt"), digits, 0)
+
+
+class TestTeacher:
+    def test_a_network_of_the_zoo_without_weights_is_refused(self, digits: Source) -> None:
+        with pytest.raises(LimbeckError) as caught:
+            networks.teacher(config("cnn(channels=[2, 4])"), digits)
+        assert str(caught.value) == (
+            "the teacher 'cnn(channels=[2, 4])' has no weights; give a run's directory (make one with `limbeck "
+            "train --model 'cnn(channels=[2, 4])'`) or a checkpoint with --set teacher.weights=FILE"
+        )
+
+    def test_a_misspelt_one_is_told_so_first(self, digits: Source) -> None:
+        with pytest.raises(LimbeckError, match="unknown model 'cn'; did you mean 'cnn'"):
+            networks.teacher(config("cn"), digits)
+
+    def test_a_run_teaches(self, digits: Source, trained: Run) -> None:
+        for place in (trained.path, trained.path / "student.safetensors"):
+            network = networks.teacher(config(str(place)), digits)
+            assert same(network.state_dict(), state_of(trained))
+            assert models.normalisation_of(network) == models.Normalisation(digits.mean, digits.std)
+
+    def test_the_global_generator_is_not_touched(self, digits: Source, trained: Run) -> None:
+        state = torch.get_rng_state()
+        weights = trained.path / "student.safetensors"
+        networks.teacher(config(str(trained.path)), digits)
+        networks.teacher(config("mlp(hidden=[16])", weights=weights), digits)
+        assert torch.equal(state, torch.get_rng_state())
+
+
+class TestPlaces:
+    @pytest.mark.parametrize("model", ["runs/gone", "gone.pt", "gone.pth", "runs/gone.safetensors"])
+    @pytest.mark.parametrize("role", ["student", "teacher"])
+    def test_a_place_that_is_not_there(self, model: str, role: str, digits: Source) -> None:
+        with pytest.raises(LimbeckError, match=f"the {role} '{model}' is no run directory and no file"):
+            if role == "student":
+                networks.student(config(model), digits, 0)
+            else:
+                networks.teacher(config(model), digits)
+
+    def test_a_checkpoint_without_a_name(self, digits: Source, trained: Run, tmp_path: Path) -> None:
+        torch.save(state_of(trained), tmp_path / "w.pt")
+        with pytest.raises(LimbeckError) as caught:
+            networks.teacher(config(str(tmp_path / "w.pt")), digits)
+        assert str(caught.value) == (
+            f"the checkpoint '{tmp_path}/w.pt' does not say which network it belongs to; give its name as the "
+            f"teacher and the file with --set teacher.weights={tmp_path}/w.pt"
+        )
+
+    def test_a_folder_that_is_no_run(self, digits: Source, tmp_path: Path) -> None:
+        with pytest.raises(LimbeckError, match=r"holds no student\.safetensors"):
+            networks.teacher(config(str(tmp_path)), digits)
+
+    def test_a_name_of_the_zoo_stays_one_beside_a_folder_of_that_name(
+        self, digits: Source, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        limbeck.train(model=STUDENT, out="mlp", **QUICK)
+        assert networks.is_path("./mlp")
+        assert not networks.is_path("mlp")
+        assert not same(networks.student(config("mlp"), digits, 0).state_dict(), state_of(Run(Path("mlp"))))
+        assert same(networks.student(config("./mlp"), digits, 0).state_dict(), state_of(Run(Path("mlp"))))
+
+    @pytest.mark.parametrize(
+        ("model", "expected"),
+        [
+            ("mlp", False),
+            ("mlp(hidden=[3])", False),
+            ("package.module:make(width=2)", False),
+            ('package.module:make(path="a/b")', False),
+            ("mlp" * 2000, False),
+            ("runs/teacher", True),
+            ("weights.pt", True),
+        ],
+    )
+    def test_what_is_a_place(self, model: str, expected: bool) -> None:
+        assert networks.is_path(model) is expected

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import resumable
+import torch
+from small_runs import content, plain_network, same, state_of, three_classes, timeless
+
+import limbeck
+from limbeck.errors import LimbeckError
+from limbeck.runs import Run
+
+MOMENTS = {
+    "in the first epoch of a phase": "teacher 3",
+    "in the second epoch of a phase": "teacher 7",
+    "in the first epoch of the training": "student 3",
+    "in the middle of the training": "student 8",
+    "between a line of the history and its checkpoint": "line 4",
+    "while a checkpoint is written": "checkpoint 4",
+    "while the result is written": ".result.json 1",
+    "in a phase, and again in the training": "teacher 7,student 8",
+    "twice in the same epoch": "student 8,student 2",
+}
+"""When a run is killed. Phase and training have five steps an epoch; the phase has two epochs."""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return resumable.run(tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The directories of the runs that were killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    here = Path(__file__).parent
+    script = subprocess.run(
+        [sys.executable, str(here / "resumable.py"), str(folder), *MOMENTS.values()],
+        env={**os.environ, "PYTHONPATH": str(here.parent / "methods"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert script.returncode == 0, script.stderr
+    moments = [moment for chain in MOMENTS.values() for moment in chain.split(",")]
+    assert script.stdout.splitlines() == [f"{moment}: SIGKILL" for moment in moments], script.stderr
+    return {when: folder / str(number) for number, when in enumerate(MOMENTS)}
+
+
+@pytest.mark.parametrize("when", MOMENTS)
+def test_a_killed_run_ends_as_if_nothing_had_happened(
+    when: str, killed: dict[str, Path], undisturbed: Run
+) -> None:
+    assert not Run(killed[when]).finished
+    run = resumable.run(killed[when])
+    weights = "student.safetensors"
+    assert (run.path / weights).read_bytes() == (undisturbed.path / weights).read_bytes()
+    assert timeless(run.history) == timeless(undisturbed.history)
+    assert {**run.result, "seconds": 0} == {**undisturbed.result, "seconds": 0}
+    assert content(run.path).keys() == content(undisturbed.path).keys(), "no litter is left"
+    last = [
+        torch.load(each.path / "checkpoints" / "last.pt", weights_only=True) for each in (run, undisturbed)
+    ]
+    assert same(last[0]["root"], last[1]["root"]), "memory, adversary and all"
+
+
+def test_the_undisturbed_run_is_worth_the_comparison(undisturbed: Run) -> None:
+    stages = [line["stage"] for line in undisturbed.history]
+    assert stages == ["projected.code"] * 2 + ["training"] * 4
+    rates = [line["lr"] for line in undisturbed.history[2:]]
+    assert rates[0] < rates[1] > rates[2] > rates[3] > 0
+    assert len({line["terms"]["total"] for line in undisturbed.history}) == 6
+
+
+def test_a_finished_run_is_given_back_untouched(undisturbed: Run) -> None:
+    before = content(undisturbed.path)
+    assert resumable.run(undisturbed.path) == undisturbed
+    assert limbeck.distill(out=undisturbed.path, resume=True) == undisturbed
+    assert content(undisturbed.path) == before
+
+
+def begun(folder: Path, **changes: Any) -> dict[str, Any]:
+    """The settings of a run that was interrupted in its second epoch."""
+    settings: dict[str, Any] = {
+        "student": "mlp(hidden=[6])",
+        "epochs": 3,
+        "batch_size": 250,
+        "settings": {"training.trackers": []},
+        "display": False,
+    }
+
+    def interrupt(self: Any, line: Any, add: Any = limbeck.training.history.History.add) -> None:
+        add(self, line)
+        if line["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("limbeck.training.history.History.add", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            limbeck.distill(out=folder, **{**settings, **changes})
+    return settings
+
+
+def test_only_the_directory_is_needed(tmp_path: Path) -> None:
+    settings = begun(tmp_path / "run")
+    whole = limbeck.distill(out=tmp_path / "whole", **settings)
+    run = limbeck.distill(out=tmp_path / "run", resume=True, display=False)
+    assert same(state_of(run), state_of(whole))
+    assert [line["epoch"] for line in run.history] == [1, 2, 3]
+
+
+def test_a_training_is_resumed_by_train(tmp_path: Path) -> None:
+    begun(tmp_path / "run")
+    assert limbeck.train(out=tmp_path / "run", resume=True, display=False).finished
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 4}, r"was run with training\.epochs=3, not 4"),
+        ({"lr": 0.3}, r"was run with training\.optimizer\.lr=0\.05, not 0\.3"),
+        ({"student": "mlp"}, r"was run with student\.model='mlp\(hidden=\[6\]\)', not 'mlp'"),
+        ({"objective": "label_smoothing"}, "was run with objective='ce', not 'label_smoothing'"),
+        ({"settings": {"training.clip": 1.0}}, r"was run with training\.clip=None, not 1\.0"),
+    ],
+)
+def test_other_settings_are_refused_by_name(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    begun(tmp_path / "run")
+    before = content(tmp_path)
+    with pytest.raises(LimbeckError, match=message + "; resume it without new settings"):
+        limbeck.distill(out=tmp_path / "run", resume=True, **changes)
+    assert content(tmp_path) == before
+
+
+def test_a_torn_checkpoint_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
+    begun(tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
+    before = content(tmp_path)
+    with pytest.raises(LimbeckError, match=r"checkpoints/last\.pt' cannot be read: it is damaged"):
+        limbeck.distill(out=tmp_path / "run", resume=True)
+    assert content(tmp_path) == before
+
+
+def test_a_run_of_objects_goes_on_with_the_objects(tmp_path: Path) -> None:
+    begun(tmp_path / "run", student=plain_network(), data=three_classes())
+    with pytest.raises(LimbeckError, match="the student <Sequential> was handed over as an object; hand"):
+        limbeck.distill(out=tmp_path / "run", resume=True)
+    with pytest.raises(LimbeckError, match=r"last\.pt' is of another module: size mismatch for student"):
+        limbeck.distill(student=plain_network(5), data=three_classes(), out=tmp_path / "run", resume=True)
+    network = plain_network()
+    run = limbeck.distill(
+        student=network, data=three_classes(), out=tmp_path / "run", resume=True, display=False
+    )
+    assert same(state_of(run), network.state_dict())
+    assert len(run.history) == 3
+
+
+def test_resuming_needs_a_directory_with_a_run(tmp_path: Path) -> None:
+    with pytest.raises(LimbeckError, match="--resume needs the directory of the run, --out DIR"):
+        limbeck.distill(resume=True)
+    with pytest.raises(LimbeckError, match="there is no run to resume in"):
+        limbeck.distill(out=tmp_path / "nowhere", resume=True)
+    assert not (tmp_path / "nowhere").exists()

@@ -1,0 +1,434 @@
+"""A run's config: one model, filled by a file, by flags and by `--set`; and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from limbeck.config import FLAGS, RunConfig, make_config, parse_settings
+from limbeck.errors import LimbeckError
+from limbeck.optimisation import SGD, Adam, Cosine, MultiStep, OneCycle
+
+USUAL = "0.1*ce + 0.9*kd(temperature=4)"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "run.yaml"
+
+
+def refusal(file: Path | None = None, text: str | bytes = "", *sets: str) -> str:
+    """What is said of a config, with the folder taken out."""
+    if file is not None:
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(LimbeckError) as caught:
+        make_config(file, parse_settings(list(sets)))
+    return str(caught.value).replace(f"{file.parent}/" if file else "", "")
+
+
+def test_a_student_is_enough() -> None:
+    config = make_config(None, {"student.model": "lenet"})
+    assert config.model_dump(mode="json") == {
+        "data": {"name": "digits", "dir": None, "views": None},
+        "student": {"model": "lenet", "weights": None, "features": {}},
+        "teacher": None,
+        "objective": "ce",
+        "training": {
+            "epochs": 30,
+            "batch_size": 64,
+            "accumulation": 1,
+            "optimizer": {
+                "name": "sgd",
+                "lr": 0.05,
+                "momentum": 0.9,
+                "nesterov": False,
+                "weight_decay": 0.0005,
+            },
+            "schedule": {"warmup": 0.0, "name": "cosine"},
+            "clip": None,
+            "precision": "fp32",
+            "device": "auto",
+            "selection": "last",
+            "view_seed": None,
+            "checkpoint_every": 1,
+            "trackers": ["tensorboard"],
+        },
+        "seed": 0,
+    }
+
+
+WHOLE = """
+data: {name: "cifar100(classes=10)", dir: /data/images, views: crop(padding=4)}
+student: lenet
+teacher:
+  model: runs/teacher
+  weights: best.safetensors
+  features: {stages: [layer1, layer2], embedding: "fc:input"}
+objective: >
+  ce +
+  2*kd
+training:
+  epochs: 7
+  optimizer: {name: adamw, lr: 5e-4, betas: [0.8, 0.9]}
+  schedule: {name: multistep, milestones: [3, 5.5], warmup: 1}
+  clip: 1
+  trackers: []
+seed: 3
+"""
+
+
+def test_a_file_flags_and_settings_fill_the_same_model(file: Path) -> None:
+    file.write_text(WHOLE)
+    from_file = make_config(file)
+    sets = [
+        "data.name=cifar100(classes=10)",
+        "data.dir=/data/images",
+        "data.views=crop(padding=4)",
+        "student=lenet",
+        "teacher=runs/teacher",
+        "teacher.weights=best.safetensors",
+        "teacher.features.stages=[layer1, layer2]",
+        "teacher.features.embedding=fc:input",
+        "objective=ce + 2*kd",
+        "training.epochs=7",
+        "training.optimizer=adamw",
+        "training.optimizer.lr=5e-4",
+        "training.optimizer.betas=[0.8, 0.9]",
+        "training.schedule={name: multistep, milestones: [3, 5.5], warmup: 1}",
+        "training.clip=1",
+        "training.trackers=[]",
+        "seed=3",
+    ]
+    from_sets = make_config(None, parse_settings(sets))
+    assert from_file.training.optimizer == Adam(name="adamw", lr=0.0005, betas=(0.8, 0.9))
+    assert from_file.training.schedule == MultiStep(milestones=(3, 5.5), warmup=1)
+    assert from_file.data.dir == Path("/data/images")
+    assert from_file.teacher is not None
+    assert from_file.teacher.features == {"stages": ["layer1", "layer2"], "embedding": "fc:input"}
+    assert from_sets.model_copy(update={"objective": from_file.objective}) == from_file
+    assert from_file.objective.split() == from_sets.objective.split() == ["ce", "+", "2*kd"]
+
+
+def test_every_flag_is_a_key_of_the_config() -> None:
+    values: dict[str, Any] = {
+        "data": "cifar10",
+        "data_dir": "/data",
+        "student": "mlp",
+        "model": "mlp",
+        "teacher": "lenet",
+        "objective": "kd",
+        "epochs": 3,
+        "batch_size": 8,
+        "lr": 0.3,
+        "seed": 5,
+    }
+    assert values.keys() == FLAGS.keys()
+    config: Any = make_config(None, {FLAGS[name]: value for name, value in values.items()})
+    for name, key in FLAGS.items():
+        found = config
+        for part in key.split("."):
+            found = getattr(found, part)
+        assert str(found) == str(values[name])
+
+
+def test_settings_win_over_the_file_and_leave_the_rest(file: Path) -> None:
+    file.write_text(WHOLE)
+    settings = {
+        "training.epochs": 9,
+        "student.weights": "a.pt",
+        "training.clip": None,
+        "teacher.model": "mlp",
+    }
+    config = make_config(file, settings)
+    assert (config.training.epochs, config.training.clip, config.seed) == (9, None, 3)
+    assert (config.student.model, config.student.weights) == ("lenet", Path("a.pt"))
+    assert config.teacher is not None
+    assert (config.teacher.model, config.teacher.weights) == ("mlp", Path("best.safetensors"))
+    assert make_config(file, {"teacher": None}).teacher is None
+    assert file.read_text() == WHOLE
+    assert settings["training.epochs"] == 9
+
+
+@pytest.mark.parametrize(
+    ("settings", "objective"),
+    [
+        ({}, "ce"),
+        ({"teacher.model": "lenet"}, USUAL),
+        ({"teacher.model": "lenet", "objective": None}, USUAL),
+        ({"teacher.model": "lenet", "objective": "kd"}, "kd"),
+        ({"objective": "label_smoothing"}, "label_smoothing"),
+    ],
+)
+def test_an_objective_that_is_left_out(settings: dict[str, Any], objective: str) -> None:
+    assert make_config(None, {"student.model": "mlp", **settings}).objective == objective
+
+
+@pytest.mark.parametrize(
+    ("short", "whole"),
+    [
+        ("training: {optimizer: adam}", {"training.optimizer": {"name": "adam"}}),
+        ("training: {schedule: one_cycle}", {"training.schedule": {"name": "one_cycle"}}),
+        ("data: digits", {"data.name": "digits"}),
+        ("teacher: lenet", {"teacher": {"model": "lenet"}}),
+    ],
+)
+def test_a_name_alone_is_enough(file: Path, short: str, whole: dict[str, Any]) -> None:
+    file.write_text(f"student: mlp\n{short}\n")
+    assert make_config(file) == make_config(None, {"student": {"model": "mlp"}, **whole})
+
+
+@pytest.mark.parametrize(
+    ("file_says", "key", "value"),
+    [
+        ("training: {optimizer: adam}", "training.optimizer.lr", 0.5),
+        ("training: {schedule: one_cycle}", "training.schedule.warmup", 0.5),
+        ("data: digits", "data.views", "crop(padding=1)"),
+        ("teacher: lenet", "teacher.weights", Path("x.pt")),
+        ("training:", "training.epochs", 3),
+    ],
+)
+def test_a_short_form_can_be_set_further(file: Path, file_says: str, key: str, value: object) -> None:
+    file.write_text(f"student: mlp\n{file_says}\n")
+    found: Any = make_config(file, {key: value})
+    for part in key.split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+def test_numbers_as_people_write_them(file: Path) -> None:
+    file.write_text("student: mlp\ntraining: {optimizer: {lr: 5e-4, weight_decay: 1E-2}, epochs: 1e1}\n")
+    config = make_config(file)
+    assert config.training.optimizer == SGD(lr=0.0005, weight_decay=0.01)
+    assert config.training.epochs == 10
+    assert parse_settings(
+        ["a.b=5e-4", "c=[1e3, {d: 1e-1}]", "e=nested", "f=", "g=a=b", "h=true", "i='5'"]
+    ) == {
+        "a.b": 0.0005,
+        "c": [1000.0, {"d": 0.1}],
+        "e": "nested",
+        "f": None,
+        "g": "a=b",
+        "h": True,
+        "i": "5",
+    }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"teacher.model": "runs/größer teacher: 1", "objective": 'mgd(ce, scheme="stable")', "seed": 12345},
+        {"training.optimizer": Adam(lr=1e-7, betas=(0.1, 0.2)), "training.schedule": OneCycle(warmup=0.3)},
+        {"training.clip": 1e-300, "training.view_seed": -1, "training.trackers": ["wandb", "comet_ml"]},
+        {"data.dir": Path("a b/c"), "student.features": {"stages": ["a.0", "a.1"], "stem": "b"}},
+        {"training.schedule": MultiStep(milestones=(1, 2.5), factor=0.2)},
+    ],
+)
+def test_yaml_gives_the_config_back(file: Path, settings: dict[str, Any]) -> None:
+    config = make_config(None, {"student.model": "mlp", **settings})
+    file.write_text(config.to_yaml(), encoding="utf-8")
+    assert make_config(file) == config
+    assert RunConfig.model_validate(json.loads(config.model_dump_json())) == config
+    assert list(yaml.safe_load(config.to_yaml())) == list(RunConfig.model_fields), (
+        "in reading order, all of it"
+    )
+
+
+def test_a_config_does_not_change() -> None:
+    config = make_config(None, {"student.model": "mlp"})
+    with pytest.raises(ValueError, match="frozen"):
+        config.training.epochs = 5  # type: ignore[misc]
+    assert config.training.schedule == Cosine()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("dta=3", "unknown config key: 'dta'; did you mean 'data'?"),
+        ("training.epoch=5", "unknown config key in training: 'epoch'; did you mean 'epochs'?"),
+        ("student.modl=x", "unknown config key in student: 'modl'; did you mean 'model'?"),
+        ("teacher.modl=x", "unknown config key in teacher: 'modl'; did you mean 'model'?"),
+        (
+            "training.optimizer.momentun=1",
+            "unknown config key in training.optimizer: 'momentun'; did you mean 'momentum'?",
+        ),
+        (
+            "training.optimizer={name: adam, momentum: 0.9}",
+            "unknown config key in training.optimizer: 'momentum'; there are: betas, lr, name, weight_decay",
+        ),
+        (
+            "training.schedule={name: multistep, milestones: [3], gamma: 2}",
+            "unknown config key in training.schedule: 'gamma'; there are: factor, milestones, name, warmup",
+        ),
+        ("training.epochs=0", "the config value training.epochs=0 should be greater than or equal to 1"),
+        (
+            "training.epochs=five",
+            "the config value training.epochs='five' should be a valid integer, unable to parse string as an "
+            "integer",
+        ),
+        ("training.epochs=", "the config value training.epochs=None should be a valid integer"),
+        ("training.clip=0", "the config value training.clip=0 should be greater than 0"),
+        ("training.clip=.inf", "the config value training.clip=inf should be a finite number"),
+        ("training.precision=fp16", "the config value training.precision='fp16' should be 'fp32' or 'bf16'"),
+        ("training.optimizer.lr=-1", "the config value training.optimizer.lr=-1 should be greater than 0"),
+        (
+            "training.optimizer.lr=.nan",
+            "the config value training.optimizer.lr=nan should be a finite number",
+        ),
+        (
+            "training.optimizer=lion",
+            "the config value training.optimizer.name='lion' should be one of 'sgd', 'adam', 'adamw'",
+        ),
+        (
+            "training.optimizer.name=lion",
+            "the config value training.optimizer.name='lion' should be one of 'sgd', 'adam', 'adamw'",
+        ),
+        (
+            "training.optimizer={name: adam, betas: [0.9, 1]}",
+            "the config value training.optimizer.betas.1=1 should be less than 1",
+        ),
+        (
+            "training.optimizer={momentum: 0, nesterov: true}",
+            "the config value training.optimizer={'momentum': 0, 'nesterov': True} should have a momentum "
+            "above 0 for nesterov",
+        ),
+        (
+            "training.optimizer=5",
+            "the config value training.optimizer=5 should be a mapping with some of the keys name, lr, "
+            "momentum, nesterov, weight_decay",
+        ),
+        ("training.schedule=multistep", "the config lacks training.schedule.milestones"),
+        (
+            "training.schedule={name: multistep, milestones: 5}",
+            "the config value training.schedule.milestones=5 should be a list",
+        ),
+        ("training.trackers=wandb", "the config value training.trackers='wandb' should be a list"),
+        ("student.features=5", "the config value student.features=5 should be a mapping"),
+        (
+            "student=5",
+            "the config value student=5 should be a mapping with some of the keys model, weights, features",
+        ),
+        ("student={}", "the config lacks student.model (--student)"),
+        ("teacher={weights: x}", "the config lacks teacher.model"),
+        ("data.dir=5", "the config value data.dir=5 should be a path"),
+        ("objective=5", "the config value objective=5 should be a valid string"),
+        ("seed=-1", "the config value seed=-1 should be greater than or equal to 0"),
+        ("seed.x=1", "the config value seed={'x': 1} should be a valid integer"),
+        ("training..epochs=5", "unknown config key in training: ''; there are: "),
+    ],
+)
+def test_a_wrong_setting_is_named(file: Path, setting: str, message: str) -> None:
+    assert refusal(file, "student: lenet", setting).startswith(message), "without the file, which is right"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training: {epoch: 5}", "run.yaml: unknown config key in training: 'epoch'; did you mean 'epochs'?"),
+        (
+            "training: {epochs: 0}",
+            "run.yaml: the config value training.epochs=0 should be greater than or equal to 1",
+        ),
+        (
+            "training: fast",
+            "run.yaml: the config value training='fast' should be a mapping with some of the keys epochs, ",
+        ),
+        (
+            "training:",
+            "run.yaml: the config value training=None should be a mapping with some of the keys epochs, ",
+        ),
+        (
+            "training: {optimizer: lion}",
+            "run.yaml: the config value training.optimizer.name='lion' should be one of 'sgd', 'adam', "
+            "'adamw'",
+        ),
+        (
+            "1: 2",
+            "run.yaml: unknown config key: '1'; there are: data, objective, seed, student, teacher, training",
+        ),
+        (
+            "seed: 2024-01-01",
+            "run.yaml: the config value seed=datetime.date(2024, 1, 1) should be a valid integer",
+        ),
+        ("seed: 1\nseed: 2", "the config 'run.yaml' is not YAML: the key 'seed' stands twice in line 3"),
+        (
+            "training:\n  epochs: 3\n  epochs: 4",
+            "the config 'run.yaml' is not YAML: the key 'epochs' stands twice in line 4",
+        ),
+        ("a: b: c", "the config 'run.yaml' is not YAML: mapping values are not allowed here in line 2"),
+        (
+            "data: [",
+            "the config 'run.yaml' is not YAML: expected the node content, but found '<stream end>' in "
+            "line 2",
+        ),
+        (
+            "data: !!python/object/apply:os.system [x]",
+            "the config 'run.yaml' is not YAML: could not determine a constructor for the tag "
+            "'tag:yaml.org,2002:python/object/apply:os.system' in line 2",
+        ),
+        ("data: &a [*a]", "the config 'run.yaml' is not YAML: maximum recursion depth exceeded"),
+    ],
+)
+def test_a_wrong_file_is_named(file: Path, text: str, message: str) -> None:
+    assert refusal(file, f"student: lenet\n{text}").startswith(message)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "5", "- student", "lenet"])
+def test_a_config_is_a_mapping(file: Path, text: str) -> None:
+    assert refusal(file, text) == (
+        "the config 'run.yaml' must be a mapping with the keys data, student, teacher, objective, training, "
+        "seed"
+    )
+
+
+def test_a_student_must_be_named(file: Path) -> None:
+    assert (
+        refusal(file, "stduent: lenet") == "run.yaml: unknown config key: 'stduent'; did you mean 'student'?"
+    )
+    assert refusal() == "the config lacks student (--student, or --model for train)"
+    assert (
+        refusal(file, "teacher: lenet")
+        == "run.yaml: the config lacks student (--student, or --model for train)"
+    )
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "none.yaml", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(LimbeckError) as caught:
+            make_config(path)
+        assert str(caught.value) == f"the config {str(path)!r} cannot be read: {reason}"
+    assert refusal(tmp_path / "run.yaml", b"\xff\xfe").startswith(
+        "the config 'run.yaml' is not YAML: 'utf-8' codec"
+    )
+
+
+def test_a_setting_cannot_go_inside_a_number(file: Path) -> None:
+    assert (
+        refusal(file, "student: mlp\nseed: 3", "seed.x=1")
+        == "'seed.x' cannot be set: seed is 3, which has no parts"
+    )
+
+
+def test_yaml_may_merge_mappings(file: Path) -> None:
+    file.write_text("student: &net {model: mlp, weights: a.pt}\nteacher: {<<: *net, model: lenet}\n")
+    teacher = make_config(file).teacher
+    assert teacher is not None
+    assert (teacher.model, teacher.weights) == ("lenet", Path("a.pt"))
+
+
+@pytest.mark.parametrize("pair", ["training.epochs", "", "=5"])
+def test_a_setting_needs_a_key_and_a_value(pair: str) -> None:
+    with pytest.raises(LimbeckError) as caught:
+        parse_settings([pair])
+    assert str(caught.value) == f"--set takes key=value, for example training.epochs=5, not {pair!r}"
+
+
+@pytest.mark.parametrize("text", ["[1", "{a: b: c}", "!!python/name:os.system"])
+def test_a_value_that_is_no_yaml(text: str) -> None:
+    with pytest.raises(LimbeckError) as caught:
+        parse_settings([f"seed={text}"])
+    assert str(caught.value) == f"--set seed: the value {text!r} is not YAML"

@@ -1,0 +1,152 @@
+"""The pure functions: what somebody else's framework may rely on, for all of them alike.
+
+A function whose arguments have the usual names is tested here without another line.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import limbeck
+from limbeck import losses
+
+every_loss = pytest.mark.parametrize("name", losses.__all__)
+per_sample = pytest.mark.parametrize(
+    "name",
+    [name for name in losses.__all__ if "reduction" in inspect.signature(getattr(losses, name)).parameters],
+)
+
+SAMPLES, CLASSES = 4, 5
+SHAPES = {"icd": (SAMPLES, 7)}
+"""Of `student` and `teacher`, where a function does not take maps."""
+
+
+def loss(name: str) -> Callable[..., Tensor]:
+    function: Callable[..., Tensor] = getattr(losses, name)
+    return function
+
+
+def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
+    """Float64 tensors for the arguments that have no default, by what they are called."""
+    generator = torch.Generator().manual_seed(1)
+
+    def normal(*shape: int) -> Tensor:
+        return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    known: dict[str, Callable[[], Any]] = {
+        "logits": lambda: normal(SAMPLES, CLASSES),
+        "student_logits": lambda: normal(SAMPLES, CLASSES),
+        "teacher_logits": lambda: normal(SAMPLES, CLASSES),
+        "others": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
+        "targets": lambda: torch.tensor([0, 4, 2, 2]),
+        "student": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
+        "teacher": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
+        "log_scale": lambda: torch.tensor(1.0, dtype=torch.float64),
+        "bias": lambda: torch.tensor(0.5, dtype=torch.float64),
+    }
+    parameters = inspect.signature(loss(name)).parameters.values()
+    return {each.name: known[each.name]() for each in parameters if each.default is each.empty}
+
+
+def cast(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, list):
+        return [cast(item, dtype) for item in value]
+    return value.to(dtype) if value.is_floating_point() else value
+
+
+def rows(value: Any, places: Any) -> Any:
+    if isinstance(value, list):
+        return [rows(item, places) for item in value]
+    return value[places] if value.dim() else value
+
+
+def learner(given: dict[str, Any]) -> str:
+    """The argument that stands for the student."""
+    return next(name for name in ("student_logits", "logits", "student") if name in given)
+
+
+def test_the_door_opens_from_the_package() -> None:
+    assert limbeck.losses is losses
+    assert losses.__all__ == sorted(losses.__all__)
+    assert {"kd", "cross_entropy"} <= set(losses.__all__)
+
+
+@every_loss
+def test_it_is_documented_and_typed(name: str) -> None:
+    function = loss(name)
+    assert function.__module__.startswith("limbeck.methods.")
+    signature, text = inspect.signature(function), inspect.getdoc(function) or ""
+    assert signature.return_annotation == "Tensor"
+    for parameter in signature.parameters:
+        assert f"    {parameter}:" in text or f"{parameter}, " in text, f"{parameter} is not in the docstring"
+
+
+@every_loss
+def test_it_is_a_finite_scalar_that_can_be_learned_from(name: str) -> None:
+    given = arguments(name)
+    student = given[learner(given)].requires_grad_()
+    value = loss(name)(**given)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert value.shape == ()
+    assert value.dtype == torch.float64
+    assert value.item() > 0
+    assert student.grad.isfinite().all()
+    assert student.grad.abs().max() > 0
+
+
+@every_loss
+def test_its_gradient_is_that_of_its_value(name: str) -> None:
+    given = arguments(name)
+    place = learner(given)
+    assert torch.autograd.gradcheck(
+        lambda student: loss(name)(**{**given, place: student}),
+        given[place].requires_grad_(),
+        fast_mode=True,
+    )
+
+
+@every_loss
+def test_its_inputs_are_left_alone(name: str) -> None:
+    given, before = arguments(name), arguments(name)
+    loss(name)(**given)
+    torch.testing.assert_close(given, before, rtol=0, atol=0)
+
+
+@every_loss
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_full(name: str, dtype: torch.dtype) -> None:
+    halves = {key: cast(value, dtype) for key, value in arguments(name).items()}
+    whole = {key: cast(value, torch.float32) for key, value in halves.items()}
+    for scalar in ("log_scale", "bias"):  # parameters of the method, which stay in full precision
+        halves |= {scalar: whole[scalar]} if scalar in whole else {}
+    found = loss(name)(**halves)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, loss(name)(**whole))
+
+
+@every_loss
+@pytest.mark.parametrize("scale", [0.0, 1e-4, 1e4])
+def test_extreme_inputs_have_finite_values_and_gradients(name: str, scale: float) -> None:
+    given = {key: cast(value, torch.float32) for key, value in arguments(name, scale).items()}
+    student = given[learner(given)].requires_grad_()
+    value = loss(name)(**given)
+    value.backward()  # type: ignore[no-untyped-call]
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
+
+
+@per_sample
+def test_values_per_sample_mean_to_the_scalar_and_know_no_batch(name: str) -> None:
+    given = arguments(name)
+    each = loss(name)(**given, reduction="none")
+    assert each.shape == (SAMPLES,)
+    torch.testing.assert_close(loss(name)(**given), each.mean(), rtol=1e-14, atol=0)
+    for places in (slice(0, 1), slice(1, 4), [3, 0]):
+        some = {key: rows(value, places) for key, value in given.items()}
+        torch.testing.assert_close(loss(name)(**some, reduction="none"), each[places], rtol=1e-12, atol=0)
