@@ -25,7 +25,7 @@ def everything(  # type: ignore[no-untyped-def]
     choice: Literal["granular", "stable"] = "granular",
     maybe: int | None = None,
     widths: Sequence[Count] = (1,),
-    rule: SGD | None = None,
+    rule: SGD = SGD(),  # noqa: B008
     untyped=None,
 ) -> None: ...
 

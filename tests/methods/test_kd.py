@@ -108,6 +108,13 @@ def test_the_method_is_the_function() -> None:
         assert (terms["kd"].kind, terms["kd"].weight) == ("distillation", 1)
 
 
+@pytest.mark.parametrize("shape", [(4, 6), (1, 5), (4, 1), (5,)])
+def test_logits_are_of_one_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(LimbeckError) as caught:
+        kd(logits()[0], torch.zeros(shape))
+    assert str(caught.value) == f"kd compares logits of one shape, not (4, 5) and {shape}"
+
+
 @pytest.mark.parametrize("temperature", [0, -1, float("inf"), float("nan")])
 def test_a_temperature_is_positive(temperature: float) -> None:
     with pytest.raises(LimbeckError, match=r"^kd: the argument temperature="):

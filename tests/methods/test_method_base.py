@@ -194,6 +194,11 @@ def test_a_sum_weighs_its_terms() -> None:
     }
 
 
+def test_an_objective_stands_wherever_a_method_can() -> None:
+    objective = 0.5 * Plain() + Several()
+    assert objective(STUDENT, TEACHER, BATCH).keys() == objective.terms(STUDENT, TEACHER, BATCH).keys()
+
+
 def test_repeated_names_are_numbered() -> None:
     objective = Plain() + 2 * Several() + 3 * Plain() + 4 * Several() + 5 * Plain()
     assert objective.labels == ["plain", "many_terms", "plain_2", "many_terms_2", "plain_3"]

@@ -9,10 +9,10 @@ IDS = torch.tensor([[3, 1, 4, 1, 5, 9, 2], [6, 5, 3, 0, 0, 0, 0]])
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0]])
 
 
-def small(dropout: float = 0.5) -> TextCNN:
+def small() -> TextCNN:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return TextCNN(dim=3, channels=2, widths=[2, 3], dropout=dropout, vocab_size=10, num_classes=4).eval()
+        return TextCNN(dim=3, channels=2, widths=[2, 3], vocab_size=10, num_classes=4).eval()
 
 
 def windows(network: TextCNN, ids: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ def test_a_text_without_a_token_has_finite_logits_and_gradients() -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_dropout_is_of_the_embedding_in_training_only() -> None:
-    network = small(dropout=0.5)
+def test_dropout_acts_in_training_only() -> None:
+    network = TextCNN(dim=3, channels=100, dropout=0.5, vocab_size=10, num_classes=4).eval()
     assert torch.equal(network(IDS, MASK), network(IDS, MASK))
     assert not torch.equal(network.train()(IDS, MASK), network(IDS, MASK))
 

@@ -44,7 +44,7 @@ def encode(network: Transformer, ids: Tensor) -> list[Tensor]:
         def norm(name: str, inputs: Tensor, block: dict[str, Tensor] = block) -> Tensor:
             return F.layer_norm(inputs, (dim,), block[f"{name}.weight"], block[f"{name}.bias"])
 
-        query, key, value = linear("projections", norm("attention_norm", states)).split(dim, dim=1)
+        query, key, value = torch.split(linear("projections", norm("attention_norm", states)), dim, dim=1)
         mixed = torch.zeros_like(states)
         for head in range(heads):
             part = slice(head * size, (head + 1) * size)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,16 +42,23 @@ def test_it_measures_the_weights_that_are_there(run: Run, tmp_path: Path) -> Non
 
 def test_data_that_was_handed_over_is_refused(tmp_path: Path) -> None:
     made = limbeck.train(model="mlp", data=three_classes(), out=tmp_path / "run", **QUICK)
-    with pytest.raises(LimbeckError, match="was handed over as an object; use limbeck.evaluation"):
+    with pytest.raises(LimbeckError, match=r"was handed over as an object; use limbeck\.evaluation"):
         evaluate(made)
 
 
 def test_what_is_no_finished_run_is_refused(run: Run, tmp_path: Path) -> None:
-    for place in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(LimbeckError, match=r"holds no student\.safetensors"):
-            evaluate(place)
     shutil.copy(run.path / "student.safetensors", tmp_path)
-    with pytest.raises(LimbeckError, match=r"config\.yaml' cannot be read: No such file"):
+    for place in (tmp_path, tmp_path / "nowhere", tmp_path / "student.safetensors"):
+        with pytest.raises(LimbeckError, match=rf"'{place}' is no run's directory: it holds no config\.yaml"):
+            evaluate(place)
+    (tmp_path / "student.safetensors").unlink()
+    shutil.copy(run.path / "config.yaml", tmp_path)
+    with pytest.raises(LimbeckError, match=r"holds no student\.safetensors"):
         evaluate(tmp_path)
-    with pytest.raises(LimbeckError, match="a run's directory, not a file"):
-        evaluate(tmp_path / "student.safetensors")
+
+
+def test_data_without_anything_to_measure_on_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = replace(limbeck.data.load("digits"), validation=None, test=None)
+    monkeypatch.setattr(limbeck.data, "load", lambda *arguments: source)
+    with pytest.raises(LimbeckError, match="digits has neither a validation nor a test split"):
+        evaluate(run)

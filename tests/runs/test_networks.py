@@ -65,8 +65,8 @@ class TestTeacher:
         with pytest.raises(LimbeckError) as caught:
             networks.teacher(config("cnn(channels=[2, 4])"), digits)
         assert str(caught.value) == (
-            "the teacher 'cnn(channels=[2, 4])' has no weights; give a run's directory (make one with `limbeck "
-            "train --model 'cnn(channels=[2, 4])'`) or a checkpoint with --set teacher.weights=FILE"
+            "the teacher 'cnn(channels=[2, 4])' has no weights; give a run's directory (make one with "
+            "`limbeck train --model 'cnn(channels=[2, 4])'`) or a checkpoint with --set teacher.weights=FILE"
         )
 
     def test_a_misspelt_one_is_told_so_first(self, digits: Source) -> None:
@@ -92,18 +92,15 @@ class TestPlaces:
     @pytest.mark.parametrize("role", ["student", "teacher"])
     def test_a_place_that_is_not_there(self, model: str, role: str, digits: Source) -> None:
         with pytest.raises(LimbeckError, match=f"the {role} '{model}' is no run directory and no file"):
-            if role == "student":
-                networks.student(config(model), digits, 0)
-            else:
-                networks.teacher(config(model), digits)
+            networks.build(config(model), role, digits.example(), 10)
 
     def test_a_checkpoint_without_a_name(self, digits: Source, trained: Run, tmp_path: Path) -> None:
         torch.save(state_of(trained), tmp_path / "w.pt")
         with pytest.raises(LimbeckError) as caught:
             networks.teacher(config(str(tmp_path / "w.pt")), digits)
         assert str(caught.value) == (
-            f"the checkpoint '{tmp_path}/w.pt' does not say which network it belongs to; give its name as the "
-            f"teacher and the file with --set teacher.weights={tmp_path}/w.pt"
+            f"the checkpoint '{tmp_path}/w.pt' does not say which network it belongs to; give its name as "
+            f"the teacher and the file with --set teacher.weights={tmp_path}/w.pt"
         )
 
     def test_a_folder_that_is_no_run(self, digits: Source, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.arguments import Positive
+from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.blocks import Reduction, full_precision, reduce
 from limbeck.methods.declarations import Reads
@@ -22,7 +23,12 @@ def kd(
         teacher_logits: (B, C).
         temperature: T > 0, divides both logits; T^2 keeps the gradient's scale.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+    Raises:
+        LimbeckError: if the shapes differ; torch would stretch one row over all.
     """
+    if student_logits.shape != teacher_logits.shape:
+        shapes = f"{tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
+        raise LimbeckError(f"kd compares logits of one shape, not {shapes}")
     student = F.log_softmax(full_precision(student_logits) / temperature, dim=-1)
     teacher = F.log_softmax(full_precision(teacher_logits) / temperature, dim=-1)
     divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)

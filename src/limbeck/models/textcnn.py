@@ -33,11 +33,15 @@ class TextCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, dim)
-        nn.init.uniform_(self.embedding.weight, -0.25, 0.25)
         self.windows = _Windows(dim, channels, widths)
         self.relu = nn.ReLU()
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(len(widths) * channels, num_classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws the tokens' embeddings anew, from U(-0.25, 0.25)."""
+        nn.init.uniform_(self.embedding.weight, -0.25, 0.25)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Logits of the texts; `attention_mask` (B, L) is 0 where a text has ended."""

@@ -20,9 +20,12 @@ def evaluate(run: Run | Path | str, device: str = "cpu") -> dict[str, dict[str, 
         run: a finished run, or its directory.
         device: where to run the student.
     Raises:
-        LimbeckError: for a run without a student, or whose data was handed over as an object.
+        LimbeckError: for a run without a student, or whose data was handed over as an object or has neither
+            split.
     """
     run = run if isinstance(run, Run) else Run(Path(run))
+    if not (run.path / "config.yaml").is_file():
+        raise LimbeckError(f"{str(run.path)!r} is no run's directory: it holds no config.yaml")
     student = load(run)
     config = run.config.data
     if config.name.startswith("<"):
@@ -31,8 +34,11 @@ def evaluate(run: Run | Path | str, device: str = "cpu") -> dict[str, dict[str, 
         )
     source = sources.load(config.name, config.dir)
     splits = {"validation": source.validation, "test": source.test}
-    return {
+    found = {
         name: evaluation.metrics(answers(student, split, torch.device(device)))
         for name, split in splits.items()
         if split is not None
     }
+    if not found:
+        raise LimbeckError(f"{source.name} has neither a validation nor a test split to measure on")
+    return found
