@@ -467,7 +467,7 @@ def some_data() -> dict[str, tuple[object, DataFacts]]:
         "DataLoader of a part": (DataLoader(Subset(dataset, range(7)), batch_size=4), DataFacts(7)),
         "split": (part, DataFacts(whole)),
         "Loader": (Loader(part, batch_size=2), DataFacts(whole)),
-        "source": (source, DataFacts(whole, source.fingerprint())),
+        "source": (source, DataFacts(whole, source.fingerprint(), (3, 3, 3, 3, 3))),
         "facts": (DataFacts(3, "abc"), DataFacts(3, "abc")),
     }
 

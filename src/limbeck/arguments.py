@@ -54,6 +54,7 @@ def _check(name: str, argument: str, hint: Any, value: Any) -> None:
         problem = (
             error.errors()[0]["msg"]
             .replace("Input should", "should")
+            .replace("Value should", "should")
             .replace("an instance of Sequence", "a list")
         )
         if problem == "should be an instance of Method":

@@ -219,6 +219,7 @@ def _explain(error: ValidationError, file: Path | None, settings: Mapping[str, A
 _PLAIN = {
     "Input is not a valid path for <class 'pathlib.Path'>": "should be a path",
     "Input should": "should",
+    "Value should": "should",
     "valid tuple": "list",
     "valid dictionary": "mapping",
 }
@@ -237,8 +238,10 @@ def _fields(path: list[str]) -> tuple[list[str], list[str]]:
             if type(None) in get_args(model):
                 model = next(part for part in get_args(model) if part is not type(None))
         elif get_origin(model) in (Union, types.UnionType):  # a kind, chosen by its tag
-            kinds = [get_args(kind) for kind in get_args(model)]
+            kinds = [get_args(kind) for kind in get_args(model) if get_args(kind)]
             model = next((kind for kind, *tags in kinds if any(tag.tag == name for tag in tags)), model)
+        elif get_origin(model) is dict:
+            model, plain = get_args(model)[1], [*plain, name]
         else:
             plain.append(name)
     is_part = isinstance(model, type) and issubclass(model, BaseModel)

@@ -308,7 +308,8 @@ def data_facts(data: object) -> DataFacts:
     if isinstance(data, (DataLoader, Loader)):  # whose own length is in batches
         data = data.dataset if isinstance(data, DataLoader) else data.split
     if isinstance(data, Source):
-        return DataFacts(data.train.positions, data.fingerprint())
+        counts = data.train.class_counts(data.num_classes).tolist()
+        return DataFacts(data.train.positions, data.fingerprint(), tuple(counts))
     if isinstance(data, Split):
         return DataFacts(data.positions)
     if data is None or isinstance(data, DataFacts):

@@ -8,6 +8,7 @@ from limbeck.methods.dml import mutual_learning
 from limbeck.methods.fitnet import fitnet
 from limbeck.methods.icd import icd
 from limbeck.methods.kd import kd
+from limbeck.methods.lwkd import lwkd
 from limbeck.methods.sp import similarity_preserving
 from limbeck.methods.tfkd import tfkd
 
@@ -17,6 +18,7 @@ __all__ = [
     "fitnet",
     "icd",
     "kd",
+    "lwkd",
     "mutual_learning",
     "similarity_preserving",
     "tfkd",

@@ -46,6 +46,8 @@ def resolved(objective: Method) -> dict[str, Any]:
         if parameter.default is not inspect.Parameter.empty
     }
     arguments = {**defaults, **objective.given}
+    # Where None stands for something that the method settles, the record says what that was.
+    arguments = {k: getattr(objective, k, None) if v is None else v for k, v in arguments.items()}
     return {"method": objective.name, **{name: _plain(value) for name, value in arguments.items()}}
 
 

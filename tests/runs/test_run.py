@@ -280,6 +280,17 @@ class TestSettings:
         assert with_teacher.objective == "0.1*ce + 0.9*kd(temperature=4)"
         assert make_config(settings={"student.model": "mlp"}).objective == "ce"
 
+    def test_distilling_without_a_teacher_is_refused_where_labels_are_all_there_is(
+        self, tmp_path: Path
+    ) -> None:
+        with pytest.raises(
+            LimbeckError, match=r"distill needs a teacher \(--teacher\); to learn from labels"
+        ):
+            limbeck.distill(student="mlp", out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+        own = limbeck.distill(student="mlp", objective="label_smoothing", out=tmp_path / "own", **QUICK)
+        assert own.result["teacher"] is None
+
     @pytest.mark.parametrize("where", ["file", "settings"])
     def test_a_training_refuses_a_teacher(self, where: str, teacher: Run, tmp_path: Path) -> None:
         file = tmp_path / "run.yaml"
@@ -460,7 +471,7 @@ class TestData:
 
     def test_unlabelled_samples_are_learned_from_where_the_objective_can(self, tmp_path: Path) -> None:
         source = three_classes(labelled=24)
-        seen, facts = self.labels_seen(source, tmp_path, objective="ce")
+        seen, facts = self.labels_seen(source, tmp_path, objective="label_smoothing")
         assert (seen, facts["train"], facts["labelled"]) == (24, 24, 24)
         seen, facts = self.labels_seen(source, tmp_path, objective="ce + kd", teacher=plain_network(8))
         assert (seen, facts["train"], facts["labelled"]) == (60, 60, 24)

@@ -155,6 +155,8 @@ def _run(command: str, given: dict[str, Any]) -> None:
     try:
         run = getattr(runs, command)(**given)
     except KeyboardInterrupt:
-        out.print("limbeck: interrupted; --resume with the run's --out goes on from its last checkpoint")
+        typer.echo(
+            "limbeck: interrupted; --resume with the run's --out goes on from its checkpoint", err=True
+        )
         raise typer.Exit(130) from None
     out.print(outcome(run))

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -138,7 +139,20 @@ def _details(name: str, thing: object, function: Callable[..., Any], lines: list
     ]
     call = f"{name}({', '.join(arguments)})" if arguments else name
     documentation = inspect.getdoc(thing) or ""
-    return Group(Text(call, style="bold"), Text(), Text(documentation), Text(), *map(Text, lines))
+    return Group(Text(call, style="bold"), Text(), *_paragraphs(documentation), Text(), *map(Text, lines))
+
+
+def _paragraphs(documentation: str) -> list[Padding]:
+    """Documentation with its lines joined, so that they break where the terminal ends; lists stay lists."""
+    paragraphs: list[tuple[int, str]] = []
+    for line in documentation.splitlines():
+        indent, text = len(line) - len(line.lstrip()), line.strip()
+        above, before = paragraphs[-1] if paragraphs else (0, "")
+        if text and before and not before.endswith(":") and (indent > above or indent == 0 == above):
+            paragraphs[-1] = above, f"{before} {text}"
+        else:
+            paragraphs.append((indent, text))
+    return [Padding(Text(text), (0, 0, 0, indent), expand=False) for indent, text in paragraphs]
 
 
 def _first_line(method: type[Method]) -> str:

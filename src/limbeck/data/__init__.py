@@ -12,6 +12,7 @@ from limbeck.data.digits import digits
 from limbeck.data.loader import Loader
 from limbeck.data.source import Source
 from limbeck.data.split import Split
+from limbeck.data.synthetic_digits import synthetic_digits
 from limbeck.data.table import breast_cancer, from_table, iris, wine
 from limbeck.data.text import banking77, from_text
 from limbeck.data.tokens import encode
@@ -55,6 +56,11 @@ SOURCES: Mapping[str, Entry] = {
         digits, "1,797 scans of handwritten digits, 8 x 8; no download", "Alpaydin & Kaynak, UCI 1998"
     ),
     "iris": Entry(iris, "150 flowers of 3 species in 4 numbers; no download", "Fisher 1936"),
+    "synthetic_digits": Entry(
+        synthetic_digits,
+        "images of the class number in handwritten digits, for as many classes as you like; no download",
+        "after Liu et al. 2020, arXiv:2005.09163",
+    ),
     "table": Entry(
         from_table, "any table of numbers with a column of labels", "CSV, JSON or Parquet, or the hub"
     ),
@@ -69,10 +75,12 @@ def load(spec: str, data_dir: Path | None = None) -> Source:
     """The data set that a text in the notation names, for example `"digits(labelled=100, seed=0)"`.
 
     Args:
-        spec: a name of `SOURCES`, with arguments where the data set has any.
+        spec: a name of `SOURCES`, with arguments where the data set has any; `-` in a name is `_`.
         data_dir: where files lie, for data sets that are read from files.
     Raises:
         LimbeckError: for an unknown name or argument (names the nearest right one) or a value out of range.
     """
     builders = {name: entry.make for name, entry in SOURCES.items()}
-    return construct(parse_call(spec, "data set"), builders, "data set", data_dir=data_dir)
+    name, parenthesis, rest = spec.partition("(")
+    call = parse_call(name.replace("-", "_") + parenthesis + rest, "data set")
+    return construct(call, builders, "data set", data_dir=data_dir)

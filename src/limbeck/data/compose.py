@@ -40,7 +40,7 @@ def compose(glyphs: Glyphs, labels: Tensor, classes: int, generator: torch.Gener
     first = counts.cumsum(0) - counts
     cell = SIDE // count
     images = torch.zeros(len(labels), 1, SIDE, SIDE, dtype=torch.uint8)
-    for rows in torch.arange(len(labels)).split(4096):
+    for rows in torch.split(torch.arange(len(labels)), 4096):
         for place in range(count):
             digit = labels[rows] // 10 ** (count - 1 - place) % 10
             rank = (torch.rand(len(rows), generator=generator) * counts[digit]).long()
@@ -51,7 +51,7 @@ def compose(glyphs: Glyphs, labels: Tensor, classes: int, generator: torch.Gener
 
 
 def _strayed(glyphs: Tensor, cell: int, generator: torch.Generator) -> Tensor:
-    """Each glyph (N, 1, h, w) at about the middle of a cell (N, 1, 32, cell): shifted, scaled, slanted a little."""
+    """Each glyph (N, 1, h, w) in a cell (N, 1, 32, cell): at its middle, but for how far it strays."""
     size, slant, down, right = 2 * torch.rand(4, len(glyphs), generator=generator) - 1
     zoom = 1 / (1 + SCALE * size)
     height, width = (extent / pixels for extent, pixels in zip((SIDE, cell), glyphs.shape[2:], strict=True))

@@ -14,7 +14,7 @@ from limbeck.data.samples import Resident, digest
 from limbeck.data.split import held_out
 from limbeck.errors import LimbeckError
 
-LEAST = 10
+LEAST = 20
 """Scans that there must be of each digit, so that every part gets some."""
 
 
@@ -25,7 +25,7 @@ class Glyphs(NamedTuple):
     digits: Tensor
 
     def part(self, name: str) -> Glyphs:
-        """Four fifths of each digit's scans for "train", a tenth each for "validation" and "test"; disjoint."""
+        """Nine tenths of each digit's scans for "train", half of the rest for "validation" and for "test"."""
         train, rest = held_out(self.digits, 0.1)
         validation, test = (rest[rows] for rows in held_out(self.digits[rest], 0.5))
         rows = {"train": train, "validation": validation, "test": test}[name]
@@ -84,7 +84,7 @@ def _files(where: Path) -> tuple[Path, Path]:
 
 
 def _trimmed(scans: Tensor, shown: Tensor) -> Glyphs:
-    """The glyphs cut to the rows and columns with more than 5 % of the most ink, and a margin of one pixel."""
+    """The scans cut to the rows and columns with over 5 % of the most ink, and a margin of one pixel."""
     ink = scans.float().mean((0, 1))
     rows, columns = ((ink.mean(axis) > 0.05 * ink.mean(axis).max()).nonzero() for axis in (1, 0))
     inside = scans[:, :, int(rows.min()) : int(rows.max()) + 1, int(columns.min()) : int(columns.max()) + 1]

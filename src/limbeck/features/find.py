@@ -71,7 +71,9 @@ def _at(trace: Trace, field: str, text: str) -> Point:
     if point.path not in paths:
         near = get_close_matches(point.path, paths, n=1, cutoff=0.5)
         raise unknown(
-            f"module of {trace.name}", point.path, near or [path for path in paths if "." not in path]
+            f"module of {trace.name}",
+            point.path,
+            near or [path for path in paths if path and "." not in path],
         )
     if point not in trace.seen:
         others = [str(other) or "its result" for other in trace.seen if other.path == point.path]

@@ -19,6 +19,7 @@ from limbeck.methods.fitnet import FitNet
 from limbeck.methods.icd import ICD
 from limbeck.methods.kd import KD
 from limbeck.methods.label_smoothing import LabelSmoothing
+from limbeck.methods.lwkd import LWKD
 from limbeck.methods.mgd import MGD
 from limbeck.methods.sp import SP
 from limbeck.methods.terms import Losses, Term
@@ -32,6 +33,7 @@ METHODS: dict[str, type[Method]] = {
     "icd": ICD,
     "kd": KD,
     "label_smoothing": LabelSmoothing,
+    "lwkd": LWKD,
     "mgd": MGD,
     "sp": SP,
     "tfkd": TFKD,
@@ -43,6 +45,7 @@ __all__ = [
     "DML",
     "ICD",
     "KD",
+    "LWKD",
     "METHODS",
     "MGD",
     "SP",

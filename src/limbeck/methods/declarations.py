@@ -51,10 +51,11 @@ NOTHING = Reads(student=())
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What is known of the training set: how many samples, and a digest of their content."""
+    """What is known of the training set: how many samples, a digest, the labelled samples of each class."""
 
     size: int | None = None
     fingerprint: str | None = None
+    class_counts: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ def study_report(
         sections.append(Section("Learning curves", [chart]))
     sections.append(Section("How it was measured", [_protocol(contenders)]))
     runs = [data_facts(result) for contender in contenders for result in contender.results]
-    facts = {name: " / ".join(dict.fromkeys(run[name] for run in runs)) for name in runs[0]}
+    common = {name: list(dict.fromkeys(run[name] for run in runs)) for name in runs[0]}
+    facts = {name: values[0] for name, values in common.items() if len(values) == 1}
     return page(title, lead, sections, facts)
 
 
@@ -90,8 +91,11 @@ def overview(contenders: Sequence[Contender]) -> Table:
                 len(contender.results),
             ]
         )
-    columns = ["contender", "parameters", "test accuracy (%)", "agreement (%)", "ms an image", "seeds"]
-    notes = "Accuracy: mean ± standard deviation over the seeds. Agreement: same answer as the teacher."
+    columns = ["contender", "parameters", "top-1 (%)", "agreement (%)", "ms an image", "seeds"]
+    notes = (
+        "Top-1: accuracy on the test split, mean ± standard deviation over the seeds. "
+        "Agreement: same answer as the teacher."
+    )
     return Table("What each contender reached", columns, rows, notes)
 
 
@@ -148,13 +152,14 @@ def _protocol(contenders: Sequence[Contender]) -> Table:
     for contender in contenders:
         first = contender.results[0]
         seeds = ", ".join(str(seed) for seed in contender.accuracy)
+        sources = list(dict.fromkeys(run["data"]["name"] for run in contender.results))
         seconds = summarise([run["seconds"] for run in contender.results]).mean
         rows.append(
             [
                 contender.name,
                 first["student"]["model"],
                 first["objective"],
-                first["data"]["name"],
+                sources[0] if len(sources) == 1 else f"{sources[0]} to {sources[-1]}",
                 seeds,
                 duration(seconds),
             ]

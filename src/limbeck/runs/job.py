@@ -74,7 +74,11 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
             teacher,
             objective,
             example=example,
-            data=DataFacts(split.positions, f"{source.fingerprint()} {len(split)} {source.views}"),
+            data=DataFacts(
+                size=split.positions,
+                fingerprint=f"{source.fingerprint()} {len(split)} {source.views}",
+                class_counts=tuple(split.class_counts(source.num_classes).tolist()),
+            ),
             student_features=config.student.features,
             teacher_features=config.teacher.features if config.teacher else None,
         )

@@ -69,6 +69,8 @@ def distill(
     }
     path = _directory(out, "distill", resume=resume, overwrite=overwrite)
     made, objects = _settle(config, given, settings or {}, path, resume=resume)
+    if made.teacher is None and made.objective == "ce":
+        raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
     return _run(made, path, objects, resume=resume, display=display)
 
 

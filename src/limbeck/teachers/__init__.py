@@ -1,6 +1,8 @@
 """Teachers: whatever answers a batch with outputs."""
 
+from limbeck.teachers.bank import SoftTargetBank
 from limbeck.teachers.base import Teacher
+from limbeck.teachers.lightweight import LightweightTeacher
 from limbeck.teachers.live import LiveTeacher
 
-__all__ = ["LiveTeacher", "Teacher"]
+__all__ = ["LightweightTeacher", "LiveTeacher", "SoftTargetBank", "Teacher"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from limbeck.errors import LimbeckError
 
 
 class SoftTargetBank(nn.Module):
-    """`size` logits of every class, each of a sample that the teacher got right: a teacher that costs nothing.
+    """Some logits of every class, each of a sample that the teacher got right.
 
     Args:
         num_classes: C.
@@ -47,7 +46,7 @@ class SoftTargetBank(nn.Module):
             seed: of the draws.
         Returns: (B, C) float32.
         """
-        classes, size, _ = self.logits.shape
+        size = self.logits.shape[1]
         if index is None or step is None:
             rows = torch.randint(size, targets.shape, device=targets.device)
         else:
@@ -72,7 +71,7 @@ class SoftTargetBank(nn.Module):
         have = torch.zeros(classes, dtype=torch.int64, device=self.logits.device)
         for _ in range(attempts):
             short = (have < size).nonzero().flatten()
-            for group in short.split(max(1, 4096 // size)):
+            for group in torch.split(short, max(1, 4096 // size)):
                 labels = group.repeat_interleave(size)
                 logits = answer(labels).half()
                 right = logits.argmax(1) == labels
@@ -83,8 +82,8 @@ class SoftTargetBank(nn.Module):
         if (have < size).any():
             worst = int(have.argmin())
             raise LimbeckError(
-                f"the lightweight teacher was right on {int(have[worst])} of {attempts * size} samples of class"
-                f" {worst}, and the bank needs {size}; train it on more images or for more epochs"
+                f"the lightweight teacher was right on {int(have[worst])} of {attempts * size} samples of"
+                f" class {worst}, and the bank needs {size}; train it on more images or for more epochs"
             )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SoftTargetBank:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from limbeck.data.compose import SIDE, compose
 from limbeck.data.glyphs import read_glyphs
+from limbeck.data.hashing import mix
 from limbeck.data.loader import Loader
 from limbeck.data.source import Source
 from limbeck.data.synthetic_digits import synthetic_digits
@@ -61,13 +62,40 @@ class LightweightTeacher(nn.Module):
         return synthetic_digits(self.num_classes, self.images_per_class, self.glyphs, self.seed)
 
     def batches(self, epoch: int) -> Iterable[Batch]:
-        """The training images in an order that the epoch decides."""
+        """The training images, in an order that the epoch decides."""
         loader = Loader(self.data.train, self.batch_size, seed=seed_for(self.seed, "order"))
         loader.set_epoch(epoch)
         return loader
 
-    def unseen(self, step: int, count: int = 32) -> tuple[Tensor, Tensor]:
-        """Some images of scans that are not trained on, and their classes; others at every step."""
-        ...
+    @torch.no_grad()
+    def unseen_accuracy(self, step: int, count: int = 32) -> Tensor:
+        """Share of right answers, a scalar, for some images of scans not trained on; `step` picks them."""
+        unseen = self.data.test
+        assert unseen is not None
+        rows = (mix(self.seed, step, torch.arange(count)) & 2**63 - 1) % len(unseen)
+        images = unseen.samples.render(self.data.views, rows, torch.zeros_like(rows))
+        assert isinstance(images, Tensor)
+        training = self.training
+        self.eval()
+        logits: Tensor = self(images.to(self._device))
+        self.train(training)
+        return (logits.argmax(1) == unseen.targets[rows].to(self._device)).float().mean()
 
-    def fill(self, bank: SoftTargetBank) -> None: ...
+    @torch.no_grad()
+    def fill(self, bank: SoftTargetBank) -> None:
+        """Fills a bank with answers for new images of the scans trained on, and forgets the old images."""
+        scans = read_glyphs(self.glyphs).part("train")
+        generator = torch.Generator().manual_seed(seed_for(self.seed, "bank"))
+
+        def answer(labels: Tensor) -> Tensor:
+            images = compose(scans, labels.cpu(), self.num_classes, generator)
+            logits: Tensor = self(images.to(self._device).float() / 255)
+            return logits
+
+        self.eval()
+        bank.fill(answer)
+        self.__dict__.pop("data", None)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device

@@ -1,0 +1,249 @@
+"""Learning from a Lightweight Teacher. Liu, Zhang & Wang, 2020, arXiv:2005.09163.
+
+Built from the abstract, which is all there was to be had; no code was ever published. Certain is: a small
+teacher of a synthesised data set, with as many classes as the target's, gives soft targets, and the student's
+loss is a KD term and an adversarial one. The data set, the networks and every figure were chosen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from limbeck.arguments import Count, NonNegative, Positive
+from limbeck.data.glyphs import read_glyphs
+from limbeck.errors import LimbeckError
+from limbeck.methods.base import Method
+from limbeck.methods.blocks import Reduction, full_precision, reduce
+from limbeck.methods.ce import cross_entropy
+from limbeck.methods.declarations import Claim, Context, LossTerms, Phase, Reads
+from limbeck.methods.terms import Term
+from limbeck.optimisation import Adam
+from limbeck.outputs import UNLABELLED, Batch, Outputs
+from limbeck.teachers import LightweightTeacher, SoftTargetBank
+
+
+def lwkd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    teacher_temperature: float = 5.0,
+    student_temperature: float = 1.0,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Divergence with a temperature for each side, KL(softmax(z_t / T_t) || softmax(z_s / T_s)).
+
+    Args:
+        student_logits: (B, C).
+        teacher_logits: (B, C) of the lightweight teacher, for any sample of the same class.
+        teacher_temperature: T_t > 0.
+        student_temperature: T_s > 0.
+        reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+    """
+    student = F.log_softmax(full_precision(student_logits) / student_temperature, dim=-1)
+    teacher = F.log_softmax(full_precision(teacher_logits) / teacher_temperature, dim=-1)
+    return reduce(F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1), reduction)
+
+
+class LWKD(Method):
+    """Soft targets from a small teacher of synthesised digits, and an adversary; no teacher is given.
+
+    In a phase, LeNet-5 learns images of the class number in handwritten digits (`synthetic_digits`). A sample
+    of class y then gets its logits z_t for one of these images of class y, drawn anew at every visit from a
+    bank that is made once. The two classes share a number and nothing else: the targets are a learned label
+    smoother. Only labels and student logits z_s are read, so images, text and tables are all the same to it.
+
+        q = softmax(z_t / T_t),  p = softmax(z_s / T_s)
+        loss = alpha * kd_scale * KL(q || p) + adversarial * -log D(p)
+
+    The discriminator D tells soft targets q from student outputs p. It minimises -log D(q) - log(1 - D(p)) by
+    an optimiser of its own, one step a batch, and neither side's gradient reaches the other's parameters.
+
+    The cross-entropy is not part of it: the mix is (1 - alpha)*ce + lwkd, which for the other profile makes
+    0.9*ce + lwkd(profile="faithful"). A sample without a label counts as zero.
+
+    Args:
+        profile: what the next four are where they are left out. "regulariser": 5, 1, 0.3, 1; "faithful", KD
+            as Hinton has it: 5, 5, 0.1, T_t * T_s.
+        teacher_temperature: T_t.
+        student_temperature: T_s.
+        alpha: weight of the KD term.
+        kd_scale: further factor of the KD term, to make up for the temperatures in its gradient.
+        adversarial: weight of the adversarial term; 0 builds no discriminator.
+        conditional: whether the discriminator is told the class.
+        discriminator: widths of its hidden layers, with LeakyReLU(0.2).
+        discriminator_lr: learning rate of its Adam, whose betas are 0.5 and 0.999.
+        target: "instance", q of one image; or "class_mean", the mean q of the class in the bank.
+        teacher: the lightweight teacher, by its name in `limbeck models`.
+        epochs: of its training, by Adam.
+        lr: learning rate of its training.
+        batch_size: of its training.
+        images_per_class: of its training; by default as many as `synthetic_digits` has.
+        glyphs: the scans its images are made of, "digits" or a path, as in `synthetic_digits`.
+        bank_size: logits of each class in the bank, all of images that the teacher gets right.
+        seed: of images, teacher and bank, which runs share; the draws follow the run's seed.
+    """
+
+    reads = Reads(student=("logits",), batch=("targets",))
+    recipe = "0.7*ce + lwkd"
+
+    def __init__(
+        self,
+        profile: Literal["regulariser", "faithful"] = "regulariser",
+        *,
+        teacher_temperature: Positive | None = None,
+        student_temperature: Positive | None = None,
+        alpha: NonNegative | None = None,
+        kd_scale: NonNegative | None = None,
+        adversarial: NonNegative = 0.1,
+        conditional: bool = False,
+        discriminator: Sequence[Count] = (128, 64),
+        discriminator_lr: Positive = 1e-3,
+        target: Literal["instance", "class_mean"] = "instance",
+        teacher: str = "lenet5",
+        epochs: Count = 5,
+        lr: Positive = 1e-3,
+        batch_size: Count = 128,
+        images_per_class: Count | None = None,
+        glyphs: str = "digits",
+        bank_size: Count = 100,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        faithful = profile == "faithful"
+        self.teacher_temperature = teacher_temperature or 5.0
+        self.student_temperature = student_temperature or (5.0 if faithful else 1.0)
+        self.alpha = (0.1 if faithful else 0.3) if alpha is None else alpha
+        scale = self.teacher_temperature * self.student_temperature if faithful else 1.0
+        self.kd_scale = scale if kd_scale is None else kd_scale
+        self.adversarial, self.conditional, self.target = adversarial, conditional, target
+        self.hidden, self.discriminator_lr = discriminator, discriminator_lr
+        self.teacher, self.images_per_class, self.glyphs = teacher, images_per_class, glyphs
+        self.epochs, self.lr, self.batch_size = epochs, lr, batch_size
+        self.bank_size, self.seed = bank_size, seed
+        for name in ("conditional", "discriminator", "discriminator_lr"):
+            if not adversarial and name in self.given:
+                raise LimbeckError(f"lwkd: with adversarial=0 there is no discriminator; leave {name} out")
+
+    def bind(self, context: Context) -> None:
+        """Builds teacher, bank and discriminator; refuses what there can be no soft targets for."""
+        classes = context.num_classes
+        if classes < 2:
+            raise LimbeckError(f"lwkd needs at least 2 classes, and the student has {classes}")
+        missing = [label for label, count in enumerate(context.data.class_counts or ()) if not count]
+        if missing:
+            raise LimbeckError(
+                f"lwkd: the training split has no sample of class {missing[0]}; it should have some of"
+                f" each of the {classes} classes that the student tells apart"
+            )
+        glyphs = self.glyphs if self.glyphs == "digits" else read_glyphs(self.glyphs).fingerprint
+        self.lightweight = LightweightTeacher(
+            classes,
+            model=self.teacher,
+            images_per_class=self.images_per_class,
+            glyphs=self.glyphs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
+        self.bank = SoftTargetBank(classes, self.bank_size)
+        self._decides = (
+            f"lwkd {self.teacher} classes={classes} images_per_class={self.images_per_class} glyphs={glyphs}"
+            f" epochs={self.epochs} lr={self.lr} batch_size={self.batch_size} bank_size={self.bank_size}"
+            f" {context.student.logits.dtype}"
+        )
+        self.draws: Tensor
+        self.register_buffer(
+            "draws", torch.randint(2**62, ())
+        )  # from the run's seed, unlike all of the phase
+        if self.adversarial:
+            self.discriminator = _discriminator(classes * (2 if self.conditional else 1), self.hidden)
+
+    def phases(self) -> Sequence[Phase]:
+        """The lightweight teacher, and then the bank."""
+        return [
+            Phase(
+                name="teacher",
+                trains=[self.lightweight],
+                loss=self._teach,
+                reads=Reads(student=(), batch=("targets", "progress")),
+                epochs=self.epochs,
+                optimizer=Adam(lr=self.lr),
+                data=self.lightweight.batches,
+                keeps=[self.bank],
+                finish=lambda: self.lightweight.fill(self.bank),
+                seed=self.seed,
+                cache=self._decides,
+                freezes=True,
+            )
+        ]
+
+    def _teach(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+        assert isinstance(batch.inputs, Tensor)
+        assert batch.targets is not None
+        assert batch.progress is not None
+        logits = self.lightweight(batch.inputs)
+        right = (logits.argmax(1) == batch.targets).float()
+        return {
+            "ce": cross_entropy(logits, batch.targets),
+            "accuracy": Term(right.mean(), "monitor"),
+            "unseen_accuracy": Term(self.lightweight.unseen_accuracy(batch.progress.step), "monitor"),
+        }
+
+    def claims(self) -> Sequence[Claim]:
+        """The discriminator."""
+        if not self.adversarial:
+            return ()
+        return [Claim(self.discriminator, Adam(lr=self.discriminator_lr, betas=(0.5, 0.999)))]
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+        """The KD term and, with an adversary, "generator", the "discriminator"'s own, and its "accuracy"."""
+        assert batch.targets is not None
+        labelled = batch.targets != UNLABELLED
+        classes = batch.targets.where(labelled, 0)
+        soft = self._soft_targets(classes, batch).to(student.logits)
+        divergence = lwkd(
+            student.logits, soft, self.teacher_temperature, self.student_temperature, reduction="none"
+        )
+        kd = Term(divergence.where(labelled, 0).mean(), weight=self.alpha * self.kd_scale)
+        if not self.adversarial:
+            return {"kd": kd}
+
+        condition = F.one_hot(classes, student.logits.shape[1]).to(soft) if self.conditional else None
+        real = self._seen(soft / self.teacher_temperature, condition)
+        fake = self._seen(student.logits / self.student_temperature, condition)
+        score_real, score_fake = self.discriminator(real)[:, 0], self.discriminator(fake.detach())[:, 0]
+        fixed = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
+        fooled = torch.func.functional_call(self.discriminator, fixed, (fake,))[:, 0]
+        own = F.softplus(-score_real) + F.softplus(score_fake)
+        right = ((score_real > 0).float() + (score_fake < 0).float()) / 2
+        return {
+            "kd": kd,
+            "generator": Term(F.softplus(-fooled).where(labelled, 0).mean(), weight=self.adversarial),
+            "discriminator": Term(own.where(labelled, 0).mean(), "own"),
+            "accuracy": Term(right.where(labelled, 0).mean(), "monitor"),
+        }
+
+    def _soft_targets(self, classes: Tensor, batch: Batch) -> Tensor:
+        """(B, C) logits of the lightweight teacher."""
+        if self.target == "class_mean":
+            return self.bank.class_mean(classes, self.teacher_temperature)
+        step = None if batch.progress is None else batch.progress.step
+        return self.bank.draw(classes, batch.index, step, self.draws)
+
+    @staticmethod
+    def _seen(logits: Tensor, condition: Tensor | None) -> Tensor:
+        """What the discriminator sees: probabilities, and the class if it is told."""
+        probabilities = logits.softmax(-1)
+        return probabilities if condition is None else torch.cat([probabilities, condition], dim=-1)
+
+
+def _discriminator(width: int, hidden: Sequence[int]) -> nn.Sequential:
+    """Fully connected, from what is seen to one score."""
+    widths, layers = [width, *hidden], nn.Sequential()
+    for before, after in pairwise(widths):
+        layers.extend([nn.Linear(before, after), nn.LeakyReLU(0.2)])
+    return layers.append(nn.Linear(widths[-1], 1))

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from limbeck.errors import LimbeckError
+from limbeck.files import replacing, write_text
+
+
+def test_a_block_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+
+    def fail() -> None:
+        with replacing(path) as partial:
+            partial.write_text("half")
+            raise KeyError("in the middle")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_folders_are_made_and_what_is_in_the_way_is_named(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "b" / "file.txt", "text")
+    assert (tmp_path / "a" / "b" / "file.txt").read_text() == "text"
+    with pytest.raises(LimbeckError, match=r"file\.txt/below' cannot be written"):
+        write_text(tmp_path / "a" / "b" / "file.txt" / "below", "text")
