@@ -197,8 +197,8 @@ def test_random_trees_come_back_from_their_text(seed: int) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "the objective is empty"),
-        (" \n ", "the objective is empty"),
+        ("", "objective '' is not in the notation: it is empty"),
+        (" \n ", "objective ' \\n ' is not in the notation: it is empty"),
         ("ce**2", "objective 'ce**2': the notation has + and * only"),
         ("0.5*ce + 2**3*kd", "objective '0.5*ce + 2**3*kd' at '2**3': the notation has + and * only"),
         ("ce - kd", "objective 'ce - kd': the notation has + and * only"),
@@ -389,7 +389,7 @@ def test_a_sum_is_not_one_call(text: str) -> None:
 def test_messages_name_what_the_text_is() -> None:
     with pytest.raises(LimbeckError, match=r"^data set 'digits\[0\]': the notation has"):
         parse_call("digits[0]", "data set")
-    with pytest.raises(LimbeckError, match=r"^the model is empty$"):
+    with pytest.raises(LimbeckError, match=r"^model '' is not in the notation: it is empty$"):
         parse_call("", "model")
 
 

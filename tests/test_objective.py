@@ -143,7 +143,7 @@ def test_what_is_no_text() -> None:
             "kd(temperature=4, temperature=5)",
             "objective 'kd(temperature=4, temperature=5)': the argument 'temperature' is given twice",
         ),
-        ("", "the objective is empty"),
+        ("", "objective '' is not in the notation: it is empty"),
     ],
 )
 def test_refusals(text: str, message: str) -> None:

@@ -199,10 +199,10 @@ def report(tasks: Mapping[str, Any]) -> str:
         "",
         "Printed by `make bench-seed-systems` (`python benchmarks/seed-systems/run.py`), from results.json.",
         f"Machine: {platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}.",
-        "Top-1 accuracy on the test split in %, mean and standard deviation over the seeds; then the difference",
-        "to the student alone and to label smoothing on the same seeds, with its 95 % Student-t interval. From",
-        "fewer than five seeds there is no verdict. The last epoch is reported; epochs, rates and widths were",
-        "chosen on the validation split for the student alone, and every contender trains as long.",
+        "Top-1 accuracy on the test split in %, mean and standard deviation over the seeds; then the",
+        "difference to the student alone and to label smoothing on the same seeds, with its 95 % Student-t",
+        "interval. From fewer than five seeds there is no verdict. The last epoch is reported; epochs, rates",
+        "and widths were chosen on the validation split for the student alone, and all train as long.",
     ]
     for name, task in tasks.items():
         student, teacher, facts = task["student"], task["teacher"], task["data"]
@@ -210,9 +210,9 @@ def report(tasks: Mapping[str, Any]) -> str:
             "",
             f"## {name}",
             "",
-            f"{facts['train']:,} training, {facts['validation']:,} validation and {facts['test']:,} test samples, "
-            f"{facts['classes']} classes. Student `{student['model']}` with {student['parameters']:,} parameters, "
-            f"{task['epochs']} epochs; teacher `{teacher['model']}` with {teacher['parameters']:,}, "
+            f"{facts['train']:,} training, {facts['validation']:,} validation and {facts['test']:,} test "
+            f"samples, {facts['classes']} classes. Student `{student['model']}` with "
+            f"{student['parameters']:,} parameters, {task['epochs']} epochs; teacher `{teacher['model']}` with {teacher['parameters']:,}, "
             f"{100 * teacher['top1']:.2f} %.",
             "",
             "| contender | objective | top-1 | - student alone | - label smoothing | seeds |",

@@ -91,7 +91,7 @@ class _Reader:
             what,
         )  # YAML has many-line texts
         if not self.text:
-            raise LimbeckError(f"the {what} is empty")
+            raise LimbeckError(f"{what} {text!r:.80} is not in the notation: it is empty")
         if len(text) > MAX_LENGTH:
             raise LimbeckError(f"the {what} is {len(text)} characters long; at most {MAX_LENGTH} are read")
         try:

@@ -24,7 +24,7 @@ def cache_directory() -> Path:
 
 
 def recall(phase: Phase, setting: str) -> tuple[Mapping[str, Any], Callable[[], None]] | None:
-    """The last line of an earlier training of the phase, and what puts its result in place; None if unknown."""
+    """The last line of an earlier training of the phase, with what restores its result; None if unknown."""
     file = _file(phase, setting)
     if file is None or not file.exists():
         return None

@@ -52,7 +52,10 @@ class SmallNet(nn.Module):
         return logits
 
 
-SMALLER = {"mgd": "mgd(0.2*ce + 0.8*kd, epochs=4)"}
+SMALLER = {
+    "lwkd": "0.7*ce + lwkd(epochs=3, batch_size=20, images_per_class=60, bank_size=10)",
+    "mgd": "mgd(0.2*ce + 0.8*kd, epochs=4)",
+}
 """Recipes with less to train beforehand, where the paper's would take long."""
 
 

@@ -92,7 +92,7 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(LimbeckError, match="cannot be written: No space"):
         save(network(1), path, {})
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["network.safetensors"]

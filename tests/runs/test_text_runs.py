@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import limbeck
 from limbeck import data
-from limbeck.cli import app
+from limbeck.cli.app import app
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 from limbeck.runs.evaluate import evaluate

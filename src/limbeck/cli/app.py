@@ -159,4 +159,4 @@ def _run(command: str, given: dict[str, Any]) -> None:
             "limbeck: interrupted; --resume with the run's --out goes on from its checkpoint", err=True
         )
         raise typer.Exit(130) from None
-    out.print(outcome(run))
+    out.print(outcome(run), soft_wrap=True)  # paths stay whole, to be copied

@@ -71,6 +71,8 @@ class SoftTargetBank(nn.Module):
         have = torch.zeros(classes, dtype=torch.int64, device=self.logits.device)
         for _ in range(attempts):
             short = (have < size).nonzero().flatten()
+            if not len(short):
+                return
             for group in torch.split(short, max(1, 4096 // size)):
                 labels = group.repeat_interleave(size)
                 logits = answer(labels).half()
@@ -79,8 +81,8 @@ class SoftTargetBank(nn.Module):
                 fits = right & (place < size)
                 self.logits[labels[fits], place[fits]] = logits[fits]
                 have[group] += right.view(-1, size).sum(1)
-        if (have < size).any():
-            worst = int(have.argmin())
+        worst = int(have.argmin())
+        if have[worst] < size:
             raise LimbeckError(
                 f"the lightweight teacher was right on {int(have[worst])} of {attempts * size} samples of"
                 f" class {worst}, and the bank needs {size}; train it on more images or for more epochs"

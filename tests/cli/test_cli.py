@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command import NETWORKS, Command, content
+
+import limbeck
+from limbeck.runs import Run
+
+QUICK = ("--epochs", "2", "--batch-size", "250", "--set", "training.trackers=[]")
+STUDENT = "mlp(hidden=[6])"
+
+
+def run_anew(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    script = (
+        "import sys\n"
+        "from limbeck.cli import main\n"
+        "for arguments in (['--help'], ['distill', '--help'], []):\n"
+        "    sys.argv = ['limbeck', *arguments]\n"
+        "    try:\n"
+        "        main()\n"
+        "    except SystemExit:\n"
+        "        pass\n"
+        "assert not {'torch', 'sklearn', 'pydantic'} & sys.modules.keys()\n"
+    )
+    done = run_anew(sys.executable, "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert "Distils a large trained network into a small one." in done.stdout
+    assert "--objective" in done.stdout
+
+
+def test_the_installed_command_and_the_module_are_the_same(tmp_path: Path) -> None:
+    command = Path(sys.executable).parent / "limbeck"
+    answers = [
+        run_anew(*start, "data", "digits", cwd=tmp_path)
+        for start in ([str(command)], [sys.executable, "-m", "limbeck"])
+    ]
+    assert answers[0].stdout == answers[1].stdout
+    assert answers[0].stdout.startswith("digits(labelled=None, seed=0)\n")
+    assert [answer.returncode for answer in answers] == [0, 0]
+    refused = run_anew(str(command), "distill", "--student", "mpl", "--teacher", "x", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "limbeck: unknown model 'mpl'; did you mean 'mlp'?\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_arguments_it_says_what_it_can_do(command: Command) -> None:
+    answer = command()
+    assert answer.code == 2
+    for name in ("quickstart", "train", "distill", "evaluate", "inspect", "methods", "models", "data"):
+        assert f" {name} " in answer.out + answer.err
+
+
+def test_from_a_teacher_to_a_measured_student(command: Command, tmp_path: Path) -> None:
+    trained = command("train", "--model", "mlp(hidden=[16])", "--out", "teacher", *QUICK)
+    assert trained.code == 0
+    assert [line.split()[:2] for line in trained.err.splitlines()] == [
+        ["training", "1/2"],
+        ["training", "2/2"],
+    ]
+    assert "student mlp(hidden=[16])" in trained.out
+    assert "1,210" in trained.out
+
+    distilled = command("distill", "--student", STUDENT, "--teacher", "teacher", "--out", "student", *QUICK)
+    assert distilled.code == 0
+    run = Run(tmp_path / "student")
+    result = run.result
+    assert result["objective"] == "0.1*ce + 0.9*kd(temperature=4)"
+    lines = distilled.out.splitlines()
+    assert lines[0].strip() == "0.1*ce + 0.9*kd(temperature=4)"
+    rows = {line.strip("│ ").split("│")[0].strip(): line for line in lines if line.startswith("│")}
+    assert "460" in rows["parameters"]
+    assert "1,210" in rows["parameters"]
+    assert f"{100 * result['student']['top1']:.2f} %" in rows["top-1 on test"]
+    assert f"{100 * result['teacher']['top1']:.2f} %" in rows["top-1 on test"]
+    assert f"{100 * result['agreement']:.2f} %" in rows["agreement"]
+    assert lines[-3:] == [
+        f"trained in {result['seconds']:.1f} s; selection: last epoch",
+        "student/student.safetensors",
+        "student/report.html",
+    ]
+
+    measured = command("evaluate", "student")
+    assert measured.code == 0
+    rows = {line.strip("│ ").split("│")[0].strip(): line for line in measured.out.splitlines() if "│" in line}
+    for split in ("validation", "test"):
+        metrics = result["metrics"][split]
+        assert f"{100 * metrics['top1']:.2f} %" in rows[split]
+        assert f"{metrics['nll']:.4f}" in rows[split]
+        assert f"{100 * metrics['ece']:.2f} %" in rows[split]
+
+    inspected = command("inspect", "student")
+    assert inspected.code == 0
+    assert "MLP, 460 parameters" in inspected.out
+    assert "(2, 10)" in inspected.out
+
+
+def test_long_paths_are_printed_whole(command: Command, tmp_path: Path) -> None:
+    out = tmp_path / ("deep" * 20) / ("er" * 20)
+    answer = command("train", "--model", STUDENT, "--out", out, *QUICK)
+    assert f"{out}/student.safetensors" in answer.out.splitlines()
+
+
+def test_a_file_flags_and_settings_fill_the_same_config(
+    command: Command, teacher: Run, tmp_path: Path
+) -> None:
+    config: dict[str, Any] = {
+        "data": {"name": "digits(labelled=100)"},
+        "student": {"model": STUDENT},
+        "teacher": {"model": str(teacher.path)},
+        "objective": "ce + kd",
+        "training": {
+            "epochs": 1,
+            "batch_size": 100,
+            "optimizer": {"name": "adamw", "lr": 0.002},
+            "trackers": [],
+        },
+        "seed": 5,
+    }
+    Path("run.yaml").write_text(yaml.safe_dump(config))
+    assert command("distill", "run.yaml", "--out", "file").code == 0
+    flags = [
+        *("--data", "digits(labelled=100)", "--student", STUDENT, "--teacher", str(teacher.path)),
+        *("--objective", "ce + kd", "--epochs", "1", "--batch-size", "100", "--lr", "2e-3", "--seed", "5"),
+        *("--set", "training.optimizer.name=adamw", "--set", "training.trackers=[]"),
+    ]
+    assert command("distill", *flags, "--out", "flags").code == 0
+    settings = [
+        *("data=digits(labelled=100)", f"student={STUDENT}", f"teacher={teacher.path}", "objective=ce + kd"),
+        *("training={epochs: 1, batch_size: 100, trackers: []}", "seed=5"),
+        *("training.optimizer={name: adamw, lr: 2e-3}",),
+    ]
+    assert (
+        command("distill", *[part for text in settings for part in ("--set", text)], "--out", "settings").code
+        == 0
+    )
+    texts = [Path(name, "config.yaml").read_text() for name in ("file", "flags", "settings")]
+    assert texts[0] == texts[1] == texts[2]
+    weights = [Path(name, "student.safetensors").read_bytes() for name in ("file", "flags", "settings")]
+    assert weights[0] == weights[1] == weights[2]
+    assert Run(Path("file")).config.training.optimizer.lr == 0.002
+
+
+def test_flags_override_the_file(command: Command) -> None:
+    Path("run.yaml").write_text("student: mlp\nseed: 3\ntraining: {epochs: 9, trackers: []}\n")
+    answer = command(
+        "train", "run.yaml", "--model", STUDENT, "--epochs", "1", "--set", "seed=4", "--out", "run"
+    )
+    assert answer.code == 0
+    config = Run(Path("run")).config
+    assert (config.student.model, config.training.epochs, config.seed) == (STUDENT, 1, 4)
+    assert Path("run.yaml").read_text() == "student: mlp\nseed: 3\ntraining: {epochs: 9, trackers: []}\n"
+
+
+def test_tensorboard_follows_a_run_by_default(command: Command) -> None:
+    assert command("train", "--model", STUDENT, "--epochs", "1", "--out", "run").code == 0
+    assert Run(Path("run")).config.training.trackers == ("tensorboard",)
+    assert list(Path("run/trackers/limbeck").glob("events.out.tfevents*"))
+
+
+def test_resuming_and_overwriting(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    given = ("train", "--model", STUDENT, "--out", "run", *QUICK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("limbeck.training.trainer.Trainer._track", interrupt)
+        answer = command(*given)
+    assert answer.code == 130
+    assert answer.err == "limbeck: interrupted; --resume with the run's --out goes on from its checkpoint\n"
+    assert not Run(Path("run")).finished
+
+    assert command(*given).code == 2
+    assert command("train", "--resume", "--out", "run").code == 0
+    resumed = Path("run/student.safetensors").read_bytes()
+    assert command(*given[:3], "--out", "whole", *QUICK).code == 0
+    assert Path("whole/student.safetensors").read_bytes() == resumed
+
+    again = command("train", "--resume", "--out", "run")
+    assert (again.code, again.err) == (0, ""), "a finished run is shown again"
+    assert "top-1 on test" in again.out
+    assert command(*given, "--overwrite", "--seed", "9").code == 0
+    assert Run(Path("run")).config.seed == 9
+    assert Path("run/student.safetensors").read_bytes() != resumed
+
+
+def test_a_factory_of_ones_own(command: Command, teacher: Run) -> None:
+    Path("own_cli_networks.py").write_text(NETWORKS)
+    student = "own_cli_networks:make(classes=10)"
+    answer = command("distill", "--student", student, "--teacher", teacher.path, "--out", "run", *QUICK)
+    assert answer.code == 0
+    assert Run(Path("run")).result["student"]["parameters"] == 650
+    assert limbeck.load("run").state_dict().keys() == {"1.weight", "1.bias"}
+    assert "Sequential, 650 parameters" in command("inspect", student).out
+    assert "(2, 7)" in command("inspect", "own_cli_networks:make(classes=7)").out
+
+
+def test_inspect_with_a_shape_instead_of_data(command: Command) -> None:
+    answer = command("inspect", "cnn(channels=[2, 4])", "--input", "3x12x10", "--classes", "7")
+    assert answer.code == 0
+    for shape in ("(2, 7)", "(2, 2, 12, 10)", "(2, 4, 6, 5)"):
+        assert shape in answer.out
+
+
+def test_quickstart_gets_its_directory_and_seed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr(
+        "limbeck.studies.quickstart.quickstart", lambda out, seed, console: called.append((out, seed))
+    )
+    assert command("quickstart").code == 0
+    assert command("quickstart", "--out", "there", "--seed", "7").code == 0
+    assert called == [(Path("quickstart"), 0), (Path("there"), 7)]
+
+
+def test_a_bug_is_not_taken_for_a_mistake_of_the_users(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("limbeck.runs.train", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        command("train", "--model", "mlp")
+
+
+def test_a_diverging_run_says_where(command: Command, teacher: Run) -> None:
+    answer = command(
+        "distill", "--student", STUDENT, "--teacher", teacher.path, "--lr", "1e20", "--out", "run", *QUICK
+    )
+    assert answer.code == 2
+    message = answer.err.splitlines()[-1]
+    assert message.startswith("limbeck: ")
+    assert "became NaN or infinite at step" in message
+    assert "of training; the weights were not updated by it." in message
+    assert "student.safetensors" not in content(Path("run"))
+    assert json.loads(json.dumps(answer.out)) == ""
