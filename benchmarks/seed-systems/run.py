@@ -62,24 +62,24 @@ class Task:
 
 
 def cifar100(shared: Path) -> Source:
-    """The first 5,000 training images of CIFAR-100, the next 2,000 for validation, and the test split."""
+    """The first 4,000 training images of CIFAR-100, the next 2,000 for validation, and the test split."""
     import datasets
 
     parts = {}
     for name, pattern in (("train", "train-00000*.parquet"), ("test", "test-*.parquet")):
         files = [str(file) for file in sorted((shared / "cifar100").glob(pattern))]
-        rows = datasets.Dataset.from_parquet(files).select(range(7_000 if name == "train" else 10_000))
+        rows = datasets.Dataset.from_parquet(files).select(range(6_000 if name == "train" else 10_000))
         images = torch.stack([torch.from_numpy(image) for image in rows.with_format("numpy")["img"]])
         parts[name] = images.permute(0, 3, 1, 2).contiguous(), torch.tensor(rows["fine_label"])
     (images, labels), test = parts["train"], parts["test"]
     return data.from_tensors(
-        images[:5_000],
-        labels[:5_000],
-        validation=(images[5_000:], labels[5_000:]),
+        images[:4_000],
+        labels[:4_000],
+        validation=(images[4_000:], labels[4_000:]),
         test=test,
         num_classes=100,
         views="crop(padding=4, flip=true)",
-        name="cifar100, 5,000 training images",
+        name="cifar100, 4,000 training images",
     )
 
 
@@ -88,30 +88,32 @@ TASKS = {
         lambda shared: data.load("digits"),
         student="cnn(channels=[4, 8])",
         teacher="cnn(channels=[32, 64], depth=2)",
-        epochs=60,
+        epochs=120,
         lr=0.05,
     ),
     "breast_cancer": Task(
         lambda shared: data.load("breast_cancer"),
         student="mlp(hidden=[8])",
         teacher="mlp(hidden=[64, 64])",
-        epochs=60,
+        epochs=150,
         lr=0.05,
     ),
     "banking77": Task(
-        lambda shared: data.load("banking77", shared / "banking77"),
-        student="textcnn(dim=32, filters=32)",
-        teacher="textcnn",
-        epochs=20,
+        lambda shared: data.load("banking77(max_length=32)", shared / "banking77"),
+        student="textcnn(dim=32, channels=32)",
+        teacher="textcnn(dim=64, channels=64)",
+        epochs=30,
         lr=2e-3,
-        settings={"training.optimizer.name": "adamw"},
+        weight_decay=1e-2,
+        settings={"training.optimizer": {"name": "adamw"}},
     ),
     "cifar100": Task(
         cifar100,
-        student="resnet",
-        teacher="resnet(channels=[32, 64, 128])",
+        student="cnn(channels=[8, 16, 32])",
+        teacher="cnn(channels=[32, 64, 128])",
         epochs=30,
         lr=0.05,
+        batch_size=128,
         seeds=3,
     ),
 }
@@ -123,8 +125,9 @@ def run_task(name: str, shared: Path, runs: Path) -> None:
     source = task.source(shared)
     settings: dict[str, Any] = {
         "training.trackers": [],
-        "training.optimizer.weight_decay": task.weight_decay,
         **task.settings,
+        "training.optimizer.weight_decay": task.weight_decay,
+        "training.checkpoint_every": 1000,
     }
     common: dict[str, Any] = {
         "data": source,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from command import Command
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 
 import limbeck
 from limbeck import data, methods, models
@@ -25,9 +25,15 @@ def lines(renderable: RenderableType, width: int = 100) -> list[str]:
     return [line.rstrip() for line in shown(renderable, width).splitlines()]
 
 
+def rows_of(text: str) -> list[list[str]]:
+    """The cells of a table's rows, a line of a wrapped row counting as one."""
+    return [
+        [cell.strip() for cell in line[1:-1].split("│")] for line in text.splitlines() if line.startswith("│")
+    ]
+
+
 def first_cells(text: str) -> list[str]:
-    cells = [line.strip("│ ").split("│")[0].strip() for line in text.splitlines() if line.startswith("│")]
-    return [cell for cell in cells if cell]
+    return [row[0] for row in rows_of(text) if row[0]]
 
 
 class TestLists:
@@ -104,7 +110,7 @@ class TestDocumentation:
     )
 
     def test_lines_are_joined_and_lists_stay_lists(self) -> None:
-        found = [line for part in show._paragraphs(self.TEXT) for line in lines(part)]
+        found = lines(Group(*show._paragraphs(self.TEXT)))
         assert found == [
             "One line of some length that goes on.",
             "",
@@ -117,17 +123,15 @@ class TestDocumentation:
         ]
 
     def test_a_narrow_terminal_keeps_the_indent(self) -> None:
-        found = [line for part in show._paragraphs(self.TEXT) for line in lines(part, 30)]
+        found = lines(Group(*show._paragraphs(self.TEXT)), 30)
         assert found[6:9] == ["    first: an argument that", "    takes two lines.", "    second: one."]
 
 
 class TestInspection:
     def test_what_was_found_with_shapes(self) -> None:
         text = shown(show.inspection("cnn(channels=[2, 4])", None, None, None, None))
-        rows = [
-            [cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if "│" in line
-        ]
-        assert "CNN, 278 parameters" in text
+        rows = rows_of(text)
+        assert "CNN, 272 parameters" in text
         assert ["embedding", "classifier:input", "(2, 16)"] in rows
         assert [row[2] for row in rows if row[0] == "stages"] == ["(2, 2, 8, 8)", "(2, 4, 4, 4)"]
         assert [row[2] for row in rows if row[0] == "logits"] == ["(2, 10)"]
@@ -196,9 +200,7 @@ class TestOutcome:
                 }
             )
         )
-        rows = [
-            [cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if "│" in line
-        ]
+        rows = rows_of(text)
         assert rows == [
             ["validation", "50.00 %", "1.2346", "5.12 %"],
             ["test", "25.00 %", "2.0000", "10.00 %"],

@@ -202,11 +202,14 @@ class TestClaim:
     def test_overwriting_replaces_what_is_a_runs_and_keeps_what_is_not(self, tmp_path: Path) -> None:
         for name in ("config.yaml", "metrics.jsonl", "result.json", "student.safetensors", "report.html"):
             (tmp_path / name).write_text("old")
+        (tmp_path / ".result.json.4711").write_text("what a crash left")
+        (tmp_path / ".mine.txt.4711").write_text("old")
         for name in ("checkpoints/last.pt", "trackers/limbeck/events", "notes/mine.txt", "mine.txt"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text("old")
         directory.claim(tmp_path, CONFIG)
-        assert content(tmp_path).keys() == {"config.yaml", "environment.json", "mine.txt", "notes/mine.txt"}
+        own = {"config.yaml", "environment.json"}
+        assert content(tmp_path).keys() == own | {"mine.txt", "notes/mine.txt", ".mine.txt.4711"}
         assert make_config(tmp_path / "config.yaml") == CONFIG
 
     def test_an_overwritten_run_is_a_whole_new_one(self, teacher: Run, tmp_path: Path) -> None:

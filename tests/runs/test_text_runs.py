@@ -125,6 +125,22 @@ def test_a_teacher_that_reads_other_tokens_is_refused(teacher: Run, corpus: Path
     assert content(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ('text(text="body")', r"unknown column of '.*train\.csv': 'body'; there are: label, text"),
+        ('text(label="text", text="label")', r"the class '.*' in row 1 of '.*test\.csv' is none that"),
+        ("table", r"the column 'text' of '.*train\.csv' should hold numbers, not '.*' as in row 1"),
+    ],
+)
+def test_data_that_cannot_be_read_leave_nothing_half_written(
+    spec: str, message: str, corpus: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(LimbeckError, match=message):
+        limbeck.train(model=TEACHER, data=spec, data_dir=corpus, out=tmp_path / "run", **FAST)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_overwritten_run_leaves_no_tokenizer_behind(teacher: Run, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     limbeck.train(model=STUDENT, data="text", data_dir=corpus, out=out, **{**FAST, "epochs": 1})

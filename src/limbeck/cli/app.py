@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from limbeck.cli import data as data_commands
+
 app = typer.Typer(
     name="limbeck",
     help="Distils a large trained network into a small one.",
@@ -16,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(data_commands.app, name="data")
 out = Console(highlight=False)
 
 Config = Annotated[Path | None, typer.Argument(help="YAML file that describes the run; flags override it.")]
@@ -134,14 +137,6 @@ def models(name: Name = None) -> None:
     from limbeck.cli.show import model_details, models_table
 
     out.print(model_details(name) if name else models_table())
-
-
-@app.command()
-def data(name: Name = None) -> None:
-    """Lists the data sets, or shows one with its arguments."""
-    from limbeck.cli.show import data_details, data_table
-
-    out.print(data_details(name) if name else data_table())
 
 
 def _run(command: str, given: dict[str, Any]) -> None:

@@ -125,6 +125,7 @@ def data_table() -> Table:
 
 def data_details(name: str) -> RenderableType:
     """One data set with its arguments."""
+    name = name.replace("-", "_")
     if name not in data.SOURCES:
         raise unknown("data set", name, data.SOURCES)
     entry = data.SOURCES[name]
@@ -142,7 +143,7 @@ def _details(name: str, thing: object, function: Callable[..., Any], lines: list
     return Group(Text(call, style="bold"), Text(), *_paragraphs(documentation), Text(), *map(Text, lines))
 
 
-def _paragraphs(documentation: str) -> list[Padding]:
+def _paragraphs(documentation: str) -> list[RenderableType]:
     """Documentation with its lines joined, so that they break where the terminal ends; lists stay lists."""
     paragraphs: list[tuple[int, str]] = []
     for line in documentation.splitlines():
@@ -152,7 +153,10 @@ def _paragraphs(documentation: str) -> list[Padding]:
             paragraphs[-1] = above, f"{before} {text}"
         else:
             paragraphs.append((indent, text))
-    return [Padding(Text(text), (0, 0, 0, indent), expand=False) for indent, text in paragraphs]
+    return [
+        Padding(Text(text), (0, 0, 0, indent), expand=False) if text else Text()
+        for indent, text in paragraphs
+    ]
 
 
 def _first_line(method: type[Method]) -> str:

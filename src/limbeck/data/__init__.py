@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from limbeck.data.build import from_dataset, from_tensors
@@ -17,7 +17,8 @@ from limbeck.data.table import breast_cancer, from_table, iris, wine
 from limbeck.data.text import banking77, from_text
 from limbeck.data.tokens import encode
 from limbeck.data.views import Views, draw
-from limbeck.notation import parse_call
+from limbeck.errors import LimbeckError
+from limbeck.notation import Value, parse_call
 
 __all__ = [
     "SOURCES",
@@ -71,16 +72,20 @@ SOURCES: Mapping[str, Entry] = {
 }
 
 
-def load(spec: str, data_dir: Path | None = None) -> Source:
+def load(spec: str, data_dir: Path | None = None, **arguments: Value) -> Source:
     """The data set that a text in the notation names, for example `"digits(labelled=100, seed=0)"`.
 
     Args:
         spec: a name of `SOURCES`, with arguments where the data set has any; `-` in a name is `_`.
         data_dir: where files lie, for data sets that are read from files.
+        arguments: of the data set, beside those in the text.
     Raises:
         LimbeckError: for an unknown name or argument (names the nearest right one) or a value out of range.
     """
     builders = {name: entry.make for name, entry in SOURCES.items()}
     name, parenthesis, rest = spec.partition("(")
     call = parse_call(name.replace("-", "_") + parenthesis + rest, "data set")
+    for argument in call.kwargs.keys() & arguments.keys():
+        raise LimbeckError(f"the argument {argument} of {call.name} is given twice")
+    call = replace(call, kwargs={**call.kwargs, **arguments})
     return construct(call, builders, "data set", data_dir=data_dir)

@@ -30,13 +30,14 @@ def read_idx(path: Path) -> Tensor:
         raise LimbeckError(f"{str(path)!r} is truncated or damaged: {error}") from None
     except OSError as error:
         raise LimbeckError(f"{str(path)!r} cannot be read: {error.strerror}") from None
-    if not content.startswith(_UNSIGNED_BYTES) or len(content) < 4:
+    if not content.startswith(_UNSIGNED_BYTES):
         raise LimbeckError(
             f"{str(path)!r} is no IDX file of unsigned bytes: it should start with 00 00 08,"
             f" not {content[:3].hex(' ') or 'end at once'}"
         )
-    start = 4 + 4 * content[3]
-    shape = struct.unpack(f">{content[3]}I", content[4:start]) if len(content) >= start else ()
+    axes = content[3] if len(content) > 3 else 0
+    start = 4 + 4 * axes
+    shape = struct.unpack(f">{axes}I", content[4:start]) if len(content) >= start else ()
     size = start + math.prod(shape)
     if not shape or len(content) != size:
         raise LimbeckError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -11,6 +12,7 @@ from torch import Tensor
 from limbeck.data.source import Source
 from limbeck.data.split import pick
 from limbeck.errors import LimbeckError
+from limbeck.files import replacing
 from limbeck.outputs import UNLABELLED
 
 GAP, LABEL, TEXT = 4, 20, 14
@@ -53,6 +55,14 @@ def contact_sheet(source: Source, count: int = 5, seed: int = 0) -> Image.Image:
             )
             sheet.paste(picture, (left + number * (width * zoom + GAP), top + LABEL))
     return sheet
+
+
+def write_png(picture: Image.Image, path: Path) -> None:
+    """Writes a picture, whole or not at all."""
+    if path.suffix.lower() != ".png":
+        raise LimbeckError(f"the picture is a PNG file, so its name should end in .png, not {path.name!r}")
+    with replacing(path) as partial:
+        picture.save(partial, "PNG")
 
 
 def _pixels(source: Source, rows: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def from_table(
             class of the training split is held out for the test, then as much of the rest for validation.
         label: the column of the class names or numbers; where it is empty a row has no label.
         columns: those to learn from; all but the label if none is named.
-        data_dir: where `path` is.
+        data_dir: the directory that `path` is in; `--data-dir` on the command line.
     """
     name = written("table", from_table, locals())
     if label in columns:

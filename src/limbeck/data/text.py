@@ -44,7 +44,7 @@ def from_text(
         vocab_size: tokens at most.
         max_length: tokens of a text at most; what is longer is cut off.
         lowercase: whether capitals are the same as small letters.
-        data_dir: where `path` is.
+        data_dir: the directory that `path` is in; `--data-dir` on the command line.
     """
     name = written("text", from_text, locals())
     splits = read(path, data_dir, as_text=(text, label))

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.arguments import Count, NonNegative, Positive
-from limbeck.data.glyphs import read_glyphs
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.blocks import Reduction, full_precision, reduce
@@ -132,15 +131,14 @@ class LWKD(Method):
     def bind(self, context: Context) -> None:
         """Builds teacher, bank and discriminator; refuses what there can be no soft targets for."""
         classes = context.num_classes
-        if classes < 2:
-            raise LimbeckError(f"lwkd needs at least 2 classes, and the student has {classes}")
+        if not 2 <= classes <= 10_000:
+            raise LimbeckError(f"lwkd needs 2 to 10,000 classes, and the student has {classes:,}")
         missing = [label for label, count in enumerate(context.data.class_counts or ()) if not count]
         if missing:
             raise LimbeckError(
                 f"lwkd: the training split has no sample of class {missing[0]}; it should have some of"
                 f" each of the {classes} classes that the student tells apart"
             )
-        glyphs = self.glyphs if self.glyphs == "digits" else read_glyphs(self.glyphs).fingerprint
         self.lightweight = LightweightTeacher(
             classes,
             model=self.teacher,
@@ -149,16 +147,12 @@ class LWKD(Method):
             batch_size=self.batch_size,
             seed=self.seed,
         )
+        self.images_per_class = self.lightweight.images_per_class
         self.bank = SoftTargetBank(classes, self.bank_size)
-        self._decides = (
-            f"lwkd {self.teacher} classes={classes} images_per_class={self.images_per_class} glyphs={glyphs}"
-            f" epochs={self.epochs} lr={self.lr} batch_size={self.batch_size} bank_size={self.bank_size}"
-            f" {context.student.logits.dtype}"
-        )
-        self.draws: Tensor
-        self.register_buffer(
-            "draws", torch.randint(2**62, ())
-        )  # from the run's seed, unlike all of the phase
+        trained = f"epochs {self.epochs} lr {self.lr} bank {self.bank_size}"
+        self._key = f"lwkd {self.lightweight.key}, {trained}, {context.student.logits.dtype}"
+        self.draws: Tensor  # a seed that follows the run's, unlike all that the phase makes
+        self.register_buffer("draws", torch.randint(2**62, ()))
         if self.adversarial:
             self.discriminator = _discriminator(classes * (2 if self.conditional else 1), self.hidden)
 
@@ -176,7 +170,7 @@ class LWKD(Method):
                 keeps=[self.bank],
                 finish=lambda: self.lightweight.fill(self.bank),
                 seed=self.seed,
-                cache=self._decides,
+                cache=self._key,
                 freezes=True,
             )
         ]
@@ -202,6 +196,8 @@ class LWKD(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The KD term and, with an adversary, "generator", the "discriminator"'s own, and its "accuracy"."""
         assert batch.targets is not None
+        if batch.targets.ndim != 1:
+            raise LimbeckError(f"lwkd needs one class a sample, (B,), not {tuple(batch.targets.shape)}")
         labelled = batch.targets != UNLABELLED
         classes = batch.targets.where(labelled, 0)
         soft = self._soft_targets(classes, batch).to(student.logits)

@@ -18,7 +18,7 @@ from limbeck.data import Loader, Source, Split, views
 from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import Predictions, predict
-from limbeck.features import call
+from limbeck.features import call, logits_of
 from limbeck.methods import DataFacts, Method, Objective
 from limbeck.methods.base import inner_first
 from limbeck.objective import parse
@@ -64,9 +64,10 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
     if teacher is None and config.teacher is not None:
         teacher = networks.teacher(config.teacher, source)
     example = source.example()
-    for role, network in (("student", student), ("teacher", teacher)):
-        if network is not None:
-            _check_takes(network, role, example)
+    given = {"student": student, "teacher": teacher}
+    classes = {
+        role: _classes(network, role, example) for role, network in given.items() if network is not None
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "objective"))
         distiller = Distiller(
@@ -82,6 +83,11 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
             student_features=config.student.features,
             teacher_features=config.teacher.features if config.teacher else None,
         )
+    for role, count in classes.items():
+        if count < source.num_classes:
+            raise LimbeckError(
+                f"the {role} tells {count} classes apart, and {source.name} has {source.num_classes}"
+            )
     return Job(config, source, split, teacher, distiller)
 
 
@@ -159,13 +165,14 @@ def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
             )
 
 
-def _check_takes(network: nn.Module, role: str, example: Inputs) -> None:
-    """Refuses a network that cannot be called with the data."""
+def _classes(network: nn.Module, role: str, example: Inputs) -> int:
+    """How many classes the network tells apart; refuses one that cannot be called with the data."""
     with evaluation.inference(network):
         try:
             device = next((p.device for p in network.parameters()), torch.device("cpu"))
-            call(network, apply(lambda tensor: tensor.to(device), example))
+            outputs = call(network, apply(lambda tensor: tensor.to(device), example))
         except (RuntimeError, TypeError, IndexError) as error:
             shape = tuple(example.shape[1:]) if isinstance(example, torch.Tensor) else sorted(example)
             reason = str(error).strip().splitlines()[0]
             raise LimbeckError(f"the {role} cannot take inputs of shape {shape}: {reason}") from None
+    return logits_of(outputs).shape[-1]

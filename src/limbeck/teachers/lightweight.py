@@ -13,7 +13,8 @@ from limbeck.data.glyphs import read_glyphs
 from limbeck.data.hashing import mix
 from limbeck.data.loader import Loader
 from limbeck.data.source import Source
-from limbeck.data.synthetic_digits import synthetic_digits
+from limbeck.data.synthetic_digits import default_images, synthetic_digits
+from limbeck.errors import LimbeckError
 from limbeck.models import build
 from limbeck.outputs import Batch
 from limbeck.seeds import seed_for
@@ -23,6 +24,8 @@ from limbeck.teachers.bank import SoftTargetBank
 class LightweightTeacher(nn.Module):
     """A network with its training data, which are made when they are first asked for.
 
+    `key` tells two of them apart that would not end alike, their seeds aside.
+
     Args:
         num_classes: C.
         model: of the zoo, for images 1x32x32.
@@ -30,6 +33,8 @@ class LightweightTeacher(nn.Module):
         glyphs: as in `synthetic_digits`.
         batch_size: of the training.
         seed: of the first weights, the images and their order.
+    Raises:
+        LimbeckError: for a model that is not in the zoo, and for glyphs that cannot be had.
     """
 
     def __init__(
@@ -43,8 +48,14 @@ class LightweightTeacher(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.num_classes, self.images_per_class, self.glyphs = num_classes, images_per_class, glyphs
-        self.batch_size, self.seed = batch_size, seed
+        if ":" in model:
+            raise LimbeckError(f"a lightweight teacher has a name of `limbeck models`, not {model!r}")
+        self.num_classes, self.glyphs, self.batch_size, self.seed = num_classes, glyphs, batch_size, seed
+        self.images_per_class = images_per_class or default_images(num_classes)
+        scans = glyphs if glyphs == "digits" else read_glyphs(glyphs).fingerprint
+        self.key = (
+            f"{model} of {num_classes} classes, {self.images_per_class} images of {scans}, {batch_size}"
+        )
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed_for(seed, "lightweight teacher"))
             self.network = build(model, example=torch.zeros(2, 1, SIDE, SIDE), num_classes=num_classes)

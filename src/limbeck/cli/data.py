@@ -1,0 +1,58 @@
+"""`limbeck data`: what data sets there are, and how they look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+out = Console(highlight=False)
+
+
+class _CommandOrName(TyperGroup):
+    """Takes what is no command for a data set: `limbeck data digits` is `limbeck data show digits`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
+
+
+app = typer.Typer(cls=_CommandOrName, invoke_without_command=True, subcommand_metavar="[NAME | preview NAME]")
+
+
+@app.callback()
+def table(context: typer.Context) -> None:
+    """Lists the data sets; shows the one NAME with its arguments; or draws what is in it."""
+    from limbeck.cli.show import data_table
+
+    if context.invoked_subcommand is None:
+        out.print(data_table())
+
+
+@app.command(hidden=True)
+def show(name: Annotated[str, typer.Argument(help="A data set.")]) -> None:
+    """Shows a data set with its arguments."""
+    from limbeck.cli.show import data_details
+
+    out.print(data_details(name))
+
+
+@app.command()
+def preview(
+    name: Annotated[str, typer.Argument(help="A data set of images, with arguments: digits(labelled=100).")],
+    classes: Annotated[int | None, typer.Option(help="Of a data set that has as many as asked for.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the data set's files are.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the draw of images.")] = 0,
+    out_file: Annotated[Path, typer.Option("--out", help="The picture, a PNG file.")] = Path("sheet.png"),
+) -> None:
+    """Draws a contact sheet: training images of every class."""
+    from limbeck import data
+    from limbeck.data.preview import contact_sheet, write_png
+
+    source = data.load(name, data_dir, **({} if classes is None else {"classes": classes}))
+    write_png(contact_sheet(source, count, seed), out_file)
+    out.print(f"{source.name}: {source.num_classes} classes, {len(source.train):,} training images")
+    out.print(out_file, soft_wrap=True)
