@@ -69,7 +69,7 @@ def cifar100(shared: Path) -> Source:
     for name, pattern in (("train", "train-00000*.parquet"), ("test", "test-*.parquet")):
         files = [str(file) for file in sorted((shared / "cifar100").glob(pattern))]
         rows = datasets.Dataset.from_parquet(files).select(range(6_000 if name == "train" else 10_000))
-        images = torch.stack([torch.from_numpy(image) for image in rows.with_format("numpy")["img"]])
+        images = torch.stack([torch.tensor(image) for image in rows.with_format("numpy")["img"]])
         parts[name] = images.permute(0, 3, 1, 2).contiguous(), torch.tensor(rows["fine_label"])
     (images, labels), test = parts["train"], parts["test"]
     return data.from_tensors(
@@ -146,16 +146,17 @@ def run_task(name: str, shared: Path, runs: Path) -> None:
         for contender, objective in CONTENDERS.items():
             run = Run(runs / name / f"{slug(contender)}-{seed}")
             if not run.finished:
-                limbeck.distill(
-                    student=task.student,
-                    teacher=teacher if parse(objective).all_reads.teacher else None,
-                    objective=objective,
-                    epochs=task.epochs,
-                    seed=seed,
-                    out=run.path,
-                    overwrite=True,
-                    **common,
-                )
+                rest = {"epochs": task.epochs, "seed": seed, "out": run.path, "overwrite": True, **common}
+                if contender in BASELINES:
+                    limbeck.train(model=task.student, objective=objective, **rest)
+                else:
+                    taught = bool(parse(objective).all_reads.teacher)
+                    limbeck.distill(
+                        student=task.student,
+                        teacher=teacher if taught else None,
+                        objective=objective,
+                        **rest,
+                    )
             print(f"{name} {contender} {seed}: {100 * run.result['student']['top1']:.2f} %", flush=True)
 
 
@@ -215,8 +216,8 @@ def report(tasks: Mapping[str, Any]) -> str:
             "",
             f"{facts['train']:,} training, {facts['validation']:,} validation and {facts['test']:,} test "
             f"samples, {facts['classes']} classes. Student `{student['model']}` with "
-            f"{student['parameters']:,} parameters, {task['epochs']} epochs; teacher `{teacher['model']}` with {teacher['parameters']:,}, "
-            f"{100 * teacher['top1']:.2f} %.",
+            f"{student['parameters']:,} parameters, {task['epochs']} epochs; teacher `{teacher['model']}` "
+            f"with {teacher['parameters']:,}, {100 * teacher['top1']:.2f} %.",
             "",
             "| contender | objective | top-1 | - student alone | - label smoothing | seeds |",
             "|---|---|---|---|---|---|",

@@ -44,6 +44,14 @@ DISTILL = ("distill", "--student", "mlp", "--teacher", "TEACHER", "--out", "run"
 TRAIN = ("train", "--model", "mlp", "--out", "run")
 
 
+def test_a_run_does_not_replace_its_own_teacher(refused: Any, teacher: Run) -> None:
+    options = ("--student", "mlp(hidden=[4])", "--teacher", "TEACHER", "--out", "TEACHER", "--overwrite")
+    assert refused("distill", *options) == (
+        "the teacher is in 'TEACHER', which the run would replace; choose another --out"
+    )
+    assert teacher.finished
+
+
 @pytest.mark.parametrize(
     ("objective", "message"),
     [

@@ -7,7 +7,6 @@ from torch import Tensor
 from limbeck.data.compose import compose, places
 from limbeck.data.glyphs import Glyphs
 
-
 LEVELS = (torch.tensor([20, 30]) + 23 * torch.arange(10)[:, None]).flatten()
 """Brightness of the two scans of each digit."""
 

@@ -31,7 +31,8 @@ def outcome(run: Run) -> RenderableType:
     table.add_column("")
     for role in ("student", "teacher"):
         if result[role]:
-            table.add_column(f"{role} {result[role]['model']}", justify="right")
+            label = role if result["teacher"] else "network"
+            table.add_column(f"{label} {result[role]['model']}", justify="right")
     networks = [result[role] for role in ("student", "teacher") if result[role]]
     table.add_row("parameters", *(f"{network['parameters']:,}" for network in networks))
     table.add_row("top-1 on test", *(_percent(network["top1"]) for network in networks))

@@ -196,8 +196,6 @@ class LWKD(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The KD term and, with an adversary, "generator", the "discriminator"'s own, and its "accuracy"."""
         assert batch.targets is not None
-        if batch.targets.ndim != 1:
-            raise LimbeckError(f"lwkd needs one class a sample, (B,), not {tuple(batch.targets.shape)}")
         labelled = batch.targets != UNLABELLED
         classes = batch.targets.where(labelled, 0)
         soft = self._soft_targets(classes, batch).to(student.logits)

@@ -30,7 +30,7 @@ def call_factory(spec: str) -> nn.Module:
     with _working_directory_importable():
         network = _call(_factory(_import(name), call.name), call, f"{name}:{call.name}")
     if not isinstance(network, nn.Module):
-        raise LimbeckError(f"{name}:{call.name} made a {type(network).__name__}, not a torch.nn.Module")
+        raise LimbeckError(f"{name}:{call.name} returned {type(network).__name__}, not a torch.nn.Module")
     return network
 
 

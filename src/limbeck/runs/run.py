@@ -139,6 +139,11 @@ def _settle(
     made = make_config(file, {**flags, **settings})
     if resume:
         directory.same_config(path, made)
+    for role, network in (("student", made.student), ("teacher", made.teacher)):
+        if network is not None and Path(network.model).resolve().is_relative_to(path.resolve()):
+            raise LimbeckError(
+                f"the {role} is in {str(path)!r}, which the run would replace; choose another --out"
+            )
     objects = {
         "student" if name == "model" else name: value
         for name, value in given.items()

@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import limbeck
+from glyph_files import write_mnist
+from limbeck import Batch, Distiller, losses
+from limbeck.data.glyphs import read_glyphs
+from limbeck.errors import LimbeckError
+from limbeck.methods import LWKD, DataFacts
+from limbeck.methods.lwkd import lwkd
+from limbeck.objective import parse, resolved
+from limbeck.optimisation import SGD
+from limbeck.outputs import UNLABELLED, Progress
+
+SMALL = "epochs=3, batch_size=20, images_per_class=60, bank_size=10"
+CLASSES = 5
+
+
+def naive(student: Tensor, teacher: Tensor, tau_t: float, tau_s: float) -> list[float]:
+    """KL(softmax(z_t / tau_t) || softmax(z_s / tau_s)) of each sample, class by class."""
+    values = []
+    for z_s, z_t in zip(student.tolist(), teacher.tolist(), strict=True):
+        q = [math.exp(z / tau_t) for z in z_t]
+        p = [math.exp(z / tau_s) for z in z_s]
+        q, p = [value / sum(q) for value in q], [value / sum(p) for value in p]
+        values.append(sum(a * math.log(a / b) for a, b in zip(q, p, strict=True)))
+    return values
+
+
+def logits(seed: int = 0, dtype: torch.dtype = torch.float64, batch: int = 6) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    pair = 3 * torch.randn(2, batch, CLASSES, generator=generator, dtype=torch.float64)
+    return pair[0].to(dtype), pair[1].to(dtype)
+
+
+# The equation
+
+
+@pytest.mark.parametrize(("tau_t", "tau_s"), [(5.0, 1.0), (5.0, 5.0), (1.0, 3.0)])
+def test_the_divergence_is_the_equation(tau_t: float, tau_s: float) -> None:
+    student, teacher = logits()
+    expected = naive(student, teacher, tau_t, tau_s)
+    assert lwkd(student, teacher, tau_t, tau_s, "none").tolist() == pytest.approx(expected, rel=1e-10)
+    assert lwkd(student, teacher, tau_t, tau_s).item() == pytest.approx(sum(expected) / 6, rel=1e-10)
+    assert losses.lwkd is lwkd
+
+
+def test_with_one_temperature_it_is_kd_without_its_square() -> None:
+    student, teacher = logits()
+    assert 9 * lwkd(student, teacher, 3.0, 3.0).item() == pytest.approx(
+        losses.kd(student, teacher, 3.0).item()
+    )
+
+
+def test_its_gradient() -> None:
+    student, teacher = logits()
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: lwkd(z, teacher, 5.0, 1.0), student)
+
+
+def test_half_precision_and_extreme_logits() -> None:
+    student, teacher = logits(dtype=torch.bfloat16)
+    value = lwkd(student, teacher)
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(lwkd(student.double(), teacher.double()).item(), rel=1e-5)
+    extreme = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
+    loss = lwkd(extreme, torch.tensor([[-1e4, 1e4, 0.0]]))
+    assert loss.item() == pytest.approx(2e4)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert extreme.grad is not None
+    assert extreme.grad.isfinite().all()
+
+
+# The method
+
+
+class Student(nn.Module):
+    def __init__(self, classes: int = CLASSES) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(6, 8), nn.Linear(8, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).relu())  # type: ignore[no-any-return]
+
+
+def batch(step: int = 3, size: int = 20) -> Batch:
+    inputs = torch.rand(size, 6, generator=torch.Generator().manual_seed(1))
+    index = torch.arange(size)
+    return Batch(inputs, index % CLASSES, index, progress=Progress(step, 0, 0.5))
+
+
+def prepared(objective: str, seed: int = 0, dtype: torch.dtype = torch.float32, **given: Any) -> Distiller:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        student = Student().to(dtype)
+        distiller = Distiller(student, None, objective, example=batch().inputs.to(dtype), **given)  # type: ignore[union-attr]
+    distiller.prepare([batch()], display=False, device="cpu")
+    return distiller
+
+
+def method_of(distiller: Distiller) -> LWKD:
+    (found,) = (method for method in distiller.objective.wrapped if isinstance(method, LWKD))
+    return found
+
+
+def test_the_terms_are_the_equations() -> None:
+    distiller = prepared(f"0.7*ce + lwkd({SMALL})", dtype=torch.float64)
+    method, samples = method_of(distiller), batch()
+    samples = replace(samples, inputs=samples.inputs.double())  # type: ignore[union-attr]
+    found = distiller(samples)
+    assert list(found) == ["ce", "lwkd.kd", "lwkd.generator", "lwkd.discriminator", "lwkd.accuracy"]
+
+    student = distiller.student(samples.inputs)
+    assert samples.targets is not None
+    drawn = method.bank.draw(samples.targets, samples.index, 3, method.draws).double()
+    assert (drawn.argmax(1) == samples.targets).all()
+    q, p = (drawn / 5).softmax(1), student.softmax(1)
+    real, fake = method.discriminator(q).sigmoid(), method.discriminator(p).sigmoid()
+    expected = {
+        "lwkd.kd": sum(naive(student, drawn, 5.0, 1.0)) / 20,
+        "lwkd.generator": -fake.log().mean().item(),
+        "lwkd.discriminator": -(real.log() + (1 - fake).log()).mean().item(),
+        "lwkd.accuracy": ((real > 0.5).double().mean() + (fake < 0.5).double().mean()).item() / 2,
+    }
+    for name, value in expected.items():
+        assert found[name].item() == pytest.approx(value, rel=1e-9), name
+    ce = F.cross_entropy(student, samples.targets).item()
+    total = 0.7 * ce + 0.3 * expected["lwkd.kd"] + 0.1 * expected["lwkd.generator"]
+    assert found.total.item() == pytest.approx(total + expected["lwkd.discriminator"], rel=1e-9)
+
+
+def test_neither_side_learns_from_the_others_loss() -> None:
+    distiller = prepared(f"lwkd({SMALL}, adversarial=0.5)", dtype=torch.float64)
+    method, samples = method_of(distiller), batch()
+    samples = replace(samples, inputs=samples.inputs.double())  # type: ignore[union-attr]
+    distiller(samples).backward()
+    assert samples.targets is not None
+    drawn = method.bank.draw(samples.targets, samples.index, 3, method.draws).double()
+    student = distiller.student(samples.inputs)
+    scores = method.discriminator(student.softmax(1))
+    theirs = list(distiller.student.parameters())
+    alone = 0.3 * lwkd(student, drawn, 5.0, 1.0) + 0.5 * F.softplus(-scores).mean()
+    for parameter, gradient in zip(
+        theirs, torch.autograd.grad(alone, theirs, retain_graph=True), strict=True
+    ):
+        torch.testing.assert_close(parameter.grad, gradient)
+    own = F.softplus(-method.discriminator((drawn / 5).softmax(1))).mean() + F.softplus(scores).mean()
+    ours = list(method.discriminator.parameters())
+    for parameter, gradient in zip(ours, torch.autograd.grad(own, ours), strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+    assert all(parameter.grad is None for parameter in method.lightweight.parameters())
+
+
+def test_the_discriminator_learns_by_an_optimiser_of_its_own() -> None:
+    distiller = prepared(f"0*ce + lwkd({SMALL}, alpha=0, adversarial=0.001)")
+    method = method_of(distiller)
+    optimizer = distiller.optimizer(SGD(lr=1e-6, momentum=0, weight_decay=0))
+    main, own = optimizer.parts  # type: ignore[attr-defined]
+    assert isinstance(own, torch.optim.Adam)
+    assert own.param_groups[0]["betas"] == (0.5, 0.999)
+    assert own.param_groups[0]["lr"] == 1e-3
+    claimed = {id(parameter) for parameter in own.param_groups[0]["params"]}
+    assert claimed == {id(parameter) for parameter in method.discriminator.parameters()}
+    assert not claimed & {id(parameter) for parameter in main.param_groups[0]["params"]}
+    figures = []
+    for step in range(150):
+        found = distiller(batch(step))
+        found.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        figures.append((found["lwkd.discriminator"].item(), found["lwkd.accuracy"].item()))
+    assert figures[0][0] == pytest.approx(2 * math.log(2), abs=0.1), "at first it cannot tell"
+    assert figures[-1][0] < 1
+    assert figures[-1][1] > 0.9
+
+
+def test_without_an_adversary_there_is_no_discriminator() -> None:
+    distiller = prepared(f"0.7*ce + lwkd({SMALL}, adversarial=0)")
+    assert list(distiller(batch())) == ["ce", "lwkd.kd"]
+    assert not hasattr(method_of(distiller), "discriminator")
+    assert not any("discriminator" in key for key in distiller.state_dict())
+    assert isinstance(distiller.optimizer(SGD()), torch.optim.SGD)
+
+
+def test_a_conditional_discriminator_is_told_the_class() -> None:
+    distiller = prepared(f"lwkd({SMALL}, conditional=true, discriminator=[7])")
+    method, samples = method_of(distiller), batch()
+    widths = [tuple(parameter.shape) for parameter in method.discriminator.parameters()]
+    assert widths == [(7, 2 * CLASSES), (7,), (1, 7), (1,)]
+    found = distiller(samples)["lwkd.generator"].item()
+    assert samples.targets is not None
+    told = torch.cat([distiller.student(samples.inputs).softmax(1), F.one_hot(samples.targets, CLASSES)], 1)
+    assert found == pytest.approx(F.softplus(-method.discriminator(told)).mean().item(), rel=1e-5)
+
+
+def test_the_class_mean_as_the_target() -> None:
+    distiller = prepared(f'lwkd({SMALL}, target="class_mean", adversarial=0)')
+    samples = batch()
+    assert samples.targets is not None
+    q = (method_of(distiller).bank.logits.double() / 5).softmax(-1).mean(1)[samples.targets]
+    log_p = distiller.student(samples.inputs).double().log_softmax(1)
+    expected = (q * (q.log() - log_p)).sum(1).mean().item()
+    assert distiller(samples)["lwkd.kd"].item() == pytest.approx(expected, rel=1e-4)
+    assert distiller(batch(4))["lwkd.kd"].item() == distiller(samples)["lwkd.kd"].item(), "nothing is drawn"
+
+
+def test_a_sample_without_a_label_counts_as_zero() -> None:
+    distiller = prepared(f"lwkd({SMALL})")
+    samples = batch()
+    assert samples.targets is not None
+    hidden = replace(samples, targets=samples.targets.where(samples.targets < 3, UNLABELLED))
+    half = hidden.targets != UNLABELLED  # 12 of 20
+    labelled = samples.map(lambda tensor: tensor[half])
+    found, alone = distiller(hidden), distiller(labelled)
+    for name, value in alone.items():
+        assert found[name].item() == pytest.approx(value.item() * 12 / 20, rel=1e-5), name
+    nothing = distiller(replace(samples, targets=torch.full((20,), UNLABELLED)))
+    assert all(value.item() == 0 for value in nothing.values())
+
+
+def test_draws_follow_the_runs_seed_and_are_made_anew_at_every_visit() -> None:
+    objective = f"lwkd({SMALL}, adversarial=0)"
+    first, again, other = (prepared(objective, seed) for seed in (1, 1, 2))
+    assert torch.equal(method_of(first).bank.logits, method_of(other).bank.logits), "the bank is shared"
+    other.student.load_state_dict(first.student.state_dict())
+    values = [distiller(batch())["lwkd.kd"].item() for distiller in (first, again, other)]
+    assert values[0] == values[1] != values[2]
+    assert first(batch(4))["lwkd.kd"].item() != values[0]
+
+    bare = replace(batch(), index=None)  # a foreign loop that knows no index
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        drawn = [first(bare)["lwkd.kd"].item() for _ in range(2)]
+        torch.manual_seed(5)
+        assert [first(bare)["lwkd.kd"].item() for _ in range(2)] == drawn
+    assert drawn[0] != drawn[1]
+
+
+# Profiles and arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", (5, 1, 0.3, 1)),
+        ('profile="faithful"', (5, 5, 0.1, 25)),
+        ('profile="faithful", teacher_temperature=4, student_temperature=2', (4, 2, 0.1, 8)),
+        ('profile="faithful", kd_scale=1, alpha=0', (5, 5, 0, 1)),
+        ("teacher_temperature=2, student_temperature=3", (2, 3, 0.3, 1)),
+    ],
+)
+def test_profiles(arguments: str, expected: tuple[float, ...]) -> None:
+    names = ("teacher_temperature", "student_temperature", "alpha", "kd_scale")
+    objective = parse(f"lwkd({arguments})" if arguments else "lwkd")
+    record = resolved(objective)["lwkd"]
+    assert tuple(record[name] for name in names) == expected
+    assert record["adversarial"] == 0.1
+    assert record["discriminator"] == [128, 64]
+
+
+def test_the_faithful_kd_term_weighs_as_the_profile_says() -> None:
+    distiller = prepared(f'lwkd({SMALL}, profile="faithful", adversarial=0)')
+    found = distiller(batch())
+    assert found.total.item() == pytest.approx(0.1 * 25 * found["lwkd.kd"].item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("teacher_temperature=0", "teacher_temperature=0 should be greater than 0"),
+        ("student_temperature=-1", "student_temperature=-1 should be greater than 0"),
+        ("alpha=-0.1", "alpha=-0.1 should be greater than or equal to 0"),
+        ("adversarial=-1", "adversarial=-1"),
+        ('profile="gentle"', "'regulariser' or 'faithful'"),
+        ('target="mean"', "'instance' or 'class_mean'"),
+        ("bank_size=0", "bank_size=0"),
+        ("discriminator=[0]", "discriminator"),
+        ("adversarial=0, conditional=true", "there is no discriminator; leave conditional out"),
+        ("adversarial=0, discriminator=[3]", "leave discriminator out"),
+        ("lambda_=0.1", "unknown argument of lwkd"),
+    ],
+)
+def test_refuses_arguments(arguments: str, message: str) -> None:
+    with pytest.raises(LimbeckError, match=message):
+        parse(f"lwkd({arguments})")
+
+
+def test_refuses_what_it_cannot_teach(tmp_path: Path) -> None:
+    example = torch.rand(2, 6)
+
+    def bound(
+        objective: str, classes: int = CLASSES, teacher: nn.Module | None = None, data: Any = None
+    ) -> None:
+        Distiller(Student(classes), teacher, objective, example=example, data=data)
+
+    with pytest.raises(LimbeckError, match="2 to 10,000 classes, and the student has 1"):
+        bound("lwkd", classes=1)
+    with pytest.raises(LimbeckError, match="no sample of class 3; it should have some of each of the 5"):
+        bound("lwkd", data=DataFacts(9, "digest", (3, 3, 2, 0, 1)))
+    with pytest.raises(LimbeckError, match="has no use for a teacher"):
+        bound("lwkd", teacher=Student())
+    with pytest.raises(LimbeckError, match="unknown model 'lenet'; did you mean 'lenet5'"):
+        bound('lwkd(teacher="lenet")')
+    with pytest.raises(LimbeckError, match="no MNIST files at"):
+        bound(f'lwkd(glyphs="{tmp_path}")')
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"no idx")
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(b"no idx")
+    with pytest.raises(LimbeckError, match="t10k-images-idx3-ubyte' is no IDX file"):
+        bound(f'lwkd(glyphs="{tmp_path}")')
+
+
+# The phase
+
+
+def test_the_teacher_is_trained_once_and_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+
+    def trained(arguments: str, name: str) -> tuple[LWKD, list[dict[str, Any]]]:
+        with torch.random.fork_rng():
+            torch.manual_seed(len(name))  # every run has another seed
+            distiller = Distiller(Student(), None, f"0.7*ce + lwkd({arguments})", example=torch.rand(2, 6))
+        distiller.prepare([batch()], display=False, device="cpu", directory=tmp_path / name, seed=len(name))
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return method_of(distiller), [json.loads(line) for line in lines]
+
+    first, lines = trained(SMALL, "a")
+    assert [line["stage"] for line in lines] == ["lwkd.teacher"] * 3
+    terms = lines[-1]["terms"]
+    assert terms["lwkd.teacher.ce"] < lines[0]["terms"]["lwkd.teacher.ce"]
+    assert 0 <= terms["lwkd.teacher.unseen_accuracy"] <= 1
+    assert terms["lwkd.teacher.accuracy"] > 0.4
+    again, reused = trained(f'{SMALL}, adversarial=0, target="class_mean"', "bb")
+    assert [line.get("cached") for line in reused] == [True]
+    assert reused[0]["terms"] == terms
+    assert torch.equal(first.bank.logits, again.bank.logits)
+    assert first.draws != again.draws
+    for name, value in first.lightweight.state_dict().items():
+        assert torch.equal(value, again.lightweight.state_dict()[name])
+    assert not any(parameter.requires_grad for parameter in again.lightweight.parameters())
+    glyphs = read_glyphs()
+    write_mnist(tmp_path, glyphs.scans[:800, 0], glyphs.digits[:800].byte())
+    for other in ("seed=1", f'glyphs="{tmp_path}"', "lr=0.002", 'teacher="mlp(hidden=[32])"'):
+        method, lines = trained(f"{SMALL}, {other}", other[:3])
+        assert len(lines) == 3, f"{other}: trained anew"
+        assert not torch.equal(method.bank.logits, first.bank.logits)
+
+
+def test_named_inputs_are_all_the_same_to_it() -> None:
+    class Reader(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.head = nn.Embedding(30, 8), nn.Linear(8, CLASSES)
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            shares = attention_mask / attention_mask.sum(1, keepdim=True)
+            return self.head((self.words(input_ids) * shares[..., None]).sum(1))  # type: ignore[no-any-return]
+
+    texts = {"input_ids": torch.arange(40).view(10, 4) % 30, "attention_mask": torch.ones(10, 4)}
+    distiller = Distiller(Reader(), None, f"lwkd({SMALL}, adversarial=0)", example=texts)
+    samples = Batch(texts, torch.arange(10) % CLASSES)
+    distiller.prepare([samples], display=False, device="cpu")
+    optimizer = distiller.optimizer(SGD(lr=0.5))
+    values = []
+    for _ in range(30):
+        found = distiller(samples)
+        found.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        values.append(found["lwkd.kd"].item())
+    assert values[-1] < 0.5 * values[0]
+
+
+@pytest.mark.parametrize("data", ["digits(labelled=50)", "wine"])
+def test_a_whole_run_without_a_teacher(data: str, tmp_path: Path) -> None:
+    run = limbeck.distill(
+        data=data,
+        student="mlp(hidden=[8])",
+        objective=f"0.7*ce + lwkd({SMALL})",
+        epochs=2,
+        batch_size=25,
+        settings={"training.trackers": []},
+        display=False,
+        out=tmp_path / "run",
+    )
+    assert run.result["teacher"] is None
+    assert run.result["agreement"] is None
+    assert run.result["arguments"]["lwkd"]["teacher_temperature"] == 5
+    assert run.result["arguments"]["lwkd"]["images_per_class"] == 60
+    last = run.history[-1]
+    assert last["stage"] == "training"
+    assert {"ce", "lwkd.kd", "lwkd.generator", "lwkd.discriminator", "lwkd.accuracy"} <= last["terms"].keys()
+    assert not any("lwkd" in key for key in limbeck.load(run).state_dict())
