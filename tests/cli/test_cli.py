@@ -68,7 +68,7 @@ def test_from_a_teacher_to_a_measured_student(command: Command, tmp_path: Path) 
         ["training", "1/2"],
         ["training", "2/2"],
     ]
-    assert "student mlp(hidden=[16])" in trained.out
+    assert "network mlp(hidden=[16])" in trained.out
     assert "1,210" in trained.out
 
     distilled = command("distill", "--student", STUDENT, "--teacher", "teacher", "--out", "student", *QUICK)
