@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from glyph_files import idx_bytes, some_scans, write_mnist
 from torch import Tensor
 
+from glyph_files import idx_bytes, some_scans, write_mnist
 from limbeck.data.digits import digits
 from limbeck.data.glyphs import Glyphs, read_glyphs
 from limbeck.data.samples import Resident

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from glyph_files import idx_bytes
 
+from glyph_files import idx_bytes
 from limbeck.data.idx import read_idx
 from limbeck.errors import LimbeckError
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from glyph_files import some_scans, write_mnist
 from torch import Tensor
 
+from glyph_files import some_scans, write_mnist
 from limbeck.data import load
 from limbeck.data.samples import Resident
 from limbeck.data.split import Split
