@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from limbeck.methods.lwkd import lwkd
 from limbeck.objective import parse, resolved
 from limbeck.optimisation import SGD
 from limbeck.outputs import UNLABELLED, Progress
+from limbeck.teachers import LightweightTeacher
 
 SMALL = "epochs=3, batch_size=20, images_per_class=60, bank_size=10"
 CLASSES = 5
@@ -400,3 +402,43 @@ def test_a_whole_run_without_a_teacher(data: str, tmp_path: Path) -> None:
     assert last["stage"] == "training"
     assert {"ce", "lwkd.kd", "lwkd.generator", "lwkd.discriminator", "lwkd.accuracy"} <= last["terms"].keys()
     assert not any("lwkd" in key for key in limbeck.load(run).state_dict())
+
+
+class Killed(BaseException):
+    """What ends the process in the middle of an epoch."""
+
+
+def test_killed_in_its_phase_it_goes_on_as_if_nothing_had_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(name: str, resume: bool = False) -> dict[str, Tensor]:
+        monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache" / name))
+        settings: dict[str, Any] = {
+            "data": "wine",
+            "student": "mlp(hidden=[8])",
+            "objective": f"0.7*ce + lwkd({SMALL})",
+            "epochs": 2,
+            "settings": {"training.trackers": []},
+        }
+        given = {"resume": True} if resume else settings
+        done = limbeck.distill(**given, display=False, out=tmp_path / name)
+        return limbeck.load(done).state_dict()
+
+    calm = run("calm")
+
+    def cut_short(teacher: LightweightTeacher, epoch: int) -> Iterable[Batch]:
+        whole = list(batches(teacher, epoch))
+        return Broken(whole) if epoch == 1 else whole
+
+    class Broken(list[Batch]):
+        def __iter__(self) -> Iterator[Batch]:
+            yield from list(super().__iter__())[:7]
+            raise Killed
+
+    batches = LightweightTeacher.batches
+    with monkeypatch.context() as patch:
+        patch.setattr(LightweightTeacher, "batches", cut_short)
+        with pytest.raises(Killed):
+            run("killed")
+    resumed = run("killed", resume=True)
+    assert all(torch.equal(value, resumed[name]) for name, value in calm.items())

@@ -111,8 +111,8 @@ def test_a_directory_that_is_importable_already_stays_so(
         ('my_models:make(width="wide")', "my_models:make: "),
         ("my_models:make(width=wide)", 'wide is neither a number, a text nor a list; write "wide"'),
         ("my_models:make(width=[[wide]])", "wide is neither a number"),
-        ("my_models:forgetful", "my_models:forgetful made a dict, not a torch.nn.Module"),
-        ("math:sqrt(2)", "math:sqrt made a float, not a torch.nn.Module"),
+        ("my_models:forgetful", "my_models:forgetful returned dict, not a torch.nn.Module"),
+        ("math:sqrt(2)", "math:sqrt returned float, not a torch.nn.Module"),
         ("builtins:dict(a=1)", "builtins:dict does not tell its arguments; wrap it in a function"),
     ],
 )

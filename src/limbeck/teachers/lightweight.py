@@ -99,9 +99,8 @@ class LightweightTeacher(nn.Module):
         generator = torch.Generator().manual_seed(seed_for(self.seed, "bank"))
 
         def answer(labels: Tensor) -> Tensor:
-            images = compose(scans, labels.cpu(), self.num_classes, generator)
-            logits: Tensor = self(images.to(self._device).float() / 255)
-            return logits
+            images = compose(scans, labels.cpu(), self.num_classes, generator).to(self._device)
+            return torch.cat([self(part.float() / 255) for part in torch.split(images, 512)])
 
         self.eval()
         bank.fill(answer)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from command import Command
+
+import limbeck
+
+
+def test_it_refuses_a_directory_with_something_else(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("irreplaceable")
+    answer = command("quickstart", "--out", "mine")
+    assert answer.code == 2
+    assert "'mine' holds something else; choose another --out" in answer.err
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "irreplaceable"
+
+
+@pytest.mark.slow
+def test_a_small_student_gains_and_the_page_says_so(tmp_path: Path, command: Command) -> None:
+    for _ in range(2):  # a second quickstart replaces the first
+        answer = command("quickstart")
+        assert answer.code == 0, answer.err
+    folder = tmp_path / "quickstart"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    alone = [limbeck.Run(folder / f"alone-{seed}").result["metrics"]["test"]["top1"] for seed in range(5)]
+    distilled = [
+        limbeck.Run(folder / f"distilled-{seed}").result["metrics"]["test"]["top1"] for seed in range(5)
+    ]
+    for values in (alone, distilled):
+        mean = f"{100 * sum(values) / 5:.1f} ±"
+        assert mean in answer.out
+        assert mean in page
+    assert "98." in re.sub(r"\s", " ", answer.out), "the teacher's accuracy"
+    steps = [limbeck.Run(folder / f"{name}-0").history[-1]["step"] for name in ("alone", "distilled")]
+    assert steps == [960, 960], "both train as long"
