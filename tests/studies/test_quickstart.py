@@ -25,10 +25,10 @@ def test_a_small_student_gains_and_the_page_says_so(tmp_path: Path, command: Com
         assert answer.code == 0, answer.err
     folder = tmp_path / "quickstart"
     page = (folder / "report.html").read_text(encoding="utf-8")
-    alone = [limbeck.Run(folder / f"alone-{seed}").result["metrics"]["test"]["top1"] for seed in range(5)]
-    distilled = [
-        limbeck.Run(folder / f"distilled-{seed}").result["metrics"]["test"]["top1"] for seed in range(5)
-    ]
+    alone, distilled = (
+        [limbeck.Run(folder / f"{name}-{seed}").result["metrics"]["test"]["top1"] for seed in range(5)]
+        for name in ("alone", "distilled")
+    )
     for values in (alone, distilled):
         mean = f"{100 * sum(values) / 5:.1f} ±"
         assert mean in answer.out
