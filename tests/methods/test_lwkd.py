@@ -404,6 +404,15 @@ def test_a_whole_run_without_a_teacher(data: str, tmp_path: Path) -> None:
     assert not any("lwkd" in key for key in limbeck.load(run).state_dict())
 
 
+def test_a_class_without_a_training_sample_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    source = limbeck.data.from_tensors(torch.rand(40, 4), torch.arange(40) % 3, num_classes=4)
+    with pytest.raises(LimbeckError, match="no sample of class 3"):
+        limbeck.distill(
+            data=source, student="mlp(hidden=[4])", objective="0.7*ce + lwkd", out=tmp_path / "run"
+        )
+    assert not list(tmp_path.iterdir())
+
+
 class Killed(BaseException):
     """What ends the process in the middle of an epoch."""
 
