@@ -6,7 +6,7 @@ PYTHON ?= python3
 python := .venv/bin/python
 install := $(python) -m pip install --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: help quickstart test test-slow browser format lock clean
+.PHONY: help quickstart test test-slow browser bench-seed-systems format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -28,6 +28,9 @@ browser:
 	@command -v chromium > /dev/null || $(if $(filter-out 0,$(shell id -u)),sudo -n) sh -c \
 		'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium' \
 		|| echo 'make: cannot install chromium; tests in a browser are skipped until you do (Debian: apt-get install chromium)' >&2
+
+bench-seed-systems: .venv/.dev  ## run what is missing of benchmarks/seed-systems, and write its tables
+	OMP_NUM_THREADS=1 $(python) benchmarks/seed-systems/run.py
 
 format: .venv/.dev  ## put the code in order as `make test` wants it
 	$(python) -m ruff check --fix
