@@ -370,7 +370,7 @@ def test_a_wrong_setting_is_named(file: Path, setting: str, message: str) -> Non
             "the config 'run.yaml' is not YAML: could not determine a constructor for the tag "
             "'tag:yaml.org,2002:python/object/apply:os.system' in line 2",
         ),
-        ("data: &a [*a]", "the config 'run.yaml' is not YAML: maximum recursion depth exceeded"),
+        ("data: &a [*a]", "run.yaml: the config value data=[[...]] should be a mapping"),
     ],
 )
 def test_a_wrong_file_is_named(file: Path, text: str, message: str) -> None:
@@ -432,3 +432,33 @@ def test_a_value_that_is_no_yaml(text: str) -> None:
     with pytest.raises(LimbeckError) as caught:
         parse_settings([f"seed={text}"])
     assert str(caught.value) == f"--set seed: the value {text!r} is not YAML"
+
+
+def test_a_part_given_whole_and_its_values_given_apart_both_count() -> None:
+    settings = {
+        "training.epochs": 5,
+        "training": {"batch_size": 500, "optimizer": {"lr": 0.2}},
+        "student": "cnn",
+    }
+    training = make_config(None, settings).training
+    assert (training.epochs, training.batch_size, training.optimizer.lr) == (5, 500, 0.2)
+    assert training.optimizer.name == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["seed=1", "seed=2"], "--set seed is given twice"),
+        (["training.optimizer={lr: 0.1, lr: 0.2}"], "the key 'lr' stands twice"),
+    ],
+)
+def test_a_setting_that_stands_twice(pairs: list[str], message: str) -> None:
+    with pytest.raises(LimbeckError, match=message):
+        parse_settings(pairs)
+
+
+def test_what_looks_like_a_number_in_quotes_stays_a_text() -> None:
+    assert parse_settings(["data.name='1e5'", "training.clip=1e-2"]) == {
+        "data.name": "1e5",
+        "training.clip": 0.01,
+    }

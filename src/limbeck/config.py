@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,7 +113,8 @@ def make_config(file: Path | None = None, settings: Mapping[str, Any] | None = N
     """
     raw: dict[str, Any] = _read(file) if file else {}
     settings = settings or {}
-    for key, value in settings.items():
+    whole_before_parts = sorted(settings.items(), key=lambda item: item[0].count("."))
+    for key, value in whole_before_parts:
         _set(raw, key.split("."), value, key)
     try:
         return RunConfig.model_validate(raw)
@@ -132,15 +134,20 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         if not equals or not key:
             raise LimbeckError(f"--set takes key=value, for example training.epochs=5, not {pair!r}")
         try:
-            settings[key] = _numbers(yaml.safe_load(text))
-        except yaml.YAMLError:
-            raise LimbeckError(f"--set {key}: the value {text!r} is not YAML") from None
+            value = yaml.load(text, _Loader)
+        except yaml.YAMLError as error:
+            problem = str(getattr(error, "problem", None))
+            why = f": {problem}" if "twice" in problem else ""
+            raise LimbeckError(f"--set {key}: the value {text!r} is not YAML{why}") from None
+        if key in settings:
+            raise LimbeckError(f"--set {key} is given twice")
+        settings[key] = value
     return settings
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        raw = _numbers(yaml.load(file.read_text(encoding="utf-8"), _Loader))
+        raw = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise LimbeckError(f"the config {str(file)!r} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -166,18 +173,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _numbers(value: Any) -> Any:
-    """YAML 1.1 reads 5e-4 as a string; people mean the number."""
-    if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    if isinstance(value, str) and "e" in value.lower():
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+# YAML 1.1 reads 5e-4 as a string; people mean the number.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
 
 
 def _set(raw: dict[str, Any], path: list[str], value: Any, key: str) -> None:
@@ -189,7 +188,17 @@ def _set(raw: dict[str, Any], path: list[str], value: Any, key: str) -> None:
             raise LimbeckError(f"{key!r} cannot be set: {name} is {inner!r}, which has no parts")
         raw[name] = dict(inner or {})
         raw = raw[name]
-    raw[path[-1]] = value
+    there = raw.get(path[-1])
+    raw[path[-1]] = _merged(there, value) if isinstance(there, dict) and isinstance(value, dict) else value
+
+
+def _merged(there: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    """A part of the config with some of its values exchanged."""
+    merged = dict(there)
+    for name, item in value.items():
+        inner = merged.get(name)
+        merged[name] = _merged(inner, item) if isinstance(inner, dict) and isinstance(item, dict) else item
+    return merged
 
 
 def _explain(error: ValidationError, file: Path | None, settings: Mapping[str, Any]) -> LimbeckError:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from limbeck.errors import LimbeckError
 from limbeck.methods import Phase
 from limbeck.models import load_into, load_state, save
 from limbeck.models.weights import read_metadata
@@ -33,10 +35,14 @@ def recall(phase: Phase, setting: str) -> tuple[Mapping[str, Any], Callable[[], 
 
 
 def store(phase: Phase, setting: str, line: Mapping[str, Any]) -> None:
-    """Keeps what the phase ended with, if it has a key."""
+    """Keeps what the phase ended with, if it has a key; a cache that cannot be written is done without."""
     file = _file(phase, setting)
-    if file is not None:
+    if file is None:
+        return
+    try:
         save(_parts(phase), file, {"line": json.dumps(dict(line)), "key": str(phase.cache)})
+    except LimbeckError as error:
+        warnings.warn(f"{phase.name} is not kept for later runs: {error}", stacklevel=2)
 
 
 def _file(phase: Phase, setting: str) -> Path | None:

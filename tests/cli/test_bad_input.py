@@ -52,6 +52,18 @@ def test_a_run_does_not_replace_its_own_teacher(refused: Any, teacher: Run) -> N
     assert teacher.finished
 
 
+def test_a_run_does_not_replace_the_weights_it_starts_from(refused: Any, teacher: Run) -> None:
+    weights = "teacher.weights=TEACHER/student.safetensors"
+    options = ("--student", "cnn", "--teacher", "mlp(hidden=[16])", "--set", weights, "--out", "TEACHER")
+    assert "the teacher is in 'TEACHER'" in refused("distill", *options, "--overwrite")
+
+
+def test_a_run_is_resumed_or_replaced(refused: Any, teacher: Run) -> None:
+    assert refused("train", "--out", "TEACHER", "--resume", "--overwrite") == (
+        "--resume goes on with a run and --overwrite replaces it; say one of them"
+    )
+
+
 @pytest.mark.parametrize(
     ("objective", "message"),
     [

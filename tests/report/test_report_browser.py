@@ -124,7 +124,7 @@ def test_a_series_is_hidden_and_shown_by_keyboard(page: Page) -> None:
 def test_arrow_keys_step_through_the_values(page: Page) -> None:
     plot = page.locator(".plot").last
     plot.focus()
-    # "epoch 2" in a run and "optimiser step 18" in a study; without the words with the oldest plotly there may be
+    # "epoch 2" in a run, "optimiser step 18" in a study; the number alone with the oldest plotly there may be
     header = plot.locator(".hoverlayer text").first
     for key, epoch in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2)):
         page.keyboard.press(key)

@@ -506,3 +506,26 @@ def test_a_directory_is_found_if_none_is_given(tmp_path: Path, monkeypatch: pyte
         "runs/distill-1",
     ]
     assert json.loads(Path("runs/distill-1/result.json").read_text())["teacher"]["model"] == "runs/train-2"
+
+
+def test_a_method_of_the_user_s_own_needs_no_table(tmp_path: Path) -> None:
+    class Mine(limbeck.Method):
+        """Half the cross-entropy."""
+
+        kind = "task"
+        reads = limbeck.methods.Reads(batch=("targets",))
+
+        def forward(self, student: limbeck.Outputs, teacher: limbeck.Outputs, batch: limbeck.Batch) -> Any:
+            assert batch.targets is not None
+            return limbeck.losses.cross_entropy(student.logits, batch.targets) / 2
+
+    run = limbeck.distill(
+        student="mlp(hidden=[4])",
+        objective=2 * Mine(),
+        epochs=1,
+        settings={"training.trackers": []},
+        display=False,
+        out=tmp_path / "run",
+    )
+    assert run.result["objective"] == "2*mine"
+    assert run.history[0]["terms"]["total"] == pytest.approx(2 * run.history[0]["terms"]["mine"])

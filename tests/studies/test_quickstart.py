@@ -18,6 +18,16 @@ def test_it_refuses_a_directory_with_something_else(tmp_path: Path, command: Com
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "irreplaceable"
 
 
+def test_it_leaves_a_teacher_of_the_user_s_alone(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "runs" / "teacher").mkdir(parents=True)
+    (tmp_path / "runs" / "teacher" / "config.yaml").write_text("student: cnn")
+    assert command("quickstart", "--out", "runs").code == 2
+    (tmp_path / "file").write_text("")
+    answer = command("quickstart", "--out", "file")
+    assert answer.code == 2
+    assert "'file' holds something else" in answer.err
+
+
 @pytest.mark.slow
 def test_a_small_student_gains_and_the_page_says_so(tmp_path: Path, command: Command) -> None:
     for _ in range(2):  # a second quickstart replaces the first

@@ -130,6 +130,8 @@ def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
         LimbeckError: if it holds another run and neither is said, or holds something that is no run; if it
             cannot be written to.
     """
+    if resume and overwrite:
+        raise LimbeckError("--resume goes on with a run and --overwrite replaces it; say one of them")
     there = next(place for place in (path, *path.parents) if place.exists())
     if not there.is_dir():
         raise LimbeckError(f"{str(there)!r} is a file; a run needs a directory")
@@ -148,7 +150,10 @@ def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
 
 def claim(path: Path, config: RunConfig) -> None:
     """Makes the directory, cleared of an earlier run's files, and writes what the run is."""
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LimbeckError(f"{str(path)!r} cannot be made: {error.strerror}; choose another --out") from None
     sweep(path)
     for name in FILES:
         (path / name).unlink(missing_ok=True)

@@ -46,11 +46,11 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
 
     Args:
         config: of the run.
-        objects: the "student", "teacher" or "data" that was handed over ready made.
+        objects: the "student", "teacher", "data" or "objective" that was handed over ready made.
     """
     objects = objects or {}
     _check_handed_over(config, objects)
-    objective = parse(config.objective)
+    objective = parse(objects.get("objective", config.objective))
     source = objects["data"] if "data" in objects else sources.load(config.data.name, config.data.dir)
     if config.data.views is not None:
         source = replace(source, views=views.parse(config.data.views))

@@ -12,7 +12,7 @@ from limbeck.config import FLAGS, RunConfig, make_config
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.methods import Method
-from limbeck.runs import directory
+from limbeck.runs import directory, networks
 from limbeck.runs.conclude import conclude
 from limbeck.runs.directory import Run
 from limbeck.runs.job import prepare, stages
@@ -140,14 +140,18 @@ def _settle(
     if resume:
         directory.same_config(path, made)
     for role, network in (("student", made.student), ("teacher", made.teacher)):
-        if network is not None and Path(network.model).resolve().is_relative_to(path.resolve()):
+        if network is None:
+            continue
+        read = [Path(network.model)] if networks.is_path(network.model) else []
+        read += [] if network.weights is None else [network.weights]
+        if any(place.resolve().is_relative_to(path.resolve()) for place in read):
             raise LimbeckError(
                 f"the {role} is in {str(path)!r}, which the run would replace; choose another --out"
             )
     objects = {
         "student" if name == "model" else name: value
         for name, value in given.items()
-        if isinstance(value, (nn.Module, Source)) and not isinstance(value, Method)
+        if isinstance(value, (nn.Module, Source))
     }
     return made, objects
 

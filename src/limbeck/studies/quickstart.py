@@ -8,6 +8,7 @@ validation split; more steps do not help the student alone.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,10 @@ def quickstart(out: Path, seed: int, console: Console) -> None:
         seed: of the first of five runs, the others count on from it.
         console: where the table goes.
     """
-    if out.exists() and any(out.iterdir()) and not (out / "teacher" / "config.yaml").exists():
+    marker = out / "quickstart.json"
+    if out.exists() and not marker.exists() and (not out.is_dir() or any(out.iterdir())):
         raise LimbeckError(f"{str(out)!r} holds something else; choose another --out")
+    write_text(marker, json.dumps({"seed": seed}) + "\n")
     torch.set_num_threads(1)  # networks this small gain nothing from more, and lose much on a busy machine
     seeds = range(seed, seed + SEEDS)
     common: dict[str, Any] = {"settings": SETTINGS, "display": False, "overwrite": True}

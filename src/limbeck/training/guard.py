@@ -18,7 +18,9 @@ class DivergenceError(LimbeckError):
 class Guard:
     """Blocks the first bad update and every one after it, on the device, and tells when asked.
 
-    Nothing is read back from the device in `admit`; `check` does, and the loop calls it now and then.
+    Nothing is read back from the device in `admit`; `check` does, and the loop calls it now and then. What a
+    forward itself changes, batch norm's running statistics, is past when the loss is known: a network that
+    has them is had back whole from the checkpoint.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -59,7 +61,8 @@ class Guard:
         bad = [name for name, flag in zip(self._names, self._bad.tolist(), strict=True) if flag]
         raise DivergenceError(
             f"{bad[0]} became NaN or infinite at step {int(self._step)} of {stage}; the weights were not "
-            f"updated by it. {checkpoint} A lower learning rate or clipping may help."
+            f"updated by it. {checkpoint} "
+            "A lower learning rate or clipping may help."
         )
 
 
