@@ -201,7 +201,8 @@ def report(tasks: Mapping[str, Any]) -> str:
     lines = [
         "# The seed systems, measured",
         "",
-        "Printed by `make bench-seed-systems` (`python benchmarks/seed-systems/run.py`), from results.json.",
+        f"Printed by `python benchmarks/seed-systems/run.py {' '.join(tasks)}`, from results.json;",
+        "`make bench-seed-systems` runs whatever tasks are missing.",
         f"Machine: {platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}.",
         "Top-1 accuracy on the test split in %, mean and standard deviation over the seeds; then the",
         "difference to the student alone and to label smoothing on the same seeds, with its 95 % Student-t",
