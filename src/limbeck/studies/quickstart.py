@@ -2,8 +2,8 @@
 
 A teacher learns from all 1,000 labelled training scans of the digits. The same small student is then
 trained on 100 of the labels alone, and by the teacher, who also answers for the 900 scans without a label;
-both get the same number of optimiser steps at the same rate. Widths, epochs and rates were chosen on the
-validation split; more steps do not help the student alone.
+both get the same number of optimiser steps at the same rate. Epochs and rate were picked on the validation
+split, where the student alone gained half a point at most from 300 to 800 steps.
 """
 
 from __future__ import annotations
