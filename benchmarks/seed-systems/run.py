@@ -1,8 +1,9 @@
 """The three seed systems beside what they compare with, on real data that a laptop can train on.
 
-    python benchmarks/seed-systems/run.py [TASK ...] [--runs DIR] [--shared DIR]
+    python benchmarks/seed-systems/run.py [TASK ...] [--budgets] [--runs DIR] [--shared DIR]
 
-Every contender is run with every seed; a run that is finished is not repeated, so the command may be stopped
+`--budgets` trains the student alone for several numbers of epochs, which is how each task's was picked: on
+the validation split, where twice as many gained nothing. Every contender is run with every seed; a run that is finished is not repeated, so the command may be stopped
 and started again. It ends by writing results.json and README.md beside this file, from all finished runs.
 """
 
@@ -59,6 +60,8 @@ class Task:
     weight_decay: float = 5e-4
     teacher_epochs: int = 30
     settings: Mapping[str, Any] = field(default_factory=dict)
+    tried: tuple[int, ...] = ()
+    """The numbers of epochs that `--budgets` compares."""
 
 
 def cifar100(shared: Path) -> Source:
@@ -90,6 +93,7 @@ TASKS = {
         teacher="cnn(channels=[32, 64], depth=2)",
         epochs=120,
         lr=0.05,
+        tried=(60, 120, 240, 480, 960),
     ),
     "breast_cancer": Task(
         lambda shared: data.load("breast_cancer"),
@@ -97,6 +101,7 @@ TASKS = {
         teacher="mlp(hidden=[64, 64])",
         epochs=150,
         lr=0.05,
+        tried=(75, 150, 300, 600),
     ),
     "banking77": Task(
         lambda shared: data.load("banking77(max_length=32)", shared / "banking77"),
@@ -106,6 +111,7 @@ TASKS = {
         lr=2e-3,
         weight_decay=1e-2,
         settings={"training.optimizer": {"name": "adamw"}},
+        tried=(15, 30, 60),
     ),
     "cifar100": Task(
         cifar100,
@@ -115,38 +121,58 @@ TASKS = {
         lr=0.05,
         batch_size=128,
         seeds=3,
+        tried=(15, 30, 60, 120),
     ),
 }
+
+
+def setting(task: Task, shared: Path) -> dict[str, Any]:
+    """What every run of a task is given."""
+    return {
+        "data": task.source(shared),
+        "batch_size": task.batch_size,
+        "lr": task.lr,
+        "settings": {
+            "training.trackers": [],
+            **task.settings,
+            "training.optimizer.weight_decay": task.weight_decay,
+            "training.checkpoint_every": 1000,
+        },
+        "display": False,
+        "overwrite": True,
+    }
+
+
+def run_budgets(name: str, shared: Path, runs: Path) -> None:
+    """The student alone for each number of epochs that was tried, three seeds each."""
+    task = TASKS[name]
+    common = setting(task, shared)
+    for epochs in task.tried:
+        for seed in range(3):
+            run = budget_run(runs, name, epochs, seed)
+            if not run.finished:
+                limbeck.train(model=task.student, epochs=epochs, seed=seed, out=run.path, **common)
+            top1 = run.result["metrics"]["validation"]["top1"]
+            print(f"{name} {epochs} epochs, seed {seed}: validation {100 * top1:.2f} %", flush=True)
+
+
+def budget_run(runs: Path, name: str, epochs: int, seed: int) -> Run:
+    return Run(runs / name / f"budget-{epochs}-{seed}")
 
 
 def run_task(name: str, shared: Path, runs: Path) -> None:
     """Runs whatever of a task is not finished yet."""
     task = TASKS[name]
-    source = task.source(shared)
-    settings: dict[str, Any] = {
-        "training.trackers": [],
-        **task.settings,
-        "training.optimizer.weight_decay": task.weight_decay,
-        "training.checkpoint_every": 1000,
-    }
-    common: dict[str, Any] = {
-        "data": source,
-        "batch_size": task.batch_size,
-        "lr": task.lr,
-        "settings": settings,
-        "display": False,
-    }
+    common = setting(task, shared)
     teacher = Run(runs / name / "teacher")
     if not teacher.finished:
-        limbeck.train(
-            model=task.teacher, epochs=task.teacher_epochs, out=teacher.path, overwrite=True, **common
-        )
+        limbeck.train(model=task.teacher, epochs=task.teacher_epochs, out=teacher.path, **common)
     print(f"{name}: teacher {100 * teacher.result['student']['top1']:.2f} %", flush=True)
     for seed in range(task.seeds):
         for contender, objective in CONTENDERS.items():
             run = Run(runs / name / f"{slug(contender)}-{seed}")
             if not run.finished:
-                rest = {"epochs": task.epochs, "seed": seed, "out": run.path, "overwrite": True, **common}
+                rest = {"epochs": task.epochs, "seed": seed, "out": run.path, **common}
                 if contender in BASELINES:
                     limbeck.train(model=task.student, objective=objective, **rest)
                 else:
@@ -261,12 +287,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tasks", nargs="*", choices=[[], *TASKS], help="which; all if left out")
+    parser.add_argument("--budgets", action="store_true", help="the tries of the epochs instead")
     parser.add_argument("--runs", type=Path, default=Path("runs/seed-systems"), help="where the runs go")
     parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared" / "data", help="data files")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for name in arguments.tasks or TASKS:
-        run_task(name, arguments.shared, arguments.runs)
+        (run_budgets if arguments.budgets else run_task)(name, arguments.shared, arguments.runs)
     tasks = collect(arguments.runs)
     write_text(HERE / "results.json", json.dumps(tasks, indent=1) + "\n")
     write_text(HERE / "README.md", report(tasks))

@@ -96,6 +96,7 @@ class Distiller(nn.Module):
             student_network=student,
             student_points=self._points,
             teacher_network=teacher.network if teacher else None,
+            teacher_points=teacher.points if teacher else None,
             data=facts,
         )
         for method in inner_first(self.objective):

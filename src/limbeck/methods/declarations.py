@@ -63,7 +63,7 @@ class Context:
     """What a method is bound to, once, before training.
 
     The outputs are those of the example, a few inputs, detached and on the device where training happens; the
-    networks are to be read, never changed. `student_points` is where the student's features are.
+    networks are to be read, never changed. `student_points` and `teacher_points` are where their features are.
     """
 
     student: Outputs
@@ -72,6 +72,7 @@ class Context:
     student_network: nn.Module
     student_points: FeaturePoints
     teacher_network: nn.Module | None = None
+    teacher_points: FeaturePoints | None = None
     data: DataFacts = field(default_factory=DataFacts)
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from limbeck.features import FeaturePoints
 from limbeck.outputs import Batch, Inputs, Outputs
 
 
@@ -19,6 +20,8 @@ class Teacher(ABC):
 
     network: nn.Module | None = None
     """The live network, where there is one; to be read only."""
+    points: FeaturePoints | None = None
+    """Where the live network's features are, once it is open."""
 
     @abstractmethod
     def open(self, example: Inputs, fields: Sequence[str]) -> None:

@@ -27,8 +27,8 @@ class LiveTeacher(Teacher):
 
     def open(self, example: Inputs, fields: Sequence[str]) -> None:
         """Finds the features in the network."""
-        points = find(self.network, example, overrides=self._features)
-        self._tap = Tap(self.network, points, fields)
+        self.points = find(self.network, example, overrides=self._features)
+        self._tap = Tap(self.network, self.points, fields)
 
     def __call__(self, batch: Batch) -> Outputs:
         """One forward of the network."""
