@@ -2,9 +2,10 @@
 
     python benchmarks/seed-systems/run.py [TASK ...] [--budgets] [--runs DIR] [--shared DIR]
 
-`--budgets` trains the student alone for several numbers of epochs, which is how each task's was picked: on
-the validation split, where twice as many gained nothing. Every contender is run with every seed; a run that is finished is not repeated, so the command may be stopped
-and started again. It ends by writing results.json and README.md beside this file, from all finished runs.
+`--budgets` trains the student alone for several numbers of epochs and prints its accuracy on the validation
+split, by which each task's number was picked. Without it every contender is run with every seed. A run that
+is finished is not repeated, so the command may be stopped and started again. It ends by writing results.json
+and README.md beside this file, from all finished runs.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ import limbeck
 from limbeck import data
 from limbeck.data import Source
 from limbeck.files import write_text
-from limbeck.objective import parse
 from limbeck.runs import Run
 from limbeck.studies import paired_difference, summarise
+from limbeck.studies.grid import Grid
 
 HERE = Path(__file__).parent
 
@@ -91,7 +92,7 @@ TASKS = {
         lambda shared: data.load("digits"),
         student="cnn(channels=[4, 8])",
         teacher="cnn(channels=[32, 64], depth=2)",
-        epochs=120,
+        epochs=480,
         lr=0.05,
         tried=(60, 120, 240, 480, 960),
     ),
@@ -107,19 +108,19 @@ TASKS = {
         lambda shared: data.load("banking77(max_length=32)", shared / "banking77"),
         student="textcnn(dim=32, channels=32)",
         teacher="textcnn(dim=64, channels=64)",
-        epochs=30,
+        epochs=60,
         lr=2e-3,
         weight_decay=1e-2,
         settings={"training.optimizer": {"name": "adamw"}},
-        tried=(15, 30, 60),
+        tried=(15, 30, 60, 120),
     ),
     "cifar100": Task(
         cifar100,
         student="cnn(channels=[8, 16, 32])",
         teacher="cnn(channels=[32, 64, 128])",
-        epochs=30,
+        epochs=60,
         lr=0.05,
-        batch_size=128,
+        batch_size=32,
         seeds=3,
         tried=(15, 30, 60, 120),
     ),
@@ -138,88 +139,87 @@ def setting(task: Task, shared: Path) -> dict[str, Any]:
             "training.optimizer.weight_decay": task.weight_decay,
             "training.checkpoint_every": 1000,
         },
-        "display": False,
-        "overwrite": True,
     }
 
 
 def run_budgets(name: str, shared: Path, runs: Path) -> None:
-    """The student alone for each number of epochs that was tried, three seeds each."""
-    task = TASKS[name]
-    common = setting(task, shared)
-    for epochs in task.tried:
-        for seed in range(3):
-            run = budget_run(runs, name, epochs, seed)
-            if not run.finished:
-                limbeck.train(model=task.student, epochs=epochs, seed=seed, out=run.path, **common)
+    """The student alone for each number of epochs that was tried."""
+    common = setting(TASKS[name], shared)
+    for epochs in TASKS[name].tried:
+        for _, seed, run in tries(name, runs, epochs, common).run():
             top1 = run.result["metrics"]["validation"]["top1"]
             print(f"{name} {epochs} epochs, seed {seed}: validation {100 * top1:.2f} %", flush=True)
 
 
-def budget_run(runs: Path, name: str, epochs: int, seed: int) -> Run:
-    return Run(runs / name / f"budget-{epochs}-{seed}")
+def tries(name: str, runs: Path, epochs: int, common: Mapping[str, Any]) -> Grid:
+    """The student alone for a number of epochs, three seeds."""
+    given = {"epochs": epochs, **common}
+    path = runs / name / f"budget-{epochs}"
+    return Grid(path, {"student alone": "ce"}, range(3), student=TASKS[name].student, common=given)
+
+
+def grid(name: str, runs: Path, common: Mapping[str, Any]) -> Grid:
+    """All runs of a task."""
+    task = TASKS[name]
+    return Grid(
+        runs / name,
+        CONTENDERS,
+        range(task.seeds),
+        student=task.student,
+        teacher=Run(runs / name / "teacher"),
+        common=common,
+    )
 
 
 def run_task(name: str, shared: Path, runs: Path) -> None:
     """Runs whatever of a task is not finished yet."""
-    task = TASKS[name]
-    common = setting(task, shared)
-    teacher = Run(runs / name / "teacher")
+    task, teacher, common = TASKS[name], Run(runs / name / "teacher"), setting(TASKS[name], shared)
     if not teacher.finished:
-        limbeck.train(model=task.teacher, epochs=task.teacher_epochs, out=teacher.path, **common)
+        limbeck.train(
+            model=task.teacher,
+            epochs=task.teacher_epochs,
+            out=teacher.path,
+            overwrite=True,
+            display=False,
+            **common,
+        )
     print(f"{name}: teacher {100 * teacher.result['student']['top1']:.2f} %", flush=True)
-    for seed in range(task.seeds):
-        for contender, objective in CONTENDERS.items():
-            run = Run(runs / name / f"{slug(contender)}-{seed}")
-            if not run.finished:
-                rest = {"epochs": task.epochs, "seed": seed, "out": run.path, **common}
-                if contender in BASELINES:
-                    limbeck.train(model=task.student, objective=objective, **rest)
-                else:
-                    taught = bool(parse(objective).all_reads.teacher)
-                    limbeck.distill(
-                        student=task.student,
-                        teacher=teacher if taught else None,
-                        objective=objective,
-                        **rest,
-                    )
-            print(f"{name} {contender} {seed}: {100 * run.result['student']['top1']:.2f} %", flush=True)
-
-
-def slug(contender: str) -> str:
-    """A contender's name as part of a path."""
-    return "".join(letter if letter.isalnum() else "-" for letter in contender.lower())
+    for contender, seed, run in grid(name, runs, {"epochs": task.epochs, **common}).run():
+        print(f"{name} {contender} {seed}: {100 * run.result['student']['top1']:.2f} %", flush=True)
 
 
 def collect(runs: Path) -> dict[str, Any]:
     """Every finished run's figures: task, contender, seed."""
     tasks: dict[str, Any] = {}
     for name, task in TASKS.items():
-        found: dict[str, dict[str, float]] = {}
-        for contender in CONTENDERS:
-            finished = [Run(runs / name / f"{slug(contender)}-{seed}") for seed in range(task.seeds)]
-            found[contender] = {
-                str(run.result["seed"]): 100 * run.result["student"]["top1"]
-                for run in finished
-                if run.finished
-            }
         teacher = Run(runs / name / "teacher")
-        if teacher.finished and any(found.values()):
-            example = next(
-                Run(runs / name / f"{slug(contender)}-{seed}").result
-                for contender, values in found.items()
-                for seed in values
-            )
+        found = {contender: grid(name, runs, {}).finished(contender) for contender in CONTENDERS}
+        results = [run.result for by_seed in found.values() for run in by_seed.values()]
+        if teacher.finished and results:
             tasks[name] = {
                 "teacher": {**teacher.result["student"], "epochs": task.teacher_epochs},
-                "student": {key: example["student"][key] for key in ("model", "parameters")},
-                "data": example["data"],
+                "student": {key: results[0]["student"][key] for key in ("model", "parameters")},
+                "data": results[0]["data"],
                 "epochs": task.epochs,
                 "lr": task.lr,
                 "batch_size": task.batch_size,
-                "top1": found,
+                "top1": {
+                    contender: {seed: 100 * run.result["student"]["top1"] for seed, run in by_seed.items()}
+                    for contender, by_seed in found.items()
+                },
+                "budgets": budgets(runs, name),
             }
     return tasks
+
+
+def budgets(runs: Path, name: str) -> dict[int, list[float]]:
+    """Validation accuracy of the student alone by number of epochs, a figure for each seed."""
+    found = {epochs: tries(name, runs, epochs, {}).finished("student alone") for epochs in TASKS[name].tried}
+    return {
+        epochs: [100 * run.result["metrics"]["validation"]["top1"] for run in by_seed.values()]
+        for epochs, by_seed in found.items()
+        if by_seed
+    }
 
 
 def report(tasks: Mapping[str, Any]) -> str:
@@ -233,9 +233,9 @@ def report(tasks: Mapping[str, Any]) -> str:
         "Top-1 accuracy on the test split in %, mean and standard deviation over the seeds; then the",
         "difference to the student alone and to label smoothing on the same seeds, with its 95 % Student-t",
         "interval. From fewer than five seeds there is no verdict. The last epoch is reported and all train",
-        "as long. Epochs were picked from two or three tries of the student alone on the validation split;",
-        "on the digits 120 epochs were still better than 60 there and no more were tried, so a plateau is",
-        "not shown. The methods' arguments are the papers', not tuned.",
+        "as long. The number of epochs was picked by the student alone on the validation split, from the",
+        "tries of `run.py --budgets` that stand above each table (mean and standard deviation of three",
+        "seeds). The methods' arguments are the papers', not tuned.",
     ]
     for name, task in tasks.items():
         student, teacher, facts = task["student"], task["teacher"], task["data"]
@@ -248,38 +248,28 @@ def report(tasks: Mapping[str, Any]) -> str:
             f"{student['parameters']:,} parameters, {task['epochs']} epochs; teacher `{teacher['model']}` "
             f"with {teacher['parameters']:,}, {100 * teacher['top1']:.2f} %.",
             "",
+            "The student alone on the validation split: "
+            + ", ".join(f"{epochs} epochs {summarise(top1)} %" for epochs, top1 in task["budgets"].items())
+            + ".",
+            "",
             "| contender | objective | top-1 | - student alone | - label smoothing | seeds |",
             "|---|---|---|---|---|---|",
         ]
         for contender, values in task["top1"].items():
             if values:
                 differences = [
-                    difference(values, task["top1"][baseline], contender, baseline) for baseline in BASELINES
+                    str(paired_difference(values, others)) if contender != baseline and others else ""
+                    for baseline, others in ((name, task["top1"][name]) for name in BASELINES)
                 ]
                 cells = [
                     contender,
                     f"`{CONTENDERS[contender]}`",
-                    spread(values),
+                    str(summarise(list(values.values()))),
                     *differences,
                     str(len(values)),
                 ]
                 lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def spread(values: Mapping[str, float]) -> str:
-    summary = summarise(list(values.values()))
-    return f"{summary.mean:.2f}" + ("" if summary.sd is None else f" ± {summary.sd:.2f}")
-
-
-def difference(
-    values: Mapping[str, float], others: Mapping[str, float], contender: str, baseline: str
-) -> str:
-    if contender == baseline or not others:
-        return ""
-    found = paired_difference({int(k): v for k, v in values.items()}, {int(k): v for k, v in others.items()})
-    interval = "" if found.interval is None else " ({:+.2f} to {:+.2f})".format(*found.interval)
-    return f"{found.mean:+.2f}{interval}"
 
 
 def main() -> None:

@@ -21,6 +21,9 @@ class Summary:
     sd: float | None
     n: int
 
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" + ("" if self.sd is None else f" ± {self.sd:.2f}")
+
 
 def summarise(values: Sequence[float]) -> Summary:
     """Mean and spread of at least one value."""
@@ -43,6 +46,10 @@ class PairedDifference:
     pairs: int
     mean: float
     interval: tuple[float, float] | None
+
+    def __str__(self) -> str:
+        interval = "" if self.interval is None else " ({:+.2f} to {:+.2f})".format(*self.interval)
+        return f"{self.mean:+.2f}{interval}"
 
     @property
     def verdict(self) -> Literal["higher", "lower", "undecided"] | None:

@@ -1,0 +1,57 @@
+"""A grid of runs: several contenders, several seeds, and everything else the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from limbeck.objective import parse
+from limbeck.runs import Run, distill, train
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Contenders that differ in their objective alone, each run with every seed.
+
+    A run that is finished is not repeated and one that was killed goes on, so `run` may be stopped and
+    started again; a directory with runs of other settings is refused.
+
+    Attributes:
+        directory: where the runs go, `CONTENDER-SEED` each.
+        contenders: objectives by name, in the notation.
+        seeds: of the runs.
+        student: what is trained, as in `limbeck.distill`.
+        teacher: what teaches those whose objective reads a teacher.
+        common: further arguments of `limbeck.distill` and `limbeck.train` that all runs share.
+    """
+
+    directory: Path
+    contenders: Mapping[str, str]
+    seeds: Sequence[int]
+    student: str
+    teacher: Run | Path | str | None = None
+    common: Mapping[str, Any] = field(default_factory=dict)
+
+    def run(self) -> Iterator[tuple[str, int, Run]]:
+        """Runs what is not finished, seed after seed; yields every contender, seed and run as it is done."""
+        for seed in self.seeds:
+            for name, objective in self.contenders.items():
+                path = self.path(name, seed)
+                given = {"objective": objective, "seed": seed, "out": path, "display": False, **self.common}
+                given["resume"] = (path / "config.yaml").exists()
+                if parse(objective).all_reads.teacher:
+                    yield name, seed, distill(student=self.student, teacher=self.teacher, **given)
+                else:
+                    yield name, seed, train(model=self.student, **given)
+
+    def finished(self, name: str) -> dict[int, Run]:
+        """The finished runs of a contender by seed."""
+        runs = {seed: Run(self.path(name, seed)) for seed in self.seeds}
+        return {seed: run for seed, run in runs.items() if run.finished}
+
+    def path(self, name: str, seed: int) -> Path:
+        """The directory of one run."""
+        slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+        return self.directory / f"{slug}-{seed}"
