@@ -5,8 +5,10 @@ PYTHON ?= python3
 
 python := .venv/bin/python
 install := $(python) -m pip install --disable-pip-version-check --constraint requirements.lock
+zoo := .venv-zoo/bin/python
+install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart test test-slow browser bench-seed-systems format lock clean
+.PHONY: help quickstart test test-slow test-zoo browser bench-seed-systems bench-methods format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -24,6 +26,9 @@ test: .venv/.dev  ## linter, type checker and test suite (under 10 minutes on 2 
 test-slow: .venv/.dev browser  ## the tests that take longer (under 30 minutes), some of them in a browser
 	$(python) -m pytest -m slow -rs
 
+test-zoo: .venv-zoo/.run  ## the doors to timm and torchvision, in an environment of their own (several GB)
+	OMP_NUM_THREADS=1 $(zoo) -m pytest tests/zoo -rs
+
 browser:
 	@command -v chromium > /dev/null || $(if $(filter-out 0,$(shell id -u)),sudo -n) sh -c \
 		'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium' \
@@ -32,17 +37,24 @@ browser:
 bench-seed-systems: .venv/.dev  ## run what is missing of benchmarks/seed-systems, and write its tables
 	OMP_NUM_THREADS=1 $(python) benchmarks/seed-systems/run.py
 
+bench-methods: .venv/.dev  ## run what is missing of benchmarks/methods, and write its table
+	OMP_NUM_THREADS=1 $(python) benchmarks/methods/run.py
+
 format: .venv/.dev  ## put the code in order as `make test` wants it
 	$(python) -m ruff check --fix
 	$(python) -m ruff format
 
-# Two stamps, so that a second `make` installs nothing: limbeck alone, and with the development extra.
-# The build is not isolated, because an isolated one would fetch a setuptools that no lock pins.
-.venv/.run: pyproject.toml requirements.lock
+define usable_python
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null \
 		|| { echo 'make: limbeck needs Python 3.10 or newer, and $(PYTHON) is not; name one that is: make PYTHON=python3.11' >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null \
 		|| { echo 'make: $(PYTHON) cannot make virtual environments; install its venv module (on Debian and Ubuntu: apt-get install python3-venv)' >&2; exit 1; }
+endef
+
+# Two stamps, so that a second `make` installs nothing: limbeck alone, and with the development extra.
+# The build is not isolated, because an isolated one would fetch a setuptools that no lock pins.
+.venv/.run: pyproject.toml requirements.lock
+	$(usable_python)
 	$(python) -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
 	$(install) setuptools
 	$(install) --no-build-isolation --editable .
@@ -52,16 +64,26 @@ format: .venv/.dev  ## put the code in order as `make test` wants it
 	$(install) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
+# torchvision is built for one torch, which is not always the one that limbeck is locked to.
+.venv-zoo/.run: pyproject.toml requirements-zoo.lock
+	$(usable_python)
+	"$(PYTHON)" -m venv --clear .venv-zoo
+	$(install_zoo) setuptools
+	$(install_zoo) --no-build-isolation --editable '.[zoo]' pytest
+	@touch $@
+
+compile = .venv-lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
+	--annotation-style line --custom-compile-command 'make lock' $(UPGRADE)
+
 # torch is named here because the lock must not follow its newest release; every other pin that still
 # fits pyproject.toml stays as it is. `make lock UPGRADE=--upgrade` takes the newest of everything else.
-lock:  ## write requirements.lock anew from pyproject.toml
+lock:  ## write requirements.lock and requirements-zoo.lock anew from pyproject.toml
 	"$(PYTHON)" -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
-	echo torch==2.13.0 | .venv-lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 \
-		--no-python-downloads --extra dev --annotation-style line --custom-compile-command 'make lock' \
-		$(UPGRADE) --output-file requirements.lock pyproject.toml - > /dev/null
+	echo torch==2.13.0 | $(compile) --extra dev --output-file requirements.lock pyproject.toml - > /dev/null
+	echo pytest | $(compile) --extra zoo --output-file requirements-zoo.lock pyproject.toml - > /dev/null
 	rm -rf .venv-lock
 
 clean:  ## remove the environment and everything that tools have left, but no run
-	rm -rf .venv .venv-lock build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
+	rm -rf .venv .venv-lock .venv-zoo build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -57,7 +57,8 @@ def test_the_installed_command_and_the_module_are_the_same(tmp_path: Path) -> No
 def test_without_arguments_it_says_what_it_can_do(command: Command) -> None:
     answer = command()
     assert answer.code == 2
-    for name in ("quickstart", "train", "distill", "evaluate", "inspect", "methods", "models", "data"):
+    names = ("quickstart", "train", "distill", "evaluate", "import", "export", "inspect")
+    for name in (*names, "methods", "models", "data"):
         assert f" {name} " in answer.out + answer.err
 
 

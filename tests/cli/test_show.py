@@ -45,7 +45,9 @@ class TestLists:
         assert "follow the" in answer.out
 
     def test_every_network_is_listed(self, command: Command) -> None:
-        assert first_cells(command("models").out) == list(models.MODELS)
+        out = command("models").out
+        assert first_cells(out) == [*models.MODELS, *models.NAMED]
+        assert ["resnet20", "resnet(blocks=3)", "CRD benchmark"] in rows_of(out)
 
     def test_every_data_set_is_listed(self, command: Command) -> None:
         assert first_cells(command("data").out) == list(data.SOURCES)
@@ -67,6 +69,10 @@ class TestDetails:
             f"recipe: {methods.KD.recipe}",
         ]
 
+    def test_a_paper_may_take_several_lines(self) -> None:
+        paper = "via Factor Transfer. Kim, Park & Kwak, NeurIPS 2018, arXiv:1802.04977. reads: student stages"
+        assert paper in " ".join(" ".join(lines(show.method_details("ft"))).split())
+
     def test_a_method_that_reads_of_the_batch(self) -> None:
         assert "reads: student logits; batch targets" in lines(show.method_details("ce"))
 
@@ -74,6 +80,11 @@ class TestDetails:
         found = lines(show.model_details("lenet5"))
         assert found[0] == "lenet5(in_channels, size, num_classes)"
         assert found[-1] == models.MODELS["lenet5"].source
+
+    def test_a_named_network(self) -> None:
+        found = lines(show.model_details("wrn_16_1"))
+        assert found[:2] == ["wrn_16_1 is wrn(depth=16, width=1)", ""]
+        assert found[2:] == lines(show.model_details("wrn"))
 
     def test_a_data_set(self) -> None:
         found = lines(show.data_details("digits"))
@@ -96,7 +107,7 @@ class TestDetails:
     def test_everything_that_is_listed_has_details(self) -> None:
         for details, table in (
             (show.method_details, methods.table()),
-            (show.model_details, models.MODELS),
+            (show.model_details, {**models.MODELS, **models.NAMED}),
             (show.data_details, data.SOURCES),
         ):
             for name in table:

@@ -128,18 +128,16 @@ def test_what_does_not_fit_a_field_is_refused() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.turn, self.norm, self.fc = nn.Identity(), nn.LayerNorm(3), nn.Linear(3, 2)
+            self.conv, self.same, self.fc = nn.Conv1d(3, 3, 1), nn.Identity(), nn.Linear(256, 2)
 
         def forward(self, x: Tensor) -> Tensor:
-            x = self.norm(self.turn(x.permute(0, 2, 3, 1)))
-            return self.fc(self.turn(x.argmax(1)).float().mean(1))  # type: ignore[no-any-return]
+            x = self.same(self.conv(x.flatten(2)))
+            return self.fc(self.same(x.argmax(1)).float())  # type: ignore[no-any-return]
 
-    with pytest.raises(
-        LimbeckError, match=r"'turn' of Odd cannot be its embedding: .*float32.*\(2, 16, 16, 3\)"
-    ):
-        find(Odd(), IMAGES, overrides={"embedding": "turn"})
-    with pytest.raises(LimbeckError, match=r"'turn#1' of Odd cannot be its stem: .* int64 tensor"):
-        find(Odd(), IMAGES, overrides={"stem": "turn#1"})
+    with pytest.raises(LimbeckError, match=r"'same' of Odd cannot be its embedding: .*\(2, 3, 256\)"):
+        find(Odd(), IMAGES, overrides={"embedding": "same"})
+    with pytest.raises(LimbeckError, match=r"'same#1' of Odd cannot be its stem: .* int64 tensor"):
+        find(Odd(), IMAGES, overrides={"stem": "same#1"})
 
 
 def test_a_wrong_declaration_is_told_like_an_override() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torch.nn.functional as F
-from crd_networks import VGG, Benchmark, Bottleneck, MobileNetV2, ResNet, ShuffleNet, WideResNet
 from torch import Tensor, nn
 
 from limbeck.features import FeaturePoints, Tap, find
+from limbeck.models import build
 from limbeck.outputs import Inputs, Outputs
 
 IMAGES = torch.randn(3, 3, 32, 32)
@@ -38,53 +36,87 @@ def texts(points: FeaturePoints, field: str) -> list[str]:
     return [str(point) for point in points.of(field)]
 
 
+def undeclared(
+    monkeypatch: pytest.MonkeyPatch, spec: str, images: Tensor, inplace: bool = False
+) -> tuple[FeaturePoints, Outputs, Outputs]:
+    """What is found in a network of ours that does not say where its features are, and what it declares."""
+    network = build(spec, example=images, num_classes=5)
+    _, declared = shown(network, images)
+    for module in network.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = inplace
+    monkeypatch.delattr(type(network), "feature_points")
+    return (*shown(network, images), declared)
+
+
+@pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize(
-    "build",
+    "spec",
     [
-        pytest.param(lambda: ResNet([4, 4, 8, 16], 3), id="resnet20"),
-        pytest.param(lambda: ResNet([4, 8, 16, 32], 1), id="resnet8x4"),
-        pytest.param(lambda: ResNet([8, 8, 12, 16, 20], 2, functional=True), id="resnet18"),
-        pytest.param(lambda: ResNet([8, 8, 12, 16, 20], 2, Bottleneck, functional=True), id="resnet50"),
-        pytest.param(lambda: WideResNet(1), id="wrn_16_1"),
-        pytest.param(lambda: WideResNet(2), id="wrn_16_2"),
-        pytest.param(MobileNetV2, id="mobilenetv2"),
-        pytest.param(lambda: ShuffleNet(1), id="shufflenetv1"),
-        pytest.param(lambda: ShuffleNet(2), id="shufflenetv2"),
+        pytest.param("resnet(channels=[4, 8, 16], blocks=3)", id="resnet20"),
+        pytest.param("resnet(channels=[8, 16, 32], stem=4)", id="resnet8x4"),
+        pytest.param("resnet(channels=[8, 12, 16, 20], blocks=2)", id="resnet18"),
+        pytest.param("resnet(channels=[8, 12, 16, 20], blocks=2, bottleneck=true)", id="resnet50"),
+        "wrn_16_1",
+        "wrn_16_2",
+        "mobilenetv2(width=0.2)",
+        "shufflenetv1",
+        "shufflenetv2",
     ],
 )
-def test_the_networks_of_the_crd_benchmark(build: Callable[[], Benchmark]) -> None:
-    network = build()
-    _, outputs = shown(network, IMAGES)
-    with torch.no_grad():
-        stem, *stages, embedding, logits = network.features(IMAGES)
-    assert len(outputs.stages) == len(stages)
-    for found, stage in zip(outputs.stages, stages, strict=True):
-        assert torch.equal(found, stage)
-    assert torch.equal(outputs.stem, stem)
-    assert torch.equal(outputs.embedding, embedding)
-    assert torch.equal(outputs.logits, logits)
+def test_the_networks_of_the_crd_benchmark(spec: str, inplace: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, found, declared = undeclared(monkeypatch, spec, IMAGES, inplace)
+    for stage, ours in zip(found.stages, declared.stages, strict=True):
+        assert torch.equal(stage, ours)
+    assert torch.equal(found.stem, declared.stem)
+    assert torch.equal(found.embedding, declared.embedding)
+    assert torch.equal(found.logits, declared.logits)
 
 
-@pytest.mark.parametrize("convolutions", [(1, 1, 1, 1, 1), (2, 2, 2, 2, 2)])
-def test_vgg_where_every_block_has_its_resolution(convolutions: tuple[int, ...]) -> None:
-    network, images = VGG(convolutions), torch.randn(2, 3, 64, 64)  # at 32x32 blocks 3 and 4 share theirs
-    points, outputs = shown(network, images)
-    with torch.no_grad():
-        stem, *stages, embedding, _ = network.features(images)
-        first = network.get_submodule("block1")(network.get_submodule("pool0")(stem))
-    assert torch.equal(outputs.stem, stem)
-    assert all(map(torch.equal, outputs.stages, stages))
-    assert len(outputs.stages) == len(stages) == 4
-    assert torch.equal(outputs.embedding, embedding)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_vgg_where_every_block_has_its_resolution(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.randn(2, 3, 64, 64)  # at 32x32 the last two blocks share theirs
+    spec = f"vgg(channels=[4, 8, 16, 16, 20], depth={depth})"
+    points, found, declared = undeclared(monkeypatch, spec, images, inplace=True)
     assert texts(points, "preactivations") == ["block1", "block2", "block3", "block4"]
-    assert torch.equal(outputs.preactivations[0], first)
+    assert all(point.overwritten for point in points.preactivations)
+    for field in ("stages", "preactivations"):
+        for tensor, ours in zip(found[field], declared[field], strict=True):
+            assert torch.equal(tensor, ours)
+    assert torch.equal(found.stem, declared.stem)
+    assert torch.equal(found.embedding, declared.embedding)
+
+
+class Residual(nn.Module):
+    """A residual block as torchvision writes it: one ReLU for all, and the sum in place."""
+
+    def __init__(self, entering: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(entering, width, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = nn.Conv2d(entering, width, 1, stride) if entering != width else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        out += identity
+        return self.relu(out)  # type: ignore[no-any-return]
 
 
 def test_preactivations_are_the_sums_before_a_relu_in_place() -> None:
-    network = ResNet([4, 4, 8, 16], 2)
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True)),
+        nn.Sequential(Residual(4, 4, 1), Residual(4, 4, 1)),
+        nn.Sequential(Residual(4, 8, 2), Residual(8, 8, 1)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)),
+    )
     points, outputs = shown(network, IMAGES)
-    assert texts(points, "stages") == ["layer1", "layer2", "layer3"]
-    assert texts(points, "preactivations") == [f"layer{stage}.1.relu#1:input" for stage in (1, 2, 3)]
+    assert texts(points, "stem") == ["2"]
+    assert texts(points, "stages") == ["3", "4"]
+    assert texts(points, "preactivations") == [f"{stage}.1.relu#1:input" for stage in (3, 4)]
     assert all((before < 0).any() for before in outputs.preactivations)
     for before, stage in zip(outputs.preactivations, outputs.stages, strict=True):
         assert torch.equal(before.relu(), stage)
@@ -367,28 +399,93 @@ class Mix(nn.Module):
         return x + self.two(F.gelu(self.one(x)))  # type: ignore[no-any-return]
 
 
+class MixTokens(Mix):
+    """The same on (B, H*W, C), laid out as a map again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.flatten(1, 2)).reshape(x.shape)
+
+
 class ChannelsLast(nn.Module):
-    def __init__(self, turns_back: bool) -> None:
+    """A network in the manner of Swin: (B, H, W, C) from the patches to the pooling."""
+
+    def __init__(self, block: type[nn.Module] = Mix, *, turns_back: bool = False) -> None:
         super().__init__()
         self.turns_back = turns_back
-        self.patches = nn.Conv2d(3, 8, 4, 4)
-        self.mix = nn.Sequential(Mix(), Mix(), Mix())
+        self.patches, self.merge = nn.Conv2d(3, 8, 4, 4), nn.Linear(32, 8)
+        self.stage1, self.stage2 = nn.Sequential(block(), block()), nn.Sequential(block(), block())
         self.norm, self.turn, self.head = nn.LayerNorm(8), nn.Identity(), nn.Linear(8, 5)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.mix(self.patches(x).permute(0, 2, 3, 1)))
+        x = self.stage1(self.patches(x).permute(0, 2, 3, 1))
+        quarters = [x[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+        x = self.norm(self.stage2(self.merge(torch.cat(quarters, -1))))
         if self.turns_back:
             return self.head(self.turn(x.permute(0, 3, 1, 2)).mean((2, 3)))  # type: ignore[no-any-return]
         return self.head(x).mean((1, 2))  # type: ignore[no-any-return]
 
 
-def test_maps_with_channels_last_are_left_to_the_user() -> None:
-    points, _ = shown(ChannelsLast(turns_back=False), IMAGES)
-    assert points.stages == ()
-    assert points.embedding is None
+@pytest.mark.parametrize("turns_back", [False, True])
+@pytest.mark.parametrize("block", [Mix, MixTokens])
+def test_maps_with_channels_last_are_captured_with_channels_first(
+    block: type[nn.Module], turns_back: bool
+) -> None:
+    network, images = ChannelsLast(block, turns_back=turns_back), torch.randn(3, 3, 32, 48)
+    points, outputs = shown(network, images)
+    assert texts(points, "stages") == ["stage1", "stage2"]
+    assert texts(points, "stem") == ["stage1:input"]
+    assert outputs.stages[0].shape == (3, 8, 8, 12)
+    with torch.no_grad():
+        assert torch.equal(outputs.stem, network.patches(images))
+        first = network.stage1(network.patches(images).permute(0, 2, 3, 1))
+        last = network.norm(outputs.stages[1].permute(0, 2, 3, 1))
+        assert torch.equal(outputs.stages[0], first.permute(0, 3, 1, 2))
+        torch.testing.assert_close(outputs.embedding, last.mean((1, 2)))
+        torch.testing.assert_close(network.head(outputs.embedding), outputs.logits)
 
 
-def test_a_map_that_is_turned_is_taken_where_its_channels_are_axis_1() -> None:
-    points, outputs = shown(ChannelsLast(turns_back=True), IMAGES)
-    assert texts(points, "stages") == ["turn"]
-    assert outputs.stages[0].shape == (3, 8, 8, 8)
+def test_a_named_map_with_channels_last_is_turned_too() -> None:
+    network = ChannelsLast()
+    points = find(network, IMAGES, overrides={"stages": ["stage2", "norm"], "embedding": "norm"})
+    assert str(points.embedding) == "pool(norm)"
+    with torch.no_grad():
+        outputs = Tap(network, points, ["stages", "embedding"])(IMAGES)
+        normed = network.norm(outputs.stages[0].movedim(1, -1))
+    assert torch.equal(outputs.stages[1], normed.movedim(-1, 1))
+    torch.testing.assert_close(outputs.embedding, normed.mean((1, 2)))
+
+
+class Dropped(nn.Module):
+    def __init__(self, entering: int, width: int) -> None:
+        super().__init__()
+        self.dropout, self.conv = nn.Dropout(), nn.Conv2d(entering, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv(self.dropout(x)))
+
+
+def test_dropout_before_the_convolution_that_widens_the_last_map_does_not_hide_it() -> None:
+    network = nn.Sequential(
+        *(Separable(3, 6), Separable(6, 9), Dropped(9, 24)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 3)),
+    )
+    assert texts(shown(network, IMAGES)[0], "stages") == ["0", "1"]
+
+
+def test_residual_blocks_of_one_pixel_are_a_stage_and_the_averaging_after_them_is_none() -> None:
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True)),
+        *(Residual(4, 4, 1), Residual(4, 8, 2), Residual(8, 16, 2)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)),
+    )
+    points, outputs = shown(network, torch.randn(3, 3, 4, 4))
+    assert texts(points, "stages") == ["3", "4", "5"]
+    assert outputs.stages[2].shape == (3, 16, 1, 1)
+
+
+def test_plain_layers_of_one_pixel_are_a_classifiers() -> None:
+    network = nn.Sequential(
+        *(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 6, 3, 2, 1), nn.ReLU()),
+        *(nn.Conv2d(6, 20, 8), nn.ReLU(), nn.Conv2d(20, 20, 1), nn.ReLU(), nn.Flatten(), nn.Linear(20, 3)),
+    )
+    assert texts(shown(network, IMAGES)[0], "stages") == ["1", "3"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.models import CNN, MLP, Normalisation, normalisation_of, normalise_inputs
+from limbeck.models import CIFAR100, CNN, MLP, Normalisation, normalisation_of, normalise_inputs
 
 RGB = Normalisation((0.5, 0.25, 0.125), (0.2, 0.4, 0.8))
 PIXELS = torch.rand(4, 3, 8, 9, generator=torch.Generator().manual_seed(0))
@@ -89,10 +89,14 @@ def test_the_normalisation_can_be_asked_for() -> None:
     assert normalisation_of(normalise_inputs(small(), RGB)) == RGB
 
 
-def test_a_second_normalisation_is_refused() -> None:
+def test_a_second_normalisation_is_refused_inside_another_network_too() -> None:
     network = normalise_inputs(small(), RGB)
     with pytest.raises(LimbeckError, match="CNN normalises its inputs already"):
         normalise_inputs(network, RGB)
+    around = nn.Sequential(network, nn.Softmax(1))
+    assert normalisation_of(around) == RGB
+    with pytest.raises(LimbeckError, match="Sequential normalises its inputs already"):
+        normalise_inputs(around, RGB)
 
 
 def pickled(network: nn.Module) -> nn.Module:
@@ -204,3 +208,8 @@ def test_it_suits_a_perceptron_on_images() -> None:
     network = MLP([4], in_features=3 * 8 * 9, num_classes=2)
     expected = network(by_hand(PIXELS))
     torch.testing.assert_close(normalise_inputs(network, RGB)(PIXELS), expected)
+
+
+def test_its_summary_is_rounded() -> None:
+    assert CIFAR100.summary == "mean 0.5071, 0.4867, 0.4408; std 0.2675, 0.2565, 0.2761"
+    assert Normalisation((1 / 3,), (12345.6,)).summary == "mean 0.3333; std 1.235e+04"

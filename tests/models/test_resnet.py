@@ -1,78 +1,65 @@
-import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 import torch
 import torch.nn.functional as F
+from by_hand import conv, linear, norm
 from declared import declared, scramble
-from torch import Tensor
+from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.models import ResNet, count_parameters
-
-KEYS = Path(__file__).parents[2].parent / "shared" / "reference" / "checkpoint-keys.json"
-
-BENCHMARK: list[tuple[str, dict[str, Any], int, int]] = [
-    ("resnet8", {}, 83_892, 56),
-    ("resnet20", {"blocks": 3}, 278_324, 128),
-    ("resnet56", {"blocks": 9}, 861_620, 344),
-    ("resnet8x4", {"channels": [64, 128, 256], "stem": 32}, 1_233_540, 62),
-    ("resnet32x4", {"channels": [64, 128, 256], "stem": 32, "blocks": 5}, 7_433_860, 206),
-]
+from limbeck.models import ResNet
 
 
-@pytest.mark.parametrize(("name", "arguments", "parameters", "keys"), BENCHMARK)
-def test_the_benchmarks_networks_are_members_of_the_family(
-    name: str, arguments: dict[str, Any], parameters: int, keys: int
-) -> None:
-    network = ResNet(**arguments, in_channels=3, size=32, num_classes=100)
-    assert count_parameters(network) == parameters
-    assert len(network.state_dict()) == keys
+def basic(maps: Tensor, weights: Mapping[str, Tensor], path: str, stride: int) -> Tensor:
+    residual = norm(conv(maps, weights, f"{path}.conv1", stride), weights, f"{path}.bn1").relu()
+    return norm(conv(residual, weights, f"{path}.conv2"), weights, f"{path}.bn2")
 
 
-@pytest.mark.skipif(not KEYS.is_file(), reason="the reference list of checkpoint keys is not here")
-@pytest.mark.parametrize(("name", "arguments", "parameters", "keys"), BENCHMARK)
-def test_keys_and_shapes_are_those_of_the_benchmarks_checkpoints(
-    name: str, arguments: dict[str, Any], parameters: int, keys: int
-) -> None:
-    state = ResNet(**arguments, in_channels=3, size=32, num_classes=100).state_dict()
-    expected = json.loads(KEYS.read_text())[name]
-    assert list(state) == list(expected)
-    assert {key: list(tensor.shape) for key, tensor in state.items()} == expected
+def bottleneck(maps: Tensor, weights: Mapping[str, Tensor], path: str, stride: int) -> Tensor:
+    residual = norm(conv(maps, weights, f"{path}.conv1"), weights, f"{path}.bn1").relu()
+    residual = norm(conv(residual, weights, f"{path}.conv2", stride), weights, f"{path}.bn2").relu()
+    return norm(conv(residual, weights, f"{path}.conv3"), weights, f"{path}.bn3")
 
 
-def norm(maps: Tensor, weights: dict[str, Any], path: str) -> Tensor:
-    names = ("running_mean", "running_var", "weight", "bias")
-    return F.batch_norm(maps, *(weights[f"{path}.{name}"] for name in names))
-
-
-def block(maps: Tensor, weights: dict[str, Any], path: str, stride: int) -> Tensor:
-    """The sum before the final ReLU."""
-    residual = F.conv2d(maps, weights[f"{path}.conv1.weight"], stride=stride, padding=1)
-    residual = norm(residual, weights, f"{path}.bn1").relu()
-    residual = norm(F.conv2d(residual, weights[f"{path}.conv2.weight"], padding=1), weights, f"{path}.bn2")
-    if f"{path}.downsample.0.weight" in weights:
-        maps = F.conv2d(maps, weights[f"{path}.downsample.0.weight"], stride=stride)
-        maps = norm(maps, weights, f"{path}.downsample.1")
-    return residual + maps
-
-
-def test_forward_and_features() -> None:
-    network = scramble(ResNet([3, 5], blocks=2, in_channels=1, size=9, num_classes=4))
-    images = torch.rand(2, 1, 9, 9)
+@pytest.mark.parametrize("size", [(9, 9), (8, 6)])
+@pytest.mark.parametrize("classifier", ["fc", "linear"])
+@pytest.mark.parametrize("residual", [basic, bottleneck])
+def test_forward_and_features(residual: object, classifier: str, size: tuple[int, int]) -> None:
+    bottlenecks, shortcut = residual is bottleneck, "downsample" if classifier == "fc" else "shortcut"
+    function = bottleneck if bottlenecks else basic
+    network = ResNet(
+        [3, 5],
+        [2, 1],
+        bottleneck=bottlenecks,
+        classifier="fc" if classifier == "fc" else "linear",
+        in_channels=1,
+        size=size,
+        num_classes=4,
+    )
+    scramble(network).double()
+    images = torch.rand(2, 1, *size, dtype=torch.float64)
     weights = network.state_dict()
-    stem = norm(F.conv2d(images, weights["conv1.weight"], padding=1), weights, "bn1").relu()
-    first = block(block(stem, weights, "layer1.0", 1).relu(), weights, "layer1.1", 1)
-    second = block(block(first.relu(), weights, "layer2.0", 2).relu(), weights, "layer2.1", 1)
-    assert second.shape == (2, 5, 5, 5)
-    assert "layer1.0.downsample.0.weight" not in weights
-    embedding = second.relu().mean((2, 3))
 
+    def block(maps: Tensor, path: str, stride: int, changes: bool) -> Tensor:
+        """The sum before the final ReLU."""
+        assert (f"{path}.{shortcut}.0.weight" in weights) == changes
+        added = function(maps, weights, path, stride)
+        if not changes:
+            return added + maps
+        return added + norm(
+            conv(maps, weights, f"{path}.{shortcut}.0", stride), weights, f"{path}.{shortcut}.1"
+        )
+
+    stem = norm(conv(images, weights, "conv1"), weights, "bn1").relu()
+    first = block(block(stem, "layer1.0", 1, changes=bottlenecks).relu(), "layer1.1", 1, changes=False)
+    second = block(first.relu(), "layer2.0", 2, changes=True)
+    assert second.shape == (2, 20 if bottlenecks else 5, -(-size[0] // 2), -(-size[1] // 2))
+    embedding = second.relu().mean((2, 3))
     torch.testing.assert_close(
         declared(network, images),
         {
-            "logits": F.linear(embedding, weights["fc.weight"], weights["fc.bias"]),
+            "logits": linear(embedding, weights, classifier),
             "stem": stem,
             "stages": [first.relu(), second.relu()],
             "preactivations": [first, second],
@@ -81,7 +68,19 @@ def test_forward_and_features() -> None:
     )
 
 
+def test_the_pooling_is_the_benchmarks_at_its_size() -> None:
+    network = ResNet(in_channels=3, size=32, num_classes=4)
+    maps = torch.rand(2, 64, 8, 8)
+    torch.testing.assert_close(network.pool(maps), F.avg_pool2d(maps, 8))
+    assert isinstance(network.pool, nn.AdaptiveAvgPool2d)
+
+
 def test_too_small_images_are_refused() -> None:
     ResNet(in_channels=1, size=4, num_classes=2)
     with pytest.raises(LimbeckError, match="resnet with 3 stages needs images of at least 4 x 4 pixels"):
         ResNet(in_channels=1, size=(4, 3), num_classes=2)
+
+
+def test_as_many_numbers_of_blocks_as_stages() -> None:
+    with pytest.raises(LimbeckError, match=r"resnet: blocks must be one number, or 3 .*not \[3, 4, 6, 3\]"):
+        ResNet(blocks=[3, 4, 6, 3], in_channels=3, size=32, num_classes=2)

@@ -169,6 +169,9 @@ class TestClaim:
             ("run", {}, "holds another run; say --overwrite, --resume or another --out"),
             ("run", {"overwrite": True}, None),
             ("run", {"resume": True}, None),
+            ("import", {}, "holds an imported network; say --overwrite or another --out"),
+            ("import", {"overwrite": True}, None),
+            ("import", {"resume": True}, "there is no run to resume in"),
             ("strangers", {}, "holds files that are no run; choose another --out"),
             ("strangers", {"overwrite": True}, "holds files that are no run; choose another --out"),
             ("strangers", {"resume": True}, "there is no run to resume in"),
@@ -180,8 +183,10 @@ class TestClaim:
         self, there: str, how: dict[str, bool], message: str | None, tmp_path: Path
     ) -> None:
         path = tmp_path / "out"
-        if there in ("empty", "run", "strangers"):
+        if there in ("empty", "run", "import", "strangers"):
             path.mkdir()
+        if there == "import":
+            (path / "import.json").write_text("{}")
         if there == "run":
             directory.claim(path, CONFIG)
         if there == "strangers":

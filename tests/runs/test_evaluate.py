@@ -62,3 +62,25 @@ def test_data_without_anything_to_measure_on_is_refused(run: Run, monkeypatch: p
     monkeypatch.setattr(limbeck.data, "load", lambda *arguments: source)
     with pytest.raises(LimbeckError, match="digits has neither a validation nor a test split"):
         evaluate(run)
+
+
+class TestOtherData:
+    def test_a_run_is_measured_on_the_data_that_are_named(self, run: Run) -> None:
+        assert evaluate(run, "digits(labelled=500)") == evaluate(run)
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            ("digit", "unknown data set 'digit'; did you mean 'digits'"),
+            ("breast_cancer", r"the student cannot take inputs of shape \(30,\): "),
+        ],
+    )
+    def test_data_that_do_not_fit_are_refused(self, data: str, message: str, run: Run) -> None:
+        with pytest.raises(LimbeckError, match=message):
+            evaluate(run, data)
+
+    def test_data_of_other_classes_are_refused(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        source = limbeck.data.load("digits")
+        monkeypatch.setattr(limbeck.data, "load", lambda *given: replace(source, class_names=("a", "b")))
+        with pytest.raises(LimbeckError, match="the student tells 10 classes apart, and digits has 2"):
+            evaluate(run, "digits")

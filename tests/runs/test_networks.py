@@ -13,6 +13,7 @@ from limbeck.config import NetworkConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run, networks
+from zoo_packages import install
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,9 @@ class TestStudent:
         torch.save(state_of(trained), tmp_path / "weights.pt")
         given = config("mlp(hidden=[16])", weights=tmp_path / "weights.pt")
         assert same(networks.student(given, digits, 0).state_dict(), state_of(trained))
-        with pytest.raises(LimbeckError, match=r"weights\.pt does not fit MLP: .* of another shape"):
+        with pytest.raises(
+            LimbeckError, match=r"weights\.pt does not fit mlp\(hidden=\[6\]\): .* of another shape"
+        ):
             networks.student(config("mlp(hidden=[6])", weights=tmp_path / "weights.pt"), digits, 0)
 
 
@@ -78,6 +81,36 @@ class TestTeacher:
             network = networks.teacher(config(str(place)), digits)
             assert same(network.state_dict(), state_of(trained))
             assert models.normalisation_of(network) == models.Normalisation(digits.mean, digits.std)
+
+    def test_a_network_of_a_zoo_without_weights_is_refused_too(
+        self, digits: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        install(monkeypatch)
+        with pytest.raises(
+            LimbeckError, match="the teacher 'timm:resnet18' has no weights; give a run's dir"
+        ):
+            networks.teacher(config("timm:resnet18"), digits)
+        with pytest.raises(LimbeckError, match="unknown network of timm: 'resnt18'"):
+            networks.teacher(config("timm:resnt18"), digits)
+        fetched = networks.teacher(config("timm:resnet18(pretrained=true)"), digits)
+        assert models.normalisation_of(fetched) == models.Normalisation(digits.mean, digits.std)
+        torch.save(fetched.state_dict(), tmp_path / "w.pt")
+        loaded = networks.teacher(config("timm:resnet18", weights=tmp_path / "w.pt"), digits)
+        assert same(loaded.state_dict(), fetched.state_dict())
+
+    def test_the_network_that_a_checkpoint_fits_is_named(self, tmp_path: Path) -> None:
+        images = torch.zeros(2, 3, 32, 32)
+        state = models.build("resnet8", example=images, num_classes=5).state_dict()
+        torch.save(
+            {"model": {f"module.student.{key}": tensor for key, tensor in state.items()}}, tmp_path / "best"
+        )
+        given = config("resnet20", weights=tmp_path / "best")
+        with pytest.raises(
+            LimbeckError, match=r"does not fit resnet20: .*; it fits resnet8 with 3 channels and 5"
+        ):
+            networks.build(given, "teacher", images, 5)
+        given = config("resnet8", weights=tmp_path / "best")
+        assert same(networks.build(given, "teacher", images, 5).state_dict(), state)
 
     def test_the_global_generator_is_not_touched(self, digits: Source, trained: Run) -> None:
         state = torch.get_rng_state()
@@ -114,6 +147,8 @@ class TestPlaces:
         limbeck.train(model=STUDENT, out="mlp", **QUICK)
         assert networks.is_path("./mlp")
         assert not networks.is_path("mlp")
+        Path("resnet20").mkdir()
+        assert not networks.is_path("resnet20")
         assert not same(networks.student(config("mlp"), digits, 0).state_dict(), state_of(Run(Path("mlp"))))
         assert same(networks.student(config("./mlp"), digits, 0).state_dict(), state_of(Run(Path("mlp"))))
 

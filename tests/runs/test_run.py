@@ -476,6 +476,23 @@ class TestData:
         seen, facts = self.labels_seen(source, tmp_path, objective="ce + kd", teacher=plain_network(8))
         assert (seen, facts["train"], facts["labelled"]) == (60, 60, 24)
 
+    @pytest.mark.parametrize(
+        ("objective", "batch_size", "accumulation", "learned"),
+        [
+            ("kd", 28, 5, 60),
+            ("kd + rkd", 28, 1, 60),
+            ("kd + rkd", 29, 1, 58),  # two samples have no angle
+            ("kd + rkd", 28, 2, 56),  # four have, but not two at a time
+        ],
+    )
+    def test_a_last_batch_too_small_to_compare_is_left_out(
+        self, objective: str, batch_size: int, accumulation: int, learned: int, tmp_path: Path
+    ) -> None:
+        settings = {**QUICK["settings"], "training.accumulation": accumulation}
+        given = {"objective": objective, "batch_size": batch_size, "settings": settings}
+        seen, _ = self.labels_seen(three_classes(), tmp_path, teacher=plain_network(8), **given)
+        assert seen == learned
+
     def test_no_labels_are_needed_to_learn_from_a_teacher_alone(self, tmp_path: Path) -> None:
         source = three_classes(labelled=0)
         assert (source.train.targets == UNLABELLED).all()

@@ -93,13 +93,70 @@ def distill(
     _run("distill", locals())
 
 
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]
+
+
 @app.command()
-def evaluate(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
-    """Measures a run's student again, on the validation and the test split of its data."""
+def evaluate(
+    run: RunPath,
+    data: Annotated[
+        str | None, typer.Option(help="Data set to measure on; the run's own if left out.")
+    ] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Measures a run's student again, on the validation and the test split of its data or of other data."""
     from limbeck.cli.show import metrics_table
     from limbeck.runs.evaluate import evaluate as evaluate_run
 
-    out.print(metrics_table(evaluate_run(run)))
+    out.print(metrics_table(evaluate_run(run, data, data_dir)))
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="Checkpoint of torch.save, or a safetensors file.")],
+    model: Annotated[str, typer.Option(help="The network it is of: a name of `limbeck models`.")],
+    classes: Annotated[int, typer.Option(min=1, help="Classes it tells apart.")] = 100,
+    shape: Annotated[str, typer.Option("--input", help="Shape of its images.")] = "3x32x32",
+    normalisation: Annotated[
+        str | None, typer.Option(help="Of its images: cifar100, imagenet or none; or else --mean and --std.")
+    ] = None,
+    mean: Annotated[str | None, typer.Option(help="Of each channel, pixels in [0, 1]: 0.5,0.5,0.5")] = None,
+    std: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    out_dir: Out = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Makes a run directory of a checkpoint from elsewhere, RepDistiller's and mdistiller's among them."""
+    from limbeck.cli.show import imported
+    from limbeck.cli.values import normalisation_from, sizes
+    from limbeck.runs.importing import import_checkpoint
+
+    size = sizes(shape)
+    run = import_checkpoint(
+        path,
+        model,
+        classes=classes,
+        shape=size,
+        normalisation=normalisation_from(normalisation, mean, std, size[0]),
+        out=out_dir,
+        overwrite=overwrite,
+    )
+    out.print(imported(run), soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: RunPath,
+    form: Annotated[
+        str, typer.Option("--format", help="repdistiller: what RepDistiller and mdistiller load.")
+    ],
+    out_file: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file in --out.")] = False,
+) -> None:
+    """Writes a run's student to a file for others."""
+    from limbeck.runs.exporting import export as export_run
+
+    for sentence in (f"{out_file}", *export_run(run, form, out_file, overwrite=overwrite)):
+        out.print(sentence, soft_wrap=True)
 
 
 @app.command()

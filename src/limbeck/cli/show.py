@@ -15,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from limbeck import data, features, methods, models
+from limbeck.cli.values import sizes
 from limbeck.config import NetworkConfig
 from limbeck.errors import LimbeckError, unknown
 from limbeck.methods import Method
-from limbeck.notation import show
-from limbeck.runs import Run, networks
+from limbeck.notation import parse_call, show
+from limbeck.runs import Run, load, networks
 
 LABELS = {"top1": "top-1", "top5": "top-5", "nll": "NLL (nats)", "ece": "calibration error"}
 
@@ -51,6 +52,19 @@ def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> Table:
     return table
 
 
+def imported(run: Run) -> RenderableType:
+    """What was imported, and where it lies."""
+    network = load(run)
+    normalisation = models.normalisation_of(network)
+    assert normalisation is not None
+    lines = [
+        f"{type(network).__name__}, {models.count_parameters(network):,} parameters",
+        f"takes pixels in [0, 1] and normalises them: {normalisation.summary}",
+        f"{run.path / 'student.safetensors'}",
+    ]
+    return Group(*map(Text, lines))
+
+
 def inspection(
     model: str, source_name: str | None, data_dir: Path | None, shape: str | None, classes: int | None
 ) -> RenderableType:
@@ -64,7 +78,7 @@ def inspection(
     elif source_name is not None or data_dir is not None:
         raise LimbeckError("--input stands in for a data set; leave out --data and --data-dir")
     else:
-        example = torch.rand(2, *_sizes(shape), generator=torch.Generator().manual_seed(0))
+        example = torch.rand(2, *sizes(shape), generator=torch.Generator().manual_seed(0))
     network = networks.build(NetworkConfig(model=model), "model", example, classes, facts)
     title = f"{type(network).__name__}, {models.count_parameters(network):,} parameters"
     table = Table("field", "module", "shape", title=title, title_justify="left")
@@ -94,23 +108,29 @@ def method_details(name: str) -> RenderableType:
         "data": method.reads.data,
     }
     read = [f"{what} {', '.join(names)}" for what, names in reads.items() if names]
-    lines = [_paper(method), f"reads: {'; '.join(read)}"]
+    lines = [_paper(method), f"reads: {'; '.join(read) or 'nothing itself'}"]
     lines += [f"recipe: {method.recipe}"] if method.recipe else []
     return _details(name, method, method.__init__, lines)
 
 
 def models_table() -> Table:
-    """Every network with a line and its source."""
+    """Every network with a line and its source, then the named ones with what they are short for."""
     table = Table("model", "what it is", "source")
     for name, entry in models.MODELS.items():
         table.add_row(name, entry.summary, entry.source)
+    table.add_section()
+    for name, call in models.NAMED.items():
+        table.add_row(name, call, "CRD benchmark")
     return table
 
 
 def model_details(name: str) -> RenderableType:
-    """One network with its arguments."""
+    """One network with its arguments; one that is short for another call with that of which it is."""
+    if name in models.NAMED:
+        call = models.NAMED[name]
+        return Group(Text(f"{name} is {call}\n", style="bold"), model_details(parse_call(call, "model").name))
     if name not in models.MODELS:
-        raise unknown("model", name, models.MODELS)
+        raise unknown("model", name, [*models.MODELS, *models.NAMED])
     entry = models.MODELS[name]
     make = entry.make.__init__ if isinstance(entry.make, type) else entry.make  # type: ignore[misc]
     return _details(name, entry.make, make, [entry.source])
@@ -165,15 +185,9 @@ def _first_line(method: type[Method]) -> str:
 
 
 def _paper(method: type[Method]) -> str:
-    return (sys.modules[method.__module__].__doc__ or "").strip().splitlines()[0]
+    first_paragraph = (sys.modules[method.__module__].__doc__ or "").strip().partition("\n\n")[0]
+    return " ".join(first_paragraph.split())
 
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
-
-
-def _sizes(shape: str) -> list[int]:
-    parts = shape.lower().split("x")
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise LimbeckError(f"--input takes a shape such as 3x32x32, not {shape!r}")
-    return [int(part) for part in parts]

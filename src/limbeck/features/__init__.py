@@ -2,7 +2,19 @@
 
 from limbeck.features.calling import call, logits_of, undisturbed
 from limbeck.features.find import describe, find
+from limbeck.features.norms import BatchNorm, batch_norms
 from limbeck.features.points import FeaturePoints, Point
 from limbeck.features.tap import Tap
 
-__all__ = ["FeaturePoints", "Point", "Tap", "call", "describe", "find", "logits_of", "undisturbed"]
+__all__ = [
+    "BatchNorm",
+    "FeaturePoints",
+    "Point",
+    "Tap",
+    "batch_norms",
+    "call",
+    "describe",
+    "find",
+    "logits_of",
+    "undisturbed",
+]

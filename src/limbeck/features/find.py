@@ -90,12 +90,12 @@ def _at(trace: Trace, field: str, text: str) -> Point:
 
 
 def _as_vector(trace: Trace, point: Point) -> Point | None:
-    """The point of an embedding, pooled if it is (B, D, H, W) or (B, L, D); None if it is (B, H, W, D)."""
+    """The point of an embedding, pooled if it has positions; None if it is a signal (B, D, L)."""
     shape, value = trace.seen[point].tensor.shape, trace.seen[point].value
     if prod(value.positions if value else shape[2:]) == 1:
         return point
     last = value.channels_last if value else len(shape) == 3
-    return replace(point, pool=True) if last == (len(shape) == 3) else None
+    return replace(point, pool=True) if last or len(shape) > 3 else None
 
 
 def _shown(trace: Trace, named: Mapping[str, Sequence[Point]]) -> dict[str, tuple[Point, ...]]:

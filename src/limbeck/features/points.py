@@ -38,6 +38,7 @@ class Point:
         call: which call of the module within one forward, from 0.
         pool: average over the positions of a map or a sequence, to (B, D); for an embedding.
         overwritten: the network overwrites the tensor in place later on, so a capture is a copy.
+        channels_last: the tensor is a map (B, H, W, C); a capture has its channels moved to axis 1.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Point:
     call: int = 0
     pool: bool = False
     overwritten: bool = field(default=False, compare=False)
+    channels_last: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         text = self.path

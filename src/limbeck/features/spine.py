@@ -22,7 +22,7 @@ class Spine:
     """
 
     def __init__(self, trace: Trace, logits: Value) -> None:
-        values = _behind(logits)
+        values = behind(logits)
         self.layers = dict(zip(values, accumulate(value.weight is not None for value in values), strict=True))
         last_use = {source: value.index for value in values for source in value.sources}
         reach = 0  # the last use of anything made so far; what is made before it has a way round it
@@ -63,9 +63,9 @@ def _depth(point: Point) -> int:
     return len(point.path.split(".")) if point.path else 0
 
 
-def _behind(logits: Value) -> list[Value]:
-    """The values that the logits come from, themselves included, in the order of making."""
-    found, pending = {logits}, [logits]
+def behind(value: Value) -> list[Value]:
+    """The values that a value comes from, itself included, in the order of making."""
+    found, pending = {value}, [value]
     while pending:
         new = set(pending.pop().sources) - found
         found |= new

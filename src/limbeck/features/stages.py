@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from math import ceil, prod
 
 from torch import nn
@@ -24,9 +24,10 @@ def choose(trace: Trace, logits: Value, named: Sequence[Value] = ()) -> FeatureP
     - The embedding is what enters the layer that makes the logits, before dropout.
     - A stage is the last value on the spine at each resolution that is not inside a block on its way to the
       next resolution, not made by a convolution 1x1 that widens the last map for the classifier, and not by a
-      normalisation after the last residual sum. Of more than four, the last four; what ends the resolution
-      before them is the stem. Of four, a first without a residual sum behind it is the stem, too. Otherwise
-      the stem is what enters the modules that make the first stage.
+      normalisation after the last residual sum; at one pixel, only what residual blocks made. Of more than
+      four, the last four; what ends the resolution before them is the stem. Of four, a first without a
+      residual sum behind it is the stem, too. Otherwise the stem is what enters the modules that make the
+      first stage.
     - In a token model the stages are its blocks, in a perceptron its hidden layers; of more than four, those
       at a quarter, half, three quarters and the whole of the depth.
     - Pre-activations are what entered the ReLUs that made the stages, where all were made by one.
@@ -91,12 +92,21 @@ def _maps(trace: Trace, spine: Spine) -> list[Value]:
     blocks = [call for call in _repeated(trace) if _resizes(call)]
     stages: list[Value] = []
     maps = [value for value in spine.candidates if _is_map(value)]
-    for _, run in groupby(maps, key=lambda value: value.positions):
+    maps += _of_one_pixel(spine, maps)
+    for _, run in groupby(maps, key=lambda value: prod(value.positions)):
         reached = spine.layers[stages[-1]] if stages else 0
         outside = [value for value in run if not any(_inside(value, block) for block in blocks)]
         stages += [value for value in outside if spine.layers[value] > reached][-1:]  # more than pooled
     stages[-1:] = [_unwidened(trace, spine, stage) for stage in stages[-1:]]
     return [_unnormalised(trace, spine, stage) for stage in stages]
+
+
+def _of_one_pixel(spine: Spine, maps: list[Value]) -> list[Value]:
+    """The maps of one pixel that residual blocks, and no averaging, make of images small for the network."""
+    pixels = [value for value in spine.crossed if _has_pixels(value) and prod(value.positions) == 1]
+    made = list(takewhile(lambda value: not value.operation.endswith(_AVERAGES), pixels))
+    residual = made and maps and any(maps[-1].index < value.index <= made[-1].index for value in spine.sums)
+    return [value for value in made if value in spine.candidates] if residual else []
 
 
 def _unwidened(trace: Trace, spine: Spine, stage: Value) -> Value:
@@ -105,21 +115,24 @@ def _unwidened(trace: Trace, spine: Spine, stage: Value) -> Value:
     if made.weight is None or prod(made.weight[2:]) > 1 or len(made.sources) > 1:
         return stage
     before = made.sources[0]
+    while before.dropped:
+        before = before.sources[0]
     return before if made.shape[1] > before.shape[1] and _hands_on(trace, before, stage) else stage
 
 
 def _unnormalised(trace: Trace, spine: Spine, stage: Value) -> Value:
     """The residual sum that was normalised to make a stage, if one was."""
     made = spine.maker(stage)
-    between = [value for value in spine.layers if made.index < value.index <= stage.index]
-    normalised = made in spine.sums and any(value.normalised for value in between)
-    return made if normalised and _hands_on(trace, made, stage) else stage
+    since = [value for value in spine.crossed if made.index < value.index <= stage.index]
+    before = [made, *takewhile(lambda value: not value.normalised, since)][-1]  # laid out as a map, perhaps
+    return before if made in spine.sums and before is not stage and _hands_on(trace, before, stage) else stage
 
 
 def _hands_on(trace: Trace, before: Value, stage: Value) -> bool:
     """Whether a value leaves a block, for `stage` to be made of it elsewhere."""
-    leaves = _is_map(before) and any(before in call.outputs and _is_composite(call) for call in trace.calls)
-    return leaves and not any(stage in call.outputs and _inside(before, call) for call in _repeated(trace))
+    leaves = any(before in call.outputs and _is_composite(call) for call in trace.calls)
+    repeated = any(stage in call.outputs and _inside(before, call) for call in _repeated(trace))
+    return _has_pixels(before) and leaves and not repeated
 
 
 def _stem(trace: Trace, spine: Spine, first: Value) -> Value | None:
@@ -175,7 +188,12 @@ def _is_composite(call: ModuleCall) -> bool:
 
 
 def _is_map(value: Value) -> bool:
-    return not value.channels_last and prod(value.positions) > 1
+    return _has_pixels(value) and prod(value.positions) > 1
+
+
+def _has_pixels(value: Value) -> bool:
+    """Whether it is (B, C, H, W), (B, H, W, C) or a signal (B, C, L); in (B, L, D) there are tokens."""
+    return len(value.positions) > value.channels_last
 
 
 def _resizes(call: ModuleCall) -> bool:

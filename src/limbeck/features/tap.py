@@ -125,7 +125,7 @@ class Tap:
                 f"{self._name} overwrites {str(point)!r} in place in this mode, so it cannot be captured "
                 f"there; name the module after it, or make the operation that does so not in place"
             )
-        return tensor
+        return tensor.movedim(-1, 1) if point.channels_last else tensor
 
     @property
     def _name(self) -> str:

@@ -76,9 +76,13 @@ class Trace(TorchFunctionMode):
         return type(self.network).__name__
 
     def marked(self, point: Point) -> Point:
-        """The point, marked if what was there is overwritten in place later in the forward."""
+        """The point, marked if what was there is overwritten in place later, and if it was (B, H, W, C)."""
         seen = self.seen.get(replace(point, pool=False))
-        return replace(point, overwritten=seen is not None and version_of(seen.tensor) != seen.version)
+        if seen is None:
+            return point
+        written, value = version_of(seen.tensor) != seen.version, seen.value
+        last = value is not None and value.channels_last and len(value.positions) > 1
+        return replace(point, overwritten=written, channels_last=last)
 
     def value_of(self, tensor: Tensor) -> Value | None:
         """The value a tensor holds now; None if it does not depend on the input."""

@@ -1,6 +1,8 @@
 """The networks of limbeck by name, and a door to everybody else's.
 
 >>> build("cnn(channels=[4, 8])", example=torch.rand(2, 1, 8, 8), num_classes=10)
+>>> build("resnet20", example=torch.rand(2, 3, 32, 32), num_classes=100)
+>>> build("timm:resnet18", example=torch.rand(2, 3, 32, 32), num_classes=100)
 >>> build("my_models:make_student(width=2)")
 """
 
@@ -18,11 +20,18 @@ from limbeck.models.factory import call_factory
 from limbeck.models.inputs import complete
 from limbeck.models.lenet import LeNet5
 from limbeck.models.mlp import MLP
-from limbeck.models.normalise import Normalisation, normalisation_of, normalise_inputs
+from limbeck.models.mobilenetv2 import MobileNetV2
+from limbeck.models.named import NAMED, spelled_out
+from limbeck.models.normalise import CIFAR100, IMAGENET, Normalisation, normalisation_of, normalise_inputs
 from limbeck.models.resnet import ResNet
+from limbeck.models.shufflenetv1 import ShuffleNetV1
+from limbeck.models.shufflenetv2 import ShuffleNetV2
 from limbeck.models.textcnn import TextCNN
 from limbeck.models.transformer import Transformer
+from limbeck.models.vgg import VGG
 from limbeck.models.weights import count_parameters, fingerprint, load_into, load_state, save
+from limbeck.models.wrn import WideResNet
+from limbeck.models.zoos import from_zoo, is_zoo
 from limbeck.notation import parse_call
 from limbeck.outputs import Inputs
 
@@ -39,24 +48,37 @@ class Entry:
 MODELS: Mapping[str, Entry] = {
     "lenet5": Entry(LeNet5, "two convolutions, max-pooled, and three linear layers", "LeCun et al. 1998"),
     "cnn": Entry(CNN, "plain convolutions, like VGG", "Simonyan & Zisserman 2015, arXiv:1409.1556"),
+    "vgg": Entry(VGG, "VGG with batch norm", "Simonyan & Zisserman 2015, arXiv:1409.1556"),
     "resnet": Entry(ResNet, "residual network in its CIFAR form", "He et al. 2016, arXiv:1512.03385"),
+    "wrn": Entry(WideResNet, "wide residual network", "Zagoruyko & Komodakis 2016, arXiv:1605.07146"),
     "dscnn": Entry(DSCNN, "depthwise separable convolutions", "Howard et al. 2017, arXiv:1704.04861"),
+    "mobilenetv2": Entry(MobileNetV2, "inverted residuals", "Sandler et al. 2018, arXiv:1801.04381"),
+    "shufflenetv1": Entry(ShuffleNetV1, "grouped convolutions", "Zhang et al. 2018, arXiv:1707.01083"),
+    "shufflenetv2": Entry(ShuffleNetV2, "split and shuffled channels", "Ma et al. 2018, arXiv:1807.11164"),
     "mlp": Entry(MLP, "multi-layer perceptron, for tables and small images", "Rumelhart et al. 1986"),
     "textcnn": Entry(TextCNN, "convolutions over words, for texts", "Kim 2014, arXiv:1408.5882"),
     "transformer": Entry(Transformer, "encoder for texts", "Vaswani et al. 2017, arXiv:1706.03762"),
 }
 
 __all__ = [
+    "CIFAR100",
     "CNN",
     "DSCNN",
+    "IMAGENET",
     "MLP",
     "MODELS",
+    "NAMED",
+    "VGG",
     "Entry",
     "LeNet5",
+    "MobileNetV2",
     "Normalisation",
     "ResNet",
+    "ShuffleNetV1",
+    "ShuffleNetV2",
     "TextCNN",
     "Transformer",
+    "WideResNet",
     "build",
     "count_parameters",
     "fingerprint",
@@ -78,9 +100,10 @@ def build(
     """The network a text stands for, with fresh weights drawn from torch's global generator.
 
     Args:
-        spec: a name of `MODELS`, `lenet5` or `cnn(channels=[4, 8])`; or `package.module:factory(width=2)`,
-            which imports the module (the working directory is searched too) and calls the factory with
-            exactly the arguments given.
+        spec: a name of `MODELS`, `lenet5` or `cnn(channels=[4, 8])`, or of `NAMED`, `resnet20`; one of a zoo,
+            `timm:resnet18` or `torchvision:resnet18` (see `limbeck.models.zoos`); or else
+            `package.module:factory(width=2)`, which imports the module (the working directory is searched
+            too) and calls the factory with exactly the arguments given.
         example: inputs the network will get, (B, C, H, W) images or (B, F) features. They tell a network of
             the table its `in_channels` and `size`, or `in_features`, unless the spec does.
         num_classes: number of logits of a network of the table, unless the spec tells it.
@@ -90,12 +113,14 @@ def build(
         LimbeckError: for an unknown name or argument, one that is missing, or one that contradicts the
             data; for a factory that is not there or makes no network.
     """
+    if is_zoo(spec):
+        return from_zoo(spec, example, num_classes)
     module, colon, _ = spec.partition(":")
     if colon and "(" not in module:
         return call_factory(spec)
-    call = parse_call(spec, "model")
+    call = spelled_out(parse_call(spec, "model"))
     if call.name not in MODELS:
-        raise unknown("model", call.name, MODELS)
+        raise unknown("model", call.name, [*MODELS, *NAMED])
     make = MODELS[call.name].make
     known = {**(facts or {}), **({} if num_classes is None else {"num_classes": num_classes})}
     return make(*call.args, **complete(call, make, example, known))

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from torch import nn
+from torch import Tensor, nn
+
+
+def conv(before: int, after: int, kernel: int = 3, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A convolution without bias, padded so that (H, W) become their shares by the stride, rounded up."""
+    return nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
 
 
 def conv_unit(before: int, after: int, kernel: int = 3, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
     """`conv`, `bn`, `relu`: a convolution padded to keep the size, batch norm and ReLU."""
-    conv = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(after), relu=nn.ReLU()))
+    first = conv(before, after, kernel, stride=stride, groups=groups)
+    return nn.Sequential(OrderedDict(conv=first, bn=nn.BatchNorm2d(after), relu=nn.ReLU()))
+
+
+def channel_shuffle(maps: Tensor, groups: int) -> Tensor:
+    """Deals the channels out: the first of each group, then the second of each. (B, C, H, W) in and out."""
+    batch, channels, height, width = maps.shape
+    return maps.reshape(batch, groups, channels // groups, height, width).transpose(1, 2).flatten(1, 2)
 
 
 def initialise(network: nn.Module) -> None:
     """Draws convolution weights anew, from Kaiming's normal with fan-out, in the order they were registered.
 
     Fan-out is kernel area times output channels, whatever the groups: the convention of the CIFAR networks.
+    Biases of convolutions become 0.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -26,7 +26,7 @@ def call_factory(spec: str) -> nn.Module:
     name, _, text = spec.partition(":")
     call = parse_call(text, "model factory")
     for value in (*call.args, *call.kwargs.values()):
-        _refuse_names(spec, value)
+        refuse_names(spec, value)
     with _working_directory_importable():
         network = _call(_factory(_import(name), call.name), call, f"{name}:{call.name}")
     if not isinstance(network, nn.Module):
@@ -80,13 +80,14 @@ def _call(factory: Callable[..., object], call: Call, what: str) -> object:
         raise LimbeckError(f"{what}: {error}") from error
 
 
-def _refuse_names(spec: str, value: Value) -> None:
+def refuse_names(spec: str, value: Value) -> None:
+    """Refuses a bare name as an argument: a factory takes numbers, texts and lists."""
     if isinstance(value, (Call, Sum)):
         raise LimbeckError(
             f"{spec}: {value} is neither a number, a text nor a list; write {show(str(value))} for a text"
         )
     for item in value if isinstance(value, list) else ():
-        _refuse_names(spec, item)
+        refuse_names(spec, item)
 
 
 @contextmanager

@@ -33,6 +33,14 @@ def sides(size: Size, least: int, network: str) -> tuple[int, int]:
     return height, width
 
 
+def per_stage(value: int | Sequence[int], stages: int, argument: str) -> list[int]:
+    """The value of each stage; LimbeckError naming `argument` where a list has another length."""
+    values = [value] * stages if isinstance(value, int) else list(value)
+    if len(values) != stages:
+        raise LimbeckError(f"{argument} must be one number, or {stages} as there are channels, not {values}")
+    return values
+
+
 def complete(
     call: Call, make: Callable[..., nn.Module], example: Inputs | None, known: Mapping[str, int]
 ) -> dict[str, Any]:
@@ -50,9 +58,9 @@ def complete(
     kwargs = {**facts, **call.kwargs}
     missing = [name for name in ("num_classes", *_INPUT_FACTS) if name in parameters and name not in kwargs]
     if example is not None and "in_channels" in missing:
-        raise LimbeckError(f"{call} takes images of shape (B, C, H, W), not {_described(example)}")
+        raise LimbeckError(f"{call} takes images of shape (B, C, H, W), not {described(example)}")
     if isinstance(example, Tensor) and example.dtype != torch.int64 and "vocab_size" in missing:
-        raise LimbeckError(f"{call} takes token ids of shape (B, L), not {_described(example)}")
+        raise LimbeckError(f"{call} takes token ids of shape (B, L), not {described(example)}")
     if missing:
         raise LimbeckError(f"{call} needs {', '.join(missing)}; write {call.name}({missing[0]}=...)")
     checked_arguments(call.name, function, call.args, kwargs)
@@ -80,7 +88,8 @@ def _comparable(value: Any, name: str) -> Any:
     return [value, value] if name == "size" and isinstance(value, int) else value
 
 
-def _described(example: Inputs) -> str:
+def described(example: Inputs) -> str:
+    """Inputs in words, for messages."""
     if isinstance(example, Tensor):
         return f"inputs of shape {tuple(example.shape)}"
     return f"named inputs ({', '.join(example)})"

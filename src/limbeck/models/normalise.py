@@ -32,6 +32,19 @@ class Normalisation:
                 f"a normalisation needs finite means and finite stds above 0, not {self.mean} and {self.std}"
             )
 
+    @property
+    def summary(self) -> str:
+        """Its numbers, rounded, for people."""
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        return f"mean {mean}; std {std}"
+
+
+CIFAR100 = Normalisation((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+"""What the published checkpoints of the CRD benchmark were trained with."""
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""What most networks for ImageNet were trained with."""
+
 
 def normalise_inputs(network: nn.Module, normalisation: Normalisation) -> nn.Module:
     """Makes `network` normalise its first positional input; gives the same network back.
@@ -57,10 +70,11 @@ def normalise_inputs(network: nn.Module, normalisation: Normalisation) -> nn.Mod
 
 
 def normalisation_of(network: nn.Module) -> Normalisation | None:
-    """The normalisation that `normalise_inputs` gave the network, if any."""
-    for hook in network._forward_pre_hooks.values():
-        if isinstance(hook, _Hook):
-            return hook.normalisation
+    """The normalisation that `normalise_inputs` gave the network, or a network inside it, if any."""
+    for module in network.modules():
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, _Hook):
+                return hook.normalisation
     return None
 
 

@@ -112,11 +112,12 @@ def load_state(path: Path) -> dict[str, Tensor]:
     raise LimbeckError(f"{str(path)!r} holds no state dict, alone or at 'model' or 'state_dict', but {found}")
 
 
-def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str, name: str | None = None) -> None:
     """Copies the tensors into the network, all of them or none.
 
     Args:
         source: where the state is from, for the message.
+        name: of the network, for the message; its class if None.
     Raises:
         LimbeckError: where keys are missing or unexpected or shapes differ; counts them and names a few.
     """
@@ -132,7 +133,8 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str) -> N
     }
     if any(problems.values()):
         listed = "; ".join(f"{len(keys)} {what} ({_some(keys)})" for what, keys in problems.items() if keys)
-        raise LimbeckError(f"{source} does not fit {type(network).__name__}: of {len(own)} tensors, {listed}")
+        what = name or type(network).__name__
+        raise LimbeckError(f"{source} does not fit {what}: of {len(own)} tensors, {listed}")
     network.load_state_dict(dict(state))
 
 
@@ -150,8 +152,9 @@ def read_checkpoint(path: Path) -> Any:
         named = re.search(r"GLOBAL (\S+)", str(error))
         what = f"holds a pickled {named[1]}" if named else "is damaged, or holds more than tensors"
         raise LimbeckError(
-            f"{str(path)!r} {what}; a pickle can run code, so it was left unread: if you trust it, "
-            "load it yourself and save the weights alone, torch.save(model.state_dict(), ...)"
+            f"{str(path)!r} {what}; a pickle can run code, so it was left unread: if you trust it, take its "
+            f"weights out, torch.save(torch.load({str(path)!r}, weights_only=False)['model'], 'new.pth'), "
+            "and give those"
         ) from error
     except _DAMAGED as error:
         raise LimbeckError(

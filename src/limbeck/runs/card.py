@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from limbeck import models
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
+from limbeck.methods.parts.grafts import Graft, GraftedStudent
 from limbeck.models.weights import read_metadata
 from limbeck.outputs import Inputs
 
@@ -22,6 +23,7 @@ class Card(BaseModel):
 
     Attributes:
         model: the network in the notation; None if it was handed over as an object.
+        graft: what a method grafted onto it; the file then holds the weights of both.
         class_names: one for each logit.
         input_shape: of one sample, or of each named tensor of one.
         facts: what the network was told of the data besides (see `limbeck.data.Source.facts`).
@@ -33,6 +35,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     model: str | None
+    graft: Graft | None = None
     class_names: tuple[str, ...]
     input_shape: tuple[int, ...] | dict[str, tuple[int, ...]]
     facts: dict[str, int] = {}
@@ -58,6 +61,7 @@ def describe(network: nn.Module, name: str | None, source: Source) -> Card:
     example, normalisation = source.example(1), models.normalisation_of(network)
     return Card(
         model=name,
+        graft=network.graft if isinstance(network, GraftedStudent) else None,
         class_names=source.class_names,
         input_shape=tuple(example.shape[1:])
         if isinstance(example, Tensor)

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from limbeck import evaluation, models
 from limbeck.config import RunConfig
 from limbeck.files import write_text
+from limbeck.methods.parts.grafts import GraftedStudent
+from limbeck.models.zoos import untrained
 from limbeck.objective import resolved
 from limbeck.report import run_report
 from limbeck.runs import directory, networks
@@ -39,7 +42,7 @@ def conclude(run: Run, job: Job, device: torch.device, objects: Mapping[str, Any
         agreement = test and theirs and evaluation.agreement(test, theirs)
     for name, text in source.files.items():
         write_text(run.path / name, text)
-    card = describe(student, None if "student" in objects else _buildable(config), source)
+    card = describe(student, _buildable(config) if _named(student, job, objects) else None, source)
     models.save(student, run.path / "student.safetensors", metadata_of(card))
     history = run.history
     result = {
@@ -70,11 +73,17 @@ def conclude(run: Run, job: Job, device: torch.device, objects: Mapping[str, Any
     directory.write_json(run.path / "result.json", result)  # last: it marks the run as finished
 
 
+def _named(shipped: nn.Module, job: Job, objects: Mapping[str, Any]) -> bool:
+    """Whether the student's name tells how to build what is shipped, with the graft if there is one."""
+    inside = shipped.student if isinstance(shipped, GraftedStudent) else shipped
+    return "student" not in objects and job.distiller.student in (shipped, inside)
+
+
 def _buildable(config: RunConfig) -> str:
     """The student's name; where it started from another run's weights, that run's."""
     path = Path(config.student.model)
     if not networks.is_path(config.student.model):
-        return config.student.model
+        return untrained(config.student.model)
     card = read_card(path / "student.safetensors" if path.is_dir() else path)
     assert card is not None, "networks.student has read it"
     assert card.model is not None

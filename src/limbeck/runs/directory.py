@@ -19,11 +19,12 @@ from limbeck.config import RunConfig, make_config
 from limbeck.errors import LimbeckError
 from limbeck.files import partials, write_text
 from limbeck.report import read_history
-from limbeck.runs.card import read_card
+from limbeck.runs.card import Card, read_card
 
 FILES = (
     "config.yaml",
     "environment.json",
+    "import.json",
     "metrics.jsonl",
     "result.json",
     "student.safetensors",
@@ -73,14 +74,17 @@ class Run:
         return read_history(self.path / "metrics.jsonl")[0]
 
 
-def load(run: Run | Path | str) -> nn.Module:
+def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
     """The student of a run, in eval mode on the CPU: its own class and keys, with its own normalisation.
+
+    Where a method ships more than the student, such as SimKD, it is the whole of what is shipped.
 
     A run of a `package.module:factory` has its module imported and called, so load the runs of people you
     trust; a weights file alone is data and never calls anything.
 
     Args:
         run: the run, its directory, or a `student.safetensors` file.
+        network: where the student was handed over as an object, one like it; it gets the weights.
     Raises:
         LimbeckError: if there is no student, or it cannot be built from its record.
     """
@@ -95,24 +99,27 @@ def load(run: Run | Path | str) -> nn.Module:
         raise LimbeckError(
             f"{str(file)!r} does not say which network it belongs to; give its name and weights"
         )
+    with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten at once
+        student = _build(card, file, alone=not path.is_dir()) if network is None else network
+        shipped = student if card.graft is None else card.graft.onto(student)
+    models.load_into(shipped, models.load_state(file), str(file))
+    if card.mean and card.std and models.normalisation_of(student) is None:
+        models.normalise_inputs(student, models.Normalisation(card.mean, card.std))
+    return shipped.eval()
+
+
+def _build(card: Card, file: Path, *, alone: bool) -> nn.Module:
     if card.model is None:
         raise LimbeckError(
             f"the network of {str(file)!r} was handed over as an object and cannot be built from a name; "
-            "build it yourself and use limbeck.models.load_into"
+            "build one like it yourself and give it its weights with limbeck.load(..., network=...)"
         )
-    if card.calls_a_factory and not path.is_dir():
+    if card.calls_a_factory and alone:
         raise LimbeckError(
             f"{str(file)!r} names the factory {card.model!r}, and a weights file is not trusted to call "
             "anything; give the run's directory, or the factory as the model and the file as its weights"
         )
-    with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten at once
-        network = models.build(
-            card.model, example=card.example, num_classes=len(card.class_names), facts=card.facts
-        )
-    models.load_into(network, models.load_state(file), str(file))
-    if card.mean and card.std:
-        models.normalise_inputs(network, models.Normalisation(card.mean, card.std))
-    return network.eval()
+    return models.build(card.model, example=card.example, num_classes=len(card.class_names), facts=card.facts)
 
 
 def free_directory(prefix: str) -> Path:
@@ -137,19 +144,33 @@ def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
         raise LimbeckError(f"{str(there)!r} is a file; a run needs a directory")
     if not os.access(there, os.W_OK):
         raise LimbeckError(f"{str(there)!r} cannot be written to; choose another --out")
-    holds_run = (path / "config.yaml").exists()
-    if resume and not holds_run:
+    started = (path / "config.yaml").exists()
+    if resume and not started:
         raise LimbeckError(f"there is no run to resume in {str(path)!r}")
     if not path.exists() or resume or not any(path.iterdir()):
         return
-    if not holds_run:
+    if not started and not is_imported(path):
         raise LimbeckError(f"{str(path)!r} holds files that are no run; choose another --out")
+    if not overwrite and not started:
+        raise LimbeckError(f"{str(path)!r} holds an imported network; say --overwrite or another --out")
     if not overwrite:
         raise LimbeckError(f"{str(path)!r} holds another run; say --overwrite, --resume or another --out")
 
 
+def is_imported(path: Path) -> bool:
+    """Whether a directory holds a network from somewhere else, imported and not trained here."""
+    return (path / "import.json").exists()
+
+
 def claim(path: Path, config: RunConfig) -> None:
     """Makes the directory, cleared of an earlier run's files, and writes what the run is."""
+    clear(path)
+    write_json(path / "environment.json", environment())
+    write_text(path / "config.yaml", config.to_yaml())  # last: it marks the directory as a run
+
+
+def clear(path: Path) -> None:
+    """Makes the directory, cleared of an earlier run's files."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -159,8 +180,6 @@ def claim(path: Path, config: RunConfig) -> None:
         (path / name).unlink(missing_ok=True)
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
-    write_json(path / "environment.json", environment())
-    write_text(path / "config.yaml", config.to_yaml())  # last: it marks the directory as a run
 
 
 def sweep(path: Path) -> None:

@@ -66,7 +66,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
     example = source.example()
     given = {"student": student, "teacher": teacher}
     classes = {
-        role: _classes(network, role, example) for role, network in given.items() if network is not None
+        role: classes_of(network, role, example) for role, network in given.items() if network is not None
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "objective"))
@@ -79,6 +79,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
                 size=split.positions,
                 fingerprint=f"{source.fingerprint()} {len(split)} {source.views}",
                 class_counts=tuple(split.class_counts(source.num_classes).tolist()),
+                targets=split.targets_by_position,
             ),
             student_features=config.student.features,
             teacher_features=config.teacher.features if config.teacher else None,
@@ -100,7 +101,8 @@ def uses_unlabelled(objective: Method) -> bool:
 def stages(job: Job, trainer: Trainer) -> list[Stage]:
     """The phases that the objective asks for, and the training."""
     setup, distiller = job.config.training, job.distiller
-    needed = max(method.min_samples for method in inner_first(distiller.objective))
+    smallest = max(method.min_samples for method in inner_first(distiller.objective))
+    needed = smallest * setup.accumulation if smallest > 1 else 1  # of a batch, for each of its pieces
 
     def batches(batch_size: int | None, seed: int | None) -> Callable[[int], Iterable[object]]:
         size = batch_size or setup.batch_size
@@ -165,14 +167,14 @@ def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
             )
 
 
-def _classes(network: nn.Module, role: str, example: Inputs) -> int:
+def classes_of(network: nn.Module, role: str, example: Inputs) -> int:
     """How many classes the network tells apart; refuses one that cannot be called with the data."""
     with evaluation.inference(network):
         try:
             device = next((p.device for p in network.parameters()), torch.device("cpu"))
             outputs = call(network, apply(lambda tensor: tensor.to(device), example))
-        except (RuntimeError, TypeError, IndexError) as error:
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
             shape = tuple(example.shape[1:]) if isinstance(example, torch.Tensor) else sorted(example)
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise LimbeckError(f"the {role} cannot take inputs of shape {shape}: {reason}") from None
     return logits_of(outputs).shape[-1]

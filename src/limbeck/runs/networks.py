@@ -13,6 +13,8 @@ from limbeck import models
 from limbeck.config import NetworkConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
+from limbeck.models import zoos
+from limbeck.models.checkpoints import load_weights
 from limbeck.outputs import Inputs
 from limbeck.runs.card import digests, read_card
 from limbeck.runs.directory import load
@@ -30,9 +32,9 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
     """The teacher.
 
     Raises:
-        LimbeckError: for a network of the zoo without weights: it would teach noise.
+        LimbeckError: for a network of limbeck's or of a zoo's without weights: it would teach noise.
     """
-    if config.weights is None and not is_path(config.model) and ":" not in config.model:
+    if config.weights is None and not is_path(config.model) and not _brings_weights(config.model):
         build(config, "teacher", source.example(1), source.num_classes, source.facts)  # typos first
         raise LimbeckError(
             f"the teacher {config.model!r} has no weights; give a run's directory (make one with "
@@ -62,28 +64,32 @@ def build(
         with torch.random.fork_rng(devices=[]):
             network = models.build(config.model, example=example, num_classes=num_classes, facts=facts)
     if config.weights is not None:
-        models.load_into(network, models.load_state(config.weights), str(config.weights))
+        load_weights(network, config.weights, config.model)
     return network
 
 
 def is_path(model: str) -> bool:
     """Whether a model is a place; a name of the zoo stays a name, also beside a folder called the same."""
-    if model in models.MODELS:
+    if model in models.MODELS or model in models.NAMED:
         return False
     means_a_path = model.endswith((".safetensors", ".pt", ".pth")) or ("/" in model and ":" not in model)
     return means_a_path or os.path.exists(model)  # unlike Path.exists, at ease with a long text
 
 
+def _brings_weights(model: str) -> bool:
+    return zoos.fetches_weights(model) if zoos.is_zoo(model) else ":" in model
+
+
 def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
     network = build(config, role, source.example(1), source.num_classes, source.facts)
     if is_path(config.model):
-        _check_files(Path(config.model), role, source)
+        check_files(Path(config.model), role, source)
     if source.mean and models.normalisation_of(network) is None:
         models.normalise_inputs(network, models.Normalisation(source.mean, source.std))
     return network
 
 
-def _check_files(path: Path, role: str, source: Source) -> None:
+def check_files(path: Path, role: str, source: Source) -> None:
     """Refuses a network whose inputs meant something else: token 7 of another vocabulary is another word."""
     card = read_card(path / "student.safetensors" if path.is_dir() else path)
     files = digests(source.files)
