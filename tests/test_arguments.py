@@ -11,6 +11,7 @@ import pytest
 from limbeck.arguments import Count, NonNegative, Positive, Share, checked_arguments
 from limbeck.errors import LimbeckError
 from limbeck.methods import CE, KD, Method, Objective
+from limbeck.methods.parts.stages import Pairs
 from limbeck.optimisation import SGD
 
 
@@ -25,6 +26,7 @@ def everything(  # type: ignore[no-untyped-def]
     choice: Literal["granular", "stable"] = "granular",
     maybe: int | None = None,
     widths: Sequence[Count] = (1,),
+    pairs: Pairs | None = None,
     rule: SGD = SGD(),  # noqa: B008
     untyped=None,
 ) -> None: ...
@@ -91,7 +93,11 @@ def test_right_arguments_come_back_as_they_were_given(given: dict[str, Any]) -> 
         ({"text": 1}, "text=1 should be a valid string"),
         ({"choice": "steady"}, "choice=\"steady\" should be 'granular' or 'stable'"),
         ({"maybe": "x"}, 'maybe="x" should be a valid integer'),
-        ({"widths": [4, 0]}, "widths=[4, 0] should be greater than or equal to 1"),
+        ({"widths": [4, 0]}, "widths=[4, 0]: 0 should be greater than or equal to 1"),
+        ({"pairs": []}, "pairs=[] should have at least 1 item, not 0"),
+        ({"pairs": [0, 1]}, "pairs=[0, 1]: 0 should be a list"),
+        ({"pairs": [[0, 1], [2]]}, "pairs=[[0, 1], [2]]: [2] should have at least 2 items, not 1"),
+        ({"pairs": [[0, 1.5]]}, "pairs=[[0, 1.5]]: 1.5 should be a valid integer"),
         ({"widths": 4}, "widths=4 should be a list"),
         ({"rule": 4}, "rule=4 should be a valid dictionary or instance of SGD"),
     ],

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 import limbeck.data
 from limbeck import Batch, Distiller, LimbeckError, Outputs
 from limbeck.data import Loader
+from limbeck.data.split import ABSENT
 from limbeck.distiller import data_facts
 from limbeck.methods import CE, KD, Context, DataFacts, Losses, Method, Phase, Reads, Term
 from limbeck.objective import parse
@@ -476,6 +477,26 @@ def some_data() -> dict[str, tuple[object, DataFacts]]:
 def test_the_size_of_the_data_is_read_from_whatever_tells(form: str) -> None:
     data, facts = some_data()[form]
     assert data_facts(data) == facts
+
+
+@pytest.mark.parametrize("form", ["split", "Loader", "source"])
+def test_a_training_set_of_limbeck_tells_its_targets_by_position(form: str) -> None:
+    data, _ = some_data()[form]
+    found = data_facts(data).targets
+    assert found is not None
+    whole = limbeck.data.from_tensors(torch.rand(20, 1, 6, 6), torch.arange(20) % 5).train.targets
+    assert torch.equal(found, whole if form == "source" else whole.where(torch.arange(15) < 3, ABSENT))
+    assert data_facts(torch.rand(20, 3)).targets is None
+
+
+@pytest.mark.parametrize(
+    "targets", [[0, 1, 2], torch.zeros(4, dtype=torch.int64), torch.zeros(3)], ids=["list", "number", "type"]
+)
+def test_targets_are_a_class_id_for_each_position(targets: Any) -> None:
+    with pytest.raises(
+        LimbeckError, match=r"DataFacts\(size=3, ...\) must be an int64 tensor of shape \(3,\)"
+    ):
+        DataFacts(3, targets=targets)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,11 @@ per_sample = pytest.mark.parametrize(
 )
 
 SAMPLES, CLASSES = 4, 5
-SHAPES = {"icd": (SAMPLES, 7)}
+SHAPES = {"icd": (SAMPLES, 7), "rrd": (SAMPLES, 7)}
 """Of `student` and `teacher`, where a function does not take maps."""
+
+NOT_BY_SAMPLE = ("margins", "keys")
+"""Arguments that are the same for all samples."""
 
 
 def loss(name: str) -> Callable[..., Tensor]:
@@ -46,7 +49,17 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "others": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
         "targets": lambda: torch.tensor([0, 4, 2, 2]),
         "student": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
+        "prediction": lambda: normal(SAMPLES, 2, 3, 4),
         "teacher": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
+        "student_stages": lambda: [normal(SAMPLES, 2, 3, 4), normal(SAMPLES, 3, 2, 2)],
+        "teacher_stages": lambda: [normal(SAMPLES, 2, 3, 4), normal(SAMPLES, 3, 2, 2)],
+        "margins": lambda: [-normal(2).abs(), -normal(3).abs()],
+        "weights": lambda: normal(SAMPLES, 2).softmax(1),
+        "keys": lambda: normal(6, 7),
+        "positive": lambda: normal(SAMPLES),
+        "negatives": lambda: normal(SAMPLES, 6),
+        "samples": lambda: 20,
+        "log_z": lambda: torch.tensor(2.0, dtype=torch.float64),
         "log_scale": lambda: torch.tensor(1.0, dtype=torch.float64),
         "bias": lambda: torch.tensor(0.5, dtype=torch.float64),
     }
@@ -57,18 +70,25 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
 def cast(value: Any, dtype: torch.dtype) -> Any:
     if isinstance(value, list):
         return [cast(item, dtype) for item in value]
-    return value.to(dtype) if value.is_floating_point() else value
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def rows(value: Any, places: Any) -> Any:
     if isinstance(value, list):
         return [rows(item, places) for item in value]
-    return value[places] if value.dim() else value
+    return value[places] if isinstance(value, Tensor) and value.dim() else value
 
 
 def learner(given: dict[str, Any]) -> str:
     """The argument that stands for the student."""
-    return next(name for name in ("student_logits", "logits", "student") if name in given)
+    names = ("student_logits", "logits", "student", "prediction", "student_stages", "positive")
+    return next(name for name in names if name in given)
+
+
+def learning(given: dict[str, Any]) -> list[Tensor]:
+    """The tensors that stand for the student, with gradients."""
+    value = given[learner(given)]
+    return [tensor.requires_grad_() for tensor in (value if isinstance(value, list) else [value])]
 
 
 def test_the_door_opens_from_the_package() -> None:
@@ -90,25 +110,28 @@ def test_it_is_documented_and_typed(name: str) -> None:
 @every_loss
 def test_it_is_a_finite_scalar_that_can_be_learned_from(name: str) -> None:
     given = arguments(name)
-    student = given[learner(given)].requires_grad_()
+    students = learning(given)
     value = loss(name)(**given)
     value.backward()  # type: ignore[no-untyped-call]
     assert value.shape == ()
     assert value.dtype == torch.float64
     assert value.item() > 0
-    assert student.grad.isfinite().all()
-    assert student.grad.abs().max() > 0
+    for student in students:
+        assert student.grad is not None
+        assert student.grad.isfinite().all()
+        assert student.grad.abs().max() > 0
 
 
 @every_loss
 def test_its_gradient_is_that_of_its_value(name: str) -> None:
     given = arguments(name)
     place = learner(given)
-    assert torch.autograd.gradcheck(
-        lambda student: loss(name)(**{**given, place: student}),
-        given[place].requires_grad_(),
-        fast_mode=True,
-    )
+
+    def value(*students: Tensor) -> Tensor:
+        several = isinstance(given[place], list)
+        return loss(name)(**{**given, place: list(students) if several else students[0]})
+
+    assert torch.autograd.gradcheck(value, tuple(learning(given)), fast_mode=True)
 
 
 @every_loss
@@ -123,7 +146,7 @@ def test_its_inputs_are_left_alone(name: str) -> None:
 def test_half_precision_is_computed_in_full(name: str, dtype: torch.dtype) -> None:
     halves = {key: cast(value, dtype) for key, value in arguments(name).items()}
     whole = {key: cast(value, torch.float32) for key, value in halves.items()}
-    for scalar in ("log_scale", "bias"):  # parameters of the method, which stay in full precision
+    for scalar in ("log_scale", "bias", "log_z"):  # parts of the method, which stay in full precision
         halves |= {scalar: whole[scalar]} if scalar in whole else {}
     found = loss(name)(**halves)
     assert found.dtype == torch.float32
@@ -134,11 +157,11 @@ def test_half_precision_is_computed_in_full(name: str, dtype: torch.dtype) -> No
 @pytest.mark.parametrize("scale", [0.0, 1e-4, 1e4])
 def test_extreme_inputs_have_finite_values_and_gradients(name: str, scale: float) -> None:
     given = {key: cast(value, torch.float32) for key, value in arguments(name, scale).items()}
-    student = given[learner(given)].requires_grad_()
+    students = learning(given)
     value = loss(name)(**given)
     value.backward()  # type: ignore[no-untyped-call]
     assert value.isfinite()
-    assert student.grad.isfinite().all()
+    assert all(student.grad is not None and student.grad.isfinite().all() for student in students)
 
 
 @per_sample
@@ -148,5 +171,5 @@ def test_values_per_sample_mean_to_the_scalar_and_know_no_batch(name: str) -> No
     assert each.shape == (SAMPLES,)
     torch.testing.assert_close(loss(name)(**given), each.mean(), rtol=1e-14, atol=0)
     for places in (slice(0, 1), slice(1, 4), [3, 0]):
-        some = {key: rows(value, places) for key, value in given.items()}
+        some = {k: value if k in NOT_BY_SAMPLE else rows(value, places) for k, value in given.items()}
         torch.testing.assert_close(loss(name)(**some, reduction="none"), each[places], rtol=1e-12, atol=0)

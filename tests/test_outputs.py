@@ -74,7 +74,15 @@ def test_a_batch_of_inputs_alone() -> None:
 
 @pytest.mark.parametrize(
     ("count", "parts", "sizes"),
-    [(8, 1, [8]), (8, 2, [4, 4]), (7, 2, [4, 3]), (7, 3, [3, 3, 1]), (2, 3, [1, 1]), (1, 4, [1])],
+    [
+        (8, 1, [8]),
+        (8, 2, [4, 4]),
+        (7, 2, [4, 3]),
+        (7, 3, [3, 2, 2]),
+        (9, 4, [3, 2, 2, 2]),
+        (2, 3, [1, 1]),
+        (1, 4, [1]),
+    ],
 )
 def test_split(count: int, parts: int, sizes: list[int]) -> None:
     batch = batch_of(count)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from limbeck.distiller import Distiller
     from limbeck.errors import LimbeckError
     from limbeck.methods import Method, Objective
+    from limbeck.models.checkpoints import load_checkpoint
     from limbeck.outputs import Batch, Outputs
     from limbeck.runs import Run, distill, load, train
     from limbeck.training import Trainer
@@ -28,6 +29,7 @@ __all__ = [
     "Trainer",
     "distill",
     "load",
+    "load_checkpoint",
     "train",
 ]
 
@@ -42,6 +44,7 @@ _HOMES = {
     "Trainer": "training",
     "distill": "runs",
     "load": "runs",
+    "load_checkpoint": "models.checkpoints",
     "train": "runs",
 }
 _MODULES = ("data", "evaluation", "features", "losses", "methods", "models", "teachers")

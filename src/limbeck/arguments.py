@@ -50,16 +50,20 @@ def checked_arguments(
 def _check(name: str, argument: str, hint: Any, value: Any) -> None:
     try:
         TypeAdapter(hint, config=_config(hint)).validate_python(value, strict=True)
-    except ValidationError as error:
+    except ValidationError as caught:
+        error = caught.errors()[0]
         problem = (
-            error.errors()[0]["msg"]
+            error["msg"]
             .replace("Input should", "should")
             .replace("Value should", "should")
             .replace("an instance of Sequence", "a list")
+            .replace(" after validation", "")
         )
         if problem == "should be an instance of Method":
             raise LimbeckError(f"{name}: {argument} must be an objective, not {show(value)}") from None
-        raise LimbeckError(f"{name}: the argument {argument}={show(value)} {problem}") from None
+        inside = any(isinstance(place, int) for place in error["loc"])
+        item = f": {show(error['input'])}" if inside else ""
+        raise LimbeckError(f"{name}: the argument {argument}={show(value)}{item} {problem}") from None
 
 
 def _config(hint: Any) -> ConfigDict | None:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.methods import DataFacts, Method, Reads
-from limbeck.methods.base import inner_first
+from limbeck.methods.base import Objective, inner_first
+from limbeck.methods.gradient_rules import GradientRule
 from limbeck.outputs import UNLABELLED, Batch, Outputs
 from limbeck.teachers import Teacher
 
@@ -45,13 +46,52 @@ def possible(objective: Method, teacher: Teacher | None, facts: DataFacts) -> No
             raise LimbeckError(f"{method.name} learns from a teacher, and none was given")
         for name in method.reads.data:
             if getattr(facts, name) is None:
+                whose = (
+                    " a Source, a Split or a Loader of limbeck.data, or DataFacts(size, targets=...)"
+                    if name == "targets"
+                    else ""
+                )
                 raise LimbeckError(
-                    f"{method.name} needs the {name} of the training set; give Distiller(data=...)"
+                    f"{method.name} needs the {name} of the training set; give Distiller(data=...){whose}"
                 )
     if teacher is not None and not objective.all_reads.teacher:
         raise LimbeckError(
             f"the objective {str(objective)!r} has no use for a teacher; leave it out, or add kd"
         )
+    _trained_by_something(objective)
+    shipping = [method.name for method in inner_first(objective) if type(method).deploy is not Method.deploy]
+    for name in shipping:
+        if shipping.count(name) > 1:
+            raise LimbeckError(f"{name} replaces part of the student, so an objective can have it only once")
+
+
+def _trained_by_something(objective: Method) -> None:
+    """Refuses an objective of nothing but phases, and a weight on what has no term in training."""
+    methods = [method for method in inner_first(objective) if not isinstance(method, Objective)]
+    if all(method.phases_only for method in methods):
+        raise LimbeckError(
+            f"{methods[0].name} is over when training begins, so the objective {str(objective)!r} leaves "
+            f"nothing to minimise; add what to train by, for example ce + {objective}"
+        )
+    for part in inner_first(objective):
+        for weight, method in part.summands if isinstance(part, Objective) else ():
+            if method.phases_only and weight != 1:
+                raise LimbeckError(
+                    f"{method.name} is over when training begins and has no term in it, so the weight "
+                    f"{weight:g} would do nothing; write {method} without one"
+                )
+
+
+def gradient_rule(objective: Method) -> GradientRule | None:
+    """The objective's gradient rule, if some method has one; refuses two."""
+    rules = [(method, rule) for method in inner_first(objective) if (rule := method.gradient_rule())]
+    if len(rules) > 1:
+        names = " and ".join(method.name for method, _ in rules)
+        raise LimbeckError(
+            f"an optimiser follows one gradient rule, and the objective {str(objective)!r} has {len(rules)}: "
+            f"{names}; keep one"
+        )
+    return rules[0][1] if rules else None
 
 
 def same_classes(student: Outputs, teacher: Outputs | None) -> None:

@@ -18,8 +18,9 @@ from limbeck.data import Loader, Source, Split
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find, undisturbed
 from limbeck.methods import Claim, Context, DataFacts, Losses, Method, Phase, Reads, Term
-from limbeck.methods.base import inner_first, named
-from limbeck.methods.blocks import full_precision
+from limbeck.methods.base import inner_first, named, training_reads
+from limbeck.methods.gradient_rules import SplitOptimizer
+from limbeck.methods.parts.blocks import full_precision
 from limbeck.objective import parse
 from limbeck.optimisation import JointOptimizer, MakeOptimizer
 from limbeck.outputs import Batch, Inputs, Outputs, Progress, apply
@@ -79,9 +80,11 @@ class Distiller(nn.Module):
             raise LimbeckError("teacher_features are for a teacher that is given as a network")
         self.teacher = teacher
 
-        self.reads = self.objective.all_reads
+        self.reads = training_reads(self.objective)
         facts = data_facts(data)
         checks.possible(self.objective, teacher, facts)
+        self._rule = checks.gradient_rule(self.objective)
+        self._split: SplitOptimizer | None = None
         example = apply(lambda tensor: tensor.to(_device(student)), example)
         if teacher is not None and teacher.network is not None:
             teacher.network.to(_device(student))
@@ -142,10 +145,24 @@ class Distiller(nn.Module):
             raise LimbeckError("a Batch holds targets, index and views itself; give it alone")
         if batch.progress is None and self._progress is not None:
             batch = replace(batch, progress=self._progress)
-        return self._losses(batch, self.reads, self._tap, self.objective.terms)
+        rule = self._backward if self._rule else None
+        return self._losses(batch, self.reads, self._tap, self.objective.terms, rule)
+
+    def _backward(self, losses: Losses, scale: float) -> None:
+        if self._split is None:
+            raise LimbeckError(
+                f"the objective {str(self.objective)!r} has a rule for the optimiser; make that with "
+                "distiller.optimizer(...) before losses.backward()"
+            )
+        self._split.backward(losses, scale)
 
     def _losses(
-        self, batch: Batch, reads: Reads, tap: Tap | None, loss: Callable[[Outputs, Outputs, Batch], Any]
+        self,
+        batch: Batch,
+        reads: Reads,
+        tap: Tap | None,
+        loss: Callable[[Outputs, Outputs, Batch], Any],
+        rule: Callable[[Losses, float], None] | None = None,
     ) -> Losses:
         checks.batch_complete(batch, reads, self.objective)
         if tap:
@@ -158,7 +175,7 @@ class Distiller(nn.Module):
             # An accelerator's targets are not looked at: it would be waited for.
             checks.targets_in_range(batch.targets, student.logits.shape[-1])
         with torch.autocast(device.type, enabled=False):
-            return Losses(loss(student.map(full_precision), teacher.map(full_precision), batch))
+            return Losses(loss(student.map(full_precision), teacher.map(full_precision), batch), rule)
 
     def _ask(self, batch: Batch, inputs: Inputs) -> Outputs:
         assert self.teacher is not None
@@ -180,6 +197,8 @@ class Distiller(nn.Module):
         claims = [claim for method in inner_first(self.objective) for claim in method.claims()]
         claimed = {id(parameter) for claim in claims for parameter in claim.module.parameters()}
         main = make([p for p in self.parameters() if p.requires_grad and id(p) not in claimed])
+        if self._rule is not None:
+            main = self._split = self._rule(main)
         return JointOptimizer([main, *map(_claimed, claims)]) if claims else main
 
     def prepare(self, loader: Iterable[object], **settings: Any) -> None:
@@ -258,16 +277,18 @@ class Distiller(nn.Module):
 
     def _example_outputs(self, example: Inputs) -> tuple[Outputs, Outputs | None]:
         """What both networks give for the example: the student in eval mode and left as it was."""
+        reads = self.objective.all_reads
         with undisturbed(self.student, example), torch.no_grad():
-            student = Tap(self.student, self._points, self.reads.student)(example)
+            student = Tap(self.student, self._points, reads.student)(example)
         if self.teacher is None:
             return student, None
-        self.teacher.open(example, self.reads.teacher)
+        self.teacher.open(example, reads.teacher)
         return student, self.teacher(Batch(example))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the phases: their functions work on this one's methods, and a copy has its own."""
-        return {name: value for name, value in self.__dict__.items() if name != "phases"}
+        """Without the phases and a rule's optimiser: they work on this one's parts; a copy has its own."""
+        state = {name: value for name, value in self.__dict__.items() if name != "phases"}
+        return {**state, "_split": None}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         if self.teacher is not None:  # it is no submodule, but goes where the student goes
@@ -310,9 +331,11 @@ def data_facts(data: object) -> DataFacts:
         data = data.dataset if isinstance(data, DataLoader) else data.split
     if isinstance(data, Source):
         counts = data.train.class_counts(data.num_classes).tolist()
-        return DataFacts(data.train.positions, data.fingerprint(), tuple(counts))
+        return DataFacts(
+            data.train.positions, data.fingerprint(), tuple(counts), data.train.targets_by_position
+        )
     if isinstance(data, Split):
-        return DataFacts(data.positions)
+        return DataFacts(data.positions, targets=data.targets_by_position)
     if data is None or isinstance(data, DataFacts):
         return data or DataFacts()
     if isinstance(data, Sized) and not isinstance(data, (str, Mapping)):

@@ -76,11 +76,11 @@ class Batch:
         )
 
     def split(self, parts: int) -> list[Batch]:
-        """The batch in `parts` pieces of nearly the same size, fewer if it has fewer samples."""
-        size = -(-len(self) // parts)
+        """The batch in `parts` pieces that differ by one sample at most, fewer if it has fewer samples."""
+        parts = min(parts, len(self))
         return [
-            self.map(lambda tensor, start=start: tensor[start : start + size])  # type: ignore[misc]
-            for start in range(0, len(self), size)
+            self.map(lambda tensor, part=part: tensor.tensor_split(parts)[part])  # type: ignore[misc]
+            for part in range(parts)
         ]
 
     def to(self, device: torch.device | str) -> Batch:

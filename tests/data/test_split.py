@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from limbeck.data.samples import Resident
-from limbeck.data.split import Split, held_out, pick, stratified
+from limbeck.data.split import ABSENT, Split, held_out, pick, stratified
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELLED
 
@@ -26,6 +26,13 @@ def test_the_labelled_part_keeps_the_positions_of_the_whole() -> None:
 
 def test_class_counts_leave_out_the_unlabelled() -> None:
     assert split([UNLABELLED, 2, 0, 2]).class_counts(4).tolist() == [1, 0, 2, 0]
+
+
+def test_targets_by_position_tell_the_unlabelled_from_the_absent() -> None:
+    whole = split([UNLABELLED, 2, 0, 2])
+    assert torch.equal(whole.targets_by_position, whole.targets)
+    part = whole.select(torch.tensor([3, 0]))
+    assert part.targets_by_position.tolist() == [UNLABELLED, ABSENT, ABSENT, 2]
 
 
 def test_has_labels() -> None:

@@ -10,7 +10,8 @@ from invented_methods import INVENTED
 from torch import Tensor, nn
 
 from limbeck import Distiller, methods
-from limbeck.methods import Method
+from limbeck.methods import DataFacts, Method
+from limbeck.methods.base import inner_first
 from limbeck.objective import parse
 
 CLASSES = 5
@@ -53,10 +54,18 @@ class SmallNet(nn.Module):
 
 
 SMALLER = {
+    "ab": "ce + ab(epochs=3)",
+    "fsp": "ce + fsp(epochs=3)",
+    "ft": "ce + 200*ft(epochs=3)",
     "lwkd": "0.7*ce + lwkd(epochs=3, batch_size=20, images_per_class=60, bank_size=10)",
     "mgd": "mgd(0.2*ce + 0.8*kd, epochs=4)",
+    "ofd": 'ce + 0.001*ofd(margins="batch")',  # they may be without batch norm
+    "rrd": "ce + rrd(size=20, dim=8)",
 }
-"""Recipes with less to train beforehand, where the paper's would take long."""
+"""Recipes fitted to the setting: less to train beforehand or to remember, where the paper's take long."""
+
+EQUAL_CHANNELS = ("afd", "fsp", "kdsvd")
+"""Methods that compare channel by channel."""
 
 
 def objective_of(name: str) -> str:
@@ -83,21 +92,23 @@ class Setting:
                 copy.deepcopy(self.teacher) if taught else None,
                 objective,
                 example=self.inputs[:2],
-                data=len(self.inputs),
+                data=DataFacts(len(self.inputs), targets=self.targets),
             )
 
 
 def make_setting(
+    objective: str = "",
     *,
     size: tuple[int, int] = (6, 6),
     norm: bool = True,
     dropout: float = 0.0,
     dtype: torch.dtype = torch.float32,
 ) -> Setting:
-    """The same setting for the same arguments."""
+    """The same setting for the same arguments; the student is as wide as the teacher if it has to be."""
+    equal = objective and any(part.name in EQUAL_CHANNELS for part in inner_first(parse(objective)))
     with torch.random.fork_rng():
         torch.manual_seed(3)
         inputs = torch.rand(SAMPLES, 1, *size, dtype=dtype)
-        student = SmallNet(3, norm=norm, dropout=dropout).to(dtype)
+        student = SmallNet(4 if equal else 3, norm=norm, dropout=dropout).to(dtype)
         teacher = SmallNet(4, norm=norm, dropout=dropout).to(dtype)
     return Setting(student, teacher, inputs, torch.arange(SAMPLES) % CLASSES)

@@ -291,7 +291,7 @@ def run_to_the_end(
     objective: str, folder: Path, *, killed_after: int | None, resume: bool = False
 ) -> dict[str, Tensor]:
     """The state after all phases and two epochs, or Killed after so many batches."""
-    setting = make_setting(dropout=0.3)
+    setting = make_setting(objective, dropout=0.3)
     distiller = setting.distiller(objective)
     given = 0
 

@@ -69,6 +69,23 @@ def test_backward_is_that_of_the_total() -> None:
     assert leaf.grad.item() == pytest.approx(2 * (0.1 + 0.9 * 6 + 10 + 100)), "gradients add up"
 
 
+def test_backward_may_be_scaled() -> None:
+    leaf = torch.tensor(3.0, requires_grad=True)
+    losses(leaf).backward(0.5)
+    assert leaf.grad is not None
+    assert leaf.grad.item() == pytest.approx((0.1 + 0.9 * 6 + 10 + 100) / 2)
+
+
+def test_a_rule_takes_the_place_of_backward() -> None:
+    calls = []
+    found = Losses({"ce": Term(x, "task")}, lambda losses, scale: calls.append((losses, scale)))
+    found.backward()
+    found.backward(0.25)
+    assert [scale for _, scale in calls] == [1, 0.25]
+    assert calls[0][0] is found
+    assert repr(found) == "Losses(total=3, ce=3)"
+
+
 def test_one_term_of_weight_one_is_the_total_itself() -> None:
     assert Losses({"ce": Term(x, "task")}).total is x
 

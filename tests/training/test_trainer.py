@@ -60,7 +60,7 @@ class TestSteps:
     def test_accumulation_makes_one_step_of_the_pieces(self) -> None:
         fit = Fit(Regression())
         fitted(fit, stage(fit, batches(7, 2), epochs=1), accumulation=3)
-        assert [len(batch) for batch in fit.seen] == [3, 3, 1, 1, 1]
+        assert [len(batch) for batch in fit.seen] == [3, 2, 2, 1, 1]
         assert same(fit.before[0], fit.before[2])
         assert not same(fit.before[2], fit.before[3])
         assert same(fit.before[3], fit.before[4])
@@ -603,6 +603,8 @@ def train_share(rank: int, world: int, folder: str, port: int, accumulation: int
         device="cpu", display=False, directory=Path(folder), accumulation=accumulation, clip=0.5
     )
     loader = Loader(split, SIZES["batch"], rank=trainer.accelerator.process_index, world=world)
+    pieces: list[int] = []
+    student.register_forward_pre_hook(lambda module, args: pieces.append(len(args[0])))
 
     @contextmanager
     def opened() -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
@@ -613,7 +615,12 @@ def train_share(rank: int, world: int, folder: str, port: int, accumulation: int
         return loader
 
     trainer.fit(distiller, [Stage("training", opened, load, epochs=3, schedule=Cosine())])
-    return {"world": trainer.accelerator.num_processes, "main": trainer.main, "weights": weights(student)}
+    return {
+        "world": trainer.accelerator.num_processes,
+        "main": trainer.main,
+        "weights": weights(student),
+        "pieces": len(pieces),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -622,19 +629,20 @@ def shares(tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[Path, li
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folders = {accumulation: tmp_path_factory.mktemp(f"two-{accumulation}") for accumulation in (1, 2)}
+    folders = {accumulation: tmp_path_factory.mktemp(f"two-{accumulation}") for accumulation in (1, 2, 4)}
     jobs = [(train_share, (str(folder), port, each)) for each, folder in folders.items()]
     results = run_in_two_processes(jobs, paths=[Path(__file__).parent, Path(__file__).parents[1]])
     return {each: (folders[each], ranks) for each, ranks in zip(folders, results, strict=True)}
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("accumulation", [1, 2, 4])
 def test_two_processes_end_with_the_weights_of_one(
     accumulation: int, shares: dict[int, tuple[Path, list[dict[str, Any]]]], tmp_path: Path
 ) -> None:
     alone = train_share(0, 1, str(tmp_path), 0, 1)
     folder, ranks = shares[accumulation]
     assert [(rank["world"], rank["main"]) for rank in ranks] == [(2, True), (2, False)]
+    assert ranks[0]["pieces"] == ranks[1]["pieces"], "each may wait for the other in every piece"
     for rank in ranks:
         for name, value in alone["weights"].items():
             torch.testing.assert_close(rank["weights"][name], value, rtol=1e-10, atol=1e-12)

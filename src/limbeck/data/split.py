@@ -11,6 +11,9 @@ from limbeck.data.samples import Samples
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELLED
 
+ABSENT = -1
+"""In targets by position, a position at which a split has no sample."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -39,6 +42,11 @@ class Split:
     def positions(self) -> int:
         """How many positions `index` counts among: the rows of a memory that has one for each sample."""
         return len(self.samples)
+
+    @property
+    def targets_by_position(self) -> Tensor:
+        """(positions,) int64 target of the sample at each position, `ABSENT` where this split has none."""
+        return self.targets.new_full((self.positions,), ABSENT).index_copy(0, self.index, self.targets)
 
     @property
     def has_labels(self) -> bool:

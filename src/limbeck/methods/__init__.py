@@ -10,56 +10,116 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from limbeck.errors import LimbeckError
+from limbeck.methods.ab import AB
+from limbeck.methods.afd import AFD
 from limbeck.methods.at import AT
 from limbeck.methods.base import Method, Objective
+from limbeck.methods.cc import CC
 from limbeck.methods.ce import CE
+from limbeck.methods.crd import CRD
 from limbeck.methods.declarations import Claim, Context, DataFacts, Phase, Reads
+from limbeck.methods.dist import DIST
+from limbeck.methods.dkd import DKD
 from limbeck.methods.dml import DML
+from limbeck.methods.dot import DOT
 from limbeck.methods.fitnet import FitNet
+from limbeck.methods.fsp import FSP
+from limbeck.methods.ft import FT
 from limbeck.methods.icd import ICD
 from limbeck.methods.kd import KD
+from limbeck.methods.kdsvd import KDSVD
 from limbeck.methods.label_smoothing import LabelSmoothing
+from limbeck.methods.logit_standardisation import LogitStandardisation
 from limbeck.methods.lwkd import LWKD
 from limbeck.methods.mgd import MGD
+from limbeck.methods.nst import NST
+from limbeck.methods.ofd import OFD
+from limbeck.methods.pkt import PKT
+from limbeck.methods.reviewkd import ReviewKD
+from limbeck.methods.rkd import RKD
+from limbeck.methods.rrd import RRD
+from limbeck.methods.simkd import SimKD
 from limbeck.methods.sp import SP
+from limbeck.methods.srrl import SRRL
 from limbeck.methods.terms import Losses, Term
 from limbeck.methods.tfkd import TFKD
+from limbeck.methods.vid import VID
 
 METHODS: dict[str, type[Method]] = {
+    "ab": AB,
+    "afd": AFD,
     "at": AT,
+    "cc": CC,
     "ce": CE,
+    "crd": CRD,
+    "dist": DIST,
+    "dkd": DKD,
     "dml": DML,
+    "dot": DOT,
     "fitnet": FitNet,
+    "fsp": FSP,
+    "ft": FT,
     "icd": ICD,
     "kd": KD,
+    "kdsvd": KDSVD,
     "label_smoothing": LabelSmoothing,
+    "logit_standardisation": LogitStandardisation,
     "lwkd": LWKD,
     "mgd": MGD,
+    "nst": NST,
+    "ofd": OFD,
+    "pkt": PKT,
+    "reviewkd": ReviewKD,
+    "rkd": RKD,
+    "rrd": RRD,
+    "simkd": SimKD,
     "sp": SP,
+    "srrl": SRRL,
     "tfkd": TFKD,
+    "vid": VID,
 }
 
 __all__ = [
+    "AB",
+    "AFD",
     "AT",
+    "CC",
     "CE",
+    "CRD",
+    "DIST",
+    "DKD",
     "DML",
+    "DOT",
+    "FSP",
+    "FT",
     "ICD",
     "KD",
+    "KDSVD",
     "LWKD",
     "METHODS",
     "MGD",
+    "NST",
+    "OFD",
+    "PKT",
+    "RKD",
+    "RRD",
     "SP",
+    "SRRL",
     "TFKD",
+    "VID",
     "Claim",
     "Context",
     "DataFacts",
     "FitNet",
     "LabelSmoothing",
+    "LogitStandardisation",
     "Losses",
     "Method",
     "Objective",
     "Phase",
     "Reads",
+    "ReviewKD",
+    "SimKD",
     "Term",
     "table",
 ]

@@ -8,9 +8,17 @@ from torch import Tensor
 from limbeck.arguments import Count
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
-from limbeck.methods.blocks import Reduction, full_precision, reduce
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.stages import Pairs, described, mean_over_positions, pooled_alike, stage_pairs, valid
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.stages import (
+    Pairs,
+    comparable,
+    described,
+    mean_over_positions,
+    pooled_alike,
+    stage_pairs,
+    valid,
+)
 from limbeck.outputs import Batch, Outputs
 
 
@@ -39,18 +47,12 @@ def attention_transfer(
         )
     if student.ndim == 4:
         student, teacher = pooled_alike(student, teacher)
-    difference = _attention(student, p, mask) - _attention(teacher, p, mask)
+    difference = attention(student, p, mask) - attention(teacher, p, mask)
     return reduce(mean_over_positions(difference.square(), mask), reduction)
 
 
-def comparable(student: Tensor, teacher: Tensor) -> bool:
-    """Whether two stages of the same samples have attention at the same positions."""
-    maps = student.ndim == teacher.ndim == 4
-    sequences = student.ndim == teacher.ndim == 3 and student.shape[1] == teacher.shape[1]
-    return (maps or sequences) and len(student) == len(teacher)
-
-
-def _attention(stage: Tensor, p: int, mask: Tensor | None) -> Tensor:
+def attention(stage: Tensor, p: int = 2, mask: Tensor | None = None) -> Tensor:
+    """(B, positions) attention of a stage, of unit length over the positions of a sample."""
     energy = full_precision(stage).abs().pow(p).mean(1 if stage.ndim == 4 else 2).flatten(1)
     return F.normalize(energy if mask is None else energy.masked_fill(~mask, 0), dim=1)
 

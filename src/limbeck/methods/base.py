@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from limbeck.arguments import checked_arguments
 from limbeck.errors import LimbeckError
-from limbeck.methods.blocks import full_precision
 from limbeck.methods.declarations import NOTHING, Claim, Context, LossTerms, Phase, Reads
+from limbeck.methods.gradient_rules import GradientRule
+from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.terms import Kind, Term
 from limbeck.notation import show, weighted
 from limbeck.outputs import Batch, Outputs
@@ -33,6 +34,8 @@ class Method(nn.Module):
         reads: what it needs.
         recipe: the paper's recommended mix, in the notation.
         min_samples: the smallest batch it is defined for; 2 if it compares samples.
+        phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
+            gives no term.
     """
 
     name: ClassVar[str]
@@ -40,6 +43,7 @@ class Method(nn.Module):
     reads: Reads = Reads()
     recipe: ClassVar[str | None] = None
     min_samples: ClassVar[int] = 1
+    phases_only: ClassVar[bool] = False
 
     given: Mapping[str, Any]
     """The constructor's arguments as they were given, by name (those of a * parameter as a tuple)."""
@@ -71,6 +75,10 @@ class Method(nn.Module):
     def claims(self) -> Sequence[Claim]:
         """Parts that learn by an optimiser of their own."""
         return ()
+
+    def gradient_rule(self) -> GradientRule | None:
+        """What makes another optimiser of the user's, one that sees distillation's gradient apart."""
+        return None
 
     def deploy(self, student: nn.Module) -> nn.Module:
         """The network to ship; the student itself unless this or a wrapped method replaces part of it."""
@@ -184,6 +192,14 @@ class Objective(Method):
 
     def __str__(self) -> str:
         return " + ".join(weighted(weight, str(method)) for weight, method in self.summands)
+
+
+def training_reads(method: Method) -> Reads:
+    """What it and all inside it read in training itself, after the phases."""
+    reads = NOTHING
+    for part in inner_first(method):
+        reads = reads if part.phases_only else reads | part.reads
+    return reads
 
 
 def inner_first(method: Method) -> Iterator[Method]:

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.methods.base import Method
-from limbeck.methods.blocks import Reduction, full_precision, reduce
 from limbeck.methods.declarations import Reads
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.outputs import UNLABELLED, Batch, Outputs
 
 

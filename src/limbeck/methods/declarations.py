@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 
+from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints
 from limbeck.methods.terms import Term
 from limbeck.models import fingerprint
@@ -26,8 +28,8 @@ class Reads:
         student: fields of the student's Outputs.
         teacher: fields of the teacher's Outputs; empty for a method that needs no teacher.
         batch: of "targets", "index", "view" and "progress", those that must be in the batch.
-        data: of "size" (samples in the training set) and "fingerprint", those that must be known when the
-            method is bound.
+        data: of "size" (positions in the training set), "targets" (by position) and "fingerprint", those that
+            must be known when the method is bound.
         views: names of further views of the samples; the outputs for them are in `outputs.views`.
     """
 
@@ -51,11 +53,34 @@ NOTHING = Reads(student=())
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What is known of the training set: how many samples, a digest, the labelled samples of each class."""
+    """What is known of the training set.
+
+    Attributes:
+        size: how many positions `Batch.index` counts among.
+        fingerprint: a digest.
+        class_counts: labelled samples of each class.
+        targets: (size,) int64 class id of the sample at each position, `UNLABELLED` if it has none,
+            `limbeck.data.split.ABSENT` where there is no sample.
+    Raises:
+        LimbeckError: for targets of another type or number.
+    """
 
     size: int | None = None
     fingerprint: str | None = None
     class_counts: tuple[int, ...] | None = None
+    targets: Tensor | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.targets is None:
+            return
+        if not isinstance(self.targets, Tensor) or (self.targets.dtype, self.targets.shape) != (
+            torch.int64,
+            (self.size,),
+        ):
+            raise LimbeckError(
+                f"the targets of DataFacts(size={self.size}, ...) must be an int64 tensor of shape "
+                f"({self.size},), a class id for each position"
+            )
 
 
 @dataclass(frozen=True)
@@ -63,7 +88,8 @@ class Context:
     """What a method is bound to, once, before training.
 
     The outputs are those of the example, a few inputs, detached and on the device where training happens; the
-    networks are to be read, never changed. `student_points` and `teacher_points` are where their features are.
+    networks are to be read, never changed. `student_points` and `teacher_points` tell where the networks'
+    features are.
     """
 
     student: Outputs

@@ -14,10 +14,10 @@ from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints, Tap, find, undisturbed
 from limbeck.features.calling import uncompiled
 from limbeck.methods.base import Method
-from limbeck.methods.blocks import full_precision
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.kd import kd
+from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs, apply
 

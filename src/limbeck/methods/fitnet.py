@@ -8,10 +8,10 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
-from limbeck.methods.blocks import Reduction, full_precision, reduce
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.regressors import regressor
-from limbeck.methods.stages import described, mean_over_positions, stage_pair, valid
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.regressors import regressor
+from limbeck.methods.parts.stages import described, mean_over_positions, stage_pair, valid
 from limbeck.outputs import Batch, Outputs
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from limbeck.arguments import Count, NonNegative, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
-from limbeck.methods.blocks import full_precision, gather
 from limbeck.methods.declarations import Context, LossTerms, Reads
+from limbeck.methods.parts.blocks import full_precision, gather
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 

@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.arguments import Positive
-from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
-from limbeck.methods.blocks import Reduction, full_precision, reduce
 from limbeck.methods.declarations import Reads
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, same_logits
 from limbeck.outputs import Batch, Outputs
 
 
@@ -24,11 +23,9 @@ def kd(
         temperature: T > 0, divides both logits; T^2 keeps the gradient's scale.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: if the shapes differ; torch would stretch one row over all.
+        LimbeckError: if the shapes differ.
     """
-    if student_logits.shape != teacher_logits.shape:
-        shapes = f"{tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
-        raise LimbeckError(f"kd compares logits of one shape, not {shapes}")
+    same_logits("kd", student_logits, teacher_logits)
     student = F.log_softmax(full_precision(student_logits) / temperature, dim=-1)
     teacher = F.log_softmax(full_precision(teacher_logits) / temperature, dim=-1)
     divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)

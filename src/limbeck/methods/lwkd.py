@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from limbeck.arguments import Count, NonNegative, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
-from limbeck.methods.blocks import Reduction, full_precision, reduce
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Claim, Context, LossTerms, Phase, Reads
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.terms import Term
 from limbeck.optimisation import Adam
 from limbeck.outputs import UNLABELLED, Batch, Outputs

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.methods.base import Method
-from limbeck.methods.blocks import full_precision, gather
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.stages import stage_pair, valid
+from limbeck.methods.parts.blocks import full_precision, gather
+from limbeck.methods.parts.stages import stage_pair, valid, without_padding
 from limbeck.outputs import Batch, Outputs
 
 
@@ -58,10 +58,6 @@ class SP(Method):
         """Scalar, over the batch of all processes."""
         ours, theirs = student.stages[self.pair[0]], teacher.stages[self.pair[1]]
         return similarity_preserving(
-            gather(_without_padding(ours, valid(student, ours))),
-            gather(_without_padding(theirs, valid(student, theirs))),
+            gather(without_padding(ours, valid(student, ours))),
+            gather(without_padding(theirs, valid(student, theirs))),
         )
-
-
-def _without_padding(stage: Tensor, mask: Tensor | None) -> Tensor:
-    return stage if mask is None else stage.masked_fill(~mask.unsqueeze(2), 0)

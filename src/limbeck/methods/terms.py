@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -40,10 +40,12 @@ class Losses:
     """Named terms of one batch: `losses["kd"]` is a term's own value, `losses.total` the weighted sum.
 
     `total`, `task` and `distillation` are scalars; `total` also counts what methods minimise for their own
-    parts. `dict(losses)` gives names and values.
+    parts. `dict(losses)` gives names and values. `rule` is what `backward` does instead if the objective has
+    a gradient rule.
     """
 
     terms: Mapping[str, Term]
+    rule: Callable[[Losses, float], None] | None = None
     total: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -52,9 +54,12 @@ class Losses:
             raise LimbeckError("the objective has no term to minimise in this phase; add one, for example ce")
         object.__setattr__(self, "total", _sum(minimised))
 
-    def backward(self) -> None:
-        """Adds the gradient of the total to every parameter it depends on."""
-        self.total.backward()  # type: ignore[no-untyped-call]
+    def backward(self, scale: float = 1.0) -> None:
+        """Adds the gradient of the total, times `scale`, to every parameter it depends on."""
+        if self.rule is not None:
+            self.rule(self, scale)
+        else:
+            (self.total if scale == 1 else self.total * scale).backward()  # type: ignore[no-untyped-call]
 
     @property
     def task(self) -> Tensor | None:

@@ -12,9 +12,9 @@ from torch import Tensor
 from limbeck.arguments import Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
-from limbeck.methods.blocks import Reduction, full_precision, reduce
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.kd import kd
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.outputs import UNLABELLED, Batch, Outputs
 
 Form = Literal["paper", "released"]

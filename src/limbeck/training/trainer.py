@@ -239,8 +239,10 @@ class Trainer:
         guard: Guard,
         means: Means,
     ) -> None:
-        pieces = batch.split(self.accumulation) if self.accumulation > 1 else [batch]
         whole = batch.total or len(batch) * self.accelerator.num_processes
+        # As many in every process, though one may have a sample more: methods wait for each other in each.
+        count = min(self.accumulation, whole // self.accelerator.num_processes)
+        pieces = batch.split(count) if count > 1 else [batch]
         values: Tensor | None = None
         for piece in pieces:
             # Gradients are averaged over processes, so a piece counts by its part of the mean share.
@@ -249,7 +251,7 @@ class Trainer:
             with self._sync(module, last), self._autocast():
                 losses: Losses = module(piece)
             with self._sync(module, last):
-                self.accelerator.backward(losses.total if share == 1 else losses.total * share)
+                losses.backward(share)
             figures = torch.stack(
                 [losses.total.detach(), *(value.detach().to(losses.total) for value in losses.values())]
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -19,15 +19,24 @@ Pair: TypeAlias = Annotated[Sequence[int], Field(min_length=2, max_length=2)]
 
 Pairs: TypeAlias = Annotated[Sequence[Pair], Field(min_length=1)]
 
+StageField: TypeAlias = Literal["stages", "preactivations"]
 
-def stage_pairs(method: str, context: Context, pairs: Sequence[Pair] | None) -> list[tuple[int, int]]:
+
+def stage_pairs(
+    method: str, context: Context, pairs: Sequence[Pair] | None, field: StageField = "stages"
+) -> list[tuple[int, int]]:
     """The pairs, checked; all stages in order if there are none given.
 
+    Args:
+        method: its name, for messages.
+        context: what the method is bound to.
+        pairs: as they were given.
+        field: what is read of the stages, themselves or their pre-activations.
     Raises:
         LimbeckError: for a stage that a network has not, and for different counts with no pairs given.
     """
     assert context.teacher is not None
-    ours, theirs = len(context.student.stages), len(context.teacher.stages)
+    ours, theirs = len(context.student[field]), len(context.teacher[field])
     if pairs is None:
         if ours != theirs:
             raise LimbeckError(
@@ -55,10 +64,10 @@ def _checked(method: str, ours: int, theirs: int, student: int, teacher: int) ->
     return student, teacher
 
 
-def described(context: Context, pair: tuple[int, int]) -> str:
+def described(context: Context, pair: tuple[int, int], field: StageField = "stages") -> str:
     """Both stages of a pair with the shapes of one sample, for messages."""
     assert context.teacher is not None
-    student, teacher = context.student.stages[pair[0]], context.teacher.stages[pair[1]]
+    student, teacher = context.student[field][pair[0]], context.teacher[field][pair[1]]
     return (
         f"stage {pair[0]} of the student {tuple(student.shape[1:])} "
         f"and stage {pair[1]} of the teacher {tuple(teacher.shape[1:])}"
@@ -70,6 +79,33 @@ def valid(outputs: Outputs, stage: Tensor) -> Tensor | None:
     return outputs.mask if stage.ndim == 3 and "mask" in outputs else None
 
 
+def without_padding(stage: Tensor, mask: Tensor | None) -> Tensor:
+    """The stage, zero where the mask (B, L) is false, if there is one."""
+    return stage if mask is None else stage.masked_fill(~mask.unsqueeze(2), 0)
+
+
+def comparable(student: Tensor, teacher: Tensor) -> bool:
+    """Whether two stages of the same samples are maps, or sequences of one length."""
+    maps = student.ndim == teacher.ndim == 4
+    sequences = student.ndim == teacher.ndim == 3 and student.shape[1] == teacher.shape[1]
+    return (maps or sequences) and len(student) == len(teacher)
+
+
+def alike_channels(student: Tensor, teacher: Tensor) -> bool:
+    """Whether two stages of the same samples are maps, or hidden states, with as many channels."""
+    axis = 1 if student.ndim == 4 else 2
+    return (
+        student.ndim == teacher.ndim
+        and student.ndim in (3, 4)
+        and (len(student), student.shape[axis]) == (len(teacher), teacher.shape[axis])
+    )
+
+
+def by_channel(stage: Tensor) -> Tensor:
+    """(B, C, positions) of maps (B, C, H, W) or of hidden states (B, L, C)."""
+    return stage.flatten(2) if stage.ndim == 4 else stage.transpose(1, 2)
+
+
 def mean_over_positions(values: Tensor, mask: Tensor | None) -> Tensor:
     """(B,) means of (B, ...) values; of (B, L) values only where the mask is true, if there is one."""
     if mask is None:
@@ -77,13 +113,22 @@ def mean_over_positions(values: Tensor, mask: Tensor | None) -> Tensor:
     return values.masked_fill(~mask, 0).sum(1) / mask.sum(1).clamp(min=1)
 
 
+def doubling(losses: Sequence[Tensor]) -> Tensor:
+    """The sum of the stages' losses, shallow to deep: the deepest counts 1, each other half as the next."""
+    total, *rest = losses
+    for loss in rest:
+        total = total / 2 + loss
+    return total
+
+
 def pooled_alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Two maps (B, C, H, W), each average-pooled to the smaller of their heights and of their widths."""
     height, width = (min(pair) for pair in zip(student.shape[2:], teacher.shape[2:], strict=True))
-    return _pooled(student, height, width), _pooled(teacher, height, width)
+    return pooled(student, height, width), pooled(teacher, height, width)
 
 
-def _pooled(maps: Tensor, height: int, width: int) -> Tensor:
+def pooled(maps: Tensor, height: int, width: int) -> Tensor:
+    """Maps (B, C, H, W), average-pooled to (B, C, height, width)."""
     if maps.shape[2:] == (height, width):
         return maps
     if maps.shape[2] % height or maps.shape[3] % width:

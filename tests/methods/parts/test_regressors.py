@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from limbeck.methods.regressors import GlobalBatchNorm2d, regressor
+from limbeck.methods.parts.regressors import GlobalBatchNorm2d, connector, regressor
 from two_processes import run_in_two_processes
 
 
@@ -31,6 +31,14 @@ def test_maps_come_out_in_the_teachers_shape(
     assert cast(nn.Conv2d, found[0]).kernel_size == kernel
     assert [type(part) for part in list(found)[1:]] == [GlobalBatchNorm2d, nn.ReLU]
     assert found(torch.rand(4, *student)).shape == (4, *teacher)
+
+
+def test_preactivations_are_regressed_without_relu_or_left_as_they_are() -> None:
+    found = connector(torch.zeros(2, 3, 4, 4), torch.zeros(2, 5, 4, 4), relu=False)
+    assert found is not None
+    assert found(torch.rand(4, 3, 4, 4)).min() < 0
+    assert isinstance(connector(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)), nn.Identity)
+    assert isinstance(connector(torch.zeros(2, 3), torch.zeros(2, 4)), nn.Linear)
 
 
 @pytest.mark.parametrize(("student", "teacher"), [((6, 3), (6, 5)), ((3,), (5,))])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,7 +11,12 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from limbeck.errors import LimbeckError
+from limbeck.outputs import Progress
+
 Reduction = Literal["mean", "none"]
+Form = Literal["benchmark", "paper"]
+"""Where the CRD benchmark's implementation is another equation than the paper's: which of the two."""
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -20,6 +27,34 @@ def full_precision(tensor: Tensor) -> Tensor:
 def reduce(per_sample: Tensor, reduction: Reduction) -> Tensor:
     """The batch mean of (B,) values, or the values as they are."""
     return per_sample.mean() if reduction == "mean" else per_sample
+
+
+def centred(rows: Tensor) -> Tensor:
+    """(..., N) less the mean of the last axis; zero, without gradient, where that leaves rounding errors."""
+    result = rows - rows.mean(-1, keepdim=True)
+    rounding = 4 * torch.finfo(rows.dtype).eps * rows.abs().amax(-1, keepdim=True)
+    return result.where(result.abs().amax(-1, keepdim=True) > rounding, 0)
+
+
+def same_logits(method: str, student: Tensor, teacher: Tensor) -> None:
+    """Refuses logits of different shapes; torch would stretch one row over all."""
+    if student.shape != teacher.shape:
+        shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
+        raise LimbeckError(f"{method} compares logits of one shape, not {shapes}")
+
+
+def unit(tensor: Tensor, dim: int | tuple[int, ...] = 1) -> Tensor:
+    """The vectors along `dim` at unit length; zero stays zero, with no gradient (F.normalize's is 1e12)."""
+    length: Tensor = torch.linalg.vector_norm(tensor, dim=dim, keepdim=True)
+    return tensor / length.where(length > 0, math.inf)
+
+
+def risen(progress: Progress | None, warmup: float) -> float:
+    """Share of its weight that a loss has while it rises over `warmup` epochs; 1/warmup in the first."""
+    if not warmup:
+        return 1.0
+    assert progress is not None
+    return min((progress.epoch + 1) / warmup, 1.0)
 
 
 def alone() -> bool:
@@ -38,6 +73,16 @@ def gather(tensor: Tensor) -> Tensor:
         return tensor
     rows: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]
     return rows
+
+
+def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The means over all processes of tensors that have the same shapes in each, without gradient."""
+    if alone() or not tensors:
+        return list(tensors)
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    parts = torch.split(flat / dist.get_world_size(), [tensor.numel() for tensor in tensors])
+    return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 class _Gather(torch.autograd.Function):

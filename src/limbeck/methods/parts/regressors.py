@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
-from limbeck.methods.blocks import alone, gather
+from limbeck.methods.parts.blocks import alone, gather
 
 
-def regressor(student: Tensor, teacher: Tensor) -> nn.Module | None:
+def regressor(student: Tensor, teacher: Tensor, relu: bool = True) -> nn.Module | None:
     """Brings a student's stage to the shape of a teacher's.
 
     Maps (B, C, H, W) as the CRD benchmark does: convolution, batch norm, ReLU; the convolution is 3x3 with
@@ -19,16 +22,24 @@ def regressor(student: Tensor, teacher: Tensor) -> nn.Module | None:
     Args:
         student: a stage of the example.
         teacher: the same.
+        relu: whether the regressor of maps ends in it; not for pre-activations.
     Returns: the regressor; None if the teacher's map is larger and not twice as large, or is no map.
     """
     if student.ndim == teacher.ndim == 4:
         convolution = _convolution(student, teacher)
         if convolution is None:
             return None
-        return nn.Sequential(convolution, GlobalBatchNorm2d(teacher.shape[1]), nn.ReLU())
+        return nn.Sequential(
+            convolution, GlobalBatchNorm2d(teacher.shape[1]), nn.ReLU() if relu else nn.Identity()
+        )
     if student.ndim < 4 and student.shape[:-1] == teacher.shape[:-1]:
         return nn.Linear(student.shape[-1], teacher.shape[-1])
     return None
+
+
+def connector(student: Tensor, teacher: Tensor, relu: bool = True) -> nn.Module | None:
+    """The identity where the stages have one shape, the `regressor` where they have not."""
+    return nn.Identity() if student.shape == teacher.shape else regressor(student, teacher, relu)
 
 
 def _convolution(student: Tensor, teacher: Tensor) -> nn.Module | None:
@@ -41,6 +52,23 @@ def _convolution(student: Tensor, teacher: Tensor) -> nn.Module | None:
     if height >= high and width >= wide:
         return nn.Conv2d(before, after, (1 + height - high, 1 + width - wide))
     return None
+
+
+def projector(channels: Sequence[int], kernels: Sequence[int], relu: bool = True) -> nn.Sequential:
+    """Convolutions without bias that keep a map's size, each with batch norm and ReLU.
+
+    Args:
+        channels: of the maps that go in, between the convolutions, and of those that come out.
+        kernels: side of each convolution's kernel, odd.
+        relu: whether it ends in ReLU, which what is to be negative must not pass.
+    """
+    layers = nn.Sequential()
+    for (before, after), kernel in zip(pairwise(channels), kernels, strict=True):
+        convolution = nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=False)
+        layers.extend([convolution, GlobalBatchNorm2d(after), nn.ReLU()])
+    if not relu:
+        layers.pop(-1)
+    return layers
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):

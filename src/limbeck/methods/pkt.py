@@ -1,0 +1,61 @@
+"""Probabilistic Knowledge Transfer. Passalis & Tefas, ECCV 2018, arXiv:1803.10837."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from limbeck.methods.base import Method
+from limbeck.methods.declarations import Reads
+from limbeck.methods.parts.blocks import Form, full_precision, gather, unit
+from limbeck.outputs import Batch, Outputs
+
+EPSILON = 1e-7
+
+
+def pkt(student: Tensor, teacher: Tensor, form: Form = "benchmark") -> Tensor:
+    """Divergence of the student's probabilities that two samples are neighbours from the teacher's.
+
+    They are the cosine kernel (1 + cos) / 2 of a batch, each row divided by its sum. The paper's divergence
+    is a sum over pairs of different samples. The CRD benchmark's, as in the authors' code, counts a sample as
+    its own neighbour too and is a mean over B^2: hence its weight of 30000.
+
+    Args:
+        student: (B, ...) embeddings, flattened for each sample.
+        teacher: (B, ...) the same; only B must agree.
+        form: "benchmark" or "paper".
+    Returns: scalar.
+    """
+    q, p = _probabilities(student, form), _probabilities(teacher, form)
+    divergences = p * ((p + EPSILON) / (q + EPSILON)).log()
+    return divergences.sum() if form == "paper" else divergences.mean()
+
+
+def _probabilities(embedding: Tensor, form: Form) -> Tensor:
+    vectors = unit(full_precision(embedding).flatten(1))
+    kernel = ((1 + vectors @ vectors.T) / 2).clamp(min=0)  # rounded, a cosine may be less than -1
+    if form == "paper":
+        kernel = kernel * (1 - torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device))
+    return kernel / kernel.sum(1, keepdim=True).clamp(min=EPSILON)
+
+
+class PKT(Method):
+    """Samples that are near each other to the teacher are probably near each other to the student.
+
+    The samples that are compared are those of the whole batch, of all processes.
+
+    Args:
+        form: "benchmark", to which the recipe's weight belongs, or "paper".
+    """
+
+    reads = Reads(student=("embedding",), teacher=("embedding",))
+    recipe = "ce + 30000*pkt"  # the CRD benchmark's
+    min_samples = 2
+
+    def __init__(self, form: Form = "benchmark") -> None:
+        super().__init__()
+        self.form: Form = form
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        """Scalar, over the batch of all processes."""
+        return pkt(gather(student.embedding), gather(teacher.embedding), self.form)
