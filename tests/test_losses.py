@@ -15,6 +15,7 @@ from torch import Tensor
 
 import limbeck
 from limbeck import losses
+from limbeck.errors import LimbeckError
 
 every_loss = pytest.mark.parametrize("name", losses.__all__)
 per_sample = pytest.mark.parametrize(
@@ -162,6 +163,20 @@ def test_extreme_inputs_have_finite_values_and_gradients(name: str, scale: float
     value.backward()  # type: ignore[no-untyped-call]
     assert value.isfinite()
     assert all(student.grad is not None and student.grad.isfinite().all() for student in students)
+
+
+@every_loss
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_sample_is_never_stretched_over_the_others(name: str, count: int) -> None:
+    whole = arguments(name)
+    fewer = {
+        key: rows(value, slice(0, count))
+        for key, value in whole.items()
+        if key not in NOT_BY_SAMPLE and (isinstance(value, list) or getattr(value, "ndim", False))
+    }
+    for key in fewer if len(fewer) > 1 else ():
+        with pytest.raises((LimbeckError, ValueError)):  # cross_entropy's is torch's own
+            loss(name)(**{**whole, key: fewer[key]})
 
 
 @per_sample

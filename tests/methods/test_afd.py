@@ -173,7 +173,7 @@ def test_pairs_of_ones_own_choice() -> None:
 
 def test_what_is_no_pair_of_maps_is_refused() -> None:
     student, teacher = (MLP([5, 6], in_features=4, num_classes=3) for _ in range(2))
-    with pytest.raises(LimbeckError, match=r"stage 0 of the student \(5,\) .* add regressor=true, or name"):
+    with pytest.raises(LimbeckError, match=r"stage 0 of the student \(5,\) .* \(5,\); name others"):
         Distiller(student, teacher, "afd", example=torch.rand(2, 4))
     with pytest.raises(LimbeckError, match=r"teacher \(5,\); name others with afd\(pairs="):
         Distiller(student, teacher, "afd(regressor=true)", example=torch.rand(2, 4))

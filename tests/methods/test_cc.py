@@ -101,6 +101,11 @@ def test_what_has_no_neighbours_in_one_space_is_refused(
         correlation_congruence(torch.ones(student), torch.ones(teacher))
 
 
+def test_the_papers_form_compares_the_same_samples() -> None:
+    with pytest.raises(LimbeckError, match="correlation congruence compares the same samples, not 4 and 1"):
+        correlation_congruence(torch.ones(4, 3), torch.ones(1, 3), form="paper")
+
+
 def method_of(distiller: Distiller) -> CC:
     method = next(distiller.objective.wrapped)
     assert isinstance(method, CC)

@@ -326,7 +326,8 @@ def test_two_distillers_in_one_process_do_not_touch_each_other(name: str) -> Non
     setting = make_setting(objective_of(name))
     batch = batch_of(setting.inputs, setting.targets)
     alone = prepared(setting.distiller(objective_of(name)), setting.inputs, setting.targets)
-    expected = [step(alone, alone.optimizer(SGD()), batch) for _ in range(2)]
+    optimizer = alone.optimizer(SGD())
+    expected = [step(alone, optimizer, batch) for _ in range(2)]
 
     first = prepared(setting.distiller(objective_of(name)), setting.inputs, setting.targets)
     other = make_setting(objective_of(name), size=(4, 4))
@@ -336,8 +337,8 @@ def test_two_distillers_in_one_process_do_not_touch_each_other(name: str) -> Non
     for _ in range(2):
         found.append(step(first, optimizer, batch))
         step(second, rival, batch_of(other.inputs, other.targets))
-    assert found[0] == expected[0]
-    assert same(state_of(first), state_of(first))
+    assert found == expected
+    assert same(state_of(first), state_of(alone))
 
 
 def step(distiller: Distiller, optimizer: torch.optim.Optimizer, batch: Batch) -> dict[str, float]:

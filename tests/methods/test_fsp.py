@@ -183,7 +183,7 @@ def test_stages_that_do_not_fit_are_named() -> None:
     setting = make_setting()
     with pytest.raises(
         LimbeckError,
-        match=r"not the stems of the student \(3, 6, 6\) and the teacher \(4, 6, 6\); name others",
+        match=r"not the stems of the student \(3, 6, 6\) and the teacher \(4, 6, 6\); take a student as wide",
     ):
         setting.distiller("ce + fsp")
     setting = make_setting("fsp")

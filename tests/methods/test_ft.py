@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_gradients_full_precision_and_silent_samples(form: Any) -> None:
     silent = torch.zeros(3, 3, 4, 2, requires_grad=True)
     factor_transfer(silent, teacher.float(), form).backward()  # type: ignore[no-untyped-call]
     assert silent.grad is not None
-    assert silent.grad.isfinite().all()
+    assert not silent.grad.any()
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,9 @@ def test_a_paraphraser_is_reused_for_the_same_teacher_data_and_arguments_only(
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
     setting = make_setting()
 
-    def run(objective: str = "ft(epochs=2)", data: str = "a", seed: int = 0) -> tuple[dict[str, Tensor], int]:
+    def run(
+        objective: str = "ft(epochs=2)", data: str = "a", seed: int = 0, stages: Sequence[str] = ()
+    ) -> tuple[dict[str, Tensor], int]:
         torch.manual_seed(seed)
         distiller = Distiller(
             copy.deepcopy(setting.student),
@@ -208,6 +211,7 @@ def test_a_paraphraser_is_reused_for_the_same_teacher_data_and_arguments_only(
             objective,
             example=setting.inputs[:2],
             data=DataFacts(16, data),
+            teacher_features={"stages": stages} if stages else None,
         )
         trained: list[int] = []
 
@@ -215,8 +219,8 @@ def test_a_paraphraser_is_reused_for_the_same_teacher_data_and_arguments_only(
             trained.append(epoch)
             return [Batch(setting.inputs)]
 
-        stages = distiller.phase_stages(lambda phase: batches)
-        Trainer(display=False, device="cpu", seed=seed).fit(distiller, stages)
+        phases = distiller.phase_stages(lambda phase: batches)
+        Trainer(display=False, device="cpu", seed=seed).fit(distiller, phases)
         return method_of(distiller).paraphraser.state_dict(), len(trained)
 
     first, steps = run()
@@ -232,6 +236,7 @@ def test_a_paraphraser_is_reused_for_the_same_teacher_data_and_arguments_only(
         assert run(objective, data)[1] > 0
     assert run("ft(stage=[1, 0], epochs=2)")[1] > 0
     assert run("ft(epochs=2, seed=1)")[1] > 0
+    assert run(stages=["stage1", "stage2.0"])[1] > 0, "as wide as stage2, but another map"
 
 
 def test_vectors_have_no_factors_here() -> None:
@@ -240,6 +245,13 @@ def test_vectors_have_no_factors_here() -> None:
         LimbeckError, match=r"not stage -1 of the student \(6,\) and stage -1 of the teacher \(6,\)"
     ):
         Distiller(student, teacher, "ft", example=torch.rand(2, 4))
+
+
+def test_one_pixel_has_no_attention_and_is_refused() -> None:
+    setting = make_setting(size=(2, 1))
+    with pytest.raises(LimbeckError, match=r"stage -1 of the teacher \(8, 1, 1\); name another stage"):
+        setting.distiller("ft")
+    assert setting.distiller('ft(form="paper", epochs=1)').phases
 
 
 @pytest.mark.parametrize("text", ["ft(rate=0)", "ft(epochs=0)", "ft(lr=0)", 'ft(form="both")'])

@@ -367,6 +367,7 @@ def test_named_inputs_are_all_the_same_to_it() -> None:
             shares = attention_mask / attention_mask.sum(1, keepdim=True)
             return self.head((self.words(input_ids) * shares[..., None]).sum(1))  # type: ignore[no-any-return]
 
+    torch.manual_seed(0)
     texts = {"input_ids": torch.arange(40).view(10, 4) % 30, "attention_mask": torch.ones(10, 4)}
     distiller = Distiller(Reader(), None, f"lwkd({SMALL}, adversarial=0)", example=texts)
     samples = Batch(texts, torch.arange(10) % CLASSES)

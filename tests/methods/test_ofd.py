@@ -106,6 +106,12 @@ def test_channels_that_differ_are_refused(student: list[int], teacher: list[int]
         )
 
 
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4)])
+def test_only_maps_are_compared(shape: tuple[int, ...]) -> None:
+    with pytest.raises(LimbeckError, match=r"compares maps \(B, C, H, W\)"):
+        ofd([torch.zeros(shape)], [torch.zeros(shape)], [torch.zeros(3)])
+
+
 def batch_norm(weight: list[float], bias: list[float]) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(len(weight))
     with torch.no_grad():

@@ -144,6 +144,12 @@ def test_it_may_be_trained_on(run: Run, tmp_path: Path) -> None:
     assert json.loads(card)["model"] == STUDENT
 
 
+def test_the_student_inside_is_not_taken_for_the_whole(run: Run, tmp_path: Path) -> None:
+    weights = {"teacher.weights": str(run.path / "student.safetensors")}
+    with pytest.raises(LimbeckError, match=r"does not fit cnn.* 12 missing .* 32 unexpected"):
+        limbeck.distill(student="mlp", teacher=STUDENT, out=tmp_path / "taught", settings=weights)
+
+
 def test_a_student_that_was_handed_over_is_given_back_in_one_like_it(tmp_path: Path) -> None:
     source, teacher = three_classes(), plain_network(8)
     for objective, kind in (("simkd(at='embedding')", GraftedStudent), ("ce + kd", nn.Sequential)):

@@ -546,3 +546,17 @@ def test_a_method_of_the_user_s_own_needs_no_table(tmp_path: Path) -> None:
     )
     assert run.result["objective"] == "2*mine"
     assert run.history[0]["terms"]["total"] == pytest.approx(2 * run.history[0]["terms"]["mine"])
+
+
+@pytest.mark.parametrize(("norm", "steps"), [(nn.BatchNorm1d(5), 1), (nn.LayerNorm(5), 2)])
+def test_a_last_batch_of_one_is_left_out_where_there_is_batch_norm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], norm: nn.Module, steps: int
+) -> None:
+    network = nn.Sequential(nn.Linear(4, 5), norm, nn.ReLU(), nn.Linear(5, 3))
+    shown = {**QUICK, "batch_size": 59, "epochs": 1, "display": True}
+    run = limbeck.train(model=network, data=three_classes(), out=tmp_path / "run", **shown)
+    assert run.history[-1]["step"] == steps
+    noted = (
+        "a last batch of 1 is left out: batch norm needs two samples to train on" in capsys.readouterr().err
+    )
+    assert noted == (steps == 1)

@@ -113,7 +113,8 @@ class AFD(Method):
             ours, theirs = context.student.stages[pair[0]], context.teacher.stages[pair[1]]
             found = connector(ours, theirs) if self.regressor or ours.shape == theirs.shape else None
             if found is None or theirs.ndim != 4:
-                advice = "" if self.regressor else "add regressor=true, or "
+                maps = ours.ndim == theirs.ndim == 4
+                advice = "add regressor=true, or " if maps and not self.regressor else ""
                 raise LimbeckError(
                     f"afd compares maps (channels, height, width) of one shape, but not "
                     f"{described(context, pair)}; {advice}name others with "

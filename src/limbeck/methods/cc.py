@@ -10,7 +10,7 @@ from limbeck.arguments import Count
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.parts.blocks import Form, full_precision, gather, unit
+from limbeck.methods.parts.blocks import Form, full_precision, gather, same_samples, unit
 from limbeck.outputs import Batch, Outputs
 
 GAMMA = 0.4
@@ -36,10 +36,12 @@ def correlation_congruence(student: Tensor, teacher: Tensor, form: Form = "bench
         form: which of the two.
     Returns: scalar.
     Raises:
-        LimbeckError: in the benchmark's form, for different shapes and for a batch of one.
+        LimbeckError: for different numbers of samples; in the benchmark's form for different shapes, and for
+            a batch of one.
     """
     student, teacher = full_precision(student).flatten(1), full_precision(teacher).flatten(1)
     if form == "paper":
+        same_samples("correlation congruence", student, teacher)
         return (_kernel(student) - _kernel(teacher)).square().mean()
     if student.shape != teacher.shape or len(student) < 2:
         raise LimbeckError(

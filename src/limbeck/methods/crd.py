@@ -13,7 +13,7 @@ from limbeck.arguments import Count, Positive, Share
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce, unit
+from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce, same_samples, unit
 from limbeck.methods.parts.memories import Bank
 from limbeck.methods.parts.negatives import Negatives
 from limbeck.outputs import Batch, Outputs
@@ -47,7 +47,10 @@ def crd(
         temperature: T > 0.
         valid: (B, K) true where a negative counts; K in the equation is a sample's own number of them then.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+    Raises:
+        LimbeckError: for different numbers of samples.
     """
+    same_samples("crd", positive, negatives)
     hit, misses = (full_precision(scores) / temperature - log_z for scores in (positive, negatives))
     if valid is None:
         count = torch.full_like(hit, misses.shape[1])

@@ -103,10 +103,10 @@ class Context:
 
     @property
     def fingerprint(self) -> str | None:
-        """A digest of live teacher and data, for what is trained once for both; None if unknown."""
+        """A digest of live teacher, where its features are, and data, for what is trained once; or None."""
         if self.teacher_network is None or self.data.fingerprint is None:
             return None
-        return f"{fingerprint(self.teacher_network)} {self.data.fingerprint}"
+        return f"{fingerprint(self.teacher_network)} {self.teacher_points} {self.data.fingerprint}"
 
     @property
     def num_classes(self) -> int:

@@ -10,7 +10,7 @@ from limbeck.arguments import NonNegative, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, risen, same_logits
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, risen, same_logits, same_samples
 from limbeck.methods.terms import Term
 from limbeck.outputs import UNLABELLED, Batch, Outputs
 
@@ -41,7 +41,7 @@ def dkd(
         temperature: T > 0, divides both logits.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: if the shapes differ.
+        LimbeckError: if the shapes differ, or the numbers of samples and targets.
     """
     target, others = decoupled(student_logits, teacher_logits, targets, temperature)
     return reduce(alpha * target + beta * others, reduction)
@@ -52,6 +52,7 @@ def decoupled(
 ) -> tuple[Tensor, Tensor]:
     """(B,) TCKD and (B,) NCKD, both zero where there is no label."""
     same_logits("dkd", student_logits, teacher_logits)
+    same_samples("dkd", student_logits, targets)
     labelled = targets != UNLABELLED
     classes = targets.where(labelled, 0).unsqueeze(1)
     student, teacher = (

@@ -85,8 +85,8 @@ class FSP(Initialising):
     Args:
         epochs: of the phase, by the CRD benchmark's SGD without a schedule.
         lr: learning rate of the phase.
-        pairs: [student's, teacher's] stages that the flow goes through after the stem, counted from 0; all in
-            order unless given.
+        pairs: [student's, teacher's] stages that the flow goes through after the stem, shallow to deep,
+            counted from 0; all in order unless given.
     """
 
     reads = Reads(student=("stem", "stages"), teacher=("stem", "stages"))
@@ -110,10 +110,13 @@ class FSP(Initialising):
             if not alike_channels(*pair):
                 shapes = [tuple(stage.shape[1:]) for stage in pair]
                 what = f"the stems of the student {shapes[0]} and the teacher {shapes[1]}"
-                what = described(context, self.places[place - 1]) if place else what
+                advice = "take a student as wide as the teacher"
+                if place:
+                    what = described(context, self.places[place - 1])
+                    advice = "name others with fsp(pairs=[[student's, teacher's], ...])"
                 raise LimbeckError(
-                    f"fsp compares stages that have as many channels, but not {what}; name others with "
-                    "fsp(pairs=[[student's, teacher's], ...]), or use at, which takes any channels"
+                    f"fsp compares stages that have as many channels, but not {what}; {advice}, or use at, "
+                    "which takes any channels"
                 )
         for lower, upper in [*pairwise(ours), *pairwise(theirs)]:
             if not comparable(lower, upper):

@@ -12,7 +12,7 @@ from limbeck.arguments import Count, NonNegative, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Reads
-from limbeck.methods.parts.blocks import full_precision, gather
+from limbeck.methods.parts.blocks import full_precision, gather, same_samples
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 
@@ -45,7 +45,7 @@ def icd(
         alpha: weight of the second term; the divergence is the batch mean.
         max_scale: limit of the scale; `math.inf` for none.
     Raises:
-        LimbeckError: for a batch of one sample, which has no negatives.
+        LimbeckError: for a batch of one sample, which has no negatives, and for different numbers of samples.
     """
     scores = scores_of(student, teacher, log_scale, bias, max_scale)
     return contrast(scores) + alpha * invariance(scores)
@@ -58,6 +58,7 @@ def scores_of(student: Tensor, teacher: Tensor, log_scale: Tensor, bias: Tensor,
             "icd contrasts each sample with the others of its batch, so a batch of one has no negatives; "
             "give it at least 2 samples"
         )
+    same_samples("icd", student, teacher)
     similarity = F.normalize(full_precision(student), dim=1) @ F.normalize(full_precision(teacher), dim=1).T
     scale = log_scale.clamp(max=math.log(max_scale)).exp()  # in this order nothing overflows
     return scale * similarity + bias

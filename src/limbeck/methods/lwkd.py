@@ -20,7 +20,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Claim, Context, LossTerms, Phase, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, same_logits
 from limbeck.methods.terms import Term
 from limbeck.optimisation import Adam
 from limbeck.outputs import UNLABELLED, Batch, Outputs
@@ -42,7 +42,10 @@ def lwkd(
         teacher_temperature: T_t > 0.
         student_temperature: T_s > 0.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+    Raises:
+        LimbeckError: if the shapes differ.
     """
+    same_logits("lwkd", student_logits, teacher_logits)
     student = F.log_softmax(full_precision(student_logits) / student_temperature, dim=-1)
     teacher = F.log_softmax(full_precision(teacher_logits) / teacher_temperature, dim=-1)
     return reduce(F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1), reduction)

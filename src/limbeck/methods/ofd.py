@@ -14,7 +14,7 @@ from limbeck.errors import LimbeckError
 from limbeck.features import BatchNorm, batch_norms
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce
+from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce, same_samples
 from limbeck.methods.parts.regressors import GlobalBatchNorm2d
 from limbeck.methods.parts.stages import Pairs, StageField, described, doubling, pooled, stage_pairs
 from limbeck.outputs import Batch, Outputs
@@ -43,18 +43,20 @@ def ofd(
         margins: (C,) of each stage.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: for stages of different number or channel counts.
+        LimbeckError: for stages of different number or channel counts, or of different numbers of samples.
     """
     channels = [
         [*(stage.shape[1] for stage in student_stages)],
         [*(stage.shape[1] for stage in teacher_stages)],
         [*(len(margin) for margin in margins)],
     ]
-    if not channels[0] == channels[1] == channels[2] != []:
+    maps = all(stage.ndim == 4 for stage in [*student_stages, *teacher_stages])
+    if not (maps and channels[0] == channels[1] == channels[2] != []):
         raise LimbeckError(
-            "ofd compares stages of the same channel counts, with a margin for each channel, "
+            "ofd compares maps (B, C, H, W) of the same channel counts, with a margin for each channel, "
             f"not {channels[0]} and {channels[1]} with {channels[2]}; bring the student's there by connectors"
         )
+    same_samples("ofd", *student_stages, *teacher_stages)
     stages = zip(student_stages, teacher_stages, margins, strict=True)
     return reduce(doubling([_partial_distance(*stage) for stage in stages]), reduction)
 
@@ -112,7 +114,8 @@ class OFD(Method):
         margins: "batch_norm" computes them once from the batch norm before the teacher's last ReLU of each
             stage, in a residual network the last of the branch; "batch" takes the mean of what is negative in
             each batch, for a teacher without such layers.
-        pairs: [student's, teacher's] stages to compare, counted from 0; all in order unless given.
+        pairs: [student's, teacher's] stages to compare, shallow to deep, for the last counts most; counted
+            from 0, and all in order unless given.
     """
 
     reads = Reads(student=("preactivations",), teacher=("preactivations",))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
-from limbeck.methods.parts.blocks import Form, full_precision, gather, unit
+from limbeck.methods.parts.blocks import Form, full_precision, gather, same_samples, unit
 from limbeck.outputs import Batch, Outputs
 
 EPSILON = 1e-7
@@ -25,7 +25,10 @@ def pkt(student: Tensor, teacher: Tensor, form: Form = "benchmark") -> Tensor:
         teacher: (B, ...) the same; only B must agree.
         form: "benchmark" or "paper".
     Returns: scalar.
+    Raises:
+        LimbeckError: for different numbers of samples.
     """
+    same_samples("pkt", student, teacher)
     q, p = _probabilities(student, form), _probabilities(teacher, form)
     divergences = p * ((p + EPSILON) / (q + EPSILON)).log()
     return divergences.sum() if form == "paper" else divergences.mean()

@@ -14,7 +14,7 @@ from limbeck.arguments import Count, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce, unit
+from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce, same_samples, unit
 from limbeck.methods.parts.memories import Queue
 from limbeck.outputs import Batch, Outputs
 
@@ -42,7 +42,10 @@ def rrd(
         teacher_temperature: T_t > 0.
         valid: (K,) true where a key counts; all do without it.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+    Raises:
+        LimbeckError: for different numbers of samples.
     """
+    same_samples("rrd", student, teacher)
     keys = full_precision(keys)
     ours, theirs = (
         unit(full_precision(vectors)) @ keys.T / temperature

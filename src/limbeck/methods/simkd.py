@@ -40,8 +40,8 @@ class SimKD(Method):
 
     As in the authors' code the projector is three convolutions, 1x1, 3x3 and 1x1, each with batch norm (over
     the batch of all processes) and ReLU; the last ReLU is left out where the teacher's map is negative
-    somewhere. Where there are no maps, or the teacher does not average its last one to its embedding, the
-    embeddings stand for them: then the projector is one linear layer.
+    somewhere. At the embeddings, which is for networks without maps and for a teacher that does not average
+    its last one for its classifier, it is one linear layer.
 
     Args:
         at: what is projected, "map" or "embedding".

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.parts.blocks import full_precision, gather
+from limbeck.methods.parts.blocks import full_precision, gather, same_samples
 from limbeck.methods.parts.stages import stage_pair, valid, without_padding
 from limbeck.outputs import Batch, Outputs
 
@@ -23,7 +23,10 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
         student: (B, ...) activations of one stage, flattened for each sample.
         teacher: (B, ...) the same; only B must agree.
     Returns: scalar.
+    Raises:
+        LimbeckError: for different numbers of samples.
     """
+    same_samples("sp", student, teacher)
     return (_similarities(student) - _similarities(teacher)).square().mean()
 
 

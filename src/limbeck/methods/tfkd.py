@@ -14,7 +14,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.kd import kd
-from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, same_samples
 from limbeck.outputs import UNLABELLED, Batch, Outputs
 
 Form = Literal["paper", "released"]
@@ -45,7 +45,10 @@ def tfkd(
         correct: between 0 and 1, without them.
         form: "paper" or "released".
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+    Raises:
+        LimbeckError: for different numbers of logits and targets.
     """
+    same_samples("tfkd", student_logits, targets)
     logits = full_precision(student_logits)
     labelled = targets != UNLABELLED
     teacher = torch.full_like(logits, (1 - correct) / (logits.shape[1] - 1))

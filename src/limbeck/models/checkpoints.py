@@ -68,7 +68,8 @@ def load_weights(network: nn.Module, path: Path, name: str) -> None:
         LimbeckError: as in `load_checkpoint`.
     """
     state = load_state(path)
-    if not any(key.startswith("student.") for key in network.state_dict()):
+    # No safetensors file is mdistiller's; a run's may be of a student that answers by other weights too.
+    if path.suffix != ".safetensors" and not any(key.startswith("student.") for key in network.state_dict()):
         state = _student(state) or state
     try:
         load_into(network, state, str(path), name)

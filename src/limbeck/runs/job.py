@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from limbeck import data as sources
 from limbeck import evaluation
@@ -103,12 +104,17 @@ def stages(job: Job, trainer: Trainer) -> list[Stage]:
     setup, distiller = job.config.training, job.distiller
     smallest = max(method.min_samples for method in inner_first(distiller.objective))
     needed = smallest * setup.accumulation if smallest > 1 else 1  # of a batch, for each of its pieces
+    reason = "the objective compares samples"
+    if any(isinstance(module, _BatchNorm) for module in distiller.modules()):
+        pieces = setup.accumulation * trainer.accelerator.num_processes
+        if 2 * pieces > needed:
+            needed, reason = 2 * pieces, "batch norm needs two samples to train on"
 
     def batches(batch_size: int | None, seed: int | None) -> Callable[[int], Iterable[object]]:
         size = batch_size or setup.batch_size
         left = len(job.split) % size
         if 0 < left < needed:
-            trainer.display.note(f"a last batch of {left} is left out: the objective compares samples")
+            trainer.display.note(f"a last batch of {left} is left out: {reason}")
         view_seed = job.config.seed if setup.view_seed is None else setup.view_seed
         loader = Loader(
             job.split,

@@ -43,6 +43,13 @@ def same_logits(method: str, student: Tensor, teacher: Tensor) -> None:
         raise LimbeckError(f"{method} compares logits of one shape, not {shapes}")
 
 
+def same_samples(method: str, *tensors: Tensor) -> None:
+    """Refuses tensors of different numbers of samples; torch would stretch one over all."""
+    counts = dict.fromkeys(str(len(tensor)) for tensor in tensors)
+    if len(counts) > 1:
+        raise LimbeckError(f"{method} compares the same samples, not {' and '.join(counts)} of them")
+
+
 def unit(tensor: Tensor, dim: int | tuple[int, ...] = 1) -> Tensor:
     """The vectors along `dim` at unit length; zero stays zero, with no gradient (F.normalize's is 1e12)."""
     length: Tensor = torch.linalg.vector_norm(tensor, dim=dim, keepdim=True)
