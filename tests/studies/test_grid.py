@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,3 +45,8 @@ def test_runs_of_other_settings_are_refused(grid: Grid) -> None:
     other = Grid(grid.directory, {"KD": "kd"}, (0,), "mlp(hidden=[2])", grid.teacher, COMMON)
     with pytest.raises(LimbeckError, match="objective"):
         list(other.run())
+
+
+def test_contenders_that_would_share_a_directory_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LimbeckError, match="'KD' and 'kd' would share a directory"):
+        Grid(tmp_path, {"KD": "kd", "kd": "ce"}, (0,), "mlp")

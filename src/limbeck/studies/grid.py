@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from limbeck.errors import LimbeckError
 from limbeck.objective import parse
 from limbeck.runs import Run, distill, train
 
@@ -33,6 +34,14 @@ class Grid:
     student: str
     teacher: Run | Path | str | None = None
     common: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        by_path = {self.path(name, 0): name for name in self.contenders}
+        for name in self.contenders:
+            if (other := by_path[self.path(name, 0)]) != name:
+                raise LimbeckError(
+                    f"the contenders {name!r} and {other!r} would share a directory; rename one"
+                )
 
     def run(self) -> Iterator[tuple[str, int, Run]]:
         """Runs what is not finished, seed after seed; yields every contender, seed and run as it is done."""
