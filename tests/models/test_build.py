@@ -163,7 +163,7 @@ def test_the_first_argument_needs_no_name() -> None:
         ("cnn(size=[8, 9])", "cnn(size=[8, 9]): size is 8 in the data"),
         ("mlp(in_features=63)", "mlp(in_features=63): in_features is 64 in the data"),
         ("cnn(channels=[])", "the argument channels=[]"),
-        ("cnn(channels=[4, 0])", "the argument channels=[4, 0] should be greater than or equal to 1"),
+        ("cnn(channels=[4, 0])", "the argument channels=[4, 0]: 0 should be greater than or equal to 1"),
         ("cnn(channels=[4.5])", "the argument channels=[4.5]"),
         ("cnn(channels=4)", "the argument channels=4"),
         ("cnn(channels=wide)", "the argument channels=wide"),
