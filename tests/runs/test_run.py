@@ -560,3 +560,33 @@ def test_a_last_batch_of_one_is_left_out_where_there_is_batch_norm(
         "a last batch of 1 is left out: batch norm needs two samples to train on" in capsys.readouterr().err
     )
     assert noted == (steps == 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "pieces", "message"),
+    [
+        (
+            1,
+            1,
+            r"icd compares samples and needs at least 2 in a batch, so training.batch_size=1 should be 2 or",
+        ),
+        (
+            7,
+            4,
+            r"at least 2 in each of the 4 pieces of a batch, so training.batch_size=7 should be 8 or more",
+        ),
+    ],
+)
+def test_a_batch_too_small_for_the_objective_is_refused_before_a_file_is_written(
+    tmp_path: Path, size: int, pieces: int, message: str
+) -> None:
+    settings = {**QUICK["settings"], "training.accumulation": pieces}
+    with pytest.raises(LimbeckError, match=message):
+        make_student(
+            tmp_path / "run",
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10)),
+            objective="ce + icd",
+            batch_size=size,
+            settings=settings,
+        )
+    assert not (tmp_path / "run").exists()

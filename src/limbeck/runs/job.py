@@ -102,8 +102,17 @@ def uses_unlabelled(objective: Method) -> bool:
 def stages(job: Job, trainer: Trainer) -> list[Stage]:
     """The phases that the objective asks for, and the training."""
     setup, distiller = job.config.training, job.distiller
-    smallest = max(method.min_samples for method in inner_first(distiller.objective))
+    comparing = max(inner_first(distiller.objective), key=lambda method: method.min_samples)
+    smallest = comparing.min_samples
     needed = smallest * setup.accumulation if smallest > 1 else 1  # of a batch, for each of its pieces
+    if setup.batch_size < needed:
+        pieces = (
+            f"each of the {setup.accumulation} pieces of a batch" if setup.accumulation > 1 else "a batch"
+        )
+        raise LimbeckError(
+            f"{comparing.name} compares samples and needs at least {smallest} in {pieces}, so "
+            f"training.batch_size={setup.batch_size} should be {needed} or more"
+        )
     reason = "the objective compares samples"
     if any(isinstance(module, _BatchNorm) for module in distiller.modules()):
         pieces = setup.accumulation * trainer.accelerator.num_processes
