@@ -13,10 +13,9 @@ from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.stages import (
     Pairs,
     comparable,
-    described,
+    comparable_pairs,
     mean_over_positions,
     pooled_alike,
-    stage_pairs,
     valid,
 )
 from limbeck.outputs import Batch, Outputs
@@ -80,14 +79,7 @@ class AT(Method):
         Raises:
             LimbeckError: for stages without positions in common.
         """
-        assert context.teacher is not None
-        self.places = stage_pairs(self.name, context, self.pairs)
-        for pair in self.places:
-            if not comparable(context.student.stages[pair[0]], context.teacher.stages[pair[1]]):
-                raise LimbeckError(
-                    f"at compares maps (channels, height, width), or sequences of one length, but not "
-                    f"{described(context, pair)}; name others with at(pairs=[[student's, teacher's], ...])"
-                )
+        self.places = comparable_pairs(self.name, context, self.pairs)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""

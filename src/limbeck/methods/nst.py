@@ -12,9 +12,8 @@ from limbeck.methods.parts.stages import (
     Pairs,
     by_channel,
     comparable,
-    described,
+    comparable_pairs,
     pooled_alike,
-    stage_pairs,
     valid,
     without_padding,
 )
@@ -85,14 +84,7 @@ class NST(Method):
         Raises:
             LimbeckError: for stages without positions in common.
         """
-        assert context.teacher is not None
-        self.places = stage_pairs(self.name, context, self.pairs)
-        for pair in self.places:
-            if not comparable(context.student.stages[pair[0]], context.teacher.stages[pair[1]]):
-                raise LimbeckError(
-                    f"nst compares maps (channels, height, width), or sequences of one length, but not "
-                    f"{described(context, pair)}; name others with nst(pairs=[[student's, teacher's], ...])"
-                )
+        self.places = comparable_pairs(self.name, context, self.pairs)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""

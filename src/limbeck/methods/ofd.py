@@ -15,7 +15,7 @@ from limbeck.features import BatchNorm, batch_norms
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce, same_samples
-from limbeck.methods.parts.regressors import GlobalBatchNorm2d
+from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.stages import Pairs, StageField, described, doubling, pooled, stage_pairs
 from limbeck.outputs import Batch, Outputs
 
@@ -178,6 +178,6 @@ class OFD(Method):
 
 
 def _connector(before: int, after: int) -> nn.Sequential:
-    convolution = nn.Conv2d(before, after, 1, bias=False)
-    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(convolution, GlobalBatchNorm2d(after))
+    layers = projector([before, after], [1], relu=False)
+    nn.init.kaiming_normal_(layers.get_parameter("0.weight"), mode="fan_out", nonlinearity="relu")
+    return layers

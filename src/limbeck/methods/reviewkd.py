@@ -14,7 +14,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, risen
-from limbeck.methods.parts.regressors import GlobalBatchNorm2d
+from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.stages import Pairs, described, pooled, stage_pairs
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
@@ -154,6 +154,6 @@ class ReviewKD(Method):
 
 
 def _convolution(before: int, after: int, kernel: int) -> nn.Sequential:
-    convolution = nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=False)
-    nn.init.kaiming_uniform_(convolution.weight, a=1)
-    return nn.Sequential(convolution, GlobalBatchNorm2d(after))
+    layers = projector([before, after], [kernel], relu=False)
+    nn.init.kaiming_uniform_(layers.get_parameter("0.weight"), a=1)
+    return layers

@@ -91,6 +91,23 @@ def comparable(student: Tensor, teacher: Tensor) -> bool:
     return (maps or sequences) and len(student) == len(teacher)
 
 
+def comparable_pairs(method: str, context: Context, pairs: Sequence[Pair] | None) -> list[tuple[int, int]]:
+    """The pairs as `stage_pairs` has them, of stages that are `comparable`.
+
+    Raises:
+        LimbeckError: for stages without positions in common, besides what `stage_pairs` refuses.
+    """
+    assert context.teacher is not None
+    places = stage_pairs(method, context, pairs)
+    for pair in places:
+        if not comparable(context.student.stages[pair[0]], context.teacher.stages[pair[1]]):
+            raise LimbeckError(
+                f"{method} compares maps (channels, height, width), or sequences of one length, but not "
+                f"{described(context, pair)}; name others with {method}(pairs=[[student's, teacher's], ...])"
+            )
+    return places
+
+
 def alike_channels(student: Tensor, teacher: Tensor) -> bool:
     """Whether two stages of the same samples are maps, or hidden states, with as many channels."""
     axis = 1 if student.ndim == 4 else 2
