@@ -50,9 +50,12 @@ def test_a_student_is_enough() -> None:
             },
             "schedule": {"warmup": 0.0, "name": "cosine"},
             "clip": None,
-            "precision": "fp32",
+            "precision": "auto",
+            "memory_format": "auto",
+            "compile": False,
             "device": "auto",
             "selection": "last",
+            "views": None,
             "view_seed": None,
             "checkpoint_every": 1,
             "trackers": ["tensorboard"],
@@ -123,7 +126,10 @@ def test_every_flag_is_a_key_of_the_config() -> None:
         "objective": "kd",
         "epochs": 3,
         "batch_size": 8,
+        "views": 4,
+        "cache_teacher": "both",
         "lr": 0.3,
+        "compile": True,
         "seed": 5,
     }
     assert values.keys() == FLAGS.keys()
@@ -273,7 +279,16 @@ def test_a_config_does_not_change() -> None:
         ("training.epochs=", "the config value training.epochs=None should be a valid integer"),
         ("training.clip=0", "the config value training.clip=0 should be greater than 0"),
         ("training.clip=.inf", "the config value training.clip=inf should be a finite number"),
-        ("training.precision=fp16", "the config value training.precision='fp16' should be 'fp32' or 'bf16'"),
+        (
+            "training.precision=fp16",
+            "the config value training.precision='fp16' should be 'auto', 'fp32' or 'bf16'",
+        ),
+        (
+            "training.memory_format=nhwc",
+            "the config value training.memory_format='nhwc' should be 'auto', 'contiguous' or "
+            "'channels_last'",
+        ),
+        ("training.compile=fast", "the config value training.compile='fast' should be False, True or 'auto'"),
         ("training.optimizer.lr=-1", "the config value training.optimizer.lr=-1 should be greater than 0"),
         (
             "training.optimizer.lr=.nan",

@@ -837,3 +837,47 @@ def test_a_student_that_was_compiled_without_hooks_is_refused(setting: Setting) 
     distiller = Distiller(student, setting.teacher, CE() + Near(), example=setting.inputs)
     with pytest.raises(LimbeckError, match=r"did not pass 'classifier:input': .* or was compiled before"):
         distiller(setting.inputs, setting.targets)
+
+
+@pytest.mark.usefixtures("_fresh_compiler")
+def test_both_networks_are_compiled_for_a_while(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        side = "student" if torch.is_grad_enabled() else "teacher"
+
+        def run(*args: Any) -> Any:
+            ran.append(side)
+            return graph(*args)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    distiller = Distiller(setting.student, setting.teacher, CE() + Near(), example=setting.inputs)
+    names = list(distiller.state_dict())
+    expected = distiller(setting.inputs, setting.targets)
+    with distiller.compiled():
+        assert list(distiller.state_dict()) == names
+        assert distiller.student is setting.student
+        for count in (1, 2):
+            losses = distiller(setting.inputs, setting.targets)
+            assert sorted(ran) == ["student"] * count + ["teacher"] * count
+            torch.testing.assert_close(dict(losses), dict(expected))
+        distiller.student.eval()
+        distiller.student(setting.inputs)  # as a validation in between
+        distiller.deploy()(setting.inputs)
+        assert len(ran) == 4, "others run it as it is"
+        distiller.train()
+    distiller(setting.inputs, setting.targets)
+    assert len(ran) == 4
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in setting.student.modules())
+
+
+@pytest.mark.usefixtures("_fresh_compiler")
+def test_without_a_teacher_the_student_alone_is_compiled(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    distiller = Distiller(setting.student, None, "ce", example=setting.inputs)
+    with distiller.compiled():
+        assert list(distiller(setting.inputs, setting.targets)) == ["ce"]

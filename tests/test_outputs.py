@@ -21,6 +21,7 @@ def batch_of(count: int) -> Batch:
         views={"far": {"ids": number + 400}, "near": number + 500},
         progress=Progress(3, 1, 0.5),
         total=2 * count,
+        view_numbers={"near": number + 600},
     )
 
 
@@ -61,6 +62,9 @@ def test_a_batch_maps_every_tensor_and_keeps_the_rest() -> None:
         "far": [1400, 1401, 1402, 1403],
         "near": [1500, 1501, 1502, 1503],
     }
+    assert {name: number.tolist() for name, number in moved.view_numbers.items()} == {
+        "near": [1600, 1601, 1602, 1603]
+    }
     assert (moved.progress, moved.total) == (Progress(3, 1, 0.5), 8)
     assert numbers_of(batch.inputs) == [0, 1, 2, 3]
 
@@ -69,7 +73,7 @@ def test_a_batch_of_inputs_alone() -> None:
     batch = Batch(torch.ones(3, 1)).map(lambda tensor: tensor * 2)
     assert len(batch) == 3
     assert (batch.targets, batch.index, batch.view, batch.progress, batch.total) == (None,) * 5
-    assert batch.views == {}
+    assert batch.views == batch.view_numbers == {}
 
 
 @pytest.mark.parametrize(

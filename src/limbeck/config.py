@@ -20,10 +20,13 @@ FLAGS = {
     "student": "student.model",
     "model": "student.model",
     "teacher": "teacher.model",
+    "cache_teacher": "teacher.cache",
     "objective": "objective",
     "epochs": "training.epochs",
     "batch_size": "training.batch_size",
+    "views": "training.views",
     "lr": "training.optimizer.lr",
+    "compile": "training.compile",
     "seed": "seed",
 }
 """What the short names of the command line and of `limbeck.distill` stand for."""
@@ -61,6 +64,22 @@ class NetworkConfig(_Part):
         return {"model": value} if isinstance(value, str) else value
 
 
+class TeacherConfig(NetworkConfig):
+    """The teacher."""
+
+    labels: Literal["clean", "noisy"] | None = Field(
+        None, description="those it learned from; needed where the data's training labels are noisy"
+    )
+    cache: Literal["logits", "embedding", "both"] | None = Field(
+        None, description="answers that are kept in files and read back, by this run and all others"
+    )
+
+    @property
+    def cached(self) -> tuple[str, ...]:
+        """The fields of its outputs that are cached."""
+        return ("logits", "embedding") if self.cache == "both" else (self.cache,) if self.cache else ()
+
+
 class TrainingConfig(_Part):
     """How the student is trained."""
 
@@ -70,10 +89,21 @@ class TrainingConfig(_Part):
     optimizer: OptimizerConfig = SGD()
     schedule: ScheduleConfig = Cosine()
     clip: float | None = Field(None, gt=0, description="largest gradient norm, for each optimiser by itself")
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of the networks; auto: bf16 where the processor has it"
+    )
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="of images; auto: channels_last for convolutional networks"
+    )
+    compile: Literal[False, True, "auto"] = Field(
+        False, description="whether the networks run compiled; auto: if that saves time"
+    )
     device: Literal["auto", "cpu"] = "auto"
     selection: Literal["last", "validation"] = Field(
         "last", description="the epoch whose weights are kept: the last, or the best on validation"
+    )
+    views: int | None = Field(
+        None, ge=1, description="views of each sample to draw among; null: all that the policy has"
     )
     view_seed: int | None = Field(None, description="seed of the views; null: the run's seed")
     checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints")
@@ -85,7 +115,7 @@ class RunConfig(_Part):
 
     data: DataConfig = DataConfig()
     student: NetworkConfig
-    teacher: NetworkConfig | None = None
+    teacher: TeacherConfig | None = None
     objective: str = Field(description="in the notation; if left out, KD's recipe, or ce without a teacher")
     training: TrainingConfig = TrainingConfig()
     seed: int = Field(0, ge=0)
@@ -100,6 +130,14 @@ class RunConfig(_Part):
     def to_yaml(self) -> str:
         """The whole config, defaults included, as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """The leaves of a tree of mappings, by dotted name."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves |= flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {above + name: value}
+    return leaves
 
 
 def make_config(file: Path | None = None, settings: Mapping[str, Any] | None = None) -> RunConfig:
@@ -213,7 +251,11 @@ def _explain(error: ValidationError, file: Path | None, settings: Mapping[str, A
         inside = f" in {'.'.join(tagless)}" if tagless else ""
         return LimbeckError(f"{where}{unknown(f'config key{inside}:', last, known)}")
     if problem["type"] == "missing":
-        hint = {"student": " (--student, or --model for train)", "student.model": " (--student)"}.get(key, "")
+        hint = {
+            "student": " (--student, or --model for train)",
+            "student.model": " (--student)",
+            "teacher.model": " (--teacher)",
+        }.get(key, "")
         return LimbeckError(f"{where}the config lacks {key}{hint}")
     value, message = problem["input"], problem["msg"].replace("Value error, ", "")
     if problem["type"] == "union_tag_invalid":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -86,8 +87,8 @@ class Distiller(nn.Module):
         self._rule = checks.gradient_rule(self.objective)
         self._split: SplitOptimizer | None = None
         example = apply(lambda tensor: tensor.to(_device(student)), example)
-        if teacher is not None and teacher.network is not None:
-            teacher.network.to(_device(student))
+        if teacher is not None:
+            teacher.apply(lambda tensor: tensor.to(_device(student)))
         self._points = find(student, example, overrides=student_features)
         self._tap = self._student_tap(self.reads)
         student_outputs, teacher_outputs = self._example_outputs(example)
@@ -100,14 +101,14 @@ class Distiller(nn.Module):
             student_points=self._points,
             teacher_network=teacher.network if teacher else None,
             teacher_points=teacher.points if teacher else None,
+            cached=teacher.keeps if teacher else (),
             data=facts,
         )
         for method in inner_first(self.objective):
             method.bind(context)
         self.objective.to(_device(student), student_outputs.logits.dtype)
-        if teacher is not None and self.phases:
-            fields = [self.reads.teacher, *(phase.reads.teacher for _, phase in self.phases)]
-            teacher.open(example, tuple(dict.fromkeys(name for names in fields for name in names)))
+        self._example, self._opened = example, self.objective.all_reads.teacher
+        self._open_teacher()
 
     @cached_property
     def phases(self) -> list[tuple[str, Phase]]:
@@ -146,7 +147,9 @@ class Distiller(nn.Module):
         if batch.progress is None and self._progress is not None:
             batch = replace(batch, progress=self._progress)
         rule = self._backward if self._rule else None
-        return self._losses(batch, self.reads, self._tap, self.objective.terms, rule)
+        return self._losses(
+            batch, self.reads, self._tap, self.objective.terms, rule, of_training=self.training
+        )
 
     def _backward(self, losses: Losses, scale: float) -> None:
         if self._split is None:
@@ -163,13 +166,17 @@ class Distiller(nn.Module):
         tap: Tap | None,
         loss: Callable[[Outputs, Outputs, Batch], Any],
         rule: Callable[[Losses, float], None] | None = None,
+        *,
+        of_training: bool,
     ) -> Losses:
         checks.batch_complete(batch, reads, self.objective)
         if tap:
             tap.network = self.student  # which may have been compiled since
         student = _with_views(tap, batch, reads) if tap else Outputs()
         with torch.no_grad():
-            teacher = _with_views(partial(self._ask, batch), batch, reads) if reads.teacher else Outputs()
+            # Of other data, index and view say nothing to a cache.
+            asked = batch if of_training else replace(batch, view=None, view_numbers={})
+            teacher = self._ask(asked, reads) if reads.teacher else Outputs()
         device = _device(self.student)
         if device.type == "cpu" and batch.targets is not None and "logits" in student:
             # An accelerator's targets are not looked at: it would be waited for.
@@ -177,9 +184,16 @@ class Distiller(nn.Module):
         with torch.autocast(device.type, enabled=False):
             return Losses(loss(student.map(full_precision), teacher.map(full_precision), batch), rule)
 
-    def _ask(self, batch: Batch, inputs: Inputs) -> Outputs:
+    def _ask(self, batch: Batch, reads: Reads) -> Outputs:
         assert self.teacher is not None
-        return self.teacher(replace(batch, inputs=inputs))
+        outputs = self.teacher(batch)
+        if not reads.views:
+            return outputs
+        further = {
+            name: replace(batch, inputs=batch.views[name], view=batch.view_numbers.get(name))
+            for name in reads.views
+        }
+        return outputs.replace(views={name: self.teacher(seen) for name, seen in further.items()})
 
     def progress(self, step: int, epoch: int, fraction: float) -> None:
         """Tells the methods how far training has come: steps and epochs done, the fraction of the whole."""
@@ -255,6 +269,19 @@ class Distiller(nn.Module):
         self._done += 1
         self.phases_done.fill_(self._done)
         self._freeze()
+        self._open_teacher()
+
+    def _open_teacher(self) -> None:
+        """Has the teacher give what is still to be read; what one phase reads, the next need not pay for."""
+        if self.teacher is None:
+            return
+        fields = [self.reads.teacher, *(phase.reads.teacher for _, phase in self.phases[self._done :])]
+        needed = tuple(dict.fromkeys(name for names in fields for name in names))
+        if needed and needed != self._opened:
+            device = _device(self.student)
+            self.teacher.open(apply(lambda tensor: tensor.to(device), self._example), needed)
+            self._opened = needed
+        self.teacher.release()
 
     def _freeze(self) -> None:
         """Freezes what the phases that are done have left finished."""
@@ -267,6 +294,15 @@ class Distiller(nn.Module):
         super().train(mode)
         self._freeze()
         return self
+
+    @contextmanager
+    def compiled(self) -> Iterator[None]:
+        """Runs student and teacher compiled inside, phases apart; both stay as they are for all others."""
+        with ExitStack() as stack:
+            for part in (self._tap, self.teacher if self.reads.teacher else None):
+                if part is not None:
+                    stack.enter_context(part.compiled())
+            yield
 
     def deploy(self) -> nn.Module:
         """The network to ship: the student, or what a method that replaces part of it hands over."""
@@ -306,7 +342,9 @@ class _PhaseModule(nn.Module):
         self._tap = distiller._student_tap(phase.reads)
 
     def forward(self, batch: Batch) -> Losses:
-        return self.distiller._losses(batch, self.phase.reads, self._tap, self._terms)
+        return self.distiller._losses(
+            batch, self.phase.reads, self._tap, self._terms, of_training=self.phase.data is None
+        )
 
     def _terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         return named(self.name, self.phase.loss(student, teacher, batch), "own")
@@ -362,7 +400,7 @@ def _with_views(network: Callable[[Inputs], Outputs], batch: Batch, reads: Reads
 
 
 def _device(module: nn.Module) -> torch.device:
-    tensor = next(module.parameters(), next(module.buffers(), None))
+    tensor = next(chain(module.parameters(), module.buffers()), None)
     return torch.device("cpu") if tensor is None else tensor.device
 
 
@@ -374,3 +412,4 @@ def _read_phases_done(distiller: nn.Module, keys: object) -> None:
     assert isinstance(distiller, Distiller)
     distiller._done = int(distiller.phases_done)
     distiller._freeze()
+    distiller._open_teacher()

@@ -7,7 +7,9 @@ from difflib import get_close_matches
 
 
 class LimbeckError(ValueError):
-    """A mistake in what limbeck was given. The command line prints it and exits with code 2."""
+    """A mistake in what limbeck was given. The command line prints it and exits with `exit_code`."""
+
+    exit_code = 2
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> LimbeckError:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all; and where those go that runs share."""
 
 from __future__ import annotations
 
@@ -40,3 +40,10 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def cache_directory() -> Path:
+    """Where limbeck keeps what is reused between runs: $LIMBECK_CACHE, or limbeck in the user's cache."""
+    if "LIMBECK_CACHE" in os.environ:
+        return Path(os.environ["LIMBECK_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limbeck"

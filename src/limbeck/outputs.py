@@ -49,6 +49,7 @@ class Batch:
         index: (B,) int64 positions in the training set, where known.
         view: (B,) int64 number of the view each sample is seen in, where known.
         views: inputs of further views of the same samples, by the name a method asked for.
+        view_numbers: (B,) int64 numbers of these views, where known.
         total: samples in the whole batch, of which this may be one process's share; None if it is all.
         progress: how far training has come; None in a loop that does not tell.
     """
@@ -60,6 +61,7 @@ class Batch:
     views: Mapping[str, Inputs] = field(default_factory=dict)
     progress: Progress | None = None
     total: int | None = None
+    view_numbers: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -73,6 +75,7 @@ class Batch:
             index=None if self.index is None else function(self.index),
             view=None if self.view is None else function(self.view),
             views={name: apply(function, inputs) for name, inputs in self.views.items()},
+            view_numbers={name: function(number) for name, number in self.view_numbers.items()},
         )
 
     def split(self, parts: int) -> list[Batch]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,16 +12,10 @@ from typing import Any
 from torch import nn
 
 from limbeck.errors import LimbeckError
+from limbeck.files import cache_directory
 from limbeck.methods import Phase
 from limbeck.models import load_into, load_state, save
 from limbeck.models.weights import read_metadata
-
-
-def cache_directory() -> Path:
-    """Where limbeck keeps what is reused between runs: $LIMBECK_CACHE, or limbeck in the user's cache."""
-    if "LIMBECK_CACHE" in os.environ:
-        return Path(os.environ["LIMBECK_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limbeck"
 
 
 def recall(phase: Phase, setting: str) -> tuple[Mapping[str, Any], Callable[[], None]] | None:

@@ -93,12 +93,14 @@ def test_from_a_teacher_to_a_measured_student(command: Command, tmp_path: Path) 
 
     measured = command("evaluate", "student")
     assert measured.code == 0
-    rows = {line.strip("│ ").split("│")[0].strip(): line for line in measured.out.splitlines() if "│" in line}
-    for split in ("validation", "test"):
-        metrics = result["metrics"][split]
-        assert f"{100 * metrics['top1']:.2f} %" in rows[split]
-        assert f"{metrics['nll']:.4f}" in rows[split]
-        assert f"{100 * metrics['ece']:.2f} %" in rows[split]
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in measured.out.splitlines()]
+    shown = {first: rest for first, *rest in cells}
+    metrics = result["metrics"]["test"]
+    assert shown["top-1 (%)"][0] == f"{100 * metrics['top1']:.2f}"
+    assert shown["top-1 (%)"][1] == f"{100 * result['teacher']['top1']:.2f}"
+    assert shown["NLL (nats)"][0] == f"{metrics['nll']:.4f}"
+    assert shown["agreement with teacher (%)"][0] == f"{100 * result['agreement']:.2f}"
+    assert measured.out.splitlines()[-2:] == ["student/evaluation.json", "student/report.html"]
 
     inspected = command("inspect", "student")
     assert inspected.code == 0

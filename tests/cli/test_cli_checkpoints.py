@@ -53,7 +53,7 @@ def test_from_an_imported_teacher_to_a_student(command: Command) -> None:
     assert answer.out.splitlines()[1].endswith("mean 0.31; std 0.38")
     measured = command("evaluate", "teacher", "--data", "digits")
     assert measured.code == 0
-    top1 = re.search(r"test +│ +([\d.]+) %", measured.out)
+    top1 = re.search(r"top-1 \(%\) +│ +([\d.]+) ", measured.out)
     assert top1
     quick = ("--epochs", "1", "--batch-size", "250", "--set", "training.trackers=[]")
     distilled = command("distill", "--student", "mlp", "--teacher", "teacher", "--out", "run", *quick)
@@ -190,7 +190,7 @@ def test_what_cannot_be_imported(
             ("TEACHER", "--format", "repdistiller", "--out", "s.pth"),
             "this MLP is none of the CRD benchmark's",
         ),
-        (("TEACHER", "--format", "onyx", "--out", "s.pth"), "unknown format 'onyx'; there are: repdistiller"),
+        (("TEACHER", "--format", "onyx", "--out", "s.pth"), "unknown format 'onyx'; did you mean 'onnx'?"),
         (
             ("TEACHER", "--format", "repdistiller", "--out", "there"),
             "'there' exists; say --overwrite or another",

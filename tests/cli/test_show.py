@@ -201,20 +201,3 @@ class TestOutcome:
         row = next(line for line in found if "top-1 on test" in line)
         assert [cell.strip() for cell in row.strip("│").split("│")] == ["top-1 on test", "-"]
         assert not any("agreement" in line for line in found)
-
-    def test_metrics_by_split(self) -> None:
-        text = shown(
-            show.metrics_table(
-                {
-                    "validation": {"top1": 0.5, "nll": 1.23456, "ece": 0.0512},
-                    "test": {"top1": 0.25, "nll": 2.0, "ece": 0.1},
-                }
-            )
-        )
-        rows = rows_of(text)
-        assert rows == [
-            ["validation", "50.00 %", "1.2346", "5.12 %"],
-            ["test", "25.00 %", "2.0000", "10.00 %"],
-        ]
-        for heading in ("split", "top-1", "NLL (nats)", "calibration error"):
-            assert heading in text

@@ -17,8 +17,12 @@ def dot() -> tuple[int, int, str]:
     return 1, 1, ""
 
 
+def lid(shape: tuple[int, int, str], /, height: int = 1) -> tuple[int, int, str]:
+    return shape[0], shape[1] + height, shape[2]
+
+
 def make(text: str, **facts: str | None) -> tuple[int, int, str]:
-    makers: dict[str, Callable[..., tuple[int, int, str]]] = {"box": box, "dot": dot}
+    makers: dict[str, Callable[..., tuple[int, int, str]]] = {"box": box, "dot": dot, "lid": lid}
     return construct(parse_call(text, "shape"), makers, "shape", **facts)
 
 
@@ -26,6 +30,11 @@ def test_calls_the_named_maker() -> None:
     assert make("box(width=3)") == (3, 2, "here")
     assert make("box(width=3, height=5)", data_dir="there") == (3, 5, "there")
     assert make("dot", data_dir=None) == (1, 1, "")
+
+
+def test_what_is_taken_by_position_is_a_call_too() -> None:
+    assert make("lid(box(width=3))") == (3, 3, "here")
+    assert make("lid(lid(box(width=3), height=4))", data_dir="there") == (3, 7, "there")
 
 
 @pytest.mark.parametrize(
@@ -38,6 +47,12 @@ def test_calls_the_named_maker() -> None:
         ('box(width="3")', {}, 'box: the argument width="3" should be a valid integer'),
         ("dot(width=3)", {}, "unknown argument of dot 'width'; there are: none"),
         ("dot", {"data_dir": "there"}, "shape 'dot' has no use for data_dir"),
+        ("lid(height=3)", {}, r"lid takes one shape and then arguments by name; here it is lid\(height=3\)"),
+        ("lid(dot, dot)", {}, r"lid takes one shape and then arguments by name; here it is lid\(dot, dot\)"),
+        ("lid(dot, shape=dot)", {}, "unknown argument of lid 'shape'; there are: height"),
+        ("lid(3)", {}, "lid takes one shape and then arguments by name"),
+        ("lid(bx)", {}, "unknown shape 'bx'; did you mean 'box'?"),
+        ("lid(dot)", {"data_dir": "there"}, "shape 'dot' has no use for data_dir"),
         ("box(width=1, data_dir=2)", {"data_dir": None}, "unknown argument of box 'data_dir'"),
     ],
 )

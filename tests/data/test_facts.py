@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from limbeck.data.facts import describe, kind_of, statistics
+from limbeck.data.facts import describe, kind_of, statistics, statistics_of_levels
 from limbeck.errors import LimbeckError
 
 
@@ -58,3 +58,10 @@ def test_a_constant_column_has_a_deviation_of_exactly_one() -> None:
 def test_describe_leaves_the_batch_out() -> None:
     assert describe(torch.zeros(9, 3, 2)) == "(3, 2) float32"
     assert describe({"a": torch.zeros(9), "b": torch.zeros(9, 2).long()}) == "a () float32, b (2,) int64"
+
+
+def test_statistics_of_levels_are_those_of_the_images() -> None:
+    images = torch.randint(0, 200, (7, 3, 5, 4), dtype=torch.uint8)
+    images[:, 2] = 9
+    levels = torch.stack([images[:, c].flatten().bincount(minlength=256) for c in range(3)])
+    assert statistics_of_levels(levels) == statistics(images)

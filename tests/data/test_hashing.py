@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from limbeck.data.hashing import mix
+from limbeck.data.hashing import below, mix
 
 MASK = 2**64 - 1
 
@@ -36,3 +36,10 @@ def test_words_of_python_count_with_their_low_64_bits() -> None:
 
 def test_the_order_of_words_matters() -> None:
     assert int(mix(1, 2)) != int(mix(2, 1))
+
+
+def test_below_is_the_hash_within_bounds() -> None:
+    index = torch.arange(1000)
+    drawn = below(7, 5, index)
+    assert torch.equal(drawn, (mix(5, index) & 2**63 - 1) % 7)
+    assert set(drawn.tolist()) == set(range(7))

@@ -82,3 +82,11 @@ def test_rows_are_counted_from_the_start_of_the_file() -> None:
 def test_a_missing_column_is_named_with_the_nearest() -> None:
     with pytest.raises(LimbeckError, match=r"unknown column of 'a.csv': 'label'; did you mean 'labels'\?"):
         labels_in({"labels": [1], "text": ["a"]}, "label", rows([1]), 0)
+
+
+@pytest.mark.parametrize("value", [2, -2, 100])
+def test_a_number_of_no_declared_class_is_refused(value: int) -> None:
+    with pytest.raises(
+        LimbeckError, match=rf"the label {value} in row 6 of 'a.csv' is no class id: with 2 .* 0 to 1"
+    ):
+        labels_in({"y": [0, value]}, "y", rows([0, 1], classes=["a", "b"]), 4)

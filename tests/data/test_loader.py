@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from limbeck.data.loader import Loader
+from limbeck.data.order import nth_view
 from limbeck.data.samples import Resident
 from limbeck.data.split import Split
 from limbeck.data.views import Crop, draw
@@ -169,6 +170,44 @@ def test_extra_views_are_independent_and_do_not_disturb_each_other() -> None:
     same = [(a == b).flatten(1).all(1).sum() for a, b in combinations(shown, 2)]
     assert max(same) < 8  # of 23 samples, 18 views each
     assert one.views.keys() == {"third"}
+
+
+def test_among_few_views_each_sample_has_its_own_in_every_run() -> None:
+    seen: dict[int, set[int]] = {}
+    for seed in (1, 2):
+        loader = Loader(split(), 23, views=VIEWS, seed=seed, views_per_sample=3, extra_views=("second",))
+        for batch in (batch for _ in range(20) for batch in loader):
+            for views in (plain(batch.view), batch.view_numbers["second"]):
+                for position, view in zip(index_of(batch), views.tolist(), strict=True):
+                    seen.setdefault(position, set()).add(view)
+    assert {len(views) for views in seen.values()} == {3}
+    order = {at: set(nth_view(torch.tensor(at), torch.arange(3), VIEWS.count).tolist()) for at in range(23)}
+    assert seen == order
+    assert len(set().union(*seen.values())) == VIEWS.count, "all views are in use"
+
+
+def test_all_views_are_drawn_as_if_nothing_was_said() -> None:
+    for batches in zip(
+        Loader(split(), 5, views=VIEWS), Loader(split(), 5, views=VIEWS, views_per_sample=18), strict=True
+    ):
+        assert_same(*batches)
+
+
+def test_further_views_have_their_numbers() -> None:
+    part = split()
+    batch = next(iter(Loader(part, 23, views=VIEWS, extra_views=("second",))))
+    assert batch.index is not None
+    shown = part.samples.render(VIEWS, batch.index, batch.view_numbers["second"])
+    assert torch.equal(plain(shown), plain(batch.views["second"]))
+
+
+@pytest.mark.parametrize("number", [0, -1, 19])
+def test_a_number_of_views_that_cannot_be_drawn_among(number: int) -> None:
+    with pytest.raises(
+        LimbeckError,
+        match=rf"are 18, so {number} of each sample cannot be drawn among; take 1 to 18",
+    ):
+        Loader(split(), 5, views=VIEWS, views_per_sample=number)
 
 
 def test_parts_of_a_split_keep_their_positions_and_views() -> None:

@@ -47,12 +47,15 @@ def test_more_rows_than_fit_a_batch_keep_their_order_and_their_type(tmp_path: Pa
     assert (found["label"][0], found["label"][-1]) == ("0", "late")
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".arrow"])
 def test_other_formats(tmp_path: Path, suffix: str) -> None:
     wanted = [{"text": "Ä b", "label": 3}, {"text": "c", "label": None}]
     file = tmp_path / f"a{suffix}"
     if suffix == ".parquet":
         datasets.Dataset.from_list(wanted).to_parquet(file)
+    elif suffix == ".arrow":
+        datasets.Dataset.from_list(wanted).save_to_disk(tmp_path / "saved")
+        next((tmp_path / "saved").glob("*.arrow")).rename(file)
     else:
         file.write_text("\n".join(map(json.dumps, wanted)) if suffix == ".jsonl" else json.dumps(wanted))
     assert columns(read(str(file), None)["train"]) == {"text": ["Ä b", "c"], "label": [3, None]}
@@ -131,7 +134,8 @@ def test_a_data_set_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(
-        LimbeckError, match=r"'nobody/it' is no file, .* hub cannot be read: Couldn't reach the Hub$"
+        LimbeckError,
+        match=r"'nobody/it' is no file, .* cannot be read: Couldn't reach the Hub; a copy .* --data-dir$",
     ):
         read("nobody/it", None)
 
@@ -140,8 +144,12 @@ def test_a_data_set_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path
     ("files", "path", "message"),
     [
         ({}, "a.csv", r"there is no file or directory '.*a\.csv'"),
-        ({"a.txt": b"x"}, "a.txt", r"a\.txt' should be a file of \.csv, \.json, \.jsonl, \.parquet"),
-        ({"test.csv": b"x\n1"}, "", r"holds no train\.csv, train\.json, train\.jsonl or train\.parquet"),
+        ({"a.txt": b"x"}, "a.txt", r"a\.txt' should be a file of \.csv, \.json, \.jsonl, \.parquet, \.arrow"),
+        (
+            {"test.csv": b"x\n1"},
+            "",
+            r"holds no train\.csv, train\.json, train\.jsonl, train\.parquet or train\.arrow",
+        ),
         (
             {"train.csv": b"x\n1", "test.jsonl": b"{}"},
             "",

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from limbeck.data.samples import Resident
-from limbeck.data.split import ABSENT, Split, held_out, pick, stratified
+from limbeck.data.split import ABSENT, Split, held_out, keep_labels, pick, stratified
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELLED
 
@@ -96,3 +96,11 @@ def test_held_out_has_nothing_where_no_class_can_spare_a_sample(targets: list[in
     kept, held = held_out(torch.tensor(targets), 0.5)
     assert kept.tolist() == [0, 1, 2]
     assert held.tolist() == []
+
+
+def test_keep_labels_hides_the_others_class_by_class() -> None:
+    targets = torch.tensor([0, 1] * 30 + [UNLABELLED])
+    kept = keep_labels(targets, 10, seed=3)
+    assert kept[kept != UNLABELLED].bincount().tolist() == [5, 5]
+    assert ((kept == targets) | (kept == UNLABELLED)).all()
+    assert not torch.equal(kept, keep_labels(targets, 10, seed=4))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from limbeck.data.views import Bank, Crop, Unchanged, draw, parse
+from limbeck.data.views import Bank, Composed, Crop, Unchanged, draw, parse
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs
 
@@ -49,16 +49,35 @@ def test_every_crop_equals_a_slice(shape: tuple[int, int, int], padding: int, fl
 
 
 @pytest.mark.parametrize(
-    ("text", "base"), [("crop(padding=4, flip=true)", 40), ("crop(padding=1)", 4), ("none", 0)]
+    ("text", "base"),
+    [
+        ("crop(padding=4, flip=true)", 40),
+        ("crop(padding=1)", 4),
+        ("none", 0),
+        ("cutout", 0),
+        ("colour_jitter", 0),
+        ("crop(padding=1) + cutout(count=5) + colour_jitter(count=7)", 4 * 5 * 7),
+    ],
 )
 def test_the_base_view_shows_the_image_itself(text: str, base: int) -> None:
     views = parse(text)
     assert views.base == base
-    images = torch.rand(2, 3, 6, 7, dtype=torch.float64)
+    images = torch.randint(0, 256, (2, 3, 6, 7), dtype=torch.uint8)
     assert torch.equal(plain(views.render(images, torch.arange(2), torch.full((2,), base))), images)
 
 
-@pytest.mark.parametrize("text", ["none", "crop(padding=4)", "crop(padding=4, flip=true)", "bank(count=16)"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "none",
+        "crop(padding=4)",
+        "crop(padding=4, flip=true)",
+        "bank(count=16)",
+        "crop(padding=4) + cutout(size=8, fill=128, count=1024)",
+        "colour_jitter(brightness=0.4, contrast=0.4, saturation=0.4, count=1024)",
+        "randaugment(operations=2, magnitude=9, count=1024)",
+    ],
+)
 def test_text_and_policy_are_the_same(text: str) -> None:
     assert str(parse(text)) == text
 
@@ -79,7 +98,15 @@ def test_defaults() -> None:
         ("crop(padding=-1)", "at least 0, not -1"),
         ("crop(flip=1)", "crop: the argument flip=1 should be a valid boolean"),
         ("bank(count=0)", "count between 1 and 2147483648, not 0"),
-        ("crop + none", "must be one name"),
+        ("crop + crp", "did you mean 'crop'"),
+        ("crop + 0.5*cutout", "a policy has no weight"),
+        ("cutout(size=0)", "cutout needs a size of whole pixels, at least 1, not 0"),
+        ("cutout(fill=256)", "fill between 0 and 255, not 256"),
+        ("cutout(count=0)", "cutout needs a count between 1 and"),
+        ("colour_jitter(contrast=1.5)", "colour_jitter needs contrast between 0 and 1, not 1.5"),
+        ("randaugment(magnitude=31)", "magnitude between 0 and 30, not 31"),
+        ("randaugment(operations=0)", "1 or more operations, not 0"),
+        ("bank + crop(padding=1)", r"too many, 2,147,483,648 x 9; .* so give a smaller count=\.\.\."),
     ],
 )
 def test_refuses_text(text: str, message: str) -> None:
@@ -90,6 +117,28 @@ def test_refuses_text(text: str, message: str) -> None:
 def test_crop_refuses_what_is_no_image() -> None:
     with pytest.raises(LimbeckError, match=r'views "crop\(padding=4\)" need images'):
         Crop().render(torch.zeros(2, 5), torch.zeros(2), torch.zeros(2))
+
+
+def test_a_composed_view_is_a_view_of_each_part() -> None:
+    views = parse("crop(padding=1, flip=true) + cutout(size=3, count=10)")
+    assert isinstance(views, Composed)
+    crop, cutout = views.parts
+    assert views.count == 180
+    images = torch.randint(0, 256, (180, 3, 8, 8), dtype=torch.uint8)
+    index, view = torch.arange(180) % 7, torch.arange(180)
+    once = crop.render(images, index, view // 10)
+    assert torch.equal(plain(views.render(images, index, view)), plain(cutout.render(once, index, view % 10)))
+    three = parse("crop(padding=1) + none + crop(padding=0, flip=true)")
+    assert torch.equal(
+        plain(three.render(images[:18], index[:18], torch.arange(18))),
+        plain(
+            Crop(0, True).render(
+                Crop(1).render(images[:18], index[:18], torch.arange(18) // 2),
+                index[:18],
+                torch.arange(18) % 2,
+            )
+        ),
+    )
 
 
 def excess(counts: Tensor) -> float:

@@ -1,66 +1,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.evaluation import Predictions, agreement, ece, metrics, wilson
-
-
-def naive_ece(logits: Tensor, targets: Tensor, bins: int) -> float:
-    """Bins of n // bins samples in order of confidence, the first n % bins of them with one more."""
-    probabilities = torch.softmax(logits.double(), dim=1)
-    rows = sorted(
-        (float(p.max()), float(p.argmax() == target))
-        for p, target in zip(probabilities, targets, strict=True)
-    )
-    total, start = 0.0, 0
-    for number in range(bins):
-        size = len(rows) // bins + (number < len(rows) % bins)
-        part = rows[start : start + size]
-        start += size
-        if part:
-            accuracy = sum(right for _, right in part) / size
-            confidence = sum(confident for confident, _ in part) / size
-            total += size / len(rows) * abs(accuracy - confidence)
-    return total
+from limbeck.evaluation import Predictions, accuracy, confusion, metrics, wilson
 
 
 def random_predictions(n: int, classes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(n, classes, generator=generator)
     return logits, torch.randint(classes, (n,), generator=generator)
-
-
-@pytest.mark.parametrize(("n", "bins"), [(1000, 15), (47, 15), (30, 15), (7, 15), (1, 15), (100, 1)])
-def test_ece_is_the_naive_one(n: int, bins: int) -> None:
-    logits, targets = random_predictions(n, 5)
-    assert ece(logits, targets, bins) == pytest.approx(naive_ece(logits, targets, bins), abs=1e-12)
-
-
-def test_ece_by_hand() -> None:
-    # confidences 0.6 (wrong) and 0.9 (right), a bin each: (|0 - 0.6| + |1 - 0.9|) / 2
-    logits = torch.tensor([[0.6, 0.4], [0.1, 0.9]]).log()
-    assert ece(logits, torch.tensor([1, 1]), bins=2) == pytest.approx(0.35)
-
-
-def test_ece_is_small_for_calibrated_and_large_for_overconfident_answers() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(20_000, 4, generator=generator)
-    targets = torch.multinomial(logits.softmax(1), 1, generator=generator).flatten()
-    assert ece(logits, targets) < 0.02
-    assert ece(5 * logits, targets) > 0.2
-
-
-def test_ece_does_not_depend_on_the_order_of_equally_confident_samples() -> None:
-    logits = torch.tensor([[1.0, 0.0]]).expand(300, 2)  # a constant network
-    targets = torch.cat([torch.zeros(200), torch.ones(100)]).long()
-    expected = abs(200 / 300 - 1 / (1 + math.exp(-1)))
-    for order in (torch.arange(300), torch.randperm(300, generator=torch.Generator().manual_seed(0))):
-        assert ece(logits, targets[order]) == pytest.approx(expected, abs=1e-12)
 
 
 def test_metrics_by_hand() -> None:
@@ -103,18 +57,39 @@ def test_a_diverged_network_has_no_figures_that_look_sound() -> None:
     assert math.isnan(found["ece"])
 
 
-def test_agreement_is_the_share_of_equal_answers() -> None:
-    first = Predictions(torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [0.0, 3.0]]), None)
-    second = Predictions(
-        torch.tensor([[9.0, 8.0], [1.0, 0.0], [0.1, 0.0], [0.0, 0.1]]), torch.zeros(4).long()
-    )
-    assert agreement(first, second) == 0.75
-    assert agreement(first, first) == 1.0
+def test_accuracy_and_confusion_are_those_of_torchmetrics() -> None:
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    logits, targets = random_predictions(400, 12)
+    targets[targets == 7] = 8  # a class without a sample
+    found = accuracy(logits, targets)
+
+    def theirs(**settings: Any) -> Tensor:
+        return functional.multiclass_accuracy(logits, targets, num_classes=12, **settings)  # type: ignore[no-any-return]
+
+    assert found.top1.value == pytest.approx(float(theirs(average="micro")))
+    assert found.top5 is not None
+    assert found.top5.value == pytest.approx(float(theirs(average="micro", top_k=5)))
+    assert found.per_class[7] is None
+    for label, (rate, value) in enumerate(zip(found.per_class, theirs(average="none"), strict=True)):
+        if rate is not None:
+            assert rate.value == pytest.approx(float(value))
+            assert rate.samples == int((targets == label).sum())
+            assert (rate.low, rate.high) == wilson(round(rate.value * rate.samples), rate.samples)
+    matrix = functional.multiclass_confusion_matrix(logits, targets, num_classes=12)
+    assert confusion(logits, targets).matrix == tuple(map(tuple, matrix.tolist()))
 
 
-def test_agreement_of_different_samples_is_an_error() -> None:
-    with pytest.raises(LimbeckError, match="not 2 answers and 3"):
-        agreement(Predictions(torch.zeros(2, 2), None), Predictions(torch.zeros(3, 2), None))
+def test_top5_needs_ten_classes() -> None:
+    assert accuracy(*random_predictions(20, 9)).top5 is None
+
+
+def test_the_most_confused_pairs_come_first() -> None:
+    answers = torch.tensor([1, 1, 0, 2, 2, 2, 2, 0, 1])
+    targets = torch.tensor([0, 0, 0, 1, 1, 1, 2, 2, 2])
+    pairs = confusion(torch.eye(3)[answers], targets).pairs
+    found = [(pair.target, pair.predicted, pair.samples) for pair in pairs]
+    assert found == [(1, 2, 3), (0, 1, 2), (2, 0, 1), (2, 1, 1)]
+    assert len(confusion(torch.eye(3)[answers], targets, pairs=2).pairs) == 2
 
 
 @pytest.mark.parametrize(("successes", "total"), [(0, 10), (10, 10), (81, 263), (1, 1)])

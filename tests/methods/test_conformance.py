@@ -84,7 +84,7 @@ def batch_of(inputs: Tensor, targets: Tensor, start: int = 0, stop: int = SAMPLE
 
 
 def prepared(distiller: Distiller, inputs: Tensor, targets: Tensor) -> Distiller:
-    distiller.prepare([batch_of(inputs, targets)], display=False, device="cpu")
+    distiller.prepare([batch_of(inputs, targets)], display=False, device="cpu", precision="fp32")
     distiller.optimizer(SGD())  # a gradient rule's backward asks for one
     return distiller
 
@@ -210,7 +210,7 @@ def train(
         "training", opened, lambda epoch: [strip(batch) for batch in batches], 2, schedule, validate
     )
     stages = [*distiller.phase_stages(lambda batch_size: lambda epoch: first), stage]
-    Trainer(display=False, device="cpu", **settings).fit(distiller, stages)
+    Trainer(display=False, device="cpu", precision="fp32", **settings).fit(distiller, stages)
 
 
 def strip(batch: Batch) -> Batch:

@@ -13,8 +13,9 @@ from method_setting import ALL, make_setting, objective_of
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from limbeck import Batch, Distiller, Trainer, phase_cache
+from limbeck import Batch, Distiller, Trainer
 from limbeck.errors import LimbeckError
+from limbeck.files import cache_directory
 from limbeck.losses import kd
 from limbeck.methods import DataFacts
 from limbeck.methods.mgd import MGD, Analyser, encoder, stable_excitation
@@ -203,7 +204,7 @@ def test_the_seed_of_a_run_has_no_part_in_the_analyser(
         distiller.prepare([(setting.inputs, setting.targets)], display=False, device="cpu", seed=seed)
         found.append(next(iter(distiller.objective.wrapped)).analysers.state_dict())  # type: ignore[union-attr]
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
-    assert phase_cache.cache_directory() == tmp_path / "1"
+    assert cache_directory() == tmp_path / "1"
 
 
 def test_between_peers_the_terms_are_the_equations() -> None:

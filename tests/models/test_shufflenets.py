@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.models import ShuffleNetV1, ShuffleNetV2
-from limbeck.models.blocks import channel_shuffle
 
 IMAGES = torch.rand(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 Weights = Mapping[str, Tensor]
@@ -46,10 +45,19 @@ def block_of_v2(maps: Tensor, weights: Weights, path: str, halves: bool) -> tupl
     return passing, changed
 
 
-def test_the_shuffle_by_its_indices() -> None:
-    for maps in (IMAGES.repeat(1, 4, 1, 1), torch.rand(2, 12, 3, 5).to(memory_format=torch.channels_last)):
-        assert torch.equal(channel_shuffle(maps, 3), shuffle(maps, 3))
-        assert torch.equal(channel_shuffle(channel_shuffle(maps, 3), 4), maps)
+@pytest.mark.parametrize("network", [ShuffleNetV1, ShuffleNetV2])
+def test_channels_last_goes_through(network: type[nn.Module]) -> None:
+    """Convolutions keep the memory format of their input; what shuffles between them must not lose it."""
+    made = network(in_channels=3, size=32, num_classes=5)
+    formats: list[bool] = []
+    for module in made.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(
+                lambda module, args, out: formats.append(out.is_contiguous(memory_format=torch.channels_last))
+            )
+    made(IMAGES.float().to(memory_format=torch.channels_last))
+    assert len(formats) > 40
+    assert all(formats)
 
 
 def test_v1() -> None:

@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from evaluations_for_reports import evaluation
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from runs_for_reports import contenders, figures, history, result
 
+from limbeck import data
 from limbeck.files import write_text
 from limbeck.report import run_report, study_report
+from limbeck.report.comparison_page import comparison_report
+from limbeck.report.inputs import mistakes
 
 CHROMIUM = shutil.which("chromium")
 
@@ -30,15 +34,30 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module", params=["run", "study"])
+@pytest.fixture(scope="module", params=["run", "study", "comparison"])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp(request.param) / "report.html"
     if request.param == "run":
-        write_text(path, run_report(result(), history(phases=("mgd.low",))))
+        write_text(path, evaluated_run())
+    elif request.param == "comparison":
+        write_text(path, comparison_report(contenders(), "student alone", ["top1", "nll"]))
     else:
         pair = [("student distilled", "student alone")]
         write_text(path, study_report(contenders(), title="Digits", lead="Five seeds.", comparisons=pair))
     return path
+
+
+def evaluated_run() -> str:
+    """The page of a run with everything that can be on it."""
+    found = evaluation()
+    return run_report(
+        result(),
+        history(phases=("mgd.low",)),
+        evaluation=found,
+        mistakes=mistakes(found, data.load("digits")),
+        settings={"training": {"epochs": 40, "clip": None}},
+        environment={"python": "3.11"},
+    )
 
 
 @pytest.fixture(params=[380, 1400])
@@ -73,18 +92,26 @@ def test_every_chart_draws_its_series(page: Page, report: Path) -> None:
     assert page.locator(".plot").count() == len(expected) > 1
     for number, figure in enumerate(expected):
         plot = page.locator(".plot").nth(number)
+        area = plot.bounding_box()
+        assert area is not None
+        if figure["data"][0]["type"] == "heatmap":
+            box = plot.locator(".heatmaplayer image").bounding_box()
+            assert box is not None
+            assert box["width"] > area["width"] / 2
+            assert plot.locator(".heatmap-label").count() == sum(
+                text != "" for row in figure["data"][0]["text"] for text in row
+            )
+            continue
         assert plot.locator(".scatterlayer .trace").count() == len(figure["data"])
         marks = plot.locator(".scatterlayer").locator("path.js-line, path.point, path.js-fill")
         boxes = [box for mark in marks.all() if (box := mark.bounding_box())]
         assert len(boxes) >= len(figure["data"])
-        area = plot.bounding_box()
-        assert area is not None
         assert all(
             area["x"] <= box["x"] <= box["x"] + box["width"] <= area["x"] + area["width"] for box in boxes
         )
-        assert (
-            max(box["x"] + box["width"] for box in boxes) - min(box["x"] for box in boxes) > area["width"] / 2
-        )
+        if figure["layout"]["hovermode"] == "x unified":  # lines
+            right, left = max(box["x"] + box["width"] for box in boxes), min(box["x"] for box in boxes)
+            assert right - left > area["width"] / 2
 
 
 def test_the_page_never_scrolls_sideways(page: Page) -> None:
@@ -158,3 +185,60 @@ def test_paper_is_light_and_charts_fit_it(page: Page) -> None:
     assert page.locator(".plot .main-svg").first.evaluate("svg => svg.clientWidth") <= 640
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert background(page) == dark
+
+
+def test_the_theme_is_changed_by_keyboard(page: Page) -> None:
+    light = background(page)
+    page.get_by_role("button", name="Dark theme").focus()
+    page.keyboard.press("Enter")
+    assert background(page) != light
+    page.keyboard.press("Space")
+    assert background(page) == light
+
+
+def test_no_name_of_a_row_runs_out_of_its_plot(page: Page) -> None:
+    for plot in page.locator(".plot").all():
+        area = plot.bounding_box()
+        assert area is not None
+        for name in plot.locator(".annotation-text").all():
+            box = name.bounding_box()
+            assert box is not None
+            assert area["x"] <= box["x"]
+            assert box["x"] + box["width"] <= area["x"] + area["width"]
+            assert area["y"] <= box["y"]
+
+
+@pytest.fixture
+def run_page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    """The page of a run, on a phone."""
+    write_text(tmp_path / "report.html", evaluated_run())
+    page = browser.new_page(viewport={"width": 380, "height": 900})
+    page.goto((tmp_path / "report.html").as_uri())
+    page.wait_for_function("document.querySelectorAll('.plot .main-svg').length > 0")
+    yield page
+    page.close()
+
+
+def test_arrow_keys_step_through_the_cells_of_a_matrix(run_page: Page) -> None:
+    plot = run_page.locator(".chart", has_text="What is taken for what").locator(".plot")
+    plot.focus()
+    for _ in range(2):
+        run_page.keyboard.press("ArrowRight")
+    expect(plot.locator(".hoverlayer text").first).to_have_text("true class 0, answer 1: 4")
+
+
+def test_inputs_are_shown_as_they_are(run_page: Page) -> None:
+    images = run_page.locator(".sample img")
+    assert images.count() == 12
+    assert images.first.evaluate("image => [image.naturalWidth, getComputedStyle(image).imageRendering]") == [
+        8,
+        "pixelated",
+    ]
+    assert images.first.get_attribute("alt") == "a sample of 0"
+
+
+def test_settings_are_folded_away(run_page: Page) -> None:
+    cell = run_page.get_by_role("rowheader", name="training.epochs")
+    assert not cell.is_visible()
+    run_page.locator("summary", has_text="Settings").click()
+    assert cell.is_visible()

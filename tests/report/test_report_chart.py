@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from limbeck.report.chart import Chart, Trace, data_table, figure, looks
+from limbeck.report.chart import Chart, Trace, data_table
+from limbeck.report.figure import figure, looks
 
 BAND = Trace("student", [1, 2, 3], [0.5, 0.6, 0.7], low=[0.4, 0.5, 0.6], high=[0.6, 0.7, 0.9])
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from evaluations_for_reports import evaluation
 from runs_for_reports import charts, figures, history, result, text_of
 
 from limbeck.report import run_report
-from limbeck.report.run import duration
+from limbeck.report.page import Gallery, Sample
+from limbeck.report.run import data_facts
+from limbeck.report.table import duration
 
 
 def test_the_lead_says_what_came_out() -> None:
@@ -70,7 +73,7 @@ def test_without_a_teacher_and_without_a_test_split() -> None:
     text = text_of(html)
     assert "The student has 650 parameters. How accurate it is, is not known" in text
     assert "teacher" not in text.lower()
-    assert "Accuracy and calibration" not in text
+    assert "The student on each split" not in text
     assert "&lt;Net&gt;" in html
 
 
@@ -93,3 +96,40 @@ def test_duration() -> None:
         "0:02:05",
         "2:03:04",
     ]
+
+
+def test_the_views_drawn_among_are_said() -> None:
+    found = result()
+    found["data"]["views"] = {"policy": "crop(padding=4, flip=true)", "count": 162, "drawn": 4}
+    assert "Views 4 of 162 of crop(padding=4, flip=true)" in text_of(run_report(found, history()))
+    assert "Views" not in text_of(run_report(result(), history()))
+
+
+def test_the_evaluation_and_what_it_takes_to_repeat_the_run_are_on_the_page() -> None:
+    found = evaluation().model_copy(update={"notes": ("No noise: the inputs are text.",)})
+    gallery = Gallery([Sample({"is": "yes", "taken for": "no"}, text="Is my <card> lost?")])
+    html = run_report(
+        result(choices={"precision": "bf16"}),
+        history(),
+        evaluation=found,
+        mistakes=gallery,
+        settings={"training": {"epochs": 40, "optimizer": {"lr": 0.05}}, "teacher": None},
+        environment={"packages": {"torch": "2.13"}},
+    )
+    text = text_of(html)
+    assert "Accuracy 86.4 %" in text
+    assert "Measured full suite on cpu" in text
+    assert "Is my <card> lost?" in text
+    assert "Is my <card> lost?" not in html
+    assert "No noise: the inputs are text." in text
+    assert "training.optimizer.lr 0.05" in text
+    assert "packages.torch 2.13" in text
+    assert "precision bf16" in text
+    assert charts(html)[:3] == ["Accuracy against cost", "What is taken for what", "Accuracy by class"]
+
+
+def test_how_many_views_were_drawn_among_is_told() -> None:
+    found = result()
+    found["data"]["views"] = {"policy": "crop(padding=4, flip=true)", "count": 162, "drawn": 4}
+    assert data_facts(found)["Views"] == "4 of 162 of crop(padding=4, flip=true)"
+    assert "Views" not in data_facts(result())

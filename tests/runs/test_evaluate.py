@@ -1,17 +1,29 @@
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from small_runs import QUICK, make_teacher, three_classes
+from small_runs import (
+    QUICK,
+    STUDENT,
+    TEACHER,
+    content,
+    make_student,
+    make_teacher,
+    plain_network,
+    three_classes,
+)
 
 import limbeck
 from limbeck.errors import LimbeckError
+from limbeck.evaluation import results
 from limbeck.runs import Run
 from limbeck.runs.evaluate import evaluate
+from limbeck.runs.importing import import_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +31,45 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return make_teacher(tmp_path_factory.mktemp("runs") / "run")
 
 
-def test_it_measures_what_the_run_had_measured(run: Run) -> None:
-    for given in (run, run.path, str(run.path)):
-        found = evaluate(given)
-        assert found.keys() == {"validation", "test"}
-        for split, metrics in found.items():
-            assert metrics == pytest.approx(run.result["metrics"][split], rel=1e-9)
+@pytest.fixture
+def student(run: Run, tmp_path: Path) -> Run:
+    return make_student(tmp_path / "student", run)
+
+
+def test_it_measures_what_the_run_had_measured(student: Run) -> None:
+    at_the_end = results.read(student.path / "evaluation.json")
+    assert at_the_end is not None
+    assert at_the_end.student.metrics == pytest.approx(student.result["metrics"]["test"])
+    assert at_the_end.networks["teacher"].accuracy.top1.value == student.result["teacher"]["top1"]
+    assert at_the_end.fidelity is not None
+    assert at_the_end.fidelity.agreement == student.result["agreement"]
+    assert at_the_end.samples == student.result["data"]["test"]
+    for given in (student, student.path, str(student.path)):
+        assert evaluate(given) == at_the_end.model_copy(update={"seed": 0})
+
+
+def test_it_names_the_networks(student: Run, run: Run) -> None:
+    found = evaluate(student, baseline=run)
+    named = {role: (network.name, network.run) for role, network in found.networks.items()}
+    assert named == {
+        "student": (STUDENT, str(student.path)),
+        "teacher": (TEACHER, str(run.path)),
+        "baseline": (TEACHER, str(run.path)),
+    }
+    assert found.networks["teacher"].accuracy == found.networks["baseline"].accuracy
+    assert found.data.name == "digits"
+
+
+def test_it_writes_the_evaluation_and_the_report(student: Run, run: Run) -> None:
+    before = content(student.path)
+    found = evaluate(student, suite="full", baseline=run, seed=7)
+    assert (found.suite, found.seed) == ("full", 7)
+    assert results.read(student.path / "evaluation.json") == found
+    after = content(student.path)
+    assert {name for name in after if after[name] != before.get(name)} - {"README.md"} == {
+        "evaluation.json",
+        "report.html",
+    }
 
 
 def test_it_measures_the_weights_that_are_there(run: Run, tmp_path: Path) -> None:
@@ -37,13 +82,118 @@ def test_it_measures_the_weights_that_are_there(run: Run, tmp_path: Path) -> Non
     metadata = limbeck.models.weights.read_metadata(run.path / "student.safetensors")
     limbeck.models.save(network, copy.path / "student.safetensors", metadata)
     targets = limbeck.data.load("digits").test.targets  # type: ignore[union-attr]
-    assert evaluate(copy)["test"]["top1"] == pytest.approx((targets == 3).double().mean().item())
+    found = evaluate(copy).student
+    assert found.accuracy.top1.value == pytest.approx((targets == 3).double().mean().item())
+    assert {pair.predicted for pair in found.confusion.pairs} == {3}
 
 
-def test_data_that_was_handed_over_is_refused(tmp_path: Path) -> None:
+def test_data_that_was_handed_over_is_handed_over_again(tmp_path: Path) -> None:
     made = limbeck.train(model="mlp", data=three_classes(), out=tmp_path / "run", **QUICK)
-    with pytest.raises(LimbeckError, match=r"was handed over as an object; use limbeck\.evaluation"):
+    with pytest.raises(LimbeckError, match="was handed over as an object; name some with --data, or give"):
         evaluate(made)
+    found = evaluate(made, three_classes())
+    assert found.student.metrics == pytest.approx(made.result["metrics"]["test"])
+    assert found.notes == ()
+    assert results.read(made.path / "evaluation.json") == found
+
+
+def test_a_teacher_that_cannot_be_had_again_is_left_out_and_told(
+    student: Run, run: Run, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(run.path, tmp_path / "teacher")
+    other = make_student(tmp_path / "other", moved)
+    shutil.rmtree(moved)
+    found = evaluate(other)
+    assert list(found.networks) == ["student"]
+    (note,) = found.notes
+    assert note == f"The teacher is left out: the teacher {str(moved)!r} is no run directory and no file."
+    handed = make_student(
+        tmp_path / "handed", plain_network(4), data=three_classes(), student="mlp(hidden=[3])"
+    )
+    at_the_end = results.read(handed.path / "evaluation.json")
+    assert at_the_end is not None
+    assert at_the_end.networks["teacher"].name == "<Sequential>"
+    assert evaluate(handed, three_classes()).notes == (
+        "The teacher is left out: <Sequential> was handed over as an object.",
+    )
+
+
+def test_data_that_has_changed_is_refused(student: Run, tmp_path: Path) -> None:
+    result = student.result
+    fingerprint = result["data"]["fingerprint"]
+    result["data"]["fingerprint"] = "0" * 16
+    (student.path / "result.json").write_text(json.dumps(result))
+    before = content(student.path)
+    message = f"digits is no longer what '{student.path}' was made on: its fingerprint was 0{{16}} and is"
+    with pytest.raises(LimbeckError, match=message):
+        evaluate(student)
+    assert content(student.path) == before
+    found = evaluate(student, "digits")
+    assert found.data.fingerprint == fingerprint
+    assert found.notes[0] == "Measured on digits, which is not the data of the run; nothing is written."
+    assert content(student.path) == before
+
+
+def test_data_without_a_test_split(tmp_path: Path) -> None:
+    made = limbeck.train(model="mlp", data=three_classes(test=False), out=tmp_path / "run", **QUICK)
+    assert made.result["metrics"]["test"] is None
+    assert made.result["student"]["top1"] is None
+    found = results.read(made.path / "evaluation.json")
+    assert found is not None
+    assert found.split == "validation"
+    assert found.student.metrics == pytest.approx(made.result["metrics"]["validation"])
+
+
+def test_a_suite_that_is_not_there_is_named(run: Run) -> None:
+    with pytest.raises(LimbeckError, match="unknown suite 'ful'; did you mean 'full'"):
+        evaluate(run, suite="ful")  # type: ignore[arg-type]
+    with pytest.raises(LimbeckError, match="unknown device 'gpu'; did you mean 'cpu'"):
+        evaluate(run, device="gpu")  # type: ignore[arg-type]
+
+
+def test_data_that_has_moved_is_found_where_it_is_said_to_be(tmp_path: Path) -> None:
+    rows = "".join(f"{i / 10},{i % 3},{'ab'[i % 2]}\n" for i in range(40))
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "cells.csv").write_text(f"size,shape,kind\n{rows}")
+    given = {**QUICK, "batch_size": 10, "data": "table(path='cells.csv', label='kind')"}
+    made = limbeck.train(model="mlp", out=tmp_path / "run", data_dir=tmp_path / "first", **given)
+    (tmp_path / "first").rename(tmp_path / "second")
+    with pytest.raises(LimbeckError, match="cells"):
+        evaluate(made)
+    found = evaluate(made, data_dir=tmp_path / "second")
+    assert found.student.metrics == pytest.approx(made.result["metrics"]["test"])
+    assert results.read(made.path / "evaluation.json") == found
+
+
+class TestBaseline:
+    def test_one_of_other_data_is_refused(self, run: Run, tmp_path: Path) -> None:
+        other = limbeck.train(model=STUDENT, data="digits(labelled=500)", out=tmp_path / "other", **QUICK)
+        with pytest.raises(LimbeckError, match=rf"the baseline '{other.path}' was made on other data"):
+            evaluate(run, baseline=other)
+
+    def test_one_of_other_classes_is_refused(self, run: Run, tmp_path: Path) -> None:
+        network = limbeck.models.build("mlp", example=torch.zeros(1, 1, 8, 8), num_classes=7)
+        checkpoint = tmp_path / "seven.pt"
+        torch.save(network.state_dict(), checkpoint)
+        imported = import_checkpoint(
+            checkpoint,
+            "mlp",
+            classes=7,
+            shape=(1, 8, 8),
+            normalisation=limbeck.models.Normalisation((0.3,), (0.3,)),
+            out=tmp_path / "seven",
+        )
+        with pytest.raises(LimbeckError, match="the baseline tells 7 classes apart, and digits has 10"):
+            evaluate(run, baseline=imported)
+
+    def test_one_without_weights_or_a_result_is_refused(self, run: Run, tmp_path: Path) -> None:
+        unfinished = Path(shutil.copytree(run.path, tmp_path / "copy"))
+        (unfinished / "result.json").unlink()
+        with pytest.raises(LimbeckError, match="has no result yet"):
+            evaluate(run, baseline=unfinished)
+        (unfinished / "student.safetensors").unlink()
+        with pytest.raises(LimbeckError, match=r"holds no student\.safetensors"):
+            evaluate(run, baseline=unfinished)
 
 
 def test_what_is_no_finished_run_is_refused(run: Run, tmp_path: Path) -> None:
@@ -57,16 +207,21 @@ def test_what_is_no_finished_run_is_refused(run: Run, tmp_path: Path) -> None:
         evaluate(tmp_path)
 
 
-def test_data_without_anything_to_measure_on_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_without_anything_to_measure_on_is_refused(run: Run) -> None:
     source = replace(limbeck.data.load("digits"), validation=None, test=None)
-    monkeypatch.setattr(limbeck.data, "load", lambda *arguments: source)
-    with pytest.raises(LimbeckError, match="digits has neither a validation nor a test split"):
-        evaluate(run)
+    with pytest.raises(LimbeckError, match="digits has neither a test nor a validation split"):
+        evaluate(run, source)
 
 
 class TestOtherData:
     def test_a_run_is_measured_on_the_data_that_are_named(self, run: Run) -> None:
-        assert evaluate(run, "digits(labelled=500)") == evaluate(run)
+        own = evaluate(run)
+        before = content(run.path)
+        other = evaluate(run, "digits(labelled=500)")
+        assert other.student.metrics == own.student.metrics  # of the same test split
+        assert other.data.name == "digits(labelled=500, seed=0)"
+        assert content(run.path) == before
+        assert evaluate(run, "digits") == own  # by its fingerprint, it is the run's own
 
     @pytest.mark.parametrize(
         ("data", "message"),

@@ -1,31 +1,43 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
-from small_runs import QUICK, content, make_teacher, state_of
+from command import Command
+from small_runs import QUICK, content, make_student, make_teacher, state_of
+from torch import Tensor
 
 import limbeck
 from limbeck import data, models
+from limbeck.data import Source
 from limbeck.errors import LimbeckError
+from limbeck.models.weights import read_metadata
 from limbeck.runs import Run
 from limbeck.runs.exporting import export
+from limbeck.runs.exports import pt2
 
 MEAN, STD = (0.25, 0.5, 0.75), (0.2, 0.25, 0.3)
+
+
+def images(size: int = 8) -> Source:
+    """40 random images in 4 classes, none of them held out."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.rand(40, 3, size, size, generator=generator)
+    source = data.from_tensors(pixels, torch.arange(40) % 4, validation=None, name="squares")
+    return replace(source, mean=MEAN, std=STD)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A student of the CRD benchmark's, for images of 8 x 8."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(40, 3, 8, 8, generator=generator)
-    source = data.from_tensors(images, torch.arange(40) % 4, validation=None)
     return limbeck.train(
         model="resnet(blocks=1)",
-        data=replace(source, mean=MEAN, std=STD),
+        data=images(),
         out=tmp_path_factory.mktemp("runs") / "run",
         **QUICK,
     )
@@ -34,11 +46,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_a_student_goes_back_to_the_benchmark(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "student.pth"
     for given in (run, run.path, str(run.path), run.path / "student.safetensors"):
-        lines = export(given, "repdistiller", out, overwrite=True)
-    assert lines == [
+        exported = export(given, "repdistiller", out, overwrite=True)
+    assert exported.file == out
+    assert exported.lines == (
         "a checkpoint of resnet8, {'model': state_dict}",
         "it takes images that were normalised before: mean 0.25, 0.5, 0.75; std 0.2, 0.25, 0.3",
-    ]
+    )
     content = torch.load(out, weights_only=True)
     assert content.keys() == {"model"}
     assert all(torch.equal(content["model"][key], tensor) for key, tensor in state_of(run).items())
@@ -59,13 +72,27 @@ def other(tmp_path: Path) -> Run:
     ("changes", "message"),
     [
         ({"form": "repdistller"}, "unknown format 'repdistller'; did you mean 'repdistiller'?"),
+        ({"data": "digits"}, "repdistiller is not checked on data; leave out --data and --data-dir"),
+        (
+            {"form": "safetensors", "out": None},
+            r"student\.safetensors' is the run's own file; name another with",
+        ),
+        ({"form": "onnx"}, "the data of 'copy' was handed over as an object; name some with --data, or give"),
+        (
+            {"form": "pt2", "data": "digits"},
+            r"the student takes inputs of shape \(3, 8, 8\), and those of digits are \(1, 8, 8\)",
+        ),
+        (
+            {"run": "copy/student.safetensors", "form": "onnx"},
+            "is no run's directory: it holds no config.yaml",
+        ),
         ({"run": "nowhere"}, r"'nowhere' holds no student\.safetensors; is it the directory of a finished"),
         ({"out": "there.pth"}, "'there.pth' exists; say --overwrite or another --out"),
         ({"out": "."}, "'.' is a directory; --out names the file to write"),
         ({"out": "there.pth/x.pth"}, r"'there\.pth/x\.pth' cannot be written: "),
         (
             {"out": "copy/student.safetensors", "overwrite": True},
-            "is the run's own file; choose another --out",
+            "is the run's own file; name another with --out",
         ),
     ],
 )
@@ -86,3 +113,117 @@ def test_other_networks_are_refused(other: Run, tmp_path: Path) -> None:
         export(other, "repdistiller", tmp_path / "student.pth")
     assert not (tmp_path / "student.pth").exists()
     assert models.normalisation_of(limbeck.load(other)) is not None
+
+
+def pixels_of_digits() -> Tensor:
+    inputs = data.load("digits").example(7)
+    assert isinstance(inputs, Tensor)
+    return inputs
+
+
+def test_the_weights_go_alone(other: Run, tmp_path: Path) -> None:
+    exported = export(other, "safetensors", tmp_path / "weights.safetensors")
+    assert exported.lines[1].startswith("takes inputs (batch, 1, 8, 8) float32, pixels in [0, 1]")
+    assert exported.lines[1].endswith("; it normalises them itself")
+    inputs = pixels_of_digits()
+    assert torch.equal(limbeck.load(exported.file)(inputs), limbeck.load(other)(inputs))
+    kept = read_metadata(exported.file)
+    assert json.loads(kept["class_names"]) == list("0123456789")
+    assert json.loads(kept["preprocessing"])["inputs"][0]["shape"] == ["batch", 1, 8, 8]
+
+
+def test_a_program_is_checked_on_the_runs_own_test_split(other: Run) -> None:
+    before = content(other.path)
+    inputs = pixels_of_digits()
+    wanted = limbeck.load(other)(inputs)
+    found = export(other, "onnx")
+    assert found.file == other.path / "student.onnx"
+    assert found.lines[0] == "ONNX with opset 20"
+    assert "on 500 samples of the test split of digits in batches of 1, 2, 32, 465: top-1" in found.lines[2]
+    session = onnxruntime.InferenceSession(str(found.file), providers=["CPUExecutionProvider"])
+    answers = torch.from_numpy(session.run(None, {"inputs": inputs.numpy()})[0])
+    torch.testing.assert_close(answers, wanted)
+    found = export(other.path / "student.safetensors", "pt2", data="digits")
+    assert found.file == other.path / "student.pt2"
+    program = torch.export.load(found.file).module()
+    assert torch.equal(program(inputs), wanted)
+    after = content(other.path)
+    assert after.keys() - before.keys() == {"student.onnx", "student.pt2"}
+    assert [name for name in before if after[name] != before[name]] == ["README.md"], (
+        "it tells of student.onnx"
+    )
+
+
+def test_an_object_is_enough_to_check_on(run: Run, tmp_path: Path) -> None:
+    found = export(run, "pt2", tmp_path / "a.pt2", data=images())
+    assert "40 samples of the training split of squares in batches of 1, 2, 32, 5:" in found.lines[2]
+    with pytest.raises(LimbeckError, match=r"those of squares are \(3, 9, 9\)"):
+        export(run, "pt2", tmp_path / "b.pt2", data=images(9))
+
+
+def test_a_student_that_was_an_object(tmp_path: Path) -> None:
+    def network() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+
+    run = limbeck.train(model=network(), out=tmp_path / "run", **QUICK)
+    with pytest.raises(LimbeckError, match="was handed over as an object and cannot be built from a name"):
+        export(run, "onnx")
+    found = export(run, "onnx", network=network())
+    session = onnxruntime.InferenceSession(str(found.file), providers=["CPUExecutionProvider"])
+    inputs = pixels_of_digits()
+    answers = torch.from_numpy(session.run(None, {"inputs": inputs.numpy()})[0])
+    torch.testing.assert_close(answers, limbeck.load(run, network=network())(inputs).detach())
+
+
+def test_a_graft_goes_along(tmp_path: Path) -> None:
+    teacher = limbeck.train(model="cnn(channels=[4, 8])", out=tmp_path / "teacher", **QUICK)
+    run = make_student(tmp_path / "run", teacher, student="cnn(channels=[2, 4])", objective="simkd")
+    for form in ("onnx", "pt2"):
+        assert "top-1 agreement 100 %" in export(run, form).lines[2]
+    inputs = pixels_of_digits()
+    program = torch.export.load(run.path / "student.pt2").module()
+    assert torch.equal(program(inputs), limbeck.load(run)(inputs))
+    with pytest.raises(
+        LimbeckError, match=r"through a graft of the teacher's classifier.*; use --format safet"
+    ):
+        export(run, "repdistiller")
+
+
+def test_a_file_that_answers_otherwise_is_not_kept(
+    other: Run, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truthful = pt2.reopen
+    monkeypatch.setattr(pt2, "reopen", lambda file: lambda inputs: truthful(file)(inputs).roll(1, 1))
+    before = content(other.path)
+    answer = command("export", other.path, "--format", "pt2")
+    assert answer.code == 1
+    assert answer.out == ""
+    assert answer.err.startswith("limbeck: the file does not answer as the student and was not kept: ")
+    assert answer.err.count("\n") == 1
+    (other.path / "student.pt2").write_bytes(b"the one before")
+    assert command("export", other.path, "--format", "pt2", "--overwrite").code == 1
+    assert content(other.path) == {**before, "student.pt2": b"the one before"}
+
+
+def test_a_package_that_is_missing_is_named(
+    other: Run, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "limbeck.runs.exporting.find_spec", lambda name: None if name == "onnxruntime" else name
+    )
+    answer = command("export", other.path, "--format", "onnx")
+    assert answer.code == 2
+    assert answer.err == "limbeck: onnxruntime is not installed; `pip install 'limbeck[onnx]'` brings it\n"
+    assert command("export", other.path, "--format", "pt2").code == 0
+
+
+def test_on_the_command_line(other: Run, command: Command) -> None:
+    answer = command("export", other.path, "--format", "onnx", "--out", "deep/digits.onnx")
+    assert answer.code == 0
+    assert answer.out.splitlines()[0] == "deep/digits.onnx"
+    assert Path("deep/digits.onnx").is_file()
+    answer = command("export", other.path, "--format", "onnx", "--out", "deep/digits.onnx")
+    assert (answer.code, answer.err) == (
+        2,
+        "limbeck: 'deep/digits.onnx' exists; say --overwrite or another --out\n",
+    )

@@ -87,7 +87,9 @@ def test_it_is_measured_on_data_that_are_named(digits: Path, tmp_path: Path) -> 
     run = import_checkpoint(
         digits, "resnet8", classes=10, shape=(1, 8, 8), normalisation=GREY, out=tmp_path / "t"
     )
-    assert evaluate(run, "digits").keys() == {"validation", "test"}
+    found = evaluate(run, "digits")
+    assert (found.split, found.student.name, found.student.run) == ("test", "resnet8", str(run.path))
+    assert not (run.path / "evaluation.json").exists()
     with pytest.raises(LimbeckError, match=r"was imported and has no data of its own; name some with --data"):
         evaluate(run)
     with pytest.raises(LimbeckError, match="there is no run to resume"):

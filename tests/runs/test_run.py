@@ -95,6 +95,8 @@ class TestResult:
         }
         assert result["teacher"] == {
             "model": str(teacher.path),
+            "labels": None,
+            "cached": [],
             "parameters": 64 * 16 + 16 + 16 * 10 + 10,
             "top1": pytest.approx((theirs.argmax(1) == targets).double().mean().item()),
         }
@@ -119,7 +121,9 @@ class TestResult:
         assert content(student.path).keys() == {
             "config.yaml",
             "environment.json",
+            "evaluation.json",
             "metrics.jsonl",
+            "README.md",
             "result.json",
             "report.html",
             "student.safetensors",
@@ -324,10 +328,10 @@ class TestSettings:
         assert same(state_of(run), state_of(short))
 
     def test_the_trainer_gets_its_settings(self, teacher: Run, tmp_path: Path) -> None:
-        plain = make_student(tmp_path / "plain", teacher)
+        full = {**QUICK["settings"], "training.precision": "fp32"}
+        plain = make_student(tmp_path / "plain", teacher, settings=full)
         for number, (key, value) in enumerate({"precision": "bf16", "clip": 1e-3, "accumulation": 2}.items()):
-            settings = {**QUICK["settings"], f"training.{key}": value}
-            run = make_student(tmp_path / str(number), teacher, settings=settings)
+            run = make_student(tmp_path / str(number), teacher, settings={**full, f"training.{key}": value})
             assert not same(state_of(run), state_of(plain)), key
             assert getattr(run.config.training, key) == value
 

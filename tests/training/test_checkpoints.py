@@ -75,7 +75,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "run"),)
 
     path = tmp_path / "last.pt"
-    torch.save({"format": 1, "root": Evil()}, path)
+    torch.save({"format": 2, "root": Evil()}, path)
     with pytest.raises(LimbeckError, match="a pickle can run code, so it was left unread"):
         checkpoints.load(path)
     assert not (tmp_path / "run").exists()
@@ -86,7 +86,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     [
         ({"root": {}}, "is no checkpoint of a training"),
         ([1, 2], "is no checkpoint of a training"),
-        ({"format": 0}, "has format 0; this version reads 1"),
+        ({"format": 1}, "has format 1; this version reads 2"),
     ],
 )
 def test_other_files_of_torch_are_refused(tmp_path: Path, content: object, message: str) -> None:

@@ -25,9 +25,11 @@ from limbeck import Distiller
 from limbeck.data import Loader, Split
 from limbeck.data.samples import Resident
 from limbeck.errors import LimbeckError
+from limbeck.methods import Losses, Term
 from limbeck.optimisation import SGD, Cosine, JointOptimizer
 from limbeck.outputs import Batch, Progress
 from limbeck.training import Stage, Trainer
+from limbeck.training.choices import Choices
 from two_processes import run_in_two_processes
 
 
@@ -179,6 +181,115 @@ class TestPrecision:
             assert half[name].dtype == torch.float32
             assert not torch.equal(half[name], value)
             torch.testing.assert_close(half[name], value, rtol=0.05, atol=0.01)
+
+
+class Maps(Fit):
+    """A stage's module with a convolution: learns the mean of the first channel."""
+
+    def __init__(self) -> None:
+        super().__init__(Regression())
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, batch: Batch) -> Losses:
+        self.seen.append(batch)
+        assert isinstance(batch.inputs, Tensor)
+        error = self.norm(self.conv(batch.inputs)).mean((1, 2, 3)) - batch.inputs[:, 0].mean((1, 2))
+        return Losses({"mse": Term(error.float().square().mean())})
+
+
+class TestChoices:
+    IMAGES = torch.rand(12, 3, 6, 6, generator=torch.Generator().manual_seed(2))
+
+    def trained(self, **settings: Any) -> tuple[Trainer, Maps]:
+        trainer, maps = Trainer(display=False, device="cpu", **settings), Maps()
+        trainer.fit(maps, [stage(maps, list(torch.split(self.IMAGES, 4)))])
+        return trainer, maps
+
+    def test_convolutional_networks_get_their_images_channels_last(self) -> None:
+        trainer, maps = self.trained(precision="fp32")
+        assert trainer.choices == Choices("fp32", "channels_last")
+        assert len(maps.seen) == 1 + 6, "one trial"
+        for batch in maps.seen:
+            assert isinstance(batch.inputs, Tensor)
+            assert batch.inputs.is_contiguous(memory_format=torch.channels_last)
+        assert all(value.is_contiguous() for value in maps.state_dict().values())
+        plain, other = self.trained(precision="fp32", memory_format="contiguous")
+        assert plain.choices == Choices("fp32", "contiguous")
+        assert len(other.seen) == 6
+        for name, value in other.state_dict().items():
+            torch.testing.assert_close(maps.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+        assert int(maps.state_dict()["norm.num_batches_tracked"]) == 6, "the trial has been undone"
+
+    @pytest.mark.parametrize("able", [True, False])
+    def test_auto_is_settled_before_training(self, able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able})
+        trainer = Trainer(display=False, device="cpu")
+        assert trainer.precision == ("bf16" if able else "fp32")
+        assert Trainer(display=False, device="cpu", precision="fp32").precision == "fp32"
+
+    def interrupted(self, folder: Path, **settings: Any) -> None:
+        maps = Maps()
+        scores = iter([{"top1": 0.0}, {"top1": 0.0}])
+        with pytest.raises(StopIteration):
+            Trainer(display=False, device="cpu", directory=folder, **settings).fit(
+                maps, [stage(maps, [self.IMAGES], epochs=4, validate=lambda: next(scores))]
+            )
+
+    def resumed(self, folder: Path, **settings: Any) -> Trainer:
+        maps = Maps()
+        trainer = Trainer(display=False, device="cpu", directory=folder, **settings)
+        trainer.fit(maps, [stage(maps, [self.IMAGES], epochs=4)], resume=True)
+        return trainer
+
+    def test_a_resumed_training_takes_them_over(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.interrupted(tmp_path, precision="bf16", memory_format="contiguous")
+        monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # as on another machine
+        trainer = self.resumed(tmp_path)
+        assert trainer.choices == Choices("bf16", "contiguous"), "channels-last would be the choice of today"
+        assert trainer.precision == "bf16"
+        assert len(lines_of(tmp_path)) == 4
+        assert self.resumed(tmp_path).choices == Choices("bf16", "contiguous"), "also when it is over"
+
+    def test_what_is_asked_for_wins_over_what_was_chosen(self, tmp_path: Path) -> None:
+        self.interrupted(tmp_path, precision="bf16", memory_format="contiguous")
+        trainer = self.resumed(tmp_path, precision="fp32", memory_format="channels_last")
+        assert trainer.choices == Choices("fp32", "channels_last")
+
+    def test_each_stage_chooses_for_itself(self) -> None:
+        maps, fit, found = Maps(), Fit(Regression()), list[Choices]()
+        trainer = Trainer(display=False, device="cpu", precision="fp32")
+        both = nn.ModuleList([maps, fit])
+        stages = [
+            stage(maps, [self.IMAGES], name="phase", finish=lambda: found.append(trainer.choices)),
+            stage(fit, batches(4), finish=lambda: found.append(trainer.choices)),
+        ]
+        trainer.fit(both, stages)
+        assert [choices.memory_format for choices in found] == ["channels_last", "contiguous"]
+
+    def test_a_stage_is_compiled_while_it_lasts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch, "compile", lambda function: function)
+        log: list[str] = []
+
+        @contextmanager
+        def compiled() -> Iterator[None]:
+            log.append("compiled")
+            yield
+            log.append("as before")
+
+        fit = Fit(Regression())
+        trainer = Trainer(display=False, device="cpu", compile=True)
+        one = stage(fit, batches(4), compiled=compiled, finish=lambda: log.append("finished"))
+        trainer.fit(fit, [one])
+        assert log == ["compiled", "as before", "finished"]
+        assert len(fit.seen) == 1 + 2, "one trial"
+        assert trainer.choices.compile
+        other = stage(fit, batches(4), name="phase")
+        trainer.fit(fit, [other])
+        assert not trainer.choices.compile, "there is nothing to compile"
 
 
 class TestValidation:

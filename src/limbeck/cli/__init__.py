@@ -20,4 +20,4 @@ def main() -> None:
     except LimbeckError as error:
         message = Text.assemble(("limbeck: ", "red"), str(error))
         Console(stderr=True, highlight=False).print(message, soft_wrap=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)

@@ -8,7 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from limbeck.cli import cache as cache_commands
 from limbeck.cli import data as data_commands
+from limbeck.cli.compare import compare
+from limbeck.cli.transfer import transfer
 
 app = typer.Typer(
     name="limbeck",
@@ -19,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_commands.app, name="data")
+app.add_typer(cache_commands.app, name="cache")
 out = Console(highlight=False)
 
 Config = Annotated[Path | None, typer.Argument(help="YAML file that describes the run; flags override it.")]
@@ -30,6 +34,15 @@ Objective = Annotated[str | None, typer.Option(help='What to minimise: "0.1*ce +
 Epochs = Annotated[int | None, typer.Option(help="How long to train.")]
 BatchSize = Annotated[int | None, typer.Option(help="Samples an optimiser step.")]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
+ViewsPerSample = Annotated[
+    int | None, typer.Option("--views", help="Views of each sample to draw among; all if left out.")
+]
+CacheTeacher = Annotated[
+    str | None, typer.Option(help="Answers to keep and read back ever after: logits, embedding or both.")
+]
+Compile = Annotated[
+    str | None, typer.Option(help="Run the networks compiled: true, false, or auto, which measures.")
+]
 Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
 Out = Annotated[
     Path | None, typer.Option("--out", help="Run directory; the next free one under runs/ if left out.")
@@ -62,6 +75,8 @@ def train(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: LearningRate = None,
+    views: ViewsPerSample = None,
+    compile: Compile = None,
     seed: Seed = None,
     out_dir: Out = None,
     settings: Set = None,
@@ -83,6 +98,9 @@ def distill(
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: LearningRate = None,
+    views: ViewsPerSample = None,
+    cache_teacher: CacheTeacher = None,
+    compile: Compile = None,
     seed: Seed = None,
     out_dir: Out = None,
     settings: Set = None,
@@ -99,16 +117,39 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]
 @app.command()
 def evaluate(
     run: RunPath,
+    suite: Annotated[
+        str, typer.Option(help="quick; or full, with noisy inputs, stages, latency and memory.")
+    ] = "quick",
+    baseline: Annotated[
+        Path | None, typer.Option(help="Another run on the same data, such as the student without a teacher.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data set to measure on; the run's own if left out.")
     ] = None,
     data_dir: DataDir = None,
+    device: Annotated[str, typer.Option(help="auto, the accelerator if there is one; or cpu.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the noise in the inputs.")] = 0,
+    noise_samples: Annotated[
+        int | None, typer.Option(help="Samples to show with noise, which takes long; all if left out.")
+    ] = None,
 ) -> None:
-    """Measures a run's student again, on the validation and the test split of its data or of other data."""
-    from limbeck.cli.show import metrics_table
+    """Measures a run's student beside its teacher; on its own data, the report is made anew."""
+    from limbeck.cli.evaluated import evaluated
+    from limbeck.runs import Run
     from limbeck.runs.evaluate import evaluate as evaluate_run
 
-    out.print(metrics_table(evaluate_run(run, data, data_dir)))
+    with out.status("measuring"):
+        found = evaluate_run(
+            run,
+            data,
+            data_dir,
+            suite=suite,  # type: ignore[arg-type] # it checks
+            baseline=baseline,
+            seed=seed,
+            noise_samples=noise_samples,
+            device=device,  # type: ignore[arg-type] # likewise
+        )
+    out.print(evaluated(found, Run(run)), soft_wrap=True)
 
 
 @app.command("import")
@@ -147,16 +188,31 @@ def import_(
 def export(
     run: RunPath,
     form: Annotated[
-        str, typer.Option("--format", help="repdistiller: what RepDistiller and mdistiller load.")
+        str,
+        typer.Option(
+            "--format",
+            help="onnx; pt2, of torch.export; safetensors; or repdistiller, for RepDistiller and mdistiller.",
+        ),
     ],
-    out_file: Annotated[Path, typer.Option("--out", help="The file to write.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file in --out.")] = False,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", help="The file to write; RUN/student.* if left out.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set to check the file on; the run's own if left out.")
+    ] = None,
+    data_dir: DataDir = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Writes a run's student to a file for others."""
+    """Writes a run's student to a file for others, and checks that it answers the same."""
     from limbeck.runs.exporting import export as export_run
 
-    for sentence in (f"{out_file}", *export_run(run, form, out_file, overwrite=overwrite)):
+    exported = export_run(run, form, out_file, data=data, data_dir=data_dir, overwrite=overwrite)
+    for sentence in (f"{exported.file}", *exported.lines):
         out.print(sentence, soft_wrap=True)
+
+
+app.command()(transfer)
+app.command()(compare)
 
 
 @app.command()
@@ -204,6 +260,7 @@ def _run(command: str, given: dict[str, Any]) -> None:
 
     given["settings"] = parse_settings(given["settings"] or [])
     given["out"] = given.pop("out_dir")
+    given["compile"] = {"true": True, "false": False}.get(given["compile"], given["compile"])
     try:
         run = getattr(runs, command)(**given)
     except KeyboardInterrupt:

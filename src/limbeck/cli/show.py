@@ -22,8 +22,6 @@ from limbeck.methods import Method
 from limbeck.notation import parse_call, show
 from limbeck.runs import Run, load, networks
 
-LABELS = {"top1": "top-1", "top5": "top-5", "nll": "NLL (nats)", "ece": "calibration error"}
-
 
 def outcome(run: Run) -> RenderableType:
     """What a run reached, and where it lies."""
@@ -42,14 +40,6 @@ def outcome(run: Run) -> RenderableType:
     lines = [f"trained in {result['seconds']:.1f} s; selection: {result['selection']} epoch"]
     lines += [f"{run.path / name}" for name in ("student.safetensors", "report.html")]
     return Group(table, *map(Text, lines))
-
-
-def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> Table:
-    """Metrics by split."""
-    table = Table("split", *(LABELS[name] for name in next(iter(metrics.values()))))
-    for split, values in metrics.items():
-        table.add_row(split, *(f"{v:.4f}" if name == "nll" else _percent(v) for name, v in values.items()))
-    return table
 
 
 def imported(run: Run) -> RenderableType:

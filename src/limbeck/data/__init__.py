@@ -9,7 +9,9 @@ from pathlib import Path
 from limbeck.data.build import from_dataset, from_tensors
 from limbeck.data.construct import construct
 from limbeck.data.digits import digits
+from limbeck.data.images import from_images
 from limbeck.data.loader import Loader
+from limbeck.data.public import cifar10, cifar100, fashion_mnist, stl10, tiny_imagenet
 from limbeck.data.source import Source
 from limbeck.data.split import Split
 from limbeck.data.synthetic_digits import synthetic_digits
@@ -17,6 +19,7 @@ from limbeck.data.table import breast_cancer, from_table, iris, wine
 from limbeck.data.text import banking77, from_text
 from limbeck.data.tokens import encode
 from limbeck.data.views import Views, draw
+from limbeck.data.wrappers import imbalanced, noisy_labels
 from limbeck.errors import LimbeckError
 from limbeck.notation import Value, parse_call
 
@@ -30,10 +33,13 @@ __all__ = [
     "draw",
     "encode",
     "from_dataset",
+    "from_images",
     "from_table",
     "from_tensors",
     "from_text",
+    "imbalanced",
     "load",
+    "noisy_labels",
 ]
 
 
@@ -53,10 +59,29 @@ SOURCES: Mapping[str, Entry] = {
     "breast_cancer": Entry(
         breast_cancer, "569 tumours in 30 numbers; no download", "Wolberg et al., UCI 1995"
     ),
+    "cifar10": Entry(cifar10, "60,000 photographs, 32 x 32, 10 classes", "Krizhevsky 2009"),
+    "cifar100": Entry(cifar100, "60,000 photographs, 32 x 32, 100 classes", "Krizhevsky 2009"),
     "digits": Entry(
         digits, "1,797 scans of handwritten digits, 8 x 8; no download", "Alpaydin & Kaynak, UCI 1998"
     ),
+    "fashion_mnist": Entry(
+        fashion_mnist, "70,000 pictures of clothes in grey, 28 x 28", "Xiao et al. 2017, arXiv:1708.07747"
+    ),
+    "images": Entry(
+        from_images, "any images with a label each", "folders, Parquet, CSV, JSON or Arrow, or the hub"
+    ),
+    "imbalanced": Entry(
+        imbalanced,
+        "any data set, with training classes of unequal size: imbalanced(digits, ratio=20)",
+        "Cui et al. 2019, arXiv:1901.05555; Buda et al. 2018, arXiv:1710.05381",
+    ),
     "iris": Entry(iris, "150 flowers of 3 species in 4 numbers; no download", "Fisher 1936"),
+    "noisy_labels": Entry(
+        noisy_labels,
+        "any data set, with wrong training labels: noisy_labels(digits, rate=0.4)",
+        "Han et al. 2018, arXiv:1804.06872",
+    ),
+    "stl10": Entry(stl10, "13,000 photographs, 96 x 96, 10 classes", "Coates et al., AISTATS 2011"),
     "synthetic_digits": Entry(
         synthetic_digits,
         "images of the class number in handwritten digits, for as many classes as you like; no download",
@@ -66,6 +91,9 @@ SOURCES: Mapping[str, Entry] = {
         from_table, "any table of numbers with a column of labels", "CSV, JSON or Parquet, or the hub"
     ),
     "text": Entry(from_text, "any texts with a column of labels", "CSV, JSON or Parquet, or the hub"),
+    "tiny_imagenet": Entry(
+        tiny_imagenet, "110,000 photographs, 64 x 64, 200 classes", "Le & Yang, Stanford CS 231N 2015"
+    ),
     "wine": Entry(
         wine, "178 wines from 3 growers in 13 numbers; no download", "Aeberhard & Forina, UCI 1991"
     ),
@@ -74,6 +102,8 @@ SOURCES: Mapping[str, Entry] = {
 
 def load(spec: str, data_dir: Path | None = None, **arguments: Value) -> Source:
     """The data set that a text in the notation names, for example `"digits(labelled=100, seed=0)"`.
+
+    Some are made of another one: `"noisy_labels(digits(labelled=100), rate=0.4)"`.
 
     Args:
         spec: a name of `SOURCES`, with arguments where the data set has any; `-` in a name is `_`.

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset, IterableDataset
 
 from limbeck.data import checks
 from limbeck.data.checks import InputsLike, TargetsLike
-from limbeck.data.facts import Kind, kind_of, statistics
+from limbeck.data.encoded import Encoded
+from limbeck.data.facts import Kind, kind_of, statistics, statistics_of_levels
 from limbeck.data.items import Items
 from limbeck.data.samples import Resident, spread
 from limbeck.data.source import Source
@@ -57,7 +58,7 @@ def from_tensors(
         tensors = checks.as_inputs(pair[0], which)
         return Split.whole(Resident(tensors), checks.as_targets(pair[1], tensors, which))
 
-    return _source(
+    return assemble(
         split("training", (inputs, targets)),
         validation if isinstance(validation, float | None) else split("validation", validation),
         None if test is None else split("test", test),
@@ -112,7 +113,7 @@ def from_dataset(
         items = Items.of(dataset)
         return Split.whole(items, items.targets)
 
-    return _source(
+    return assemble(
         split("training", train),
         validation if isinstance(validation, float | None) else split("validation", validation),
         None if test is None else split("test", test),
@@ -123,7 +124,7 @@ def from_dataset(
     )
 
 
-def _source(
+def assemble(
     train: Split,
     validation: Split | float | None,
     test: Split | None,
@@ -133,6 +134,11 @@ def _source(
     kind: Kind | None,
     name: str,
 ) -> Source:
+    """A source of splits; a fraction for the validation split is held out of the training split.
+
+    Raises:
+        LimbeckError: naming what does not fit together.
+    """
     names = names or checks.names_from(train.targets)
     checks.check_range(train.targets, len(names), "training")
     if isinstance(validation, float):
@@ -186,6 +192,8 @@ def _normalisation(train: Split, first: Inputs, kind: Kind) -> tuple[tuple[float
     samples = train.samples
     if isinstance(samples, Resident):
         return statistics(samples.inputs)
+    if isinstance(samples, Encoded):
+        return statistics_of_levels(samples.levels)
     if first.dtype != torch.uint8:
         return (), ()
     probe = spread(len(samples), 1000)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from limbeck.data.build import from_tensors
 from limbeck.data.source import Source
-from limbeck.data.split import stratified
+from limbeck.data.split import keep_labels, stratified
 from limbeck.data.views import Crop
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELLED
@@ -52,18 +51,10 @@ def digits(labelled: int | None = None, seed: int = 0) -> Source:
     train = (left != UNLABELLED).nonzero().flatten()
     return from_tensors(
         images[train],
-        targets[train] if labelled is None else _keep(targets[train], labelled, seed),
+        targets[train] if labelled is None else keep_labels(targets[train], labelled, seed),
         validation=(images[validation], targets[validation]),
         test=(images[test], targets[test]),
         num_classes=10,
         views=Crop(padding=1),
         name="digits" if labelled is None else f"digits(labelled={labelled}, seed={seed})",
     )
-
-
-def _keep(targets: Tensor, labelled: int, seed: int) -> Tensor:
-    """The targets with all but some labels taken off."""
-    kept = stratified(targets, labelled, seed)
-    hidden = torch.full_like(targets, UNLABELLED)
-    hidden[kept] = targets[kept]
-    return hidden

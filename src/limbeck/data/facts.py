@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -43,19 +44,30 @@ def statistics(inputs: Inputs) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and population standard deviation (1 where it is 0) along axis 1; uint8 is taken over 255."""
     if not isinstance(inputs, Tensor):
         return (), ()
-    moments = [_moments(inputs[:, column]) for column in range(inputs.shape[1])]
+    return _parted([_moments(inputs[:, column]) for column in range(inputs.shape[1])])
+
+
+def statistics_of_levels(counts: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The same of uint8 images, from how often (C, 256) each channel has each value."""
+    return _parted([_moments_of_levels(channel) for channel in counts])
+
+
+def _parted(moments: Sequence[tuple[float, float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean for mean, _ in moments), tuple(deviation or 1.0 for _, deviation in moments)
 
 
 def _moments(values: Tensor) -> tuple[float, float]:
-    if values.dtype != torch.uint8:
-        variance, mean = torch.var_mean(values.double(), correction=0)
-    else:  # 256 levels are counted in a tenth of the time
-        share = values.flatten().bincount(minlength=256).double() / values.numel()
-        level = torch.arange(256, device=values.device).double() / 255
-        mean = (share * level).sum()
-        variance = (share * (level - mean) ** 2).sum()
+    if values.dtype == torch.uint8:  # 256 levels are counted in a tenth of the time
+        return _moments_of_levels(values.flatten().bincount(minlength=256))
+    variance, mean = torch.var_mean(values.double(), correction=0)
     return mean.item(), variance.sqrt().item()
+
+
+def _moments_of_levels(counts: Tensor) -> tuple[float, float]:
+    share = counts.double() / counts.sum()
+    level = torch.arange(256, device=counts.device).double() / 255
+    mean = (share * level).sum()
+    return mean.item(), (share * (level - mean) ** 2).sum().sqrt().item()
 
 
 def describe(batch: Inputs) -> str:

@@ -19,6 +19,11 @@ def mix(*words: int | Tensor) -> Tensor:
     return state
 
 
+def below(count: int, *words: int | Tensor) -> Tensor:
+    """A hash of integers in [0, count), int64: 63 bits modulo `count`."""
+    return (mix(*words) & 2**63 - 1) % count
+
+
 def _signed(word: int) -> int:
     """The low 64 bits of a word as int64 holds them."""
     return (word + 2**63) % 2**64 - 2**63

@@ -34,10 +34,15 @@ def labels_in(batch: Mapping[str, Sequence[Any]], column: str, rows: Rows, start
             value = int(value)
         if value is None or value != value or (declared and value == -1):
             names.append(None)
+        elif declared and isinstance(value, int):
+            if not 0 <= value < len(declared):
+                raise LimbeckError(
+                    f"the label {value} in row {number} of {rows.name} is no class id: with"
+                    f" {len(declared)} classes it should be 0 to {len(declared) - 1}, or -1 for no label"
+                )
+            names.append(declared[value])
         elif isinstance(value, (str, int)):
-            names.append(
-                declared[value] if declared and isinstance(value, int) else str(value).strip() or None
-            )
+            names.append(str(value).strip() or None)
         else:
             raise LimbeckError(
                 f"the label {value!r} in row {number} of {rows.name} should be a class, a text or an integer"

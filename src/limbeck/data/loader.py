@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from limbeck.data.ahead import in_order
 from limbeck.data.hashing import mix
+from limbeck.data.order import nth_view
 from limbeck.data.split import Split
 from limbeck.data.views import Unchanged, Views, draw
 from limbeck.errors import LimbeckError
@@ -27,10 +30,14 @@ class Loader:
 
     Args:
         split: what to load.
-        batch_size: samples in a global batch, over all ranks.
+        batch_size: samples in a global batch, over all ranks; fewer without `shuffle`, where the memory that
+            decoded images may take holds no more.
         views: the policy to draw views from; None shows every sample as it is (view 0 of a data set's own).
         seed: of the order.
-        view_seed: of the views; `seed` if None. Runs that share it see the same views, and so share a cache.
+        view_seed: of the views; `seed` if None.
+        views_per_sample: how many of the policy's views are drawn among, for each sample its own, the same
+            in every run (see `limbeck.data.order`): the fewer, the sooner a cached teacher knows them all.
+            None draws among all.
         shuffle: False keeps the order of the split.
         drop_last: leaves out a last batch that is not full.
         device: where batches are made, with the samples moved there; None leaves them where they are.
@@ -38,7 +45,8 @@ class Loader:
         world: how many processes there are.
         extra_views: names of further views of the same samples, drawn independently, as `Batch.views[name]`.
     Raises:
-        LimbeckError: for a batch smaller than the number of ranks, and where no batch would be left.
+        LimbeckError: for a batch smaller than the number of ranks or larger than the memory, where no batch
+            would be left, and for more views per sample than there are.
     """
 
     def __init__(
@@ -49,6 +57,7 @@ class Loader:
         views: Views | None = None,
         seed: int = 0,
         view_seed: int | None = None,
+        views_per_sample: int | None = None,
         shuffle: bool = True,
         drop_last: bool = False,
         device: torch.device | str | None = None,
@@ -60,6 +69,8 @@ class Loader:
             raise LimbeckError(f"rank should be 0 to {world - 1} with {world} processes, not {rank}")
         if batch_size < world:
             raise LimbeckError(f"a batch of {batch_size} has no sample for each of {world} processes")
+        if not shuffle:  # as when a network is measured, which no batch size changes
+            batch_size = max(world, min(batch_size, split.samples.most))
         full, rest = divmod(len(split), batch_size)
         self._batches = full + (not drop_last and rest >= world)
         if not self._batches:
@@ -67,9 +78,15 @@ class Loader:
                 f"{len(split)} samples in batches of {batch_size} for {world} process(es)"
                 f"{' with drop_last' if drop_last else ''} leave no batch"
             )
+        if min(batch_size, len(split)) > split.samples.most:
+            raise LimbeckError(
+                f"the memory that the data may take holds {split.samples.most} samples, and a batch has"
+                f" {min(batch_size, len(split))}; give more memory or take smaller batches"
+            )
         self.split = split if device is None else split.to(device)
         self.batch_size, self.rank, self.world = batch_size, rank, world
         self.views = views or Unchanged()
+        self.views_per_sample = checked_number(views_per_sample, self.views)
         self.seed, self.view_seed = seed, seed if view_seed is None else view_seed
         self.shuffle = shuffle
         self.epoch = 0
@@ -91,9 +108,15 @@ class Loader:
 
     def _iterate(self, epoch: int) -> Iterator[Batch]:
         order = self._order(epoch).to(self.split.index.device)
-        for rows in torch.split(order, self.batch_size)[: len(self)]:
-            share = rows.tensor_split(self.world)[self.rank]
-            yield self._batch(share, epoch, None if self.world == 1 else len(rows))
+        batches = torch.split(order, self.batch_size)[: len(self)]
+        jobs = (partial(self._share, rows, epoch) for rows in batches)
+        samples = self.split.samples
+        return in_order(jobs, min(samples.workers, samples.most // self.batch_size))
+
+    def _share(self, rows: Tensor, epoch: int) -> Batch:
+        """What this process gets of a global batch."""
+        share = rows.tensor_split(self.world)[self.rank]
+        return self._batch(share, epoch, None if self.world == 1 else len(rows))
 
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:
@@ -104,18 +127,32 @@ class Loader:
     def _batch(self, rows: Tensor, epoch: int, total: int | None) -> Batch:
         samples, index = self.split.samples, self.split.index[rows]
 
+        count, among = self.views.count, self.views_per_sample
+
         def drawn(stream: int) -> Tensor:
-            return draw(self.view_seed, index, epoch, self.views.count, stream)
+            place = draw(self.view_seed, index, epoch, among, stream)
+            return place if among == count else nth_view(index, place, count)
 
         view = drawn(0)
+        numbers = {name: drawn(stream) for name, stream in self._streams.items()}
         return Batch(
             inputs=samples.render(self.views, index, view),
             targets=self.split.targets[rows] if self._has_labels else None,
             index=index,
             view=view,
-            views={
-                name: samples.render(self.views, index, drawn(number))
-                for name, number in self._streams.items()
-            },
+            views={name: samples.render(self.views, index, number) for name, number in numbers.items()},
+            view_numbers=numbers,
             total=total,
         )
+
+
+def checked_number(views_per_sample: int | None, views: Views) -> int:
+    """How many views of each sample are drawn among: all if None; refuses more than there are."""
+    if views_per_sample is None:
+        return views.count
+    if not 1 <= views_per_sample <= views.count:
+        raise LimbeckError(
+            f'the views "{views}" are {views.count:,}, so {views_per_sample} of each sample cannot be drawn'
+            f" among; take 1 to {views.count:,}"
+        )
+    return views_per_sample

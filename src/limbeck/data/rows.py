@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,11 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from limbeck.data.finding import files_of, find, format_of, name_of, options, patterns, splits_in
 from limbeck.data.split import held_out
-from limbeck.errors import LimbeckError
-
-FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-SPLITS = ("train", "validation", "test")
+from limbeck.errors import LimbeckError, unknown
 
 _BATCH = 1000
 
@@ -30,10 +28,12 @@ class Rows:
     Attributes:
         name: what messages call it.
         dataset: it as `datasets` has it.
+        folder: where files are that rows name.
     """
 
     name: str
     dataset: Any
+    folder: Path = Path()
 
     def batches(self) -> Iterator[Mapping[str, list[Any]]]:
         """Up to 1,000 rows at a time, as the values of each column.
@@ -41,12 +41,29 @@ class Rows:
         Raises:
             LimbeckError: for a file that is not what its name says, and where there is no row.
         """
-        with _reading(self.name):
+        with reading(self.name):
             batch = None
             for batch in self.dataset.iter(_BATCH):
                 yield batch
         if batch is None:
             raise LimbeckError(f"{self.name} holds no rows")
+
+    def check_columns(self, *columns: str) -> None:
+        """Refuses a column that is not there."""
+        for column in columns:
+            if column not in self.dataset.column_names:
+                raise unknown(f"column of {self.name}:", column, self.dataset.column_names)
+        if not len(self.dataset):
+            raise LimbeckError(f"{self.name} holds no rows")
+
+    def values(self, column: str, numbers: Sequence[int]) -> list[Any]:
+        """What some rows, counted from 0, have in a column, as it is stored."""
+        found: list[Any] = self._stored[list(numbers)][column].to_pylist()
+        return found
+
+    @cached_property
+    def _stored(self) -> Any:
+        return self.dataset.with_format("arrow")
 
     def classes(self, column: str) -> tuple[str, ...] | None:
         """The class names that a data set declares for the numbers in a column."""
@@ -66,91 +83,67 @@ def read(path: str, data_dir: Path | None, as_text: Sequence[str] = ()) -> dict[
     Raises:
         LimbeckError: if there is no such thing, or it holds no train split.
     """
-    if path == "" and data_dir is None:
-        raise LimbeckError('say which file, directory or data set to read, with path="..." or --data-dir')
-    place = Path(path) if data_dir is None else data_dir / path
-    if place.exists():
-        return _on_disk(place, as_text)
-    if data_dir is not None or place.suffix in FORMATS or place.is_absolute() or path.startswith("."):
-        raise LimbeckError(f"there is no file or directory {str(place)!r}")
-    return _on_the_hub(path)
+    place = find(path, data_dir)
+    return on_the_hub(path) if place is None else _on_disk(place, as_text)
 
 
 def _on_disk(place: Path, as_text: Sequence[str]) -> dict[str, Rows]:
     import datasets  # imports in a second, which other data should not pay for
 
-    files = {"train": [place]} if place.is_file() else _files(place)
-    kind = _format(files)
-    # na_filter: pandas would take a text such as "None" or "NA" for a missing value
-    options = {"na_filter": False, "converters": dict.fromkeys(as_text, str)} if kind == "csv" else {}
-    patterns = {split: [glob.escape(str(file)) for file in some] for split, some in files.items()}
+    files = files_of(place)
+    kind = format_of(files)
     # Streamed, because a copy in the cache of `datasets` would outlive the file; a lock it makes even so.
-    with _reading(repr(str(place))), TemporaryDirectory() as cache:
-        found = datasets.load_dataset(kind, data_files=patterns, streaming=True, cache_dir=cache, **options)
-    names = {split: some[0] if len(some) == 1 else place / f"{split}-*" for split, some in files.items()}
-    return {split: Rows(repr(str(names[split])), found[split]) for split in files}
+    with reading(repr(str(place))), TemporaryDirectory() as cache:
+        found = datasets.load_dataset(
+            kind, data_files=patterns(files), streaming=True, cache_dir=cache, **options(kind, as_text)
+        )
+    return {split: Rows(name_of(some), found[split]) for split, some in files.items()}
 
 
-def _on_the_hub(name: str) -> dict[str, Rows]:
+def on_the_hub(name: str, test: str = "test") -> dict[str, Rows]:
+    """The splits of a data set on the Hugging Face hub, which calls its test split `test`."""
     import datasets
 
-    with _reading(f"{name!r} is no file, and the data set of that name on the Hugging Face hub"):
-        found = datasets.load_dataset(name)
-    if "train" not in found:
-        raise LimbeckError(f"the data set {name!r} has no split 'train' but {', '.join(map(repr, found))}")
-    return {split: Rows(f"the {split} split of {name!r}", found[split]) for split in SPLITS if split in found}
+    try:
+        with reading(f"{name!r} is no file, and the data set of that name on the Hugging Face hub"):
+            found = datasets.load_dataset(name)
+    except LimbeckError as error:
+        raise LimbeckError(f"{error}; a copy of its files is read with --data-dir") from None
+    splits = splits_in(found, f"the data set {name!r}", test)
+    return {split: Rows(f"the {theirs} split of {name!r}", found[theirs]) for split, theirs in splits.items()}
 
 
-def portions(targets: Mapping[str, Tensor], share: float) -> dict[str, tuple[str, Tensor]]:
+def portions(
+    targets: Mapping[str, Tensor], share: float, validation: float | None = None
+) -> dict[str, tuple[str, Tensor]]:
     """What training, validation and test are made of: for each, a split that was found and rows of it.
 
     Args:
         targets: (N,) class ids of the splits that were found, "train" always.
         share: of each class of the training rows that is held out for test, and then of what is left for
             validation, where they were not found; always the same rows (see `limbeck.data.split.held_out`).
+        validation: another share for validation; 0 holds nothing out.
     """
     made = {split: (split, torch.arange(len(ids))) for split, ids in targets.items()}
-    for split in ("test", "validation"):
+    for split, fraction in (("test", share), ("validation", share if validation is None else validation)):
+        if split in made or not fraction:
+            continue
         rows = made["train"][1]
-        kept, held = held_out(targets["train"][rows], share)
-        if split not in made and len(held):
+        kept, held = held_out(targets["train"][rows], fraction)
+        if len(held):
             made["train"], made[split] = ("train", rows[kept]), ("train", rows[held])
     return made
 
 
-def _files(directory: Path) -> dict[str, list[Path]]:
-    """The files of each split in a directory."""
-    known = [file for file in sorted(directory.iterdir()) if file.suffix in FORMATS]
-    files = {
-        split: [file for file in known if file.stem == split or file.stem.startswith(f"{split}-")]
-        for split in SPLITS
-    }
-    if not files["train"]:
-        raise LimbeckError(f"{str(directory)!r} holds no train.csv, train.json, train.jsonl or train.parquet")
-    return {split: some for split, some in files.items() if some}
-
-
-def _format(files: Mapping[str, Sequence[Path]]) -> str:
-    """The one format of all files, none of which is empty."""
-    every = [file for some in files.values() for file in some]
-    for file in every:
-        if file.suffix not in FORMATS:
-            raise LimbeckError(f"{str(file)!r} should be a file of {', '.join(FORMATS)}")
-        if FORMATS[file.suffix] != FORMATS[every[0].suffix]:
-            raise LimbeckError(f"{str(every[0])!r} and {str(file)!r} should be files of one format")
-        if not file.stat().st_size:
-            raise LimbeckError(f"{str(file)!r} is empty")
-    return FORMATS[every[0].suffix]
-
-
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
+def reading(name: str) -> Iterator[None]:
     """Says in one message what cannot be read, and silences the reader's own."""
     from datasets.exceptions import DatasetsError
 
-    log = logging.getLogger("datasets")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    logs = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     try:
         yield
     except LimbeckError:
@@ -159,4 +152,5 @@ def _reading(name: str) -> Iterator[None]:
         reason = str(error).strip() or type(error).__name__
         raise LimbeckError(f"{name} cannot be read: {reason.splitlines()[0]}") from None
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

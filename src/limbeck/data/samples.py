@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,16 @@ from limbeck.outputs import Inputs, apply, size_of
 
 class Samples(ABC):
     """Inputs by position, 0 to len - 1."""
+
+    @property
+    def workers(self) -> int:
+        """Threads in which batches may be made ahead of their time; 0 if not."""
+        return 0
+
+    @property
+    def most(self) -> int:
+        """Samples that there is memory for in such batches."""
+        return sys.maxsize
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -91,9 +102,14 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     """16 hex digits that depend on every name, dtype, shape and byte."""
     hasher = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        hasher.update(header(name, tensor.dtype, tensor.shape))
         hasher.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return hasher.hexdigest()[:16]
+
+
+def header(name: str, dtype: torch.dtype, shape: Sequence[int]) -> bytes:
+    """What a digest has of a tensor before its bytes."""
+    return f"{name} {dtype} {tuple(shape)};".encode()
 
 
 def _pixels(tensor: Tensor) -> Tensor:

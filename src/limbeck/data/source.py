@@ -30,6 +30,7 @@ class Source:
         mean: of the training split, per channel (pixels in [0, 1]) or per feature; empty where inputs go to
             networks as they are.
         std: likewise, of the population; 1 where it would be 0.
+        noise: what made training labels wrong, `noisy_labels(rate=0.4, ...)`; None if they are not spoilt.
         facts: what a network must know of the inputs and cannot see in an example, by the name of its
             argument: `vocab_size` of texts.
         files: what it takes to make such inputs, by file name; a run writes them beside its student.
@@ -44,6 +45,7 @@ class Source:
     views: Views
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    noise: str | None = None
     facts: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 

@@ -97,6 +97,14 @@ def stratified(targets: Tensor, size: int, seed: int) -> Tensor:
     return pick(targets, share, seed)
 
 
+def keep_labels(targets: Tensor, labelled: int, seed: int) -> Tensor:
+    """The targets (N,) with all but `labelled` labels taken off, each class in proportion."""
+    kept = stratified(targets, labelled, seed)
+    hidden = torch.full_like(targets, UNLABELLED)
+    hidden[kept] = targets[kept]
+    return hidden
+
+
 def held_out(targets: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
     """Parts training data in two, always in the same way: the positions kept, and those held out.
 

@@ -7,44 +7,24 @@ with another seed.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from limbeck import notation
+from limbeck.data.colour import ColourJitter
 from limbeck.data.construct import construct
-from limbeck.data.hashing import mix
+from limbeck.data.crop import Crop
+from limbeck.data.cutout import Cutout
+from limbeck.data.hashing import below
+from limbeck.data.policy import Views, check_bank
+from limbeck.data.randaugment import RandAugment
 from limbeck.errors import LimbeckError
-from limbeck.notation import parse_call
 from limbeck.outputs import Inputs
 
-
-class Views(ABC):
-    """A policy. `str()` gives the text that `parse` reads."""
-
-    @property
-    @abstractmethod
-    def count(self) -> int:
-        """How many views of a sample there are, numbered from 0."""
-
-    @property
-    def base(self) -> int:
-        """The number of the view that shows a sample as it is."""
-        return 0
-
-    @abstractmethod
-    def render(self, inputs: Inputs, index: Tensor, view: Tensor) -> Inputs:
-        """Shows each sample in one of its views.
-
-        Args:
-            inputs: B samples as they are stored.
-            index: (B,) int64 position of each in its data, for policies that differ from sample to sample.
-            view: (B,) int64 number of the view to show, in [0, count).
-        Returns: the same shapes and dtypes, on the same device.
-        """
+__all__ = ["VIEWS", "Bank", "Composed", "Crop", "Unchanged", "Views", "draw", "parse"]
 
 
 @dataclass(frozen=True)
@@ -62,57 +42,6 @@ class Unchanged(Views):
 
 
 @dataclass(frozen=True)
-class Crop(Views):
-    """`crop(padding=4, flip=false)`: a window of the zero-padded image, of the image's own size.
-
-    With s = 2 * padding + 1 places in each direction, view (flip * s + down) * s + right shows the window
-    whose upper left corner lies `down` rows and `right` columns into the padded image, mirrored left to
-    right where flip is 1. So there are s * s views, or twice as many with `flip`, and `base` is down =
-    right = padding: a padding of 4 has 81, or 162, and base 40.
-
-    Args:
-        padding: rows and columns of zeros added on each side.
-        flip: whether the mirrored windows are views too.
-    """
-
-    padding: int = 4
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if type(self.padding) is not int or self.padding < 0:
-            raise LimbeckError(f"crop needs a padding of whole pixels, at least 0, not {self.padding!r}")
-        if type(self.flip) is not bool:
-            raise LimbeckError(f"crop needs flip=true or flip=false, not {self.flip!r}")
-
-    @property
-    def count(self) -> int:
-        """How many windows there are."""
-        return (2 * self.padding + 1) ** 2 * (1 + self.flip)
-
-    @property
-    def base(self) -> int:
-        """The window in the middle."""
-        return (2 * self.padding + 1) * self.padding + self.padding
-
-    def render(self, inputs: Inputs, index: Tensor, view: Tensor) -> Inputs:
-        """Cuts each image's window out; (B, C, H, W) of any dtype."""
-        if not isinstance(inputs, Tensor) or inputs.ndim != 4:
-            raise LimbeckError(f'the views "{self}" need images (N, channels, height, width)')
-        height, width = inputs.shape[2:]
-        stride, side = width + 2 * self.padding, 2 * self.padding + 1
-        column = torch.arange(width, device=inputs.device)
-        row = stride * torch.arange(height, device=inputs.device)[:, None]
-        window = torch.stack([row + column, row + column.flip(0)]).flatten(1)  # as it is, mirrored
-        corner = view // side % side * stride + view % side
-        position = window[view // side**2] + corner[:, None]
-        padded = F.pad(inputs, [self.padding] * 4).flatten(2)
-        return padded.gather(2, position[:, None].expand(-1, inputs.shape[1], -1)).view_as(inputs)
-
-    def __str__(self) -> str:
-        return f"crop(padding={self.padding}{', flip=true' if self.flip else ''})"
-
-
-@dataclass(frozen=True)
 class Bank(Views):
     """`bank(count=2147483648)`: the random transforms of a user's own data set, numbered by their seed.
 
@@ -126,8 +55,7 @@ class Bank(Views):
     count: int = 2**31
 
     def __post_init__(self) -> None:
-        if type(self.count) is not int or not 1 <= self.count <= 2**31:
-            raise LimbeckError(f"bank needs a count between 1 and {2**31}, not {self.count!r}")
+        check_bank("bank", self.count)
 
     def render(self, inputs: Inputs, index: Tensor, view: Tensor) -> Inputs:
         """The inputs themselves: the data set has transformed them."""
@@ -137,16 +65,69 @@ class Bank(Views):
         return f"bank(count={self.count})"
 
 
-VIEWS: Mapping[str, Callable[..., Views]] = {"none": Unchanged, "crop": Crop, "bank": Bank}
+@dataclass(frozen=True)
+class Composed(Views):
+    """`crop(flip=true) + cutout`: one policy on top of the other, in this order.
+
+    There is a view for every choice of views of the parts. It is numbered like digits are: the number of the
+    last part counts the ones.
+    """
+
+    parts: tuple[Views, ...]
+
+    def __post_init__(self) -> None:
+        if self.count > 2**31:
+            counts = " x ".join(f"{part.count:,}" for part in self.parts)
+            raise LimbeckError(
+                f'the views "{self}" are too many, {counts}; 2**31 is the most, so give a smaller count=...'
+            )
+
+    @property
+    def count(self) -> int:
+        """The product of the parts' counts."""
+        return math.prod(part.count for part in self.parts)
+
+    @property
+    def base(self) -> int:
+        """The view that shows the base of every part."""
+        number = 0
+        for part in self.parts:
+            number = number * part.count + part.base
+        return number
+
+    def render(self, inputs: Inputs, index: Tensor, view: Tensor) -> Inputs:
+        """Each part's view of what the part before it shows."""
+        left = self.count
+        for part in self.parts:
+            left //= part.count
+            inputs = part.render(inputs, index, view // left % part.count)
+        return inputs
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.parts))
+
+
+VIEWS: Mapping[str, Callable[..., Views]] = {
+    "none": Unchanged,
+    "crop": Crop,
+    "cutout": Cutout,
+    "colour_jitter": ColourJitter,
+    "randaugment": RandAugment,
+    "bank": Bank,
+}
 
 
 def parse(text: str) -> Views:
-    """Reads a policy, for example `"crop(padding=4, flip=true)"`.
+    """Reads a policy, for example `"crop(padding=4, flip=true) + cutout(size=16)"`.
 
     Raises:
         LimbeckError: naming what is unknown or out of range, and the nearest right name.
     """
-    return construct(parse_call(text, "views"), VIEWS, "views")
+    terms = notation.parse(text, "views").terms
+    if any(weight != 1 for weight, _ in terms):
+        raise LimbeckError(f"views {text!r}: a policy has no weight")
+    parts = tuple(construct(call, VIEWS, "views") for _, call in terms)
+    return parts[0] if len(parts) == 1 else Composed(parts)
 
 
 def draw(seed: int, index: Tensor, epoch: int, count: int, stream: int = 0) -> Tensor:
@@ -163,4 +144,4 @@ def draw(seed: int, index: Tensor, epoch: int, count: int, stream: int = 0) -> T
         stream: 0 for the view that every network sees; another for each further view of the same samples.
     Returns: (B,) int64 in [0, count).
     """
-    return (mix(seed, stream, epoch, index) & 2**63 - 1) % count
+    return below(count, seed, stream, epoch, index)

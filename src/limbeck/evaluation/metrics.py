@@ -1,18 +1,21 @@
-"""How right a network is, and how well it knows it.
+"""How right a network is.
 
-Plain torch: torchmetrics has no calibration error with equal-mass bins, and for the rest, one line each,
-its import would cost every command two seconds.
+Plain torch: for metrics of one line each, the import of torchmetrics would cost every command two seconds.
+The tests hold them against it.
 """
 
 from __future__ import annotations
 
-import torch
+from math import sqrt
+from statistics import NormalDist
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
+from limbeck.evaluation.calibration import ece
 from limbeck.evaluation.predict import Predictions
-from limbeck.outputs import UNLABELLED
+from limbeck.evaluation.results import Accuracy, Confusion, Pair, Rate
 
 TOP5_FROM = 10
 """Top-5 accuracy says something from this number of classes on."""
@@ -27,49 +30,66 @@ def metrics(predictions: Predictions) -> dict[str, float]:
     Raises:
         LimbeckError: no sample has a label, or a label is no class of the network.
     """
-    logits, targets = _labelled(predictions)
-    found = {"top1": _top(logits, targets, 1)}
+    logits, targets = predictions.labelled()
+    found = {"top1": _share(_in_top(logits, targets, 1))}
     if logits.shape[1] >= TOP5_FROM:
-        found["top5"] = _top(logits, targets, 5)
-    found["nll"] = float(F.cross_entropy(logits.double(), targets))
-    found["ece"] = ece(logits, targets)
-    return found
+        found["top5"] = _share(_in_top(logits, targets, 5))
+    return {**found, "nll": nll(logits, targets), "ece": ece(logits, targets)}
 
 
-def agreement(first: Predictions, second: Predictions) -> float:
-    """Share of the samples, labelled or not, for which both networks give the same class."""
-    if len(first) != len(second):
-        raise LimbeckError(
-            f"agreement needs two answers to each sample, not {len(first)} answers and {len(second)}"
-        )
-    return float((first.logits.argmax(1) == second.logits.argmax(1)).double().mean())
-
-
-def ece(logits: Tensor, targets: Tensor, bins: int = 15) -> float:
-    """Expected calibration error of the top class, with bins of equal mass.
-
-    Samples are ordered by confidence (the largest softmax probability) and cut into bins that hold the
-    same number of samples, or one more; the error is the mean over bins of |accuracy - confidence|,
-    weighted by their sizes. Equally confident samples share their accuracy, so that neither their order
-    nor a bin's edge among them changes the value.
+def accuracy(logits: Tensor, targets: Tensor) -> Accuracy:
+    """Top-1 and top-5 accuracy in total, and top-1 of each class.
 
     Args:
         logits: (N, C).
         targets: (N,) class ids.
-        bins: at most; fewer samples than that make a bin each.
-    Returns: a fraction in [0, 1].
     """
-    confidence, answers = logits.double().softmax(1).max(1)
-    _, group, sizes = torch.unique(confidence, return_inverse=True, return_counts=True)
-    right = torch.zeros_like(sizes, dtype=torch.double).index_add_(0, group, (answers == targets).double())
-    difference = (right / sizes)[group] - confidence
-    # the size of a bin times its |accuracy - confidence| is the absolute sum of its differences
-    gaps = [part.sum().abs() for part in difference[confidence.argsort()].tensor_split(bins)]
-    return float(torch.stack(gaps).sum() / len(targets))
+    right, classes = _in_top(logits, targets, 1), logits.shape[1]
+    sizes, hits = targets.bincount(minlength=classes), targets[right].bincount(minlength=classes)
+    return Accuracy(
+        top1=rate(right),
+        top5=rate(_in_top(logits, targets, 5)) if classes >= TOP5_FROM else None,
+        per_class=tuple(
+            _rate(hit, size) if size else None
+            for hit, size in zip(hits.tolist(), sizes.tolist(), strict=True)
+        ),
+    )
+
+
+def nll(logits: Tensor, targets: Tensor) -> float:
+    """Mean negative log-likelihood in nats; logits (N, C), targets (N,)."""
+    return float(F.cross_entropy(logits.double(), targets))
+
+
+def confusion(logits: Tensor, targets: Tensor, pairs: int = 10) -> Confusion:
+    """What is taken for what.
+
+    Args:
+        logits: (N, C).
+        targets: (N,) class ids.
+        pairs: how many of the most confused ordered pairs to name, at most; of equal ones the first classes.
+    """
+    classes = logits.shape[1]
+    matrix = (targets * classes + logits.argmax(1)).bincount(minlength=classes**2).view(classes, classes)
+    wrong = matrix.flatten() * (1 - matrix.new_ones(classes).diag()).flatten()
+    order = wrong.argsort(descending=True, stable=True)[:pairs]
+    return Confusion(
+        matrix=tuple(map(tuple, matrix.tolist())),
+        pairs=tuple(
+            Pair(target=place // classes, predicted=place % classes, samples=count)
+            for place, count in zip(order.tolist(), wrong[order].tolist(), strict=True)
+            if count
+        ),
+    )
+
+
+def rate(happened: Tensor) -> Rate:
+    """The share of samples with a property, (N,) bool, with its interval."""
+    return _rate(int(happened.sum()), len(happened))
 
 
 def wilson(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a proportion.
+    """Wilson score interval of a proportion (Wilson 1927; Newcombe 1998, method 3).
 
     Args:
         successes: samples with the property, 0 to `total`.
@@ -79,22 +99,21 @@ def wilson(successes: int, total: int, confidence: float = 0.95) -> tuple[float,
     """
     if not 0 <= successes <= total or total == 0:
         raise LimbeckError(f"{successes} of {total} is no proportion")
-    from scipy.stats import binomtest  # here: 0.7 s to import
-
-    interval = binomtest(successes, total).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def _labelled(predictions: Predictions) -> tuple[Tensor, Tensor]:
-    logits, targets = predictions.logits, predictions.targets
-    if targets is None or not (rows := targets != UNLABELLED).any():
-        raise LimbeckError(f"none of the {len(predictions)} samples has a label, and accuracy needs labels")
-    logits, targets = logits[rows], targets[rows]
-    classes = logits.shape[1]
-    if (wrong := targets[(targets < 0) | (targets >= classes)]).numel():
-        raise LimbeckError(f"target {int(wrong[0])} is no class of a network with {classes} logits")
-    return logits, targets
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    centre = successes + z**2 / 2
+    half = z * sqrt(successes * (total - successes) / total + z**2 / 4)
+    low, high = ((centre + sign * half) / (total + z**2) for sign in (-1, 1))
+    return max(low, 0.0) if successes else 0.0, min(high, 1.0) if successes < total else 1.0
 
 
-def _top(logits: Tensor, targets: Tensor, k: int) -> float:
-    return float((logits.topk(k).indices == targets[:, None]).any(1).double().mean())
+def _rate(successes: int, total: int) -> Rate:
+    low, high = wilson(successes, total)
+    return Rate(value=successes / total, low=low, high=high, samples=total)
+
+
+def _in_top(logits: Tensor, targets: Tensor, k: int) -> Tensor:
+    return (logits.topk(k).indices == targets[:, None]).any(1)
+
+
+def _share(happened: Tensor) -> float:
+    return float(happened.double().mean())

@@ -29,6 +29,20 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.logits)
 
+    def labelled(self) -> tuple[Tensor, Tensor]:
+        """Logits (M, C) and targets (M,) of the samples that have a label.
+
+        Raises:
+            LimbeckError: no sample has one, or a label is no class of the network.
+        """
+        if self.targets is None or not (rows := self.targets != UNLABELLED).any():
+            raise LimbeckError(f"none of the {len(self)} samples has a label, and accuracy needs labels")
+        logits, targets = self.logits[rows], self.targets[rows]
+        classes = logits.shape[1]
+        if (wrong := targets[(targets < 0) | (targets >= classes)]).numel():
+            raise LimbeckError(f"target {int(wrong[0])} is no class of a network with {classes} logits")
+        return logits, targets
+
 
 @contextmanager
 def inference(network: nn.Module) -> Iterator[None]:

@@ -1,10 +1,10 @@
 """Finds logits, embedding, stages and stem in any network by one forward, and taps them with hooks."""
 
-from limbeck.features.calling import call, logits_of, undisturbed
+from limbeck.features.calling import call, logits_of, undisturbed, undone
 from limbeck.features.find import describe, find
 from limbeck.features.norms import BatchNorm, batch_norms
 from limbeck.features.points import FeaturePoints, Point
-from limbeck.features.tap import Tap
+from limbeck.features.tap import Tap, unfused
 
 __all__ = [
     "BatchNorm",
@@ -17,4 +17,6 @@ __all__ = [
     "find",
     "logits_of",
     "undisturbed",
+    "undone",
+    "unfused",
 ]

@@ -100,11 +100,25 @@ def _summary(result: Any) -> str:
 @contextmanager
 def undisturbed(network: nn.Module, inputs: Inputs) -> Iterator[None]:
     """Eval mode inside; afterwards modes, buffers and random state are what they were."""
-    modules = list(network.modules())
-    modes = [module.training for module in modules]
+    modes = [(module, module.training) for module in network.modules()]
+    # Nothing can have been compiled, and needs running as written, unless the compiler was ever imported.
+    compiled = "torch._dynamo" in sys.modules
+    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    with undone(network, inputs), eager:
+        try:
+            network.eval()
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+
+@contextmanager
+def undone(network: nn.Module, inputs: Inputs) -> Iterator[None]:
+    """What a forward changes, buffers and random state, is afterwards as it was."""
     buffers = [
-        (module._buffers, name, buffer, version_of(buffer), buffer.clone())
-        for module in modules
+        (module._buffers, name, buffer, buffer.clone())
+        for module in network.modules()
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
@@ -112,18 +126,13 @@ def undisturbed(network: nn.Module, inputs: Inputs) -> Iterator[None]:
         network.parameters(), network.buffers(), [inputs] if isinstance(inputs, Tensor) else inputs.values()
     )
     devices = sorted({tensor.get_device() for tensor in tensors if tensor.is_cuda})
-    # Nothing can have been compiled, and needs running as written, unless the compiler was ever imported.
-    compiled = "torch._dynamo" in sys.modules
-    eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
-    with torch.random.fork_rng(devices), eager:
+    with torch.random.fork_rng(devices):
         try:
-            network.eval()
             yield
         finally:
-            for module, mode in zip(modules, modes, strict=True):
-                module.training = mode
-            for table, name, buffer, version, value in buffers:
+            for table, name, buffer, value in buffers:
                 table[name] = buffer
-                if version_of(buffer) != version:
+                # Not by its version: batch norm does not count what it writes to its statistics.
+                if not buffer.is_meta and not torch.equal(buffer, value):
                     with torch.no_grad():
                         buffer.copy_(value)

@@ -21,8 +21,8 @@ class Tap:
 
     Hooks hang on the network during a call only, nothing captured is kept after it, and any number of taps
     may share one network. A network that is compiled needs hooks that are there before it first runs and
-    stay: `attach` them. With activation checkpointing, `use_reentrant=False` keeps what is captured inside a
-    checkpoint in the graph.
+    stay: `attach` them, or let the tap compile it (`compiled`). With activation checkpointing,
+    `use_reentrant=False` keeps what is captured inside a checkpoint in the graph.
 
     Args:
         network: the network that was given to `find`.
@@ -37,6 +37,7 @@ class Tap:
         self.network = network
         self._fields: dict[str, list[_Capture]] = {}
         self._handles: list[RemovableHandle] = []
+        self._compiled: nn.Module | None = None
         for field in dict.fromkeys(["logits", *fields]):
             if field not in FIELDS:
                 raise unknown(f"feature of {self._name}", field, FIELDS)
@@ -50,7 +51,7 @@ class Tap:
         self._captures = [capture for captures in self._fields.values() for capture in captures]
         self._hooked = [capture for capture in self._captures if not capture.point.is_result]
         encoders = any(isinstance(module, nn.TransformerEncoder) for module in network.modules())
-        self._guard = _unfused if encoders and self._hooked else nullcontext
+        self._guard = unfused if encoders and self._hooked else nullcontext
 
     def __call__(self, inputs: Inputs) -> Outputs:
         """Runs the network and gives its logits and the fields, each with the samples along axis 0.
@@ -68,7 +69,7 @@ class Tap:
             for capture in self._captures:
                 capture.arm()
             with self._guard():
-                result = call(self.network, inputs)
+                result = call(self.network if self._compiled is None else self._compiled, inputs)
             return self._outputs(inputs, result)
         finally:
             for capture in self._captures:
@@ -93,6 +94,20 @@ class Tap:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+    @contextmanager
+    def compiled(self) -> Iterator[None]:
+        """Inside, the tap runs the network compiled with the hooks in it, for each shape of inputs anew.
+
+        The network itself stays as it is: whoever else calls it, runs it uncompiled.
+        """
+        self.attach()
+        self._compiled = torch.compile(uncompiled(self.network), dynamic=False)  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            self._compiled = None
+            self.detach()
 
     def _module(self, path: str) -> nn.Module:
         try:
@@ -173,7 +188,7 @@ class _Capture:
 
 
 @contextmanager
-def _unfused() -> Iterator[None]:
+def unfused() -> Iterator[None]:
     """Keeps torch's transformer layers from their fused form, in which they hand on nested tensors."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

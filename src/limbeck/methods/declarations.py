@@ -89,7 +89,7 @@ class Context:
 
     The outputs are those of the example, a few inputs, detached and on the device where training happens; the
     networks are to be read, never changed. `student_points` and `teacher_points` tell where the networks'
-    features are.
+    features are, `cached` which fields of the teacher's outputs may come from a cache, rounded to float16.
     """
 
     student: Outputs
@@ -99,6 +99,7 @@ class Context:
     student_points: FeaturePoints
     teacher_network: nn.Module | None = None
     teacher_points: FeaturePoints | None = None
+    cached: tuple[str, ...] = ()
     data: DataFacts = field(default_factory=DataFacts)
 
     @property
@@ -106,7 +107,8 @@ class Context:
         """A digest of live teacher, where its features are, and data, for what is trained once; or None."""
         if self.teacher_network is None or self.data.fingerprint is None:
             return None
-        return f"{fingerprint(self.teacher_network)} {self.teacher_points} {self.data.fingerprint}"
+        rounded = f" rounded {', '.join(self.cached)}" if self.cached else ""
+        return f"{fingerprint(self.teacher_network)} {self.teacher_points} {self.data.fingerprint}{rounded}"
 
     @property
     def num_classes(self) -> int:

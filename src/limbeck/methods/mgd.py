@@ -135,11 +135,12 @@ class MGD(Method):
         def loss(student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
             assert batch.targets is not None
             _, logits = analyser(teacher.embedding)
-            right = (logits.argmax(1) == batch.targets)[batch.targets != UNLABELLED]
+            labelled = (batch.targets != UNLABELLED).sum()
+            right = (logits.argmax(1) == batch.targets).sum()  # no class is UNLABELLED
             return {
                 "ce": cross_entropy(logits, batch.targets),
                 "kd": kd(logits, teacher.logits, temperature),
-                "accuracy": Term(right.float().sum() / max(len(right), 1), "monitor"),
+                "accuracy": Term(right / labelled.clamp(min=1), "monitor"),
             }
 
         settings = f"width {width} temperature {temperature} epochs {self.epochs} lr {self.lr}"

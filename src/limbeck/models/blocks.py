@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from torch import Tensor, nn
+from torch import nn
 
 
 def conv(before: int, after: int, kernel: int = 3, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -16,12 +16,6 @@ def conv_unit(before: int, after: int, kernel: int = 3, *, stride: int = 1, grou
     """`conv`, `bn`, `relu`: a convolution padded to keep the size, batch norm and ReLU."""
     first = conv(before, after, kernel, stride=stride, groups=groups)
     return nn.Sequential(OrderedDict(conv=first, bn=nn.BatchNorm2d(after), relu=nn.ReLU()))
-
-
-def channel_shuffle(maps: Tensor, groups: int) -> Tensor:
-    """Deals the channels out: the first of each group, then the second of each. (B, C, H, W) in and out."""
-    batch, channels, height, width = maps.shape
-    return maps.reshape(batch, groups, channels // groups, height, width).transpose(1, 2).flatten(1, 2)
 
 
 def initialise(network: nn.Module) -> None:

@@ -7,10 +7,11 @@ convolution without pooling, and a ReLU follows the depthwise convolution.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.arguments import Count
-from limbeck.models.blocks import channel_shuffle, conv
+from limbeck.models.blocks import conv
 from limbeck.models.inputs import Size, sides
 
 
@@ -39,7 +40,7 @@ class ShuffleBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """The maps, one block on."""
-        made = channel_shuffle(self.relu1(self.bn1(self.conv1(maps))), self.groups)
+        made = F.channel_shuffle(self.relu1(self.bn1(self.conv1(maps))), self.groups)
         made = self.bn3(self.conv3(self.relu2(self.bn2(self.conv2(made)))))
         both = torch.cat([made, self.average(maps)], dim=1) if self.halves else made + maps
         return self.relu3(both)  # type: ignore[no-any-return]

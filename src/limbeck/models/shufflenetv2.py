@@ -7,10 +7,11 @@ convolution without pooling.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.arguments import Count
-from limbeck.models.blocks import channel_shuffle, conv
+from limbeck.models.blocks import conv
 from limbeck.models.inputs import Size, sides
 
 
@@ -34,7 +35,7 @@ class ShuffleUnit(nn.Module):
         passing, changing = maps.chunk(2, dim=1)
         changed = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(changing)))))
         changed = self.bn3(self.conv3(changed))
-        return channel_shuffle(self.relu(torch.cat([passing, changed], dim=1)), 2)
+        return F.channel_shuffle(self.relu(torch.cat([passing, changed], dim=1)), 2)
 
 
 class HalvingUnit(nn.Module):
@@ -61,7 +62,7 @@ class HalvingUnit(nn.Module):
         left = self.bn2(self.conv2(self.bn1(self.conv1(maps))))
         right = self.bn4(self.conv4(self.relu3(self.bn3(self.conv3(maps)))))
         right = self.bn5(self.conv5(right))
-        return channel_shuffle(self.relu(torch.cat([left, right], dim=1)), 2)
+        return F.channel_shuffle(self.relu(torch.cat([left, right], dim=1)), 2)
 
 
 class ShuffleNetV2(nn.Module):

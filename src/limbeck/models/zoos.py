@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from typing import Any
 
@@ -13,6 +12,7 @@ from limbeck.models.factory import refuse_names
 from limbeck.models.inputs import described
 from limbeck.models.normalise import Normalisation, normalise_inputs
 from limbeck.notation import Call, Value, parse_call
+from limbeck.optional import imported
 from limbeck.outputs import Inputs
 
 _FETCHES = {"timm": "pretrained", "torchvision": "weights"}
@@ -41,7 +41,7 @@ def from_zoo(spec: str, example: Inputs | None = None, num_classes: int | None =
             arguments that contradict the data.
     """
     package, name, arguments = _read(spec)
-    zoo = _imported(package)
+    zoo = imported(package, "zoo")
     for fact, value in _facts(spec, package, example, num_classes).items():
         if arguments.setdefault(fact, value) != value:
             raise LimbeckError(f"{spec}: {fact} is {value} in the data")
@@ -84,17 +84,6 @@ def _read(spec: str) -> tuple[str, str, dict[str, Value]]:
     for value in call.kwargs.values():
         refuse_names(spec, value)
     return package, name, dict(call.kwargs)
-
-
-def _imported(package: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise LimbeckError(f"{package} cannot be imported: {error}") from error
-        raise LimbeckError(f"{package} is not installed; `pip install 'limbeck[zoo]'` brings it") from None
-    except (ImportError, RuntimeError) as error:  # built for another torch, most of the time
-        raise LimbeckError(f"{package} cannot be imported: {error}") from error
 
 
 def _facts(spec: str, package: str, example: Inputs | None, num_classes: int | None) -> dict[str, int]:

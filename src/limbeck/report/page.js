@@ -1,9 +1,17 @@
 "use strict";
-(() => {
+(async () => {
+  const library = document.getElementById("plotly");
+  if (library) {
+    const bytes = Uint8Array.from(atob(library.textContent), (letter) => letter.charCodeAt(0));
+    const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(unpacked).text();
+    document.head.append(script);
+  }
   const root = document.documentElement;
   const toggle = document.getElementById("theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const PAPER_WIDTH = 640; // pixels that A4 and letter both have between their margins
+  const PAPER = { width: 640, height: 230 }; // pixels: what A4 and letter both have between their margins, and a third
   let printing = null;
   const charts = [...document.querySelectorAll(".chart")].map((chart) => ({
     element: chart,
@@ -21,30 +29,34 @@
   const faint = (rgb) => rgb.replace("rgb(", "rgba(").replace(")", ", 0.16)");
 
   // A chart in the colours that the page has now, as the style sheet gives them.
-  const painted = ({ figure, hidden }) => {
+  const painted = ({ figure, hidden, plot }) => {
     const [ink, quiet, rule, raised] = ["ink", "quiet", "rule", "raised"].map(colour);
     const axis = { color: quiet, gridcolor: rule, linecolor: rule, zeroline: false, automargin: true };
     const family = getComputedStyle(document.body).fontFamily;
     const label = { size: 12, color: quiet };
     const data = figure.data.map((trace) => {
+      if (trace.type === "heatmap") return { ...trace, colorscale: [[0, raised], [1, colour("series-1")]] };
       const series = colour(`series-${trace.meta.colour}`);
+      const error = { color: trace.type === "bar" ? ink : series, thickness: 1.5, width: 4 };
       return {
         ...trace,
         visible: !hidden.has(trace.meta.series),
         line: { width: 2.25, ...trace.line, color: series },
-        marker: { size: 9, ...trace.marker, color: series },
+        marker: { size: trace.mode === "lines+markers" ? 6 : 9, ...trace.marker, color: series },
         fillcolor: faint(series),
-        error_y: { ...trace.error_y, color: trace.type === "bar" ? ink : series, thickness: 1.5, width: 4 },
+        error_x: { ...trace.error_x, ...error },
+        error_y: { ...trace.error_y, ...error },
       };
     });
     const layout = {
       ...figure.layout,
       xaxis: {
-        ...axis, ...figure.layout.xaxis, showgrid: false, ticks: "outside", showline: true, tickcolor: rule,
+        ...axis, showgrid: false, ticks: "outside", showline: true, tickcolor: rule, zerolinecolor: quiet,
+        ...figure.layout.xaxis,
         title: { ...figure.layout.xaxis.title, font: label, standoff: 8 },
         unifiedhovertitle: { text: `${figure.layout.xaxis.title.text} %{x}` },
       },
-      yaxis: { ...axis, nticks: 6 },
+      yaxis: { ...axis, nticks: 6, ...figure.layout.yaxis },
       font: { family, size: 12, color: ink },
       hoverlabel: { bgcolor: raised, bordercolor: rule, font: { family, color: ink, size: 12 }, align: "left", namelength: -1 },
       paper_bgcolor: "rgba(0, 0, 0, 0)",
@@ -54,7 +66,7 @@
       showlegend: false,
       dragmode: matchMedia("(pointer: fine)").matches ? "zoom" : false, // a finger scrolls the page
       uirevision: "kept",
-      ...(printing ? { width: PAPER_WIDTH } : { autosize: true }),
+      ...(!printing ? { autosize: true } : plot.style.length ? { width: PAPER.width } : PAPER),
     };
     return [data, layout];
   };
@@ -100,14 +112,15 @@
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!step) return;
       event.preventDefault();
-      const points = chart.figure.data.flatMap((trace, curveNumber) =>
-        trace.hoverinfo === "skip" || chart.hidden.has(trace.meta.series)
-          ? []
-          : trace.x.map((xval, pointNumber) => ({ xval, curveNumber, pointNumber })));
+      const points = chart.figure.data.flatMap((trace, curveNumber) => {
+        if (trace.hoverinfo === "skip" || chart.hidden.has(trace.meta.series)) return [];
+        if (trace.z) return trace.z.flatMap((row, yval) => row.map((_, xval) => ({ xval, yval }))); // row by row
+        return trace.x.map((xval, pointNumber) => ({ xval, curveNumber, pointNumber }));
+      });
       const unified = chart.figure.layout.hovermode === "x unified";
       const stops = unified
         ? [...new Set(points.map(({ xval }) => xval))].sort((a, b) => a - b).map((xval) => ({ xval }))
-        : points.map((point) => [point]);
+        : points.map((point) => ("yval" in point ? point : [point]));
       if (!stops.length) return;
       chart.at = Math.min(Math.max(chart.at + step, 0), stops.length - 1);
       Plotly.Fx.hover(chart.plot, stops[chart.at]);

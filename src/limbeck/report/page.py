@@ -2,19 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import gzip
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from typing import TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
-from limbeck.report.chart import Chart, data_table, figure, looks
+from limbeck.report.chart import Chart, HeatMap, data_table
+from limbeck.report.figure import figure, looks
 from limbeck.report.table import Table, aligned, show
 
-Block: TypeAlias = "str | Table | Chart"
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure that the page leads with."""
+
+    label: str
+    value: str
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An input with what was said of it.
+
+    Attributes:
+        says: names and values, such as the true class and the student's.
+        picture: a data URI of a small image, which is drawn enlarged; or
+        text: the input as a text.
+        label: what the picture shows, for those who do not see it.
+    """
+
+    says: Mapping[str, str]
+    picture: str = ""
+    text: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Inputs side by side."""
+
+    samples: Sequence[Sample]
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A table that is shown when it is asked for."""
+
+    table: Table
+
+
+Block: TypeAlias = "str | Table | Chart | HeatMap | Gallery | Folded"
 """What a section is made of; a str is a paragraph."""
 
 
@@ -26,7 +71,13 @@ class Section:
     body: Sequence[Block] = field(default_factory=tuple)
 
 
-def page(title: str, lead: str, sections: Sequence[Section], facts: Mapping[str, str]) -> str:
+def page(
+    title: str,
+    lead: str,
+    sections: Sequence[Section],
+    facts: Mapping[str, str],
+    tiles: Sequence[Tile] = (),
+) -> str:
     """The page as HTML.
 
     Args:
@@ -34,9 +85,12 @@ def page(title: str, lead: str, sections: Sequence[Section], facts: Mapping[str,
         lead: what it found, in a sentence or two.
         sections: in order. A series has the same colour in all charts of the page, by its name.
         facts: what was measured and how, as names and values under the lead.
+        tiles: the figures that say most.
     Returns: a whole document; every text in it is escaped.
     """
-    charts = [block for section in sections for block in section.body if isinstance(block, Chart)]
+    blocks = [block for section in sections for block in section.body]
+    charts = [block for block in blocks if isinstance(block, Chart)]
+    drawn = any(isinstance(block, (Chart, HeatMap)) for block in blocks)
     environment = Environment(
         loader=PackageLoader("limbeck.report", "."),
         autoescape=True,
@@ -45,13 +99,27 @@ def page(title: str, lead: str, sections: Sequence[Section], facts: Mapping[str,
         lstrip_blocks=True,
     )
     environment.filters.update(show=show, aligned=aligned, data_table=data_table, figure=figure)
-    environment.tests.update(table=lambda block: isinstance(block, Table))
+    kinds = {"table": Table, "heat_map": HeatMap, "gallery": Gallery, "folded": Folded}
+    environment.tests.update({name: _instance_of(kind) for name, kind in kinds.items()})
     return environment.get_template("page.html.jinja").render(
         title=title,
         lead=lead,
         sections=sections,
         facts=facts,
+        tiles=tiles,
         looks=looks(charts),
-        plotly=Markup(get_plotlyjs()) if charts else "",
+        plotly=_plotly() if drawn else "",
         version=version("limbeck"),
     )
+
+
+@cache
+def _plotly() -> str:
+    """The library that draws, compressed to two fifths; the page unpacks it."""
+    from plotly.offline import get_plotlyjs  # here: its import takes long
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+
+
+def _instance_of(kind: type) -> Callable[[object], bool]:
+    return lambda block: isinstance(block, kind)

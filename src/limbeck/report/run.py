@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, NamedTuple, TypeAlias
 
+from limbeck.config import flat
 from limbeck.evaluation import wilson
+from limbeck.evaluation.results import Evaluation
+from limbeck.report import measured
 from limbeck.report.chart import Chart, Trace
-from limbeck.report.page import Block, Section, page
-from limbeck.report.table import Cell, Table
+from limbeck.report.page import Block, Folded, Gallery, Section, page
+from limbeck.report.table import Cell, Table, duration, percent
+from limbeck.report.worth import lead, tiles
 
 Result: TypeAlias = Mapping[str, Any]
 """What a run's `result.json` holds."""
@@ -19,46 +22,68 @@ History: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 class Metric(NamedTuple):
-    """How a page names a metric, and the factor to the unit it shows."""
+    """How a page names a metric, the factor to the unit it shows, and the digits after the point."""
 
     label: str
     scale: float
+    digits: int
 
 
 METRICS = {
-    "top1": Metric("top-1 accuracy (%)", 100),
-    "top5": Metric("top-5 accuracy (%)", 100),
-    "nll": Metric("negative log-likelihood (nats)", 1),
-    "ece": Metric("calibration error (%)", 100),
+    "top1": Metric("top-1 accuracy (%)", 100, 2),
+    "top5": Metric("top-5 accuracy (%)", 100, 2),
+    "nll": Metric("negative log-likelihood (nats)", 1, 3),
+    "ece": Metric("calibration error (%)", 100, 2),
 }
 
 KEPT = {"last": "last epoch", "validation": "best epoch on the validation split"}
 
 
-def run_report(result: Result, history: History, skipped: int = 0) -> str:
+def run_report(
+    result: Result,
+    history: History,
+    skipped: int = 0,
+    *,
+    evaluation: Evaluation | None = None,
+    mistakes: Gallery | None = None,
+    settings: Mapping[str, Any] | None = None,
+    environment: Mapping[str, Any] | None = None,
+) -> str:
     """The page of one run.
 
     Args:
         result: its `result.json`.
         history: its `metrics.jsonl`.
         skipped: lines of that file that could not be read (see `read_history`).
+        evaluation: its `evaluation.json`.
+        mistakes: inputs that the student gets wrong (see `limbeck.report.inputs`).
+        settings: its config.
+        environment: its `environment.json`.
     """
-    sections = [Section("Student and teacher" if result["teacher"] else "Student", [_networks(result)])]
-    if any(result["metrics"].values()):
-        sections.append(Section("Accuracy and calibration", [_metrics(result)]))
+    tables = [_networks(result), *([_metrics(result)] if any(result["metrics"].values()) else [])]
+    sections = [Section("Student and teacher" if result["teacher"] else "Student", tables)]
+    if mistakes:
+        sections.append(Section("What the teacher knows and the student does not", [mistakes]))
+    if evaluation:
+        sections += measured.sections(evaluation)
     curves: list[Block] = [*_validation(history), *_terms(history)]
     if skipped:
         lines = "1 line" if skipped == 1 else f"{skipped} lines"
         curves.append(f"{lines} of the history could not be read; a crash leaves half a line.")
     if curves:
         sections.append(Section("Learning curves", curves))
+    named = {"Settings": settings, "Chosen when it ran": result.get("choices"), "Environment": environment}
+    if listed := [_listed(caption, values) for caption, values in named.items() if values]:
+        sections.append(Section("How to repeat it", listed))
     facts = {
         "Objective": result["objective"],
         **data_facts(result),
         "Seed": str(result["seed"]),
         "Time": duration(result["seconds"]),
+        **({"Measured": f"{evaluation.suite} suite on {evaluation.device}"} if evaluation else {}),
     }
-    return page(f"{result['student']['model']} on {result['data']['name']}", _lead(result), sections, facts)
+    title = f"{result['student']['model']} on {result['data']['name']}"
+    return page(title, lead(result, evaluation), sections, facts, tiles(result, evaluation))
 
 
 def data_facts(result: Result) -> dict[str, str]:
@@ -67,34 +92,14 @@ def data_facts(result: Result) -> dict[str, str]:
     sizes = [f"{data[split]:,} {split}" for split in ("train", "validation", "test") if data[split]]
     if data["labelled"] < data["train"]:
         sizes[0] += f" ({data['labelled']:,} labelled)"
+    views = data.get("views")
+    drawn = {"Views": f"{views['drawn']:,} of {views['count']:,} of {views['policy']}"} if views else {}
     return {
         "Data": f"{data['name']}, {data['classes']} classes",
         "Samples": ", ".join(sizes),
+        **drawn,
         "Network kept": KEPT[result["selection"]],
     }
-
-
-def percent(fraction: float) -> str:
-    """A fraction as a table shows it where the heading has the unit: 0.85234 is `85.2`."""
-    return f"{100 * fraction:.1f}"
-
-
-def duration(seconds: float) -> str:
-    """`12.3 s`, or hours, minutes and seconds from two minutes on."""
-    return f"{seconds:.1f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
-
-
-def _lead(result: Result) -> str:
-    student, teacher = result["student"], result["teacher"]
-    size = f"{student['parameters']:,} parameters"
-    if student["top1"] is None:
-        return f"The student has {size}. How accurate it is, is not known: the data has no test split."
-    text = f"The student is right on {percent(student['top1'])} % of the test samples with {size}"
-    if teacher:
-        text += f"; its teacher is right on {percent(teacher['top1'])} % and has {teacher['parameters']:,}"
-    if result["agreement"] is not None:
-        text += f". They give the same answer for {percent(result['agreement'])} % of the samples"
-    return text.replace(" %", "\N{NO-BREAK SPACE}%") + "."
 
 
 def _networks(result: Result) -> Table:
@@ -156,3 +161,8 @@ def _terms(history: History) -> list[Chart]:
         title = "Terms of the objective" if stage == "training" else f"Terms of the phase {stage}"
         charts.append(Chart(title, traces, "epoch", "mean of the epoch"))
     return charts
+
+
+def _listed(caption: str, values: Mapping[str, Any]) -> Folded:
+    rows = [[name, None if value is None else str(value)] for name, value in flat(values).items()]
+    return Folded(Table(caption, ["name", "value"], rows))

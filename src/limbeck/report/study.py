@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limbeck.errors import LimbeckError
+from limbeck.evaluation.results import Evaluation
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.page import Block, Section, page
-from limbeck.report.run import METRICS, History, Result, data_facts, duration, percent
-from limbeck.report.table import Cell, Table
+from limbeck.report.run import METRICS, History, Metric, Result, data_facts
+from limbeck.report.table import Cell, Table, duration, percent
 from limbeck.studies.statistics import MIN_PAIRS, Summary, paired_difference, summarise
+
+COMPARED = {**METRICS, "agreement": Metric("agreement with the teacher (%)", 100, 2)}
+"""What contenders can be compared by."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,14 @@ class Contender:
         results: the `result.json` of each run; no seed comes twice.
         histories: the `metrics.jsonl` lines of the same runs in the same order.
         ms_per_image: measured latency of the network, if it was.
+        evaluations: the `evaluation.json` of the runs that have one.
     """
 
     name: str
     results: Sequence[Result]
     histories: Sequence[History]
     ms_per_image: float | None = None
+    evaluations: Sequence[Evaluation] = ()
 
     def __post_init__(self) -> None:
         if not self.results or len(self.results) != len(self.histories):
@@ -45,7 +51,18 @@ class Contender:
     @property
     def accuracy(self) -> dict[int, float]:
         """Top-1 test accuracy by seed, in percent."""
-        return {result["seed"]: 100 * result["metrics"]["test"]["top1"] for result in self.results}
+        return self.values("top1")
+
+    def values(self, metric: str) -> dict[int, float]:
+        """A metric of `COMPARED` on the test split by seed, in the unit it is shown in; empty without it."""
+        found = {
+            result["seed"]: result["agreement"]
+            if metric == "agreement"
+            else result["metrics"]["test"].get(metric)
+            for result in self.results
+        }
+        scale = COMPARED[metric].scale
+        return {seed: scale * value for seed, value in found.items() if value is not None}
 
 
 def study_report(
@@ -62,18 +79,25 @@ def study_report(
     outcome: list[Block] = [overview(contenders)]
     if comparisons:
         outcome.append(differences(contenders, comparisons))
-    outcome.append(_every_seed(contenders))
+    outcome.append(every_seed(contenders))
     sections = [Section("Result", outcome)]
-    if curves := [curve for contender in contenders if (curve := _curve(contender))]:
-        label = METRICS["top1"].label
+    return page(title, lead, [*sections, *background(contenders)], common_facts(contenders))
+
+
+def background(contenders: Sequence[Contender]) -> list[Section]:
+    """The learning curves, and how each contender was trained."""
+    sections = []
+    if curves := [drawn for contender in contenders if (drawn := _curve(contender))]:
         caption = "Mean over the seeds; a band runs from the lowest to the highest seed."
-        chart = Chart("Accuracy on the validation split", curves, "optimiser step", label, caption)
-        sections.append(Section("Learning curves", [chart]))
-    sections.append(Section("How it was measured", [_protocol(contenders)]))
-    runs = [data_facts(result) for contender in contenders for result in contender.results]
-    common = {name: list(dict.fromkeys(run[name] for run in runs)) for name in runs[0]}
-    facts = {name: values[0] for name, values in common.items() if len(values) == 1}
-    return page(title, lead, sections, facts)
+        title, label = "Accuracy on the validation split", METRICS["top1"].label
+        sections.append(Section("Learning curves", [Chart(title, curves, "optimiser step", label, caption)]))
+    return [*sections, Section("How it was measured", [_protocol(contenders)])]
+
+
+def common_facts(contenders: Sequence[Contender]) -> dict[str, str]:
+    """What all runs share of their data, for the head of a page."""
+    first, *others = (data_facts(result) for contender in contenders for result in contender.results)
+    return {name: value for name, value in first.items() if all(it.get(name) == value for it in others)}
 
 
 def overview(contenders: Sequence[Contender]) -> Table:
@@ -120,7 +144,8 @@ def _spread(summary: Summary) -> str:
     return f"{summary.mean:.1f}" + ("" if summary.sd is None else f" ± {summary.sd:.1f}")
 
 
-def _every_seed(contenders: Sequence[Contender]) -> Chart:
+def every_seed(contenders: Sequence[Contender]) -> Chart:
+    """Test accuracy of every contender at every seed."""
     traces = [
         Trace(it.name, [str(seed) for seed in it.accuracy], list(it.accuracy.values()), kind="points")
         for it in contenders
@@ -148,22 +173,19 @@ def _curve(contender: Contender) -> Trace | None:
 
 
 def _protocol(contenders: Sequence[Contender]) -> Table:
+    by_objective = all(it.name == it.results[0]["objective"] for it in contenders)
+    columns = ["contender", "model", *([] if by_objective else ["objective"]), "data", "seeds", "time a run"]
     rows: list[list[Cell]] = []
-    for contender in contenders:
-        first = contender.results[0]
-        seeds = ", ".join(str(seed) for seed in contender.accuracy)
-        sources = list(dict.fromkeys(run["data"]["name"] for run in contender.results))
-        seconds = summarise([run["seconds"] for run in contender.results]).mean
-        rows.append(
-            [
-                contender.name,
-                first["student"]["model"],
-                first["objective"],
-                sources[0] if len(sources) == 1 else f"{sources[0]} to {sources[-1]}",
-                seeds,
-                duration(seconds),
-            ]
-        )
-    return Table(
-        "How each was trained", ["contender", "model", "objective", "data", "seeds", "time a run"], rows
-    )
+    for it in contenders:
+        first = it.results[0]
+        sources = list(dict.fromkeys(run["data"]["name"] for run in it.results))
+        row: dict[str, Cell] = {
+            "contender": it.name,
+            "objective": first["objective"],
+            "model": first["student"]["model"],
+            "data": sources[0] if len(sources) == 1 else f"{sources[0]} to {sources[-1]}",
+            "seeds": ", ".join(map(str, it.accuracy)),
+            "time a run": duration(summarise([run["seconds"] for run in it.results]).mean),
+        }
+        rows.append([row[column] for column in columns])
+    return Table("How each was trained", columns, rows)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeAlias
 
-_FIGURE = re.compile(r"[+-]?[\d.,:]+( (±|to) [+-]?[\d.,]+)?( s| ?%)?")
+_NUMBER = r"[+-]?[\d.,:]+"
+_FIGURE = re.compile(rf"{_NUMBER}( (±|to) {_NUMBER})?( \({_NUMBER} to {_NUMBER}\))?( s| ?%)?")
 
 Cell: TypeAlias = "str | float | None"
 """A text, a number (shown to four digits), or None where there is nothing to show."""
@@ -37,6 +39,16 @@ def show(cell: Cell) -> str:
     if isinstance(cell, str):
         return cell
     return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.0f}" if abs(cell) >= 10_000 else f"{cell:.4g}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a table shows it where the heading has the unit: 0.85234 is `85.2`."""
+    return f"{100 * fraction:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """`12.3 s`, or hours, minutes and seconds from two minutes on."""
+    return f"{seconds:.1f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
 
 
 def aligned(table: Table) -> list[str]:

@@ -63,14 +63,19 @@ def describe(network: nn.Module, name: str | None, source: Source) -> Card:
         model=name,
         graft=network.graft if isinstance(network, GraftedStudent) else None,
         class_names=source.class_names,
-        input_shape=tuple(example.shape[1:])
-        if isinstance(example, Tensor)
-        else {key: tuple(tensor.shape[1:]) for key, tensor in example.items()},
+        input_shape=sample_shape(example),
         facts=dict(source.facts),
         files=digests(source.files),
         mean=normalisation and normalisation.mean,
         std=normalisation and normalisation.std,
     )
+
+
+def sample_shape(inputs: Inputs) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+    """The shape of one sample, or of each named tensor of one."""
+    if isinstance(inputs, Tensor):
+        return tuple(inputs.shape[1:])
+    return {name: tuple(tensor.shape[1:]) for name, tensor in inputs.items()}
 
 
 def digests(files: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,53 +12,61 @@ from torch import nn
 
 from limbeck import evaluation, models
 from limbeck.config import RunConfig
+from limbeck.evaluation import Contender, Evaluation
+from limbeck.evaluation.results import Role
 from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.zoos import untrained
 from limbeck.objective import resolved
-from limbeck.report import run_report
 from limbeck.runs import directory, networks
 from limbeck.runs.card import describe, metadata_of, read_card
 from limbeck.runs.directory import Run
+from limbeck.runs.evaluate import of_config, of_run, write
 from limbeck.runs.job import Job, answers
+from limbeck.runs.modelcard import write_model_card
+from limbeck.runs.reporting import write_report
+from limbeck.training import Trainer
 
 
-def conclude(run: Run, job: Job, device: torch.device, objects: Mapping[str, Any]) -> None:
+def conclude(run: Run, job: Job, trainer: Trainer, objects: Mapping[str, Any]) -> None:
     """Measures the student, on the test split for the first time, and writes weights, result and report."""
     config, source = job.config, job.source
     student = job.distiller.deploy()
-    test = source.test and answers(student, source.test, device)
-    metrics = {
-        "test": test and evaluation.metrics(test),
-        "validation": source.validation and evaluation.metrics(answers(student, source.validation, device)),
-    }
-    teacher, agreement = None, None
-    if job.teacher is not None and config.teacher is not None:
-        theirs = source.test and answers(job.teacher, source.test, device)
-        teacher = {
-            "model": config.teacher.model,
-            "parameters": models.count_parameters(job.teacher),
-            "top1": theirs and evaluation.metrics(theirs)["top1"],
-        }
-        agreement = test and theirs and evaluation.agreement(test, theirs)
     for name, text in source.files.items():
         write_text(run.path / name, text)
     card = describe(student, _buildable(config) if _named(student, job, objects) else None, source)
     models.save(student, run.path / "student.safetensors", metadata_of(card))
+    found = _evaluated(run, job, student, trainer.device)
+    test = found.networks if found and found.split == "test" else {}
+    teacher = None
+    if job.distiller.teacher is not None and job.teacher is not None and config.teacher is not None:
+        teacher = {
+            "model": config.teacher.model,
+            "labels": config.teacher.labels,
+            "cached": list(job.distiller.teacher.cached),
+            "parameters": models.count_parameters(job.teacher),
+            "top1": test["teacher"].accuracy.top1.value if test else None,
+        }
+    validated = source.validation and answers(student, source.validation, trainer.device)
+    metrics = {
+        "test": test["student"].metrics if test else None,
+        "validation": validated and evaluation.metrics(validated),
+    }
     history = run.history
     result = {
         "objective": str(job.distiller.objective),
         "arguments": resolved(job.distiller.objective),
         "seed": config.seed,
         "selection": config.training.selection,
+        "choices": asdict(trainer.choices),
         "student": {
             "model": config.student.model,
             "parameters": models.count_parameters(student),
-            "top1": metrics["test"] and metrics["test"]["top1"],
+            "top1": test["student"].accuracy.top1.value if test else None,
         },
         "teacher": teacher,
         "metrics": metrics,
-        "agreement": agreement,
+        "agreement": found.fidelity.agreement if test and found and found.fidelity else None,
         "seconds": round(sum(line["seconds"] for line in history), 3),
         "data": {
             "name": source.name,
@@ -67,10 +76,29 @@ def conclude(run: Run, job: Job, device: torch.device, objects: Mapping[str, Any
             "validation": len(source.validation) if source.validation else 0,
             "test": len(source.test) if source.test else 0,
             "classes": source.num_classes,
+            "views": {
+                "policy": str(source.views),
+                "count": source.views.count,
+                "drawn": config.training.views or source.views.count,
+            },
+            "noise": source.noise,
         },
     }
-    write_text(run.path / "report.html", run_report(result, history))
+    write_report(run, result, source)
+    write_model_card(run, result)
     directory.write_json(run.path / "result.json", result)  # last: it marks the run as finished
+
+
+def _evaluated(run: Run, job: Job, student: nn.Module, device: torch.device) -> Evaluation | None:
+    """What the quick suite finds, written to the run; None for data with nothing to measure on."""
+    if job.source.test is None and job.source.validation is None:
+        return None
+    contenders: dict[Role, Contender] = {"student": of_run(student, run)}
+    if job.teacher is not None and job.config.teacher is not None:
+        contenders["teacher"] = of_config(job.teacher, job.config.teacher)
+    found = evaluation.evaluate(job.source, contenders, seed=job.config.seed, device=device)
+    write(run, found)
+    return found
 
 
 def _named(shipped: nn.Module, job: Job, objects: Mapping[str, Any]) -> bool:

@@ -15,23 +15,28 @@ import torch
 from torch import nn
 
 from limbeck import models
-from limbeck.config import RunConfig, make_config
+from limbeck.config import RunConfig, flat, make_config
 from limbeck.errors import LimbeckError
 from limbeck.files import partials, write_text
 from limbeck.report import read_history
 from limbeck.runs.card import Card, read_card
 
 FILES = (
+    "README.md",
     "config.yaml",
     "environment.json",
+    "evaluation.json",
     "import.json",
     "metrics.jsonl",
     "result.json",
+    "student.onnx",
+    "student.pt2",
+    "student.pth",
     "student.safetensors",
     "tokenizer.json",
     "report.html",
 )
-FOLDERS = ("checkpoints", "trackers")
+FOLDERS = ("checkpoints", "trackers", "transfer")
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,12 @@ class Run:
         return make_config(self.path / "config.yaml")
 
     @property
+    def environment(self) -> dict[str, Any]:
+        """What the run depends on besides its config."""
+        record: dict[str, Any] = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        return record
+
+    @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return (self.path / "result.json").exists()
@@ -61,11 +72,15 @@ class Run:
         """What came out.
 
         Raises:
-            LimbeckError: if the run is not finished.
+            LimbeckError: if the run is not finished, or its record is damaged.
         """
         if not self.finished:
             raise LimbeckError(f"the run {str(self.path)!r} has no result yet; finish it with --resume")
-        result: dict[str, Any] = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+        file = self.path / "result.json"
+        try:
+            result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise LimbeckError(f"{str(file)!r} is damaged: {error}") from None
         return result
 
     @property
@@ -162,10 +177,14 @@ def is_imported(path: Path) -> bool:
     return (path / "import.json").exists()
 
 
-def claim(path: Path, config: RunConfig) -> None:
-    """Makes the directory, cleared of an earlier run's files, and writes what the run is."""
+def claim(path: Path, config: RunConfig, **resolved: Any) -> None:
+    """Makes the directory, cleared of an earlier run's files, and writes what the run is.
+
+    Args:
+        resolved: what "auto" came to, for the environment's record.
+    """
     clear(path)
-    write_json(path / "environment.json", environment())
+    write_json(path / "environment.json", {**environment(), **resolved})
     write_text(path / "config.yaml", config.to_yaml())  # last: it marks the directory as a run
 
 
@@ -212,25 +231,10 @@ def same_config(path: Path, config: RunConfig) -> None:
     Raises:
         LimbeckError: naming the first key that differs.
     """
-    there, here = _flat(make_config(path / "config.yaml")), _flat(config)
+    there, here = (flat(each.model_dump(mode="json")) for each in (make_config(path / "config.yaml"), config))
     for key in {**there, **here}:
         if there.get(key) != here.get(key):
             raise LimbeckError(
                 f"{str(path)!r} was run with {key}={there.get(key)!r}, not {here.get(key)!r}; "
                 "resume it without new settings, or start another run"
             )
-
-
-def _flat(config: RunConfig) -> dict[str, Any]:
-    """The config's values by dotted key."""
-    leaves: dict[str, Any] = {}
-
-    def walk(tree: Any, path: str) -> None:
-        if isinstance(tree, dict):
-            for name, inner in tree.items():
-                walk(inner, f"{path}.{name}" if path else name)
-        else:
-            leaves[path] = tree
-
-    walk(config.model_dump(mode="json"), "")
-    return leaves

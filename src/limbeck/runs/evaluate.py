@@ -1,70 +1,163 @@
-"""Measuring a finished run again."""
+"""Measuring a finished run, beside its teacher and a baseline."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
 
 from limbeck import data as sources
 from limbeck import evaluation
+from limbeck.config import NetworkConfig
 from limbeck.data import Source
-from limbeck.errors import LimbeckError
+from limbeck.errors import LimbeckError, unknown
+from limbeck.evaluation import Contender, Evaluation
+from limbeck.evaluation.results import Role, Suite
+from limbeck.files import write_text
+from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.runs import networks
+from limbeck.runs.card import read_card
 from limbeck.runs.directory import Run, is_imported, load
-from limbeck.runs.job import answers, classes_of
+from limbeck.runs.job import classes_of
+from limbeck.runs.modelcard import write_model_card
+from limbeck.runs.own_data import own_data
+from limbeck.runs.reporting import write_report
 
 
 def evaluate(
-    run: Run | Path | str, data: str | None = None, data_dir: Path | None = None, device: str = "cpu"
-) -> dict[str, dict[str, float]]:
-    """The student's metrics on the validation and the test split of some data.
+    run: Run | Path | str,
+    data: str | Source | None = None,
+    data_dir: Path | None = None,
+    *,
+    suite: Suite = "quick",
+    baseline: Run | Path | str | None = None,
+    seed: int = 0,
+    noise_samples: int | None = None,
+    device: Literal["auto", "cpu"] = "auto",
+) -> Evaluation:
+    """Measures a run's student, its teacher and a baseline; what `limbeck evaluate` does.
+
+    On the run's own data the result is written to `evaluation.json` in the run, and the report and the model
+    card are made anew.
 
     Args:
         run: a finished run or an imported network, or its directory.
-        data: a data set's name; the run's own data if None.
-        data_dir: where its files are.
-        device: where to run the student.
+        data: a data set's name, or a source; the run's own data if None.
+        data_dir: where its files are; where the run had them if None.
+        suite: "quick" or "full"; see `limbeck.evaluation.evaluate`.
+        baseline: another run, such as the same student trained on labels alone.
+        seed: of the noise.
+        noise_samples: how many samples are shown with noise; all if None.
+        device: where to run the networks: the accelerator if there is one, or the CPU.
     Raises:
-        LimbeckError: for a run without a student, or without data of its own where none is named; for data
-            that the student does not fit, or that has neither split.
+        LimbeckError: for a run without a student, or without data of its own where none is given; for data
+            that the student does not fit, that has changed since the run, or that has nothing to measure on;
+            for a baseline of other data or classes.
     """
-    run = run if isinstance(run, Run) else Run(Path(run))
-    if not (run.path / "config.yaml").is_file() and not is_imported(run.path):
-        raise LimbeckError(f"{str(run.path)!r} is no run's directory: it holds no config.yaml")
+    if suite not in ("quick", "full"):
+        raise unknown("suite", suite, ("quick", "full"))
+    if device not in ("auto", "cpu"):
+        raise unknown("device", device, ("auto", "cpu"))
+    run = _run(run)
     student = load(run)
-    source = _own_source(run) if data is None else _other_source(run, student, data, data_dir)
-    splits = {"validation": source.validation, "test": source.test}
-    found = {
-        name: evaluation.metrics(answers(student, split, torch.device(device)))
-        for name, split in splits.items()
-        if split is not None
-    }
-    if not found:
-        raise LimbeckError(f"{source.name} has neither a validation nor a test split to measure on")
+    source = own_data(run, data_dir) if data is None else _source(run, student, data, data_dir)
+    known = None if is_imported(run.path) else run.result["data"]["fingerprint"]
+    own = source.fingerprint() == known
+    if data is None and not own:
+        raise LimbeckError(
+            f"{source.name} is no longer what {str(run.path)!r} was made on: its fingerprint was {known} and "
+            f"is {source.fingerprint()}; name it with --data to measure on it all the same"
+        )
+    contenders: dict[Role, Contender] = {"student": of_run(student, run)}
+    notes = (
+        [] if own else [f"Measured on {source.name}, which is not the data of the run; nothing is written."]
+    )
+    try:
+        teacher = _teacher(run, source if own else None)
+    except LimbeckError as error:
+        notes.append(f"The teacher is left out: {error}.")
+    else:
+        contenders |= {"teacher": teacher} if teacher else {}
+    if baseline is not None:
+        contenders["baseline"] = _baseline(_run(baseline), known, source)
+    place = torch.accelerator.current_accelerator(check_available=True) if device == "auto" else None
+    found = evaluation.evaluate(
+        source, contenders, suite=suite, seed=seed, noise_samples=noise_samples, device=place or "cpu"
+    )
+    found = found.model_copy(update={"notes": (*notes, *found.notes)})
+    if own:
+        write(run, found)
+        write_report(run, run.result, source)
+        write_model_card(run, run.result)
     return found
 
 
-def _own_source(run: Run) -> Source:
-    if is_imported(run.path):
-        raise LimbeckError(
-            f"{str(run.path)!r} was imported and has no data of its own; name some with --data"
-        )
-    config = run.config.data
-    if config.name.startswith("<"):
-        raise LimbeckError(
-            f"the data of {str(run.path)!r} was handed over as an object; use limbeck.evaluation"
-        )
-    return sources.load(config.name, config.dir)
+def write(run: Run, found: Evaluation) -> None:
+    """Writes a run's `evaluation.json`, whole or not at all."""
+    write_text(run.path / "evaluation.json", found.model_dump_json(indent=1) + "\n")
 
 
-def _other_source(run: Run, student: nn.Module, data: str, data_dir: Path | None) -> Source:
-    source = sources.load(data, data_dir)
+def of_run(network: nn.Module, run: Run, features: Mapping[str, str | list[str]] | None = None) -> Contender:
+    """A run's student, loaded, with the name and the feature points it has there."""
+    card = read_card(run.path / "student.safetensors")
+    config = None if is_imported(run.path) else run.config.student
+    name = (card and card.model) or (config.model if config else type(network).__name__)
+    # A network with a graft on it has its modules under other paths.
+    points = config.features if config and not isinstance(network, GraftedStudent) else {}
+    return Contender(network, name, str(run.path), features or points)
+
+
+def of_config(network: nn.Module, config: NetworkConfig) -> Contender:
+    """A network that a config names, with the name it has in the run it is from."""
+    path = Path(config.model)
+    if networks.is_path(config.model) and path.is_dir():
+        return of_run(network, Run(path), config.features)
+    return Contender(network, config.model, features=config.features)
+
+
+def _run(run: Run | Path | str) -> Run:
+    run = run if isinstance(run, Run) else Run(Path(run))
+    if not (run.path / "config.yaml").is_file() and not is_imported(run.path):
+        raise LimbeckError(f"{str(run.path)!r} is no run's directory: it holds no config.yaml")
+    return run
+
+
+def _source(run: Run, student: nn.Module, data: str | Source, data_dir: Path | None) -> Source:
+    source = data if isinstance(data, Source) else sources.load(data, data_dir)
     networks.check_files(run.path, "student", source)
-    classes = classes_of(student, "student", source.example())
+    _check_classes(student, "student", source)
+    return source
+
+
+def _teacher(run: Run, source: Source | None) -> Contender | None:
+    """The run's teacher, made with the run's own data, which may have given it its normalisation."""
+    config = None if is_imported(run.path) else run.config.teacher
+    if config is None:
+        return None
+    if config.model.startswith("<"):
+        raise LimbeckError(f"{config.model} was handed over as an object")
+    return of_config(networks.teacher(config, source or own_data(run)), config)
+
+
+def _baseline(baseline: Run, known: str | None, source: Source) -> Contender:
+    network = load(baseline)
+    theirs = None if is_imported(baseline.path) else baseline.result["data"]["fingerprint"]
+    if theirs and known and theirs != known:
+        raise LimbeckError(
+            f"the baseline {str(baseline.path)!r} was made on other data ({baseline.result['data']['name']}, "
+            f"fingerprint {theirs}) than the run (fingerprint {known}); compare runs on the same data"
+        )
+    networks.check_files(baseline.path, "baseline", source)
+    _check_classes(network, "baseline", source)
+    return of_run(network, baseline)
+
+
+def _check_classes(network: nn.Module, role: str, source: Source) -> None:
+    classes = classes_of(network, role, source.example())
     if classes != source.num_classes:
         raise LimbeckError(
-            f"the student tells {classes} classes apart, and {source.name} has {source.num_classes}"
+            f"the {role} tells {classes} classes apart, and {source.name} has {source.num_classes}"
         )
-    return source

@@ -3,48 +3,165 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from torch import nn
 
+from limbeck import data as sources
 from limbeck import models
+from limbeck.data import Source
+from limbeck.data.samples import spread
 from limbeck.errors import LimbeckError, unknown
+from limbeck.files import replacing
+from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.checkpoints import save_checkpoint
+from limbeck.runs import networks
+from limbeck.runs.card import Card, read_card, sample_shape
 from limbeck.runs.directory import Run, load
+from limbeck.runs.exports import onnx, pt2
+from limbeck.runs.exports.check import check
+from limbeck.runs.exports.metadata import metadata, named_tensors, preprocessing, summary
+from limbeck.runs.exports.program import trace
+from limbeck.runs.modelcard import write_model_card
+from limbeck.runs.own_data import own_data
+
+MOST = 10_000
+"""Samples that a program is checked on; of a larger split, some from all over it."""
 
 
-def export(run: Run | Path | str, form: str, out: Path | str, *, overwrite: bool = False) -> list[str]:
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, and what there is to know of it, a sentence a line."""
+
+    file: Path
+    lines: tuple[str, ...]
+
+
+def export(
+    run: Run | Path | str,
+    form: str,
+    out: Path | str | None = None,
+    *,
+    data: str | Source | None = None,
+    data_dir: Path | None = None,
+    network: nn.Module | None = None,
+    overwrite: bool = False,
+) -> Exported:
     """Writes a run's student to a file; what `limbeck export` does.
+
+    A program, of ONNX or torch.export, is read back and has to answer as the student does on real data: the
+    test split or, where there is none, the validation or the training split.
 
     Args:
         run: the run, its directory, or a `student.safetensors` file.
         form: a name of `FORMATS`.
-        out: the file.
+        out: the file; if None, `student` with the suffix of the format, in the run's directory.
+        data: what a program is checked on; the run's own data if None.
+        data_dir: where its files are.
+        network: where the student was handed over as an object, one like it.
         overwrite: replace the file.
-    Returns: what there is to know of the file, in a few lines.
     Raises:
-        LimbeckError: for a run without a student, an unknown format, a student that the format is not for,
-            and a file that exists or cannot be written.
+        LimbeckError: for a run without a student, an unknown format, one whose package is not installed or
+            that the student is not for, no data to check on, and a file that exists or cannot be written.
+        CheckError: if a program does not answer as the student does; it is not kept.
     """
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
-    path, out = run.path if isinstance(run, Run) else Path(run), Path(out)
-    if out.is_dir():
-        raise LimbeckError(f"{str(out)!r} is a directory; --out names the file to write")
-    if out.resolve() in (path.resolve(), (path / "student.safetensors").resolve()):
-        raise LimbeckError(f"{str(out)!r} is the run's own file; choose another --out")
-    if out.exists() and not overwrite:
-        raise LimbeckError(f"{str(out)!r} exists; say --overwrite or another --out")
-    return FORMATS[form](load(path), out)
+    path = run.path if isinstance(run, Run) else Path(run)
+    file = _free(path, out, FORMATS[form], overwrite=overwrite)
+    if form not in _PROGRAMS and not (data is None and data_dir is None):
+        raise LimbeckError(f"a file of {form} is not checked on data; leave out --data and --data-dir")
+    if form == "onnx":
+        _need_onnx()
+    student = load(path, network)
+    card = read_card(path / "student.safetensors" if path.is_dir() else path)
+    assert card is not None, "load has read it"
+    if form in _COPIES:
+        return Exported(file, tuple(_COPIES[form](student, card, file)))
+    lines = _program(_PROGRAMS[form], student, card, _source(path, card, data, data_dir), file)
+    run = Run(path)
+    if run.finished and file.parent.resolve() == path.resolve():
+        write_model_card(run, run.result)  # it tells how to use the files that lie beside it
+    return Exported(file, tuple(lines))
 
 
-def _repdistiller(student: nn.Module, out: Path) -> list[str]:
-    name, normalisation = save_checkpoint(student, out), models.normalisation_of(student)
+def _safetensors(student: nn.Module, card: Card, file: Path) -> list[str]:
+    models.save(student, file, metadata(card, preprocessing(card)))
+    return ["weights alone; limbeck.load builds the network around them", summary(preprocessing(card))]
+
+
+def _repdistiller(student: nn.Module, card: Card, file: Path) -> list[str]:
+    if isinstance(student, GraftedStudent):
+        raise LimbeckError(
+            "this student answers through a graft of the teacher's classifier, which RepDistiller's networks "
+            "have no place for; use --format safetensors, onnx or pt2"
+        )
+    name, normalisation = save_checkpoint(student, file), models.normalisation_of(student)
     lines = [f"a checkpoint of {name}, {{'model': state_dict}}"]
     if normalisation is not None:
         lines.append(f"it takes images that were normalised before: {normalisation.summary}")
     return lines
 
 
-FORMATS: Mapping[str, Callable[[nn.Module, Path], list[str]]] = {"repdistiller": _repdistiller}
-"""What writes a student in each format, whole or not at all, and says what there is to know of the file."""
+def _program(kind: ModuleType, student: nn.Module, card: Card, source: Source, file: Path) -> list[str]:
+    splits = {"test": source.test, "validation": source.validation, "training": source.train}
+    name, split = next((name, split) for name, split in splits.items() if split is not None)
+    split = split.select(spread(len(split), MOST))
+    example = source.example()
+    inputs = preprocessing(card, example)
+    program = trace(student, example)
+    with replacing(file) as partial:
+        what = kind.write(program, list(named_tensors(example)), partial, metadata(card, inputs))
+        agreement = check(student, kind.reopen(partial), split)
+    return [what, summary(inputs), agreement.summary(f"the {name} split of {source.name}")]
+
+
+_COPIES: Mapping[str, Callable[[nn.Module, Card, Path], list[str]]] = {
+    "safetensors": _safetensors,
+    "repdistiller": _repdistiller,
+}
+_PROGRAMS: Mapping[str, ModuleType] = {"onnx": onnx, "pt2": pt2}
+
+FORMATS: Mapping[str, str] = {
+    "safetensors": ".safetensors",
+    "onnx": ".onnx",
+    "pt2": ".pt2",
+    "repdistiller": ".pth",
+}
+"""The formats, and the suffix of a file that no name is given for."""
+
+
+def _free(path: Path, out: Path | str | None, suffix: str, *, overwrite: bool) -> Path:
+    """The file to write; refuses one that is not ours to replace."""
+    own = path / "student.safetensors" if path.is_dir() else path
+    file = own.with_name(f"student{suffix}") if out is None else Path(out)
+    if file.is_dir():
+        raise LimbeckError(f"{str(file)!r} is a directory; --out names the file to write")
+    if file.resolve() == own.resolve():
+        raise LimbeckError(f"{str(file)!r} is the run's own file; name another with --out")
+    if file.exists() and not overwrite:
+        raise LimbeckError(f"{str(file)!r} exists; say --overwrite or another --out")
+    return file
+
+
+def _need_onnx() -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(package) is None:
+            raise LimbeckError(f"{package} is not installed; `pip install 'limbeck[onnx]'` brings it")
+
+
+def _source(path: Path, card: Card, data: str | Source | None, data_dir: Path | None) -> Source:
+    """What the check is made on."""
+    if data is None:
+        source = own_data(Run(path))
+    else:
+        source = data if isinstance(data, Source) else sources.load(data, data_dir)
+    networks.check_files(path, "student", source)
+    if (found := sample_shape(source.example(1))) != card.input_shape:
+        raise LimbeckError(
+            f"the student takes inputs of shape {card.input_shape}, and those of {source.name} are {found}"
+        )
+    return source

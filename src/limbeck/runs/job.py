@@ -16,6 +16,7 @@ from limbeck import data as sources
 from limbeck import evaluation
 from limbeck.config import RunConfig
 from limbeck.data import Loader, Source, Split, views
+from limbeck.data.loader import checked_number
 from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import Predictions, predict
@@ -24,7 +25,7 @@ from limbeck.methods import DataFacts, Method, Objective
 from limbeck.methods.base import inner_first
 from limbeck.objective import parse
 from limbeck.outputs import Inputs, apply
-from limbeck.runs import networks
+from limbeck.runs import caching, networks
 from limbeck.seeds import seed_for
 from limbeck.training import Stage, Trainer
 
@@ -38,8 +39,12 @@ class Job:
     config: RunConfig
     source: Source
     split: Split
-    teacher: nn.Module | None
     distiller: Distiller
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        """The teacher's network; one that was let go of is made again."""
+        return None if self.distiller.teacher is None else self.distiller.teacher.network
 
 
 def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
@@ -53,10 +58,11 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
     _check_handed_over(config, objects)
     objective = parse(objects.get("objective", config.objective))
     source = objects["data"] if "data" in objects else sources.load(config.data.name, config.data.dir)
-    if config.data.views is not None:
-        source = replace(source, views=views.parse(config.data.views))
+    source = with_views(source, config)
     if config.training.selection == "validation" and source.validation is None:
         raise LimbeckError(f"{source.name} has no validation split; use training.selection=last")
+    if config.teacher is not None:
+        networks.check_labels(config.teacher, source)
     split = source.train if uses_unlabelled(objective) else source.train.labelled()
     teacher = objects.get("teacher")
     student = objects.get("student")
@@ -73,24 +79,31 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
         torch.manual_seed(seed_for(config.seed, "objective"))
         distiller = Distiller(
             student,
-            teacher,
+            teacher and caching.asked(teacher, config, source, again="teacher" not in objects),
             objective,
             example=example,
             data=DataFacts(
                 size=split.positions,
-                fingerprint=f"{source.fingerprint()} {len(split)} {source.views}",
+                fingerprint=f"{source.fingerprint()} {len(split)} {source.views} {config.training.views}",
                 class_counts=tuple(split.class_counts(source.num_classes).tolist()),
                 targets=split.targets_by_position,
             ),
             student_features=config.student.features,
-            teacher_features=config.teacher.features if config.teacher else None,
         )
     for role, count in classes.items():
         if count < source.num_classes:
             raise LimbeckError(
                 f"the {role} tells {count} classes apart, and {source.name} has {source.num_classes}"
             )
-    return Job(config, source, split, teacher, distiller)
+    return Job(config, source, split, distiller)
+
+
+def with_views(source: Source, config: RunConfig) -> Source:
+    """The source with the policy that the config says; refuses to draw among more views than that has."""
+    if config.data.views is not None:
+        source = replace(source, views=views.parse(config.data.views))
+    checked_number(config.training.views, source.views)
+    return source
 
 
 def uses_unlabelled(objective: Method) -> bool:
@@ -129,6 +142,7 @@ def stages(job: Job, trainer: Trainer) -> list[Stage]:
             job.split,
             size,
             views=job.source.views,
+            views_per_sample=setup.views,
             seed=seed_for(job.config.seed if seed is None else seed, "order"),
             view_seed=view_seed if seed is None else seed,
             drop_last=0 < left < needed,
@@ -156,7 +170,10 @@ def stages(job: Job, trainer: Trainer) -> list[Stage]:
         schedule=setup.schedule,
         validate=partial(_validate, job, trainer.device) if job.source.validation else None,
         keep_best=setup.selection == "validation",
+        compiled=distiller.compiled,
     )
+    if job.config.teacher is not None and job.config.teacher.cached:
+        trainer.display.note(caching.note(distiller, job.config.teacher))
     phases = distiller.phase_stages(lambda phase: batches(phase.batch_size, phase.seed))
     return [*phases, training]
 

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from limbeck import models
-from limbeck.config import NetworkConfig
+from limbeck.config import NetworkConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.models import zoos
 from limbeck.models.checkpoints import load_weights
 from limbeck.outputs import Inputs
 from limbeck.runs.card import digests, read_card
-from limbeck.runs.directory import load
+from limbeck.runs.directory import Run, load
 from limbeck.seeds import seed_for
 
 
@@ -99,6 +99,26 @@ def check_files(path: Path, role: str, source: Source) -> None:
                 f"the {role} {str(path)!r} was trained with another {name} than that of {source.name}; "
                 "give the data and its arguments as in that run's config.yaml"
             )
+
+
+def check_labels(config: TeacherConfig, source: Source) -> None:
+    """Refuses a teacher of which it is not said, or not truly, whether its labels were the noisy ones."""
+    if source.noise is None and config.labels is not None:
+        raise LimbeckError(f"the labels of {source.name} are clean; leave out teacher.labels")
+    if source.noise is not None and config.labels is None:
+        raise LimbeckError(
+            f"the training labels of {source.name} are noisy; say which ones the teacher learned from, with "
+            "--set teacher.labels=clean or --set teacher.labels=noisy"
+        )
+    run = Run(Path(config.model))
+    if source.noise is None or not is_path(config.model) or not run.finished:
+        return  # there is no record to check it against
+    learned, said = run.result["data"].get("noise"), source.noise if config.labels == "noisy" else None
+    if learned != said:
+        raise LimbeckError(
+            f"teacher.labels={config.labels} says that the teacher learned from {said or 'clean labels'}, "
+            f"but {config.model!r} learned from {learned or 'clean labels'}"
+        )
 
 
 def _from_path(path: Path, role: str) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -30,6 +30,9 @@ def distill(
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
+    views: int | None = None,
+    cache_teacher: str | None = None,
+    compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
@@ -47,6 +50,11 @@ def distill(
         data_dir: where the data set's files are.
         objective: what is minimised, in the notation or as a method.
         epochs, batch_size, lr, seed: of the training.
+        views: of each sample, how many of the policy's views are drawn among; the fewer, the sooner a cached
+            teacher knows them all.
+        cache_teacher: "logits", "embedding" or "both": what of the teacher's answers is kept in files, and
+            read back by this run and all others.
+        compile: whether the networks run compiled; "auto" finds out whether that saves time.
         settings: any value of the config by dotted key, `{"training.clip": 1.0}`.
         out: the run directory; the next free one under `runs/` if None.
         resume: go on with the run in `out`.
@@ -65,6 +73,9 @@ def distill(
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
+        "views": views,
+        "cache_teacher": cache_teacher,
+        "compile": compile,
         "seed": seed,
     }
     path = _directory(out, "distill", resume=resume, overwrite=overwrite)
@@ -84,6 +95,8 @@ def train(
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
+    views: int | None = None,
+    compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
@@ -104,6 +117,8 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
+        "views": views,
+        "compile": compile,
         "seed": seed,
     }
     path = _directory(out, "train", resume=resume, overwrite=overwrite)
@@ -162,9 +177,14 @@ def _run(config: RunConfig, path: Path, objects: Mapping[str, Any], *, resume: b
         return run
     job = prepare(config, objects)
     setup = config.training
+    precision = setup.precision
+    if resume and precision == "auto":
+        precision = run.environment["precision"]
     trainer = Trainer(
         device=setup.device,
-        precision=setup.precision,
+        precision=precision,
+        memory_format=setup.memory_format,
+        compile=setup.compile,
         accumulation=setup.accumulation,
         clip=setup.clip,
         seed=config.seed,
@@ -178,11 +198,11 @@ def _run(config: RunConfig, path: Path, objects: Mapping[str, Any], *, resume: b
         if resume:
             directory.sweep(path)
         else:
-            directory.claim(path, config)
+            directory.claim(path, config, precision=trainer.precision)
     trainer.accelerator.wait_for_everyone()
     trainer.fit(job.distiller, to_do, resume=resume)
     if trainer.main:
-        conclude(run, job, trainer.device, objects)
+        conclude(run, job, trainer, objects)
     trainer.accelerator.wait_for_everyone()
     return run
 

@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table as RichTable
 
 from limbeck import data, evaluation
 from limbeck.errors import LimbeckError
 from limbeck.files import write_text
 from limbeck.report import Contender, differences, overview, study_report
-from limbeck.report.table import Table, aligned, show
+from limbeck.report.formats import rich_table
 from limbeck.runs import Run, distill, load, train
 from limbeck.runs.job import answers
 
@@ -29,7 +28,12 @@ OBJECTIVE = "ce + kd(temperature=4)"
 SEEDS, LABELS = 5, 100
 ALONE: dict[str, Any] = {"epochs": 480, "batch_size": 50}  # 2 steps an epoch of 100 scans
 DISTILLED: dict[str, Any] = {"epochs": 60, "batch_size": 64}  # 16 steps an epoch of 1,000 scans
-SETTINGS = {"training.trackers": [], "training.checkpoint_every": 60}
+SETTINGS = {
+    "training.trackers": [],
+    "training.checkpoint_every": 60,
+    "training.precision": "fp32",  # the same figures on every processor
+    "training.memory_format": "contiguous",
+}
 NAMES = ("teacher", "student", "distilled student")
 
 
@@ -82,7 +86,7 @@ def quickstart(out: Path, seed: int, console: Console) -> None:
     page = study_report(contenders, title="limbeck quickstart", lead=lead, comparisons=comparisons)
     write_text(report, page)
     for table in (overview(contenders), differences(contenders, comparisons)):
-        console.print(_rich(table))
+        console.print(rich_table(table))
     console.print(f"The report, with curves: {report}")
     console.print(f'The student: limbeck.load("{distilled[0].path}")')
 
@@ -101,13 +105,3 @@ def _contender(name: str, runs: list[Run], teacher: Run) -> Contender:
     ]
     milliseconds = evaluation.latency(load(runs[0]), source.example(64)).ms_per_image
     return Contender(name, results, [run.history for run in runs], milliseconds)
-
-
-def _rich(table: Table) -> RichTable:
-    """A report's table for the terminal, with the same figures."""
-    shown = RichTable(title=table.caption, title_justify="left", caption=table.notes, caption_justify="left")
-    for column, kind in zip(table.columns, aligned(table), strict=True):
-        shown.add_column(column, justify="right" if kind == "number" else "left")
-    for row in table.rows:
-        shown.add_row(*map(show, row))
-    return shown

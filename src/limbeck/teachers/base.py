@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor, nn
 
@@ -18,10 +19,17 @@ class Teacher(ABC):
     side ever reaches it.
     """
 
-    network: nn.Module | None = None
-    """The live network, where there is one; to be read only."""
     points: FeaturePoints | None = None
     """Where the live network's features are, once it is open."""
+    keeps: tuple[str, ...] = ()
+    """The fields that may come from a cache, where they are rounded to float16."""
+    cached: tuple[str, ...] = ()
+    """Those that do, as the teacher is opened."""
+
+    @property
+    def network(self) -> nn.Module | None:
+        """The live network, where there is one; to be read only."""
+        return None
 
     @abstractmethod
     def open(self, example: Inputs, fields: Sequence[str]) -> None:
@@ -30,6 +38,13 @@ class Teacher(ABC):
     @abstractmethod
     def __call__(self, batch: Batch) -> Outputs:
         """The outputs for a batch, without a graph."""
+
+    def release(self) -> None:  # noqa: B027 (most teachers need all they hold)
+        """Lets go of what can be had again; called once every method has looked into the network."""
+
+    def compiled(self) -> AbstractContextManager[None]:
+        """A context in which what the teacher computes is compiled, if it computes anything."""
+        return nullcontext()
 
     def apply(  # noqa: B027 (a teacher without tensors has nothing to move)
         self, function: Callable[[Tensor], Tensor]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,14 @@ class LiveTeacher(Teacher):
     """
 
     def __init__(self, network: nn.Module, features: Mapping[str, str | Sequence[str]] | None = None) -> None:
-        self.network: nn.Module = network.eval()
+        self._network = network.eval()
         self._features = features
         self._tap: Tap | None = None
+
+    @property
+    def network(self) -> nn.Module:
+        """The network."""
+        return self._network
 
     def open(self, example: Inputs, fields: Sequence[str]) -> None:
         """Finds the features in the network."""
@@ -37,6 +43,11 @@ class LiveTeacher(Teacher):
             self.network.eval()
         with torch.no_grad():
             return self._tap(batch.inputs)
+
+    def compiled(self) -> AbstractContextManager[None]:
+        """A context in which the network runs compiled."""
+        assert self._tap is not None, "open() comes first"
+        return self._tap.compiled()
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> None:
         """Moves the network."""

@@ -40,11 +40,12 @@ class Guard:
         """
         norm = torch.nn.utils.get_total_norm(gradients) if gradients else values.new_zeros(())
         bad = ~torch.cat([values.detach(), norm.reshape(1).to(values)]).isfinite()
-        first = bad.any() & ~self.blocked
+        now = bad.any()
+        first = now & ~self.blocked
         self._names = [*names, "the gradient"]
         self._step = torch.where(first, step, self._step)
         self._bad = bad if self._bad is None else torch.where(first, bad, self._bad)
-        self.blocked = self.blocked | bad.any()
+        self.blocked = self.blocked | now
         return self.blocked
 
     def check(self, stage: str, checkpoint: str) -> None:

@@ -33,6 +33,7 @@ class Stage:
         trained: called once the stage has been trained, with the same and the last line.
         finish: called once the stage is over, trained or recalled.
         seed: of what draws random numbers in it; None takes the trainer's.
+        compiled: a context in which the networks run compiled; None for a stage that is not worth it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Stage:
     trained: Callable[[str, Mapping[str, Any]], None] = lambda setting, line: None
     finish: Callable[[], None] = lambda: None
     seed: int | None = None
+    compiled: Callable[[], AbstractContextManager[None]] | None = None
 
 
 def as_batch(item: object) -> Batch:

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
-from torch import Tensor, nn
+from torch import nn
 
 from limbeck.errors import LimbeckError
-from limbeck.methods.terms import Losses
-from limbeck.optimisation import parts_of
 from limbeck.outputs import Batch, Progress
 from limbeck.seeds import seed_for
 from limbeck.training import checkpoints
+from limbeck.training.choices import Choices, MemoryFormat, Precision, resolve_precision
 from limbeck.training.display import Display
-from limbeck.training.guard import Guard, gradients, parameters, step_unless
+from limbeck.training.guard import Guard
 from limbeck.training.history import History
 from limbeck.training.means import Means
 from limbeck.training.stage import Stage, as_batch
+from limbeck.training.step import Step
 from limbeck.training.trackers import check_trackers
-
-Precision = Literal["fp32", "bf16"]
+from limbeck.training.trials import Trials, check_compiler
 
 
 class Trainer:
@@ -35,7 +35,12 @@ class Trainer:
 
     Args:
         device: "auto" takes the accelerator there is; "cpu" none.
-        precision: "bf16" runs the networks under bfloat16 autocast; losses are float32 all the same.
+        precision: "bf16" runs the networks under bfloat16 autocast; losses are float32 all the same. "auto"
+            is "bf16" where the processor multiplies matrices in it (CUDA, AMX, AVX512-BF16), or else "fp32".
+        memory_format: of images. "auto" gives them to convolutional networks channels-last if they can take
+            that; "contiguous" leaves them as they are.
+        compile: whether a stage that can be compiled is; "auto" times both ways on its first batch, where a
+            minute is left to gain from, and takes what will be over sooner.
         accumulation: pieces each batch is worked through in, to save memory.
         clip: largest norm of the gradient, for each optimiser by itself; None does not clip.
         seed: of dropout and whatever else draws random numbers in a step; the data's order has its own.
@@ -49,7 +54,9 @@ class Trainer:
         self,
         *,
         device: str = "auto",
-        precision: Precision = "fp32",
+        precision: Precision | Literal["auto"] = "auto",
+        memory_format: MemoryFormat | Literal["auto"] = "auto",
+        compile: bool | Literal["auto"] = False,
         accumulation: int = 1,
         clip: float | None = None,
         seed: int = 0,
@@ -72,13 +79,22 @@ class Trainer:
             raise LimbeckError(
                 f"the processes were launched on {self.accelerator.device.type}; for the CPU, add --cpu there"
             )
-        self.precision, self.accumulation, self.clip, self.seed = precision, accumulation, clip, seed
+        if compile is True:
+            check_compiler(self.device)
+        self._asked = {"precision": precision, "memory_format": memory_format, "compile": compile}
+        self.choices = Choices(resolve_precision(precision, self.device))
+        self.accumulation, self.clip, self.seed = accumulation, clip, seed
         self.directory, self.checkpoint_every = directory, checkpoint_every
         self.main: bool = self.accelerator.is_main_process
         self.history = History(directory / "metrics.jsonl" if directory and self.main else None)
         self.display = Display(enabled=display and self.main)
         self._trackers = bool(trackers)
         self._has_checkpoint = False
+
+    @property
+    def precision(self) -> Precision:
+        """In which the networks run, "auto" being resolved."""
+        return self.choices.precision
 
     @property
     def checkpoint(self) -> Path | None:
@@ -99,6 +115,11 @@ class Trainer:
         root.to(self.device)
         state = self._read_checkpoint(root) if resume else None
         self._has_checkpoint = state is not None
+        if state:
+            taken = Choices(**state["choices"])
+            self.choices = (
+                taken if self._asked["precision"] == "auto" else replace(taken, precision=self.precision)
+            )
         self.history.rewind(state["lines"] if state else 0)
         if self._trackers:
             self.accelerator.init_trackers("limbeck")
@@ -132,17 +153,29 @@ class Trainer:
             return
         steps = _length(stage.batches(0))
         best: dict[str, Any] | None = None
-        with stage.open() as (module, optimizer):
+        with stage.open() as (module, optimizer), ExitStack() as compiled:
             schedule = stage.schedule(optimizer, steps, stage.epochs)
             first = 0
             if state:
                 optimizer.load_state_dict(state["optimizer"])
                 schedule.load_state_dict(state["schedule"])
                 first, best = state["epoch"], state["best"]
-            wrapped = self.accelerator.prepare_model(module, device_placement=False)
+            asked = {
+                name: getattr(self.choices, name) if state and choice == "auto" else choice
+                for name, choice in self._asked.items()
+            }
+            left = (stage.epochs - first) * steps
+            step = Step(
+                self.accelerator,
+                module,
+                optimizer,
+                accumulation=self.accumulation,
+                clip=self.clip,
+                settle=partial(self._settle, stage, module, asked, left, compiled),
+            )
             self.display.begin(stage.name, first, stage.epochs, steps)
             for epoch in range(first, stage.epochs):
-                line = self._epoch(stage, epoch, steps, wrapped, optimizer, schedule)
+                line = self._epoch(stage, epoch, steps, step, schedule)
                 if stage.validate:
                     line["validation"] = dict(stage.validate())
                     if stage.keep_best and (best is None or line["validation"]["top1"] > best["top1"]):
@@ -160,8 +193,7 @@ class Trainer:
                         optimizer=optimizer.state_dict(),
                         schedule=schedule.state_dict(),
                     )
-        if wrapped is not module:  # what joins several processes holds a copy of the gradients
-            self.accelerator.free_memory()
+        step.close()
         if best:
             root.load_state_dict(best["root"])
         stage.trained(self._setting, self.history.last)
@@ -185,24 +217,44 @@ class Trainer:
     def _setting(self) -> str:
         """What of the trainer's own settings decides how a stage ends."""
         return (
-            f"{self.precision} {self.accumulation} {self.clip} {self.device.type} "
-            f"{self.accelerator.num_processes} {torch.__version__}"
+            f"{self.precision} {self._asked['memory_format']} {self.accumulation} {self.clip} "
+            f"{self.device.type} {self.accelerator.num_processes} {torch.__version__}"
         )
+
+    def _settle(
+        self,
+        stage: Stage,
+        module: nn.Module,
+        asked: Mapping[str, Any],
+        left: int,
+        context: ExitStack,
+        batch: Batch,
+    ) -> Choices:
+        """The choices that the first batch decides; what is compiled stays so until `context` closes."""
+        trials = Trials(module, batch, self.display.note)
+        choices = trials.memory_format(Choices(self.precision), asked["memory_format"])
+        if stage.compiled is not None:
+            choices = trials.compile(choices, asked["compile"], stage.compiled, context, left, self._average)
+        self.choices = choices
+        return choices
+
+    def _average(self, number: float) -> float:
+        """Of a number that each process has."""
+        return float(self.accelerator.reduce(torch.tensor(number, device=self.device), "mean"))
 
     def _epoch(
         self,
         stage: Stage,
         epoch: int,
         steps: int,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        step: Step,
         schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> dict[str, Any]:
         guard = Guard(self.device)
         means = Means()
         begun = time.perf_counter()
-        rate = optimizer.param_groups[0]["lr"]
-        module.train()
+        rate = step.optimizer.param_groups[0]["lr"]
+        step.module.train()
         check_every = 1 if self.device.type == "cpu" else 50
         # Every epoch has random numbers of its own, whatever ran before it: a resumed run draws the same.
         devices = [self.device] if self.device.type == "cuda" else []
@@ -213,7 +265,7 @@ class Trainer:
                 done = epoch * steps + position
                 progress = Progress(done, epoch, done / (steps * stage.epochs))
                 batch = replace(as_batch(item).to(self.device), progress=progress)
-                self._step(done, batch, module, optimizer, guard, means)
+                step(done + 1, batch, guard, means)
                 if (position + 1) % check_every == 0:
                     guard.check(stage.name, self._last_good())
                     self.display.step(position + 1)
@@ -230,61 +282,16 @@ class Trainer:
             "terms": terms,
         }
 
-    def _step(
-        self,
-        step: int,
-        batch: Batch,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        guard: Guard,
-        means: Means,
-    ) -> None:
-        whole = batch.total or len(batch) * self.accelerator.num_processes
-        # As many in every process, though one may have a sample more: methods wait for each other in each.
-        count = min(self.accumulation, whole // self.accelerator.num_processes)
-        pieces = batch.split(count) if count > 1 else [batch]
-        values: Tensor | None = None
-        for piece in pieces:
-            # Gradients are averaged over processes, so a piece counts by its part of the mean share.
-            share = len(piece) * self.accelerator.num_processes / whole
-            last = piece is pieces[-1]
-            with self._sync(module, last), self._autocast():
-                losses: Losses = module(piece)
-            with self._sync(module, last):
-                losses.backward(share)
-            figures = torch.stack(
-                [losses.total.detach(), *(value.detach().to(losses.total) for value in losses.values())]
-            )
-            values = figures * share if values is None else values + figures * share
-        assert values is not None
-        parts = parts_of(optimizer)
-        names = ["total", *losses.keys()]
-        means.add(names, values, whole / self.accelerator.num_processes)
-        # The total is last to be named: a broken term breaks it too.
-        blocked = guard.admit(
-            step + 1,
-            [*names[1:], "total"],
-            values.roll(-1),
-            [gradient for part in parts for gradient in gradients(part)],
-        )
-        if self.clip is not None:
-            for part in parts:
-                torch.nn.utils.clip_grad_norm_(parameters(part), self.clip)
-        step_unless(blocked, optimizer)
-        optimizer.zero_grad()
-
-    def _sync(self, module: nn.Module, last: bool) -> AbstractContextManager[Any]:
-        return nullcontext() if last else self.accelerator.no_sync(module)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
-
     def _save(self, root: nn.Module, **state: Any) -> None:
         if self.checkpoint and self.main:
             checkpoints.save(
-                self.checkpoint, {"root": root.state_dict(), "lines": self.history.lines, **state}
+                self.checkpoint,
+                {
+                    "root": root.state_dict(),
+                    "lines": self.history.lines,
+                    "choices": asdict(self.choices),
+                    **state,
+                },
             )
             self._has_checkpoint = True
         self.accelerator.wait_for_everyone()

@@ -1,0 +1,48 @@
+"""What a policy of views is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from limbeck.errors import LimbeckError
+from limbeck.outputs import Inputs
+
+
+class Views(ABC):
+    """A policy. `str()` gives the text that `parse` reads."""
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """How many views of a sample there are, numbered from 0."""
+
+    @property
+    def base(self) -> int:
+        """The number of the view that shows a sample as it is."""
+        return 0
+
+    @abstractmethod
+    def render(self, inputs: Inputs, index: Tensor, view: Tensor) -> Inputs:
+        """Shows each sample in one of its views.
+
+        Args:
+            inputs: B samples as they are stored.
+            index: (B,) int64 position of each in its data, for policies that differ from sample to sample.
+            view: (B,) int64 number of the view to show, in [0, count).
+        Returns: the same shapes and dtypes, on the same device.
+        """
+
+
+def images_in(inputs: Inputs, views: Views) -> Tensor:
+    """The inputs, which the views need to be images."""
+    if not isinstance(inputs, Tensor) or inputs.ndim != 4:
+        raise LimbeckError(f'the views "{views}" need images (N, channels, height, width)')
+    return inputs
+
+
+def check_bank(name: str, count: int) -> None:
+    """Refuses a number of seeds that is none."""
+    if type(count) is not int or not 1 <= count <= 2**31:
+        raise LimbeckError(f"{name} needs a count between 1 and {2**31}, not {count!r}")

@@ -1,0 +1,106 @@
+"""How well a network knows how right it is.
+
+Plain torch: torchmetrics has no calibration error with equal-mass bins.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from limbeck.evaluation.results import Bin, Calibration
+
+COLDEST, HOTTEST = 0.01, 100.0
+"""Temperatures are looked for between these; a network that is always right, or never, would have none."""
+
+
+def calibration(
+    logits: Tensor, targets: Tensor, validation: tuple[Tensor, Tensor] | None = None
+) -> Calibration:
+    """Reliability on some samples, and what a temperature fitted on others would make of it.
+
+    Args:
+        logits: (N, C) to measure on.
+        targets: (N,) class ids.
+        validation: logits (M, C) and targets (M,) of other samples, to fit the temperature on.
+    """
+    curve = reliability(logits, targets)
+    if validation is None:
+        return Calibration(ece=_error(curve), temperature=None, ece_after=None, nll_after=None, bins=curve)
+    mending = temperature(*validation)
+    mended = logits.double() / mending
+    return Calibration(
+        ece=_error(curve),
+        temperature=mending,
+        ece_after=ece(mended, targets),
+        nll_after=float(F.cross_entropy(mended, targets)),
+        bins=curve,
+    )
+
+
+def ece(logits: Tensor, targets: Tensor, bins: int = 15) -> float:
+    """Expected calibration error of the top class, with bins of equal mass.
+
+    The mean over the bins of `reliability` of |accuracy - confidence|, weighted by their sizes.
+
+    Args:
+        logits: (N, C).
+        targets: (N,) class ids.
+        bins: at most; fewer samples than that make a bin each.
+    Returns: a fraction in [0, 1].
+    """
+    return _error(reliability(logits, targets, bins))
+
+
+def reliability(logits: Tensor, targets: Tensor, bins: int = 15) -> tuple[Bin, ...]:
+    """The reliability curve: samples ordered by confidence and cut into bins of the same size, or one more.
+
+    Confidence is the largest softmax probability. Equally confident samples share their accuracy, so
+    that neither their order nor a bin's edge among them changes the values.
+
+    Args:
+        logits: (N, C).
+        targets: (N,) class ids.
+        bins: at most; fewer samples than that make a bin each.
+    """
+    confidence, answers = logits.double().softmax(1).max(1)
+    _, group, sizes = torch.unique(confidence, return_inverse=True, return_counts=True)
+    right = torch.zeros_like(sizes, dtype=torch.double).index_add_(0, group, (answers == targets).double())
+    order = confidence.argsort()
+    parts = [part for part in order.tensor_split(bins) if len(part)]
+    accuracy = (right / sizes)[group]
+    return tuple(
+        Bin(
+            confidence=float(confidence[part].mean()),
+            accuracy=float(accuracy[part].mean()),
+            samples=len(part),
+        )
+        for part in parts
+    )
+
+
+def temperature(logits: Tensor, targets: Tensor) -> float:
+    """The temperature that calibrates a network: dividing the logits by it minimises their NLL.
+
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv:1706.04599, Sec. 4.2.
+
+    Args:
+        logits: (N, C) of samples that no figure is taken on.
+        targets: (N,) class ids.
+    Returns: a value in [`COLDEST`, `HOTTEST`].
+    """
+    logits, low, high = logits.double(), log(COLDEST), log(HOTTEST)
+    theirs = logits.gather(1, targets[:, None])
+    for _ in range(40):  # the loss is convex in 1 / temperature, so its slope changes sign once
+        middle = (low + high) / 2
+        expected = ((logits / exp(middle)).softmax(1) * logits).sum(1, keepdim=True)
+        low, high = (middle, high) if (expected - theirs).mean() > 0 else (low, middle)
+    return exp((low + high) / 2)
+
+
+def _error(curve: tuple[Bin, ...]) -> float:
+    total = sum(part.samples for part in curve)
+    return sum(part.samples * abs(part.accuracy - part.confidence) for part in curve) / total

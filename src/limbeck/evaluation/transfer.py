@@ -1,0 +1,221 @@
+"""Transfer: what a network's embedding is worth on data that it was not made for.
+
+`linear_probe` is the protocol of the CRD paper (arXiv:1910.10699), as ICD's code runs it: a new
+linear classifier on the frozen embedding, 120 epochs of SGD with drops at a quarter, half and three quarters,
+on the training views. It differs in three things: the network stays in eval mode, so that its batch norms
+do not change, it keeps its own normalisation, and the learning rate is chosen on the validation split.
+`finetune` trains all weights under a new classifier.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from limbeck.data import Loader, Source, Split
+from limbeck.data.samples import Resident
+from limbeck.distiller import Distiller, Features
+from limbeck.errors import LimbeckError
+from limbeck.evaluation.heads import Heads, NewHead, new_head
+from limbeck.evaluation.metrics import rate
+from limbeck.evaluation.predict import inference, predict
+from limbeck.evaluation.results import Rate
+from limbeck.features import Tap, find
+from limbeck.optimisation import SGD, Cosine, MultiStep, Schedule
+from limbeck.outputs import Batch, Inputs, apply
+from limbeck.seeds import seed_for
+from limbeck.teachers import CachedTeacher, LiveTeacher, Teacher
+from limbeck.training import Stage, Trainer
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How new classifiers are trained.
+
+    Attributes:
+        epochs: how long.
+        rates: learning rates to choose from, by top-1 on validation after the last epoch.
+        batch_size: samples a step.
+        views: how many views of each sample are drawn among (see `limbeck.data.Loader`). With a number, a
+            probe asks the frozen network once for each and keeps the embeddings in the teachers' cache.
+        seed: of the order, the views and the classifier's first weights.
+    """
+
+    epochs: int
+    rates: tuple[float, ...]
+    batch_size: int = 64
+    views: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or not self.rates or not all(0 < lr < math.inf for lr in self.rates):
+            raise LimbeckError(
+                f"a transfer needs an epoch or more and learning rates above 0, not epochs={self.epochs} and "
+                f"rates {list(self.rates)}"
+            )
+
+
+PROBE = Setup(epochs=120, rates=(1.0, 0.5, 0.1, 0.05, 0.01))
+FINETUNE = Setup(epochs=30, rates=(0.05, 0.01))
+LARGE = 512
+"""Samples in a batch that nothing is learned from."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What came out.
+
+    Attributes:
+        network: with its new classifier.
+        lr: the learning rate that was chosen.
+        tried: top-1 on validation by learning rate; empty where the data has no validation split.
+        test: top-1 on test; None where the data has no test split.
+    """
+
+    network: NewHead
+    lr: float
+    tried: Mapping[float, Rate]
+    test: Rate | None
+
+
+def linear_probe(
+    network: nn.Module,
+    source: Source,
+    trainer: Trainer,
+    setup: Setup = PROBE,
+    features: Features | None = None,
+) -> Transfer:
+    """Trains a linear classifier on a frozen network's embedding.
+
+    All learning rates are tried at once, side by side on the same embeddings.
+
+    Args:
+        network: is put in eval mode, once; nothing else of it changes.
+        source: the data to learn.
+        trainer: runs the training.
+        setup: see `Setup`.
+        features: module paths that override the embedding found.
+    Raises:
+        LimbeckError: for a network whose embedding cannot be found, and data that cannot decide or measure.
+    """
+    _check(source, setup)
+    network.to(trainer.device)
+    body: Teacher = (
+        LiveTeacher(network, features)
+        if setup.views is None
+        else CachedTeacher(network, source, ["embedding"], features=features)
+    )
+    example = _example(source, trainer.device)
+    body.open(example, ["embedding"])
+    assert body.points is not None
+    head = new_head(body(Batch(example)).embedding, source.num_classes, setup.seed)
+    heads = Heads(body, head, setup.rates)
+    drops = MultiStep(milestones=tuple(setup.epochs * part / 4 for part in (1, 2, 3)))
+    _fit("probe", heads, heads.optimizer(), drops, source, setup, trainer)
+    validation, test = (_embedded(split, body, trainer) for split in (source.validation, source.test))
+    lr, tried, measured = _chosen(heads.by_rate, validation, test, trainer)
+    return Transfer(NewHead(network, body.points, heads.by_rate[lr]), lr, tried, measured)
+
+
+def finetune(
+    network: nn.Module,
+    source: Source,
+    trainer: Trainer,
+    setup: Setup = FINETUNE,
+    features: Features | None = None,
+) -> Transfer:
+    """Trains copies of a network with a new linear classifier, all weights, one for each learning rate.
+
+    The arguments are those of `linear_probe`; the schedule is a cosine.
+    """
+    _check(source, setup)
+    network.to(trainer.device)
+    example = _example(source, trainer.device)
+    points = find(network, example, overrides=features)
+    with inference(network):
+        head = new_head(
+            Tap(network, points, ["embedding"])(example).embedding, source.num_classes, setup.seed
+        )
+    tuned = {lr: NewHead(copy.deepcopy(network), points, copy.deepcopy(head)) for lr in setup.rates}
+    for lr, each in tuned.items():
+        distiller = Distiller(each, None, "ce", example=example)
+        optimizer = distiller.optimizer(SGD(lr=lr))
+        _fit(f"finetune lr={lr:g}", distiller, optimizer, Cosine(), source, setup, trainer)
+    lr, tried, measured = _chosen(tuned, source.validation, source.test, trainer)
+    return Transfer(tuned[lr], lr, tried, measured)
+
+
+def _check(source: Source, setup: Setup) -> None:
+    if source.validation is None and source.test is None:
+        raise LimbeckError(f"{source.name} has neither a validation nor a test split to measure on")
+    if source.validation is None and len(setup.rates) > 1:
+        raise LimbeckError(
+            f"{source.name} has no validation split to choose the learning rate on; give just one"
+        )
+
+
+def _example(source: Source, device: torch.device) -> Inputs:
+    return apply(lambda tensor: tensor.to(device), source.example())
+
+
+def _fit(
+    name: str,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    source: Source,
+    setup: Setup,
+    trainer: Trainer,
+) -> None:
+    split = source.train.labelled()
+    loader = Loader(
+        split,
+        setup.batch_size,
+        views=source.views,
+        seed=seed_for(setup.seed, "order"),
+        view_seed=setup.seed,
+        views_per_sample=setup.views,
+        drop_last=len(split) % setup.batch_size == 1,  # batch norm cannot train on one sample
+        device=trainer.device,
+        rank=trainer.accelerator.process_index,
+        world=trainer.accelerator.num_processes,
+    )
+
+    def epoch(number: int) -> Loader:
+        loader.set_epoch(number)
+        return loader
+
+    trainer.fit(
+        module, [Stage(name, lambda: nullcontext((module, optimizer)), epoch, setup.epochs, schedule)]
+    )
+
+
+def _embedded(split: Split | None, body: Teacher, trainer: Trainer) -> Split | None:
+    """Embeddings in the place of the samples, each in no other view than its own."""
+    if split is None:
+        return None
+    loader = Loader(split, LARGE, shuffle=False, device=trainer.device)
+    # Without their positions, which are not those of training samples that a cache may know.
+    embeddings = torch.cat([body(Batch(batch.inputs)).embedding for batch in loader])
+    return Split.whole(Resident(embeddings), split.targets)
+
+
+def _chosen(
+    candidates: Mapping[float, nn.Module], validation: Split | None, test: Split | None, trainer: Trainer
+) -> tuple[float, dict[float, Rate], Rate | None]:
+    """The learning rate that is best on validation, the first of equal ones; top-1 there, and its on test."""
+
+    def top1(network: nn.Module, split: Split) -> Rate:
+        loader = Loader(split, LARGE, shuffle=False, device=trainer.device)
+        logits, targets = predict(network, loader).labelled()
+        return rate(logits.argmax(1) == targets)
+
+    tried = {lr: top1(network, validation) for lr, network in candidates.items()} if validation else {}
+    lr = max(tried, key=lambda lr: tried[lr].value) if tried else next(iter(candidates))
+    return lr, tried, None if test is None else top1(candidates[lr], test)

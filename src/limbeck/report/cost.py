@@ -1,0 +1,46 @@
+"""The part of a run's page on what its networks cost to run."""
+
+from __future__ import annotations
+
+from limbeck.evaluation.results import Cost, Evaluation
+from limbeck.report.confusion import WILSON, percents
+from limbeck.report.page import Block
+from limbeck.report.pareto import Offer, accuracy_by_cost
+from limbeck.report.table import Cell, Table
+
+
+def cost(found: Evaluation) -> list[Block]:
+    """Costs by network with the student's share of its teacher's, and accuracy against cost."""
+    figures = {role: _figures(network.cost) for role, network in found.networks.items()}
+    student, teacher = figures["student"], figures.get("teacher")
+    rows: list[list[Cell]] = []
+    for name, ours in student.items():
+        share = [f"{ours / teacher[name]:.3g}" if teacher.get(name) else None] if teacher else []
+        rows.append([name, *(its.get(name) for its in figures.values()), *share])
+    columns = ["cost", *figures, *(["student / teacher"] if teacher else [])]
+    notes = f"Times are wall-clock medians on {found.device}." if found.student.cost.latency else ""
+    body: list[Block] = [Table("What a network costs to run", columns, rows, notes)]
+    if len(figures) > 1:
+        offers = [
+            Offer(role, max(network.cost.multiply_adds, 1), *percents(network.accuracy.top1))
+            for role, network in found.networks.items()
+        ]
+        body.append(accuracy_by_cost(offers, "multiply-adds a sample", WILSON))
+    return body
+
+
+def _figures(cost: Cost) -> dict[str, float]:
+    """What was measured, by the name it is shown under."""
+    figures: dict[str, float] = {
+        "parameters": cost.parameters,
+        "multiply-adds a sample": cost.multiply_adds,
+        "weights on disk (MB)": cost.bytes / 1e6,
+    }
+    if cost.peak_bytes is not None:
+        figures["peak memory, batch 32 (MB)"] = cost.peak_bytes / 1e6
+    for batch, timing in (cost.latency or {}).items():
+        figures[f"latency, batch {batch} (ms)"] = timing.median_ms
+        figures[f"latency, batch {batch}, 95th percentile (ms)"] = timing.p95_ms
+    if cost.throughput is not None:
+        figures["throughput (samples/s)"] = cost.throughput
+    return figures

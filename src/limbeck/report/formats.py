@@ -1,0 +1,81 @@
+"""Tables as text: for the terminal, a page, a paper and a program."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from limbeck.report.table import Cell, Table, aligned, show
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "\N{EN DASH}": "--",
+    "*": r"$\ast$",
+    **{letter: f"\\{letter}" for letter in "%&#_$"},
+}
+_SIGNED = re.compile(r"(?<![\w.])([+-])(?=\d)")
+
+
+def rich_table(table: Table) -> RichTable:
+    """A table for the terminal."""
+    shown = RichTable(title=table.caption, title_justify="left", caption=table.notes, caption_justify="left")
+    for column, side in zip(table.columns, aligned(table), strict=True):
+        shown.add_column(escape(column), justify="right" if side == "number" else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(escape(show(cell)) for cell in row))
+    return shown
+
+
+def plain(table: Table) -> str:
+    """The table as the terminal shows it, as wide as it needs to be."""
+    file = io.StringIO()
+    Console(file=file, width=240).print(rich_table(table))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def markdown(table: Table) -> str:
+    """A table as GitHub's Markdown has it, with its notes below."""
+    rule = ["---:" if side == "number" else "---" for side in aligned(table)]
+    rows = [[_markdown(cell) for cell in row] for row in (table.columns, *table.rows)]
+    lines = [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
+    return "\n".join([*lines, *(["", _markdown(table.notes)] if table.notes else [])]) + "\n"
+
+
+def latex(table: Table) -> str:
+    """A table of LaTeX's package booktabs; its notes are a comment above."""
+    sides = "".join("r" if side == "number" else "l" for side in aligned(table))
+    rows = [" & ".join(map(_latex, row)) + r" \\" for row in (table.columns, *table.rows)]
+    lines = [*(f"% {line}" for line in table.notes.splitlines()), rf"\begin{{tabular}}{{{sides}}}"]
+    return (
+        "\n".join([*lines, r"\toprule", rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}"])
+        + "\n"
+    )
+
+
+def csv_text(records: Sequence[Mapping[str, Cell]]) -> str:
+    """Records, at least one, as comma-separated values under their names; numbers are not rounded."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return file.getvalue()
+
+
+def _markdown(cell: Cell) -> str:
+    return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", show(cell))
+
+
+def _latex(cell: Cell) -> str:
+    escaped = "".join(_LATEX.get(letter, letter) for letter in show(cell))
+    return _SIGNED.sub(r"$\1$", escaped)

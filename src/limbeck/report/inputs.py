@@ -1,0 +1,72 @@
+"""Inputs as a page shows them."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from limbeck.data import Source
+from limbeck.evaluation.results import Evaluation
+from limbeck.outputs import Inputs
+from limbeck.report.page import Gallery, Sample
+
+LARGEST = 128
+"""Pixels that the longer side of a picture has at most."""
+
+MOST_VALUES = 12
+"""Features that a row of a table shows."""
+
+
+def mistakes(found: Evaluation, source: Source) -> Gallery | None:
+    """The inputs that the student gets wrong and the teacher right; None if there are none to show.
+
+    Args:
+        found: the evaluation that names them.
+        source: the data that it was made on.
+    """
+    split = source.test if found.split == "test" else source.validation
+    if split is None or not found.mistakes:
+        return None
+    index = split.index[torch.tensor([each.index for each in found.mistakes])]
+    inputs = split.samples.render(source.views, index, torch.full_like(index, source.views.base))
+    names = found.class_names
+    says = [{"is": names[each.target], "taken for": names[each.student]} for each in found.mistakes]
+    if isinstance(inputs, Tensor) and source.kind == "image" and inputs.shape[1] in (1, 3):
+        samples = [
+            Sample(said, picture=_picture(image), label=f"a sample of {said['is']}")
+            for said, image in zip(says, inputs, strict=True)
+        ]
+    elif texts := _texts(inputs, source):
+        samples = [Sample(said, text=text) for said, text in zip(says, texts, strict=True)]
+    else:
+        return None
+    return Gallery(
+        samples, "Samples that the student gets wrong and its teacher right, the surest mistakes first."
+    )
+
+
+def _picture(image: Tensor) -> str:
+    """A data URI of an image (C, H, W) of pixels in [0, 1]."""
+    pixels = (255 * image.float().clamp(0, 1)).round().to(torch.uint8).expand(3, -1, -1).permute(1, 2, 0)
+    picture, file = Image.fromarray(pixels.cpu().numpy()), io.BytesIO()
+    picture.thumbnail((LARGEST, LARGEST))
+    picture.save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _texts(inputs: Inputs, source: Source) -> list[str]:
+    """Texts as they were before they became tokens, rows of a table as numbers; none for other inputs."""
+    if isinstance(inputs, Tensor) and source.kind == "table":
+        more = ", …" if inputs.shape[1] > MOST_VALUES else ""
+        return [", ".join(f"{value:.4g}" for value in row[:MOST_VALUES].tolist()) + more for row in inputs]
+    if isinstance(inputs, Tensor) or "tokenizer.json" not in source.files:
+        return []
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(source.files["tokenizer.json"])
+    ids = inputs["input_ids"] * inputs["attention_mask"]  # padding is the special token 0, which is left out
+    return [text.strip() for text in tokenizer.decode_batch(ids.tolist(), skip_special_tokens=True)]

@@ -1,0 +1,70 @@
+"""The teacher of a run as it is asked: live, or through a cache; and what is said of that."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from limbeck.config import RunConfig, TeacherConfig
+from limbeck.data import Source
+from limbeck.distiller import Distiller
+from limbeck.errors import LimbeckError
+from limbeck.methods import Objective
+from limbeck.methods.base import inner_first
+from limbeck.runs import networks
+from limbeck.teachers import CachedTeacher, LiveTeacher, Teacher
+from limbeck.teachers.cached import FIELDS
+
+MOST_VIEWS = 4096
+"""Views of a sample that a cache is of use for: of more, hardly one is drawn twice."""
+
+
+def asked(network: nn.Module, config: RunConfig, source: Source, *, again: bool) -> Teacher:
+    """The teacher as an objective asks it, with a cache if the config says so.
+
+    Args:
+        network: the teacher's.
+        config: of the run; it names a teacher.
+        source: what the teacher is asked about.
+        again: whether the network can be made again from the config, so that it need not stay in memory.
+    Raises:
+        LimbeckError: for a cache of more views than would ever come twice.
+    """
+    teacher = config.teacher
+    assert teacher is not None, "one that is handed over as an object has a name in the config too"
+    if not teacher.cached:
+        return LiveTeacher(network, teacher.features)
+    if (config.training.views or source.views.count) > MOST_VIEWS:
+        raise LimbeckError(
+            f'of the views "{source.views}" hardly one comes twice, so a cache of the teacher would be of no '
+            "use; draw among a few of each sample, for example with --views 16"
+        )
+    return CachedTeacher(
+        network,
+        source,
+        teacher.cached,
+        views=config.training.views,
+        features=teacher.features,
+        rebuild=(lambda: networks.teacher(teacher, source)) if again else None,
+    )
+
+
+def note(distiller: Distiller, config: TeacherConfig) -> str:
+    """Whether a run with a cache asks its teacher through it; if not everywhere, for whose sake."""
+    stages = [distiller.reads.teacher, *(phase.reads.teacher for _, phase in distiller.phases)]
+    served = {field for fields in stages if set(fields) <= set(config.cached) for field in fields}
+    kept = " and ".join(field for field in config.cached if field in served)
+    methods = [method for method in inner_first(distiller.objective) if not isinstance(method, Objective)]
+    live = [
+        (method.name, field)
+        for method in methods
+        for field in method.reads.teacher
+        if field not in config.cached
+    ]
+    said = f"the teacher's {kept} are kept, and read back ever after"
+    if not live:
+        return said
+    reader, field = live[0]
+    if kept:
+        return f"{said}; where {reader} reads its {field}, it is asked live"
+    remedy = "; --cache-teacher both would keep that too" if field in FIELDS else ", which no cache keeps"
+    return f"the teacher is asked live: {reader} reads its {field}{remedy}"

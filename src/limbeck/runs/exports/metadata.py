@@ -1,0 +1,80 @@
+"""What travels in an exported file: class names, and how its inputs are made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from limbeck.outputs import Inputs
+from limbeck.runs.card import Card, metadata_of
+
+INPUT, OUTPUT = "inputs", "logits"
+"""Names of a single input, and of the answer."""
+
+
+def metadata(card: Card, inputs: dict[str, Any]) -> dict[str, str]:
+    """Texts by key: `class_names` and `preprocessing` in JSON, and `limbeck`, the card.
+
+    Args:
+        card: of the student.
+        inputs: what `preprocessing` gives.
+    """
+    return {
+        "class_names": json.dumps(card.class_names, ensure_ascii=False),
+        "preprocessing": json.dumps(inputs, ensure_ascii=False),
+        **metadata_of(card),
+    }
+
+
+def preprocessing(card: Card, example: Inputs | None = None) -> dict[str, Any]:
+    """How the inputs of a student are made, in values that JSON has.
+
+    Args:
+        card: of the student.
+        example: real inputs of it; the card's if None.
+    Returns:
+        `inputs`: name, dtype and shape of each tensor, in the order the file takes them, and the `layout` of
+        images; `values`: what the numbers are; `normalisation`, which the file does itself, or null;
+        `files`: a digest of each file it takes besides, such as the tokenizer; `output`.
+    """
+    example = card.example if example is None else example
+    image = isinstance(example, Tensor) and example.ndim == 4
+    normalisation = card.mean and {"mean": card.mean, "std": card.std, "where": "inside the network"}
+    if image:
+        values = "pixels in [0, 1] (8-bit values divided by 255)"
+    elif any(tensor.is_floating_point() for tensor in named_tensors(example).values()):
+        values = "as in the data"
+    else:
+        values = "token ids; a mask is 1 where there is a token"
+    return {
+        "inputs": [
+            {
+                "name": name,
+                "dtype": str(tensor.dtype).removeprefix("torch."),
+                "shape": ["batch", *tensor.shape[1:]],
+                **({"layout": "NCHW"} if image else {}),
+            }
+            for name, tensor in named_tensors(example).items()
+        ],
+        "values": values,
+        "normalisation": normalisation,
+        "files": card.files,
+        "output": {"name": OUTPUT, "shape": ["batch", len(card.class_names)]},
+    }
+
+
+def summary(inputs: dict[str, Any]) -> str:
+    """What `preprocessing` gives in one line, for people."""
+    tensors = ", ".join(
+        f"{each['name']} ({', '.join(map(str, each['shape']))}) {each['dtype']}" for each in inputs["inputs"]
+    )
+    does = "; it normalises them itself" if inputs["normalisation"] else ""
+    return f"takes {tensors}, {inputs['values']}{does}"
+
+
+def named_tensors(inputs: Inputs) -> Mapping[str, Tensor]:
+    """The inputs by name, in the order that an exported file takes them."""
+    return {INPUT: inputs} if isinstance(inputs, Tensor) else inputs

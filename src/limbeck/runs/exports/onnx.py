@@ -1,0 +1,74 @@
+"""ONNX: runs in onnxruntime and most other engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from limbeck.errors import LimbeckError
+from limbeck.outputs import Inputs
+from limbeck.runs.exports.check import CheckError
+from limbeck.runs.exports.metadata import OUTPUT, named_tensors
+from limbeck.runs.exports.program import first_line, quiet
+
+OPSET = 20
+"""Version of ONNX's operators, of October 2023; onnxruntime reads it from 1.17 on."""
+
+_LARGEST = 2**31 - 2**20
+"""Bytes of weights that a file can hold, which is one protobuf message."""
+
+
+def write(program: ExportedProgram, names: Sequence[str], file: Path, metadata: Mapping[str, str]) -> str:
+    """Writes the model with its weights in the one file; says what there is to know of it.
+
+    Raises:
+        LimbeckError: for operators that have no translation, and for weights of 2 GiB and more.
+    """
+    if sum(tensor.nbytes for tensor in program.state_dict.values()) > _LARGEST:
+        raise LimbeckError("an ONNX file holds less than 2 GiB, and the student has more; use --format pt2")
+    try:
+        with quiet():
+            made = torch.onnx.export(
+                program,
+                input_names=list(names),
+                output_names=[OUTPUT],
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # the first one names the operator
+            cause = cause.__cause__
+        reason = first_line(cause).rstrip(".")
+        raise LimbeckError(f"the student cannot be written as ONNX: {reason}; try --format pt2") from error
+    assert made is not None, "torch gives nothing only if it writes a file"
+    made.model.metadata_props.update(metadata)
+    file.write_bytes(made.model_proto.SerializeToString())  # save() may put the weights into a second file
+    return f"ONNX with opset {OPSET}"
+
+
+def reopen(file: Path) -> Callable[[Inputs], Tensor]:
+    """What the model answers in onnxruntime, on the CPU."""
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    kinds = [kind for kind in vars(state).values() if isinstance(kind, type)]
+    failures = tuple(kind for kind in kinds if issubclass(kind, Exception))  # they share no base of their own
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except failures as error:
+        raise CheckError(f"onnxruntime cannot read it: {first_line(error)}") from error
+
+    def answer(inputs: Inputs) -> Tensor:
+        feed = {name: tensor.numpy() for name, tensor in named_tensors(inputs).items()}
+        try:
+            return torch.from_numpy(session.run([OUTPUT], feed)[0])
+        except failures as error:
+            raise CheckError(f"onnxruntime cannot run it: {first_line(error)}") from error
+
+    return answer

@@ -1,0 +1,79 @@
+"""A student as one graph of tensors, for any number of samples at once."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from limbeck.errors import LimbeckError
+from limbeck.features import call, logits_of
+from limbeck.outputs import Inputs
+from limbeck.runs.exports.metadata import named_tensors
+
+_UNTRACEABLE = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
+"""What torch raises, or has the network raise, where a forward is no graph of tensors."""
+
+
+class Answering(nn.Module):
+    """A network that takes its tensors by position and gives nothing but logits, as exporters want it."""
+
+    def __init__(self, network: nn.Module, names: Sequence[str] | None) -> None:
+        super().__init__()
+        self.network = network
+        self._names = names
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """(B, C) logits of the one input, or of the named ones in their order."""
+        inputs = tensors[0] if self._names is None else dict(zip(self._names, tensors, strict=True))
+        return logits_of(call(self.network, inputs))
+
+
+def trace(student: nn.Module, example: Inputs) -> ExportedProgram:
+    """The student as torch.export sees it, normalisation included; its batch axis is free.
+
+    Args:
+        student: in eval mode, on the CPU.
+        example: two samples or more; all but their number is fixed from now on.
+    Raises:
+        LimbeckError: for a network whose forward is no graph of tensors, or not for any number of samples.
+    """
+    names = None if isinstance(example, Tensor) else list(example)
+    tensors = tuple(named_tensors(example).values())
+    try:
+        with torch.no_grad(), quiet():
+            return torch.export.export(
+                Answering(student, names).eval(),
+                tensors,
+                dynamic_shapes={"tensors": tuple({0: Dim("batch")} for _ in tensors)},
+                strict=False,  # strict does not follow hooks that keep what they see, as a graft's do
+            )
+    except _UNTRACEABLE as error:
+        raise LimbeckError(
+            f"{type(student).__name__} cannot be exported: torch.export finds no graph of its forward that "
+            f"takes any number of samples: {first_line(error)}"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """What the error says first; its type if it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps torch's exporters from telling of themselves; what goes wrong is raised all the same."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):  # a graph in full before some errors
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,106 @@
+"""Filling the cache of a teacher beforehand, so that no run waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limbeck import data as sources
+from limbeck.config import FLAGS, RunConfig, make_config
+from limbeck.data import Source
+from limbeck.data.order import nth_view
+from limbeck.errors import LimbeckError
+from limbeck.outputs import Batch
+from limbeck.runs import caching, networks
+from limbeck.runs.job import with_views
+from limbeck.teachers import CachedTeacher
+from limbeck.training import Trainer
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How far it has come.
+
+    Attributes:
+        views: of each sample, that are to be there.
+        samples: how many there are.
+        done: answers that are there, of views * samples.
+        asked: of them, those that the network was asked for just now.
+    """
+
+    views: int
+    samples: int
+    done: int
+    asked: int
+
+
+def fill(
+    config: Path | None = None,
+    *,
+    teacher: str | Path | None = None,
+    data: str | None = None,
+    data_dir: Path | None = None,
+    views: int | None = None,
+    cache_teacher: str | None = None,
+    batch_size: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[Filling]:
+    """Asks the teacher about all training samples, in the views that a run with these settings draws among.
+
+    What is there already is not asked for again, so it may be stopped and started at any time.
+
+    Args:
+        config: a run's YAML file; the others win over it, and are as in `limbeck.distill`.
+        cache_teacher: what is kept; "logits" if neither says.
+    Yields: after every batch, how far it has come.
+    Raises:
+        LimbeckError: for what cannot be had, before the teacher is asked; when the disk is full.
+    """
+    given = {
+        "teacher": teacher and str(teacher),
+        "data": data,
+        "data_dir": data_dir and str(data_dir),
+        "views": views,
+        "cache_teacher": cache_teacher,
+        "batch_size": batch_size,
+    }
+    flags = {FLAGS[name]: value for name, value in given.items() if value is not None}
+    made = make_config(config, {"student": "<none>", **flags, **(settings or {})})
+    if made.teacher is None:
+        raise LimbeckError("a cache is filled with a teacher's answers; name one with --teacher")
+    if not made.teacher.cached:
+        made = made.model_copy(update={"teacher": made.teacher.model_copy(update={"cache": "logits"})})
+    source = with_views(sources.load(made.data.name, made.data.dir), made)
+    assert made.teacher is not None
+    asked = caching.asked(networks.teacher(made.teacher, source), made, source, again=False)
+    assert isinstance(asked, CachedTeacher)
+    asked.open(source.example(), made.teacher.cached)
+    yield from _fill(asked, source, made)
+
+
+def _fill(teacher: CachedTeacher, source: Source, config: RunConfig) -> Iterator[Filling]:
+    setup = config.training
+    trainer = Trainer(device=setup.device, precision=setup.precision, display=False)
+    teacher.apply(lambda tensor: tensor.to(trainer.device))
+    split, views = source.train.to(trainer.device), setup.views or source.views.count
+    done = new = 0
+    autocast = torch.autocast(trainer.device.type, torch.bfloat16)
+    with autocast if trainer.precision == "bf16" else nullcontext():
+        for place in range(views):
+            for index in torch.split(split.index, min(setup.batch_size, split.samples.most)):
+                view = nth_view(index, torch.full_like(index, place), source.views.count)
+                missing = teacher.missing(index, view).to(trainer.device)
+                if missing.any():
+                    index, view = index[missing], view[missing]
+                    teacher(Batch(split.samples.render(source.views, index, view), index=index, view=view))
+                    if teacher.missing(index, view).any():
+                        raise LimbeckError(
+                            "the cache takes no more answers; make room and give the same command again"
+                        )
+                done, new = done + len(missing), new + int(missing.sum())
+                yield Filling(views, len(split), done, new)

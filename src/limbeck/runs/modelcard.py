@@ -1,0 +1,175 @@
+"""The model card of a run: a `README.md` for people, with the metadata that Hugging Face's hub reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from limbeck.config import RunConfig
+from limbeck.evaluation import results
+from limbeck.evaluation.results import Evaluation, Rate
+from limbeck.files import write_text
+from limbeck.notation import Call
+from limbeck.optimisation import OptimizerConfig, ScheduleConfig
+from limbeck.report.table import percent, show
+from limbeck.runs.card import Card, read_card
+from limbeck.runs.directory import Run
+from limbeck.runs.exports.metadata import preprocessing, summary
+
+MARK = "<!-- limbeck writes this card anew with every result; without this line it leaves the card to you -->"
+
+_TASKS = {3: "image-classification", 1: "tabular-classification"}
+"""The hub's word for what a network does, by the axes of a sample; named tensors are texts."""
+
+_NAMED = 20
+"""Classes that the text names; of more it tells the number."""
+
+
+def write_model_card(run: Run, result: Mapping[str, Any]) -> None:
+    """Writes a run's `README.md`, whole or not at all; one that has lost its `MARK` is the user's and stays.
+
+    Args:
+        run: with a student, and maybe an evaluation and exported files.
+        result: what its `result.json` holds or will hold.
+    Raises:
+        LimbeckError: for a student or an evaluation whose record is damaged.
+    """
+    file = run.path / "README.md"
+    if file.exists() and MARK not in file.read_text(encoding="utf-8", errors="replace"):
+        return
+    card = read_card(run.path / "student.safetensors")
+    assert card is not None, "a run writes its card with the weights"
+    found = results.read(run.path / "evaluation.json")
+    front = yaml.safe_dump(_front_matter(card, result, found), sort_keys=False, allow_unicode=True)
+    environment = Environment(
+        loader=PackageLoader("limbeck.runs", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=show, percent=percent)
+    inputs = preprocessing(card)
+    body = environment.get_template("modelcard.md.jinja").render(
+        mark=MARK,
+        title=_title(card, result),
+        result=result,
+        grafted=card.graft is not None,
+        teacher=found.networks["teacher"].name if found and "teacher" in found.networks else None,
+        found=found,
+        figures=dict(_figures(found)) if found else {},
+        inputs=summary(inputs),
+        names=[each["name"] for each in inputs["inputs"]],
+        named=isinstance(card.input_shape, dict),
+        tokenizer="tokenizer.json" in card.files,
+        files=[name for name in ("student.onnx", "student.pt2") if (run.path / name).exists()],
+        classes=[f"`{name}`" for name in card.class_names] if len(card.class_names) <= _NAMED else None,
+        making=dict(_making(run.config, result)),
+        limits=list(_limits(result, found)),
+    )
+    write_text(file, f"---\n{front}---\n\n{body}")
+
+
+def _front_matter(card: Card, result: Mapping[str, Any], found: Evaluation | None) -> dict[str, Any]:
+    """As https://huggingface.co/docs/hub/model-cards has it; the licence is for who publishes the student."""
+    shape = card.input_shape
+    task = "text-classification" if isinstance(shape, dict) else _TASKS.get(len(shape), "other")
+    data = result["data"]["name"]
+    kind = data.partition("(")[0]
+    front: dict[str, Any] = {
+        "library_name": "limbeck",
+        "pipeline_tag": task,
+        "tags": ["limbeck", *(["knowledge-distillation"] if result["teacher"] else [])],
+        "datasets": [kind],
+    }
+    if found is None:
+        return front
+    accuracy = found.student.accuracy
+    values = {"accuracy": accuracy.top1.value, "nll": found.student.nll, "ece": found.student.calibration.ece}
+    if accuracy.top5 is not None:
+        values["top5_accuracy"] = accuracy.top5.value
+    measured = {
+        "task": {"type": task},
+        "dataset": {"name": data, "type": kind, "split": found.split},
+        "metrics": [{"type": name, "value": value} for name, value in values.items()],
+    }
+    index = [{"name": _title(card, result), "results": [measured]}]
+    return {**front, "metrics": ["accuracy"], "model-index": index}
+
+
+def _title(card: Card, result: Mapping[str, Any]) -> str:
+    return f"{card.model or result['student']['model'].strip('<>')} on {result['data']['name']}"
+
+
+def _figures(found: Evaluation) -> Iterator[tuple[str, list[str]]]:
+    """Rows of a table with a column for each network."""
+    networks = found.networks.values()
+
+    def rate(value: Rate | None) -> str:
+        return (
+            f"{percent(value.value)} ({percent(value.low)} to {percent(value.high)})" if value else show(None)
+        )
+
+    yield "top-1 accuracy (%)", [rate(each.accuracy.top1) for each in networks]
+    if found.student.accuracy.top5:
+        yield "top-5 accuracy (%)", [rate(each.accuracy.top5) for each in networks]
+    yield "negative log-likelihood (nats)", [show(each.nll) for each in networks]
+    yield "calibration error (%)", [percent(each.calibration.ece) for each in networks]
+    yield "parameters", [show(each.cost.parameters) for each in networks]
+    yield "multiply-adds a sample", [show(each.cost.multiply_adds) for each in networks]
+    yield "bytes of weights", [show(each.cost.bytes) for each in networks]
+
+
+def _making(config: RunConfig, result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was done, by name."""
+    data, training = result["data"], config.training
+    yield "data", f"`{data['name']}`, fingerprint `{data['fingerprint']}`"
+    some = "" if data["labelled"] == data["train"] else f", of which {data['labelled']:,} have a label"
+    yield "training samples", f"{data['train']:,}{some}"
+    yield "validation, test", f"{data['validation']:,}, {data['test']:,} samples"
+    if data.get("noise"):
+        yield "training labels", f"`{data['noise']}`"
+    yield "objective", f"`{result['objective']}`"
+    yield "with all its arguments", f"`{json.dumps(result['arguments'])}`"
+    yield "optimiser", f"`{_call(training.optimizer)}`"
+    yield "learning rate", f"`{_call(training.schedule)}`"
+    yield "epochs, batch size, seed", f"{training.epochs}, {training.batch_size}, {config.seed}"
+    kept = "the last" if result["selection"] == "last" else "the best on the validation split"
+    yield "epoch that was kept", kept
+
+
+def _call(part: OptimizerConfig | ScheduleConfig) -> str:
+    return str(Call(part.name, kwargs=part.model_dump(mode="json", exclude={"name"})))
+
+
+def _limits(result: Mapping[str, Any], found: Evaluation | None) -> Iterator[str]:
+    """What is known to be weak, and what is not known."""
+    if found is None:
+        yield "How good it is was not measured."
+        return
+    student = found.student
+    names = [f"`{name}`" for name in found.class_names]
+    yield f"The figures are of the {found.split} split of this data and say nothing of inputs from elsewhere."
+    if found.split == "validation" and result["selection"] == "validation":
+        yield "The epoch was chosen by that split, so the figures are a little too good."
+    rates = [(rate, name) for rate, name in zip(student.accuracy.per_class, names, strict=True) if rate]
+    worst, name = min(rates, key=lambda each: each[0].value)
+    span = f"{percent(worst.low)} to {percent(worst.high)}"
+    yield f"It is weakest on {name}: right in {percent(worst.value)} % ({span}) of {worst.samples:,} samples."
+    if pairs := student.confusion.pairs[:3]:
+        taken = (f"{names[each.target]} for {names[each.predicted]} ({each.samples:,})" for each in pairs)
+        yield f"What it takes for something else most often: {', '.join(taken)}."
+    calibration = student.calibration
+    yield f"Its confidence is off by {percent(calibration.ece)} % on average (ECE, 15 bins of equal mass)."
+    if calibration.ece_after is not None and calibration.ece_after < calibration.ece:
+        divisor = f"{show(calibration.temperature)}, a temperature fitted on the validation split,"
+        yield f"Dividing the logits by {divisor} makes that {percent(calibration.ece_after)} %."
+    if student.robustness:
+        worst_kind, shares = min(student.robustness.items(), key=lambda each: each[1][-1])
+        kind = worst_kind.replace("_", " ")
+        yield f"Of the corruptions tried {kind} harms it most: top-1 {percent(shares[-1])} % at severity 5."
+    else:
+        yield "How it fares with noisy inputs was not measured."

@@ -1,0 +1,36 @@
+"""The report of a run, from what lies in its directory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from limbeck.data import Source
+from limbeck.evaluation import results
+from limbeck.files import write_text
+from limbeck.report import read_history, run_report
+from limbeck.report.inputs import mistakes
+from limbeck.runs.directory import Run
+
+
+def write_report(run: Run, result: Mapping[str, Any], source: Source) -> None:
+    """Writes a run's `report.html`, whole or not at all.
+
+    Args:
+        run: with a history, and maybe an evaluation.
+        result: what its `result.json` holds or will hold.
+        source: its data, of which the page shows inputs that the student gets wrong.
+    """
+    history, skipped = read_history(run.path / "metrics.jsonl")
+    evaluation = results.read(run.path / "evaluation.json")
+    page = run_report(
+        result,
+        history,
+        skipped,
+        evaluation=evaluation,
+        mistakes=mistakes(evaluation, source) if evaluation else None,
+        settings=run.config.model_dump(mode="json"),
+        environment=json.loads((run.path / "environment.json").read_text(encoding="utf-8")),
+    )
+    write_text(run.path / "report.html", page)

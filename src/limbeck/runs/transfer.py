@@ -1,0 +1,147 @@
+"""What a run's student is worth on other data, beside its teacher and other runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from limbeck import data as sources
+from limbeck.data import Source
+from limbeck.errors import LimbeckError
+from limbeck.evaluation import Contender
+from limbeck.evaluation.transfer import FINETUNE, PROBE, Setup, Transfer, finetune, linear_probe
+from limbeck.methods.parts.grafts import GraftedStudent
+from limbeck.runs import directory, networks
+from limbeck.runs.card import read_card
+from limbeck.runs.directory import Run, load
+from limbeck.runs.job import classes_of
+from limbeck.training import Trainer
+
+Mode = Literal["probe", "finetune"]
+SETUPS: Mapping[Mode, Setup] = {"probe": PROBE, "finetune": FINETUNE}
+
+
+def transfer(
+    run: Run | Path | str,
+    data: str | Source,
+    data_dir: Path | None = None,
+    *,
+    modes: Sequence[Mode] = ("probe", "finetune"),
+    also: Sequence[Run | Path | str] = (),
+    epochs: int | None = None,
+    rates: Sequence[float] = (),
+    views: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    overwrite: bool = False,
+    display: bool = True,
+) -> list[dict[str, Any]]:
+    """Trains new classifiers for other data on the student of a run and on the networks to compare it with.
+
+    These are the run's teacher, where its run or weights file is there, and the students of the runs in
+    `also`. What came out is written to `transfer/` in the run's directory.
+
+    Args:
+        run: a finished run or an imported network, or its directory.
+        data: a data set's name, or a source.
+        data_dir: where its files are.
+        modes: "probe" trains the classifier alone, "finetune" all weights.
+        also: further runs.
+        epochs: of each training; those of `SETUPS` if None.
+        rates: learning rates to choose from on the validation split; those of `SETUPS` if empty.
+        views: how many views of each sample are drawn among; a probe then keeps the embeddings (see `Setup`).
+        seed: of everything random.
+        device: "auto" takes the accelerator there is; "cpu" none.
+        overwrite: replace results of the same data, mode and seed.
+        display: whether to show progress.
+    Returns: what was written, a mapping for each mode.
+    Raises:
+        LimbeckError: for a run without weights, data that a network cannot take, and results that exist.
+    """
+    home = _path(run)
+    if not (home / "config.yaml").is_file() and not directory.is_imported(home):
+        raise LimbeckError(f"{str(home)!r} is no run's directory: it holds no config.yaml")
+    source = data if isinstance(data, Source) else sources.load(data, data_dir)
+    files = {mode: home / "transfer" / f"{_plain(source)}-{mode}-seed{seed}.json" for mode in modes}
+    for file in files.values():
+        if file.exists() and not overwrite:
+            raise LimbeckError(f"{str(file)!r} exists; say --overwrite or another --seed")
+    places = [("student", home), *_teacher(home), *(("also", _path(other)) for other in also)]
+    contenders = [(role, _contender(place, role, source)) for role, place in places]
+    trainer = Trainer(device=device, precision="fp32", seed=seed, display=display)
+    changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    changes |= {"rates": tuple(rates)} if rates else {}
+    results = []
+    for mode, file in files.items():
+        setup = replace(SETUPS[mode], views=views, seed=seed, **changes)
+        learn = linear_probe if mode == "probe" else finetune
+        measured = []
+        for role, each in contenders:
+            trainer.display.note(f"{mode}: {role} {each.run}")
+            found = learn(each.network, source, trainer, setup, each.features)
+            measured.append({"role": role, "model": each.name, "run": each.run, **_figures(found)})
+        result = {
+            "mode": mode,
+            "setup": asdict(setup),
+            "data": {
+                "name": source.name,
+                "fingerprint": source.fingerprint(),
+                "views": str(source.views),
+                "train": int(source.train.class_counts(source.num_classes).sum()),
+                "classes": source.num_classes,
+            },
+            "networks": measured,
+        }
+        if trainer.main:
+            directory.write_json(file, result)
+        results.append(result)
+    return results
+
+
+def _path(run: Run | Path | str) -> Path:
+    return run.path if isinstance(run, Run) else Path(run)
+
+
+def _plain(source: Source) -> str:
+    """The data's name as a part of a file's; a long one is cut short and marked by the fingerprint."""
+    name = re.sub(r"[^\w.=]+", "_", source.name).strip("_")
+    return name if len(name) <= 100 else f"{name[:80]}-{source.fingerprint()}"
+
+
+def _teacher(home: Path) -> list[tuple[str, Path]]:
+    """Where the run's teacher is, if limbeck wrote it and it is still there."""
+    teacher = None if directory.is_imported(home) else Run(home).config.teacher
+    if teacher is None or teacher.weights is not None or not networks.is_path(teacher.model):
+        return []
+    place = Path(teacher.model)
+    there = (place / "student.safetensors" if place.is_dir() else place).is_file()
+    return [("teacher", place)] if there else []
+
+
+def _contender(place: Path, role: str, source: Source) -> Contender:
+    network = load(place)
+    card = read_card(place / "student.safetensors" if place.is_dir() else place)
+    assert card is not None, "load has read it"
+    name = f"network of {str(place)!r}" if role == "also" else role
+    if isinstance(card.input_shape, dict):
+        networks.check_files(place, name, source)
+    classes_of(network, name, source.example())
+    own = (place / "config.yaml").is_file() and not isinstance(network, GraftedStudent)
+    named = Run(place).config.student.features if own else {}
+    return Contender(
+        network,
+        name=card.model or type(network).__name__,
+        run=str(place),
+        features={field: path for field, path in named.items() if field == "embedding"},
+    )
+
+
+def _figures(found: Transfer) -> dict[str, Any]:
+    return {
+        "lr": found.lr,
+        "validation": {f"{lr:g}": top1.model_dump() for lr, top1 in found.tried.items()},
+        "test": found.test and found.test.model_dump(),
+    }

@@ -1,0 +1,121 @@
+"""Finished runs compared: read, checked to be comparable, and grouped over their seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from limbeck.errors import LimbeckError
+from limbeck.evaluation import results
+from limbeck.report import Contender, read_history
+from limbeck.runs import Run
+from limbeck.studies.groups import Finished, data_follows_seed, group
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared.
+
+    Attributes:
+        contenders: the groups, in the order their first runs came.
+        baseline: name of the contender that the others are compared with; None if there is none.
+        notes: sentences on what the reader should know.
+    """
+
+    contenders: tuple[Contender, ...]
+    baseline: str | None
+    notes: tuple[str, ...] = ()
+
+
+def compare(
+    runs: Sequence[Run | Path | str], *, baseline: str | None = None, anyway: bool = False
+) -> Comparison:
+    """Groups runs by what was run, to be compared over their seeds; what `limbeck compare` does.
+
+    Args:
+        runs: the runs or their directories.
+        baseline: name or objective of the group that the others are compared with; the one group that
+            learned from labels alone (`ce`) if None, and none if there is no such group or several.
+        anyway: compare runs on different data too, and leave unfinished ones out.
+    Raises:
+        LimbeckError: naming the runs that are not finished, or two that were run on different data or are
+            the same thing with the same seed; or an unknown baseline.
+    """
+    directories = [each if isinstance(each, Run) else Run(Path(each)) for each in runs]
+    finished, notes = _finished(directories, anyway=anyway)
+    if problem := _different(finished):
+        if not anyway:
+            raise LimbeckError(f"{problem}; --anyway compares them all the same")
+        notes.append(f"{problem}.")
+    groups = group(finished)
+    contenders = []
+    for name, members in groups.items():
+        histories = [read_history(each.run.path / "metrics.jsonl") for each in members]
+        for each, (_, skipped) in zip(members, histories, strict=True):
+            if skipped:
+                lines = "1 line" if skipped == 1 else f"{skipped} lines"
+                notes.append(f"{str(each.run.path)!r}: {lines} of metrics.jsonl could not be read.")
+        contenders.append(
+            Contender(
+                name,
+                [each.result for each in members],
+                [lines for lines, _ in histories],
+                evaluations=[
+                    found for each in members if (found := results.read(each.run.path / "evaluation.json"))
+                ],
+            )
+        )
+    chosen = _baseline(groups, baseline)
+    if chosen is None and len(groups) > 1:
+        notes.append("No differences: none of these, or more than one, is ce alone; --baseline names one.")
+    return Comparison(tuple(contenders), chosen, tuple(notes))
+
+
+def _finished(runs: Sequence[Run], *, anyway: bool) -> tuple[list[Finished], list[str]]:
+    """Those that came to their end and still have their student; what is to be said of the others."""
+    finished, left_out = [], []
+    for run in {run.path.resolve(): run for run in runs}.values():
+        if not (run.path / "config.yaml").is_file():
+            raise LimbeckError(f"{str(run.path)!r} is no run's directory: it holds no config.yaml")
+        if not run.finished:
+            left_out.append(f"{str(run.path)!r} is not finished")
+        elif not (run.path / "student.safetensors").is_file():
+            left_out.append(f"{str(run.path)!r} holds no student.safetensors")
+        else:
+            finished.append(Finished(run))
+    if left_out and not (anyway and finished):
+        raise LimbeckError(f"{'; '.join(left_out)}; leave out what cannot be compared, or say --anyway")
+    if not finished:
+        raise LimbeckError("there is no run to compare")
+    return finished, [f"{problem}, and is left out." for problem in left_out]
+
+
+def _different(runs: Sequence[Finished]) -> str | None:
+    """The first two runs that were on different data, in words; None if all were on the same.
+
+    Where the data is drawn anew with each seed, runs of one seed share it.
+    """
+    follows = data_follows_seed(runs)
+    for one, other in combinations(runs, 2):
+        ours, theirs = one.result["data"], other.result["data"]
+        drawn_anew = follows and one.data == other.data and one.seed != other.seed
+        if ours["fingerprint"] != theirs["fingerprint"] and not drawn_anew:
+            return (
+                f"{str(one.run.path)!r} and {str(other.run.path)!r} were run on different data, "
+                f"{ours['name']} ({ours['fingerprint']}) and {theirs['name']} ({theirs['fingerprint']})"
+            )
+    return None
+
+
+def _baseline(groups: Mapping[str, Sequence[Finished]], wanted: str | None) -> str | None:
+    objectives = {name: members[0].settings["objective"] for name, members in groups.items()}
+    if wanted in groups:
+        return wanted
+    found = [name for name, objective in objectives.items() if objective == (wanted or "ce")]
+    if wanted and not found:
+        raise LimbeckError(f"no run is named {wanted!r}; there are {', '.join(map(repr, groups))}")
+    if wanted and len(found) > 1:
+        raise LimbeckError(f"{wanted!r} is the objective of several: {', '.join(map(repr, found))}; name one")
+    return found[0] if len(found) == 1 else None

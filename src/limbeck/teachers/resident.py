@@ -1,0 +1,41 @@
+"""Answers on an accelerator: a step that reads them there waits for no host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limbeck.teachers.store import Store
+
+_CHUNK = 2**16  # rows that are read together
+
+
+def resident(stores: Mapping[str, Store], rows: int, device: torch.device) -> dict[str, Tensor]:
+    """The first rows of some files on a device, (rows, width) float16; nothing if one is missing or room is.
+
+    Args:
+        stores: by field.
+        rows: how many.
+        device: where they are to be.
+    """
+    if 2 * rows * sum(store.width for store in stores.values()) > room(device):
+        return {}
+    tables = {}
+    for field, store in stores.items():
+        table = torch.empty(rows, store.width, dtype=torch.float16, device=device)
+        for start in range(0, rows, _CHUNK):
+            part = np.arange(start, min(start + _CHUNK, rows))
+            values, there = store.read(part)
+            if not there.all():
+                return {}
+            table[start : start + len(part)] = torch.from_numpy(values).to(device)
+        tables[field] = table
+    return tables
+
+
+def room(device: torch.device) -> int:
+    """Bytes that answers may take: a quarter of what is free on a GPU, and none elsewhere."""
+    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else 0

@@ -1,0 +1,179 @@
+"""A file of float16 rows that several processes fill and read at once.
+
+A header of 4,096 bytes says what the rows are. Row r follows at its place: its numbers, and a checksum of 32
+bits over them and r. A row is there if its checksum is right; one that was never written, that a crash has
+torn or that went with the end of the file is not there, and can be written again. The file takes no space on
+disk where nothing was written.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import warnings
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from limbeck.data.hashing import mix
+from limbeck.errors import LimbeckError
+
+HEADER = 4096
+SUFFIX = ".answers"
+FORMAT = 1
+"""Version of the layout, in every key."""
+
+Key: TypeAlias = "Mapping[str, str | int]"
+"""Everything that decides what the rows hold."""
+
+
+class Layout:
+    """How rows of `width` numbers lie in a file.
+
+    Args:
+        width: numbers in a row.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.words = width + 2  # of 16 bits; the last two are the checksum
+        self.row_bytes = 2 * self.words
+        self._weights = mix(width, torch.arange(width + 2)).numpy().view(np.uint64)
+
+    def checksum(self, numbers: NDArray[np.uint16], rows: NDArray[np.int64]) -> NDArray[np.uint16]:
+        """The checksums of rows (B, width), given their places (B,): (B, 2).
+
+        A linear hash of the words with 64-bit weights, of which the upper half is kept: another content has
+        the same one with a probability of 2**-32. That of zeros is not zero.
+        """
+        sums = numbers.astype(np.uint64) @ self._weights[: self.width]
+        sums += rows.astype(np.uint64) * self._weights[-2] + self._weights[-1]
+        halves: NDArray[np.uint16] = (sums >> np.uint64(32)).astype("<u4").view("<u2").reshape(-1, 2)
+        return halves
+
+    def intact(self, held: NDArray[np.uint16], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the rows (B, words), as they lie in the file, have the right checksum: (B,)."""
+        numbers, sums = held[:, : self.width], held[:, self.width :]
+        right: NDArray[np.bool_] = (sums == self.checksum(numbers, rows)).all(1)
+        return right
+
+    def map(self, file: int) -> NDArray[np.uint16]:
+        """The whole rows of an open file, (R, words), mapped for reading."""
+        rows = max(0, os.fstat(file).st_size - HEADER) // self.row_bytes
+        mapped = mmap.mmap(file, HEADER + rows * self.row_bytes, access=mmap.ACCESS_READ)
+        return np.frombuffer(mapped, "<u2", rows * self.words, HEADER).reshape(rows, self.words)
+
+
+class Store:
+    """One file, made if there is none.
+
+    A file that cannot be written is read all the same, as far as it is there: a warning says so once.
+
+    Args:
+        path: of the file.
+        key: everything that decides what the rows hold.
+        width: numbers in a row.
+        about: what else somebody who lists the files wants to know.
+    Raises:
+        LimbeckError: if the file holds rows of another key.
+    """
+
+    def __init__(self, path: Path, key: Key, width: int, about: Mapping[str, str] | None = None) -> None:
+        self.path, self.width, self._given = path, width, (path, key, width, about)
+        self._layout = Layout(width)
+        self._rows: NDArray[np.uint16] = np.empty((0, width + 2), "<u2")
+        self._file: int | None = None
+        self._writes = True
+        try:
+            self._file = _opened(path, {"format": FORMAT, "width": width, **key}, about or {})
+            weakref.finalize(self, os.close, self._file)
+        except OSError as error:
+            self._give_up(error)
+
+    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+        """What rows (B,) hold, (B, width), and which of them are there, (B,)."""
+        if self._file is not None and len(rows) and rows.max() >= len(self._rows):
+            self._rows = self._layout.map(self._file)  # it may have grown since
+        reached = rows < len(self._rows)
+        held = np.zeros((len(rows), self._layout.words), "<u2")
+        held[reached] = self._rows[rows[reached]]
+        return held[:, : self._layout.width].view("<f2"), self._layout.intact(held, rows)
+
+    def write(self, rows: NDArray[np.int64], values: NDArray[np.float16]) -> None:
+        """Puts `values` (B, width) in rows (B,). Neighbours are written together."""
+        if self._file is None or not self._writes or not len(rows):
+            return
+        rows, first = np.unique(rows, return_index=True)
+        numbers = np.ascontiguousarray(values[first], "<f2").view("<u2")
+        whole = np.concatenate([numbers, self._layout.checksum(numbers, rows)], axis=1)
+        try:
+            for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
+                self._put(whole[run].tobytes(), HEADER + int(rows[run[0]]) * self._layout.row_bytes)
+        except OSError as error:
+            self._give_up(error)
+
+    def _put(self, content: bytes, place: int) -> None:
+        # Not through a writable map: where the disk is full, that kills the process.
+        assert self._file is not None
+        while content:
+            written = os.pwrite(self._file, content, place)
+            content, place = content[written:], place + written
+
+    def _give_up(self, error: OSError) -> None:
+        self._writes = False
+        warnings.warn(
+            f"the teacher's further answers are not kept: {str(self.path)!r} cannot be written "
+            f"({error.strerror})",
+            stacklevel=3,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store, self._given  # a copy, in another process say, opens the file anew
+
+
+def read_header(path: Path) -> dict[str, Any] | None:
+    """What the head of a file says of its rows; None if it is none of ours, or damaged."""
+    with path.open("rb") as file:
+        try:
+            header = json.loads(file.read(HEADER))
+        except ValueError:
+            return None
+    key = header.get("key") if isinstance(header, dict) else None
+    return header if isinstance(key, dict) and isinstance(key.get("width"), int) else None
+
+
+def _opened(path: Path, key: Key, about: Mapping[str, str]) -> int:
+    """The file, open to read and write; one with a damaged head is begun anew."""
+    header = json.dumps({"key": dict(key), "about": dict(about)}).encode()
+    if len(header) > HEADER:
+        raise LimbeckError(f"the key of the cache is longer than {HEADER} bytes: {key!r:.200}")
+    if path.exists() and read_header(path) is None:
+        warnings.warn(f"the cache {str(path)!r} is damaged and begun anew", stacklevel=4)
+        path.unlink(missing_ok=True)
+    if not path.exists():
+        _make(path, header.ljust(HEADER))
+    found = read_header(path)
+    if found is None or found["key"] != key:
+        raise LimbeckError(
+            f"the cache {str(path)!r} is of another teacher or of other data; remove it, for example with "
+            f"`limbeck cache clear {path.stem}`"
+        )
+    return os.open(path, os.O_RDWR)
+
+
+def _make(path: Path, header: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        fresh.write_bytes(header)
+        os.link(fresh, path)  # unlike a rename, spares the file of a process that was quicker
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink(missing_ok=True)

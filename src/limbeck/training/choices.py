@@ -1,0 +1,66 @@
+"""How a stage computes: precision, memory format, and whether its networks are compiled."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.methods.terms import Losses
+from limbeck.outputs import Batch, apply
+
+Precision = Literal["fp32", "bf16"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What decides the bits of a training besides its config; recorded, and taken over when it is resumed.
+
+    Attributes:
+        precision: "bf16" runs the networks under bfloat16 autocast; losses are float32 all the same.
+        memory_format: of the images that enter the networks. Convolutions answer in the format of their
+            input, so weights and all that is saved stay contiguous.
+        compile: whether the networks run compiled.
+    """
+
+    precision: Precision
+    memory_format: MemoryFormat = "contiguous"
+    compile: bool = False
+
+    def forward(self, module: nn.Module, batch: Batch) -> Losses:
+        """The losses of a batch in this precision and memory format."""
+        if self.memory_format == "channels_last":
+            views = {name: apply(_channels_last, inputs) for name, inputs in batch.views.items()}
+            batch = replace(batch, inputs=apply(_channels_last, batch.inputs), views=views)
+        device = _inputs(batch)[0].device.type
+        with torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext():
+            losses: Losses = module(batch)
+        return losses
+
+
+def resolve_precision(asked: Precision | Literal["auto"], device: torch.device) -> Precision:
+    """What "auto" comes to: bfloat16 where the processor multiplies matrices in it, or else float32."""
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "fp32"
+
+
+def gains_by_channels_last(module: nn.Module, batch: Batch) -> bool:
+    """Whether there are convolutions, and images of more than one channel for them."""
+    images = any(tensor.dim() == 4 and tensor.shape[1] > 1 for tensor in _inputs(batch))
+    return images and any(isinstance(part, nn.Conv2d) for part in module.modules())
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+
+
+def _inputs(batch: Batch) -> list[Tensor]:
+    return [batch.inputs] if isinstance(batch.inputs, Tensor) else list(batch.inputs.values())

@@ -1,0 +1,132 @@
+"""Choices that are made by trying them: one forward and backward that leave no trace."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from statistics import median
+from typing import Literal
+
+import torch
+from torch import nn
+
+from limbeck.errors import LimbeckError
+from limbeck.features import undone
+from limbeck.outputs import Batch
+from limbeck.training.choices import Choices, MemoryFormat, gains_by_channels_last
+
+WORTH_COMPILING = 60.0
+"""Seconds a stage must have to go for `compile=auto` to try the compiler, which takes about as many."""
+STEPS = 3
+"""Steps that each way is timed for."""
+
+
+class Trials:
+    """Makes a stage's choices on its first batch.
+
+    Args:
+        module: the stage's, as it is before it is wrapped for several processes.
+        batch: what it is tried on.
+        note: says what was not to be had.
+    """
+
+    def __init__(self, module: nn.Module, batch: Batch, note: Callable[[str], None]) -> None:
+        self._module, self._batch, self._note = module, batch, note
+
+    def memory_format(self, choices: Choices, asked: MemoryFormat | Literal["auto"]) -> Choices:
+        """The choices with channels-last images if they are asked for, or "auto" sees a gain in them.
+
+        Raises:
+            LimbeckError: if they are asked for and the networks cannot take them.
+        """
+        gains = asked == "auto" and gains_by_channels_last(self._module, self._batch)
+        if not gains and asked != "channels_last":
+            return choices
+        tried = replace(choices, memory_format="channels_last")
+        try:
+            self._step(tried)
+        except RuntimeError as error:
+            reason = f"the networks cannot take channels-last images: {_first_line(error)}"
+            if asked != "auto":
+                raise LimbeckError(f"memory_format=channels_last: {reason}") from None
+            self._note(f"{reason}; they get them as they are")
+            return choices
+        return tried
+
+    def compile(
+        self,
+        choices: Choices,
+        asked: bool | Literal["auto"],
+        compiled: Callable[[], AbstractContextManager[None]],
+        context: ExitStack,
+        left: int,
+        average: Callable[[float], float],
+    ) -> Choices:
+        """The choices with compiled networks if they are asked for, or "auto" finds that they save time.
+
+        Args:
+            compiled: a context in which the networks run compiled.
+            context: what keeps it open if it is to stay so.
+            left: steps to go.
+            average: of a number over all processes, which must choose alike.
+        Raises:
+            LimbeckError: if it is asked for and cannot be done.
+        """
+        eager = math.inf
+        if asked == "auto":
+            self._step(choices)
+            eager = average(self._time(choices))
+        if not asked or left * eager < WORTH_COMPILING:
+            return choices
+        context.enter_context(compiled())
+        reason, begun = "another process failed", time.perf_counter()
+        try:
+            self._step(choices)
+            spent = time.perf_counter() - begun
+        except RuntimeError as error:
+            reason, spent = _first_line(error), math.inf
+        compilation = average(spent)
+        if math.isinf(compilation):
+            context.close()
+            if asked is True:
+                raise LimbeckError(f"compile=true: the networks cannot be compiled here: {reason}")
+            self._note(f"the networks cannot be compiled here and run as they are: {reason}")
+            return choices
+        # The compilation counts once more: a last batch of another size needs one of its own.
+        if asked == "auto" and compilation + left * average(self._time(choices)) >= left * eager:
+            context.close()
+            return choices
+        return replace(choices, compile=True)
+
+    def _time(self, choices: Choices) -> float:
+        """Median seconds of a step."""
+        seconds = []
+        for _ in range(STEPS):
+            begun = time.perf_counter()
+            self._step(choices)
+            seconds.append(time.perf_counter() - begun)
+        return median(seconds)
+
+    def _step(self, choices: Choices) -> None:
+        """One forward and backward, waited for."""
+        with undone(self._module, self._batch.inputs):
+            learning = [parameter for parameter in self._module.parameters() if parameter.requires_grad]
+            total = choices.forward(self._module, self._batch).total
+            # Unlike backward(), this touches no .grad, and no hook that joins several processes.
+            torch.autograd.grad(total, learning, allow_unused=True)
+            total.item()
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuses a machine on which `torch.compile` lacks something, such as a C++ compiler."""
+    try:
+        torch.compile(lambda tensor: tensor + 1)(torch.zeros(8, device=device))
+    except RuntimeError as error:
+        raise LimbeckError(f"compile=true: nothing can be compiled here: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

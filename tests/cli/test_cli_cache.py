@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import Command
+
+from limbeck.cli import cache as cache_commands
+from limbeck.runs import Run
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "teachers"
+
+
+def fill(command: Command, teacher: Run, *arguments: str) -> Any:
+    views = ("--set", "data.views=crop(padding=1)")
+    return command("cache", "fill", "--teacher", teacher.path, "--views", "2", *views, *arguments)
+
+
+def test_from_nothing_to_nothing(command: Command, teacher: Run, cache: Path) -> None:
+    empty = command("cache", "list")
+    assert empty.out == f"no teacher's answers are kept in {cache}\n"
+    filled = fill(command, teacher, "--cache-teacher", "both")
+    assert filled.code == 0
+    assert filled.out.startswith("2 views of 1,000 samples: 2,000 answers, 2,000 of them new, in ")
+    listed = command("cache", "list")
+    assert listed.out.count("2,000 answers, 2 for each of 1,000 samples, 0.") == 2
+    for part in ("logits of MLP ", "embedding of MLP ", "data digits ", "views crop(padding=1)"):
+        assert part in listed.out
+    checked = command("cache", "verify")
+    assert checked.code == 0
+    assert checked.out.count("all sound") == 2
+    names = [path.stem for path in sorted(cache.iterdir())]
+    assert command("cache", "clear", names[0]).out.startswith("removed 1 cache, 0.")
+    assert [path.stem for path in cache.iterdir()] == names[1:]
+    assert command("cache", "clear", "--all").out.startswith("removed 1 cache, ")
+    assert list(cache.iterdir()) == []
+
+
+def test_damage_is_found_and_mended(command: Command, teacher: Run, cache: Path) -> None:
+    fill(command, teacher)
+    (file,) = cache.iterdir()
+    content = bytearray(file.read_bytes())
+    content[5000] ^= 1
+    file.write_bytes(content)
+    found = command("cache", "verify", file.stem[:4])
+    assert found.code == 1
+    assert "1,999 answers" in found.out
+    assert ", 1 damaged" in found.out
+    assert found.out.endswith("What is damaged will be asked for anew.\n")
+    assert fill(command, teacher).out.startswith("2 views of 1,000 samples: 2,000 answers, 1 of them new")
+    assert command("cache", "verify").code == 0
+    file.write_bytes(b"nonsense")
+    lost = command("cache", "verify")
+    assert lost.code == 1
+    assert lost.out.startswith(f"{file.stem}  damaged: it does not say what it holds, ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("clear",), "say which cache to remove, by its name in `limbeck cache list`, or --all"),
+        (("clear", "abc", "--all"), "say which cache to remove, by its name"),
+        (("clear", "abc"), "there is no cache 'abc'"),
+        (("verify", "abc"), "there is no cache 'abc'"),
+        (("fill",), "name one with --teacher"),
+        (
+            ("fill", "--teacher", "nothing/there"),
+            "the teacher 'nothing/there' is no run directory and no file",
+        ),
+        (
+            ("fill", "--teacher", "mlp", "--views", "0"),
+            "training.views=0 should be greater than or equal to 1",
+        ),
+    ],
+)
+def test_mistakes_are_one_sentence(command: Command, arguments: tuple[str, ...], message: str) -> None:
+    answer = command("cache", *arguments)
+    assert answer.code == 2
+    assert answer.err.startswith("limbeck: ")
+    assert message in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_a_filling_that_is_interrupted_says_how_to_go_on(
+    command: Command, teacher: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limbeck.runs import filling
+
+    def interrupted(*arguments: Any, **settings: Any) -> Any:
+        yield filling.Filling(2, 10, 5, 5)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(filling, "fill", interrupted)
+    answer = fill(command, teacher)
+    assert answer.code == 130
+    assert answer.err == "limbeck: interrupted; the same command goes on from here\n"
+
+
+def test_sizes_are_in_megabytes() -> None:
+    assert cache_commands._size(1_234_567_890) == "1,234.6 MB"
+
+
+def test_distill_takes_the_flags(command: Command, teacher: Run) -> None:
+    flags = ("--teacher", teacher.path, "--student", "mlp(hidden=[4])", "--epochs", "1", "--out", "run")
+    views = ("--set", "data.views=crop(padding=1)", "--set", "training.trackers=[]")
+    answer = command("distill", *flags, *views, "--cache-teacher", "logits", "--views", "2")
+    assert answer.code == 0
+    assert Run(Path("run")).result["teacher"]["cached"] == ["logits"]
+    assert Run(Path("run")).result["data"]["views"]["drawn"] == 2
+    for wrong, message in (
+        (("--views", "0"), "training.views=0 should be greater than or equal to 1"),
+        (("--views", "-1"), "training.views=-1 should be greater than or equal to 1"),
+        (("--views", "10"), "cannot be drawn among; take 1 to 9"),
+        (("--cache-teacher", "all"), "teacher.cache='all' should be 'logits', 'embedding' or 'both'"),
+    ):
+        refused = command("distill", *flags[:-1], "other", *views, *wrong)
+        assert refused.code == 2
+        assert message in refused.err
+        assert not Path("other").exists()

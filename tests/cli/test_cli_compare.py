@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pytest
+from command import Command
+
+from finished_runs import finished_run, two_groups
+
+
+def test_the_table_shows_mean_deviation_difference_and_verdict(command: Command, tmp_path: Path) -> None:
+    answer = command("compare", *two_groups(tmp_path), "--baseline", "ce")
+    assert (answer.code, answer.err) == (0, "")
+    text = re.sub(r"\s+", " ", re.sub(r"[│┃]", " ", answer.out))
+    # kd minus ce: 7, 8, 9, 7, 8 points, mean 7.8, sd sqrt(0.7), t(0.975, 4) = 2.776
+    assert "ce 650 5 72.00 ± 1.58" in text
+    assert "79.80 ± 1.92" in text
+    assert "higher" in text
+
+
+def test_few_pairs_give_no_verdict(command: Command, tmp_path: Path) -> None:
+    answer = command("compare", *two_groups(tmp_path, 4), "--format", "markdown")
+    # 77, 79, 81 and 80 %
+    row = "| 650 | 4 | 79.25 ± 1.71 | +7.75 (+6.23 to +9.27) | none from 4 of 5 pairs |"
+    assert row in answer.out
+
+
+def test_csv_is_for_programs(command: Command, tmp_path: Path) -> None:
+    answer = command(
+        "compare", *two_groups(tmp_path), "--format", "csv", "--metric", "top1", "--metric", "nll"
+    )
+    rows = list(csv.DictReader(io.StringIO(answer.out)))
+    assert [(row["run"], row["metric"]) for row in rows] == [
+        ("ce", "top1"),
+        ("ce", "nll"),
+        ("kd(temperature=4)", "top1"),
+        ("kd(temperature=4)", "nll"),
+    ]
+    assert float(rows[2]["difference"]) == pytest.approx(7.8)
+    assert float(rows[3]["difference"]) == pytest.approx(-0.078)
+    assert (rows[2]["pairs"], rows[2]["verdict"], rows[3]["verdict"]) == ("5", "higher", "lower")
+    assert (rows[0]["difference"], rows[0]["n"], rows[0]["seeds"]) == ("", "5", "0 1 2 3 4")
+
+
+def test_latex_goes_into_a_file(command: Command, tmp_path: Path) -> None:
+    runs, out = two_groups(tmp_path), tmp_path / "table.tex"
+    answer = command("compare", *runs, "--format", "latex", "--out", out)
+    assert (answer.code, answer.out) == (0, "")
+    assert str(out) in answer.err
+    text = out.read_text()
+    assert r"ce & 650 & 5 & 72.00 $\pm$ 1.58 & -- & baseline \\" in text
+    assert r"$+$7.80 ($+$6.76 to $+$8.84) & higher \\" in text
+    again = command("compare", *runs, "--format", "latex", "--out", out)
+    assert again.code == 2
+    assert "exists; say --overwrite" in again.err
+    assert out.read_text() == text
+    assert command("compare", *runs, "--out", out, "--overwrite").code == 0
+    assert "┃ verdict  ┃" in out.read_text()
+
+
+def test_the_page_holds_the_comparison(command: Command, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    answer = command("compare", *two_groups(tmp_path), "--html", page)
+    assert answer.code == 0
+    assert "The most accurate of 2 is kd(temperature=4): right on 79.80" in page.read_text(encoding="utf-8")
+    assert command("compare", tmp_path / "ce-0", "--html", page).code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--metric", "top2"], "unknown metric 'top2'; did you mean 'top"),
+        (["--metric", "top5"], "none of the runs was measured by top5"),
+        (["--out", "page.html", "--html", "page.html"], "--out and --html are both 'page.html'"),
+        (["--baseline", "kdd"], "no run is named 'kdd'; there are 'ce', 'kd(temperature=4)'"),
+    ],
+)
+def test_bad_input(command: Command, tmp_path: Path, arguments: list[str], message: str) -> None:
+    answer = command("compare", *two_groups(tmp_path, 1), "--html", "page.html", *arguments)
+    assert answer.code == 2
+    assert message in answer.err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_notes_go_beside_the_table(command: Command, tmp_path: Path) -> None:
+    other = finished_run(tmp_path / "other", "kd", fingerprint="bbbb")
+    runs = [*two_groups(tmp_path, 1), other.path]
+    assert command("compare", *runs).code == 2
+    answer = command("compare", *runs, "--anyway", "--format", "csv")
+    assert answer.code == 0
+    assert "were run on different data" in answer.err
+    assert answer.out.startswith("run,student,parameters,metric,")

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command import Command
+
+from limbeck.evaluation import results
+from limbeck.evaluation.results import Evaluation
+from limbeck.runs import Run
+
+QUICK = ("--epochs", "2", "--batch-size", "250", "--set", "training.trackers=[]")
+
+
+@pytest.fixture
+def found(command: Command, teacher: Run) -> tuple[Evaluation, list[list[str]], list[str]]:
+    """A full evaluation, the cells of each printed line, and the lines."""
+    command("distill", "--teacher", str(teacher.path), "--student", "mlp(hidden=[5])", *QUICK, "--out", "run")
+    printed = command("evaluate", "run", "--suite", "full", "--baseline", str(teacher.path), "--seed", "2")
+    assert printed.code == 0
+    evaluation = results.read(Path("run/evaluation.json"))
+    assert evaluation is not None
+    lines = printed.out.splitlines()
+    return (
+        evaluation,
+        [[cell.strip() for cell in line.strip("│┃").replace("┃", "│").split("│")] for line in lines],
+        lines,
+    )
+
+
+def test_every_figure_is_in_a_row(found: tuple[Evaluation, list[list[str]], list[str]]) -> None:
+    evaluation, cells, lines = found
+    rows = {first: rest for first, *rest in cells}
+    student, teacher = evaluation.student, evaluation.networks["teacher"]
+    assert lines[:4] == [
+        "student: mlp(hidden=[5])",
+        "teacher: mlp(hidden=[16])",
+        "baseline: mlp(hidden=[16])",
+        "digits, test split, 500 samples",
+    ]
+    top1 = student.accuracy.top1
+    assert rows["top-1 (%)"][0] == f"{100 * top1.value:.2f}"
+    assert rows["95 % interval"][0] == f"{100 * top1.low:.1f} to {100 * top1.high:.1f}"
+    assert rows["best temperature"][:2] == [
+        f"{each.calibration.temperature:.3f}" for each in (student, teacher)
+    ]
+    assert rows["parameters"] == ["385", "1,210", "1,210", "0.318"]
+    assert rows["multiply-adds a sample"] == ["370", "1,184", "1,184", f"{370 / 1184:.3f}"]
+    assert student.cost.latency is not None
+    assert rows["latency, batch 32 (ms)"][0] == f"{student.cost.latency[32].median_ms:.3f}"
+    assert rows["throughput (samples/s)"][0] == f"{student.cost.throughput:,.0f}"
+    assert evaluation.fidelity is not None
+    assert rows["KL from teacher (nats)"] == [f"{evaluation.fidelity.kl:.4f}", "", "", ""]
+    assert evaluation.fidelity.cka.stages is not None
+    assert rows["student 1"] == [f"{value:.3f}" for value in evaluation.fidelity.cka.stages[0]]
+    assert student.robustness is not None
+    curve = student.robustness["salt_and_pepper"]
+    shown = [f"{100 * value:.1f}" for value in (*curve, sum(curve) / 5)]
+    assert rows["salt and pepper"] == ["student", *shown]
+    worst = student.confusion.pairs[0]
+    assert [str(worst.target), str(worst.predicted), str(worst.samples)] in cells
+    assert evaluation.seed == 2
+    assert lines[-2:] == ["run/evaluation.json", "run/report.html"]
+
+
+def test_it_fits_a_terminal_of_80_columns(found: tuple[Evaluation, list[list[str]], list[str]]) -> None:
+    assert max(map(len, found[2])) <= 80
+    assert not any("…" in line for line in found[2])
+
+
+def test_a_run_without_a_teacher_has_no_ratio(command: Command, teacher: Run) -> None:
+    printed = command("evaluate", str(teacher.path)).out
+    assert "┃ ratio" not in printed
+    assert "agreement" not in printed
+
+
+def test_bad_input_is_one_sentence(command: Command, teacher: Run) -> None:
+    answers = {
+        ("--suite", "slow"): "unknown suite 'slow'; there are: full, quick",
+        ("--baseline", "nowhere"): "'nowhere' is no run's directory: it holds no config.yaml",
+    }
+    for given, message in answers.items():
+        answer = command("evaluate", str(teacher.path), *given)
+        assert answer.code == 2
+        assert answer.err.strip() == f"limbeck: {message}"

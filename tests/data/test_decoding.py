@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from picture_files import pixels, png
+from PIL import Image
+
+from limbeck.data.decoding import Decoder, located
+from limbeck.errors import LimbeckError
+
+HERE = Path()
+
+
+def saved(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_bytes_a_name_and_what_datasets_keeps_are_the_same(tmp_path: Path) -> None:
+    image = pixels(1, 5, 7)[0]
+    file = png(image)
+    (tmp_path / "a.png").write_bytes(file)
+    for value in (
+        file,
+        "a.png",
+        str(tmp_path / "a.png"),
+        {"bytes": file, "path": "gone.png"},
+        {"bytes": None, "path": "a.png"},
+    ):
+        assert np.array_equal(Decoder()(value, tmp_path, "row 1"), image)
+
+
+def test_modes_become_rgb_or_grey() -> None:
+    red = Image.new("RGB", (3, 2), (204, 0, 0))
+    for picture in (red, red.convert("P"), red.convert("RGBA")):
+        made = Decoder()(saved(picture), HERE, "row 1")
+        assert made.shape == (3, 2, 3)
+        assert made[:, 0, 0].tolist() == [204, 0, 0]
+    grey = Image.new("L", (3, 2), 90)
+    assert Decoder()(saved(grey), HERE, "row 1")[:, 0, 0].tolist() == [90] * 3
+    assert Decoder(grey=True)(saved(grey), HERE, "row 1").tolist() == [[[90] * 3] * 2]
+    assert Decoder(grey=True)(saved(red), HERE, "row 1")[0, 0, 0] == 61  # 0.299 of 204
+
+
+def test_a_photograph_held_on_its_side_is_turned() -> None:
+    picture = Image.new("RGB", (16, 8))
+    picture.paste((255, 255, 255), (0, 0, 8, 8))  # white on the left
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it clockwise
+    made = Decoder()(saved(picture, "JPEG", exif=exif), HERE, "row 1")
+    assert made.shape == (3, 16, 8)
+    assert made[:, :6].min() > 200
+    assert made[:, 10:].max() < 50
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (b"no image", "the image in row 3 is in none of the formats JPEG, PNG"),
+        (b"", "the image in row 3 is in none of the formats"),
+        (png(pixels(1)[0])[:70], "the image in row 3 cannot be read: "),
+        ("nowhere.png", "the image in row 3, 'nowhere.png', cannot be read: No such file or directory"),
+        (None, "there is no image in row 3 but None"),
+        (5, "there is no image in row 3 but 5"),
+        ({"bytes": None, "path": None}, "there is no image in row 3 but {'bytes': None"),
+        (
+            saved(Image.fromarray(np.full((4, 4), 40_000, np.uint16))),
+            "the image in row 3 has pixels of mode 'I;16'; they should have 8 bits",
+        ),
+    ],
+)
+def test_refuses(value: object, message: str) -> None:
+    with pytest.raises(LimbeckError) as error:
+        Decoder()(value, HERE, located(value, HERE, "row 3"))
+    assert str(error.value).startswith(message)

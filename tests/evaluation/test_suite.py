@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from limbeck import data, evaluation, models
+from limbeck.data import Loader, Source
+from limbeck.errors import LimbeckError
+from limbeck.evaluation import SEVERITIES, Contender, Evaluation, Predictions, evaluate, predict
+from limbeck.evaluation.results import Role
+from limbeck.models import fingerprint
+
+
+def images(*, validation: bool = True, test: bool = True, classes: int = 10) -> Source:
+    """40 to train on, 30 to validate, 50 to test, of which the last ten have no label."""
+    generator = torch.Generator().manual_seed(0)
+
+    def split(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels = torch.randint(256, (size, 1, 8, 8), generator=generator).byte()
+        return pixels, torch.arange(size) % classes
+
+    held, tested = split(30), split(50)
+    tested[1][40:] = -100
+    return data.from_tensors(
+        *split(40),
+        validation=held if validation else None,
+        test=tested if test else None,
+        num_classes=classes,
+        name="squares",
+    )
+
+
+def network(spec: str, seed: int, classes: int = 10) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return models.build(spec, example=torch.zeros(1, 1, 8, 8), num_classes=classes)
+
+
+def contenders(*roles: Role) -> dict[Role, Contender]:
+    specs = {"student": "cnn(channels=[4, 8])", "teacher": "resnet8", "baseline": "mlp(hidden=[5])"}
+    return {
+        role: Contender(network(specs[role], place), specs[role], f"runs/{role}")
+        for place, role in enumerate(roles)
+    }
+
+
+@pytest.fixture(scope="module")
+def full() -> Evaluation:
+    return evaluate(images(), contenders("student", "teacher", "baseline"), suite="full", seed=3)
+
+
+def test_the_figures_are_those_of_the_functions() -> None:
+    source, given = images(), contenders("student", "teacher")
+    found = evaluate(source, given)
+    assert source.test is not None
+    assert source.validation is not None
+    answers = {
+        role: predict(each.network, Loader(source.test, 50, shuffle=False)) for role, each in given.items()
+    }
+    for role, result in found.networks.items():
+        logits, targets = answers[role].labelled()
+        tuning = predict(given[role].network, Loader(source.validation, 30, shuffle=False)).labelled()
+        assert len(targets) == 40
+        assert result.metrics == pytest.approx(evaluation.metrics(answers[role]), rel=1e-6)
+        assert result.accuracy == evaluation.accuracy(logits, targets)
+        assert result.confusion == evaluation.confusion(logits, targets)
+        assert result.calibration.temperature == pytest.approx(evaluation.temperature(*tuning), rel=1e-4)
+        assert (result.name, result.run) == (given[role].name, f"runs/{role}")
+        assert result.cost.parameters == models.count_parameters(given[role].network)
+        assert result.cost.multiply_adds == evaluation.multiply_adds(
+            given[role].network, torch.zeros(1, 1, 8, 8)
+        )
+    student, teacher = answers["student"].logits, answers["teacher"].logits
+    assert found.fidelity is not None
+    assert found.fidelity.agreement == evaluation.agreement(answers["student"], answers["teacher"])
+    assert found.fidelity.kl == pytest.approx(evaluation.divergence(student, teacher), rel=1e-5)
+    difference = evaluation.correlation_difference(student, teacher).abs().mean()
+    assert found.fidelity.correlation.difference == pytest.approx(float(difference), rel=1e-4)
+    assert (found.samples, found.split, found.data.fingerprint) == (50, "test", source.fingerprint())
+
+
+def test_quick_leaves_out_what_takes_long() -> None:
+    found = evaluate(images(), contenders("student", "teacher"))
+    assert found.fidelity is not None
+    assert found.fidelity.cka.embedding is not None
+    assert found.fidelity.cka.stages is None
+    for result in found.networks.values():
+        cost = result.cost
+        assert (result.robustness, cost.latency, cost.peak_bytes, cost.throughput) == (None, None, None, None)
+    assert found.notes == ()
+
+
+def test_full_has_it_all(full: Evaluation) -> None:
+    assert list(full.networks) == ["student", "teacher", "baseline"]
+    assert full.fidelity is not None
+    assert full.fidelity.cka.stages is not None
+    assert [len(row) for row in full.fidelity.cka.stages] == [3, 3]
+    for result in full.networks.values():
+        assert result.robustness is not None
+        assert list(result.robustness) == list(SEVERITIES)
+        assert all(len(curve) == 5 for curve in result.robustness.values())
+        assert result.cost.latency is not None
+        assert list(result.cost.latency) == [1, 32]
+        assert all(0 < time.median_ms <= time.p95_ms for time in result.cost.latency.values())
+        assert result.cost.throughput is not None
+        assert result.cost.throughput > 0
+        assert result.cost.peak_bytes is not None
+        assert result.cost.peak_bytes > result.cost.bytes + 32 * 64 * 4
+    assert Evaluation.model_validate_json(full.model_dump_json()) == full
+
+
+def test_robustness_is_a_function_of_the_seed(full: Evaluation) -> None:
+    def curves(found: Evaluation) -> object:
+        return {role: result.robustness for role, result in found.networks.items()}
+
+    again = evaluate(images(), contenders("student", "teacher", "baseline"), suite="full", seed=3)
+    assert curves(again) == curves(full)
+    other = evaluate(images(), contenders("student", "teacher", "baseline"), suite="full", seed=4)
+    assert curves(other) != curves(full)
+
+
+def test_noise_on_some_of_the_samples_is_told() -> None:
+    found = evaluate(images(), contenders("student"), suite="full", noise_samples=20)
+    assert found.notes == ("Noise is measured on 20 samples, evenly spread over the split.",)
+    assert found.student.robustness is not None
+    labelled = 16  # every fifth sample, and so four of the twenty, is in the last ten without a label
+    for curve in found.student.robustness.values():
+        assert all(value * labelled == pytest.approx(round(value * labelled)) for value in curve)
+    with pytest.raises(LimbeckError, match="noise needs at least 1 sample, not 0"):
+        evaluate(images(), contenders("student"), noise_samples=0)
+
+
+def test_networks_are_left_as_they_were() -> None:
+    given = contenders("student", "teacher")
+    for each in given.values():
+        each.network.train()
+    before = {role: fingerprint(each.network) for role, each in given.items()}
+    state = torch.random.get_rng_state()
+    evaluate(images(), given, suite="full")
+    assert {role: fingerprint(each.network) for role, each in given.items()} == before
+    assert all(module.training for each in given.values() for module in each.network.modules())
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_student_that_is_its_teacher() -> None:
+    twins: dict[Role, Contender] = {
+        role: Contender(network("cnn(channels=[4, 8])", 0), "cnn") for role in ("student", "teacher")
+    }
+    found = evaluate(images(), twins, suite="full")
+    assert found.fidelity is not None
+    assert found.fidelity.agreement == 1
+    assert found.fidelity.kl == pytest.approx(0, abs=1e-9)
+    assert found.fidelity.correlation.difference == pytest.approx(0, abs=1e-9)
+    assert found.fidelity.cka.embedding == pytest.approx(1)
+    assert found.fidelity.cka.stages is not None
+    assert [row[place] for place, row in enumerate(found.fidelity.cka.stages)] == pytest.approx([1, 1])
+    assert found.mistakes == ()
+
+
+def test_mistakes_are_the_surest_that_the_teacher_gets_right() -> None:
+    class Fixed(nn.Module):
+        """Answers by the index in the pixels: the class of a table, as sure as the index is large."""
+
+        def __init__(self, wrong: set[int]) -> None:
+            super().__init__()
+            self.wrong = wrong
+            self.head = nn.Identity()
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            index = (pixels[:, 0, 0, 0] * 255).round().long()
+            off = torch.tensor([int(i) in self.wrong for i in index]).long()
+            right = torch.nn.functional.one_hot((index + off) % 10, 10)
+            return self.head(right * (1 + index[:, None] / 10.0))  # type: ignore[no-any-return]
+
+    pixels = torch.arange(40).byte()[:, None, None, None].expand(-1, 1, 8, 8).contiguous()
+    labels = torch.arange(40) % 10
+    source = data.from_tensors(pixels, labels, test=(pixels, labels), num_classes=10)
+    given: dict[Role, Contender] = {
+        "student": Contender(Fixed(set(range(5, 25))), "s"),
+        "teacher": Contender(Fixed({20, 21, 39}), "t"),
+    }
+    mistakes = evaluate(source, given).mistakes
+    assert [each.index for each in mistakes] == [24, 23, 22, 19, 18, 17, 16, 15, 14, 13, 12, 11]
+    assert (mistakes[0].target, mistakes[0].student, mistakes[0].teacher) == (4, 5, 4)
+
+
+def test_without_a_teacher_there_is_no_fidelity() -> None:
+    found = evaluate(images(), contenders("student"))
+    assert (found.fidelity, found.mistakes, list(found.networks)) == (None, (), ["student"])
+
+
+def test_without_a_validation_split_no_temperature_is_fitted() -> None:
+    found = evaluate(images(validation=False), contenders("student"))
+    assert found.student.calibration.temperature is None
+    assert found.notes == ("No temperature is fitted: the data has no validation split to fit it on.",)
+
+
+def test_without_a_test_split_the_figures_are_of_validation_and_it_is_said() -> None:
+    found = evaluate(images(test=False), contenders("student"))
+    assert (found.split, found.samples) == ("validation", 30)
+    assert found.student.calibration.temperature is None
+    assert found.notes[0].startswith("The data has no test split: all figures are of the validation split")
+
+
+def test_with_neither_there_is_nothing_to_measure() -> None:
+    with pytest.raises(LimbeckError, match="squares has neither a test nor a validation split to measure on"):
+        evaluate(images(validation=False, test=False), contenders("student"))
+
+
+def test_networks_of_other_classes_are_refused() -> None:
+    given = {**contenders("student"), "teacher": Contender(network("mlp", 1, classes=12), "mlp")}
+    with pytest.raises(LimbeckError, match="the student tells 10 classes apart, and the teacher 12"):
+        evaluate(images(), given)
+
+
+def test_logits_beyond_the_classes_have_names_too() -> None:
+    given: dict[Role, Contender] = {"student": Contender(network("mlp", 1, classes=12), "mlp")}
+    found = evaluate(images(), given)
+    assert found.class_names == tuple(map(str, range(12)))
+    assert found.data.classes == 10
+    assert len(found.student.accuracy.per_class) == len(found.student.confusion.matrix) == 12
+    assert found.student.accuracy.per_class[10:] == (None, None)
+
+
+def test_inputs_that_cannot_be_made_noisy_are_told() -> None:
+    found = evaluate(replace(images(), kind="other"), contenders("student"), suite="full")
+    assert found.student.robustness is None
+    assert found.notes == (
+        "Noise is measured on images with pixels in [0, 1] and on tables; these inputs are neither.",
+    )
+
+
+@pytest.mark.parametrize("suite", ["quick", "full"])
+def test_texts_with_padding(suite: str) -> None:
+    ids = torch.randint(1, 20, (40, 6), generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(6) < torch.arange(2, 42)[:, None] % 5 + 2
+    inputs = {"input_ids": ids * mask, "attention_mask": mask.long()}
+    labels = torch.arange(40) % 3
+    source = replace(data.from_tensors(inputs, labels, test=(inputs, labels)), facts={"vocab_size": 20})
+    specs: dict[Role, str] = {"student": "textcnn(8, 4, [2])", "teacher": "transformer(8, 2, 2)"}
+    given = {
+        role: Contender(
+            models.build(spec, example=source.example(), num_classes=3, facts=source.facts).eval(), spec
+        )
+        for role, spec in specs.items()
+    }
+    found = evaluate(source, given, suite=suite)  # type: ignore[arg-type]
+    assert found.fidelity is not None
+    assert found.fidelity.cka.embedding is not None
+    assert found.student.cost.multiply_adds > 0
+    assert found.student.robustness is None
+
+
+def test_predictions_know_their_labelled_samples() -> None:
+    logits, targets = Predictions(torch.eye(3), torch.tensor([2, -100, 0])).labelled()
+    assert targets.tolist() == [2, 0]
+    assert torch.equal(logits, torch.eye(3)[[0, 2]])

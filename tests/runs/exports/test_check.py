@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from limbeck.data import Split
+from limbeck.data.samples import Resident
+from limbeck.outputs import Inputs
+from limbeck.runs.exports.check import CheckError, check
+
+
+def rows(count: int) -> Split:
+    """Rows of 3 features, of which the first is always the largest by 1 at least."""
+    inputs = torch.rand(count, 3, generator=torch.Generator().manual_seed(0))
+    inputs[:, 0] += 2
+    return Split.whole(Resident(inputs), torch.zeros(count, dtype=torch.int64))
+
+
+def changed(change: Callable[[Tensor], Tensor]) -> Callable[[Inputs], Tensor]:
+    """The answers of a network that gives back its inputs, changed."""
+
+    def answer(inputs: Inputs) -> Tensor:
+        assert isinstance(inputs, Tensor)
+        return change(inputs.clone())
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("count", "batches"),
+    [(1, (1,)), (2, (1,)), (20, (1, 2, 17)), (35, (1, 2, 32)), (1100, (1, 2, 32, 512, 41))],
+)
+def test_every_sample_is_compared_once_in_batches_of_several_sizes(
+    count: int, batches: tuple[int, ...]
+) -> None:
+    seen: list[Tensor] = []
+    split = rows(count)
+    found = check(nn.Identity(), changed(lambda logits: seen.append(logits) or logits), split)  # type: ignore[func-returns-value]
+    assert isinstance(split.samples, Resident)
+    assert torch.equal(torch.cat(seen), split.samples.inputs)  # type: ignore[arg-type]
+    assert (found.samples, found.batches, found.difference) == (count, batches, 0.0)
+
+
+def test_float_noise_passes_and_is_told() -> None:
+    found = check(nn.Identity(), changed(lambda logits: logits + 1e-4), rows(40))
+    assert found.difference == pytest.approx(1e-4, rel=0.01)
+    assert found.summary("the test split of digits") == (
+        "read back, it agrees with the student on 40 samples of the test split of digits in batches of 1, 2, "
+        "32, 5: top-1 agreement 100 %, logits differ by 1.0e-04 at most"
+    )
+
+
+def flip_one(logits: Tensor) -> Tensor:
+    if len(logits) == 32:
+        logits[7] = logits[7].flip(0)
+    return logits
+
+
+def poison_one(logits: Tensor) -> Tensor:
+    logits[0, 2] = math.nan
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (flip_one, r"1 of 40 samples get another class, and logits of up to 3 differ by 2\.\de\+00"),
+        (
+            lambda logits: logits * 1.01,
+            r"0 of 40 samples get another class, and logits .* differ by 3\.0e-02",
+        ),
+        (poison_one, "differ by nan"),
+        (lambda logits: logits[:, :2], r"its logits are \(40, 2\) and not \(40, 3\)"),
+    ],
+)
+def test_what_differs_is_refused(change: Callable[[Tensor], Tensor], message: str) -> None:
+    with pytest.raises(
+        CheckError, match=f"the file does not answer as the student and was not kept: .*{message}"
+    ):
+        check(nn.Identity(), changed(change), rows(40))
+
+
+def test_a_tie_that_is_broken_the_other_way_is_another_class() -> None:
+    tied = Split.whole(Resident(torch.ones(3, 2)), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(CheckError, match="3 of 3 samples get another class"):
+        check(nn.Identity(), changed(lambda logits: logits + torch.tensor([0, 1e-6])), tied)

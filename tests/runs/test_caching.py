@@ -1,0 +1,312 @@
+"""Runs with a cached teacher."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import catch_job, make_student, plain_network, same, state_of, three_classes, timeless
+from torch import Tensor, nn
+
+import limbeck
+from limbeck.errors import LimbeckError
+from limbeck.runs import Run, networks
+from limbeck.runs.conclude import conclude
+from limbeck.teachers import CachedTeacher
+
+QUIET = {"training.trackers": [], "training.precision": "fp32"}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "teachers"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many samples the network of a cached teacher was asked about, each time."""
+    sizes: list[int] = []
+    ask = CachedTeacher._ask
+
+    def counted(self: CachedTeacher, batch: Any, chosen: Any) -> Any:
+        sizes.append(int(chosen.sum()))
+        return ask(self, batch, chosen)
+
+    monkeypatch.setattr(CachedTeacher, "_ask", counted)
+    return sizes
+
+
+def student(out: Path, teacher: Any, **changes: Any) -> Run:
+    settings = {**QUIET, "data.views": "crop(padding=1)", **changes.pop("settings", {})}
+    return make_student(out, teacher, settings=settings, **changes)
+
+
+def terms(run: Run) -> list[dict[str, Any]]:
+    return [line["terms"] for line in run.history]
+
+
+def test_cold_and_warm_runs_are_the_same_to_the_bit_and_the_uncached_one_to_rounding(
+    tmp_path: Path, teacher: Run, asked: list[int]
+) -> None:
+    live = student(tmp_path / "live", teacher, views=3)
+    assert asked == []
+    cold = student(tmp_path / "cold", teacher, views=3, cache_teacher="logits")
+    samples = cold.result["data"]["train"]
+    assert samples < sum(asked) < 2 * samples, "of the second epoch, one view in three was known"
+    asked.clear()
+    warm = student(tmp_path / "warm", teacher, views=3, cache_teacher="logits")
+    assert asked == []
+    assert timeless(cold.history) == timeless(warm.history)
+    assert same(state_of(cold), state_of(warm))
+    assert not same(state_of(cold), state_of(live))
+    for ours, theirs in zip(terms(cold), terms(live), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert live.result["teacher"]["cached"] == []
+    assert (
+        cold.result["teacher"] == warm.result["teacher"] == {**live.result["teacher"], "cached": ["logits"]}
+    )
+    for run in (live, warm):
+        assert run.result["data"]["views"] == {"policy": "crop(padding=1)", "count": 9, "drawn": 3}
+
+
+def test_another_student_objective_and_seed_use_the_same_file(
+    tmp_path: Path, teacher: Run, asked: list[int], cache: Path
+) -> None:
+    student(tmp_path / "1", teacher, views=1, cache_teacher="logits")
+    assert asked
+    asked.clear()
+    student(
+        tmp_path / "2",
+        teacher,
+        views=1,
+        cache_teacher="logits",
+        student="mlp(hidden=[3])",
+        objective="ce + dkd",
+        seed=9,
+        batch_size=100,
+    )
+    assert asked == []
+    assert len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.parametrize("objective", ["ce + icd", "ce + crd(size=8)", "mgd(kd, epochs=1)", "ce + rkd"])
+def test_a_warm_run_never_makes_the_network_again_before_its_end(
+    objective: str, tmp_path: Path, teacher: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student(tmp_path / "cold", teacher, views=1, cache_teacher="both", objective=objective)
+    jobs, made = catch_job(monkeypatch), []
+    make = networks.teacher
+    monkeypatch.setattr(networks, "teacher", lambda *given: made.append(given) or make(*given))  # type: ignore[func-returns-value]
+
+    def concluded(*arguments: Any) -> None:
+        (job,) = jobs
+        assert isinstance(job.distiller.teacher, CachedTeacher)
+        assert job.distiller.teacher.cached == job.distiller.reads.teacher
+        assert not job.distiller.teacher._teacher.held
+        assert len(made) == 1, "to know it by its weights, and what it answers to an example"
+        conclude(*arguments)
+
+    monkeypatch.setattr("limbeck.runs.run.conclude", concluded)
+    warm = student(tmp_path / "warm", teacher, views=1, cache_teacher="both", objective=objective)
+    assert len(made) == 2, "to be measured beside the student"
+    assert warm.result["teacher"] == Run(tmp_path / "cold").result["teacher"]
+    assert same(state_of(Run(tmp_path / "cold")), state_of(warm))
+
+
+def test_phases_ask_through_the_cache_too(
+    tmp_path: Path, teacher: Run, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"views": 1, "cache_teacher": "both", "objective": "mgd(ce + kd, epochs=1)"}
+    cold = student(tmp_path / "cold", teacher, **given)
+    assert sum(asked) == cold.result["data"]["train"], "two phases and two epochs asked once"
+    asked.clear()
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "empty"))
+    student(tmp_path / "again", teacher, **given)
+    assert sum(asked) == cold.result["data"]["train"], "the analysers are trained anew"
+
+
+def test_a_phase_that_reads_stages_leaves_the_training_its_cache(
+    tmp_path: Path, asked: list[int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**QUIET, "training.batch_size": 250}
+    network: dict[str, Any] = {"data": "digits", "epochs": 1, "settings": settings}
+    teacher = limbeck.train(model="cnn(channels=[2, 3])", out=tmp_path / "t", display=False, **network)
+    jobs, finished = catch_job(monkeypatch), []
+    for number in range(2):
+        asked.clear()
+        run = limbeck.distill(
+            student="cnn(channels=[2, 2])",
+            teacher=teacher,
+            objective="ce + kd + ab(epochs=1)",
+            cache_teacher="logits",
+            views=1,
+            out=tmp_path / str(number),
+            **network,
+        )
+        finished.append(run)
+        note = (
+            "the teacher's logits are kept, and read back ever after; where ab reads its preactivations, it "
+        )
+        printed = capsys.readouterr()
+        assert (printed.out + printed.err).count(f"{note}is asked live\n") == 1
+        assert sum(asked) == (1000 if number == 0 else 0)
+        assert jobs[-1].distiller.teacher is not None
+        assert jobs[-1].distiller.teacher.cached == ("logits",)
+    assert same(state_of(finished[0]), state_of(finished[1]))
+
+
+@pytest.mark.parametrize(
+    ("objective", "cache_teacher", "expected"),
+    [
+        ("ce + kd", "logits", "the teacher's logits are kept, and read back ever after"),
+        ("ce + kd + at", "both", "the teacher is asked live: at reads its stages, which no cache keeps"),
+        (
+            "ce + crd(size=8)",
+            "logits",
+            "the teacher is asked live: crd reads its embedding; --cache-teacher both would keep that too",
+        ),
+    ],
+)
+def test_the_run_says_once_whether_the_teacher_is_cached(
+    objective: str,
+    cache_teacher: str,
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    cache: Path,
+) -> None:
+    run = limbeck.distill(
+        student="cnn(channels=[2, 3])",
+        teacher=limbeck.train(
+            model="cnn(channels=[2, 3])", out=tmp_path / "t", epochs=1, settings=QUIET, display=False
+        ),
+        objective=objective,
+        cache_teacher=cache_teacher,
+        epochs=2,
+        batch_size=250,
+        settings=QUIET,
+        out=tmp_path / "run",
+    )
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count(expected) == 1
+    assert cache.exists() == ("kept, and" in expected)
+    assert run.finished
+
+
+def test_a_resumed_run_ends_with_the_same_bits(
+    tmp_path: Path, teacher: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"views": 3, "cache_teacher": "logits", "epochs": 3}
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "one"))
+    whole = student(tmp_path / "whole", teacher, **given)
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "two"))
+    steps, call = [0], CachedTeacher.__call__
+
+    def dying(self: CachedTeacher, batch: Any) -> Any:
+        steps[0] += 1
+        if steps[0] == 8:  # in the second epoch of five steps, counting the example
+            raise KeyboardInterrupt
+        return call(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CachedTeacher, "__call__", dying)
+        with pytest.raises(KeyboardInterrupt):
+            student(tmp_path / "killed", teacher, **given)
+    killed = student(tmp_path / "killed", teacher, **given, resume=True)
+    assert timeless(killed.history) == timeless(whole.history)
+    assert same(state_of(killed), state_of(whole))
+    answers = [next((tmp_path / name / "teachers").iterdir()).read_bytes() for name in ("one", "two")]
+    assert answers[0] == answers[1]
+
+
+def test_a_full_disk_turns_the_cache_off_and_the_run_goes_on(
+    tmp_path: Path, teacher: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = student(tmp_path / "kept", teacher, cache_teacher="logits", views=1)
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "full"))
+
+    def full(*arguments: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    with pytest.warns(UserWarning, match="further answers are not kept: .*No space left") as caught:
+        run = student(tmp_path / "run", teacher, cache_teacher="logits", views=1)
+    assert len([each for each in caught if "not kept" in str(each.message)]) == 1
+    assert timeless(run.history) == timeless(kept.history)
+    assert same(state_of(run), state_of(kept))
+
+
+def test_a_damaged_cache_is_computed_anew(
+    tmp_path: Path, teacher: Run, cache: Path, asked: list[int]
+) -> None:
+    first = student(tmp_path / "1", teacher, cache_teacher="logits", views=1)
+    (file,) = cache.iterdir()
+    content = bytearray(file.read_bytes())
+    content[5000] ^= 4
+    file.write_bytes(content[:-1])
+    asked.clear()
+    second = student(tmp_path / "2", teacher, cache_teacher="logits", views=1)
+    assert asked == [1, 1]
+    assert timeless(first.history) == timeless(second.history)
+    assert same(state_of(first), state_of(second))
+
+
+def test_a_network_that_was_handed_over_is_cached_and_stays(
+    tmp_path: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, jobs = plain_network(8), catch_job(monkeypatch)
+    for number in range(2):
+        asked.clear()
+        limbeck.distill(
+            student=plain_network(),
+            teacher=network,
+            data=three_classes(),
+            objective="kd",
+            cache_teacher="logits",
+            epochs=2,
+            settings=QUIET,
+            display=False,
+            out=tmp_path / str(number),
+        )
+        assert jobs[-1].teacher is network
+        assert sum(asked) == 60 * (number == 0)
+
+
+class Noisy(torch.utils.data.Dataset[tuple[Tensor, int]]):
+    """Samples that are different every time."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int]:
+        return torch.rand(4), position % 3
+
+
+def test_endless_views_need_a_number_of_them(tmp_path: Path, asked: list[int]) -> None:
+    given: dict[str, Any] = {
+        "student": plain_network(),
+        "teacher": nn.Sequential(nn.Linear(4, 3)),
+        "data": limbeck.data.from_dataset(Noisy(), validation=None),
+        "objective": "kd",
+        "cache_teacher": "logits",
+        "epochs": 4,
+        "settings": QUIET,
+        "display": False,
+        "out": tmp_path / "run",
+    }
+    with pytest.raises(LimbeckError, match=r"hardly one comes twice, .* for example with --views 16"):
+        limbeck.distill(**given)
+    assert not (tmp_path / "run").exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        limbeck.distill(**given, views=1)
+    assert sum(asked) == 12
+    with pytest.raises(LimbeckError, match="so 10 of each sample cannot be drawn among; take 1 to 9"):
+        limbeck.distill(
+            **{**given, "settings": {**QUIET, "data.views": "crop(padding=1)"}}, views=10, overwrite=True
+        )

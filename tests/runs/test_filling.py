@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import make_student, same, state_of
+
+from limbeck.errors import LimbeckError
+from limbeck.runs import Run
+from limbeck.runs.filling import Filling, fill
+from limbeck.teachers import CachedTeacher
+
+SETTINGS = {"training.precision": "fp32", "data.views": "crop(padding=1)"}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own."""
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "teachers"
+
+
+def filled(teacher: Run, **arguments: Any) -> Filling:
+    given = {"views": 2, "batch_size": 300, "settings": SETTINGS, **arguments}
+    *_, last = fill(teacher=teacher.path, **given)
+    return last
+
+
+def test_a_run_after_it_asks_nothing(tmp_path: Path, teacher: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert filled(teacher, cache_teacher="both") == Filling(views=2, samples=1000, done=2000, asked=2000)
+
+    def ask(*arguments: Any) -> Any:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(CachedTeacher, "_ask", ask)
+    settings = {**SETTINGS, "training.trackers": []}
+    given = {"settings": settings, "cache_teacher": "both", "objective": "kd + rkd"}
+    one = make_student(tmp_path / "one", teacher, views=2, **given)
+    two = make_student(tmp_path / "two", teacher, views=1, seed=3, **given)
+    assert not same(state_of(one), state_of(two))
+    with pytest.raises(AssertionError, match="the network was asked"):
+        make_student(tmp_path / "three", teacher, views=3, **given)
+
+
+def test_it_goes_on_where_it_was_stopped(teacher: Run) -> None:
+    steps = fill(teacher=teacher.path, views=2, batch_size=300, settings=SETTINGS)
+    assert [next(steps).done for _ in range(3)] == [300, 600, 900]
+    assert filled(teacher) == Filling(2, 1000, 2000, 1100)
+    assert filled(teacher) == Filling(2, 1000, 2000, 0)
+    assert filled(teacher, views=3) == Filling(3, 1000, 3000, 1000)
+    assert filled(teacher, views=None) == Filling(9, 1000, 9000, 6000)
+
+
+def test_a_full_disk_stops_it(teacher: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    with (
+        pytest.warns(UserWarning, match="No space left on device"),
+        pytest.raises(LimbeckError, match="the cache takes no more answers; make room"),
+    ):
+        filled(teacher)
+
+
+def test_a_config_file_may_say_it_all(teacher: Run, tmp_path: Path, cache: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        f"student: mlp\nteacher: {{model: {teacher.path}, cache: embedding}}\ntraining: {{views: 1}}\n"
+    )
+    *_, last = fill(file)
+    assert last == Filling(1, 1000, 1000, 1000)
+    assert b'"field": "embedding"' in next(cache.iterdir()).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"teacher": None}, "name one with --teacher"),
+        ({"teacher": "mlp"}, "the teacher 'mlp' has no weights"),
+        ({"views": 10}, "so 10 of each sample cannot be drawn among; take 1 to 9"),
+        ({"views": 0}, r"training\.views=0 should be greater than or equal to 1"),
+        ({"cache_teacher": "stages"}, r"teacher\.cache='stages' should be 'logits', 'embedding' or 'both'"),
+    ],
+)
+def test_what_cannot_be_filled(arguments: dict[str, Any], message: str, teacher: Run, cache: Path) -> None:
+    with pytest.raises(LimbeckError, match=message):
+        list(fill(**{"teacher": teacher.path, "settings": SETTINGS, **arguments}))
+    assert not cache.exists()
