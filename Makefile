@@ -8,7 +8,7 @@ install := $(python) -m pip install --disable-pip-version-check --constraint req
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart test test-slow test-zoo browser bench-seed-systems bench-methods format lock clean
+.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -33,6 +33,9 @@ browser:
 	@command -v chromium > /dev/null || $(if $(filter-out 0,$(shell id -u)),sudo -n) sh -c \
 		'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium' \
 		|| echo 'make: cannot install chromium; tests in a browser are skipped until you do (Debian: apt-get install chromium)' >&2
+
+bench: .venv/.dev  ## measure how fast limbeck is, and write benchmarks/speed (half an hour on 2 cores)
+	$(python) benchmarks/speed/run.py
 
 bench-seed-systems: .venv/.dev  ## run what is missing of benchmarks/seed-systems, and write its tables
 	OMP_NUM_THREADS=1 $(python) benchmarks/seed-systems/run.py
@@ -61,7 +64,7 @@ endef
 	@touch $@
 
 .venv/.dev: .venv/.run
-	$(install) --no-build-isolation --editable '.[dev]'
+	$(install) --no-build-isolation --editable '.[dev,onnx]'
 	@touch $@
 
 # torchvision is built for one torch, which is not always the one that limbeck is locked to.
@@ -80,7 +83,7 @@ compile = .venv-lock/bin/python -m uv pip compile --quiet --universal --python-v
 lock:  ## write requirements.lock and requirements-zoo.lock anew from pyproject.toml
 	"$(PYTHON)" -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
-	echo torch==2.13.0 | $(compile) --extra dev --output-file requirements.lock pyproject.toml - > /dev/null
+	echo torch==2.13.0 | $(compile) --extra dev --extra onnx --output-file requirements.lock pyproject.toml - > /dev/null
 	echo pytest | $(compile) --extra zoo --output-file requirements-zoo.lock pyproject.toml - > /dev/null
 	rm -rf .venv-lock
 

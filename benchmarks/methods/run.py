@@ -40,6 +40,7 @@ HERE = Path(__file__).parent
 STUDENT, TEACHER = "resnet(channels=[8, 16, 32])", "resnet(channels=[8, 16, 32], blocks=3)"
 SEEDS, EPOCHS, TRIED = range(5), 200, (50, 100, 200, 400)
 BATCH, REPETITIONS, STEPS = 50, 7, 8
+REFERENCE = {"training.precision": "fp32", "training.memory_format": "contiguous"}  # on every machine
 
 RECIPES = {name: method.recipe or f"ce + {name}" for name, method in METHODS.items() if name != "mgd"}
 HOSTS = {
@@ -79,7 +80,7 @@ def grid(runs: Path, contenders: Mapping[str, str], epochs: int) -> Grid:
         "data": few_digits(),
         "epochs": epochs,
         "batch_size": BATCH,
-        "settings": {"training.trackers": [], "training.checkpoint_every": 1000},
+        "settings": {"training.trackers": [], "training.checkpoint_every": 1000, **REFERENCE},
     }
     return Grid(runs, contenders, SEEDS, STUDENT, Run(runs.parent / "teacher"), common)
 
@@ -88,7 +89,15 @@ def train_teacher(runs: Path) -> Run:
     """The teacher, from every label of the digits."""
     run = Run(runs / "teacher")
     if not run.finished:
-        limbeck.train(model=TEACHER, data="digits", epochs=60, out=run.path, overwrite=True, display=False)
+        limbeck.train(
+            model=TEACHER,
+            data="digits",
+            epochs=60,
+            settings=REFERENCE,
+            out=run.path,
+            overwrite=True,
+            display=False,
+        )
     return run
 
 

@@ -138,6 +138,8 @@ def setting(task: Task, shared: Path) -> dict[str, Any]:
             **task.settings,
             "training.optimizer.weight_decay": task.weight_decay,
             "training.checkpoint_every": 1000,
+            "training.precision": "fp32",
+            "training.memory_format": "contiguous",
         },
     }
 

@@ -1,0 +1,108 @@
+"""How fast limbeck is, beside loops in plain PyTorch; every figure is a ratio inside one run.
+
+    python benchmarks/speed/run.py [PIECE ...] [--device cpu|cuda] [--batch-size 64] [--quick]
+
+The pieces, each of which may be run by itself and again: step, epochs, memory, filling, start, accuracy.
+What a piece finds is put into results.json beside this file, with the machine it was measured on, and
+README.md is written from all that is there. `--quick` is for trying the scripts: a few images and steps, and
+results of their own under `--scratch`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import accuracy
+import epochs
+import filling
+import machine
+import memory
+import start
+import step
+import torch
+from readme import readme
+
+from limbeck import data
+from limbeck.files import write_text
+
+HERE = Path(__file__).parent
+
+Piece = Callable[[argparse.Namespace], "dict[str, Any]"]
+
+
+def epochs_of_photographs(given: argparse.Namespace) -> dict[str, Any]:
+    images = 192 if given.quick else 1920
+    source = data.load(f"cifar100(train={images}, validation=0)", given.shared / "cifar100")
+    return epochs.measure(
+        given.device,
+        given.batch_size,
+        source,
+        given.scratch / "epochs",
+        repetitions=2 if given.quick else 5,
+        workers=given.workers,
+    )
+
+
+PIECES: Mapping[str, Piece] = {
+    "step": lambda given: step.measure(
+        given.device,
+        given.batch_size,
+        given.scratch / "step",
+        repetitions=2 if given.quick else 7,
+        steps=2 if given.quick else 6,
+        size=2_000 if given.quick else 50_000,
+    ),
+    "epochs": epochs_of_photographs,
+    "memory": lambda given: memory.measure(given.device, given.batch_size, given.scratch / "memory"),
+    "filling": lambda given: filling.measure(
+        given.device, given.batch_size, given.scratch, given.shared, images=128 if given.quick else 640
+    ),
+    "start": lambda given: start.measure(given.scratch, repetitions=2 if given.quick else 7),
+    "accuracy": lambda given: accuracy.measure(
+        given.scratch / "accuracy",
+        given.shared,
+        images=200 if given.quick else 4_000,
+        epochs=2 if given.quick else 60,
+        teacher_epochs=1 if given.quick else 30,
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("pieces", nargs="*", choices=[[], *PIECES], help="which; all if left out")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--batch-size", type=int, default=64, help="of step, epochs, memory and filling")
+    parser.add_argument("--workers", type=int, default=0, help="of the plain loops' DataLoader")
+    parser.add_argument("--quick", action="store_true", help="tries the scripts; writes nothing here")
+    parser.add_argument("--scratch", type=Path, default=Path("runs/speed"), help="runs and caches")
+    parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared" / "data", help="data files")
+    given = parser.parse_args()
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("there is no GPU that torch can use here")
+    if given.quick:
+        given.scratch /= "quick"
+    given.scratch = given.scratch.resolve()
+    os.environ["LIMBECK_CACHE"] = str(given.scratch / "cache")
+    place = given.scratch if given.quick else HERE
+    file = place / "results.json"
+    for name in given.pieces or PIECES:
+        begun = time.perf_counter()
+        found = {"machine": machine.describe(given.device), **PIECES[name](given)}
+        results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        results.setdefault(name, {})[f"{given.device} {given.batch_size}"] = found
+        write_text(file, json.dumps(results, indent=1) + "\n")
+        write_text(place / "README.md", readme(json.loads(file.read_text(encoding="utf-8"))))
+        print(f"{name}: {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
