@@ -272,11 +272,11 @@ class Distiller(nn.Module):
         self._open_teacher()
 
     def _open_teacher(self) -> None:
-        """Has the teacher give what is still to be read; what one phase reads, the next need not pay for."""
+        """Has the teacher give what the next stage reads; what another reads costs that one, or its cache."""
         if self.teacher is None:
             return
-        fields = [self.reads.teacher, *(phase.reads.teacher for _, phase in self.phases[self._done :])]
-        needed = tuple(dict.fromkeys(name for names in fields for name in names))
+        stages = [*(phase.reads for _, phase in self.phases), self.reads]
+        needed = stages[self._done].teacher
         if needed and needed != self._opened:
             device = _device(self.student)
             self.teacher.open(apply(lambda tensor: tensor.to(device), self._example), needed)
@@ -329,6 +329,7 @@ class Distiller(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         if self.teacher is not None:  # it is no submodule, but goes where the student goes
             self.teacher.apply(fn)
+        self._example = apply(fn, self._example)  # by which a phase's teacher is opened
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 

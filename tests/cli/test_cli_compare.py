@@ -21,6 +21,13 @@ def test_the_table_shows_mean_deviation_difference_and_verdict(command: Command,
     assert "higher" in text
 
 
+def test_each_metric_has_a_table_of_its_own_on_the_screen(command: Command, tmp_path: Path) -> None:
+    answer = command("compare", *two_groups(tmp_path, 2), "--metric", "top1", "--metric", "nll")
+    assert answer.out.count("┃ run ") == 2
+    assert "Comparison by top-1 accuracy" in answer.out
+    assert "Comparison by negative log-likelihood" in answer.out
+
+
 def test_few_pairs_give_no_verdict(command: Command, tmp_path: Path) -> None:
     answer = command("compare", *two_groups(tmp_path, 4), "--format", "markdown")
     # 77, 79, 81 and 80 %
@@ -83,6 +90,17 @@ def test_bad_input(command: Command, tmp_path: Path, arguments: list[str], messa
     assert answer.code == 2
     assert message in answer.err
     assert not (tmp_path / "page.html").exists()
+
+
+def test_brackets_in_names_are_no_markup(command: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "[" / "x]"
+    runs = [finished_run(folder / "a[/x]"), finished_run(folder / "b", epochs=9)]
+    (runs[1].path / "metrics.jsonl").write_text('{"stage"')
+    page = tmp_path / "[" / "x].html"
+    answer = command("compare", *(run.path for run in runs), "--baseline", "ce, epochs=2", "--html", page)
+    assert answer.code == 0
+    assert str(page) in answer.err
+    assert f"{str(runs[1].path)!r}: 1 line of metrics.jsonl" in answer.err
 
 
 def test_notes_go_beside_the_table(command: Command, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_every_figure_is_in_a_row(found: tuple[Evaluation, list[list[str]], list
     top1 = student.accuracy.top1
     assert rows["top-1 (%)"][0] == f"{100 * top1.value:.2f}"
     assert rows["95 % interval"][0] == f"{100 * top1.low:.1f} to {100 * top1.high:.1f}"
-    assert rows["best temperature"][:2] == [
+    assert rows["fitted temperature"][:2] == [
         f"{each.calibration.temperature:.3f}" for each in (student, teacher)
     ]
     assert rows["parameters"] == ["385", "1,210", "1,210", "0.318"]
@@ -60,6 +61,7 @@ def test_every_figure_is_in_a_row(found: tuple[Evaluation, list[list[str]], list
     worst = student.confusion.pairs[0]
     assert [str(worst.target), str(worst.predicted), str(worst.samples)] in cells
     assert evaluation.seed == 2
+    assert f"on {evaluation.machine.processor} (" in lines[-3]
     assert lines[-2:] == ["run/evaluation.json", "run/report.html"]
 
 
@@ -74,9 +76,38 @@ def test_a_run_without_a_teacher_has_no_ratio(command: Command, teacher: Run) ->
     assert "agreement" not in printed
 
 
+@pytest.mark.parametrize("name", ["runs/[kd]", "runs[/x]"])
+def test_brackets_in_a_name_are_no_markup(command: Command, teacher: Run, name: str) -> None:
+    shutil.copytree(teacher.path, name)
+    assert f"{name}/evaluation.json" in command("evaluate", name).out.splitlines()
+    answer = command("export", name, "--format", "safetensors", "--out", f"{name}/weights.safetensors")
+    assert answer.out.splitlines()[0] == f"{name}/weights.safetensors"
+    assert (
+        f"{name}/report.html"
+        in command("train", "--model", "mlp", "--overwrite", "--out", name, *QUICK).out.splitlines()
+    )
+
+
+def test_what_is_refused_without_overwrite(command: Command, teacher: Run) -> None:
+    shutil.copytree(teacher.path, "run")
+    assert command("evaluate", "run", "--suite", "full", "--noise-samples", "20").code == 0
+    answer = command("evaluate", "run")
+    assert answer.code == 2
+    assert answer.err == (
+        "limbeck: 'run/evaluation.json' holds figures that this would lose, of the full suite; measure "
+        "as much again, or say --overwrite.\n"
+    )
+    assert command("evaluate", "run", "--overwrite").code == 0
+
+
 def test_bad_input_is_one_sentence(command: Command, teacher: Run) -> None:
     answers = {
         ("--suite", "slow"): "unknown suite 'slow'; there are: full, quick",
+        (
+            "--noise-samples",
+            "9",
+        ): "the quick suite shows no noise, so it takes no seed and no number of noisy "
+        "samples; measure the full suite, or leave them out",
         ("--baseline", "nowhere"): "'nowhere' is no run's directory: it holds no config.yaml",
     }
     for given, message in answers.items():

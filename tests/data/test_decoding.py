@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from picture_files import pixels, png
 from PIL import Image
 
 from limbeck.data.decoding import Decoder, located
 from limbeck.errors import LimbeckError
+from picture_files import pixels, png
 
 HERE = Path()
 
@@ -78,3 +78,36 @@ def test_refuses(value: object, message: str) -> None:
     with pytest.raises(LimbeckError) as error:
         Decoder()(value, HERE, located(value, HERE, "row 3"))
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "JPEG", "GIF", "TIFF"])
+def test_a_file_that_is_cut_short_is_named(kind: str) -> None:
+    file = saved(Image.fromarray(pixels(1, 32, 32)[0].transpose(1, 2, 0)), kind)
+    assert Decoder()(file, HERE, "row 3").shape == (3, 32, 32)
+    for part in (3, 5, 8):
+        with pytest.raises(LimbeckError, match=r"the image in row 3 (cannot be read: .|is in none of)"):
+            Decoder()(file[: len(file) * part // 10], HERE, "row 3")
+
+
+def test_flipped_bytes_in_a_webp_give_pixels_or_are_named() -> None:
+    file = saved(Image.fromarray(pixels(1, 64, 64)[0].transpose(1, 2, 0)), "WEBP", lossless=True)
+    draws, messages = np.random.default_rng(0), []
+    for _ in range(60):
+        damaged = bytearray(file)
+        for place in draws.integers(30, len(file), 40):
+            damaged[place] ^= 0xFF
+        try:
+            assert Decoder()(bytes(damaged), HERE, "row 3").shape == (3, 64, 64)
+        except LimbeckError as error:
+            messages.append(str(error))
+    assert messages
+    assert all(message.startswith("the image in row 3 cannot be read: ") for message in messages)
+
+
+def test_a_frame_that_cannot_be_decoded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(self: Image.Image) -> None:
+        raise EOFError("failed to decode next frame in WebP file")
+
+    monkeypatch.setattr("PIL.WebPImagePlugin.WebPImageFile.load", load)
+    with pytest.raises(LimbeckError, match="the image in row 3 cannot be read: failed to decode next frame"):
+        Decoder()(saved(Image.new("RGB", (4, 4)), "WEBP"), HERE, "row 3")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 import limbeck
-from limbeck.data import Loader, load
+from limbeck.data import Loader, ahead, load
+from limbeck.data import encoded as streaming
 from limbeck.data.decoding import Decoder
 from limbeck.data.encoded import Encoded
 from limbeck.data.mapped import read_mapped
@@ -53,6 +54,32 @@ def test_it_is_the_same_as_in_memory(tmp_path: Path) -> None:
     assert samples.nbytes == shown.nbytes
     counts = torch.stack([torch.from_numpy(shown[:, c]).flatten().bincount(minlength=256) for c in range(3)])
     assert torch.equal(samples.levels, counts)
+
+
+@pytest.mark.parametrize(("most", "chunk"), [(0, 1), (1, 1), (7, 1), (34, 2), (10_000, 256)])
+def test_what_is_decoded_at_once_fits_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, chunk: int
+) -> None:
+    samples, shown = encoded(tmp_path, size=300, memory=5 * 192 * most)
+    chunks: list[int] = []
+    workers: list[int] = []
+    monkeypatch.setattr(streaming, "WORKERS", 16)
+    take = Encoded.take
+
+    def taken(self: Encoded, index: Tensor, view: Tensor) -> Tensor:
+        chunks.append(len(index))
+        return take(self, index, view)
+
+    def in_order(jobs: Any, count: int) -> Any:
+        workers.append(count)
+        return ahead.in_order(jobs, count)
+
+    monkeypatch.setattr(Encoded, "take", taken)
+    monkeypatch.setattr(streaming, "in_order", in_order)
+    assert samples.fingerprint == Resident(torch.from_numpy(shown)).fingerprint
+    assert max(chunks) == chunk
+    assert workers[0] >= 1
+    assert (workers[0] + 1) * chunk <= max(most, 2)
 
 
 @pytest.mark.parametrize("world", [1, 3])
@@ -101,9 +128,22 @@ def test_a_batch_that_the_memory_does_not_hold(tmp_path: Path) -> None:
     assert sum(len(batch) for batch in Loader(split, 4)) == 24
     with pytest.raises(LimbeckError, match="holds 4 samples, and a batch has 5; give more memory or"):
         Loader(split, 5)
+    assert sum(len(batch) for batch in Loader(split, 2, extra_views=("x",))) == 24
+    with pytest.raises(LimbeckError, match="holds 2 samples in 2 views each, and a batch has 3; give more"):
+        Loader(split, 3, extra_views=("x",))
     measured = Loader(split, 512, shuffle=False)
     assert [len(batch) for batch in measured] == [4] * 6
     assert len(measured) == 6
+    with pytest.raises(LimbeckError, match="holds 0 samples, and a batch has 1; give more"):
+        Loader(Split.whole(encoded(tmp_path, memory=100)[0], torch.zeros(24).long()), 512, shuffle=False)
+
+
+def test_a_device_with_little_room_gets_smaller_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, _ = encoded(tmp_path)
+    monkeypatch.setattr(streaming, "budget_on", lambda device: 5 * 192 * 3)
+    assert samples.to("meta").most == 3
 
 
 def test_an_image_that_is_broken_or_of_another_size_is_named_when_it_comes(tmp_path: Path) -> None:

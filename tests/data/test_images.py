@@ -316,3 +316,15 @@ def test_a_run_on_images_from_the_command_line(
         assert reason in answer.err
         assert answer.err.count("\n") == 1
         assert not (tmp_path / "other").exists()
+
+
+def test_it_says_how_its_inputs_are_made(tmp_path: Path) -> None:
+    for number, image in enumerate(pixels(8)):
+        (tmp_path / str(number % 2)).mkdir(exist_ok=True)
+        (tmp_path / str(number % 2) / f"{number}.png").write_bytes(png(image))
+    made = "pixels in [0, 1] (8-bit values divided by 255) of {} images, turned as their EXIF says{}"
+    assert from_images(data_dir=tmp_path).preparation == made.format("RGB", "")
+    cut = ", scaled bicubically to 4 on the shorter side and cut to the middle 4 x 4"
+    source = from_images(data_dir=tmp_path, size=4, grey=True)
+    assert source.preparation == made.format("grey", cut)
+    assert source.hub is None

@@ -121,6 +121,39 @@ def test_select_counts_anew() -> None:
     assert take(part, [1, 0], [0, 0])[:, 0].tolist() == [3, 6]
 
 
+def test_the_full_fingerprint_knows_every_item() -> None:
+    def of(*items: float) -> str:
+        return Items.of([(torch.tensor([item]), 0) for item in items]).full_fingerprint()  # type: ignore[arg-type]
+
+    many = [float(item) for item in range(600)]
+    changed = [*many[:299], -1.0, *many[300:]]
+    assert of(*many) == of(*many)
+    assert of(*many) != of(*changed)
+    assert Items.of(Noisy(30)).full_fingerprint() == Items.of(Noisy(30)).full_fingerprint()
+
+
+class Erasing(Noisy):
+    """Now and then it changes a number, drawing from a generator of its own or the global one."""
+
+    def __init__(self, share: float, generator: torch.Generator | None = None) -> None:
+        super().__init__(40)
+        self.share, self.generator = share, generator
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Any]:
+        erased = torch.rand((), generator=self.generator) < self.share
+        return torch.tensor([position, float(erased)]), position % 4
+
+
+def test_the_full_fingerprint_knows_transforms_and_refuses_what_is_never_the_same() -> None:
+    few, many = (Items.of(Erasing(share)) for share in (0.2, 0.3))
+    assert few.full_fingerprint() != many.full_fingerprint()
+    own = Items.of(Erasing(0.5, torch.Generator().manual_seed(0)))
+    with pytest.raises(
+        LimbeckError, match=r"item \d+ of the data set is another one when the same view of it"
+    ):
+        own.full_fingerprint()
+
+
 def test_the_fingerprint_repeats_and_differs_with_size_and_content() -> None:
     prints = [
         Items.of(dataset).fingerprint

@@ -35,7 +35,7 @@ def ids_of(
     [
         (["b", "a", "b"], ("a", "b"), [1, 0, 1]),
         (["b", "A", "a", "B "], ("A", "a", "B", "b"), [3, 0, 1, 2]),  # as dictionaries do, not as bytes
-        ([10, 9, 10, -1], ("-1", "9", "10"), [2, 1, 2, 0]),
+        ([10, 9, 10, 0], ("0", "9", "10"), [2, 1, 2, 0]),
         (["10", "9", "x"], ("10", "9", "x"), [0, 1, 2]),
         ([2.0, None, 1.0], ("1", "2"), [1, -100, 0]),  # how a file holds integers when one is missing
         ([True, False], ("False", "True"), [1, 0]),
@@ -66,6 +66,12 @@ def test_other_splits_have_the_classes_of_the_train_split() -> None:
         (["a", "a"], "the column 'y' of 'train.csv' should hold 2 classes or more, not 1"),
         ([None, None], "should hold 2 classes or more, not 0"),
         ([1.0, 0.5], "the label 0.5 in row 2 of 'train.csv' should be a class, a text or an integer"),
+        (
+            [0, 1, -1],
+            "the label -1 in row 3 of 'train.csv' is negative; leave the field empty where a row",
+        ),
+        ([2.0, None, -100.0], "the label -100 in row 3 of 'train.csv' is negative"),
+        (["a", " -1"], "the label  -1 in row 2 of 'train.csv' is negative; .*, and give classes names, or"),
         ([[1, 2], [3]], r"the label \[1, 2\] in row 1 of 'train.csv' should be a class"),
     ],
 )

@@ -48,6 +48,13 @@ def test_it_is_a_function_of_index_and_view() -> None:
 
 
 @needs_torchvision
+def test_a_batch_is_shown_as_its_images_are_one_by_one() -> None:
+    made = shown(RandAugment(operations=3), view=INDEX + 1)
+    alone = [shown(RandAugment(operations=3), INDEX[at : at + 1], INDEX[at : at + 1] + 1) for at in range(60)]
+    assert torch.equal(made, torch.cat(alone))
+
+
+@needs_torchvision
 def test_operations_are_torchvision_s() -> None:
     functional = importlib.import_module("torchvision.transforms.v2.functional")
     made = shown(RandAugment(operations=1, magnitude=15), view=INDEX + 1)

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import gc
+import sys
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
 
+from limbeck.data import Split, samples
 from limbeck.data.samples import Resident, digest, spread
 from limbeck.data.views import Crop, Unchanged
 from limbeck.outputs import Inputs
@@ -76,3 +81,38 @@ def test_digest_is_independent_of_the_order_of_names() -> None:
 @pytest.mark.parametrize(("size", "count", "positions"), [(9, 3, [0, 4, 8]), (3, 8, [0, 1, 2]), (1, 8, [0])])
 def test_spread(size: int, count: int, positions: list[int]) -> None:
     assert spread(size, count).tolist() == positions
+
+
+def test_one_copy_on_a_device_serves_all_and_goes_with_the_last() -> None:
+    kept = Resident(images())
+    assert kept.to("cpu") is kept
+    copy = kept.to("meta")
+    assert plain(copy.inputs).device.type == "meta"
+    assert copy.workers == 0
+    assert kept.to("meta") is copy is copy.to("meta")
+    split = Split.whole(kept, torch.zeros(5).long())
+    parts = [part.to("meta") for part in (split, split.select(torch.tensor([1, 3])))]
+    assert all(part.samples is copy for part in parts)
+    gone = weakref.ref(copy)
+    del copy
+    assert gone() is not None
+    del parts
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_device_without_room_gets_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets = {"cpu": sys.maxsize, "meta": images().nbytes - 1}
+    monkeypatch.setattr(samples, "budget_on", lambda device: budgets[device.type])
+    kept = Resident(images())
+    moving = kept.to("meta")
+    assert moving.inputs is kept.inputs
+    assert moving.workers == 1
+    index = torch.tensor([4, 0])
+    assert plain(moving.take(index, index)).device.type == "meta"
+    assert moving.to("meta") is moving is kept.to("meta")
+    back = moving.to("cpu")
+    assert torch.equal(plain(back.take(index, index)), images()[[4, 0]])
+    budgets["meta"] += 1
+    del moving
+    assert plain(kept.to("meta").inputs).device.type == "meta"

@@ -92,6 +92,8 @@ def test_columns_by_name(tmp_path: Path) -> None:
     first = inputs_of(source.train)
     assert torch.equal(first[:, 0], -first[:, 1])
     assert (first[:, 0] <= 0).all()
+    assert source.preparation == "the numbers of the columns y, x, in this order"
+    assert load('table(path="a.csv", label="kind", columns=["x"])', tmp_path).preparation.count(",") == 1
 
 
 @pytest.mark.parametrize(

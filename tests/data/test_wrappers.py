@@ -68,7 +68,13 @@ class TestNoisyLabels:
         assert (noisy.mean, noisy.std, noisy.views) == (clean.mean, clean.std, clean.views)
         assert clean.train.class_counts(4).tolist() == list(COUNTS), "the source itself is left as it was"
         assert clean.noise is None
-        assert noisy.noise == 'noisy_labels(rate=0.4, kind="symmetric", seed=1)'
+        assert noisy.noise is not None
+        assert noisy.noise.startswith('noisy_labels(rate=0.4, kind="symmetric", seed=1) with labels ')
+        assert noisy.noise == noisy_labels(source(), rate=0.4, seed=1).noise
+
+    def test_the_same_noise_on_other_samples_is_another(self) -> None:
+        first, other = (noisy_labels(load(f"digits(labelled={number})"), rate=0.3) for number in (200, 300))
+        assert first.noise != other.noise
 
     def test_no_noise_is_none(self) -> None:
         assert noisy_labels(source(), rate=0).noise is None
@@ -143,7 +149,8 @@ class TestNotation:
     def test_a_data_set_inside_another(self) -> None:
         found = load("imbalanced(noisy_labels(digits(labelled=500), rate=0.4, seed=2), ratio=5)")
         assert found.train.class_counts(10).sum() < 500
-        assert found.noise == 'noisy_labels(rate=0.4, kind="symmetric", seed=2)'
+        inner = load("noisy_labels(digits(labelled=500), rate=0.4, seed=2)")
+        assert found.noise == inner.noise
         assert found.name == (
             'imbalanced(noisy_labels(digits(labelled=500, seed=0), rate=0.4, kind="symmetric", seed=2), '
             'ratio=5, profile="exponential", seed=0)'

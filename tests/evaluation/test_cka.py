@@ -103,3 +103,17 @@ def test_without_a_batch_there_is_no_value() -> None:
 
 def test_constant_features_have_none() -> None:
     assert torch.tensor(cka(torch.ones(64, 5), features(0))).isnan()
+
+
+def test_a_small_last_batch_counts_by_its_samples() -> None:
+    for seed in range(5):
+        first = features(seed, 260)
+        second = first[:, :3] + 2 * features(seed + 50, 260, 3)
+        even = cka(first, second, batch=130)
+        assert cka(first, second, batch=256) == pytest.approx(even, abs=0.03)
+
+
+@pytest.mark.parametrize("batch", [4, 5, 7])
+def test_it_stays_within_one(batch: int) -> None:
+    for seed in range(20):
+        assert abs(cka(features(seed, 30, 3), features(seed + 50, 30, 3), batch)) <= 1

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import Predictions, agreement, class_correlation, correlation_difference, divergence
+from limbeck.evaluation.fidelity import fidelity
+from limbeck.evaluation.results import CKA
 
 
 def logits(seed: int, n: int = 200, classes: int = 4) -> Tensor:
@@ -51,6 +53,14 @@ def test_the_difference_of_correlations() -> None:
     torch.testing.assert_close(found, class_correlation(student) - class_correlation(teacher))
     assert found.diagonal().abs().max() < 1e-12
     assert correlation_difference(3 * teacher + 1, teacher).abs().max() < 1e-6
+
+
+def test_the_matrix_is_kept_of_few_classes() -> None:
+    cka = CKA(embedding=None, stages=None)
+    for classes, kept in ((20, True), (21, False)):
+        answers = [Predictions(logits(seed, 30, classes), None) for seed in (1, 2)]
+        found = fidelity(answers[0], answers[1], cka).correlation.matrix
+        assert (found is not None) == kept
 
 
 def test_a_logit_that_never_changes_is_uncorrelated() -> None:

@@ -8,6 +8,7 @@ from torch import nn
 
 from limbeck import data, evaluation, models
 from limbeck.data import Loader, Source
+from limbeck.data.samples import Resident
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import SEVERITIES, Contender, Evaluation, Predictions, evaluate, predict
 from limbeck.evaluation.results import Role
@@ -67,7 +68,11 @@ def test_the_figures_are_those_of_the_functions() -> None:
         assert result.metrics == pytest.approx(evaluation.metrics(answers[role]), rel=1e-6)
         assert result.accuracy == evaluation.accuracy(logits, targets)
         assert result.confusion == evaluation.confusion(logits, targets)
-        assert result.calibration.temperature == pytest.approx(evaluation.temperature(*tuning), rel=1e-4)
+        wanted = evaluation.calibration(logits, targets, tuning).model_dump(
+            exclude={"bins"}, exclude_none=True
+        )
+        found_here = result.calibration.model_dump(exclude={"bins"}, exclude_none=True)
+        assert found_here == pytest.approx(wanted, rel=1e-4)
         assert (result.name, result.run) == (given[role].name, f"runs/{role}")
         assert result.cost.parameters == models.count_parameters(given[role].network)
         assert result.cost.multiply_adds == evaluation.multiply_adds(
@@ -79,6 +84,9 @@ def test_the_figures_are_those_of_the_functions() -> None:
     assert found.fidelity.kl == pytest.approx(evaluation.divergence(student, teacher), rel=1e-5)
     difference = evaluation.correlation_difference(student, teacher).abs().mean()
     assert found.fidelity.correlation.difference == pytest.approx(float(difference), rel=1e-4)
+    matrix = torch.tensor(found.fidelity.correlation.matrix)
+    expected = evaluation.correlation_difference(student, teacher).float()
+    torch.testing.assert_close(matrix, expected, atol=1e-4, rtol=1e-4)
     assert (found.samples, found.split, found.data.fingerprint) == (50, "test", source.fingerprint())
 
 
@@ -90,16 +98,21 @@ def test_quick_leaves_out_what_takes_long() -> None:
     for result in found.networks.values():
         cost = result.cost
         assert (result.robustness, cost.latency, cost.peak_bytes, cost.throughput) == (None, None, None, None)
-    assert found.notes == ()
+    assert not any("oise" in note for note in found.notes)
+    assert found.seed is None
 
 
 def test_full_has_it_all(full: Evaluation) -> None:
     assert list(full.networks) == ["student", "teacher", "baseline"]
+    assert full.seed == 3
+    assert full.machine.processor
+    assert full.machine.threads == torch.get_num_threads()
     assert full.fidelity is not None
     assert full.fidelity.cka.stages is not None
     assert [len(row) for row in full.fidelity.cka.stages] == [3, 3]
     for result in full.networks.values():
         assert result.robustness is not None
+        assert result.noiseless == result.accuracy.top1.value
         assert list(result.robustness) == list(SEVERITIES)
         assert all(len(curve) == 5 for curve in result.robustness.values())
         assert result.cost.latency is not None
@@ -124,13 +137,52 @@ def test_robustness_is_a_function_of_the_seed(full: Evaluation) -> None:
 
 def test_noise_on_some_of_the_samples_is_told() -> None:
     found = evaluate(images(), contenders("student"), suite="full", noise_samples=20)
-    assert found.notes == ("Noise is measured on 20 samples, evenly spread over the split.",)
+    assert found.notes[-1] == "Noise is measured on 20 samples, evenly spread over the split."
     assert found.student.robustness is not None
     labelled = 16  # every fifth sample, and so four of the twenty, is in the last ten without a label
     for curve in found.student.robustness.values():
         assert all(value * labelled == pytest.approx(round(value * labelled)) for value in curve)
+    source, (student,) = images(), contenders("student").values()
+    assert source.test is not None
+    some = source.test.select(torch.linspace(0, len(source.test) - 1, 20).round().long())
+    logits, targets = predict(student.network, Loader(some, 20, shuffle=False)).labelled()
+    assert found.student.noiseless == pytest.approx(float((logits.argmax(1) == targets).double().mean()))
     with pytest.raises(LimbeckError, match="noise needs at least 1 sample, not 0"):
-        evaluate(images(), contenders("student"), noise_samples=0)
+        evaluate(images(), contenders("student"), suite="full", noise_samples=0)
+
+
+@pytest.mark.parametrize("given", [{"seed": 0}, {"noise_samples": 20}])
+def test_the_quick_suite_takes_nothing_of_noise(given: dict[str, int]) -> None:
+    with pytest.raises(
+        LimbeckError, match="the quick suite shows no noise, so it takes no seed and no number"
+    ):
+        evaluate(images(), contenders("student"), **given)  # type: ignore[arg-type]
+
+
+def test_a_temperature_at_the_end_of_the_search_is_none() -> None:
+    class Knows(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.one_hot((pixels[:, 0, 0, 0] * 255).round().long(), 10).float()
+
+    labels = torch.arange(40) % 10
+    split = labels.byte()[:, None, None, None].expand(-1, 1, 8, 8), labels
+    source = data.from_tensors(*split, validation=split, test=split)
+    found = evaluate(source, {"student": Contender(Knows(), "knows")})
+    calibration = found.student.calibration
+    assert (calibration.temperature, calibration.ece_after, calibration.nll_after) == (None, None, None)
+    assert found.notes == (
+        "No temperature is given for student: on the validation split, none from 0.01 to 100 is best.",
+    )
+
+
+def test_where_the_memory_holds_few_samples_the_figures_are_the_same(
+    full: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Resident, "most", 7)
+    found = evaluate(images(), contenders("student", "teacher", "baseline"), suite="full", seed=3)
+    assert found.student.accuracy == full.student.accuracy
+    assert found.student.robustness == full.student.robustness
+    assert found.student.cost.throughput is not None
 
 
 def test_networks_are_left_as_they_were() -> None:
@@ -228,8 +280,8 @@ def test_logits_beyond_the_classes_have_names_too() -> None:
 def test_inputs_that_cannot_be_made_noisy_are_told() -> None:
     found = evaluate(replace(images(), kind="other"), contenders("student"), suite="full")
     assert found.student.robustness is None
-    assert found.notes == (
-        "Noise is measured on images with pixels in [0, 1] and on tables; these inputs are neither.",
+    assert found.notes[-1] == (
+        "Noise is measured on images with pixels in [0, 1] and on tables; these inputs are neither."
     )
 
 

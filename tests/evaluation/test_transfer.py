@@ -16,7 +16,8 @@ from limbeck.errors import LimbeckError
 from limbeck.evaluation.transfer import Setup, finetune, linear_probe
 from limbeck.outputs import Inputs
 from limbeck.seeds import seed_for
-from limbeck.training import Trainer
+from limbeck.teachers import CachedTeacher
+from limbeck.training import DivergenceError, Trainer
 
 ONCE = Setup(epochs=1, rates=(0.1,))
 
@@ -95,7 +96,9 @@ class TestProbe:
         assert found.test.value > 0.9
         assert found.test.samples == 30
         assert found.test.low < found.test.value < found.test.high or found.test.value == 1.0
-        assert found.tried[1e-9].value < 0.6
+        lost = found.tried[1e-9]
+        assert lost is not None
+        assert lost.value < 0.6
 
     def test_the_rate_is_chosen_on_validation(self) -> None:
         source = rows(300)
@@ -116,15 +119,24 @@ class TestProbe:
         assert not torch.equal(first, other)
         assert torch.equal(torch.get_rng_state(), state)
 
-    def test_with_few_views_the_network_is_asked_once_for_each(self) -> None:
+    def test_with_few_views_the_network_is_asked_once_for_each(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: dict[int | None, int] = {}
         heads: dict[int | None, Tensor] = {}
+        kept: list[int | None] = []
+
+        class Cached(CachedTeacher):
+            def __init__(self, *given: Any, views: int | None = None, **changes: Any) -> None:
+                kept.append(views)
+                super().__init__(*given, views=views, **changes)
+
+        monkeypatch.setattr("limbeck.evaluation.transfer.CachedTeacher", Cached)
         for views in (None, 1):
             network = body()
             seen: list[int] = []
             network.register_forward_hook(lambda module, args, logits, seen=seen: seen.append(len(logits)))
             found = linear_probe(network, rows(), trainer(), Setup(epochs=5, rates=(0.1,), views=views))
             asked[views], heads[views] = sum(seen), found.network.head.weight
+        assert kept == [1], "it knows how many to have at hand"
         assert asked[None] - asked[1] > 4 * 90 - 10, "four epochs of five are had from the cache"
         torch.testing.assert_close(heads[1], heads[None], rtol=0, atol=1e-3)  # they are kept in float16
         with pytest.raises(LimbeckError, match=r"so 2 of each sample cannot be drawn among"):
@@ -142,11 +154,16 @@ class TestProbe:
             inputs = split.samples.inputs  # type: ignore[attr-defined]
             with torch.no_grad():
                 right = (found.network(inputs).argmax(1) == split.targets).double().mean()
+                assert not any(module.training for module in found.network.modules())
                 torch.testing.assert_close(
                     found.network(inputs),
                     found.network.head(network[:-1](inputs)),  # type: ignore[index]
                 )
             assert figure.value == right.item()
+
+    def test_rates_that_are_printed_alike_do_not_meet(self) -> None:
+        near = (0.1, 0.1 + 1e-9)
+        assert linear_probe(body(), rows(), trainer(), Setup(epochs=1, rates=near)).tried.keys() == {*near}
 
     def test_samples_without_a_label_are_left_out(self) -> None:
         source = rows()
@@ -175,6 +192,30 @@ class TestFinetune:
         assert changed == before.keys() - {"4.weight", "4.bias"}, "its own classifier has no part in it"
         assert found.network.head.weight.abs().max() > 0.05
 
+    def test_the_network_that_comes_back_has_the_figures(self) -> None:
+        source = rows()
+        assert source.test is not None
+        found = finetune(body(), source, trainer(), Setup(epochs=3, rates=(0.5, 0.01)))
+        assert not any(module.training for module in found.network.modules())
+        assert found.test is not None
+        with torch.no_grad():
+            answers = found.network(source.test.samples.inputs).argmax(1)  # type: ignore[attr-defined]
+        assert found.test.value == (answers == source.test.targets).double().mean().item()
+
+    def test_a_rate_that_diverges_is_lost_and_no_other(self, capsys: pytest.CaptureFixture[str]) -> None:
+        loud = Trainer(device="cpu", precision="fp32")
+        for rates in ((1e30, 0.1), (0.1, 1e30)):
+            found = finetune(body(), rows(), loud, Setup(epochs=3, rates=rates))
+            assert found.lr == 0.1
+            assert list(found.tried) == list(rates)
+            assert found.tried[1e30] is None
+            assert found.tried[0.1] is not None
+            assert "finetune lr=1e+30 diverged and counts as lost" in capsys.readouterr().err
+        with pytest.raises(
+            DivergenceError, match=r"became NaN or infinite at step \d+ of finetune lr=1e\+31"
+        ):
+            finetune(body(), rows(), trainer(), Setup(epochs=3, rates=(1e30, 1e31)))
+
     def test_it_learns_what_the_frozen_embedding_does_not_tell(self) -> None:
         source, network = rows(300), body(width=16)
         with torch.no_grad():
@@ -192,9 +233,11 @@ class TestFinetune:
         alone = finetune(body(), rows(), trainer(), Setup(epochs=1, rates=(0.01,)))
         assert many.tried[0.01] == alone.tried[0.01]
 
-    def test_a_last_batch_of_one_is_left_out(self) -> None:
-        found = finetune(body(), rows(65), trainer(), ONCE)  # batch norm refuses to train on one sample
-        assert found.test is not None
+    @pytest.mark.parametrize(("samples", "accumulation"), [(65, 1), (67, 2)])
+    def test_a_last_batch_too_small_is_left_out(self, samples: int, accumulation: int) -> None:
+        """Batch norm refuses to train on one sample, and of 3 in two pieces one is alone."""
+        pieces = Trainer(device="cpu", precision="fp32", display=False, accumulation=accumulation)
+        assert finetune(body(), rows(samples), pieces, ONCE).test is not None
 
 
 @pytest.mark.parametrize("learn", [linear_probe, finetune])

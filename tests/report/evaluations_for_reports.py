@@ -42,7 +42,13 @@ def network(wrong: int, *, classes: int = 10, size: int = 650, full: bool = True
             ),
         ),
         confusion=results.Confusion(
-            matrix=tuple(map(tuple, matrix)),
+            classes=classes,
+            cells=tuple(
+                (target, answer, count)
+                for target, row in enumerate(matrix)
+                for answer, count in enumerate(row)
+                if count
+            ),
             pairs=tuple(
                 results.Pair(target=label, predicted=(label + 1) % classes, samples=count)
                 for count, label in worst
@@ -54,6 +60,7 @@ def network(wrong: int, *, classes: int = 10, size: int = 650, full: bool = True
         }
         if full
         else None,
+        noiseless=accuracy if full else None,
         cost=results.Cost(
             parameters=size,
             multiply_adds=20 * size,
@@ -83,13 +90,22 @@ def evaluation(*, classes: int = 10, full: bool = True, teacher: bool = True) ->
         samples=36 * classes,
         class_names=tuple(map(str, range(classes))),
         device="cpu",
-        seed=0,
+        machine=results.Machine(processor="Z80", threads=1),
+        seed=0 if full else None,
         networks=networks,
         fidelity=results.Fidelity(
             agreement=0.9,
             kl=0.321,
             cka=results.CKA(embedding=0.8, stages=((0.9, 0.4, 0.2), (0.5, 0.8, 0.6)) if full else None),
-            correlation=results.Correlation(difference=0.05),
+            correlation=results.Correlation(
+                difference=0.05,
+                matrix=tuple(
+                    tuple(0.0 if row == column else (-1) ** row * 0.05 for column in range(classes))
+                    for row in range(classes)
+                )
+                if classes <= 20
+                else None,
+            ),
         )
         if teacher
         else None,

@@ -75,6 +75,9 @@ def test_the_page_draws_seeds_differences_cost_and_curves() -> None:
         "Negative log-likelihood minus student alone",
         "Accuracy against cost",
         "Accuracy on the validation split",
+        "Term total",
+        "Term ce",
+        "Term kd",
     ]
     drawn = figures(html)
     (difference,) = drawn[1]["data"]
@@ -89,7 +92,18 @@ def test_cost_is_multiply_adds_where_all_were_evaluated() -> None:
     made = [Contender(name, [result()], [[]], evaluations=[evaluation()]) for name in "ab"]
     drawn = figures(comparison_report(made, None, ["top1"]))[1]
     assert drawn["layout"]["xaxis"]["title"]["text"] == "multiply-adds a sample"
-    assert [trace["x"] for trace in drawn["data"]][:2] == [[13000], [520000]]
+    assert [trace["x"] for trace in drawn["data"]][:3] == [[13000], [13000], [520000]]
     mixed = [made[0], Contender("b", [result()], [[]])]
     drawn = figures(comparison_report(mixed, None, ["top1"]))[1]
     assert drawn["layout"]["xaxis"]["title"]["text"] == "parameters"
+
+
+def test_teachers_made_alike_are_one_point_with_their_spread() -> None:
+    runs = [result(seed) for seed in range(2)]
+    for seed, run in enumerate(runs):
+        alike = {"model": f"runs/t-{seed}", "recipe": "r", "weights": str(seed)}
+        run["teacher"] |= {**alike, "top1": 0.98 + seed / 100}
+    made = [Contender(name, runs, [[], []]) for name in "ab"]
+    teacher = figures(comparison_report(made, None, ["top1"]))[1]["data"][2]
+    assert (teacher["name"], teacher["y"]) == ("teacher", [98.5])
+    assert teacher["error_y"]["array"] == [pytest.approx(0.5**0.5)]

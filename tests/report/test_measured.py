@@ -91,7 +91,15 @@ def test_calibration() -> None:
     assert table(confidence).rows[0] == ["student", "4.0", "0.500", "1.25", "1.0", "0.420"]
 
 
-def test_robustness_begins_without_noise() -> None:
+def test_robustness_begins_with_the_same_samples_without_noise() -> None:
+    found = evaluation()
+    networks = {role: its.model_copy(update={"noiseless": 0.9}) for role, its in found.networks.items()}
+    parts = {it.heading: it.body for it in sections(found.model_copy(update={"networks": networks}))}
+    for drawn in parts["Robustness to noisy inputs"][1:]:
+        assert [trace.y[0] for trace in chart(drawn).traces] == [90, 90, 90]
+
+
+def test_robustness() -> None:
     _, mean, gaussian, *others = blocks()["Robustness to noisy inputs"]
     assert [chart(each).title for each in others] == ["Salt and pepper", "JPEG"]
     student = chart(gaussian).traces[0]
@@ -103,13 +111,17 @@ def test_robustness_begins_without_noise() -> None:
 
 
 def test_fidelity() -> None:
-    measures, stages = blocks()["Fidelity to the teacher"]
+    measures, correlations, stages = blocks()["Fidelity to the teacher"]
     assert [row[:2] for row in table(measures).rows] == [
         ["agreement (%)", "90.0"],
         ["KL divergence (nats)", "0.321"],
         ["class correlations", "0.050"],
         ["CKA of embeddings", "0.800"],
     ]
+    assert heat_map(correlations).values[1][:3] == (-0.05, 0.0, -0.05)
+    assert heat_map(correlations).shades[1][:3] == [-1, 0, -1]
+    assert "The darkest cell is 0.05 away from 0." in heat_map(correlations).caption
     assert heat_map(stages).rows == ["stage 1", "stage 2"]
     assert heat_map(stages).columns == ["stage 1", "stage 2", "stage 3"]
-    assert len(blocks(full=False)["Fidelity to the teacher"]) == 1
+    assert len(blocks(full=False)["Fidelity to the teacher"]) == 2
+    assert len(blocks(full=False, classes=30)["Fidelity to the teacher"]) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,8 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if request.param == "run":
         write_text(path, evaluated_run())
     elif request.param == "comparison":
-        write_text(path, comparison_report(contenders(), "student alone", ["top1", "nll"]))
+        found = [replace(it, evaluations=[evaluation(), evaluation()]) for it in contenders()]
+        write_text(path, comparison_report(found, "student alone", ["top1", "nll"]))
     else:
         pair = [("student distilled", "student alone")]
         write_text(path, study_report(contenders(), title="Digits", lead="Five seeds.", comparisons=pair))

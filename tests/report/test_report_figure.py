@@ -21,7 +21,7 @@ def test_a_heat_map_is_drawn_from_its_shades_and_says_its_values() -> None:
     assert cells["customdata"] == [[3, 0], [1, 1200]]
     assert cells["text"] == [["3", ""], ["1", "1,200"]]
     assert cells["y"] == ["cat", "&lt;dog&gt;"]
-    assert (cells["zmin"], cells["zmax"]) == (0, 1)
+    assert (cells["zmin"], cells["zmax"]) == (-1, 1)
     assert drawn["layout"]["yaxis"]["autorange"] == "reversed"
 
 

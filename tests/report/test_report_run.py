@@ -25,11 +25,37 @@ def test_student_and_teacher_stand_side_by_side() -> None:
 def test_metrics_of_each_split_with_an_interval() -> None:
     text = text_of(run_report(result(), history()))
     # 306 of 360 right: Wilson's interval is 80.9 to 88.3 %
-    assert "test 360 85.00 98.00 0.50 4.00 80.9 to 88.3" in text
+    assert "test 360 85.00 98.00 0.500 4.00 80.9 to 88.3" in text
     assert "flatters" not in text
     chosen = text_of(run_report(result(selection="validation"), history()))
     assert "best epoch on the validation split" in chosen
     assert "flatters its own figures" in chosen
+
+
+def test_the_interval_is_over_the_labelled_samples() -> None:
+    some = result()
+    some["data"]["measured"] = {"validation": 200, "test": 40}
+    # 34 of 40 right: Wilson's interval is 70.9 to 92.9 %
+    assert "test 40 85.00 98.00 0.500 4.00 70.9 to 92.9" in text_of(run_report(some, history()))
+
+
+def test_transfer_to_other_data_is_shown() -> None:
+    rate = {"value": 0.8, "low": 0.765, "high": 0.835, "samples": 500}
+    network = {"model": "cnn", "run": "runs/a", "lr": 0.05, "validation": {"0.05": rate}}
+    found = {
+        "mode": "probe",
+        "setup": {"epochs": 120, "seed": 3},
+        "data": {"name": "stl10", "train": 4500},
+        "networks": [
+            {**network, "role": "student", "test": rate},
+            {**network, "role": "also", "run": "runs/b", "test": None},
+        ],
+    }
+    text = text_of(run_report(result(), history(), transfers=[found]))
+    assert "stl10: linear classifiers on the frozen embedding" in text
+    assert "student cnn 0.05 80.0 76.5 to 83.5 runs/b cnn 0.05 \N{EN DASH} \N{EN DASH}" in text
+    assert "120 epochs on 4,500 labelled samples, seed 3." in text
+    assert "Transfer" not in text_of(run_report(result(), history()))
 
 
 def test_facts() -> None:

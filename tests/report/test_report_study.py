@@ -59,8 +59,9 @@ def test_the_page_shows_the_tables_and_the_settings() -> None:
 
 def test_bands_run_from_the_lowest_to_the_highest_seed() -> None:
     html = study()
-    assert charts(html) == ["Every seed", "Accuracy on the validation split"]
-    points, curves = figures(html)
+    terms = ["Term total", "Term ce", "Term kd"]
+    assert charts(html) == ["Every seed", "Accuracy on the validation split", *terms]
+    points, curves, *_ = figures(html)
     assert points["data"][1]["x"] == ["0", "1", "2", "3", "4"]
     assert points["data"][1]["y"] == pytest.approx([77, 78, 79, 80, 81])
     alone, line = curves["data"][2:4]
@@ -71,7 +72,7 @@ def test_bands_run_from_the_lowest_to_the_highest_seed() -> None:
 
 
 def test_a_series_has_one_colour_on_the_page() -> None:
-    points, curves = figures(study())
+    points, curves, *_ = figures(study())
     colours = {trace["name"]: trace["meta"]["colour"] for trace in points["data"]}
     assert {trace["name"]: trace["meta"]["colour"] for trace in curves["data"]} == colours
     assert len(set(colours.values())) == 3

@@ -26,9 +26,9 @@ QUICK: dict[str, Any] = {
 }
 
 
-def make_teacher(folder: Path) -> Run:
+def make_teacher(folder: Path, **changes: Any) -> Run:
     """A run of a teacher on the digits."""
-    return limbeck.train(model=TEACHER, out=folder, **QUICK)
+    return limbeck.train(**{"model": TEACHER, "out": folder, **QUICK, **changes})
 
 
 def make_student(out: Path, teacher: Any, **changes: Any) -> Run:

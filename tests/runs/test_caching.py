@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+import shutil
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small_runs import catch_job, make_student, plain_network, same, state_of, three_classes, timeless
+from small_runs import (
+    catch_job,
+    make_student,
+    make_teacher,
+    plain_network,
+    same,
+    state_of,
+    three_classes,
+    timeless,
+)
 from torch import Tensor, nn
 
 import limbeck
@@ -99,16 +111,14 @@ def test_a_warm_run_never_makes_the_network_again_before_its_end(
     objective: str, tmp_path: Path, teacher: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     student(tmp_path / "cold", teacher, views=1, cache_teacher="both", objective=objective)
-    jobs, made = catch_job(monkeypatch), []
-    make = networks.teacher
-    monkeypatch.setattr(networks, "teacher", lambda *given: made.append(given) or make(*given))  # type: ignore[func-returns-value]
+    jobs, made = catch_job(monkeypatch), made_teachers(monkeypatch)
 
     def concluded(*arguments: Any) -> None:
         (job,) = jobs
         assert isinstance(job.distiller.teacher, CachedTeacher)
         assert job.distiller.teacher.cached == job.distiller.reads.teacher
-        assert not job.distiller.teacher._teacher.held
-        assert len(made) == 1, "to know it by its weights, and what it answers to an example"
+        gc.collect()
+        assert [network() for network in made] == [None], "made once, to know it by its weights and answers"
         conclude(*arguments)
 
     monkeypatch.setattr("limbeck.runs.run.conclude", concluded)
@@ -116,6 +126,39 @@ def test_a_warm_run_never_makes_the_network_again_before_its_end(
     assert len(made) == 2, "to be measured beside the student"
     assert warm.result["teacher"] == Run(tmp_path / "cold").result["teacher"]
     assert same(state_of(Run(tmp_path / "cold")), state_of(warm))
+
+
+def test_a_cold_run_lets_go_of_the_network_once_all_is_known(
+    tmp_path: Path, teacher: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, held = made_teachers(monkeypatch), []
+    call = CachedTeacher.__call__
+
+    def watched(self: CachedTeacher, batch: Any) -> Any:
+        answer = call(self, batch)
+        gc.collect()
+        held.append(sum(network() is not None for network in made))
+        return answer
+
+    monkeypatch.setattr(CachedTeacher, "__call__", watched)
+    student(tmp_path / "cold", teacher, views=1, cache_teacher="logits", epochs=3)
+    example, steps = held[0], held[1:]
+    assert example == 1
+    assert steps == [1] * 7 + [0] * 5, "four steps an epoch; the last of the second epoch shows it"
+
+
+def made_teachers(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[nn.Module]]:
+    """Collects the networks that are made as teachers, without holding them."""
+    made: list[weakref.ref[nn.Module]] = []
+    make = networks.teacher
+
+    def noted(*given: Any) -> nn.Module:
+        network = make(*given)
+        made.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr(networks, "teacher", noted)
+    return made
 
 
 def test_phases_ask_through_the_cache_too(
@@ -158,6 +201,34 @@ def test_a_phase_that_reads_stages_leaves_the_training_its_cache(
         assert jobs[-1].distiller.teacher is not None
         assert jobs[-1].distiller.teacher.cached == ("logits",)
     assert same(state_of(finished[0]), state_of(finished[1]))
+
+
+def test_phases_have_their_cache_where_the_training_has_none(
+    tmp_path: Path, asked: list[int], capsys: pytest.CaptureFixture[str], cache: Path
+) -> None:
+    network: dict[str, Any] = {
+        "data": "digits",
+        "epochs": 1,
+        "settings": {**QUIET, "training.batch_size": 250},
+    }
+    teacher = limbeck.train(model="cnn(channels=[2, 3])", out=tmp_path / "t", display=False, **network)
+    run = limbeck.distill(
+        student="cnn(channels=[2, 2])",
+        teacher=teacher,
+        objective="mgd(kd, epochs=1) + at",
+        cache_teacher="both",
+        views=1,
+        out=tmp_path / "run",
+        **network,
+    )
+    printed = capsys.readouterr()
+    expected = (
+        "the teacher's logits and embedding are kept, and read back ever after; where at reads its stages"
+    )
+    assert (printed.out + printed.err).count(expected) == 1
+    assert sum(asked) == 1000
+    assert len(list(cache.iterdir())) == 2
+    assert run.result["teacher"]["cached"] == []
 
 
 @pytest.mark.parametrize(
@@ -227,7 +298,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
 def test_a_full_disk_turns_the_cache_off_and_the_run_goes_on(
     tmp_path: Path, teacher: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = student(tmp_path / "kept", teacher, cache_teacher="logits", views=1)
+    kept = student(tmp_path / "kept", teacher, cache_teacher="both", objective="ce + kd + 0*rkd", views=1)
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "full"))
 
     def full(*arguments: Any) -> int:
@@ -235,10 +306,62 @@ def test_a_full_disk_turns_the_cache_off_and_the_run_goes_on(
 
     monkeypatch.setattr("os.pwrite", full)
     with pytest.warns(UserWarning, match="further answers are not kept: .*No space left") as caught:
-        run = student(tmp_path / "run", teacher, cache_teacher="logits", views=1)
+        run = student(tmp_path / "run", teacher, cache_teacher="both", objective="ce + kd + 0*rkd", views=1)
     assert len([each for each in caught if "not kept" in str(each.message)]) == 1
     assert timeless(run.history) == timeless(kept.history)
     assert same(state_of(run), state_of(kept))
+
+
+@pytest.mark.parametrize("fate", ["replaced", "gone"])
+def test_a_run_whose_teacher_is_no_more_at_its_end_is_finished_without_its_figures(
+    fate: str,
+    tmp_path: Path,
+    teacher: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    place, other = tmp_path / "teacher", make_teacher(tmp_path / "other", seed=7)
+    shutil.copytree(teacher.path, place)
+    first = student(tmp_path / "cold", place, cache_teacher="logits", views=1)
+
+    def concluded(*arguments: Any) -> None:
+        if fate == "replaced":
+            shutil.copy(other.path / "student.safetensors", place / "student.safetensors")
+        else:
+            shutil.rmtree(place)
+        conclude(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("limbeck.runs.run.conclude", concluded)
+        warm = student(tmp_path / "warm", place, cache_teacher="logits", views=1, display=True)
+    reason = {
+        "replaced": "The teacher is left out: the teacher's weights on disk have changed since the run began",
+        "gone": f"The teacher is left out: the teacher '{place}' is no run directory and no file",
+    }[fate]
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count(reason) == 1
+    assert same(state_of(first), state_of(warm))
+    assert warm.result["teacher"] == {**first.result["teacher"], "top1": None}
+    assert warm.result["agreement"] is None
+    assert reason in (warm.path / "evaluation.json").read_text()
+    assert "its teacher is right" not in (warm.path / "report.html").read_text()
+
+
+def test_a_run_is_not_resumed_with_another_teacher(
+    tmp_path: Path, teacher: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, other = tmp_path / "teacher", make_teacher(tmp_path / "other", seed=7)
+    shutil.copytree(teacher.path, place)
+    with monkeypatch.context() as patch:
+        patch.setattr("limbeck.runs.run.conclude", lambda *given: None)
+        student(tmp_path / "run", place)
+    shutil.copy(other.path / "student.safetensors", place / "student.safetensors")
+    with pytest.raises(
+        LimbeckError, match=r"the teacher's weights have changed since the run in .* began; put"
+    ):
+        student(tmp_path / "run", place, resume=True)
+    shutil.copy(teacher.path / "student.safetensors", place / "student.safetensors")
+    assert student(tmp_path / "run", place, resume=True).finished
 
 
 def test_a_damaged_cache_is_computed_anew(

@@ -45,7 +45,7 @@ def test_it_measures_what_the_run_had_measured(student: Run) -> None:
     assert at_the_end.fidelity.agreement == student.result["agreement"]
     assert at_the_end.samples == student.result["data"]["test"]
     for given in (student, student.path, str(student.path)):
-        assert evaluate(given) == at_the_end.model_copy(update={"seed": 0})
+        assert evaluate(given) == at_the_end
 
 
 def test_it_names_the_networks(student: Run, run: Run) -> None:
@@ -103,19 +103,62 @@ def test_a_teacher_that_cannot_be_had_again_is_left_out_and_told(
     moved = shutil.copytree(run.path, tmp_path / "teacher")
     other = make_student(tmp_path / "other", moved)
     shutil.rmtree(moved)
-    found = evaluate(other)
+    before, note = (
+        content(other.path),
+        (f"The teacher is left out: the teacher {str(moved)!r} is no run directory and no file."),
+    )
+    with pytest.raises(
+        LimbeckError, match=r"would lose, of the teacher; .* say --overwrite\. The teacher is left"
+    ):
+        evaluate(other)
+    assert content(other.path) == before
+    found = evaluate(other, overwrite=True)
     assert list(found.networks) == ["student"]
-    (note,) = found.notes
-    assert note == f"The teacher is left out: the teacher {str(moved)!r} is no run directory and no file."
-    handed = make_student(
-        tmp_path / "handed", plain_network(4), data=three_classes(), student="mlp(hidden=[3])"
-    )
-    at_the_end = results.read(handed.path / "evaluation.json")
+    assert found.notes[0] == note
+    assert results.read(other.path / "evaluation.json") == found
+
+
+def test_networks_that_were_handed_over_are_handed_over_again(tmp_path: Path) -> None:
+    teacher, source = plain_network(5), three_classes()
+    run = make_student(tmp_path / "handed", teacher, data=source, student=plain_network(4))
+    at_the_end = results.read(run.path / "evaluation.json")
     assert at_the_end is not None
-    assert at_the_end.networks["teacher"].name == "<Sequential>"
-    assert evaluate(handed, three_classes()).notes == (
-        "The teacher is left out: <Sequential> was handed over as an object.",
-    )
+    with pytest.raises(LimbeckError, match=r"the network of .* was handed over as an object"):
+        evaluate(run, source)
+    with pytest.raises(LimbeckError, match="<Sequential> was handed over as an object, and has to be again"):
+        evaluate(run, source, network=plain_network(4))
+    found = evaluate(run, source, network=plain_network(4), teacher=teacher)
+    assert found == at_the_end
+    assert [each.name for each in found.networks.values()] == ["<Sequential>"] * 2
+    full = evaluate(run, source, suite="full", network=plain_network(4), teacher=teacher)
+    assert results.read(run.path / "evaluation.json") == full
+
+
+def test_what_was_measured_is_not_lost_silently(student: Run, run: Run) -> None:
+    full = evaluate(student, suite="full", baseline=run, noise_samples=20)
+    before = content(student.path)
+    message = r"evaluation\.json' holds figures that this would lose, of {}; measure as much again"
+    for given, lost in (
+        ({}, "the baseline and the full suite"),
+        ({"baseline": run}, "the full suite"),
+        ({"suite": "full"}, "the baseline"),
+    ):
+        with pytest.raises(LimbeckError, match=message.format(lost)):
+            evaluate(student, **given)
+    assert content(student.path) == before
+    evaluate(student, "digits(labelled=500)")  # other data are measured, and nothing is written
+    assert results.read(student.path / "evaluation.json") == full
+    quick = evaluate(student, overwrite=True)
+    assert results.read(student.path / "evaluation.json") == quick
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "environment.json"])
+def test_what_the_report_is_made_of_is_looked_for_first(student: Run, name: str) -> None:
+    (student.path / name).unlink()
+    before = content(student.path)
+    with pytest.raises(LimbeckError, match=name):
+        evaluate(student)
+    assert content(student.path) == before
 
 
 def test_data_that_has_changed_is_refused(student: Run, tmp_path: Path) -> None:

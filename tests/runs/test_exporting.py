@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -201,16 +202,16 @@ def test_a_file_that_answers_otherwise_is_not_kept(
     assert answer.err.startswith("limbeck: the file does not answer as the student and was not kept: ")
     assert answer.err.count("\n") == 1
     (other.path / "student.pt2").write_bytes(b"the one before")
-    assert command("export", other.path, "--format", "pt2", "--overwrite").code == 1
+    answer = command("export", other.path, "--format", "pt2", "--overwrite")
+    assert answer.code == 1
+    assert answer.err.endswith(f"; '{other.path}/student.pt2' is the one that was there before\n")
     assert content(other.path) == {**before, "student.pt2": b"the one before"}
 
 
 def test_a_package_that_is_missing_is_named(
     other: Run, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "limbeck.runs.exporting.find_spec", lambda name: None if name == "onnxruntime" else name
-    )
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     answer = command("export", other.path, "--format", "onnx")
     assert answer.code == 2
     assert answer.err == "limbeck: onnxruntime is not installed; `pip install 'limbeck[onnx]'` brings it\n"
@@ -227,3 +228,15 @@ def test_on_the_command_line(other: Run, command: Command) -> None:
         2,
         "limbeck: 'deep/digits.onnx' exists; say --overwrite or another --out\n",
     )
+
+
+def test_data_that_has_moved_is_found_where_it_is_said_to_be(tmp_path: Path) -> None:
+    rows = "".join(f"{i / 10},{i % 3},{'ab'[i % 2]}\n" for i in range(40))
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "cells.csv").write_text(f"size,shape,kind\n{rows}")
+    given = {**QUICK, "batch_size": 10, "data": "table(path='cells.csv', label='kind')"}
+    made = limbeck.train(model="mlp", out=tmp_path / "run", data_dir=tmp_path / "first", **given)
+    (tmp_path / "first").rename(tmp_path / "second")
+    with pytest.raises(LimbeckError, match="cells"):
+        export(made, "pt2")
+    assert "top-1 agreement 100 %" in export(made, "pt2", data_dir=tmp_path / "second").lines[2]

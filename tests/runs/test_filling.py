@@ -4,12 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from small_runs import make_student, same, state_of
+from torch import Tensor, nn
 
+from limbeck import data
 from limbeck.errors import LimbeckError
-from limbeck.runs import Run
+from limbeck.runs import Run, networks
 from limbeck.runs.filling import Filling, fill
 from limbeck.teachers import CachedTeacher
+from picture_files import write_splits
 
 SETTINGS = {"training.precision": "fp32", "data.views": "crop(padding=1)"}
 
@@ -88,3 +92,58 @@ def test_what_cannot_be_filled(arguments: dict[str, Any], message: str, teacher:
     with pytest.raises(LimbeckError, match=message):
         list(fill(**{"teacher": teacher.path, "settings": SETTINGS, **arguments}))
     assert not cache.exists()
+
+
+def test_a_batch_that_the_memory_does_not_hold(teacher: Run, tmp_path: Path, cache: Path) -> None:
+    write_splits(tmp_path / "data", {"train": 30})
+    with pytest.raises(LimbeckError, match="holds 0 samples, and a batch has 8; give more memory"):
+        filled(teacher, data='images(memory="100 B")', data_dir=tmp_path / "data", batch_size=8, settings={})
+    assert not cache.exists()
+
+
+class Images(nn.Module):
+    """Answers to colour images, and writes down in which memory format it got them."""
+
+    def __init__(self, views_them: bool) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.convolution, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+        self.views_them = views_them
+        self.last: list[bool] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.last.append(images.is_contiguous(memory_format=torch.channels_last))
+        if self.views_them:
+            images.view(len(images), -1)
+        maps = self.convolution(images)
+        answer: Tensor = self.head(maps.mean((2, 3)))
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("asked", "views_them", "expected"),
+    [
+        ("auto", False, True),
+        ("channels_last", False, True),
+        ("contiguous", False, False),
+        ("auto", True, False),
+        ("channels_last", True, "the teacher cannot take channels-last images: view size is not compatible"),
+    ],
+)
+def test_the_memory_format_is_that_of_a_run(
+    asked: str, views_them: bool, expected: bool | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = torch.randint(0, 256, (12, 3, 6, 6), dtype=torch.uint8)
+    source = data.from_tensors(images, torch.arange(12) % 3, validation=None)
+    network = Images(views_them)
+    monkeypatch.setattr("limbeck.data.load", lambda *given: source)
+    monkeypatch.setattr(networks, "teacher", lambda *given: network)
+    settings = {"training.precision": "fp32", "training.memory_format": asked}
+    if isinstance(expected, str):
+        with pytest.raises(LimbeckError, match=expected):
+            list(fill(teacher="mine", batch_size=5, settings=settings))
+    else:
+        *_, last = fill(teacher="mine", batch_size=5, settings=settings)
+        assert last.asked == 12
+        assert network.last[-3:] == [expected] * 3

@@ -13,9 +13,10 @@ from torch import Tensor
 
 import limbeck
 from limbeck import data
+from limbeck.evaluation import results
 from limbeck.outputs import Inputs
 from limbeck.runs import Run
-from limbeck.runs.evaluate import evaluate
+from limbeck.runs.evaluate import evaluate, write
 from limbeck.runs.exporting import export
 from limbeck.runs.exports.metadata import named_tensors
 from limbeck.runs.modelcard import MARK, write_model_card
@@ -52,7 +53,7 @@ def test_the_hub_reads_what_the_student_is_worth(run: Run) -> None:
     assert front.library_name == "limbeck"
     assert front.pipeline_tag == "image-classification"
     assert front.tags == ["limbeck", "knowledge-distillation"]
-    assert front.datasets == ["digits"]
+    assert front.datasets is None, "they are not on the hub"
     assert front.model_name == "mlp(hidden=[6]) on digits"
     found = {each.metric_type: each.metric_value for each in front.eval_results or []}
     measured = run.result["metrics"]["test"]
@@ -95,6 +96,31 @@ def test_the_limits_are_those_that_were_measured(run: Run) -> None:
     assert int(found[3]) == count
     assert f"off by {100 * run.result['metrics']['test']['ece']:.1f} % on average" in limits
     assert "How it fares with noisy inputs was not measured." in limits
+
+
+@pytest.mark.parametrize(("nll_after", "verdict"), [(0.1, "helps"), (9.0, "does not mend it")])
+def test_a_temperature_that_does_not_help_is_not_praised(
+    run: Run, tmp_path: Path, nll_after: float, verdict: str
+) -> None:
+    copy = copied(run, tmp_path / "copy")
+    found = results.read(copy.path / "evaluation.json")
+    assert found is not None
+    fitted = {"temperature": 0.5, "ece_after": found.student.calibration.ece / 2, "nll_after": nll_after}
+    calibration = found.student.calibration.model_copy(update=fitted)
+    student = found.student.model_copy(update={"calibration": calibration})
+    write(copy, found.model_copy(update={"networks": {"student": student}}))
+    write_model_card(copy, copy.result)
+    (line,) = [line for line in text_of(copy).splitlines() if "Dividing the logits by 0.5, a" in line]
+    assert f"on the validation split, {verdict}: that becomes" in line
+    assert f"the NLL {nll_after:g} nats instead of" in line
+
+
+def test_data_of_the_hub_are_named_as_there(run: Run, tmp_path: Path) -> None:
+    copy = copied(run, tmp_path / "copy")
+    write_model_card(copy, {**copy.result, "data": {**copy.result["data"], "hub": "somebody/digits"}})
+    front = front_of(copy)
+    assert front.datasets == ["somebody/digits"]
+    assert {each.dataset_type for each in front.eval_results or []} == {"somebody/digits"}
 
 
 def run_blocks(run: Run, inputs: Inputs) -> list[Tensor]:

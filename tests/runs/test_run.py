@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import random
 from collections.abc import Mapping
@@ -93,8 +94,11 @@ class TestResult:
             "parameters": 64 * 6 + 6 + 6 * 10 + 10,
             "top1": pytest.approx(right),
         }
+        weights = hashlib.sha256((teacher.path / "student.safetensors").read_bytes()).hexdigest()[:16]
+        assert len(result["teacher"].pop("recipe")) == 16
         assert result["teacher"] == {
             "model": str(teacher.path),
+            "weights": weights,
             "labels": None,
             "cached": [],
             "parameters": 64 * 16 + 16 + 16 * 10 + 10,
@@ -412,7 +416,9 @@ class TestNetworks:
         settings = {**QUICK["settings"], "teacher.weights": str(tmp_path / "teacher.pt")}
         run = make_student(tmp_path / "run", TEACHER, settings=settings)
         assert same(state_of(run), state_of(student))
-        assert run.result["teacher"] == {**student.result["teacher"], "model": TEACHER}
+        file = hashlib.sha256((tmp_path / "teacher.pt").read_bytes()).hexdigest()[:16]
+        named = {"model": TEACHER, "weights": file, "recipe": None}
+        assert run.result["teacher"] == {**student.result["teacher"], **named}
 
     def test_a_teacher_from_a_run_or_its_file(self, teacher: Run, student: Run, tmp_path: Path) -> None:
         for number, given in enumerate([teacher.path / "student.safetensors", str(teacher.path)]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,19 @@ def test_a_precision_of_ones_own_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(LimbeckError, match=r"was run with training\.precision='fp32', not 'bf16'"):
         run(tmp_path / "run", resume=True, precision="bf16")
     assert run(tmp_path / "run", resume=True, precision="fp32").result["choices"]["precision"] == "fp32"
+
+
+def test_a_run_of_before_choices_were_recorded_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(tmp_path / "run", monkeypatch)
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    del environment["precision"]
+    (tmp_path / "run" / "environment.json").write_text(json.dumps(environment))
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
+    torch.save({**torch.load(checkpoint, weights_only=True), "format": 1}, checkpoint)
+    with pytest.raises(LimbeckError, match=r"last\.pt' has format 1; this version reads 2"):
+        run(tmp_path / "run", resume=True)
 
 
 def test_auto_compiles_nothing_in_a_training_of_a_moment(tmp_path: Path) -> None:

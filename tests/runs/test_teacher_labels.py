@@ -14,7 +14,7 @@ from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 
 NOISY = "noisy_labels(digits(labelled=200), rate=0.3)"
-NOISE = 'noisy_labels(rate=0.3, kind="symmetric", seed=0)'
+NOISE = limbeck.data.load(NOISY).noise
 
 
 def labels(which: str) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def test_nothing_said_is_refused(teachers: dict[str, Run], tmp_path: Path) -> No
             NOISY,
             r"learned from clean labels, but '.*noisy' learned from noisy_labels",
         ),
+        ("noisy", "noisy", "noisy_labels(digits, rate=0.3)", r"learned from .*, but '.*noisy' learned from"),
         ("noisy", "noisy", "noisy_labels(digits, rate=0.1)", r"rate=0\.1.*, but '.*noisy_labels\(rate=0\.3"),
         ("clean", "clean", "digits", r"the labels of digits are clean; leave out teacher\.labels"),
         ("clean", "dirty", NOISY, r"teacher\.labels='dirty' should be 'clean' or 'noisy'"),
@@ -70,6 +71,16 @@ def test_what_is_not_so_is_refused(
     with pytest.raises(LimbeckError, match=message):
         make_student(tmp_path / "run", teachers[which], data=data, **labels(said))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_weights_file_of_a_run_has_its_record(teachers: dict[str, Run], tmp_path: Path) -> None:
+    weights = teachers["clean"].path / "student.safetensors"
+    with pytest.raises(LimbeckError, match=r"but '.*clean/student\.safetensors' learned from clean labels"):
+        make_student(tmp_path / "run", weights, data=NOISY, **labels("noisy"))
+    named = {"teacher.model": "mlp(hidden=[8])", "teacher.weights": str(weights)}
+    with pytest.raises(LimbeckError, match=r"but '.*clean/student\.safetensors' learned from clean labels"):
+        make_student(tmp_path / "run", None, data=NOISY, settings={**labels("noisy")["settings"], **named})
+    assert make_student(tmp_path / "run", weights, data=NOISY, **labels("clean")).finished
 
 
 def test_a_network_without_a_record_is_believed(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_student_and_teacher_are_measured_beside_each_other(student: Run, runs: 
         for each in result["networks"]:
             assert each["validation"].keys() == {"0.1", "0.01"}
             best = max(rate["value"] for rate in each["validation"].values())
-            assert each["validation"][f"{each['lr']:g}"]["value"] == best
+            assert each["validation"][str(each["lr"])]["value"] == best
             assert each["test"]["samples"] == 500
             assert each["test"]["low"] < each["test"]["value"] < each["test"]["high"]
     assert len(list((student.path / "transfer").iterdir())) == 2
@@ -70,10 +70,16 @@ def test_the_usual_setup() -> None:
     assert all(0.05 in setup.rates for setup in usual.values())
 
 
-def test_further_runs_on_request_and_a_teacher_that_is_gone(student: Run, runs: tuple[Run, Run]) -> None:
+def test_further_runs_on_request_and_a_teacher_that_is_gone(
+    student: Run, runs: tuple[Run, Run], capsys: pytest.CaptureFixture[str]
+) -> None:
     text = (student.path / "config.yaml").read_text().replace(str(runs[1].path), "runs/nowhere")
     (student.path / "config.yaml").write_text(text)
-    (result,) = transfer(student, OTHER, also=[runs[1], str(runs[0].path)], **FAST)
+    (result,) = transfer(student, OTHER, also=[runs[1], str(runs[0].path)], **{**FAST, "display": True})
+    left_out = (
+        "the teacher 'runs/nowhere' is left out: it is no run or weights file of one that is still there"
+    )
+    assert left_out in capsys.readouterr().err
     assert [(each["role"], each["run"]) for each in result["networks"]] == [
         ("student", str(student.path)),
         ("also", str(runs[1].path)),
@@ -88,6 +94,13 @@ def test_long_names_do_not_meet(student: Run) -> None:
     names = [file.name for file in (student.path / "transfer").iterdir()]
     assert len(names) == 2
     assert all(name.startswith("imbalanced_noisy_labels_digits_labelled=40") for name in names)
+
+
+def test_data_of_the_same_name_do_not_meet(tmp_path: Path) -> None:
+    run = limbeck.train(model="mlp", data=three_classes(), out=tmp_path / "run", **QUICK)
+    for labelled in (60, 50):
+        transfer(run, three_classes(labelled=labelled), **FAST)
+    assert len(list((run.path / "transfer").iterdir())) == 2
 
 
 def test_a_result_is_replaced_on_request_only(student: Run) -> None:
@@ -115,7 +128,7 @@ def test_a_source_and_an_imported_network(tmp_path: Path) -> None:
     (result,) = transfer(run, source, **FAST)
     assert [each["role"] for each in result["networks"]] == ["student"]
     assert result["networks"][0]["validation"] == {}
-    assert (run.path / "transfer" / "tensors-probe-seed0.json").is_file()
+    assert (run.path / "transfer" / f"tensors-{source.fingerprint()}-probe-seed0.json").is_file()
 
 
 def test_a_new_run_in_the_same_place_clears_the_old_one_s_transfers(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from finished_runs import finished_run, two_groups
 from limbeck.errors import LimbeckError
+from limbeck.runs import Run
 from limbeck.studies.compare import compare
 
 
@@ -48,6 +50,43 @@ def test_a_group_is_named_by_what_sets_it_apart(tmp_path: Path) -> None:
 def test_a_teacher_that_the_objective_does_not_tell_is_named(tmp_path: Path) -> None:
     alone = finished_run(tmp_path / "a", "lwkd", settings={"teacher": None})
     assert names(alone, finished_run(tmp_path / "b", "lwkd")) == ["lwkd", "lwkd, taught by runs/teacher"]
+
+
+def taught(path: Path, objective: str, seed: int, model: str, weights: str, made: str | None = "r") -> Run:
+    run = finished_run(path, objective, seed, settings={"teacher.model": model})
+    result = run.result
+    result["teacher"] |= {"weights": weights, "recipe": made}
+    (run.path / "result.json").write_text(json.dumps(result))
+    return run
+
+
+def test_a_teacher_is_its_weights_wherever_it_lies(tmp_path: Path) -> None:
+    places = ["runs/t", "./runs/t", "/abs/runs/t"]
+    made = [taught(tmp_path / str(seed), "kd", seed, place, "w") for seed, place in enumerate(places)]
+    other = taught(tmp_path / "x", "kd", 0, "runs/t", "v")
+    assert names(*made) == ["kd"]
+    assert names(*made, other) == ["kd, taught by runs/t", "kd, taught by runs/t (v)"]
+
+
+def test_a_teacher_for_each_seed_is_one_thing(tmp_path: Path) -> None:
+    made = [
+        taught(tmp_path / f"{objective}-{seed}", objective, seed, f"runs/t-{seed}", f"w{seed}")
+        for objective in ("kd", "dkd")
+        for seed in range(3)
+    ]
+    assert names(*made) == ["kd", "dkd"]
+    unlike = taught(tmp_path / "x", "kd", 0, "runs/u", "u", "another recipe")
+    assert names(*made[:3], unlike) == ["kd, taught by runs/t-0 to runs/t-2", "kd, taught by runs/u"]
+    crossed = taught(tmp_path / "y", "srrl", 1, "runs/t-0", "w0")
+    assert len(names(*made, crossed)) == 7  # seed 1 has two teachers, so each teacher is one thing
+
+
+def test_what_the_device_chose_tells_runs_apart(tmp_path: Path) -> None:
+    made = [finished_run(tmp_path / precision, seed=seed) for seed, precision in enumerate(("fp32", "bf16"))]
+    for run in made:
+        choices = {"precision": run.path.name, "memory_format": "contiguous", "compile": False}
+        (run.path / "result.json").write_text(json.dumps({**run.result, "choices": choices}))
+    assert names(*made) == ["ce, precision=fp32", "ce, precision=bf16"]
 
 
 def test_data_drawn_anew_with_each_seed_is_one_thing(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +170,36 @@ def test_another_precision_or_embedding_has_another_file(tmp_path: Path) -> None
     assert len(list(tmp_path.iterdir())) == 5, "the logits are shared"
 
 
+def test_a_network_that_computes_something_else_with_the_same_weights_has_another_file(
+    tmp_path: Path,
+) -> None:
+    (batch, *_) = batches(source())
+    first = opened(CachedTeacher(Net(), source(), BOTH, directory=tmp_path), BOTH)(batch)
+    mended = CachedTeacher(Net(scale=1.1), source(), BOTH, directory=tmp_path)
+    second = opened(mended, BOTH)(batch)
+    assert torch.equal(second.embedding, first.embedding)
+    torch.testing.assert_close(second.logits, 1.1 * first.logits, rtol=2e-3, atol=1e-3)
+    assert len(list(tmp_path.iterdir())) == 3, "the embedding is shared"
+    network = Net()
+    with torch.no_grad():
+        network.head.bias.add_(0)  # as it was
+    again = opened(CachedTeacher(network, source(), BOTH, directory=tmp_path), BOTH)
+    asked_about(network)
+    assert_same(again(batch), first)
+    assert asked_about(network) == 0
+
+
+def test_the_example_and_the_split_are_no_part_of_the_key(tmp_path: Path) -> None:
+    of = source()
+    first = opened(CachedTeacher(Net(), of, directory=tmp_path))
+    (batch, *_) = batches(of)
+    first(batch)
+    part = replace(of, train=of.train.select(torch.arange(5, 12)))
+    other = CachedTeacher(Net(), part, directory=tmp_path)
+    other.open(torch.rand(3, 1, 6, 6), ("logits",))
+    assert other.missing(*numbers(batch)).sum() == 0
+
+
 def test_labels_and_names_are_no_part_of_the_key(tmp_path: Path) -> None:
     of = source()
     opened(CachedTeacher(Net(), of, directory=tmp_path))(batches(of)[0])
@@ -220,6 +253,40 @@ def test_the_network_is_let_go_of_and_made_again_when_it_is_asked(tmp_path: Path
     assert kept.network is made[0], "one that cannot be made again stays"
 
 
+def test_a_cold_run_lets_go_of_the_network_once_it_is_asked_nothing_more(tmp_path: Path) -> None:
+    made: list[weakref.ref[Net]] = []
+
+    def make() -> Net:
+        network = Net()
+        made.append(weakref.ref(network))
+        return network
+
+    of = source()
+    teacher = opened(CachedTeacher(make(), of, views=1, rebuild=make, directory=tmp_path))
+    held = []
+    for epoch in range(3):
+        for batch in batches(of, epoch, views_per_sample=1):
+            teacher(batch)
+        gc.collect()
+        held.append([network() is not None for network in made])
+    assert held == [[True], [False], [False]]
+
+
+def test_a_network_is_made_again_as_it_was_first_made_whatever_the_step_is_in(tmp_path: Path) -> None:
+    def make() -> Net:
+        network = Net()
+        network.head.weight = nn.Parameter(network.head.weight @ torch.eye(5) * 1.001)
+        assert network.head(torch.rand(2, 5)).requires_grad
+        return network
+
+    teacher = opened(CachedTeacher(make(), source(), rebuild=make, directory=tmp_path))
+    teacher.release()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        teacher(batches(source())[0])
+        assert torch.is_autocast_enabled("cpu")
+    assert not any(parameter.is_inference() for parameter in teacher.network.parameters())
+
+
 def test_a_teacher_that_has_changed_meanwhile_is_an_error(tmp_path: Path) -> None:
     teacher = opened(CachedTeacher(Net(), source(), rebuild=lambda: Net(1), directory=tmp_path))
     teacher.release()
@@ -261,8 +328,28 @@ def test_once_all_answers_are_there_they_are_read_on_the_device(
             assert_same(read, answer)
     with torch.autocast("cpu", torch.bfloat16):
         assert not torch.equal(teacher(epochs[0][0]).logits, first[0][0].logits)
+    index, view = numbers(epochs[0][0])
+    with pytest.raises(IndexError):
+        teacher(Batch(epochs[0][0].inputs, index=index + 12, view=view))
     teacher.apply(lambda tensor: tensor)
     assert on_the_device(epochs[0][0]) is None, "it may have to go elsewhere"
+
+
+def test_views_beyond_those_named_are_no_part_of_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("limbeck.teachers.resident.room", lambda device: 10**6)
+    of = source()
+    teacher = opened(CachedTeacher(Net(), of, views=2, directory=tmp_path))
+    seen: dict[tuple[int, int], Tensor] = {}
+    for epoch in range(60):
+        for batch in batches(of, epoch):
+            answer = teacher(batch).logits
+            for index, view, row in zip(*numbers(batch), answer, strict=True):
+                known = seen.setdefault((int(index), int(view)), row)
+                assert torch.equal(known, row)
+    assert len(seen) == 12 * 9
+    assert teacher._tables["float32"]["logits"].shape == (12 * 9, 3)
 
 
 # In a Distiller

@@ -64,7 +64,8 @@ def test_a_file_that_was_cut_short_has_the_rows_that_are_left(tmp_path: Path) ->
 
 def test_a_damaged_head_is_said(tmp_path: Path) -> None:
     path = tmp_path / "some.answers"
-    for content in (b"", b"nonsense", b'{"key": {}}'):
+    whole = store(tmp_path).path.read_bytes()
+    for content in (b"", b"nonsense", b'{"key": {}}', whole[:1000], whole[: HEADER - 1]):
         path.write_bytes(content)
         found = examine(path, check=False)
         assert found.damaged

@@ -18,8 +18,9 @@ def network(seed: int = 0) -> nn.Module:
 
 def test_it_is_made_again_opened_and_moved_as_it_was() -> None:
     teacher = Renewable(network(), None, network)
-    before = teacher.open(EXAMPLE, ("embedding",))(Batch(EXAMPLE))
+    teacher.open(EXAMPLE, ("embedding",))
     first = teacher.live
+    before = first(Batch(EXAMPLE))
     assert teacher.held
     teacher.release()
     assert not teacher.held
@@ -28,6 +29,15 @@ def test_it_is_made_again_opened_and_moved_as_it_was() -> None:
     assert list(after) == ["logits", "embedding"]
     assert torch.equal(after.logits, before.logits)
     assert torch.equal(after.embedding, before.embedding)
+
+
+def test_it_is_opened_anew_when_it_is_made_again() -> None:
+    teacher = Renewable(network(), None, network)
+    teacher.open(EXAMPLE, ())
+    teacher.release()
+    teacher.open(EXAMPLE, ("embedding",))
+    assert not teacher.held
+    assert list(teacher.live(Batch(EXAMPLE))) == ["logits", "embedding"]
 
 
 def test_a_move_while_it_was_let_go_of_is_made_up_for() -> None:
@@ -42,7 +52,8 @@ def test_a_move_while_it_was_let_go_of_is_made_up_for() -> None:
 
 def test_without_a_way_to_make_it_again_it_stays() -> None:
     teacher = Renewable(network(), None, None)
-    live = teacher.open(EXAMPLE, ())
+    teacher.open(EXAMPLE, ())
+    live = teacher.live
     teacher.release()
     assert teacher.held
     assert teacher.live is live

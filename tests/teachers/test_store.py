@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import copy
 import errno
+import math
 import multiprocessing
 import os
 import pickle
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from limbeck.errors import LimbeckError
-from limbeck.teachers.store import HEADER, Layout, Store, read_header
+from limbeck.teachers.store import HEADER, Layout, Store, alike, path_of, read_header
 
 KEY = {"teacher": "t", "views": "none"}
 WIDTH = 7
@@ -96,7 +98,7 @@ def test_of_a_file_cut_short_the_whole_rows_are_left(path: Path, left: int) -> N
     assert store.read(rows(0, 1, 2))[1].all()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\0" * 5000, b'{"key": 3}', b"[1, 2]"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\0" * 5000, b'{"key": 3}'.ljust(HEADER), b"[1, 2]"])
 def test_a_damaged_head_begins_the_file_anew(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
@@ -106,6 +108,18 @@ def test_a_damaged_head_begins_the_file_anew(path: Path, content: bytes) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert Store(path, KEY, WIDTH).read(rows(0, 1))[1].tolist() == [False, True]
+
+
+@pytest.mark.parametrize("left", [1, 400, 1000, HEADER - 1])
+def test_a_head_cut_short_begins_the_file_anew(path: Path, left: int) -> None:
+    Store(path, KEY, WIDTH).write(rows(0), values_of(rows(0)))
+    os.truncate(path, left)
+    assert read_header(path) is None
+    with pytest.warns(UserWarning, match="is damaged and begun anew"):
+        store = Store(path, KEY, WIDTH)
+    assert not store.read(rows(0))[1].any()
+    store.write(rows(0), values_of(rows(0)))
+    assert store.read(rows(0))[1].all()
 
 
 @pytest.mark.parametrize(("key", "width"), [({**KEY, "teacher": "other"}, WIDTH), (KEY, 8), ({}, WIDTH)])
@@ -118,9 +132,12 @@ def test_a_file_of_another_key_is_refused_and_left(path: Path, key: dict[str, st
 
 
 def test_the_head_says_what_the_rows_are(path: Path) -> None:
-    Store(path, KEY, WIDTH, {"data": "digits"})
-    header = read_header(path)
-    assert header == {"key": {"format": 1, "width": WIDTH, **KEY}, "about": {"data": "digits"}}
+    Store(path, KEY, WIDTH, {"data": "digits"}, [0.5, -2.0])
+    assert read_header(path) == {
+        "key": {"format": 2, "width": WIDTH, **KEY},
+        "about": {"data": "digits"},
+        "probe": [0.5, -2.0],
+    }
     assert list(path.parent.iterdir()) == [path]
     with pytest.raises(LimbeckError, match="the key of the cache is longer than 4096 bytes"):
         Store(path, {"teacher": "x" * 5000}, WIDTH)
@@ -149,30 +166,95 @@ def test_a_write_in_pieces_is_finished(path: Path, monkeypatch: pytest.MonkeyPat
     assert np.array_equal(values, values_of(rows(0, 1)))
 
 
-def test_a_full_disk_is_warned_of_once_and_reading_goes_on(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def failing(code: int) -> Callable[..., Any]:
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_on_a_full_disk_reading_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(path, KEY, WIDTH)
     store.write(rows(0), values_of(rows(0)))
-
-    def full(*arguments: Any) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "pwrite", full)
-    with pytest.warns(UserWarning, match=r"further answers are not kept: .*No space left on device"):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", failing(errno.ENOSPC))
         store.write(rows(1), values_of(rows(1)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        store.write(rows(2), values_of(rows(2)))
+    assert store.problem == "No space left on device"
+    store.write(rows(2), values_of(rows(2)))
     assert store.read(rows(0, 1, 2))[1].tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_file_that_cannot_be_written_is_read(
+    path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(path, KEY, WIDTH).write(rows(0), values_of(rows(0)))
+    before, opened = path.read_bytes(), os.open
+
+    def read_only(place: Any, flags: int, *others: Any, **options: Any) -> int:
+        return opened(place, flags, *others, **options) if flags == os.O_RDONLY else failing(code)()
+
+    monkeypatch.setattr(os, "open", read_only)
+    store = Store(path, KEY, WIDTH)
+    assert store.problem == os.strerror(code)
+    store.write(rows(1), values_of(rows(1)))
+    values, there = store.read(rows(0, 1))
+    assert there.tolist() == [True, False]
+    assert np.array_equal(values[:1], values_of(rows(0)))
+    assert path.read_bytes() == before
 
 
 def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.warns(UserWarning, match=r"further answers are not kept: .*File exists"):
-        store = Store(tmp_path / "file" / "some.answers", KEY, WIDTH)
+    store = Store(tmp_path / "file" / "some.answers", KEY, WIDTH)
+    assert store.problem == "File exists"
     store.write(rows(0), values_of(rows(0)))
     assert not store.read(rows(0))[1].any()
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_hard_links_has_files_too(
+    path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", failing(code))
+    for row in (0, 1):
+        Store(path, KEY, WIDTH).write(rows(row), values_of(rows(row)))
+    assert Store(path, KEY, WIDTH).read(rows(0, 1))[1].all()
+    assert list(path.parent.iterdir()) == [path]
+
+
+# What tells two files of one key apart
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "expected"),
+    [
+        ([1.0, -200.0, 0.5], [1.5, -199.0, 0.0], True),
+        ([1.0, -200.0, 0.5], [4.0, -200.0, 0.5], False),
+        ([math.nan, math.inf, 1.0], [math.nan, math.inf, 1.001], True),
+        ([math.nan, 1.0], [0.0, 1.0], False),
+        ([1.0, 2.0], [1.0], False),
+        ([0.0, 0.0], [0.0, 1e-9], False),
+        ([], [], True),
+    ],
+)
+def test_probes_are_alike_but_for_rounding(there: list[float], here: list[float], expected: bool) -> None:
+    assert alike({"probe": there}, here) is expected
+
+
+def test_another_probe_has_another_file(tmp_path: Path) -> None:
+    def made(*probe: float) -> Path:
+        path = path_of(tmp_path, KEY, WIDTH, probe)
+        Store(path, KEY, WIDTH, None, probe)
+        return path
+
+    first, second, third = made(1.0, 2.0), made(1.0, 2.5), made(3.0, 2.0)
+    assert len({first, second, third}) == 3
+    assert [made(1.001, 2.0), made(1.0, 2.501), made(3.0, 2.001)] == [first, second, third]
+    with pytest.raises(LimbeckError, match="is of another teacher"):
+        Store(first, KEY, WIDTH, None, [1.0, 2.5])
+    first.write_bytes(b"damaged")
+    assert path_of(tmp_path, KEY, WIDTH, [9.0, 9.0]) == first
 
 
 def _fill(path: Path, start: int) -> None:

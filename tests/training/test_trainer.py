@@ -5,7 +5,8 @@ import os
 import random
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from limbeck.optimisation import SGD, Cosine, JointOptimizer
 from limbeck.outputs import Batch, Progress
 from limbeck.training import Stage, Trainer
 from limbeck.training.choices import Choices
+from limbeck.training.trials import Trials
 from two_processes import run_in_two_processes
 
 
@@ -229,18 +231,19 @@ class TestChoices:
         assert trainer.precision == ("bf16" if able else "fp32")
         assert Trainer(display=False, device="cpu", precision="fp32").precision == "fp32"
 
-    def interrupted(self, folder: Path, **settings: Any) -> None:
+    def interrupted(self, folder: Path, compiled: Any = None, **settings: Any) -> None:
         maps = Maps()
         scores = iter([{"top1": 0.0}, {"top1": 0.0}])
         with pytest.raises(StopIteration):
             Trainer(display=False, device="cpu", directory=folder, **settings).fit(
-                maps, [stage(maps, [self.IMAGES], epochs=4, validate=lambda: next(scores))]
+                maps,
+                [stage(maps, [self.IMAGES], epochs=4, validate=lambda: next(scores), compiled=compiled)],
             )
 
-    def resumed(self, folder: Path, **settings: Any) -> Trainer:
+    def resumed(self, folder: Path, compiled: Any = None, **settings: Any) -> Trainer:
         maps = Maps()
         trainer = Trainer(display=False, device="cpu", directory=folder, **settings)
-        trainer.fit(maps, [stage(maps, [self.IMAGES], epochs=4)], resume=True)
+        trainer.fit(maps, [stage(maps, [self.IMAGES], epochs=4, compiled=compiled)], resume=True)
         return trainer
 
     def test_a_resumed_training_takes_them_over(
@@ -285,11 +288,73 @@ class TestChoices:
         one = stage(fit, batches(4), compiled=compiled, finish=lambda: log.append("finished"))
         trainer.fit(fit, [one])
         assert log == ["compiled", "as before", "finished"]
-        assert len(fit.seen) == 1 + 2, "one trial"
+        assert len(fit.seen) == 2 + 2, "a trial as it is, and one compiled"
         assert trainer.choices.compile
         other = stage(fit, batches(4), name="phase")
         trainer.fit(fit, [other])
         assert not trainer.choices.compile, "there is nothing to compile"
+
+    @staticmethod
+    def counting(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """What a trial hears of the batches to go."""
+        found: list[int] = []
+
+        def compile(
+            self: Trials, choices: Choices, asked: Any, compiled: Any, context: Any, left: int
+        ) -> Any:
+            found.append(left)
+            return choices
+
+        monkeypatch.setattr(Trials, "compile", compile)
+        return found
+
+    @pytest.mark.parametrize(("accumulation", "left"), [(1, 2 * 3), (2, 2 * 3 * 2), (9, 2 * 3 * 4)])
+    def test_what_is_timed_is_a_piece_and_all_pieces_are_counted(
+        self, accumulation: int, left: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = self.counting(monkeypatch)
+        fit = Fit(Regression())
+        one = stage(fit, batches(4, 4, 4), compiled=nullcontext)
+        Trainer(display=False, device="cpu", compile="auto", accumulation=accumulation).fit(fit, [one])
+        assert found == [left]
+
+    def test_a_resumed_training_that_took_the_compiler_says_so_where_there_is_none(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def choose(self: Trials, choices: Choices, *further: Any) -> Choices:
+            return replace(choices, compile=True)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Trials, "compile", choose)
+            self.interrupted(tmp_path, compile="auto", compiled=nullcontext)
+
+        @contextmanager
+        def compiled() -> Iterator[None]:
+            broken.append(True)
+            yield
+
+        broken: list[bool] = []
+        forward = Maps.forward
+
+        def failing(self: Maps, batch: Batch) -> Losses:
+            if broken:
+                raise RuntimeError("No working C++ compiler found.")
+            return forward(self, batch)
+
+        monkeypatch.setattr(Maps, "forward", failing)
+        with pytest.raises(
+            LimbeckError,
+            match=r"^compile=auto came to true when this training began, and it cannot be resumed here: the "
+            r"networks cannot be compiled here: No working C\+\+ compiler found$",
+        ):
+            self.resumed(tmp_path, compile="auto", compiled=compiled)
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator")
+@pytest.mark.parametrize("device", ["cuda", "gpu", "cuda:1"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(LimbeckError, match=f"^device='{device}' cannot be had here, where there is cpu; or"):
+        Trainer(device=device, display=False)
 
 
 class TestValidation:

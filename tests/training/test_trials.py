@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from limbeck.errors import LimbeckError
 from limbeck.methods import Losses, Term
@@ -28,11 +28,14 @@ class Net(nn.Module):
     def __init__(self, views: bool = False) -> None:
         super().__init__()
         self.views, self.calls = views, 0
+        self.fails: Exception | None = None
         self.conv, self.norm, self.dropout = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)
         self.classifier = nn.Linear(64, 2)
 
     def forward(self, batch: Batch) -> Losses:
         self.calls += 1
+        if self.fails is not None:
+            raise self.fails
         assert isinstance(batch.inputs, Tensor)
         maps = self.dropout(self.norm(self.conv(batch.inputs)))
         rows = maps.view(len(maps), -1) if self.views else maps.flatten(1)
@@ -97,6 +100,30 @@ class TestMemoryFormat:
         assert Trials(net, batch, print).memory_format(PLAIN, asked) == PLAIN
         assert net.calls == 0
 
+    @pytest.mark.parametrize("asked", ["auto", "channels_last"])
+    def test_too_little_memory_is_no_answer(self, asked: Any) -> None:
+        net = Net()
+        net.fails = torch.OutOfMemoryError("CUDA out of memory")
+        with pytest.raises(torch.OutOfMemoryError):
+            Trials(net, BATCH, print).memory_format(PLAIN, asked)
+
+    def test_what_fails_in_either_format_is_left_for_training_to_show(self) -> None:
+        net, notes = Net(), list[str]()
+        net.fails = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        assert Trials(net, BATCH, notes.append).memory_format(PLAIN, "auto") == PLAIN
+        asked = Trials(net, BATCH, notes.append).memory_format(PLAIN, "channels_last")
+        assert asked.memory_format == "channels_last"
+        assert notes == []
+
+    def test_processes_choose_alike(self) -> None:
+        notes: list[str] = []
+        failed = iter([0.5, 0.0])  # of two, one cannot take the format; both can do without
+        trials = Trials(Net(), BATCH, notes.append, average=lambda own: next(failed))
+        assert trials.memory_format(PLAIN, "auto") == PLAIN
+        assert notes == [
+            "the networks cannot take channels-last images: another process failed; they get them as they are"
+        ]
+
 
 def test_a_trial_leaves_no_trace() -> None:
     net = Net()
@@ -118,9 +145,9 @@ def test_a_trial_leaves_no_trace() -> None:
 class TestCompile:
     def compile(self, clock: Clock, asked: Any, left: int, **changes: Any) -> tuple[Choices, ExitStack]:
         stack = ExitStack()
-        settings = {"note": print, "average": float, **changes}
-        trial = Trials(Net(), BATCH, settings["note"])
-        choices = trial.compile(PLAIN, asked, clock.context, stack, left, settings["average"])
+        settings = {"net": Net(), "note": print, "average": float, **changes}
+        trial = Trials(settings["net"], BATCH, settings["note"], settings["average"])
+        choices = trial.compile(PLAIN, asked, clock.context, stack, left)
         return choices, stack
 
     @pytest.mark.parametrize(
@@ -152,11 +179,11 @@ class TestCompile:
 
     def test_processes_choose_alike(self, monkeypatch: pytest.MonkeyPatch) -> None:
         clock = Clock(monkeypatch, 1.0, 20.0, 0.5)
-        averages = iter([1.0, 20.0, 1.5])  # of an eager step, the compilation, a compiled step
+        averages = iter([0, 1.0, 0, 20.0, 1.5])  # failures, an eager step; failures, compilation, a step
         assert self.compile(clock, "auto", 100, average=lambda own: next(averages))[0] == PLAIN
         assert not clock.compiled
         notes: list[str] = []
-        averages = iter([1.0, math.inf])
+        averages = iter([0, 1.0, 0.5, 20.0])
         choices, _ = self.compile(clock, "auto", 100, average=lambda own: next(averages), note=notes.append)
         assert choices == PLAIN
         assert notes == ["the networks cannot be compiled here and run as they are: another process failed"]
@@ -182,6 +209,32 @@ class TestCompile:
             LimbeckError, match=f"compile=true: .* cannot be compiled here: {re.escape(reason)}$"
         ):
             self.compile(clock, True, 100)
+
+    def test_networks_that_cannot_be_tried_run_as_they_are(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As with reentrant checkpoints, which autograd.grad refuses."""
+
+        class Checkpointed(Net):
+            def forward(self, batch: Batch) -> Losses:
+                assert isinstance(batch.inputs, Tensor)
+                maps = checkpoint(self.norm, self.conv(batch.inputs), use_reentrant=True)
+                return Losses({"sum": Term(maps.square().sum())})
+
+        clock, notes = Clock(monkeypatch, 1.0, 20.0, 0.5), list[str]()
+        choices, _ = self.compile(clock, "auto", 100, net=Checkpointed(), note=notes.append)
+        assert choices == PLAIN
+        assert len(notes) == 1
+        assert notes[0].startswith("compile=auto cannot try the networks, which run as they are: ")
+        assert not clock.closed
+
+    def test_what_is_written_over_in_place_shows_before_anything_is_compiled(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock, net = Clock(monkeypatch, 1.0, 20.0, 0.5), Net()
+        net.fails = LimbeckError("Net overwrites 'norm' in place in this mode")
+        for asked in ("auto", True):
+            with pytest.raises(LimbeckError, match=r"^Net overwrites 'norm' in place"):
+                self.compile(clock, asked, 100, net=net)
+        assert not clock.closed
 
     def test_what_the_compiler_lacks_is_known_beforehand(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(function: Any) -> Any:

@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 app.add_typer(cache_commands.app, name="cache")
-out = Console(highlight=False)
+out = Console(highlight=False, markup=False)
 
 Config = Annotated[Path | None, typer.Argument(help="YAML file that describes the run; flags override it.")]
 Data = Annotated[str | None, typer.Option(help="Data set: a name of `limbeck data`, with arguments.")]
@@ -128,10 +128,18 @@ def evaluate(
     ] = None,
     data_dir: DataDir = None,
     device: Annotated[str, typer.Option(help="auto, the accelerator if there is one; or cpu.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the noise in the inputs.")] = 0,
-    noise_samples: Annotated[
-        int | None, typer.Option(help="Samples to show with noise, which takes long; all if left out.")
+    seed: Annotated[
+        int | None, typer.Option(help="Of the noise in the inputs, in the full suite; 0 if left out.")
     ] = None,
+    noise_samples: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples to show with noise, in the full suite; all, which takes long, if left out."
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an evaluation that holds more.")
+    ] = False,
 ) -> None:
     """Measures a run's student beside its teacher; on its own data, the report is made anew."""
     from limbeck.cli.evaluated import evaluated
@@ -148,6 +156,7 @@ def evaluate(
             seed=seed,
             noise_samples=noise_samples,
             device=device,  # type: ignore[arg-type] # likewise
+            overwrite=overwrite,
         )
     out.print(evaluated(found, Run(run)), soft_wrap=True)
 

@@ -16,7 +16,7 @@ from limbeck.files import cache_directory
 if TYPE_CHECKING:
     from limbeck.teachers.listing import CacheFile
 
-out = Console(highlight=False)
+out = Console(highlight=False, markup=False)
 app = typer.Typer(
     help="Fills, lists, checks and removes what is kept of teachers' answers.", no_args_is_help=True
 )

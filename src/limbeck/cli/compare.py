@@ -56,12 +56,14 @@ def compare(
     table = comparison.comparison_table(*what)
     notes = Console(stderr=True, highlight=False)
     for note in found.notes:
-        notes.print(note, soft_wrap=True)
+        notes.print(note, soft_wrap=True, markup=False)
     if html:
         write_text(html, comparison_report(*what, found.notes))
-        notes.print(html, soft_wrap=True)
+        notes.print(html, soft_wrap=True, markup=False)
     if form is Format.TABLE and out_file is None:
-        Console(highlight=False).print(formats.rich_table(table))
+        for name in metric or ["top1"]:  # beside each other, they would not fit a terminal
+            each = comparison.comparison_table(found.contenders, found.baseline, [name])
+            Console(highlight=False).print(formats.rich_table(each))
         return
     made = {
         Format.TABLE: lambda: formats.plain(table),
@@ -71,6 +73,6 @@ def compare(
     }[form]()
     if out_file:
         write_text(out_file, made)
-        notes.print(out_file, soft_wrap=True)
+        notes.print(out_file, soft_wrap=True, markup=False)
     else:
         typer.echo(made, nl=False)

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-out = Console(highlight=False)
+out = Console(highlight=False, markup=False)
 
 
 class _CommandOrName(TyperGroup):

@@ -23,6 +23,8 @@ def evaluated(found: Evaluation, run: Run) -> RenderableType:
     parts += [_robustness(found)] if found.student.robustness else []
     parts += [_pairs(found)] if found.student.confusion.pairs else []
     notes = list(found.notes)
+    if found.student.cost.latency:
+        notes.append(f"Times are wall-clock, on {found.timed_on}.")
     if run.finished and run.result["data"]["fingerprint"] == found.data.fingerprint:
         notes += [f"{run.path / name}" for name in ("evaluation.json", "report.html")]
     return Group(*parts, *map(Text, notes))
@@ -58,7 +60,8 @@ def _networks(found: Evaluation) -> Table:
     percent("top-5 (%)", [network.metrics.get("top5") for network in networks])
     row("NLL (nats)", [network.nll for network in networks], ".4f")
     percent("calibration error (%)", [network.calibration.ece for network in networks])
-    row("best temperature", [network.calibration.temperature for network in networks], ".3f")
+    row("fitted temperature", [network.calibration.temperature for network in networks], ".3f")
+    row("  NLL then (nats)", [network.calibration.nll_after for network in networks], ".4f")
     percent("  calibration error (%)", [network.calibration.ece_after for network in networks])
     if (fidelity := found.fidelity) is not None:
         table.add_section()

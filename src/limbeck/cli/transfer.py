@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-out = Console(highlight=False)
+out = Console(highlight=False, markup=False)
 
 
 def transfer(
@@ -61,7 +61,7 @@ def _table(result: Mapping[str, Any]) -> Table:
     for column in ("lr", "validation", "test", "95 % interval"):
         table.add_column(column, justify="right", no_wrap=True)
     for found in result["networks"]:
-        lr, test = f"{found['lr']:g}", found["test"]
+        lr, test = str(found["lr"]), found["test"]
         table.add_row(
             found["run"] if found["role"] == "also" else found["role"],
             found["model"],

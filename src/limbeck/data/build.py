@@ -15,7 +15,7 @@ from limbeck.data.encoded import Encoded
 from limbeck.data.facts import Kind, kind_of, statistics, statistics_of_levels
 from limbeck.data.items import Items
 from limbeck.data.samples import Resident, spread
-from limbeck.data.source import Source
+from limbeck.data.source import PIXELS, Source
 from limbeck.data.split import Split, held_out
 from limbeck.data.views import Views, parse
 from limbeck.errors import LimbeckError
@@ -162,6 +162,7 @@ def assemble(
         views=parse(views) if isinstance(views, str) else views,
         mean=mean,
         std=std,
+        preparation=PIXELS if _of_pixels(first) else Source.preparation,
     )
     source.example(1)  # views that cannot show these inputs say so now
     return source
@@ -178,6 +179,11 @@ def _hold_out(train: Split, fraction: float) -> tuple[Split, Split | None]:
         return train, None
     parts = [Split.whole(train.samples.select(rows), train.targets[rows]) for rows in (kept, held)]
     return parts[0], parts[1]
+
+
+def _of_pixels(inputs: Inputs) -> bool:
+    """Whether networks get them in [0, 1]; see `limbeck.data.samples.Samples.render`."""
+    return isinstance(inputs, Tensor) and inputs.dtype == torch.uint8 and inputs.ndim == 4
 
 
 def _first(split: Split) -> Inputs:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")
 """What is tried, by Pillow's names; to try all that it knows takes twice the time."""
 
+BROKEN = (EOFError, OSError, SyntaxError, ValueError, struct.error)
+"""What Pillow raises for a file that is cut short or damaged."""
+
 
 @dataclass(frozen=True)
 class Decoder:
@@ -52,7 +55,7 @@ class Decoder:
         except UnidentifiedImageError:
             formats = ", ".join(FORMATS)
             raise LimbeckError(f"the image in {where} is in none of the formats {formats}") from None
-        except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        except (*BROKEN, Image.DecompressionBombError) as error:
             reason = getattr(error, "strerror", None) or error
             raise LimbeckError(f"the image in {where} cannot be read: {reason}") from None
         if mode.startswith(("I", "F")):  # which Pillow cuts down to 8 bits, not scales

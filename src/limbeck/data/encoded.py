@@ -15,6 +15,7 @@ from torch import Tensor
 
 from limbeck.data.ahead import in_order
 from limbeck.data.decoding import Decoder, located
+from limbeck.data.memory import budget_on
 from limbeck.data.rows import Rows
 from limbeck.data.samples import Resident, Samples, header
 from limbeck.errors import LimbeckError
@@ -77,7 +78,7 @@ class Encoded(Samples):
 
     def to(self, device: torch.device | str) -> Encoded:
         """The same images, handed out on another device."""
-        return replace(self, device=device)
+        return replace(self, device=device, memory=min(self.memory, budget_on(torch.device(device))))
 
     def resident(self) -> Resident:
         """All images, decoded once into one (N, C, H, W) uint8 tensor."""
@@ -95,7 +96,7 @@ class Encoded(Samples):
 
     @property
     def most(self) -> int:
-        """Images that the memory holds, as bytes and as the floats that networks take."""
+        """Images that the memory holds, each as bytes and as the floats that networks take."""
         return self.memory // (5 * int(np.prod(self.shape)))
 
     @property
@@ -123,8 +124,10 @@ class Encoded(Samples):
         from rich.progress import track
 
         here = replace(self, device="cpu")
-        parts = torch.split(torch.arange(len(self)), _CHUNK)
-        chunks = in_order((partial(here.take, part, part) for part in parts), WORKERS)
+        workers = max(1, min(WORKERS, self.most - 1))
+        size = max(1, min(_CHUNK, self.most // (workers + 1)))  # a chunk for each thread, and the one in use
+        parts = torch.split(torch.arange(len(self)), size)
+        chunks = in_order((partial(here.take, part, part) for part in parts), workers)
         terminal = Console(stderr=True)
         return iter(
             track(

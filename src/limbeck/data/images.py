@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -15,12 +16,13 @@ from limbeck.data.build import assemble
 from limbeck.data.construct import written
 from limbeck.data.decoding import Decoder
 from limbeck.data.encoded import decoded
+from limbeck.data.finding import find
 from limbeck.data.labels import class_ids, labels_in
 from limbeck.data.mapped import read_mapped
 from limbeck.data.memory import budget
 from limbeck.data.rows import portions
 from limbeck.data.samples import Samples
-from limbeck.data.source import Source
+from limbeck.data.source import PIXELS, Source
 from limbeck.data.split import Split, keep_labels, stratified
 from limbeck.data.views import Crop
 from limbeck.errors import LimbeckError
@@ -80,7 +82,7 @@ def from_images(
     numbers = {split: where for split, (_, where, _) in chosen.items()}
     samples = decoded(of, image, numbers, Decoder(grey, size), room)
     parts = {split: Split.whole(samples[split], ids) for split, (_, _, ids) in chosen.items()}
-    return assemble(
+    source = assemble(
         parts["train"],
         parts.get("validation"),
         parts.get("test"),
@@ -88,6 +90,16 @@ def from_images(
         views=_views(samples["train"]),
         kind="image",
         name=written("images", from_images, given),
+    )
+    cut = (
+        f", scaled bicubically to {size} on the shorter side and cut to the middle {size} x {size}"
+        if size
+        else ""
+    )
+    return replace(
+        source,
+        preparation=f"{PIXELS} of {'grey' if grey else 'RGB'} images, turned as their EXIF says{cut}",
+        hub=path if find(path, data_dir) is None else None,
     )
 
 

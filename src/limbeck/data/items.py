@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from limbeck.data.reading import read, stack
 from limbeck.data.samples import Samples, digest, named, spread
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs, apply
+
+_PART = 256
+"""Items that are fetched together in a pass over all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +77,21 @@ class Items(Samples):
         probe = spread(len(self), 8)
         return digest({"#": torch.tensor([len(self)]), **named(self.take(probe, torch.zeros_like(probe)))})
 
+    def full_fingerprint(self) -> str:
+        """A digest of every item in view 0; eight are fetched twice, in two views, to see if they repeat."""
+        for item in torch.split(spread(len(self), 8), 1):
+            for view in (torch.zeros_like(item), torch.ones_like(item)):
+                if len({digest(named(self.take(item, view))) for _ in range(2)}) > 1:
+                    raise LimbeckError(
+                        f"item {int(item)} of the data set is another one when the same view of it is fetched"
+                        " again, so a teacher's answer to it cannot be kept; let its transforms draw from the"
+                        " global generators of random, numpy or torch, which limbeck seeds, or train without"
+                        " a cache"
+                    )
+        parts = torch.split(torch.arange(len(self)), _PART)
+        digests = [digest(named(self.take(part, torch.zeros_like(part)))) for part in parts]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+
 
 def _fetch(dataset: Dataset[Any], index: Tensor, view: Tensor) -> tuple[Inputs, Tensor]:
     """The inputs and the targets (B,) of some items."""
@@ -102,7 +121,7 @@ def _borrowed_generators() -> Iterator[None]:
 
 
 def _pass_for_targets(dataset: Dataset[Any]) -> Tensor:
-    parts = torch.split(torch.arange(len(dataset)), 256)  # type: ignore[arg-type]
+    parts = torch.split(torch.arange(len(dataset)), _PART)  # type: ignore[arg-type]
     return torch.cat([_fetch(dataset, part, torch.zeros_like(part))[1] for part in parts])
 
 

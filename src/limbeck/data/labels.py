@@ -21,7 +21,7 @@ def labels_in(batch: Mapping[str, Sequence[Any]], column: str, rows: Rows, start
         batch: of `rows`, counted from `start`, as values by column.
         column: of the labels: texts, integers, or numbers of classes that the data set declares.
     Raises:
-        LimbeckError: if there is no such column, or a label is neither text nor integer.
+        LimbeckError: if there is no such column, or a label is neither text nor integer, or negative.
     """
     if column not in batch:
         raise unknown(f"column of {rows.name}:", column, batch)
@@ -41,6 +41,11 @@ def labels_in(batch: Mapping[str, Sequence[Any]], column: str, rows: Rows, start
                     f" {len(declared)} classes it should be 0 to {len(declared) - 1}, or -1 for no label"
                 )
             names.append(declared[value])
+        elif re.fullmatch(r"-\d+", str(value).strip()):  # "no label" in some data, a class in other
+            raise LimbeckError(
+                f"the label {value} in row {number} of {rows.name} is negative; leave the field empty where a"
+                " row has no label, and give classes names, or numbers from 0"
+            )
         elif isinstance(value, (str, int)):
             names.append(str(value).strip() or None)
         else:
@@ -80,6 +85,6 @@ def class_ids(
 
 
 def _sorted(names: set[str]) -> tuple[str, ...]:
-    if all(re.fullmatch(r"-?\d+", name) for name in names):
+    if all(name.isdecimal() for name in names):
         return tuple(sorted(names, key=int))
     return tuple(sorted(names, key=lambda name: (name.casefold(), name)))

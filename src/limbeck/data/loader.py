@@ -69,8 +69,9 @@ class Loader:
             raise LimbeckError(f"rank should be 0 to {world - 1} with {world} processes, not {rank}")
         if batch_size < world:
             raise LimbeckError(f"a batch of {batch_size} has no sample for each of {world} processes")
+        split = split if device is None else split.to(device)
         if not shuffle:  # as when a network is measured, which no batch size changes
-            batch_size = max(world, min(batch_size, split.samples.most))
+            batch_size = max(world, min(batch_size, split.samples.most // (1 + len(extra_views))))
         full, rest = divmod(len(split), batch_size)
         self._batches = full + (not drop_last and rest >= world)
         if not self._batches:
@@ -78,12 +79,8 @@ class Loader:
                 f"{len(split)} samples in batches of {batch_size} for {world} process(es)"
                 f"{' with drop_last' if drop_last else ''} leave no batch"
             )
-        if min(batch_size, len(split)) > split.samples.most:
-            raise LimbeckError(
-                f"the memory that the data may take holds {split.samples.most} samples, and a batch has"
-                f" {min(batch_size, len(split))}; give more memory or take smaller batches"
-            )
-        self.split = split if device is None else split.to(device)
+        split.samples.check_batch(min(batch_size, len(split)), 1 + len(extra_views))
+        self.split = split
         self.batch_size, self.rank, self.world = batch_size, rank, world
         self.views = views or Unchanged()
         self.views_per_sample = checked_number(views_per_sample, self.views)
@@ -110,8 +107,8 @@ class Loader:
         order = self._order(epoch).to(self.split.index.device)
         batches = torch.split(order, self.batch_size)[: len(self)]
         jobs = (partial(self._share, rows, epoch) for rows in batches)
-        samples = self.split.samples
-        return in_order(jobs, min(samples.workers, samples.most // self.batch_size))
+        samples, shown = self.split.samples, self.batch_size * (1 + len(self._streams))
+        return in_order(jobs, min(samples.workers, samples.most // shown))
 
     def _share(self, rows: Tensor, epoch: int) -> Batch:
         """What this process gets of a global batch."""

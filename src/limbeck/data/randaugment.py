@@ -57,12 +57,15 @@ class RandAugment(Views):
         functional = imported("torchvision.transforms.v2.functional", "zoo")
         height, width = shown.shape[2:]
         table = list(_operations(functional, self.magnitude / _LEVELS, height, width))
-        for turn in range(self.operations):
-            choice = below(len(table), _SALT, turn, index, view).where(view != 0, 0)
-            for number, operation in enumerate(table[1:], 1):
-                (rows,) = (choice == number).nonzero(as_tuple=True)
-                if len(rows):
-                    shown = shown.index_copy(0, rows, operation(shown[rows]))
+        turns = range(self.operations)
+        choices = [below(len(table), _SALT, turn, index, view).where(view != 0, 0) for turn in turns]
+        # How many take each operation sets the shapes, so it is fetched from the device, once.
+        counts = [choice.bincount(minlength=len(table)).tolist() for choice in torch.stack(choices).cpu()]
+        for choice, sizes in zip(choices, counts, strict=True):
+            order = choice.argsort(stable=True)
+            groups = zip(table, shown[order].split_with_sizes(sizes), strict=True)
+            changed = [operation(images) for operation, images in groups if len(images)]
+            shown = shown.index_copy(0, order, torch.cat(changed))
         return shown
 
     def __str__(self) -> str:

@@ -6,13 +6,16 @@ import hashlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
+from limbeck.data.memory import budget_on
 from limbeck.data.views import Views
+from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs, apply, size_of
 
 
@@ -49,6 +52,28 @@ class Samples(ABC):
     def fingerprint(self) -> str:
         """A hex digest of the content, made once."""
 
+    def full_fingerprint(self) -> str:
+        """A hex digest of all of the content, also where `fingerprint` has a part of it alone.
+
+        Raises:
+            LimbeckError: if the same sample in the same view is not always the same.
+        """
+        return self.fingerprint
+
+    def check_batch(self, size: int, views: int = 1) -> None:
+        """Refuses batches that there is no memory for.
+
+        Args:
+            size: of a batch.
+            views: how many of each sample are in it.
+        """
+        if size * views > self.most:
+            each = f" in {views} views each" if views > 1 else ""
+            raise LimbeckError(
+                f"the memory that the data may take holds {self.most // views} samples{each}, and a batch has"
+                f" {size}; give more memory or take smaller batches"
+            )
+
     def render(self, views: Views, index: Tensor, view: Tensor) -> Inputs:
         """The samples as networks take them.
 
@@ -63,24 +88,52 @@ class Samples(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Resident(Samples):
-    """Samples in memory, on any device: images (N, C, H, W), tables (N, F), or named tensors."""
+    """Samples in memory, on any device: images (N, C, H, W), tables (N, F), or named tensors.
+
+    Attributes:
+        inputs: all of them.
+        device: where batches are handed out; None for where the inputs are.
+    """
 
     inputs: Inputs
+    device: torch.device | None = None
+    _elsewhere: WeakValueDictionary[torch.device, Resident] = field(
+        default_factory=WeakValueDictionary, init=False, repr=False
+    )
 
     def __len__(self) -> int:
         return size_of(self.inputs)
 
     def take(self, index: Tensor, view: Tensor) -> Inputs:
         """The rows asked for; tensors have no transforms of their own for `view` to seed."""
-        return apply(lambda tensor: tensor[index], self.inputs)
+        return apply(lambda tensor: tensor[index.to(tensor.device)].to(self.device), self.inputs)
 
     def select(self, rows: Tensor) -> Resident:
         """A copy of some rows."""
-        return Resident(apply(lambda tensor: tensor[rows], self.inputs))
+        return Resident(apply(lambda tensor: tensor[rows], self.inputs), self.device)
 
     def to(self, device: torch.device | str) -> Resident:
-        """The tensors on another device."""
-        return Resident(apply(lambda tensor: tensor.to(device), self.inputs))
+        """The tensors on another device; where that has no room for them, they stay, and batches are moved.
+
+        While a copy is in use, it is handed out again.
+        """
+        place = torch.empty(0, device=device).device  # "cuda" is one of several, this says which
+        tensors = list(named(self.inputs).values())
+        if place == (self.device or tensors[0].device):
+            return self
+        there = self._elsewhere.get(place)
+        if there is None:
+            if sum(tensor.nbytes for tensor in tensors) > budget_on(place):
+                there = Resident(self.inputs, place)
+            else:
+                there = Resident(apply(lambda tensor: tensor.to(place), self.inputs))
+            self._elsewhere[place] = there
+        return there
+
+    @property
+    def workers(self) -> int:
+        """One where batches are moved, so that the next is on its way while one is worked on."""
+        return 0 if self.device is None else 1
 
     @cached_property
     def fingerprint(self) -> str:

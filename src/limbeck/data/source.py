@@ -14,6 +14,9 @@ from limbeck.data.split import Split
 from limbeck.data.views import Views
 from limbeck.outputs import Inputs
 
+PIXELS = "pixels in [0, 1] (8-bit values divided by 255)"
+"""What networks get of uint8 images."""
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -34,6 +37,8 @@ class Source:
         facts: what a network must know of the inputs and cannot see in an example, by the name of its
             argument: `vocab_size` of texts.
         files: what it takes to make such inputs, by file name; a run writes them beside its student.
+        preparation: what the inputs are and how they were made, for who has to make such inputs elsewhere.
+        hub: its name on the Hugging Face hub; None where it is from elsewhere.
     """
 
     name: str
@@ -48,6 +53,8 @@ class Source:
     noise: str | None = None
     facts: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    preparation: str = "values as in the data"
+    hub: str | None = None
 
     @property
     def num_classes(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from limbeck.data.build import from_tensors
 from limbeck.data.construct import written
+from limbeck.data.finding import find
 from limbeck.data.labels import class_ids, labels_in
 from limbeck.data.rows import Rows, portions, read
 from limbeck.data.source import Source
@@ -46,7 +48,8 @@ def from_table(
             parts.append(_numbers(batch, columns, rows, start))
         features[split] = torch.cat(parts)
     classes, targets = class_ids(labels, splits, label)
-    return _source(name, features, targets, classes)
+    source = _source(name, features, targets, classes, columns)
+    return replace(source, hub=path if find(path, data_dir) is None else None)
 
 
 def breast_cancer() -> Source:
@@ -70,17 +73,25 @@ def _bundled(name: str) -> Source:
     found: Any = getattr(datasets, f"load_{name}")()
     features, targets = torch.from_numpy(found.data).float(), torch.from_numpy(found.target).long()
     return _source(
-        name, {"train": features}, {"train": targets}, [str(label) for label in found.target_names]
+        name,
+        {"train": features},
+        {"train": targets},
+        [str(label) for label in found.target_names],
+        [str(column) for column in found.feature_names],
     )
 
 
 def _source(
-    name: str, features: Mapping[str, Tensor], targets: Mapping[str, Tensor], classes: Sequence[str]
+    name: str,
+    features: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    classes: Sequence[str],
+    columns: Sequence[str],
 ) -> Source:
     pairs = {
         split: (features[of][rows], targets[of][rows]) for split, (of, rows) in portions(targets, 0.2).items()
     }
-    return from_tensors(
+    source = from_tensors(
         *pairs["train"],
         validation=pairs.get("validation"),
         test=pairs.get("test"),
@@ -88,6 +99,7 @@ def _source(
         kind="table",
         name=name,
     )
+    return replace(source, preparation=f"the numbers of the columns {', '.join(columns)}, in this order")
 
 
 def _besides(label: str, batch: Mapping[str, Sequence[Any]], rows: Rows) -> list[str]:

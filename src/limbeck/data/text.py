@@ -12,6 +12,7 @@ from pydantic import Field
 from limbeck.arguments import Count
 from limbeck.data.build import from_tensors
 from limbeck.data.construct import written
+from limbeck.data.finding import find
 from limbeck.data.labels import class_ids, labels_in
 from limbeck.data.rows import Rows, portions, read
 from limbeck.data.source import Source
@@ -73,6 +74,8 @@ def from_text(
         source,
         facts={"vocab_size": tokenizer.get_vocab_size()},
         files={"tokenizer.json": tokenizer.to_str(pretty=True)},
+        preparation="token ids by tokenizer.json and a mask of 1 where there is a token, both 0 after it",
+        hub=path if find(path, data_dir) is None else None,
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import Field, InstanceOf
 from torch import Tensor
 
 from limbeck.arguments import checked_arguments
+from limbeck.data.samples import digest
 from limbeck.data.source import Source
 from limbeck.data.split import pick, stratified
 from limbeck.errors import LimbeckError
@@ -56,11 +57,13 @@ def noisy_labels(
         steps = torch.randint(1, source.num_classes, (len(wrong),), generator=generator)
     noisy = source.train.targets.clone()
     noisy[wrong] = (noisy[wrong] + steps.to(noisy)) % source.num_classes
+    # Of the same noise, what else the data set was made with decides which samples it falls on.
+    labels = digest({"index": source.train.index, "targets": noisy})
     return replace(
         source,
         name=_name("noisy_labels", source, given),
         train=replace(source.train, targets=noisy),
-        noise=str(Call("noisy_labels", (), given)) if len(wrong) else None,
+        noise=f"{Call('noisy_labels', (), given)} with labels {labels}" if len(wrong) else None,
     )
 
 

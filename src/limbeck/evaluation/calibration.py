@@ -14,7 +14,7 @@ from torch import Tensor
 from limbeck.evaluation.results import Bin, Calibration
 
 COLDEST, HOTTEST = 0.01, 100.0
-"""Temperatures are looked for between these; a network that is always right, or never, would have none."""
+"""Temperatures are looked for between these; a network that is always right, or never, has none."""
 
 
 def calibration(
@@ -28,15 +28,13 @@ def calibration(
         validation: logits (M, C) and targets (M,) of other samples, to fit the temperature on.
     """
     curve = reliability(logits, targets)
-    if validation is None:
-        return Calibration(ece=_error(curve), temperature=None, ece_after=None, nll_after=None, bins=curve)
-    mending = temperature(*validation)
-    mended = logits.double() / mending
+    mending = None if validation is None else temperature(*validation)
+    mended = None if mending is None else logits.double() / mending
     return Calibration(
         ece=_error(curve),
         temperature=mending,
-        ece_after=ece(mended, targets),
-        nll_after=float(F.cross_entropy(mended, targets)),
+        ece_after=None if mended is None else ece(mended, targets),
+        nll_after=None if mended is None else float(F.cross_entropy(mended, targets)),
         bins=curve,
     )
 
@@ -82,7 +80,7 @@ def reliability(logits: Tensor, targets: Tensor, bins: int = 15) -> tuple[Bin, .
     )
 
 
-def temperature(logits: Tensor, targets: Tensor) -> float:
+def temperature(logits: Tensor, targets: Tensor) -> float | None:
     """The temperature that calibrates a network: dividing the logits by it minimises their NLL.
 
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv:1706.04599, Sec. 4.2.
@@ -90,15 +88,15 @@ def temperature(logits: Tensor, targets: Tensor) -> float:
     Args:
         logits: (N, C) of samples that no figure is taken on.
         targets: (N,) class ids.
-    Returns: a value in [`COLDEST`, `HOTTEST`].
+    Returns: a value between `COLDEST` and `HOTTEST`; None where the best one is not between them.
     """
     logits, low, high = logits.double(), log(COLDEST), log(HOTTEST)
     theirs = logits.gather(1, targets[:, None])
-    for _ in range(40):  # the loss is convex in 1 / temperature, so its slope changes sign once
+    for _ in range(40):  # the loss is convex in 1 / temperature, so its slope changes sign at most once
         middle = (low + high) / 2
         expected = ((logits / exp(middle)).softmax(1) * logits).sum(1, keepdim=True)
         low, high = (middle, high) if (expected - theirs).mean() > 0 else (low, middle)
-    return exp((low + high) / 2)
+    return None if low == log(COLDEST) or high == log(HOTTEST) else exp((low + high) / 2)
 
 
 def _error(curve: tuple[Bin, ...]) -> float:

@@ -37,9 +37,10 @@ def hsic(first: Tensor, second: Tensor) -> Tensor:
 class LinearCKA:
     """Linear CKA of every representation of one network with every one of another, batch by batch.
 
-    The three HSICs are averaged over the batches before the ratio is taken (Nguyen et al. 2021,
-    arXiv:2010.15327, Eq. 5), so the value does not depend on the size of the batches but for chance, and
-    no batch has to hold the whole split. Batches of fewer than four samples add nothing.
+    The three HSICs are averaged over the batches before the ratio is taken (minibatch CKA of Nguyen et al.
+    2021, arXiv:2010.15327), so the value does not depend on the size of the batches but for chance, and no
+    batch has to hold the whole split. A batch counts by its samples, so that a small last one, whose estimate
+    is rough, does not spoil the others; one of fewer than four adds nothing.
     """
 
     def __init__(self) -> None:
@@ -54,13 +55,13 @@ class LinearCKA:
         """
         if not first or not second or len(first[0]) < LEAST:
             return
-        ours, theirs = _grams(first), _grams(second)
-        self._cross = self._cross + hsic(ours[:, None], theirs[None]).cpu()
-        self._first = self._first + hsic(ours, ours).cpu()
-        self._second = self._second + hsic(theirs, theirs).cpu()
+        size, ours, theirs = len(first[0]), _grams(first), _grams(second)
+        self._cross = self._cross + size * hsic(ours[:, None], theirs[None])
+        self._first = self._first + size * hsic(ours, ours)
+        self._second = self._second + size * hsic(theirs, theirs)
 
     def values(self) -> Tensor | None:
-        """(first, second) float64, 1 for representations that are equal but for rotation and scale.
+        """(first, second) float64 in [-1, 1]; 1 for representations equal but for rotation and scale.
 
         NaN where a representation is the same for all samples; None if no batch added anything.
         """
@@ -70,10 +71,10 @@ class LinearCKA:
 
 
 def _grams(features: Sequence[Tensor]) -> Tensor:
-    """(F, B, B) float64 linear kernels.
+    """(F, B, B) float64 linear kernels, on the CPU: not every accelerator has float64.
 
     HSIC is blind to a shift of the features; without their mean, the products keep their precision.
     """
     flat = [feature.float().flatten(1) for feature in features]
     centred = [feature - feature.mean(0) for feature in flat]
-    return torch.stack([feature @ feature.T for feature in centred]).double()
+    return torch.stack([feature @ feature.T for feature in centred]).cpu().double()

@@ -75,7 +75,8 @@ def corrupt(images: Tensor, kind: str, severity: int, index: Tensor, seed: int =
         return (images + amount * _gaussian(purpose, index, images)).clamp(0, 1)
     if kind == "salt_and_pepper":
         draw = _uniform(purpose, index, images)
-        return images.masked_fill(draw < amount / 2, 0).masked_fill(draw >= 1 - amount / 2, 1)
+        low, high = (mask.to(images.device) for mask in (draw < amount / 2, draw >= 1 - amount / 2))
+        return images.masked_fill(low, 0).masked_fill(high, 1)
     if kind == "gaussian_blur":
         return _blurred(images, amount).clamp(0, 1)
     if kind == "contrast":
@@ -96,15 +97,17 @@ def _feature_noise(seed: int, std: Tensor, features: Tensor, severity: int, inde
 
 
 def _uniform(seed: int, index: Tensor, like: Tensor) -> Tensor:
-    """Numbers in (0, 1) for each value of each sample, from the seed and the sample's position."""
-    value = torch.arange(like[0].numel(), device=like.device)
-    bits = mix(seed, index.to(like.device)[:, None], value) >> 11 & 2**53 - 1
+    """Numbers in (0, 1) for each value of each sample, from the seed and the sample's position; on the CPU.
+
+    Not every accelerator has float64, and not all would round alike.
+    """
+    bits = mix(seed, index.cpu()[:, None], torch.arange(like[0].numel())) >> 11 & 2**53 - 1
     return ((bits.double() + 0.5) / 2**53).view_as(like)
 
 
 def _gaussian(seed: int, index: Tensor, like: Tensor) -> Tensor:
     noise: Tensor = torch.special.ndtri(_uniform(seed, index, like))
-    return noise.to(like.dtype)
+    return noise.to(like)
 
 
 def _blurred(images: Tensor, deviation: float) -> Tensor:

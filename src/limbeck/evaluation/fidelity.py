@@ -10,15 +10,22 @@ from limbeck.errors import LimbeckError
 from limbeck.evaluation.predict import Predictions
 from limbeck.evaluation.results import CKA, Correlation, Fidelity, Mistake
 
+FEW_CLASSES = 20
+"""A matrix with a row for each of more classes cannot be read."""
+
 
 def fidelity(student: Predictions, teacher: Predictions, cka: CKA) -> Fidelity:
     """All figures of it, from the answers for the same samples and what was found of the representations."""
     difference = correlation_difference(student.logits, teacher.logits)
+    few = len(difference) <= FEW_CLASSES
     return Fidelity(
         agreement=agreement(student, teacher),
         kl=divergence(student.logits, teacher.logits),
         cka=cka,
-        correlation=Correlation(difference=float(difference.abs().mean())),
+        correlation=Correlation(
+            difference=float(difference.abs().mean()),
+            matrix=tuple(map(tuple, difference.tolist())) if few else None,
+        ),
     )
 
 

@@ -47,7 +47,7 @@ class Heads(nn.Module):
         embedding = self.body(batch).embedding
         return Losses(
             {
-                f"lr={lr:g}": Term(cross_entropy(full_precision(head(embedding)), batch.targets), "task")
+                f"lr={lr}": Term(cross_entropy(full_precision(head(embedding)), batch.targets), "task")
                 for lr, head in self.by_rate.items()
             }
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import sqrt
 from statistics import NormalDist
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -70,16 +71,15 @@ def confusion(logits: Tensor, targets: Tensor, pairs: int = 10) -> Confusion:
         pairs: how many of the most confused ordered pairs to name, at most; of equal ones the first classes.
     """
     classes = logits.shape[1]
-    matrix = (targets * classes + logits.argmax(1)).bincount(minlength=classes**2).view(classes, classes)
-    wrong = matrix.flatten() * (1 - matrix.new_ones(classes).diag()).flatten()
-    order = wrong.argsort(descending=True, stable=True)[:pairs]
+    codes, counts = torch.unique(targets * classes + logits.argmax(1), return_counts=True)
+    cells = [
+        (*divmod(code, classes), count) for code, count in zip(codes.tolist(), counts.tolist(), strict=True)
+    ]
+    wrong = sorted((cell for cell in cells if cell[0] != cell[1]), key=lambda cell: -cell[2])
     return Confusion(
-        matrix=tuple(map(tuple, matrix.tolist())),
-        pairs=tuple(
-            Pair(target=place // classes, predicted=place % classes, samples=count)
-            for place, count in zip(order.tolist(), wrong[order].tolist(), strict=True)
-            if count
-        ),
+        classes=classes,
+        cells=tuple(cells),
+        pairs=tuple(Pair(target=each[0], predicted=each[1], samples=each[2]) for each in wrong[:pairs]),
     )
 
 

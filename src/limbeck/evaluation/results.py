@@ -54,8 +54,9 @@ class Calibration(_Record):
 
     Attributes:
         ece: expected calibration error over the bins.
-        temperature: what to divide the logits by, fitted on the validation split; None where there is none.
-        ece_after: with that temperature.
+        temperature: what to divide the logits by, fitted on the validation split; None where there is no such
+            split, and where no temperature was best, as for a network that is always right on it.
+        ece_after: with that temperature, and not always lower; None without one.
         nll_after: likewise, in nats.
         bins: of equal mass, by rising confidence.
     """
@@ -79,12 +80,22 @@ class Confusion(_Record):
     """What is taken for what.
 
     Attributes:
-        matrix: (C, C) numbers of samples, a row for each target, a column for each answer.
+        classes: C, the network's.
+        cells: (target, answer, samples) of all that happened, by target and then by answer.
         pairs: the most confused, most samples first; none that never happened.
     """
 
-    matrix: tuple[tuple[int, ...], ...]
+    classes: int
+    cells: tuple[tuple[int, int, int], ...]
     pairs: tuple[Pair, ...]
+
+    @property
+    def matrix(self) -> tuple[tuple[int, ...], ...]:
+        """(C, C) numbers of samples, a row for each target, a column for each answer."""
+        rows = [[0] * self.classes for _ in range(self.classes)]
+        for target, answer, samples in self.cells:
+            rows[target][answer] = samples
+        return tuple(map(tuple, rows))
 
 
 class Timing(_Record):
@@ -127,6 +138,7 @@ class NetworkResult(_Record):
         confusion: see `Confusion`.
         robustness: top-1 at severity 1 to 5 by kind of noise; None in the quick suite and where the inputs
             cannot be corrupted.
+        noiseless: top-1 at severity 0, on the samples that `robustness` is of; None where that is None.
         cost: see `Cost`.
     """
 
@@ -137,6 +149,7 @@ class NetworkResult(_Record):
     calibration: Calibration
     confusion: Confusion
     robustness: dict[str, tuple[float, ...]] | None
+    noiseless: Share | None
     cost: Cost
 
     @property
@@ -160,9 +173,15 @@ class CKA(_Record):
 
 
 class Correlation(_Record):
-    """Mean absolute `difference` of the class-correlation matrices of student and teacher."""
+    """Of the class-correlation matrices of student and teacher.
+
+    Attributes:
+        difference: mean absolute difference.
+        matrix: (C, C) student less teacher, in [-2, 2]; None for more classes than `fidelity.FEW_CLASSES`.
+    """
 
     difference: float
+    matrix: tuple[tuple[float, ...], ...] | None
 
 
 class Fidelity(_Record):
@@ -198,6 +217,13 @@ class Data(_Record):
     classes: int
 
 
+class Machine(_Record):
+    """What the times were measured on: the `processor` that the device is, and the CPU `threads` of torch."""
+
+    processor: str
+    threads: int
+
+
 class Evaluation(_Record):
     """All of it.
 
@@ -209,7 +235,8 @@ class Evaluation(_Record):
         samples: in the split.
         class_names: one for each logit.
         device: what it ran on.
-        seed: of the noise.
+        machine: see `Machine`.
+        seed: of the noise; None where none was shown.
         networks: by role; the student is always there.
         fidelity: None without a teacher.
         mistakes: up to 12, those the student is surest of first; empty without a teacher.
@@ -223,11 +250,18 @@ class Evaluation(_Record):
     samples: int
     class_names: tuple[str, ...]
     device: str
-    seed: int
+    machine: Machine
+    seed: int | None
     networks: dict[Role, NetworkResult]
     fidelity: Fidelity | None
     mistakes: tuple[Mistake, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def timed_on(self) -> str:
+        """What the wall-clock times are of, for people."""
+        threads = "1 thread" if self.machine.threads == 1 else f"{self.machine.threads} threads"
+        return f"{self.machine.processor} ({self.device}), {threads}"
 
     @property
     def student(self) -> NetworkResult:

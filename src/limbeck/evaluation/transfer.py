@@ -31,7 +31,7 @@ from limbeck.optimisation import SGD, Cosine, MultiStep, Schedule
 from limbeck.outputs import Batch, Inputs, apply
 from limbeck.seeds import seed_for
 from limbeck.teachers import CachedTeacher, LiveTeacher, Teacher
-from limbeck.training import Stage, Trainer
+from limbeck.training import DivergenceError, Stage, Trainer
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,14 @@ class Transfer:
     Attributes:
         network: with its new classifier.
         lr: the learning rate that was chosen.
-        tried: top-1 on validation by learning rate; empty where the data has no validation split.
+        tried: top-1 on validation by learning rate, None where the training diverged; empty where the data
+            has no validation split.
         test: top-1 on test; None where the data has no test split.
     """
 
     network: NewHead
     lr: float
-    tried: Mapping[float, Rate]
+    tried: Mapping[float, Rate | None]
     test: Rate | None
 
 
@@ -109,7 +110,7 @@ def linear_probe(
     body: Teacher = (
         LiveTeacher(network, features)
         if setup.views is None
-        else CachedTeacher(network, source, ["embedding"], features=features)
+        else CachedTeacher(network, source, ["embedding"], views=setup.views, features=features)
     )
     example = _example(source, trainer.device)
     body.open(example, ["embedding"])
@@ -120,7 +121,7 @@ def linear_probe(
     _fit("probe", heads, heads.optimizer(), drops, source, setup, trainer)
     validation, test = (_embedded(split, body, trainer) for split in (source.validation, source.test))
     lr, tried, measured = _chosen(heads.by_rate, validation, test, trainer)
-    return Transfer(NewHead(network, body.points, heads.by_rate[lr]), lr, tried, measured)
+    return Transfer(NewHead(network, body.points, heads.by_rate[lr]).eval(), lr, tried, measured)
 
 
 def finetune(
@@ -132,7 +133,11 @@ def finetune(
 ) -> Transfer:
     """Trains copies of a network with a new linear classifier, all weights, one for each learning rate.
 
-    The arguments are those of `linear_probe`; the schedule is a cosine.
+    The arguments are those of `linear_probe`; the schedule is a cosine. A rate that diverges is out.
+
+    Raises:
+        LimbeckError: as `linear_probe`.
+        DivergenceError: when the training diverges with every rate.
     """
     _check(source, setup)
     network.to(trainer.device)
@@ -142,13 +147,22 @@ def finetune(
         head = new_head(
             Tap(network, points, ["embedding"])(example).embedding, source.num_classes, setup.seed
         )
-    tuned = {lr: NewHead(copy.deepcopy(network), points, copy.deepcopy(head)) for lr in setup.rates}
-    for lr, each in tuned.items():
+    tuned: dict[float, NewHead] = {}
+    for number, lr in enumerate(setup.rates, start=1):
+        each = NewHead(copy.deepcopy(network), points, copy.deepcopy(head))
         distiller = Distiller(each, None, "ce", example=example)
         optimizer = distiller.optimizer(SGD(lr=lr))
-        _fit(f"finetune lr={lr:g}", distiller, optimizer, Cosine(), source, setup, trainer)
+        try:
+            _fit(f"finetune lr={lr}", distiller, optimizer, Cosine(), source, setup, trainer)
+        except DivergenceError:
+            if number == len(setup.rates) and not tuned:
+                raise
+            trainer.display.note(f"finetune lr={lr} diverged and counts as lost")
+        else:
+            tuned[lr] = each
     lr, tried, measured = _chosen(tuned, source.validation, source.test, trainer)
-    return Transfer(tuned[lr], lr, tried, measured)
+    lost: dict[float, Rate | None] = dict.fromkeys(setup.rates) if tried else {}
+    return Transfer(tuned[lr].eval(), lr, lost | tried, measured)
 
 
 def _check(source: Source, setup: Setup) -> None:
@@ -181,7 +195,7 @@ def _fit(
         seed=seed_for(setup.seed, "order"),
         view_seed=setup.seed,
         views_per_sample=setup.views,
-        drop_last=len(split) % setup.batch_size == 1,  # batch norm cannot train on one sample
+        drop_last=0 < len(split) % setup.batch_size < trainer.smallest_batch(module),
         device=trainer.device,
         rank=trainer.accelerator.process_index,
         world=trainer.accelerator.num_processes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 from limbeck.report.table import Cell, Table
@@ -34,6 +35,13 @@ class Trace:
             raise ValueError(
                 f"series {self.name!r} needs an x, and both or neither of low and high, for each y"
             )
+
+
+def over_seeds(name: str, x: Sequence[float], seeds: Sequence[Sequence[float]]) -> Trace:
+    """A line of the mean over seeds; where there are several, with a band from the lowest to the highest."""
+    at = list(zip(*seeds, strict=True))
+    mean = [fmean(values) for values in at]
+    return Trace(name, x, mean, *(([min(v) for v in at], [max(v) for v in at]) if len(seeds) > 1 else ()))
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ class HeatMap:
     Attributes:
         rows, columns: their names.
         values: a row of numbers for each row name.
-        shades: of the same shape, in [0, 1]: how dark each cell is.
+        shades: of the same shape, in [-1, 1]: how dark each cell is, below 0 in another colour.
     """
 
     title: str

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from limbeck.errors import LimbeckError, unknown
 from limbeck.report.study import COMPARED, Contender
-from limbeck.report.table import Cell, Table
+from limbeck.report.table import Cell, Table, spread
 from limbeck.studies.statistics import MIN_PAIRS, PairedDifference, paired_difference, summarise
 
 SPREAD = (
@@ -41,13 +41,14 @@ def comparison_table(contenders: Sequence[Contender], baseline: str | None, metr
         if baseline:
             columns += ["difference", "verdict"]
         for it, row in zip(contenders, rows, strict=True):
-            values = list(it.values(name).values())
-            row.append(_spread(values, metric.digits) if values else None)
+            row.append(spread(it.values(name).values(), metric.digits))
             if baseline:
                 found = difference(it, baseline, contenders, name)
                 other = [None, "baseline" if it.name == baseline else None]
                 row += [_interval(found, metric.digits), _verdict(found)] if found else other
-    return Table("Comparison", columns, rows, f"{SPREAD} {PAIRED.format(baseline)}" if baseline else SPREAD)
+    metric = COMPARED[metrics[0]]
+    title = f"Comparison by {metric.label.split(' (')[0]}" if len(metrics) == 1 else "Comparison"
+    return Table(title, columns, rows, f"{SPREAD} {PAIRED.format(baseline)}" if baseline else SPREAD)
 
 
 def check_metric(name: str, contenders: Iterable[Contender]) -> None:
@@ -95,11 +96,6 @@ def records(
                 record |= {"low": low, "high": high, "verdict": found.verdict}
             made.append(record)
     return made
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    summary = summarise(values)
-    return f"{summary.mean:.{digits}f}" + ("" if summary.sd is None else f" ± {summary.sd:.{digits}f}")
 
 
 def _interval(found: PairedDifference, digits: int) -> str:

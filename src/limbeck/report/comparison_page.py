@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 from statistics import fmean
 
+from limbeck.report import comparison_measured
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.comparison import comparison_table, difference
 from limbeck.report.page import Block, Section, page
@@ -37,7 +39,8 @@ def comparison_report(
     what = students.pop() if len(students) == 1 else f"{len(students)} students"
     title = f"{len(contenders)} ways to train {what}" if len(contenders) > 1 else contenders[0].name
     facts = common_facts(contenders)
-    return page(title, _lead(contenders, baseline), [*sections, *background(contenders)], facts)
+    sections += [*comparison_measured.sections(contenders), *background(contenders)]
+    return page(title, _lead(contenders, baseline), sections, facts)
 
 
 def _lead(contenders: Sequence[Contender], baseline: str | None) -> str:
@@ -74,17 +77,26 @@ def _differences(contenders: Sequence[Contender], baseline: str, metric: str) ->
 def _offers(contenders: Sequence[Contender]) -> tuple[list[Offer], str]:
     """Each contender and the teachers with what they cost, and what that is: multiply-adds where known."""
     measured = all(it.evaluations for it in contenders)
-    offers: dict[str, Offer] = {}
-    teachers = {it.results[0]["teacher"]["model"] for it in contenders if it.results[0]["teacher"]}
+    offers = []
+    teachers: dict[str, tuple[str, float, dict[str, float]]] = {}  # name, cost and accuracy by weights
     for it in contenders:
-        summary, first = summarise(list(it.accuracy.values())), it.results[0]
+        first = it.results[0]
         costs = {role: first[role]["parameters"] for role in ("student", "teacher") if first[role]}
         if measured:
             costs = {role: each.cost.multiply_adds for role, each in it.evaluations[0].networks.items()}
-        ends = (None, None) if summary.sd is None else (summary.mean - summary.sd, summary.mean + summary.sd)
-        offers[it.name] = Offer(it.name, costs["student"], summary.mean, *ends)
-        teacher = first["teacher"]
-        if teacher and teacher["top1"] is not None and "teacher" in costs:
-            name = "teacher" if len(teachers) == 1 else f"teacher {teacher['model']}"
-            offers[name] = Offer(name, costs["teacher"], 100 * teacher["top1"])
-    return list(offers.values()), "multiply-adds a sample" if measured else "parameters"
+        offers.append(_offer(it.name, costs["student"], it.accuracy.values()))
+        for teacher in (result["teacher"] for result in it.results if "teacher" in costs):
+            if teacher and teacher["top1"] is not None:
+                weights = teacher.get("weights") or teacher["model"]
+                made = teacher.get("recipe") or weights
+                alike = teachers.setdefault(made, (teacher["model"], costs["teacher"], {}))
+                alike[2][weights] = 100 * teacher["top1"]
+    for name, spent, accuracy in teachers.values():
+        shown = "teacher" if len(teachers) == 1 else f"teacher {name}"
+        offers.append(_offer(shown, spent, accuracy.values()))
+    return offers, "multiply-adds a sample" if measured else "parameters"
+
+
+def _offer(name: str, cost: float, accuracy: Iterable[float]) -> Offer:
+    mean, sd, _ = astuple(summarise(list(accuracy)))
+    return Offer(name, cost, mean, *((None, None) if sd is None else (mean - sd, mean + sd)))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 
+from limbeck.evaluation.fidelity import FEW_CLASSES
 from limbeck.evaluation.results import Evaluation, Rate
 from limbeck.report.chart import Chart, HeatMap, Trace
 from limbeck.report.page import Block
 from limbeck.report.table import Cell, Table
-
-FEW_CLASSES = 20
-"""A confusion matrix of more cannot be read."""
 
 WILSON = "Bars are 95 % Wilson intervals: they cover other samples, not other seeds."
 
@@ -40,12 +38,13 @@ def confusion(found: Evaluation) -> list[Block]:
     caption = f"{WILSON}{which}"
     body.append(Chart("Accuracy by class", traces, "class", "accuracy (%)", caption, horizontal=True))
     if pairs := student.confusion.pairs[:10]:
+        sizes = [rate.samples if rate else 0 for rate in student.accuracy.per_class]
         rows: list[list[Cell]] = [
             [
                 names[pair.target],
                 names[pair.predicted],
                 pair.samples,
-                sum(student.confusion.matrix[pair.target]),
+                sizes[pair.target],
             ]
             for pair in pairs
         ]

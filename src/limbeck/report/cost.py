@@ -18,7 +18,8 @@ def cost(found: Evaluation) -> list[Block]:
         share = [f"{ours / teacher[name]:.3g}" if teacher.get(name) else None] if teacher else []
         rows.append([name, *(its.get(name) for its in figures.values()), *share])
     columns = ["cost", *figures, *(["student / teacher"] if teacher else [])]
-    notes = f"Times are wall-clock medians on {found.device}." if found.student.cost.latency else ""
+    what = "a latency without a percentile is the median of 50 calls"
+    notes = f"Times are wall-clock, on {found.timed_on}; {what}." if found.student.cost.latency else ""
     body: list[Block] = [Table("What a network costs to run", columns, rows, notes)]
     if len(figures) > 1:
         offers = [

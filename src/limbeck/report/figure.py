@@ -135,7 +135,7 @@ def _heat_map(chart: HeatMap) -> dict[str, Any]:
         "y": rows,
         "z": [_numbers(row) for row in chart.shades],
         "customdata": [_numbers(row) for row in chart.values],
-        "zmin": 0,
+        "zmin": -1,
         "zmax": 1,
         "xgap": 1,
         "ygap": 1,
@@ -158,7 +158,9 @@ def _heat_map(chart: HeatMap) -> dict[str, Any]:
 
 
 def _short(value: float) -> str:
-    return "" if not value else f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
+    if isinstance(value, int):
+        return f"{value:,}" if value else ""
+    return f"{value:.2f}" if abs(value) >= 0.005 else ""
 
 
 def _numbers(values: Iterable[float]) -> list[float | None]:

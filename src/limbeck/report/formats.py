@@ -29,7 +29,9 @@ _SIGNED = re.compile(r"(?<![\w.])([+-])(?=\d)")
 
 def rich_table(table: Table) -> RichTable:
     """A table for the terminal."""
-    shown = RichTable(title=table.caption, title_justify="left", caption=table.notes, caption_justify="left")
+    shown = RichTable(
+        title=escape(table.caption), title_justify="left", caption=escape(table.notes), caption_justify="left"
+    )
     for column, side in zip(table.columns, aligned(table), strict=True):
         shown.add_column(escape(column), justify="right" if side == "number" else "left", overflow="fold")
     for row in table.rows:

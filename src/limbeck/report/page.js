@@ -35,7 +35,7 @@
     const family = getComputedStyle(document.body).fontFamily;
     const label = { size: 12, color: quiet };
     const data = figure.data.map((trace) => {
-      if (trace.type === "heatmap") return { ...trace, colorscale: [[0, raised], [1, colour("series-1")]] };
+      if (trace.type === "heatmap") return { ...trace, colorscale: [[0, colour("series-2")], [0.5, raised], [1, colour("series-1")]] };
       const series = colour(`series-${trace.meta.colour}`);
       const error = { color: trace.type === "bar" ? ink : series, thickness: 1.5, width: 4 };
       return {

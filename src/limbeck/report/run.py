@@ -12,6 +12,7 @@ from limbeck.report import measured
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.page import Block, Folded, Gallery, Section, page
 from limbeck.report.table import Cell, Table, duration, percent
+from limbeck.report.transferred import transferred
 from limbeck.report.worth import lead, tiles
 
 Result: TypeAlias = Mapping[str, Any]
@@ -46,6 +47,7 @@ def run_report(
     *,
     evaluation: Evaluation | None = None,
     mistakes: Gallery | None = None,
+    transfers: Sequence[Mapping[str, Any]] = (),
     settings: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
 ) -> str:
@@ -57,15 +59,18 @@ def run_report(
         skipped: lines of that file that could not be read (see `read_history`).
         evaluation: its `evaluation.json`.
         mistakes: inputs that the student gets wrong (see `limbeck.report.inputs`).
+        transfers: its `transfer/*.json`.
         settings: its config.
         environment: its `environment.json`.
     """
-    tables = [_networks(result), *([_metrics(result)] if any(result["metrics"].values()) else [])]
+    measures = [_metrics(result)] if any(result["metrics"].values()) else []
+    tables = [_networks(result), *measures]
     sections = [Section("Student and teacher" if result["teacher"] else "Student", tables)]
     if mistakes:
         sections.append(Section("What the teacher knows and the student does not", [mistakes]))
     if evaluation:
         sections += measured.sections(evaluation)
+    sections += transferred(transfers)
     curves: list[Block] = [*_validation(history), *_terms(history)]
     if skipped:
         lines = "1 line" if skipped == 1 else f"{skipped} lines"
@@ -121,13 +126,14 @@ def _metrics(result: Result) -> Table:
     names = [name for name in METRICS if any(name in found for found in splits.values())]
     rows: list[list[Cell]] = []
     for split, found in splits.items():
-        size = result["data"][split]
+        size = result["data"].get("measured", result["data"])[split]
         low, high = wilson(round(found["top1"] * size), size)
-        values = [f"{METRICS[name].scale * found[name]:.2f}" if name in found else None for name in names]
+        measures = [(METRICS[name], found.get(name)) for name in names]
+        values = [None if at is None else f"{its.scale * at:.{its.digits}f}" for its, at in measures]
         rows.append([split, size, *values, f"{percent(low)} to {percent(high)}"])
     notes = (
-        "The interval is Wilson's for the top-1 accuracy, over the samples of the split. The calibration "
-        "error is the distance of confidence from accuracy over 15 bins of equal mass."
+        "The interval is Wilson's for the top-1 accuracy, over the labelled samples of the split. The "
+        "calibration error is the distance of confidence from accuracy over 15 bins of equal mass."
     )
     if result["selection"] == "validation":
         notes += " The validation split chose the epoch, which flatters its own figures."

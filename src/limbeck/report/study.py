@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from statistics import fmean
+from typing import Any
 
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.results import Evaluation
-from limbeck.report.chart import Chart, Trace
+from limbeck.report.chart import Chart, Trace, over_seeds
 from limbeck.report.page import Block, Section, page
 from limbeck.report.run import METRICS, History, Metric, Result, data_facts
-from limbeck.report.table import Cell, Table, duration, percent
-from limbeck.studies.statistics import MIN_PAIRS, Summary, paired_difference, summarise
+from limbeck.report.table import Cell, Table, duration, spread
+from limbeck.studies.statistics import MIN_PAIRS, paired_difference, summarise
 
 COMPARED = {**METRICS, "agreement": Metric("agreement with the teacher (%)", 100, 2)}
 """What contenders can be compared by."""
@@ -86,11 +89,19 @@ def study_report(
 
 def background(contenders: Sequence[Contender]) -> list[Section]:
     """The learning curves, and how each contender was trained."""
-    sections = []
-    if curves := [drawn for contender in contenders if (drawn := _curve(contender))]:
+    curves: list[Block] = []
+    if drawn := _curves(contenders, _validation):
         caption = "Mean over the seeds; a band runs from the lowest to the highest seed."
         title, label = "Accuracy on the validation split", METRICS["top1"].label
-        sections.append(Section("Learning curves", [Chart(title, curves, "optimiser step", label, caption)]))
+        curves.append(Chart(title, drawn, "optimiser step", label, caption))
+    terms = dict.fromkeys(name for it in contenders for line in it.histories[0] for name in line["terms"])
+    objectives = {it.results[0]["objective"] for it in contenders}
+    for term in terms:
+        drawn = _curves(contenders, partial(_term, term))
+        # A total of one objective is not that of another, and a term of one contender is on its runs' pages.
+        if len(drawn) > 1 and (term != "total" or len(objectives) == 1):
+            curves.append(Chart(f"Term {term}", drawn, "optimiser step", "mean of the epoch"))
+    sections = [Section("Learning curves", curves)] if curves else []
     return [*sections, Section("How it was measured", [_protocol(contenders)])]
 
 
@@ -104,13 +115,13 @@ def overview(contenders: Sequence[Contender]) -> Table:
     """What each contender reached: parameters, accuracy, agreement with the teacher, latency."""
     rows: list[list[Cell]] = []
     for contender in contenders:
-        agreements = [run["agreement"] for run in contender.results if run["agreement"] is not None]
+        agreements = contender.values("agreement").values()
         rows.append(
             [
                 contender.name,
                 contender.results[0]["student"]["parameters"],
-                _spread(summarise(list(contender.accuracy.values()))),
-                percent(summarise(agreements).mean) if agreements else None,
+                spread(contender.accuracy.values(), 1),
+                f"{fmean(agreements):.1f}" if agreements else None,
                 contender.ms_per_image,
                 len(contender.results),
             ]
@@ -140,10 +151,6 @@ def differences(contenders: Sequence[Contender], comparisons: Sequence[tuple[str
     return Table("Differences on the same seeds", columns, rows, notes)
 
 
-def _spread(summary: Summary) -> str:
-    return f"{summary.mean:.1f}" + ("" if summary.sd is None else f" ± {summary.sd:.1f}")
-
-
 def every_seed(contenders: Sequence[Contender]) -> Chart:
     """Test accuracy of every contender at every seed."""
     traces = [
@@ -153,23 +160,31 @@ def every_seed(contenders: Sequence[Contender]) -> Chart:
     return Chart("Every seed", traces, "seed", "test accuracy (%)")
 
 
-def _curve(contender: Contender) -> Trace | None:
-    """Mean validation accuracy with its range, at the steps that every seed has; None if there are none.
+def _curves(
+    contenders: Sequence[Contender], value: Callable[[Mapping[str, Any]], float | None]
+) -> list[Trace]:
+    """Curves of what is read off a line of the history, for contenders with steps that every seed has.
 
     Over optimiser steps: contenders may differ in what an epoch is.
     """
-    seeds = [
-        {line["step"]: 100 * line["validation"]["top1"] for line in history if line.get("validation")}
-        for history in contender.histories
-    ]
-    steps = sorted(set.intersection(*(set(seed) for seed in seeds)))
-    if not steps:
-        return None
-    values = [[seed[step] for seed in seeds] for step in steps]
-    mean = [summarise(at).mean for at in values]
-    if len(seeds) == 1:
-        return Trace(contender.name, steps, mean)
-    return Trace(contender.name, steps, mean, [min(at) for at in values], [max(at) for at in values])
+    curves = []
+    for it in contenders:
+        seeds = [
+            {line["step"]: at for line in history if (at := value(line)) is not None}
+            for history in it.histories
+        ]
+        if steps := sorted(set.intersection(*(set(seed) for seed in seeds))):
+            curves.append(over_seeds(it.name, steps, [[seed[step] for step in steps] for seed in seeds]))
+    return curves
+
+
+def _validation(line: Mapping[str, Any]) -> float | None:
+    found = line.get("validation")
+    return 100 * found["top1"] if found else None
+
+
+def _term(name: str, line: Mapping[str, Any]) -> float | None:
+    return line["terms"].get(name) if line["stage"] == "training" else None
 
 
 def _protocol(contenders: Sequence[Contender]) -> Table:

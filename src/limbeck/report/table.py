@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
+
+from limbeck.studies.statistics import summarise
 
 _NUMBER = r"[+-]?[\d.,:]+"
 _FIGURE = re.compile(rf"{_NUMBER}( (±|to) {_NUMBER})?( \({_NUMBER} to {_NUMBER}\))?( s| ?%)?")
@@ -44,6 +46,15 @@ def show(cell: Cell) -> str:
 def percent(fraction: float) -> str:
     """A fraction as a table shows it where the heading has the unit: 0.85234 is `85.2`."""
     return f"{100 * fraction:.1f}"
+
+
+def spread(values: Iterable[float | None], digits: int) -> str | None:
+    """Mean of the values that there are, of several with the standard deviation: `79.0 ± 1.6`; or None."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return None
+    summary = summarise(known)
+    return f"{summary.mean:.{digits}f}" + ("" if summary.sd is None else f" ± {summary.sd:.{digits}f}")
 
 
 def duration(seconds: float) -> str:

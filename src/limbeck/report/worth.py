@@ -25,14 +25,15 @@ def lead(result: Mapping[str, Any], found: Evaluation | None) -> str:
     if student["top1"] is None:
         return f"The student has {size}. How accurate it is, is not known: the data has no test split."
     text = f"The student is right on {percent(student['top1'])} % of the test samples with {size}"
-    if teacher:
+    if teacher and teacher["top1"] is not None:
         text += f"; its teacher is right on {percent(teacher['top1'])} % and has {teacher['parameters']:,}"
     if result["agreement"] is not None:
         text += f". They give the same answer for {percent(result['agreement'])} % of the samples"
     if found and found.student.calibration.ece >= UNSURE:
         its = found.student.calibration
         text += f". Its confidence is off by {percent(its.ece)} points"
-        if its.temperature is not None and its.ece_after is not None and its.ece_after < its.ece / 2:
+        calmer = its.nll_after is not None and its.nll_after < found.student.nll
+        if calmer and its.ece_after is not None and its.ece_after < its.ece / 2:
             text += f", which a temperature of {its.temperature:.2f} would bring to {percent(its.ece_after)}"
     return text.replace(" %", "\N{NO-BREAK SPACE}%") + "."
 

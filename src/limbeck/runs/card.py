@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,6 +18,10 @@ from limbeck.methods.parts.grafts import Graft, GraftedStudent
 from limbeck.models.weights import read_metadata
 from limbeck.outputs import Inputs
 
+DType: TypeAlias = Literal[
+    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"
+]
+
 
 class Card(BaseModel):
     """The record.
@@ -26,6 +31,8 @@ class Card(BaseModel):
         graft: what a method grafted onto it; the file then holds the weights of both.
         class_names: one for each logit.
         input_shape: of one sample, or of each named tensor of one.
+        input_dtype: of the inputs, or of each named tensor; None in files of before it was written down.
+        preparation: what the inputs are and how they were made (see `limbeck.data.Source.preparation`).
         facts: what the network was told of the data besides (see `limbeck.data.Source.facts`).
         files: digests of the files that make such inputs, by name (see `limbeck.data.Source.files`).
         mean: of the normalisation that the network brings; None if it has none.
@@ -38,6 +45,8 @@ class Card(BaseModel):
     graft: Graft | None = None
     class_names: tuple[str, ...]
     input_shape: tuple[int, ...] | dict[str, tuple[int, ...]]
+    input_dtype: DType | dict[str, DType] | None = None
+    preparation: str = Source.preparation
     facts: dict[str, int] = {}
     files: dict[str, str] = {}
     mean: tuple[float, ...] | None
@@ -45,10 +54,15 @@ class Card(BaseModel):
 
     @property
     def example(self) -> Inputs:
-        """An input of that shape."""
+        """An input of that shape and dtype."""
         if isinstance(self.input_shape, dict):
-            return {name: torch.zeros(1, *shape).long() for name, shape in self.input_shape.items()}
-        return torch.zeros(1, *self.input_shape)
+            dtypes = self.input_dtype if isinstance(self.input_dtype, dict) else {}
+            return {
+                name: torch.zeros(1, *shape, dtype=getattr(torch, dtypes.get(name, "int64")))
+                for name, shape in self.input_shape.items()
+            }
+        dtype = self.input_dtype if isinstance(self.input_dtype, str) else "float32"
+        return torch.zeros(1, *self.input_shape, dtype=getattr(torch, dtype))
 
     @property
     def calls_a_factory(self) -> bool:
@@ -64,6 +78,8 @@ def describe(network: nn.Module, name: str | None, source: Source) -> Card:
         graft=network.graft if isinstance(network, GraftedStudent) else None,
         class_names=source.class_names,
         input_shape=sample_shape(example),
+        input_dtype=_dtypes(example),
+        preparation=source.preparation,
         facts=dict(source.facts),
         files=digests(source.files),
         mean=normalisation and normalisation.mean,
@@ -76,6 +92,12 @@ def sample_shape(inputs: Inputs) -> tuple[int, ...] | dict[str, tuple[int, ...]]
     if isinstance(inputs, Tensor):
         return tuple(inputs.shape[1:])
     return {name: tuple(tensor.shape[1:]) for name, tensor in inputs.items()}
+
+
+def _dtypes(inputs: Inputs) -> Any:
+    if isinstance(inputs, Tensor):
+        return str(inputs.dtype).removeprefix("torch.")
+    return {name: _dtypes(tensor) for name, tensor in inputs.items()}
 
 
 def digests(files: Mapping[str, str]) -> dict[str, str]:

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from limbeck import evaluation, models
 from limbeck.config import RunConfig
+from limbeck.errors import LimbeckError
 from limbeck.evaluation import Contender, Evaluation
 from limbeck.evaluation.results import Role
 from limbeck.files import write_text
@@ -36,16 +36,14 @@ def conclude(run: Run, job: Job, trainer: Trainer, objects: Mapping[str, Any]) -
         write_text(run.path / name, text)
     card = describe(student, _buildable(config) if _named(student, job, objects) else None, source)
     models.save(student, run.path / "student.safetensors", metadata_of(card))
-    found = _evaluated(run, job, student, trainer.device)
+    found = _evaluated(run, job, student, trainer)
     test = found.networks if found and found.split == "test" else {}
     teacher = None
-    if job.distiller.teacher is not None and job.teacher is not None and config.teacher is not None:
+    if job.distiller.teacher is not None:
         teacher = {
-            "model": config.teacher.model,
-            "labels": config.teacher.labels,
+            **job.taught_by,
             "cached": list(job.distiller.teacher.cached),
-            "parameters": models.count_parameters(job.teacher),
-            "top1": test["teacher"].accuracy.top1.value if test else None,
+            "top1": test["teacher"].accuracy.top1.value if "teacher" in test else None,
         }
     validated = source.validation and answers(student, source.validation, trainer.device)
     metrics = {
@@ -70,12 +68,18 @@ def conclude(run: Run, job: Job, trainer: Trainer, objects: Mapping[str, Any]) -
         "seconds": round(sum(line["seconds"] for line in history), 3),
         "data": {
             "name": source.name,
+            "hub": source.hub,
             "fingerprint": source.fingerprint(),
             "train": len(job.split),
             "labelled": int(job.split.class_counts(source.num_classes).sum()),
             "validation": len(source.validation) if source.validation else 0,
             "test": len(source.test) if source.test else 0,
             "classes": source.num_classes,
+            "measured": {
+                name: int(split.class_counts(source.num_classes).sum())
+                for name, split in (("validation", source.validation), ("test", source.test))
+                if split
+            },
             "views": {
                 "policy": str(source.views),
                 "count": source.views.count,
@@ -89,14 +93,20 @@ def conclude(run: Run, job: Job, trainer: Trainer, objects: Mapping[str, Any]) -
     directory.write_json(run.path / "result.json", result)  # last: it marks the run as finished
 
 
-def _evaluated(run: Run, job: Job, student: nn.Module, device: torch.device) -> Evaluation | None:
+def _evaluated(run: Run, job: Job, student: nn.Module, trainer: Trainer) -> Evaluation | None:
     """What the quick suite finds, written to the run; None for data with nothing to measure on."""
     if job.source.test is None and job.source.validation is None:
         return None
     contenders: dict[Role, Contender] = {"student": of_run(student, run)}
-    if job.teacher is not None and job.config.teacher is not None:
-        contenders["teacher"] = of_config(job.teacher, job.config.teacher)
-    found = evaluation.evaluate(job.source, contenders, seed=job.config.seed, device=device)
+    notes: tuple[str, ...] = ()
+    try:
+        if job.teacher is not None and job.config.teacher is not None:
+            contenders["teacher"] = of_config(job.teacher, job.config.teacher)
+    except LimbeckError as error:  # it was let go of, and cannot be had again: no reason to lose the run
+        notes = (f"The teacher is left out: {error}.",)
+        trainer.display.note(notes[0])
+    found = evaluation.evaluate(job.source, contenders, device=trainer.device)
+    found = found.model_copy(update={"notes": (*notes, *found.notes)})
     write(run, found)
     return found
 

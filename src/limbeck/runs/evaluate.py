@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from limbeck import evaluation
 from limbeck.config import NetworkConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError, unknown
-from limbeck.evaluation import Contender, Evaluation
+from limbeck.evaluation import Contender, Evaluation, results
 from limbeck.evaluation.results import Role, Suite
 from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
@@ -26,6 +26,8 @@ from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.own_data import own_data
 from limbeck.runs.reporting import write_report
 
+FILE = "evaluation.json"
+
 
 def evaluate(
     run: Run | Path | str,
@@ -34,14 +36,18 @@ def evaluate(
     *,
     suite: Suite = "quick",
     baseline: Run | Path | str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     noise_samples: int | None = None,
     device: Literal["auto", "cpu"] = "auto",
+    network: nn.Module | None = None,
+    teacher: nn.Module | None = None,
+    overwrite: bool = False,
 ) -> Evaluation:
     """Measures a run's student, its teacher and a baseline; what `limbeck evaluate` does.
 
     On the run's own data the result is written to `evaluation.json` in the run, and the report and the model
-    card are made anew.
+    card are made anew. An evaluation that holds more, of the full suite or of further networks, is only
+    replaced with `overwrite`.
 
     Args:
         run: a finished run or an imported network, or its directory.
@@ -49,20 +55,24 @@ def evaluate(
         data_dir: where its files are; where the run had them if None.
         suite: "quick" or "full"; see `limbeck.evaluation.evaluate`.
         baseline: another run, such as the same student trained on labels alone.
-        seed: of the noise.
-        noise_samples: how many samples are shown with noise; all if None.
+        seed: of the noise in the full suite; 0 if None.
+        noise_samples: how many samples the full suite shows with noise; all if None.
         device: where to run the networks: the accelerator if there is one, or the CPU.
+        network: where the student was handed over as an object, one like it; it gets the run's weights.
+        teacher: where the teacher was handed over as an object, that one.
+        overwrite: replace an evaluation that holds more.
     Raises:
         LimbeckError: for a run without a student, or without data of its own where none is given; for data
             that the student does not fit, that has changed since the run, or that has nothing to measure on;
-            for a baseline of other data or classes.
+            for a baseline of other data or classes; for an evaluation that would lose something; and for a
+            run that has lost what its report is made of.
     """
     if suite not in ("quick", "full"):
         raise unknown("suite", suite, ("quick", "full"))
     if device not in ("auto", "cpu"):
         raise unknown("device", device, ("auto", "cpu"))
     run = _run(run)
-    student = load(run)
+    student = load(run, network)
     source = own_data(run, data_dir) if data is None else _source(run, student, data, data_dir)
     known = None if is_imported(run.path) else run.result["data"]["fingerprint"]
     own = source.fingerprint() == known
@@ -76,13 +86,15 @@ def evaluate(
         [] if own else [f"Measured on {source.name}, which is not the data of the run; nothing is written."]
     )
     try:
-        teacher = _teacher(run, source if own else None)
+        found_teacher = _teacher(run, source if own else None, teacher)
     except LimbeckError as error:
         notes.append(f"The teacher is left out: {error}.")
     else:
-        contenders |= {"teacher": teacher} if teacher else {}
+        contenders |= {"teacher": found_teacher} if found_teacher else {}
     if baseline is not None:
         contenders["baseline"] = _baseline(_run(baseline), known, source)
+    if own:
+        _check_replaceable(run, suite, contenders, notes, overwrite=overwrite)
     place = torch.accelerator.current_accelerator(check_available=True) if device == "auto" else None
     found = evaluation.evaluate(
         source, contenders, suite=suite, seed=seed, noise_samples=noise_samples, device=place or "cpu"
@@ -97,7 +109,9 @@ def evaluate(
 
 def write(run: Run, found: Evaluation) -> None:
     """Writes a run's `evaluation.json`, whole or not at all."""
-    write_text(run.path / "evaluation.json", found.model_dump_json(indent=1) + "\n")
+    write_text(
+        run.path / FILE, found.model_dump_json() + "\n"
+    )  # of many classes, a line a number is too long
 
 
 def of_run(network: nn.Module, run: Run, features: Mapping[str, str | list[str]] | None = None) -> Contender:
@@ -132,13 +146,38 @@ def _source(run: Run, student: nn.Module, data: str | Source, data_dir: Path | N
     return source
 
 
-def _teacher(run: Run, source: Source | None) -> Contender | None:
+def _check_replaceable(
+    run: Run, suite: Suite, roles: Collection[Role], notes: Sequence[str], *, overwrite: bool
+) -> None:
+    """Refuses, before anything is measured, what could not be written, or would lose what was measured."""
+    try:
+        _ = run.history, run.environment  # the report is made of them
+    except OSError as error:
+        raise LimbeckError(f"{str(error.filename)!r} is missing, and the report is made of it") from None
+    there = None if overwrite else results.read(run.path / FILE)
+    if there is None:
+        return
+    lost = [f"the {role}" for role in there.networks if role not in roles]
+    lost += ["the full suite"] if there.suite == "full" and suite == "quick" else []
+    if lost:
+        why = "".join(f" {note}" for note in notes)
+        raise LimbeckError(
+            f"{str(run.path / FILE)!r} holds figures that this would lose, of {' and '.join(lost)}; measure "
+            f"as much again, or say --overwrite.{why}"
+        )
+
+
+def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Contender | None:
     """The run's teacher, made with the run's own data, which may have given it its normalisation."""
     config = None if is_imported(run.path) else run.config.teacher
+    if config is None and given is not None:
+        return Contender(given, f"<{type(given).__name__}>")
     if config is None:
         return None
+    if given is not None:
+        return Contender(given, config.model, features=config.features)
     if config.model.startswith("<"):
-        raise LimbeckError(f"{config.model} was handed over as an object")
+        raise LimbeckError(f"{config.model} was handed over as an object, and has to be again, in Python")
     return of_config(networks.teacher(config, source or own_data(run)), config)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -18,11 +17,12 @@ from limbeck.errors import LimbeckError, unknown
 from limbeck.files import replacing
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.checkpoints import save_checkpoint
+from limbeck.optional import imported
 from limbeck.runs import networks
 from limbeck.runs.card import Card, read_card, sample_shape
 from limbeck.runs.directory import Run, load
 from limbeck.runs.exports import onnx, pt2
-from limbeck.runs.exports.check import check
+from limbeck.runs.exports.check import CheckError, check
 from limbeck.runs.exports.metadata import metadata, named_tensors, preprocessing, summary
 from limbeck.runs.exports.program import trace
 from limbeck.runs.modelcard import write_model_card
@@ -60,13 +60,14 @@ def export(
         form: a name of `FORMATS`.
         out: the file; if None, `student` with the suffix of the format, in the run's directory.
         data: what a program is checked on; the run's own data if None.
-        data_dir: where its files are.
+        data_dir: where its files are; where the run had them if None.
         network: where the student was handed over as an object, one like it.
         overwrite: replace the file.
     Raises:
         LimbeckError: for a run without a student, an unknown format, one whose package is not installed or
             that the student is not for, no data to check on, and a file that exists or cannot be written.
-        CheckError: if a program does not answer as the student does; it is not kept.
+        CheckError: if a program does not answer as the student does; it is not kept, and a file that was
+            there stays as it was.
     """
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
@@ -75,7 +76,8 @@ def export(
     if form not in _PROGRAMS and not (data is None and data_dir is None):
         raise LimbeckError(f"a file of {form} is not checked on data; leave out --data and --data-dir")
     if form == "onnx":
-        _need_onnx()
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            imported(package, "onnx")
     student = load(path, network)
     card = read_card(path / "student.safetensors" if path.is_dir() else path)
     assert card is not None, "load has read it"
@@ -111,11 +113,15 @@ def _program(kind: ModuleType, student: nn.Module, card: Card, source: Source, f
     name, split = next((name, split) for name, split in splits.items() if split is not None)
     split = split.select(spread(len(split), MOST))
     example = source.example()
-    inputs = preprocessing(card, example)
+    inputs = preprocessing(card)
     program = trace(student, example)
     with replacing(file) as partial:
         what = kind.write(program, list(named_tensors(example)), partial, metadata(card, inputs))
-        agreement = check(student, kind.reopen(partial), split)
+        try:
+            agreement = check(student, kind.reopen(partial), split)
+        except CheckError as error:
+            stays = f"; {str(file)!r} is the one that was there before" if file.exists() else ""
+            raise CheckError(f"{error}{stays}") from error
     return [what, summary(inputs), agreement.summary(f"the {name} split of {source.name}")]
 
 
@@ -147,16 +153,10 @@ def _free(path: Path, out: Path | str | None, suffix: str, *, overwrite: bool) -
     return file
 
 
-def _need_onnx() -> None:
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        if find_spec(package) is None:
-            raise LimbeckError(f"{package} is not installed; `pip install 'limbeck[onnx]'` brings it")
-
-
 def _source(path: Path, card: Card, data: str | Source | None, data_dir: Path | None) -> Source:
     """What the check is made on."""
     if data is None:
-        source = own_data(Run(path))
+        source = own_data(Run(path), data_dir)
     else:
         source = data if isinstance(data, Source) else sources.load(data, data_dir)
     networks.check_files(path, "student", source)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,11 +15,12 @@ from limbeck.config import FLAGS, RunConfig, make_config
 from limbeck.data import Source
 from limbeck.data.order import nth_view
 from limbeck.errors import LimbeckError
-from limbeck.outputs import Batch
+from limbeck.outputs import Batch, apply
 from limbeck.runs import caching, networks
 from limbeck.runs.job import with_views
 from limbeck.teachers import CachedTeacher
 from limbeck.training import Trainer
+from limbeck.training.choices import Choices, MemoryFormat, Precision, gains_by_channels_last
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def fill(
     if not made.teacher.cached:
         made = made.model_copy(update={"teacher": made.teacher.model_copy(update={"cache": "logits"})})
     source = with_views(sources.load(made.data.name, made.data.dir), made)
+    source.train.samples.check_batch(min(made.training.batch_size, len(source.train)))
     assert made.teacher is not None
     asked = caching.asked(networks.teacher(made.teacher, source), made, source, again=False)
     assert isinstance(asked, CachedTeacher)
@@ -88,19 +90,41 @@ def _fill(teacher: CachedTeacher, source: Source, config: RunConfig) -> Iterator
     trainer = Trainer(device=setup.device, precision=setup.precision, display=False)
     teacher.apply(lambda tensor: tensor.to(trainer.device))
     split, views = source.train.to(trainer.device), setup.views or source.views.count
+    example = apply(lambda tensor: tensor.to(trainer.device), source.example())
+    choices = _choices(teacher, Batch(example), trainer.precision, setup.memory_format)
     done = new = 0
     autocast = torch.autocast(trainer.device.type, torch.bfloat16)
     with autocast if trainer.precision == "bf16" else nullcontext():
         for place in range(views):
-            for index in torch.split(split.index, min(setup.batch_size, split.samples.most)):
+            for index in torch.split(split.index, setup.batch_size):
                 view = nth_view(index, torch.full_like(index, place), source.views.count)
                 missing = teacher.missing(index, view).to(trainer.device)
                 if missing.any():
                     index, view = index[missing], view[missing]
-                    teacher(Batch(split.samples.render(source.views, index, view), index=index, view=view))
+                    inputs = split.samples.render(source.views, index, view)
+                    choices.forward(teacher, Batch(inputs, index=index, view=view))
                     if teacher.missing(index, view).any():
                         raise LimbeckError(
                             "the cache takes no more answers; make room and give the same command again"
                         )
                 done, new = done + len(missing), new + int(missing.sum())
                 yield Filling(views, len(split), done, new)
+
+
+def _choices(
+    teacher: CachedTeacher, batch: Batch, precision: Precision, asked: MemoryFormat | Literal["auto"]
+) -> Choices:
+    """How the network computes: as in a run with a student of its kind, channels-last if that gains."""
+    gains = asked == "auto" and gains_by_channels_last(teacher.network, batch)
+    if not gains and asked != "channels_last":
+        return Choices(precision)
+    tried = Choices(precision, "channels_last")
+    try:
+        tried.forward(teacher, batch)
+    except RuntimeError as error:
+        if asked != "auto":
+            raise LimbeckError(
+                f"memory_format=channels_last: the teacher cannot take channels-last images: {error}"
+            ) from None
+        return Choices(precision)
+    return tried

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from limbeck import models
+from limbeck.data.source import PIXELS
 from limbeck.errors import LimbeckError
 from limbeck.models import Normalisation
 from limbeck.models.checkpoints import BENCHMARK, load_checkpoint
@@ -61,6 +62,8 @@ def import_checkpoint(
         model=untrained(model),
         class_names=tuple(map(str, range(classes))),
         input_shape=tuple(shape),
+        input_dtype="float32",
+        preparation=PIXELS,
         mean=normalisation.mean,
         std=normalisation.std,
     )

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from limbeck import data as sources
 from limbeck import evaluation
@@ -23,9 +22,11 @@ from limbeck.evaluation import Predictions, predict
 from limbeck.features import call, logits_of
 from limbeck.methods import DataFacts, Method, Objective
 from limbeck.methods.base import inner_first
+from limbeck.models import count_parameters, fingerprint
 from limbeck.objective import parse
 from limbeck.outputs import Inputs, apply
 from limbeck.runs import caching, networks
+from limbeck.runs.recipe import origin
 from limbeck.seeds import seed_for
 from limbeck.training import Stage, Trainer
 
@@ -34,12 +35,19 @@ EVALUATION_BATCH = 512
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is made of."""
+    """What a run is made of.
+
+    Attributes:
+        teacher_weights: fingerprint of the teacher as the run began; None if there is none.
+        taught_by: what the result says of it, as it was then.
+    """
 
     config: RunConfig
     source: Source
     split: Split
     distiller: Distiller
+    teacher_weights: str | None
+    taught_by: Mapping[str, Any]
 
     @property
     def teacher(self) -> nn.Module | None:
@@ -95,7 +103,15 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
             raise LimbeckError(
                 f"the {role} tells {count} classes apart, and {source.name} has {source.num_classes}"
             )
-    return Job(config, source, split, distiller)
+    if teacher is None or config.teacher is None:
+        return Job(config, source, split, distiller, None, {})
+    taught_by = {
+        "model": config.teacher.model,
+        **origin(config.teacher),
+        "labels": config.teacher.labels,
+        "parameters": count_parameters(teacher),
+    }
+    return Job(config, source, split, distiller, fingerprint(teacher), taught_by)
 
 
 def with_views(source: Source, config: RunConfig) -> Source:
@@ -127,10 +143,8 @@ def stages(job: Job, trainer: Trainer) -> list[Stage]:
             f"training.batch_size={setup.batch_size} should be {needed} or more"
         )
     reason = "the objective compares samples"
-    if any(isinstance(module, _BatchNorm) for module in distiller.modules()):
-        pieces = setup.accumulation * trainer.accelerator.num_processes
-        if 2 * pieces > needed:
-            needed, reason = 2 * pieces, "batch norm needs two samples to train on"
+    if trainer.smallest_batch(distiller) > needed:
+        needed, reason = trainer.smallest_batch(distiller), "batch norm needs two samples to train on"
 
     def batches(batch_size: int | None, seed: int | None) -> Callable[[int], Iterable[object]]:
         size = batch_size or setup.batch_size
@@ -162,13 +176,15 @@ def stages(job: Job, trainer: Trainer) -> list[Stage]:
     def opened() -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
         yield distiller, distiller.optimizer(setup.optimizer)
 
+    # Moved here and held, so that it is not moved again after every epoch.
+    validation = job.source.validation and job.source.validation.to(trainer.device)
     training = Stage(
         name="training",
         open=opened,
         batches=batches(None, None),
         epochs=setup.epochs,
         schedule=setup.schedule,
-        validate=partial(_validate, job, trainer.device) if job.source.validation else None,
+        validate=None if validation is None else partial(_validate, job, validation, trainer.device),
         keep_best=setup.selection == "validation",
         compiled=distiller.compiled,
     )
@@ -183,9 +199,8 @@ def answers(network: nn.Module, split: Split, device: torch.device) -> Predictio
     return predict(network.to(device), Loader(split, EVALUATION_BATCH, shuffle=False, device=device))
 
 
-def _validate(job: Job, device: torch.device) -> dict[str, float]:
-    assert job.source.validation is not None
-    return evaluation.metrics(answers(job.distiller.deploy(), job.source.validation, device))
+def _validate(job: Job, split: Split, device: torch.device) -> dict[str, float]:
+    return evaluation.metrics(answers(job.distiller.deploy(), split, device))
 
 
 def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:

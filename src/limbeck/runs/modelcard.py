@@ -77,13 +77,12 @@ def _front_matter(card: Card, result: Mapping[str, Any], found: Evaluation | Non
     """As https://huggingface.co/docs/hub/model-cards has it; the licence is for who publishes the student."""
     shape = card.input_shape
     task = "text-classification" if isinstance(shape, dict) else _TASKS.get(len(shape), "other")
-    data = result["data"]["name"]
-    kind = data.partition("(")[0]
+    data, hub = result["data"]["name"], result["data"].get("hub")
     front: dict[str, Any] = {
         "library_name": "limbeck",
         "pipeline_tag": task,
         "tags": ["limbeck", *(["knowledge-distillation"] if result["teacher"] else [])],
-        "datasets": [kind],
+        **({"datasets": [hub]} if hub else {}),
     }
     if found is None:
         return front
@@ -93,7 +92,7 @@ def _front_matter(card: Card, result: Mapping[str, Any], found: Evaluation | Non
         values["top5_accuracy"] = accuracy.top5.value
     measured = {
         "task": {"type": task},
-        "dataset": {"name": data, "type": kind, "split": found.split},
+        "dataset": {"name": data, "type": hub or data.partition("(")[0], "split": found.split},
         "metrics": [{"type": name, "value": value} for name, value in values.items()],
     }
     index = [{"name": _title(card, result), "results": [measured]}]
@@ -164,9 +163,14 @@ def _limits(result: Mapping[str, Any], found: Evaluation | None) -> Iterator[str
         yield f"What it takes for something else most often: {', '.join(taken)}."
     calibration = student.calibration
     yield f"Its confidence is off by {percent(calibration.ece)} % on average (ECE, 15 bins of equal mass)."
-    if calibration.ece_after is not None and calibration.ece_after < calibration.ece:
-        divisor = f"{show(calibration.temperature)}, a temperature fitted on the validation split,"
-        yield f"Dividing the logits by {divisor} makes that {percent(calibration.ece_after)} %."
+    if calibration.ece_after is not None and calibration.nll_after is not None:
+        helps = calibration.ece_after < calibration.ece and calibration.nll_after < student.nll
+        verdict = "helps" if helps else "does not mend it"
+        after = f"{percent(calibration.ece_after)} %, and the NLL {show(calibration.nll_after)}"
+        yield (
+            f"Dividing the logits by {show(calibration.temperature)}, a temperature fitted on the validation "
+            f"split, {verdict}: that becomes {after} nats instead of {show(student.nll)}."
+        )
     if student.robustness:
         worst_kind, shares = min(student.robustness.items(), key=lambda each: each[1][-1])
         kind = worst_kind.replace("_", " ")

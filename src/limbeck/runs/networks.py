@@ -110,14 +110,15 @@ def check_labels(config: TeacherConfig, source: Source) -> None:
             f"the training labels of {source.name} are noisy; say which ones the teacher learned from, with "
             "--set teacher.labels=clean or --set teacher.labels=noisy"
         )
-    run = Run(Path(config.model))
-    if source.noise is None or not is_path(config.model) or not run.finished:
+    place = config.weights or (Path(config.model) if is_path(config.model) else None)
+    run = None if place is None else Run(place if place.is_dir() else place.parent)
+    if source.noise is None or run is None or not run.finished:
         return  # there is no record to check it against
     learned, said = run.result["data"].get("noise"), source.noise if config.labels == "noisy" else None
     if learned != said:
         raise LimbeckError(
             f"teacher.labels={config.labels} says that the teacher learned from {said or 'clean labels'}, "
-            f"but {config.model!r} learned from {learned or 'clean labels'}"
+            f"but {str(place)!r} learned from {learned or 'clean labels'}"
         )
 
 

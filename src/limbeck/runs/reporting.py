@@ -7,20 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from limbeck.data import Source
+from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
 from limbeck.files import write_text
 from limbeck.report import read_history, run_report
 from limbeck.report.inputs import mistakes
 from limbeck.runs.directory import Run
+from limbeck.runs.own_data import own_data
 
 
-def write_report(run: Run, result: Mapping[str, Any], source: Source) -> None:
+def write_report(run: Run, result: Mapping[str, Any], source: Source | None) -> None:
     """Writes a run's `report.html`, whole or not at all.
 
     Args:
         run: with a history, and maybe an evaluation.
         result: what its `result.json` holds or will hold.
-        source: its data, of which the page shows inputs that the student gets wrong.
+        source: its data, of which the page shows inputs that the student gets wrong; none of them if None.
     """
     history, skipped = read_history(run.path / "metrics.jsonl")
     evaluation = results.read(run.path / "evaluation.json")
@@ -29,8 +31,23 @@ def write_report(run: Run, result: Mapping[str, Any], source: Source) -> None:
         history,
         skipped,
         evaluation=evaluation,
-        mistakes=mistakes(evaluation, source) if evaluation else None,
+        mistakes=mistakes(evaluation, source) if evaluation and source else None,
+        transfers=[
+            json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.path.glob("transfer/*.json"))
+        ],
         settings=run.config.model_dump(mode="json"),
         environment=json.loads((run.path / "environment.json").read_text(encoding="utf-8")),
     )
     write_text(run.path / "report.html", page)
+
+
+def renew_report(run: Run) -> None:
+    """Writes the report of a finished run again, without inputs where its data cannot be had back."""
+    result = run.result
+    try:
+        source: Source | None = own_data(run)
+    except LimbeckError:
+        source = None
+    if source and source.fingerprint() != result["data"]["fingerprint"]:
+        source = None
+    write_report(run, result, source)

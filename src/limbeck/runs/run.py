@@ -176,10 +176,15 @@ def _run(config: RunConfig, path: Path, objects: Mapping[str, Any], *, resume: b
     if resume and run.finished:
         return run
     job = prepare(config, objects)
+    if resume and (known := run.environment.get("teacher")) and known != job.teacher_weights:
+        raise LimbeckError(
+            f"the teacher's weights have changed since the run in {str(path)!r} began; put the old ones "
+            "back, or start another run"
+        )
     setup = config.training
     precision = setup.precision
     if resume and precision == "auto":
-        precision = run.environment["precision"]
+        precision = run.environment.get("precision", "auto")  # old ones lack it
     trainer = Trainer(
         device=setup.device,
         precision=precision,
@@ -198,7 +203,7 @@ def _run(config: RunConfig, path: Path, objects: Mapping[str, Any], *, resume: b
         if resume:
             directory.sweep(path)
         else:
-            directory.claim(path, config, precision=trainer.precision)
+            directory.claim(path, config, precision=trainer.precision, teacher=job.teacher_weights)
     trainer.accelerator.wait_for_everyone()
     trainer.fit(job.distiller, to_do, resume=resume)
     if trainer.main:

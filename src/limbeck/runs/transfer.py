@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from limbeck.runs import directory, networks
 from limbeck.runs.card import read_card
 from limbeck.runs.directory import Run, load
 from limbeck.runs.job import classes_of
+from limbeck.runs.reporting import renew_report
 from limbeck.training import Trainer
 
 Mode = Literal["probe", "finetune"]
@@ -65,13 +66,18 @@ def transfer(
     if not (home / "config.yaml").is_file() and not directory.is_imported(home):
         raise LimbeckError(f"{str(home)!r} is no run's directory: it holds no config.yaml")
     source = data if isinstance(data, Source) else sources.load(data, data_dir)
-    files = {mode: home / "transfer" / f"{_plain(source)}-{mode}-seed{seed}.json" for mode in modes}
+    name = _plain(source, told=isinstance(data, str) and data_dir is None)
+    files = {mode: home / "transfer" / f"{name}-{mode}-seed{seed}.json" for mode in modes}
     for file in files.values():
         if file.exists() and not overwrite:
             raise LimbeckError(f"{str(file)!r} exists; say --overwrite or another --seed")
-    places = [("student", home), *_teacher(home), *(("also", _path(other)) for other in also)]
-    contenders = [(role, _contender(place, role, source)) for role, place in places]
     trainer = Trainer(device=device, precision="fp32", seed=seed, display=display)
+    places = [
+        ("student", home),
+        *_teacher(home, trainer.display.note),
+        *(("also", _path(other)) for other in also),
+    ]
+    contenders = [(role, _contender(place, role, source)) for role, place in places]
     changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     changes |= {"rates": tuple(rates)} if rates else {}
     results = []
@@ -98,6 +104,8 @@ def transfer(
         if trainer.main:
             directory.write_json(file, result)
         results.append(result)
+    if trainer.main and Run(home).finished:
+        renew_report(Run(home))
     return results
 
 
@@ -105,20 +113,25 @@ def _path(run: Run | Path | str) -> Path:
     return run.path if isinstance(run, Run) else Path(run)
 
 
-def _plain(source: Source) -> str:
-    """The data's name as a part of a file's; a long one is cut short and marked by the fingerprint."""
+def _plain(source: Source, *, told: bool) -> str:
+    """The data's name as a part of a file's, marked by the fingerprint if it is long or does not tell all."""
     name = re.sub(r"[^\w.=]+", "_", source.name).strip("_")
-    return name if len(name) <= 100 else f"{name[:80]}-{source.fingerprint()}"
+    return name if told and len(name) <= 100 else f"{name[:80]}-{source.fingerprint()}"
 
 
-def _teacher(home: Path) -> list[tuple[str, Path]]:
-    """Where the run's teacher is, if limbeck wrote it and it is still there."""
+def _teacher(home: Path, note: Callable[[str], None]) -> list[tuple[str, Path]]:
+    """Where the run's teacher is, if limbeck wrote it and it is still there; notes it if not."""
     teacher = None if directory.is_imported(home) else Run(home).config.teacher
-    if teacher is None or teacher.weights is not None or not networks.is_path(teacher.model):
+    if teacher is None:
         return []
     place = Path(teacher.model)
-    there = (place / "student.safetensors" if place.is_dir() else place).is_file()
-    return [("teacher", place)] if there else []
+    file = place / "student.safetensors" if place.is_dir() else place
+    if teacher.weights is None and networks.is_path(teacher.model) and file.is_file():
+        return [("teacher", place)]
+    note(
+        f"the teacher {teacher.model!r} is left out: it is no run or weights file of one that is still there"
+    )
+    return []
 
 
 def _contender(place: Path, role: str, source: Source) -> Contender:
@@ -142,6 +155,6 @@ def _contender(place: Path, role: str, source: Source) -> Contender:
 def _figures(found: Transfer) -> dict[str, Any]:
     return {
         "lr": found.lr,
-        "validation": {f"{lr:g}": top1.model_dump() for lr, top1 in found.tried.items()},
+        "validation": {str(lr): top1 and top1.model_dump() for lr, top1 in found.tried.items()},
         "test": found.test and found.test.model_dump(),
     }

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from limbeck.config import flat
 from limbeck.errors import LimbeckError
-from limbeck.notation import Call, Value, parse_call
 from limbeck.runs import Run
-
-IGNORED = {
-    "seed",
-    "data.dir",
-    "training.device",
-    "training.checkpoint_every",
-    "training.trackers",
-}
-"""Settings that two runs of one thing may differ in."""
+from limbeck.runs.recipe import recipe, seedless
 
 
 @dataclass(frozen=True)
@@ -40,16 +31,20 @@ class Finished:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Its config by dotted key, with the objective and its arguments as they were resolved."""
-        settings = flat(self.run.config.model_dump(mode="json"))
-        kept = {key: value for key, value in settings.items() if key not in IGNORED}
-        return {**kept, "objective": self.result["objective"]}
+        """What decides its outcome but the seed, by dotted key."""
+        return recipe(self.run)
 
     @cached_property
     def data(self) -> str:
         """The text of its data, with SEED for a seed that is the run's own."""
-        text = str(self.settings["data.name"])
-        return text if text.startswith("<") else str(_seedless(parse_call(text, "data set"), self.seed))
+        return seedless(str(self.settings["data.name"]), self.seed)
+
+    @property
+    def teacher(self) -> tuple[str | None, str]:
+        """Digests of how its teacher was made, if known, and of the weights, or else the text of it."""
+        its = self.result["teacher"] or {}
+        text = f"{self.settings['teacher.model']} {self.settings['teacher.weights']}"
+        return its.get("recipe"), its.get("weights") or text
 
 
 def data_follows_seed(runs: Iterable[Finished]) -> bool:
@@ -63,11 +58,13 @@ def group(runs: Sequence[Finished]) -> dict[str, list[Finished]]:
     Raises:
         LimbeckError: two runs of a group have one seed.
     """
-    follows = data_follows_seed(runs)
+    follows, teachers = data_follows_seed(runs), _teachers(runs)
     groups: dict[str, list[Finished]] = {}
     settings: dict[str, Mapping[str, Any]] = {}
     for each in runs:
-        what = {**each.settings, "data.name": each.data} if follows else each.settings
+        what = {**each.settings, **({"data.name": each.data} if follows else {})}
+        if "teacher.model" in what:
+            what |= {"teacher.model": teachers[each.teacher], "teacher.weights": None}
         settings[str(what)] = what
         groups.setdefault(str(what), []).append(each)
     names = dict(zip(groups, _names(list(settings.values())), strict=True))
@@ -80,6 +77,26 @@ def group(runs: Sequence[Finished]) -> dict[str, list[Finished]]:
                     f"with seed {each.seed}; each seed counts once, so leave one out"
                 )
     return {names[key]: members for key, members in groups.items()}
+
+
+def _teachers(runs: Iterable[Finished]) -> dict[tuple[str | None, str], str]:
+    """A name for each teacher; one for all that were made alike but for the seed, if each seed has one."""
+    taught = [each for each in runs if "teacher.model" in each.settings]
+    seeds = {(*each.teacher, each.seed) for each in taught}
+    at_seed = Counter((made, seed) for made, _, seed in seeds)
+    mixed = {made for (made, _), count in at_seed.items() if count > 1}
+    texts: dict[str, dict[str, str]] = {}
+    which: dict[tuple[str | None, str], str] = {}
+    for each in taught:
+        made, weights = each.teacher
+        which[each.teacher] = made if made and made not in mixed else weights
+        texts.setdefault(which[each.teacher], {}).setdefault(weights, str(each.settings["teacher.model"]))
+    names: dict[str, str] = {}
+    for digest, by_weights in texts.items():
+        first, *others = by_weights.values()
+        name = f"{first} to {others[-1]}" if others else first
+        names[digest] = f"{name} ({digest})" if name in names.values() else name
+    return {teacher: names[digest] for teacher, digest in which.items()}
 
 
 def _names(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -108,13 +125,3 @@ def _names(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 def _said(key: str, value: Any) -> str:
     words = {"student.model": "student", "teacher.model": "taught by", "data.name": "on"}
     return f"{words[key]} {value}" if key in words else f"{key.removeprefix('training.')}={value}"
-
-
-def _seedless(value: Value, seed: int) -> Value:
-    if not isinstance(value, Call):
-        return value
-    arguments = {
-        name: Call("SEED") if name == "seed" and inner == seed else _seedless(inner, seed)
-        for name, inner in value.kwargs.items()
-    }
-    return Call(value.name, tuple(_seedless(inner, seed) for inner in value.args), arguments)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from limbeck.data.order import place_of
-from limbeck.data.samples import named
+from limbeck.data.samples import named, spread
 from limbeck.data.source import Source
 from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
@@ -22,7 +21,7 @@ from limbeck.outputs import Batch, Inputs, Outputs, apply
 from limbeck.teachers.base import Teacher
 from limbeck.teachers.renewable import Renewable
 from limbeck.teachers.resident import resident
-from limbeck.teachers.store import SUFFIX, Store
+from limbeck.teachers.store import Store, path_of
 
 FIELDS = ("logits", "embedding")
 """What can be cached: a vector for each sample."""
@@ -36,7 +35,8 @@ class CachedTeacher(Teacher):
     is the same as when it is read back.
 
     The files are shared by all that ask the same network about the same data in the same views and precision,
-    whatever the student, objective and seed. Several processes may use one at once.
+    whatever the student, objective and seed. Several processes may use one at once. A network is the same if
+    its weights are and if it answers alike to a few samples.
 
     Args:
         network: put in eval mode, otherwise never changed.
@@ -48,7 +48,7 @@ class CachedTeacher(Teacher):
         rebuild: makes the network again. With it, the network is let go of as long as the files answer.
         directory: of the files; by default `teachers` under `$LIMBECK_CACHE`.
     Raises:
-        LimbeckError: for a field that cannot be kept.
+        LimbeckError: for a field that cannot be kept, and for data that is another when it is read again.
     """
 
     def __init__(
@@ -70,14 +70,20 @@ class CachedTeacher(Teacher):
         self._directory = directory or cache_directory() / "teachers"
         self._size, self._views = data.train.positions, data.views.count
         self._rows_in_use = self._size * (views or self._views)
+        self._in_use = len(data.train)
         self._known_in_a_row = 0  # answers read, since one was missing
+        self._warned = False
         self._tables: dict[str, Mapping[str, Tensor]] = {}  # on the device, by precision
         self._key: dict[str, str | int] = {
             "teacher": f"{type(network).__name__} {self._teacher.digest}",
-            "data": data.train.samples.fingerprint,
+            "data": data.train.samples.full_fingerprint(),
             "samples": self._size,
             "views": str(data.views),
         }
+        index = spread(self._size, 4).to(data.train.index.device)  # of all: the key knows no split
+        base = torch.full_like(index, data.views.base)
+        self._probe_inputs = data.train.samples.render(data.views, index, base)
+        self._probes: dict[str, list[float]] = {}
         self._about = {"data": data.name}
         self._widths: dict[str, int] = {}
         self._stores: dict[tuple[str, str], Store] = {}
@@ -88,11 +94,15 @@ class CachedTeacher(Teacher):
         return self._teacher.live.network
 
     def open(self, example: Inputs, fields: Sequence[str]) -> None:
-        """Finds the features in the network, and what it answers to the example."""
-        self._example, live = example, self._teacher.open(example, fields)
-        self.points = live.points
+        """Finds the features in the network, and what it answers to a few samples."""
+        self._teacher.open(example, fields)
+        self._example = example
         self.cached = tuple(fields) if set(fields) <= set(self.keeps) else ()
-        answer = live(Batch(example))
+        self._tables = {}
+        if self.points is not None and set(self.cached) <= set(self._probes):
+            return  # nothing of the network, which need not be there
+        self.points = self._teacher.live.points
+        answer = self._teacher.live(Batch(self._like_example(self._probe_inputs)))
         for field in self.cached:
             if answer[field].ndim != 2:
                 raise LimbeckError(
@@ -100,7 +110,9 @@ class CachedTeacher(Teacher):
                     f"{tuple(answer[field].shape[1:])}; train without a cache of the {field}"
                 )
             self._widths[field] = answer[field].shape[1]
-        self._tables = {}
+            numbers = answer[field].flatten().tolist()
+            some = spread(len(numbers), 32).tolist()
+            self._probes[field] = [float(f"{numbers[place]:.4g}") for place in some]
         self._dtype = torch.promote_types(answer.logits.dtype, torch.float32)
 
     def release(self) -> None:
@@ -113,8 +125,13 @@ class CachedTeacher(Teacher):
         if not self.cached or batch.index is None or batch.view is None:
             return self._teacher.live(batch)
         if table := self._tables.get(self._precision(batch.index.device)):
-            places = place_of(batch.index, batch.view, self._views) * self._size + batch.index
-            return Outputs(**{field: rows[places].to(self._dtype) for field, rows in table.items()})
+            place = place_of(batch.index, batch.view, self._views)
+            return Outputs(
+                **{
+                    field: rows.view(-1, self._size, rows.shape[1])[place, batch.index].to(self._dtype)
+                    for field, rows in table.items()
+                }
+            )
         rows = self._rows(batch.index, batch.view)
         stores = [self._store(field, batch.index.device) for field in self.cached]
         read = [store.read(rows) for store in stores]
@@ -125,7 +142,8 @@ class CachedTeacher(Teacher):
                 new = ~there[missing]  # what another field lacks alone stays as it was read
                 values[~there] = answer[field][new]
                 store.write(rows[~there], answer[field][new])
-        self._count(len(rows), bool(missing.any()), batch.index.device)
+            self._warn_of(stores)
+        self._count(rows, bool(missing.any()), batch.index.device)
         return Outputs(
             **{
                 field: torch.from_numpy(values).to(batch.index.device).to(self._dtype)
@@ -148,13 +166,35 @@ class CachedTeacher(Teacher):
         self._tables = {}
         self._teacher.apply(function)
 
-    def _count(self, read: int, missed: bool, device: torch.device) -> None:
-        """Puts the answers on the device once as many as there are samples were read and none was missing."""
-        self._known_in_a_row = 0 if missed else self._known_in_a_row + read
-        if self._known_in_a_row >= self._size:
+    def _count(self, rows: NDArray[np.int64], missed: bool, device: torch.device) -> None:
+        """Lets go of the network, and puts the answers on the device, once none seems to be missing.
+
+        So it seems when as many answers in a row were there as the data has samples.
+        """
+        if len(rows) and rows.max() >= self._rows_in_use:  # of more views than were named
+            self._rows_in_use = self._size * self._views
+        self._known_in_a_row = 0 if missed else self._known_in_a_row + len(rows)
+        if self._known_in_a_row >= self._in_use:
+            self.release()
             stores = {field: self._store(field, device) for field in self.cached}
             self._tables[self._precision(device)] = resident(stores, self._rows_in_use, device)
             self._known_in_a_row = 0
+
+    def _warn_of(self, stores: Sequence[Store]) -> None:
+        """Says once that the cache takes no more."""
+        problem = next((store.problem for store in stores if store.problem), None)
+        if problem and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the teacher's further answers are not kept: {str(self._directory)!r} cannot be written "
+                f"({problem})",
+                stacklevel=3,
+            )
+
+    def _like_example(self, inputs: Inputs) -> Inputs:
+        """Inputs where the example is, in its precision."""
+        device, dtype = next(iter(named(self._example).values())).device, self._inputs_dtype
+        return apply(lambda t: t.to(device, dtype) if t.is_floating_point() else t.to(device), inputs)
 
     def _ask(self, batch: Batch, chosen: NDArray[np.bool_]) -> dict[str, NDArray[np.float16]]:
         """The network's answers for some samples of the batch, rounded."""
@@ -192,14 +232,18 @@ class CachedTeacher(Teacher):
             assert self.points is not None
             place = ", ".join(map(str, self.points.of(field)))
             key = {**self._key, "field": field, "point": place, "precision": precision}
-            name = hashlib.sha256(json.dumps([key, self._widths[field]]).encode()).hexdigest()[:12]
-            path = self._directory / f"{name}{SUFFIX}"
-            self._stores[field, precision] = Store(path, key, self._widths[field], self._about)
+            width, probe = self._widths[field], self._probes[field]
+            path = path_of(self._directory, key, width, probe)
+            self._stores[field, precision] = Store(path, key, width, self._about, probe)
         return self._stores[field, precision]
 
     def _precision(self, device: torch.device) -> str:
         """What the network computes in: autocast's type, or that of its inputs."""
         if torch.is_autocast_enabled(device.type):
             return str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
-        floats = [tensor for tensor in named(self._example).values() if tensor.is_floating_point()]
-        return str(floats[0].dtype if floats else torch.float32).removeprefix("torch.")
+        return str(self._inputs_dtype).removeprefix("torch.")
+
+    @property
+    def _inputs_dtype(self) -> torch.dtype:
+        floats = (tensor.dtype for tensor in named(self._example).values() if tensor.is_floating_point())
+        return next(floats, torch.float32)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -46,24 +47,30 @@ class Renewable:
             LimbeckError: if what is made is another network than before.
         """
         if self._live is None:
-            assert self._rebuild is not None, "release() lets go of nothing else"
-            network = self._rebuild()
-            if fingerprint(network) != self.digest:
-                raise LimbeckError(
-                    "the teacher's weights on disk have changed since the run began; start another run"
-                )
-            for move in self._moves:
-                network._apply(move)  # type: ignore[no-untyped-call]
-            device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-            self._live = LiveTeacher(network, self._features)
-            self._live.open(apply(lambda tensor: tensor.to(device), self._example), self._fields)
+            with _undisturbed():
+                self._live = self._again()
         return self._live
 
-    def open(self, example: Inputs, fields: Sequence[str]) -> LiveTeacher:
+    def _again(self) -> LiveTeacher:
+        assert self._rebuild is not None, "release() lets go of nothing else"
+        network = self._rebuild()
+        if fingerprint(network) != self.digest:
+            raise LimbeckError(
+                "the teacher's weights on disk have changed since the run began; put the old ones back, or "
+                "start another run"
+            )
+        for move in self._moves:
+            network._apply(move)  # type: ignore[no-untyped-call]
+        device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+        live = LiveTeacher(network, self._features)
+        live.open(apply(lambda tensor: tensor.to(device), self._example), self._fields)
+        return live
+
+    def open(self, example: Inputs, fields: Sequence[str]) -> None:
         """Gets the teacher ready to give these fields, this one and those made later."""
-        self.live.open(example, fields)
+        if self._live is not None:
+            self._live.open(example, fields)
         self._example, self._fields = example, fields
-        return self.live
 
     def release(self) -> None:
         """Lets go of the teacher if it can be made again."""
@@ -76,3 +83,15 @@ class Renewable:
             self._moves.append(function)
         if self._live is not None:
             self._live.apply(function)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Gradients and no autocast, as where the network was first made: a step may be the one that asks."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield

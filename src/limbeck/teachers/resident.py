@@ -23,16 +23,16 @@ def resident(stores: Mapping[str, Store], rows: int, device: torch.device) -> di
     """
     if 2 * rows * sum(store.width for store in stores.values()) > room(device):
         return {}
-    tables = {}
+    parts = [np.arange(start, min(start + _CHUNK, rows)) for start in range(0, rows, _CHUNK)]
+    if not all(store.read(part)[1].all() for store in stores.values() for part in parts):
+        return {}
+    tables = {
+        field: torch.empty(rows, store.width, dtype=torch.float16, device=device)
+        for field, store in stores.items()
+    }
     for field, store in stores.items():
-        table = torch.empty(rows, store.width, dtype=torch.float16, device=device)
-        for start in range(0, rows, _CHUNK):
-            part = np.arange(start, min(start + _CHUNK, rows))
-            values, there = store.read(part)
-            if not there.all():
-                return {}
-            table[start : start + len(part)] = torch.from_numpy(values).to(device)
-        tables[field] = table
+        for part in parts:
+            tables[field][part[0] : part[-1] + 1] = torch.from_numpy(store.read(part)[0]).to(device)
     return tables
 
 

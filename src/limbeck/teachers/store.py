@@ -8,12 +8,13 @@ disk where nothing was written.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,8 +27,11 @@ from limbeck.errors import LimbeckError
 
 HEADER = 4096
 SUFFIX = ".answers"
-FORMAT = 1
+FORMAT = 2
 """Version of the layout, in every key."""
+
+ROUNDING = 0.01
+"""Of the largest number of a probe: how far another machine or precision may be off."""
 
 Key: TypeAlias = "Mapping[str, str | int]"
 """Everything that decides what the rows hold."""
@@ -73,28 +77,40 @@ class Layout:
 class Store:
     """One file, made if there is none.
 
-    A file that cannot be written is read all the same, as far as it is there: a warning says so once.
+    A file that cannot be written is read all the same, as far as it is there.
 
     Args:
         path: of the file.
         key: everything that decides what the rows hold.
         width: numbers in a row.
         about: what else somebody who lists the files wants to know.
+        probe: some numbers, of the kind that the rows hold, by which a file of the same key is known again
+            (see `alike`).
+    Attributes:
+        problem: why nothing more is written, if that is so.
     Raises:
-        LimbeckError: if the file holds rows of another key.
+        LimbeckError: if the file holds rows of another key, or of another probe.
     """
 
-    def __init__(self, path: Path, key: Key, width: int, about: Mapping[str, str] | None = None) -> None:
-        self.path, self.width, self._given = path, width, (path, key, width, about)
+    def __init__(
+        self,
+        path: Path,
+        key: Key,
+        width: int,
+        about: Mapping[str, str] | None = None,
+        probe: Sequence[float] = (),
+    ) -> None:
+        self.path, self.width, self._given = path, width, (path, key, width, about, probe)
         self._layout = Layout(width)
         self._rows: NDArray[np.uint16] = np.empty((0, width + 2), "<u2")
         self._file: int | None = None
-        self._writes = True
+        self.problem: str | None = None
         try:
-            self._file = _opened(path, {"format": FORMAT, "width": width, **key}, about or {})
+            _find_or_make(path, {"format": FORMAT, "width": width, **key}, about or {}, probe)
+            self._file, self.problem = _opened(path)
             weakref.finalize(self, os.close, self._file)
         except OSError as error:
-            self._give_up(error)
+            self.problem = error.strerror
 
     def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
         """What rows (B,) hold, (B, width), and which of them are there, (B,)."""
@@ -107,7 +123,7 @@ class Store:
 
     def write(self, rows: NDArray[np.int64], values: NDArray[np.float16]) -> None:
         """Puts `values` (B, width) in rows (B,). Neighbours are written together."""
-        if self._file is None or not self._writes or not len(rows):
+        if self._file is None or self.problem or not len(rows):
             return
         rows, first = np.unique(rows, return_index=True)
         numbers = np.ascontiguousarray(values[first], "<f2").view("<u2")
@@ -116,7 +132,7 @@ class Store:
             for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
                 self._put(whole[run].tobytes(), HEADER + int(rows[run[0]]) * self._layout.row_bytes)
         except OSError as error:
-            self._give_up(error)
+            self.problem = error.strerror
 
     def _put(self, content: bytes, place: int) -> None:
         # Not through a writable map: where the disk is full, that kills the process.
@@ -125,32 +141,57 @@ class Store:
             written = os.pwrite(self._file, content, place)
             content, place = content[written:], place + written
 
-    def _give_up(self, error: OSError) -> None:
-        self._writes = False
-        warnings.warn(
-            f"the teacher's further answers are not kept: {str(self.path)!r} cannot be written "
-            f"({error.strerror})",
-            stacklevel=3,
-        )
-
     def __reduce__(self) -> tuple[Any, ...]:
         return Store, self._given  # a copy, in another process say, opens the file anew
 
 
 def read_header(path: Path) -> dict[str, Any] | None:
-    """What the head of a file says of its rows; None if it is none of ours, or damaged."""
+    """What the head of a file says of its rows; None if it is none of ours, cut short or damaged."""
     with path.open("rb") as file:
-        try:
-            header = json.loads(file.read(HEADER))
-        except ValueError:
-            return None
+        head = file.read(HEADER)
+    try:
+        header = json.loads(head) if len(head) == HEADER else None
+    except ValueError:
+        return None
     key = header.get("key") if isinstance(header, dict) else None
     return header if isinstance(key, dict) and isinstance(key.get("width"), int) else None
 
 
-def _opened(path: Path, key: Key, about: Mapping[str, str]) -> int:
-    """The file, open to read and write; one with a damaged head is begun anew."""
-    header = json.dumps({"key": dict(key), "about": dict(about)}).encode()
+def alike(header: Mapping[str, Any], probe: Sequence[float]) -> bool:
+    """Whether a file's probe is this one, but for what the rounding of another machine does to it."""
+    there, here = np.array(header.get("probe", ()), float), np.array(probe, float)
+    if there.shape != here.shape:
+        return False
+    size = np.abs(there[np.isfinite(there)]).max(initial=0.0)
+    return np.allclose(there, here, rtol=0, atol=ROUNDING * size, equal_nan=True)
+
+
+def path_of(directory: Path, key: Key, width: int, probe: Sequence[float]) -> Path:
+    """Where the file of a key and a probe is, or is to be: that of another probe is passed over."""
+    others = 0
+    while True:
+        name = hashlib.sha256(json.dumps([FORMAT, key, width, others]).encode()).hexdigest()[:12]
+        path = directory / f"{name}{SUFFIX}"
+        try:
+            header = read_header(path)
+        except OSError:  # there is none, or none that can be read
+            return path
+        if header is None or alike(header, probe):
+            return path
+        others += 1
+
+
+def _opened(path: Path) -> tuple[int, str | None]:
+    """A file to read and write; if it can only be read, why it cannot be written."""
+    try:
+        return os.open(path, os.O_RDWR), None
+    except OSError as error:
+        return os.open(path, os.O_RDONLY), error.strerror
+
+
+def _find_or_make(path: Path, key: Key, about: Mapping[str, str], probe: Sequence[float]) -> None:
+    """Sees to it that the file is there and the right one; one with a damaged head is begun anew."""
+    header = json.dumps({"key": dict(key), "about": dict(about), "probe": list(probe)}).encode()
     if len(header) > HEADER:
         raise LimbeckError(f"the key of the cache is longer than {HEADER} bytes: {key!r:.200}")
     if path.exists() and read_header(path) is None:
@@ -159,12 +200,11 @@ def _opened(path: Path, key: Key, about: Mapping[str, str]) -> int:
     if not path.exists():
         _make(path, header.ljust(HEADER))
     found = read_header(path)
-    if found is None or found["key"] != key:
+    if found is None or found["key"] != key or not alike(found, probe):
         raise LimbeckError(
             f"the cache {str(path)!r} is of another teacher or of other data; remove it, for example with "
             f"`limbeck cache clear {path.stem}`"
         )
-    return os.open(path, os.O_RDWR)
 
 
 def _make(path: Path, header: bytes) -> None:
@@ -172,7 +212,13 @@ def _make(path: Path, header: bytes) -> None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         fresh.write_bytes(header)
-        os.link(fresh, path)  # unlike a rename, spares the file of a process that was quicker
+        try:
+            os.link(fresh, path)  # unlike a rename, spares the file of a process that was quicker
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with path.open("xb") as file:
+                file.write(header)
     except FileExistsError:
         pass
     finally:

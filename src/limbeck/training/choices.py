@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from limbeck.methods.terms import Losses
 from limbeck.outputs import Batch, apply
 
 Precision = Literal["fp32", "bf16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,14 @@ class Choices:
     memory_format: MemoryFormat = "contiguous"
     compile: bool = False
 
-    def forward(self, module: nn.Module, batch: Batch) -> Losses:
-        """The losses of a batch in this precision and memory format."""
+    def forward(self, module: Callable[[Batch], T], batch: Batch) -> T:
+        """What the module makes of a batch in this precision and memory format."""
         if self.memory_format == "channels_last":
             views = {name: apply(_channels_last, inputs) for name, inputs in batch.views.items()}
             batch = replace(batch, inputs=apply(_channels_last, batch.inputs), views=views)
         device = _inputs(batch)[0].device.type
         with torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext():
-            losses: Losses = module(batch)
-        return losses
+            return module(batch)
 
 
 def resolve_precision(asked: Precision | Literal["auto"], device: torch.device) -> Precision:

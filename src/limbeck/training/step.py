@@ -26,7 +26,7 @@ class Step:
         optimizer: over its parameters.
         accumulation: pieces each batch is worked through in.
         clip: largest norm of the gradient, for each optimiser by itself; None does not clip.
-        settle: how to compute, asked once, with what the first forward will get.
+        settle: how to compute, asked once: of what the first forward gets, and of the forwards in a step.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Step:
         *,
         accumulation: int,
         clip: float | None,
-        settle: Callable[[Batch], Choices],
+        settle: Callable[[Batch, int], Choices],
     ) -> None:
         self._accelerator, self._accumulation, self._clip = accelerator, accumulation, clip
         self._settle = settle
@@ -61,7 +61,7 @@ class Step:
         count = min(self._accumulation, whole // world)
         pieces = batch.split(count) if count > 1 else [batch]
         if self._choices is None:
-            self._choices = self._settle(pieces[0])
+            self._choices = self._settle(pieces[0], len(pieces))
         values: Tensor | None = None
         for piece in pieces:
             # Gradients are averaged over processes, so a piece counts by its part of the mean share.

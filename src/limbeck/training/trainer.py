@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
@@ -16,6 +16,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
 from limbeck.errors import LimbeckError
+from limbeck.features import BatchNorm
 from limbeck.outputs import Batch, Progress
 from limbeck.seeds import seed_for
 from limbeck.training import checkpoints
@@ -34,7 +35,7 @@ class Trainer:
     """Runs stages one after the other: phases first, then the training.
 
     Args:
-        device: "auto" takes the accelerator there is; "cpu" none.
+        device: "auto" takes the accelerator there is; "cpu" none. Its own name, "cuda", insists on it.
         precision: "bf16" runs the networks under bfloat16 autocast; losses are float32 all the same. "auto"
             is "bf16" where the processor multiplies matrices in it (CUDA, AMX, AVX512-BF16), or else "fp32".
         memory_format: of images. "auto" gives them to convolutional networks channels-last if they can take
@@ -74,14 +75,22 @@ class Trainer:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self.accelerator.native_amp, self.accelerator.scaler = False, None
-        self.device: torch.device = torch.device("cpu") if device == "cpu" else self.accelerator.device
+        found = self.accelerator.device
+        if device not in ("auto", "cpu", found.type, str(found)):
+            there = "cpu" if found.type == "cpu" else f"cpu and {found}"
+            raise LimbeckError(f"device={device!r} cannot be had here, where there is {there}; or say auto")
+        self.device: torch.device = torch.device("cpu") if device == "cpu" else found
         if self.accelerator.num_processes > 1 and self.device.type != self.accelerator.device.type:
             raise LimbeckError(
                 f"the processes were launched on {self.accelerator.device.type}; for the CPU, add --cpu there"
             )
         if compile is True:
             check_compiler(self.device)
-        self._asked = {"precision": precision, "memory_format": memory_format, "compile": compile}
+        self._asked: dict[str, Any] = {
+            "precision": precision,
+            "memory_format": memory_format,
+            "compile": compile,
+        }
         self.choices = Choices(resolve_precision(precision, self.device))
         self.accumulation, self.clip, self.seed = accumulation, clip, seed
         self.directory, self.checkpoint_every = directory, checkpoint_every
@@ -100,6 +109,11 @@ class Trainer:
     def checkpoint(self) -> Path | None:
         """The file that `fit(resume=True)` goes on from."""
         return self.directory / "checkpoints" / "last.pt" if self.directory else None
+
+    def smallest_batch(self, module: nn.Module) -> int:
+        """Samples that a batch must have: where batch norm trains, two for each piece in each process."""
+        norms = any(isinstance(part, BatchNorm) for part in module.modules())
+        return 2 * self.accumulation * self.accelerator.num_processes if norms else 1
 
     def fit(self, root: nn.Module, stages: Iterable[Stage], *, resume: bool = False) -> None:
         """Runs the stages.
@@ -160,10 +174,7 @@ class Trainer:
                 optimizer.load_state_dict(state["optimizer"])
                 schedule.load_state_dict(state["schedule"])
                 first, best = state["epoch"], state["best"]
-            asked = {
-                name: getattr(self.choices, name) if state and choice == "auto" else choice
-                for name, choice in self._asked.items()
-            }
+            taken = [name for name, choice in self._asked.items() if state and choice == "auto"]
             left = (stage.epochs - first) * steps
             step = Step(
                 self.accelerator,
@@ -171,7 +182,7 @@ class Trainer:
                 optimizer,
                 accumulation=self.accumulation,
                 clip=self.clip,
-                settle=partial(self._settle, stage, module, asked, left, compiled),
+                settle=partial(self._settle, stage, module, taken, left, compiled),
             )
             self.display.begin(stage.name, first, stage.epochs, steps)
             for epoch in range(first, stage.epochs):
@@ -225,16 +236,24 @@ class Trainer:
         self,
         stage: Stage,
         module: nn.Module,
-        asked: Mapping[str, Any],
+        taken: Collection[str],
         left: int,
         context: ExitStack,
         batch: Batch,
+        pieces: int,
     ) -> Choices:
-        """The choices that the first batch decides; what is compiled stays so until `context` closes."""
-        trials = Trials(module, batch, self.display.note)
+        """The choices that the first batch decides; what is compiled stays so until `context` closes.
+
+        Args:
+            taken: those that are the checkpoint's, where "auto" was asked.
+            left: steps to go.
+            pieces: of a step, the first of which is `batch`.
+        """
+        asked = self._asked | {name: getattr(self.choices, name) for name in taken}
+        trials = Trials(module, batch, self.display.note, self._average, taken)
         choices = trials.memory_format(Choices(self.precision), asked["memory_format"])
         if stage.compiled is not None:
-            choices = trials.compile(choices, asked["compile"], stage.compiled, context, left, self._average)
+            choices = trials.compile(choices, asked["compile"], stage.compiled, context, left * pieces)
         self.choices = choices
         return choices
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from statistics import median
@@ -31,10 +31,20 @@ class Trials:
         module: the stage's, as it is before it is wrapped for several processes.
         batch: what it is tried on.
         note: says what was not to be had.
+        average: of a number over all processes, which must choose alike.
+        taken: the settings that were "auto" and have what a checkpoint says of them.
     """
 
-    def __init__(self, module: nn.Module, batch: Batch, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        batch: Batch,
+        note: Callable[[str], None],
+        average: Callable[[float], float] = float,
+        taken: Collection[str] = (),
+    ) -> None:
         self._module, self._batch, self._note = module, batch, note
+        self._average, self._taken = average, taken
 
     def memory_format(self, choices: Choices, asked: MemoryFormat | Literal["auto"]) -> Choices:
         """The choices with channels-last images if they are asked for, or "auto" sees a gain in them.
@@ -46,15 +56,16 @@ class Trials:
         if not gains and asked != "channels_last":
             return choices
         tried = replace(choices, memory_format="channels_last")
-        try:
-            self._step(tried)
-        except RuntimeError as error:
-            reason = f"the networks cannot take channels-last images: {_first_line(error)}"
-            if asked != "auto":
-                raise LimbeckError(f"memory_format=channels_last: {reason}") from None
-            self._note(f"{reason}; they get them as they are")
-            return choices
-        return tried
+        failure = self._failure(tried)
+        if failure is None:
+            return tried
+        if self._failure(choices):  # it is not the format's fault, and the first step will say what it is
+            return choices if asked == "auto" else tried
+        reason = f"the networks cannot take channels-last images: {failure}"
+        if asked != "auto":
+            raise self._refusal("memory_format", "channels_last", reason)
+        self._note(f"{reason}; they get them as they are")
+        return choices
 
     def compile(
         self,
@@ -63,43 +74,62 @@ class Trials:
         compiled: Callable[[], AbstractContextManager[None]],
         context: ExitStack,
         left: int,
-        average: Callable[[float], float],
     ) -> Choices:
         """The choices with compiled networks if they are asked for, or "auto" finds that they save time.
 
         Args:
             compiled: a context in which the networks run compiled.
             context: what keeps it open if it is to stay so.
-            left: steps to go.
-            average: of a number over all processes, which must choose alike.
+            left: batches like this one to go.
         Raises:
             LimbeckError: if it is asked for and cannot be done.
         """
-        eager = math.inf
+        if not asked:
+            return choices
+        # Also where compiling is asked for: what networks overwrite in place shows only as they are.
+        failure, eager = self._failure(choices), math.inf
         if asked == "auto":
-            self._step(choices)
-            eager = average(self._time(choices))
-        if not asked or left * eager < WORTH_COMPILING:
+            if failure is not None:
+                self._note(f"compile=auto cannot try the networks, which run as they are: {failure}")
+                return choices
+            eager = self._average(self._time(choices))
+        if left * eager < WORTH_COMPILING:
             return choices
         context.enter_context(compiled())
-        reason, begun = "another process failed", time.perf_counter()
-        try:
-            self._step(choices)
-            spent = time.perf_counter() - begun
-        except RuntimeError as error:
-            reason, spent = _first_line(error), math.inf
-        compilation = average(spent)
-        if math.isinf(compilation):
+        begun = time.perf_counter()
+        failure = self._failure(choices)
+        compilation = self._average(time.perf_counter() - begun)
+        if failure is not None:
             context.close()
             if asked is True:
-                raise LimbeckError(f"compile=true: the networks cannot be compiled here: {reason}")
-            self._note(f"the networks cannot be compiled here and run as they are: {reason}")
+                raise self._refusal("compile", "true", f"the networks cannot be compiled here: {failure}")
+            self._note(f"the networks cannot be compiled here and run as they are: {failure}")
             return choices
         # The compilation counts once more: a last batch of another size needs one of its own.
-        if asked == "auto" and compilation + left * average(self._time(choices)) >= left * eager:
+        if asked == "auto" and compilation + left * self._average(self._time(choices)) >= left * eager:
             context.close()
             return choices
         return replace(choices, compile=True)
+
+    def _refusal(self, setting: str, value: str, reason: str) -> LimbeckError:
+        if setting in self._taken:
+            return LimbeckError(
+                f"{setting}=auto came to {value} when this training began, and it cannot be resumed here: "
+                f"{reason}"
+            )
+        return LimbeckError(f"{setting}={value}: {reason}")
+
+    def _failure(self, choices: Choices) -> str | None:
+        """Why a step cannot be done in some process; None if it can in all. Too little memory is raised."""
+        failure = None
+        try:
+            self._step(choices)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            failure = _first_line(error)
+        failed = self._average(float(failure is not None)) > 0
+        return (failure or "another process failed") if failed else None
 
     def _time(self, choices: Choices) -> float:
         """Median seconds of a step."""

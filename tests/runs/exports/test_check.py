@@ -45,6 +45,12 @@ def test_every_sample_is_compared_once_in_batches_of_several_sizes(
     assert (found.samples, found.batches, found.difference) == (count, batches, 0.0)
 
 
+def test_no_sample_is_skipped_where_the_memory_holds_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Resident, "most", 7)
+    found = check(nn.Identity(), changed(lambda logits: logits), rows(20))
+    assert (found.samples, found.batches) == (20, (1, 2, 7, 3))
+
+
 def test_float_noise_passes_and_is_told() -> None:
     found = check(nn.Identity(), changed(lambda logits: logits + 1e-4), rows(40))
     assert found.difference == pytest.approx(1e-4, rel=0.01)

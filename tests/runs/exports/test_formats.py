@@ -50,7 +50,7 @@ def texts() -> Source:
 
 def write(form: ModuleType, network: nn.Module, source: Source, file: Path) -> None:
     example = source.example()
-    inputs = preprocessing(card := describe(network, None, source), example)
+    inputs = preprocessing(card := describe(network, None, source))
     form.write(trace(network, example), list(named_tensors(example)), file, metadata(card, inputs))
 
 
@@ -94,7 +94,7 @@ def test_what_others_find_in_an_onnx_file(tmp_path: Path) -> None:
     assert made["inputs"] == [
         {"name": "inputs", "dtype": "float32", "shape": ["batch", 3, 8, 8], "layout": "NCHW"}
     ]
-    assert made["values"] == "pixels in [0, 1] (8-bit values divided by 255)"
+    assert made["values"] == "values as in the data"  # they were handed over as floats
     assert made["normalisation"] == {
         "mean": list(source.mean),
         "std": list(source.std),

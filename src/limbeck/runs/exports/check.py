@@ -53,6 +53,8 @@ class Agreement:
 def check(student: nn.Module, answer: Callable[[Inputs], Tensor], split: Split) -> Agreement:
     """Compares a file's answers with the student's, in batches of 1, 2, 32, and of 512 or what is left.
 
+    Fewer at once where the memory that the data may take holds no more.
+
     Args:
         student: on the CPU.
         answer: (B, C) logits that the file gives for B samples.
@@ -60,7 +62,8 @@ def check(student: nn.Module, answer: Callable[[Inputs], Tensor], split: Split) 
     Raises:
         CheckError: if one sample gets another class (ties too), or a logit differs by more than `TOLERANCE`.
     """
-    parts = [split.select(rows) for rows in torch.split(torch.arange(len(split)), _sizes(len(split)))]
+    sizes = _sizes(len(split), max(split.samples.most, 1))
+    parts = [split.select(rows) for rows in torch.split(torch.arange(len(split)), sizes)]
     theirs, ours = [], []
     with inference(student):
         for part in parts:
@@ -75,17 +78,17 @@ def check(student: nn.Module, answer: Callable[[Inputs], Tensor], split: Split) 
     difference, largest = float((found - wanted).abs().max()), float(wanted.abs().max())
     if differing or not difference <= TOLERANCE * largest:  # not: NaN is no agreement either
         raise CheckError(
-            f"the file does not answer as the student and was not kept: {differing:,} of {len(split):,} "
+            f"the file does not answer as the student and was not kept: {differing:,} of {len(wanted):,} "
             f"samples get another class, and logits of up to {largest:.3g} differ by {difference:.1e}"
         )
-    return Agreement(len(split), tuple(dict.fromkeys(map(len, parts))), difference)
+    return Agreement(len(wanted), tuple(dict.fromkeys(map(len, ours))), difference)
 
 
-def _sizes(samples: int) -> list[int]:
-    """1, 2, 32, then 512 until nothing is left; they show that the batch axis is free."""
+def _sizes(samples: int, most: int) -> list[int]:
+    """1, 2, 32, then 512 until nothing is left, `most` at most; they show that the batch axis is free."""
     sizes: list[int] = []
     for size in chain((1, 2, 32), repeat(LARGEST_BATCH)):
         if samples == sum(sizes):
             break
-        sizes.append(min(size, samples - sum(sizes)))
+        sizes.append(min(size, most, samples - sum(sizes)))
     return sizes

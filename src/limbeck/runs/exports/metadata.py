@@ -29,26 +29,19 @@ def metadata(card: Card, inputs: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def preprocessing(card: Card, example: Inputs | None = None) -> dict[str, Any]:
+def preprocessing(card: Card) -> dict[str, Any]:
     """How the inputs of a student are made, in values that JSON has.
 
     Args:
         card: of the student.
-        example: real inputs of it; the card's if None.
     Returns:
         `inputs`: name, dtype and shape of each tensor, in the order the file takes them, and the `layout` of
-        images; `values`: what the numbers are; `normalisation`, which the file does itself, or null;
-        `files`: a digest of each file it takes besides, such as the tokenizer; `output`.
+        images; `values`: what they are and how they were made; `normalisation`, which the file does itself,
+        or null; `files`: a digest of each file it takes besides, such as the tokenizer; `output`.
     """
-    example = card.example if example is None else example
+    example = card.example
     image = isinstance(example, Tensor) and example.ndim == 4
     normalisation = card.mean and {"mean": card.mean, "std": card.std, "where": "inside the network"}
-    if image:
-        values = "pixels in [0, 1] (8-bit values divided by 255)"
-    elif any(tensor.is_floating_point() for tensor in named_tensors(example).values()):
-        values = "as in the data"
-    else:
-        values = "token ids; a mask is 1 where there is a token"
     return {
         "inputs": [
             {
@@ -59,7 +52,7 @@ def preprocessing(card: Card, example: Inputs | None = None) -> dict[str, Any]:
             }
             for name, tensor in named_tensors(example).items()
         ],
-        "values": values,
+        "values": card.preparation,
         "normalisation": normalisation,
         "files": card.files,
         "output": {"name": OUTPUT, "shape": ["batch", len(card.class_names)]},

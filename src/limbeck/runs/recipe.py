@@ -1,0 +1,72 @@
+"""What decides the outcome of a run but its seed; and which teacher a run had."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from limbeck.config import TeacherConfig, flat
+from limbeck.notation import Call, Value, parse_call
+from limbeck.runs import networks
+from limbeck.runs.directory import Run
+
+IGNORED = {
+    "seed",
+    "data.dir",
+    "training.device",
+    "training.checkpoint_every",
+    "training.trackers",
+}
+"""Settings that two runs of one thing may differ in."""
+
+
+def recipe(run: Run) -> dict[str, Any]:
+    """The config of a finished run by dotted key, without what is `IGNORED`.
+
+    The objective is as it was resolved, and so is the precision, which the device may have chosen.
+    """
+    result = run.result
+    settings = flat(run.config.model_dump(mode="json"))
+    kept = {key: value for key, value in settings.items() if key not in IGNORED}
+    if choices := result.get("choices"):
+        kept["training.precision"] = choices["precision"]
+    return {**kept, "objective": result["objective"]}
+
+
+def seedless(data: str, seed: int) -> str:
+    """The text of a data set with SEED for a seed that is the run's own."""
+    return data if data.startswith("<") else str(_seedless(parse_call(data, "data set"), seed))
+
+
+def origin(config: TeacherConfig) -> dict[str, str | None]:
+    """Digests that tell which teacher it is, wherever it lies.
+
+    Returns:
+        `weights`: of its file; `recipe`: of what made it but the seed, if that is a run. Each None if there
+        is no such thing.
+    """
+    path = Path(config.model) if networks.is_path(config.model) else None
+    file = config.weights or (path and (path / "student.safetensors" if path.is_dir() else path))
+    made = None
+    if path and config.weights is None and (path / "config.yaml").is_file() and Run(path).finished:
+        its, result = recipe(Run(path)), Run(path).result
+        its["data.name"] = seedless(its["data.name"], result["seed"])
+        its["teacher.model"] = result["teacher"] and (result["teacher"].get("recipe") or its["teacher.model"])
+        made = _digest(json.dumps(its, sort_keys=True).encode())
+    return {"weights": _digest(file.read_bytes()) if file and file.is_file() else None, "recipe": made}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _seedless(value: Value, seed: int) -> Value:
+    if not isinstance(value, Call):
+        return value
+    arguments = {
+        name: Call("SEED") if name == "seed" and inner == seed else _seedless(inner, seed)
+        for name, inner in value.kwargs.items()
+    }
+    return Call(value.name, tuple(_seedless(inner, seed) for inner in value.args), arguments)
