@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,9 @@ def measure(runs: Path, shared: Path, *, images: int, epochs: int, teacher_epoch
         "batch_size": 32,
     }
     quiet = {"training.trackers": [], "training.checkpoint_every": 1000}
+    # Runs of other settings stay where they are and are not taken for these.
+    decides = [common["data"], STUDENT, TEACHER, epochs, teacher_epochs, quiet]
+    runs /= hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:8]
     teacher = Run(runs / "teacher")
     if not teacher.finished:
         limbeck.train(
@@ -46,12 +51,12 @@ def measure(runs: Path, shared: Path, *, images: int, epochs: int, teacher_epoch
         given = {"epochs": epochs, "settings": {**quiet, **settings}, **common}
         grid = Grid(runs, {name: KD}, SEEDS, STUDENT, teacher, given)
         by_seed = {seed: run for _, seed, run in grid.run()}
+        precision = by_seed[SEEDS[0]].result["choices"]["precision"]
         found[name] = {
             "top1": {seed: 100 * run.result["student"]["top1"] for seed, run in by_seed.items()},
             "losses": {
                 seed: [line["terms"]["total"] for line in run.history] for seed, run in by_seed.items()
             },
-            "seconds": {seed: run.result["seconds"] for seed, run in by_seed.items()},
         }
         print(f"{name}: {found[name]['top1']}", flush=True)
     return {
@@ -59,6 +64,7 @@ def measure(runs: Path, shared: Path, *, images: int, epochs: int, teacher_epoch
         "student": STUDENT,
         "teacher": {"model": TEACHER, "top1": 100 * teacher.result["student"]["top1"]},
         "epochs": epochs,
+        "precision": precision,
         "contenders": found,
     }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -13,11 +15,16 @@ T = TypeVar("T")
 
 
 def alternate(contenders: Mapping[str, Callable[[], float]], repetitions: int) -> dict[str, list[float]]:
-    """What each contender says it took, by repetition; in each of these everybody's turn comes once."""
+    """What each contender says it took, by repetition; in each of these everybody's turn comes once.
+
+    The order stays, but each repetition begins with another contender.
+    """
     took: dict[str, list[float]] = {name: [] for name in contenders}
+    order = deque(contenders)
     for _ in range(repetitions):
-        for name, run in contenders.items():
-            took[name].append(run())
+        for name in order:
+            took[name].append(contenders[name]())
+        order.rotate(-1)
     return took
 
 
@@ -28,25 +35,26 @@ def ratio(took: Mapping[str, Sequence[float]], contender: str, reference: str) -
 
 
 class Timed(Generic[T]):
-    """Items for a loop, with the time each was asked for: between two requests lies a step."""
+    """Items for a loop, which tell how long the steps took that were made with them.
 
-    def __init__(self, items: Sequence[T], device: str) -> None:
-        self.items, self.device = items, device
-        self.asked: list[float] = []
+    The device is waited for before the first step that counts and after the last, never in between.
+
+    Attributes:
+        step: seconds, the mean over all steps but the first `warm_up`.
+    """
+
+    def __init__(self, items: Sequence[T], warm_up: int, device: str) -> None:
+        self.items, self.warm_up, self.device = items, warm_up, device
+        self.step = math.nan
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __iter__(self) -> Iterator[T]:
-        self.asked = [now(self.device)]
-        for item in self.items:
-            yield item
-            self.asked.append(now(self.device))
-
-    def step(self, warm_up: int) -> float:
-        """Median seconds of a step, the first `warm_up` left out."""
-        gaps = [after - before for before, after in zip(self.asked, self.asked[1:], strict=False)]
-        return statistics.median(gaps[warm_up:])
+        yield from self.items[: self.warm_up]
+        begun = now(self.device)
+        yield from self.items[self.warm_up :]
+        self.step = (now(self.device) - begun) / (len(self) - self.warm_up)
 
 
 def seconds(run: Callable[[], object], device: str) -> float:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import numpy as np
 from contest import alternate, seconds
-from loop import KD, some, tensors, train
+from loop import KD, ask, some, tensors, train
 from networks import PAIRS, network
 from plain import Images, PlainLoop
 from torch import Tensor
 
 from limbeck import Distiller
 from limbeck.data import Loader, Source
+from limbeck.errors import LimbeckError
 from limbeck.models import Normalisation
+from limbeck.outputs import Batch
 from limbeck.teachers import CachedTeacher, LiveTeacher, Teacher
 from limbeck.training import Trainer
 
-PLAIN, MODERN = "plain PyTorch", "plain PyTorch, bf16 + channels-last"
-LIVE, COLD, WARM, ALONE = "limbeck, live teacher", "limbeck, cold", "limbeck, warm", "limbeck, student alone"
+PLAIN, MODERN = "plain loop", "bf16 loop"
+LIVE, ALONE = "limbeck, live teacher", "limbeck, student alone"
+COLD, HALF, WARM = "limbeck, cold", "limbeck, half known", "limbeck, warm"
+COMPILED = "limbeck, warm, compiled"
 WHOLE = 50_000
 """Images of an epoch of CIFAR-100."""
 EPOCHS = 240
@@ -33,7 +39,11 @@ VIEWS = (4, 16, 162)
 def measure(
     device: str, batch_size: int, source: Source, cache: Path, *, repetitions: int, workers: int
 ) -> dict[str, Any]:
-    """Seconds of an epoch by pair of networks, contender and repetition."""
+    """Seconds of an epoch by pair of networks, contender and repetition.
+
+    The plain loops compete without loader workers and with so many. In each repetition a cold epoch or one
+    that is half known comes before the warm ones, and leaves the cache full.
+    """
     took = {
         pair: alternate(
             contenders(device, batch_size, source, cache / names[1], *names, workers), repetitions
@@ -54,7 +64,7 @@ def contenders(
     pixels = source.train.samples.take(source.train.index, source.train.index)
     assert isinstance(pixels, Tensor)
 
-    def plain(*, modern: bool) -> Callable[[], float]:
+    def plain(workers: int, *, modern: bool) -> Callable[[], float]:
         loop = PlainLoop(
             network(student, example, source.num_classes),
             network(teacher, example, source.num_classes),
@@ -75,27 +85,62 @@ def contenders(
 
     trainer = Trainer(device=device, display=False)
 
-    def limbeck(objective: str, ask: Callable[[], Teacher | None]) -> Callable[[], float]:
+    def limbeck(
+        objective: str, teacher: Callable[[], Teacher | None], trainer: Trainer = trainer
+    ) -> Callable[[], float]:
         def run() -> float:
-            distiller = Distiller(copy.deepcopy(learning), ask(), objective, example=example[:2], data=loader)
+            distiller = Distiller(
+                copy.deepcopy(learning), teacher(), objective, example=example[:2], data=loader
+            )
             loader.set_epoch(0)  # the views of the cold epoch are those of the warm one
             return train(trainer, distiller, warm_up, loader)
 
         return run
 
-    def cached(*, anew: bool) -> Teacher:
-        if anew:
-            shutil.rmtree(cache, ignore_errors=True)
+    def cold() -> Teacher:
+        shutil.rmtree(cache, ignore_errors=True)
+        return warm()
+
+    def half() -> Teacher:
+        teacher = cold()
+        teacher.open(example[:2], ("logits",))
+        loader.set_epoch(0)
+        ask(teacher, map(every_other, loader), trainer)
+        return teacher
+
+    def warm() -> Teacher:
         return CachedTeacher(teaching, source, directory=cache)
 
-    return {
-        PLAIN: plain(modern=False),
-        MODERN: plain(modern=True),
+    found = {
+        f"{kind}, {count} workers": plain(count, modern=kind == MODERN)
+        for kind in (PLAIN, MODERN)
+        for count in (0, workers)
+    }
+    found |= {
         LIVE: limbeck(KD, lambda: LiveTeacher(teaching)),
-        COLD: limbeck(KD, lambda: cached(anew=True)),
-        WARM: limbeck(KD, lambda: cached(anew=False)),
+        COLD: limbeck(KD, cold),
+        HALF: limbeck(KD, half),
+        WARM: limbeck(KD, warm),
         ALONE: limbeck("ce", lambda: None),
     }
+    try:
+        compiling = Trainer(device=device, compile=True, display=False)
+    except LimbeckError as error:
+        print(f"{COMPILED} is left out: {error}", flush=True)
+        return found
+    return {**found, COMPILED: limbeck(KD, warm, compiling)}
+
+
+def every_other(batch: Batch) -> Batch:
+    """Half of the samples of a batch."""
+    assert batch.index is not None
+    assert batch.view is not None
+    return Batch(tensors(batch)[0][::2], index=batch.index[::2], view=batch.view[::2])
+
+
+def fastest(took: Mapping[str, Sequence[float]], kind: str) -> str:
+    """The plain loop of a kind that gains most from its workers, or from having none."""
+    return min((name for name in took if name.startswith(kind)), key=lambda name: median(took[name]))
 
 
 def asked(views: int, epochs: int) -> float:
@@ -106,10 +151,11 @@ def asked(views: int, epochs: int) -> float:
     return views * (1 - (1 - 1 / views) ** epochs)
 
 
-def total(cold: float, warm: float, views: int, epochs: int) -> float:
-    """What so many epochs take with the filling of the cache, from what a cold and a warm one take.
+def total(cold: float, half: float, warm: float, views: int, epochs: int) -> float:
+    """What so many epochs take with the filling of the cache, from what three epochs take.
 
-    Every epoch costs a warm one; an image whose view is asked for the first time costs what a cold epoch
-    takes beyond that.
+    After e epochs a share (1 - 1/K)^e of the K views is not known yet. What an epoch takes is interpolated by
+    that share, linearly between a warm one (0), one that is half known (1/2) and a cold one (1).
     """
-    return epochs * warm + asked(views, epochs) * (cold - warm)
+    unknown = np.power(1 - 1 / views, np.arange(epochs))
+    return float(np.interp(unknown, (0, 0.5, 1), (warm, half, cold)).sum())

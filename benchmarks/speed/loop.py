@@ -12,6 +12,7 @@ from limbeck import Distiller
 from limbeck.data import Loader
 from limbeck.optimisation import SGD
 from limbeck.outputs import Batch
+from limbeck.teachers import Teacher
 from limbeck.training import Stage, Trainer
 
 KD = "0.1*ce + 0.9*kd(temperature=4)"
@@ -24,9 +25,22 @@ def train(trainer: Trainer, distiller: Distiller, *epochs: Iterable[object]) -> 
     def opened() -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
         yield distiller, distiller.optimizer(SGD())
 
-    stage = Stage("training", open=opened, batches=lambda epoch: epochs[epoch], epochs=len(epochs))
+    stage = Stage(
+        "training",
+        open=opened,
+        batches=lambda epoch: epochs[epoch],
+        epochs=len(epochs),
+        compiled=distiller.compiled,
+    )
     trainer.fit(distiller, [stage])
     return float(trainer.history.last["seconds"])
+
+
+def ask(teacher: Teacher, batches: Iterable[Batch], trainer: Trainer) -> None:
+    """Asks about all batches in the trainer's precision, as its steps will."""
+    with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.precision == "bf16"):
+        for batch in batches:
+            teacher(batch)
 
 
 def some(loader: Loader, count: int) -> list[Batch]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import epochs
 import machine
 import step
 from contest import ratio
-from costs import accuracies, fillings, peaks, starts
-from speeds import steps, whole_epochs
+from costs import accuracies, fillings, peaks, starts, whole_run
+from speeds import speed, steps, whole_epochs
 from tables import paragraph, table
 
 STEP_TARGET = {f"{name}, cached" for name in ("kd", "icd", "mgd(kd)")} | {"lwkd"}, 1.05
@@ -30,7 +30,11 @@ def readme(results: Results) -> str:
         ["# How fast limbeck is", ""],
         head(results),
         targets(results),
-        *(write(results[name]) for name, write in SECTIONS.items() if name in results),
+        *(
+            write(results.get(name, {}))
+            for name, write in SECTIONS.items()
+            if name in results or name == "whole"  # which says so where it was not measured
+        ),
     ]
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
 
@@ -45,8 +49,10 @@ def head(results: Results) -> list[str]:
         *(f"Machine ({', '.join(dict.fromkeys(pieces))}): {name}." for name, pieces in machines.items()),
         "",
         *paragraph(
-            "Every figure is a ratio inside one run: contenders take turns in one process, and the median of "
-            "their repetitions counts. What is extrapolated is marked."
+            "Figures 1 and 2 are ratios inside one run: contenders take turns in one process, and the median "
+            "of their repetitions counts. Images per second, hours, memory, the filling of a cache, the "
+            "start and the run from end to end are absolute, and hold for this machine alone. What is "
+            "extrapolated is marked."
         ),
     ]
     if not any(place.startswith("cuda") for places in results.values() for place in places):
@@ -60,24 +66,42 @@ def targets(results: Results) -> list[str]:
     if took := results.get("step", {}).get("cpu 64", {}).get("seconds"):
         names, most = STEP_TARGET
         for name in sorted(names):
-            value = ratio(took, name, step.ALONE)
+            value = ratio(took, name, step.reference(name.removesuffix(", cached")))
             rows.append(
                 (f"step of {name}: at most {most} x the student alone", f"{value:.2f} x", value <= most)
             )
+    missed = []
     if found := results.get("epochs", {}).get("cpu 64"):
         for pair, aims in EPOCH_TARGETS.items():
             for name, least in aims.items():
-                value = ratio(found["seconds"][pair], epochs.PLAIN, name)
+                value = speed(found["seconds"][pair], name, epochs.PLAIN)
+                missed += [pair] if value < least else []
                 what = f"{pair}, {name.removeprefix('limbeck, ')}: at least {least:g} x the plain loop"
                 rows.append((what, f"{value:.2f} x", value >= least))
     for name, seconds in results.get("start", {}).get("cpu 64", {}).get("seconds", {}).items():
         value = statistics.median(seconds)
         what = f"`limbeck {name}` to its first step: under {START_TARGET:g} s"
         rows.append((what, f"{value:.1f} s", value < START_TARGET))
-    return table(
+    lines = table(
         "## Targets",
         ["target", "measured", "reached"],
         [(what, value, "yes" if reached else "**no**") for what, value, reached in rows],
+    )
+    return [*lines, *paragraph(why(found, list(dict.fromkeys(missed)))), ""] if found and missed else lines
+
+
+def why(found: Mapping[str, Any], missed: Sequence[str]) -> str:
+    """What keeps the epochs of some pairs from their targets."""
+    ceilings = "; ".join(
+        f"{pair}: {speed(found['seconds'][pair], epochs.ALONE, epochs.PLAIN):.1f} x for the student alone, "
+        f"{speed(found['seconds'][pair], epochs.LIVE, epochs.PLAIN):.1f} x with the teacher live"
+        for pair in missed
+    )
+    amx = "" if "amx_bf16" in found["machine"]["flags"] else "This processor has no AMX. "
+    return (
+        f"Why epochs are not faster: {amx}No warm epoch can be faster than limbeck's own precision makes the "
+        "student alone, and no cold one than the student beside its teacher, uncompiled. Over the plain loop "
+        f"that is {ceilings}."
     )
 
 
@@ -87,5 +111,6 @@ SECTIONS = {
     "memory": peaks,
     "filling": fillings,
     "start": starts,
+    "whole": whole_run,
     "accuracy": accuracies,
 }

@@ -1,8 +1,9 @@
-"""How fast limbeck is, beside loops in plain PyTorch; every figure is a ratio inside one run.
+"""How fast limbeck is, beside loops in plain PyTorch, and what it costs besides.
 
     python benchmarks/speed/run.py [PIECE ...] [--device cpu|cuda] [--batch-size 64] [--quick]
 
-The pieces, each of which may be run by itself and again: step, epochs, memory, filling, start, accuracy.
+The pieces, each of which may be run by itself and again: step, epochs, memory, filling, start, whole (which
+takes a GPU), accuracy.
 What a piece finds is put into results.json beside this file, with the machine it was measured on, and
 README.md is written from all that is there. `--quick` is for trying the scripts: a few images and steps, and
 results of their own under `--scratch`.
@@ -26,6 +27,7 @@ import memory
 import start
 import step
 import torch
+import whole
 from readme import readme
 
 from limbeck import data
@@ -36,9 +38,17 @@ HERE = Path(__file__).parent
 Piece = Callable[[argparse.Namespace], "dict[str, Any]"]
 
 
+def images(given: argparse.Namespace, some: int, most: int = epochs.WHOLE) -> int:
+    """How many are measured with: some batches when quick, all on a GPU, `some` else."""
+    if given.quick:
+        return 2 * int(given.batch_size)
+    return most if given.device == "cuda" else some
+
+
 def epochs_of_photographs(given: argparse.Namespace) -> dict[str, Any]:
-    images = 192 if given.quick else 1920
-    source = data.load(f"cifar100(train={images}, validation=0)", given.shared / "cifar100")
+    # On a GPU whole batches only: the compiler would take its time for one of another size.
+    most = epochs.WHOLE // given.batch_size * given.batch_size
+    source = data.load(f"cifar100(train={images(given, 960, most)}, validation=0)", given.shared / "cifar100")
     return epochs.measure(
         given.device,
         given.batch_size,
@@ -54,16 +64,26 @@ PIECES: Mapping[str, Piece] = {
         given.device,
         given.batch_size,
         given.scratch / "step",
-        repetitions=2 if given.quick else 7,
-        steps=2 if given.quick else 6,
+        repetitions=2 if given.quick else 5,
+        steps=2 if given.quick else 50 if given.device == "cuda" else 6,
         size=2_000 if given.quick else 50_000,
     ),
     "epochs": epochs_of_photographs,
-    "memory": lambda given: memory.measure(given.device, given.batch_size, given.scratch / "memory"),
+    "memory": lambda given: memory.measure(
+        given.device, given.batch_size, given.scratch / "memory", repetitions=1 if given.quick else 5
+    ),
     "filling": lambda given: filling.measure(
-        given.device, given.batch_size, given.scratch, given.shared, images=128 if given.quick else 640
+        given.device,
+        given.batch_size,
+        given.scratch,
+        given.shared,
+        images=images(given, 10 * given.batch_size),
+        repetitions=2 if given.quick else 5,
     ),
     "start": lambda given: start.measure(given.scratch, repetitions=2 if given.quick else 7),
+    "whole": lambda given: whole.measure(
+        given.device, given.batch_size, given.scratch, given.shared, images=images(given, epochs.WHOLE)
+    ),
     "accuracy": lambda given: accuracy.measure(
         given.scratch / "accuracy",
         given.shared,
@@ -80,21 +100,28 @@ def main() -> None:
     )
     parser.add_argument("pieces", nargs="*", choices=[[], *PIECES], help="which; all if left out")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch-size", type=int, default=64, help="of step, epochs, memory and filling")
-    parser.add_argument("--workers", type=int, default=0, help="of the plain loops' DataLoader")
+    parser.add_argument("--batch-size", type=int, default=64, help="of all but start and accuracy")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count(),
+        help="of the plain loops' DataLoader; they run without any, too, and what is faster counts",
+    )
     parser.add_argument("--quick", action="store_true", help="tries the scripts; writes nothing here")
     parser.add_argument("--scratch", type=Path, default=Path("runs/speed"), help="runs and caches")
     parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared" / "data", help="data files")
     given = parser.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no GPU that torch can use here")
+    if given.device == "cpu" and "whole" in given.pieces:
+        parser.error("whole, a run of 240 epochs, is for a GPU; add --device cuda")
     if given.quick:
         given.scratch /= "quick"
     given.scratch = given.scratch.resolve()
     os.environ["LIMBECK_CACHE"] = str(given.scratch / "cache")
     place = given.scratch if given.quick else HERE
     file = place / "results.json"
-    for name in given.pieces or PIECES:
+    for name in given.pieces or [name for name in PIECES if name != "whole" or given.device == "cuda"]:
         begun = time.perf_counter()
         found = {"machine": machine.describe(given.device), **PIECES[name](given)}
         results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}

@@ -18,6 +18,10 @@ def images(count: int = 6) -> Images:
     return Images(pixels, torch.arange(count) % 5, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
+def test_an_image_lies_in_one_piece() -> None:
+    assert images().images[1].flags["C_CONTIGUOUS"]
+
+
 def linear() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))
