@@ -27,7 +27,8 @@ def numbers(text: str) -> list[float]:
 
 def test_there_are_three_doors() -> None:
     assert len(EXAMPLES) == 2
-    assert [command.split()[1] for command in COMMANDS] == ["train", "distill"]
+    names = [command.split()[1] for command in COMMANDS]
+    assert names == ["train", "distill", "evaluate", "export", "compare"]
 
 
 def test_the_losses(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,10 +62,15 @@ def test_the_distiller(
 
 
 def test_the_commands(command: Command) -> None:
-    for written in COMMANDS:
+    for written in COMMANDS[:2]:
         done = command(*shlex.split(written)[1:], "--epochs", "1", "--set", "training.trackers=[]")
         assert done.code == 0, done.err
     shown = README[README.index("ce + kd\n┏") :]
     labels = [line.split("│")[1] for line in shown.splitlines() if line.startswith("│")][:3]
     assert [label.strip() for label in labels] == ["parameters", "top-1 on test", "agreement"]
     assert all(label.strip() in done.out for label in labels)
+    for written in COMMANDS[2:]:
+        arguments = shlex.split(written.replace("runs/seed-*", "runs/student"), comments=True)
+        done = command(*arguments[1:])
+        assert done.code == 0, done.err
+    assert "| ce + kd |" in done.out

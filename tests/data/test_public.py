@@ -6,12 +6,12 @@ from typing import Any
 import datasets
 import pytest
 import torch
-from picture_files import pixels, png, write_parquet
 from torch import Tensor
 
 from limbeck.data import SOURCES, load
 from limbeck.data.views import Crop
 from limbeck.errors import LimbeckError
+from picture_files import pixels, png, write_parquet
 
 CIFAR100 = Path(__file__).parents[2].parent / "shared" / "data" / "cifar100"
 shared = pytest.mark.skipif(not CIFAR100.is_dir(), reason="needs ../shared/data/cifar100")
