@@ -74,7 +74,7 @@ def write_model_card(run: Run, result: Mapping[str, Any]) -> None:
 
 
 def _front_matter(card: Card, result: Mapping[str, Any], found: Evaluation | None) -> dict[str, Any]:
-    """As https://huggingface.co/docs/hub/model-cards has it; the licence is for who publishes the student."""
+    """The metadata of a Hugging Face model card; the licence is for who publishes the student."""
     shape = card.input_shape
     task = "text-classification" if isinstance(shape, dict) else _TASKS.get(len(shape), "other")
     data, hub = result["data"]["name"], result["data"].get("hub")
