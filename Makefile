@@ -14,7 +14,7 @@ install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint re
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | expand -t 12
 
-quickstart: .venv/.run  ## install limbeck with its locked dependencies and distil a first student
+quickstart: .venv/.run  ## install limbeck with its locked dependencies and distill a first student
 	$(python) -m limbeck quickstart
 
 test: .venv/.dev  ## linter, type checker and test suite (under 10 minutes on 2 cores)

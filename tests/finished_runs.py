@@ -41,7 +41,7 @@ def finished_run(
             "name": data,
             "fingerprint": fingerprint,
             "train": 1000,
-            "labelled": 1000,
+            "labeled": 1000,
             "validation": 297,
             "test": 500,
             "classes": 10,

@@ -12,7 +12,7 @@ from limbeck.arguments import Count, NonNegative, Positive, Share, checked_argum
 from limbeck.errors import LimbeckError
 from limbeck.methods import CE, KD, Method, Objective
 from limbeck.methods.parts.stages import Pairs
-from limbeck.optimisation import SGD
+from limbeck.optimization import SGD
 
 
 def everything(  # type: ignore[no-untyped-def]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from limbeck import Batch, Distiller, LimbeckError, Outputs
 from limbeck.checks import targets_in_range
 from limbeck.methods import KD, DataFacts, Method, Reads
-from limbeck.outputs import UNLABELLED
+from limbeck.outputs import UNLABELED
 from limbeck.teachers import LiveTeacher
 
 
@@ -194,13 +194,13 @@ def test_targets_are_classes_the_student_tells_apart(setting: Setting, target: i
     targets[3] = target
     message = (
         f"target {target} is out of range: the student tells 5 classes apart, so targets are 0 to 4, "
-        f"or {UNLABELLED} for a sample without a label"
+        f"or {UNLABELED} for a sample without a label"
     )
     with refused(message):
         setting.distiller("ce")(setting.inputs, targets)
 
 
 def test_the_whole_range_of_targets_is_taken() -> None:
-    targets_in_range(torch.tensor([0, 4, UNLABELLED]), 5)
+    targets_in_range(torch.tensor([0, 4, UNLABELED]), 5)
     with pytest.raises(LimbeckError, match="target 4 is out of range"):
-        targets_in_range(torch.tensor([0, 4, UNLABELLED]), 4)
+        targets_in_range(torch.tensor([0, 4, UNLABELED]), 4)

@@ -11,7 +11,7 @@ import yaml
 
 from limbeck.config import FLAGS, RunConfig, make_config, parse_settings
 from limbeck.errors import LimbeckError
-from limbeck.optimisation import SGD, Adam, Cosine, MultiStep, OneCycle
+from limbeck.optimization import SGD, Adam, Cosine, MultiStep, OneCycle
 
 USUAL = "0.1*ce + 0.9*kd(temperature=4)"
 

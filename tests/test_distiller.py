@@ -26,8 +26,8 @@ from limbeck.data.split import ABSENT
 from limbeck.distiller import data_facts
 from limbeck.methods import CE, KD, Context, DataFacts, Losses, Method, Phase, Reads, Term
 from limbeck.objective import parse
-from limbeck.optimisation import SGD
-from limbeck.outputs import UNLABELLED, Inputs, Progress
+from limbeck.optimization import SGD
+from limbeck.outputs import UNLABELED, Inputs, Progress
 from limbeck.teachers import LiveTeacher, Teacher
 
 
@@ -126,23 +126,23 @@ class Watching(Method):
         return {"norm": Term(student.logits.detach().norm(), "monitor")}
 
 
-def test_an_objective_with_nothing_to_minimise_is_refused(setting: Setting) -> None:
+def test_an_objective_with_nothing_to_minimize_is_refused(setting: Setting) -> None:
     distiller = Distiller(setting.student, objective=Watching(), example=setting.inputs)
-    with pytest.raises(LimbeckError, match="has no term to minimise in this phase; add one, for example ce"):
+    with pytest.raises(LimbeckError, match="has no term to minimize in this phase; add one, for example ce"):
         distiller(setting.inputs)
 
 
 def test_a_sample_without_a_label_counts_as_zero(setting: Setting) -> None:
     distiller = setting.distiller("ce + kd")
     some = setting.targets.clone()
-    some[::4] = UNLABELLED
+    some[::4] = UNLABELED
     losses = distiller(setting.inputs, some)
-    labelled = some != UNLABELLED
-    logits = setting.student(setting.inputs[labelled])
-    expected = F.cross_entropy(logits, some[labelled], reduction="sum") / SAMPLES
+    labeled = some != UNLABELED
+    logits = setting.student(setting.inputs[labeled])
+    expected = F.cross_entropy(logits, some[labeled], reduction="sum") / SAMPLES
     assert losses["ce"].item() == pytest.approx(expected.item())
-    all_labelled = distiller(setting.inputs, setting.targets)
-    assert losses["kd"].item() == all_labelled["kd"].item()
+    all_labeled = distiller(setting.inputs, setting.targets)
+    assert losses["kd"].item() == all_labeled["kd"].item()
 
 
 def test_a_batch_goes_in_whole_or_in_parts(setting: Setting) -> None:
@@ -623,12 +623,12 @@ def test_a_phase_may_train_the_student_and_respects_what_the_user_froze(setting:
     before = state_of(setting.student)
     distiller = Distiller(setting.student, setting.teacher, Warmed(), example=setting.inputs)
     prepare(distiller, setting)
-    learnt = changed(setting.student, before)
-    assert learnt == {name for name in before if not name.startswith("stage1")}
+    learned = changed(setting.student, before)
+    assert learned == {name for name in before if not name.startswith("stage1")}
     distiller.train()
     assert setting.student.training
     trainable = {name for name, p in setting.student.named_parameters() if p.requires_grad}
-    assert trainable == learnt
+    assert trainable == learned
 
 
 def test_a_phase_that_fails_leaves_no_parameter_frozen(setting: Setting) -> None:
@@ -640,10 +640,10 @@ def test_a_phase_that_fails_leaves_no_parameter_frozen(setting: Setting) -> None
     assert distiller(setting.inputs, setting.targets).total.isfinite()
 
 
-# Optimisers
+# Optimizers
 
 
-def test_one_step_is_a_step_of_every_optimiser(setting: Setting) -> None:
+def test_one_step_is_a_step_of_every_optimizer(setting: Setting) -> None:
     joint, separate = (setting.distiller("ce + 0.1*adversarial") for _ in range(2))
     make = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
     (claim,) = (claim for method in separate.objective.wrapped for claim in method.claims())
@@ -663,7 +663,7 @@ def test_one_step_is_a_step_of_every_optimiser(setting: Setting) -> None:
     }
 
 
-def test_without_claims_the_optimiser_is_the_users_own(setting: Setting) -> None:
+def test_without_claims_the_optimizer_is_the_users_own(setting: Setting) -> None:
     distiller = setting.distiller("ce + kd")
     distiller.student.stage1.requires_grad_(False)
     optimizer = distiller.optimizer(partial(torch.optim.AdamW, lr=0.01))

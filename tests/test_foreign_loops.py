@@ -27,7 +27,7 @@ from limbeck.outputs import Inputs
 from two_processes import run_in_two_processes
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
-EVERYTHING = "ce + kd + 0.5*projected + 0.1*adversarial"  # phases, parts of its own, an optimiser of its own
+EVERYTHING = "ce + kd + 0.5*projected + 0.1*adversarial"  # phases, parts of its own, an optimizer of its own
 EPOCHS = 2
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELLED, Batch, Inputs, Outputs, Progress, apply, size_of
+from limbeck.outputs import UNLABELED, Batch, Inputs, Outputs, Progress, apply, size_of
 
 
 def batch_of(count: int) -> Batch:
@@ -42,8 +42,8 @@ def test_apply_and_size() -> None:
     assert (size_of(tensor), size_of(named)) == (4, 4)
 
 
-def test_unlabelled_is_what_torch_ignores() -> None:
-    assert torch.nn.CrossEntropyLoss().ignore_index == UNLABELLED
+def test_unlabeled_is_what_torch_ignores() -> None:
+    assert torch.nn.CrossEntropyLoss().ignore_index == UNLABELED
 
 
 def test_a_batch_maps_every_tensor_and_keeps_the_rest() -> None:

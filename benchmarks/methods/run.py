@@ -2,7 +2,7 @@
 
     python benchmarks/methods/run.py [--budgets] [--runs DIR]
 
-The student sees 100 labelled scans of handwritten digits; the teacher, of the same widths and three times
+The student sees 100 labeled scans of handwritten digits; the teacher, of the same widths and three times
 as deep, has learned from all 1,000 of the training split. Every method is run by its own recipe, and MGD
 around the hosts of its paper, `ce + kd + weight*method`. `--budgets` prints the student alone on the
 validation split for several numbers of epochs, by which the budget was picked. A run that is finished is not
@@ -31,9 +31,9 @@ from limbeck.data import Loader, Source
 from limbeck.files import write_text
 from limbeck.methods import METHODS
 from limbeck.objective import parse
-from limbeck.optimisation import SGD
+from limbeck.optimization import SGD
 from limbeck.runs import Run
-from limbeck.studies import paired_difference, summarise
+from limbeck.studies import paired_difference, summarize
 from limbeck.studies.grid import Grid
 
 HERE = Path(__file__).parent
@@ -71,8 +71,8 @@ CONTENDERS = {**RECIPES, **HOSTS, **MGD}
 
 def few_digits() -> Source:
     """The digits with 100 training scans."""
-    source = data.load("digits(labelled=100)")
-    return replace(source, train=source.train.labelled(), name="digits, 100 training scans")
+    source = data.load("digits(labeled=100)")
+    return replace(source, train=source.train.labeled(), name="digits, 100 training scans")
 
 
 def grid(runs: Path, contenders: Mapping[str, str], epochs: int) -> Grid:
@@ -143,7 +143,7 @@ def report(results: Mapping[str, Any]) -> str:
     facts = results["data"]
     lead = (
         f"The student `{STUDENT}`, {results['student']['parameters']:,} parameters, learns from "
-        f"{facts['train']} labelled scans of handwritten digits for {EPOCHS} epochs; the teacher "
+        f"{facts['train']} labeled scans of handwritten digits for {EPOCHS} epochs; the teacher "
         f"`{TEACHER}`, {results['teacher']['parameters']:,} parameters, has learned from all 1,000 and gets "
         f"{100 * results['teacher']['top1']:.1f} % of the {facts['test']} test scans right. Top-1 on the "
         f"test split in %, last epoch, mean and standard deviation of {len(SEEDS)} seeds; then the mean "
@@ -165,7 +165,7 @@ def report(results: Mapping[str, Any]) -> str:
         textwrap.fill(lead, 108),
         "",
         "The student alone on the validation split: "
-        + ", ".join(f"{epochs} epochs {summarise(top1)} %" for epochs, top1 in results["budgets"].items())
+        + ", ".join(f"{epochs} epochs {summarize(top1)} %" for epochs, top1 in results["budgets"].items())
         + ".",
         "",
         "| | objective | top-1 | - student alone | - KD | step / `ce` | parameters | reads of the teacher |",
@@ -176,7 +176,7 @@ def report(results: Mapping[str, Any]) -> str:
         cells = [
             name,
             f"`{CONTENDERS[name]}`",
-            str(summarise(list(values.values()))),
+            str(summarize(list(values.values()))),
             "" if name == "ce" else str(paired_difference(values, alone)),
             "" if name == "kd" else str(paired_difference(values, kd)),
             f"{spent['step_over_ce']:.2f}",
@@ -213,7 +213,7 @@ def main() -> None:
     for epochs in TRIED:
         tries = grid(arguments.runs / f"budget-{epochs}", {"ce": "ce"}, epochs).run()
         budgets[epochs] = [100 * run.result["metrics"]["validation"]["top1"] for _, _, run in tries]
-        print(f"{epochs} epochs: validation {summarise(budgets[epochs])} %", flush=True)
+        print(f"{epochs} epochs: validation {summarize(budgets[epochs])} %", flush=True)
     if arguments.budgets:
         return
     contest = grid(arguments.runs / "contest", CONTENDERS, EPOCHS)

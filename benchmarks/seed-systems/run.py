@@ -25,7 +25,7 @@ from limbeck import data
 from limbeck.data import Source
 from limbeck.files import write_text
 from limbeck.runs import Run
-from limbeck.studies import paired_difference, summarise
+from limbeck.studies import paired_difference, summarize
 from limbeck.studies.grid import Grid
 
 HERE = Path(__file__).parent
@@ -252,7 +252,7 @@ def report(tasks: Mapping[str, Any]) -> str:
             f"with {teacher['parameters']:,}, {100 * teacher['top1']:.2f} %.",
             "",
             "The student alone on the validation split: "
-            + ", ".join(f"{epochs} epochs {summarise(top1)} %" for epochs, top1 in task["budgets"].items())
+            + ", ".join(f"{epochs} epochs {summarize(top1)} %" for epochs, top1 in task["budgets"].items())
             + ".",
             "",
             "| contender | objective | top-1 | - student alone | - label smoothing | seeds |",
@@ -267,7 +267,7 @@ def report(tasks: Mapping[str, Any]) -> str:
                 cells = [
                     contender,
                     f"`{CONTENDERS[contender]}`",
-                    str(summarise(list(values.values()))),
+                    str(summarize(list(values.values()))),
                     *differences,
                     str(len(values)),
                 ]

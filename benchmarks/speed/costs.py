@@ -11,7 +11,7 @@ from accuracy import largest_difference
 from tables import PLACES, table
 from whole import VIEWS
 
-from limbeck.studies import paired_difference, summarise
+from limbeck.studies import paired_difference, summarize
 
 
 def peaks(places: Mapping[str, Any]) -> list[str]:
@@ -89,7 +89,7 @@ def starts(places: Mapping[str, Any]) -> list[str]:
         for name, seconds in found["seconds"].items()
     ]
     text = (
-        "From the start of the process to the end of the first optimiser step, on digits, in a fresh process "
+        "From the start of the process to the end of the first optimizer step, on digits, in a fresh process "
         "each time, with the files of the packages in memory."
     )
     return table("## 4. From the command to the first step", ["", "median", "range"], rows, text)
@@ -133,7 +133,7 @@ def accuracies(places: Mapping[str, Any]) -> list[str]:
             rows.append(
                 (
                     name,
-                    str(summarise(list(values["top1"].values()))),
+                    str(summarize(list(values["top1"].values()))),
                     "" if values is live else str(paired_difference(values["top1"], live["top1"])),
                     *differences,
                 )

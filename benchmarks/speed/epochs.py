@@ -19,7 +19,7 @@ from torch import Tensor
 from limbeck import Distiller
 from limbeck.data import Loader, Source
 from limbeck.errors import LimbeckError
-from limbeck.models import Normalisation
+from limbeck.models import Normalization
 from limbeck.outputs import Batch
 from limbeck.teachers import CachedTeacher, LiveTeacher, Teacher
 from limbeck.training import Trainer
@@ -78,9 +78,9 @@ def contenders(
             loop.step(*tensors(batch))
         return lambda: seconds(loop.epoch, device)
 
-    normalisation = Normalisation(source.mean, source.std)
+    normalization = Normalization(source.mean, source.std)
     learning, teaching = (
-        network(name, example, source.num_classes, normalisation).to(device) for name in (student, teacher)
+        network(name, example, source.num_classes, normalization).to(device) for name in (student, teacher)
     )
 
     trainer = Trainer(device=device, display=False)

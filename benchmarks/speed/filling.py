@@ -12,7 +12,7 @@ from networks import PAIRS, network
 from limbeck import data, models
 from limbeck.data import Source
 from limbeck.runs.filling import fill
-from limbeck.teachers.listing import cache_files
+from limbeck.teachers.cache_admin import cache_files
 
 VIEWS = (1, 4, 16)
 

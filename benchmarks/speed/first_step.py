@@ -1,4 +1,4 @@
-"""A `limbeck` command that prints the time at which its first optimiser step is done, and ends there."""
+"""A `limbeck` command that prints the time at which its first optimizer step is done, and ends there."""
 
 from __future__ import annotations
 

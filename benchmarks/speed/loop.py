@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from limbeck import Distiller
 from limbeck.data import Loader
-from limbeck.optimisation import SGD
+from limbeck.optimization import SGD
 from limbeck.outputs import Batch
 from limbeck.teachers import Teacher
 from limbeck.training import Stage, Trainer

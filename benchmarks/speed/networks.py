@@ -27,14 +27,14 @@ def noise(size: int, classes: int) -> Source:
 
 
 def network(
-    name: str, images: Inputs, classes: int, normalisation: models.Normalisation | None = None
+    name: str, images: Inputs, classes: int, normalization: models.Normalization | None = None
 ) -> nn.Module:
     """A network with its first weights, and batch norms that have seen some images."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = models.build(name, example=images, num_classes=classes)
-    if normalisation is not None:
-        models.normalise_inputs(made, normalisation)
+    if normalization is not None:
+        models.normalize_inputs(made, normalization)
     norms = [module for module in made.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0

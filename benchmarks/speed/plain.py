@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """Images (N, 3, H, W) uint8 and labels (N,), each cropped, flipped and normalised when asked for."""
+    """Images (N, 3, H, W) uint8 and labels (N,), each cropped, flipped and normalized when asked for."""
 
     def __init__(self, images: Tensor, labels: Tensor, mean: Sequence[float], std: Sequence[float]) -> None:
         self.images, self.labels = images.permute(0, 2, 3, 1).contiguous().numpy(), labels.tolist()
@@ -56,7 +56,7 @@ class PlainLoop:
     """One student learning from one teacher; `epoch()` goes through the data once.
 
     Attributes:
-        student, teacher: networks of images that are normalised already.
+        student, teacher: networks of images that are normalized already.
         dataset: the training images.
         batch_size: of a step.
         workers: processes that load; they are started once and stay.

@@ -30,7 +30,7 @@ def steps(places: Mapping[str, Any]) -> list[str]:
     size = max(found["size"] for found in places.values())
     text = (
         "The median time of a training step over that of the student alone: forward, cross-entropy, backward "
-        "and optimiser of a bare PyTorch loop in limbeck's precision and memory format, without images to "
+        "and optimizer of a bare PyTorch loop in limbeck's precision and memory format, without images to "
         f"make: {alone}. resnet32x4 -> resnet8x4, 32 x 32, {step.CLASSES} classes, random images, other ones "
         f"in each turn, of {size:,} whose answers the cache holds all. "
         f"lwkd has {step.FEW} classes, for the sake of its phase, and is measured by a student alone with as "

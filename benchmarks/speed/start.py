@@ -20,7 +20,7 @@ COMMANDS = {
 
 
 def measure(scratch: Path, *, repetitions: int) -> dict[str, Any]:
-    """Seconds from the start of the process to the end of the first optimiser step."""
+    """Seconds from the start of the process to the end of the first optimizer step."""
     teacher = scratch / "start-teacher"
     limbeck.train(
         model="cnn(channels=[8, 16])", data="digits", epochs=1, out=teacher, overwrite=True, display=False

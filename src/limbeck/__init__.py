@@ -1,4 +1,4 @@
-"""limbeck distils a large trained network into a small one.
+"""limbeck distills a large trained network into a small one.
 
 Three doors, each usable without the next: the pure functions of `limbeck.losses`; `limbeck.Distiller`, which
 turns a batch into losses for a loop of your own; and `limbeck.distill`, from data to a deployable student.

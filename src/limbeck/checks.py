@@ -12,7 +12,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods import DataFacts, Method, Reads
 from limbeck.methods.base import Objective, inner_first
 from limbeck.methods.gradient_rules import GradientRule
-from limbeck.outputs import UNLABELLED, Batch, Outputs
+from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.teachers import Teacher
 
 
@@ -71,7 +71,7 @@ def _trained_by_something(objective: Method) -> None:
     if all(method.phases_only for method in methods):
         raise LimbeckError(
             f"{methods[0].name} is over when training begins, so the objective {str(objective)!r} leaves "
-            f"nothing to minimise; add what to train by, for example ce + {objective}"
+            f"nothing to minimize; add what to train by, for example ce + {objective}"
         )
     for part in inner_first(objective):
         for weight, method in part.summands if isinstance(part, Objective) else ():
@@ -88,7 +88,7 @@ def gradient_rule(objective: Method) -> GradientRule | None:
     if len(rules) > 1:
         names = " and ".join(method.name for method, _ in rules)
         raise LimbeckError(
-            f"an optimiser follows one gradient rule, and the objective {str(objective)!r} has {len(rules)}: "
+            f"an optimizer follows one gradient rule, and the objective {str(objective)!r} has {len(rules)}: "
             f"{names}; keep one"
         )
     return rules[0][1] if rules else None
@@ -135,9 +135,9 @@ def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
 
 def targets_in_range(targets: Tensor, num_classes: int) -> None:
     """Refuses targets that are no class ids; costs a look at the values."""
-    wrong = (targets != UNLABELLED) & ((targets < 0) | (targets >= num_classes))
+    wrong = (targets != UNLABELED) & ((targets < 0) | (targets >= num_classes))
     if wrong.any():
         raise LimbeckError(
             f"target {int(targets[wrong][0])} is out of range: the student tells {num_classes} classes "
-            f"apart, so targets are 0 to {num_classes - 1}, or {UNLABELLED} for a sample without a label"
+            f"apart, so targets are 0 to {num_classes - 1}, or {UNLABELED} for a sample without a label"
         )

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from limbeck.errors import LimbeckError, unknown
-from limbeck.optimisation import SGD, Cosine, OptimizerConfig, ScheduleConfig
+from limbeck.optimization import SGD, Cosine, OptimizerConfig, ScheduleConfig
 
 FLAGS = {
     "data": "data.name",
@@ -84,11 +84,11 @@ class TrainingConfig(_Part):
     """How the student is trained."""
 
     epochs: int = Field(30, ge=1)
-    batch_size: int = Field(64, ge=1, description="samples an optimiser step, over all processes")
+    batch_size: int = Field(64, ge=1, description="samples an optimizer step, over all processes")
     accumulation: int = Field(1, ge=1, description="pieces a batch is worked through in, to save memory")
     optimizer: OptimizerConfig = SGD()
     schedule: ScheduleConfig = Cosine()
-    clip: float | None = Field(None, gt=0, description="largest gradient norm, for each optimiser by itself")
+    clip: float | None = Field(None, gt=0, description="largest gradient norm, for each optimizer by itself")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="of the networks; auto: bf16 where the processor has it"
     )
@@ -240,7 +240,7 @@ def _merged(there: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, file: Path | None, settings: Mapping[str, Any]) -> LimbeckError:
-    problem = min(error.errors(), key=lambda each: each["type"] == "missing")  # perhaps only misspelt
+    problem = min(error.errors(), key=lambda each: each["type"] == "missing")  # perhaps only misspelled
     path = [str(part) for part in problem["loc"]]
     key = ".".join(_fields(path)[1]) + (".name" if problem["type"] == "union_tag_invalid" else "")
     is_set = any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in settings)

@@ -23,7 +23,7 @@ from limbeck.methods.base import inner_first, named, training_reads
 from limbeck.methods.gradient_rules import SplitOptimizer
 from limbeck.methods.parts.blocks import full_precision
 from limbeck.objective import parse
-from limbeck.optimisation import JointOptimizer, MakeOptimizer
+from limbeck.optimization import JointOptimizer, MakeOptimizer
 from limbeck.outputs import Batch, Inputs, Outputs, Progress, apply
 from limbeck.teachers import LiveTeacher, Teacher
 from limbeck.training import Stage, Trainer
@@ -129,7 +129,7 @@ class Distiller(nn.Module):
 
         Args:
             inputs: what both networks are called with: a tensor or named tensors; or a whole `Batch`, alone.
-            targets: (B,) class ids, `UNLABELLED` where there is none.
+            targets: (B,) class ids, `UNLABELED` where there is none.
             index: (B,) positions in the training set.
             view: (B,) numbers of the views.
             views: inputs of the further views that a method reads, by name.
@@ -154,7 +154,7 @@ class Distiller(nn.Module):
     def _backward(self, losses: Losses, scale: float) -> None:
         if self._split is None:
             raise LimbeckError(
-                f"the objective {str(self.objective)!r} has a rule for the optimiser; make that with "
+                f"the objective {str(self.objective)!r} has a rule for the optimizer; make that with "
                 "distiller.optimizer(...) before losses.backward()"
             )
         self._split.backward(losses, scale)
@@ -200,11 +200,11 @@ class Distiller(nn.Module):
         self._progress = Progress(step, epoch, fraction)
 
     def optimizer(self, make: MakeOptimizer) -> torch.optim.Optimizer:
-        """One optimiser over everything that is trained.
+        """One optimizer over everything that is trained.
 
         Args:
             make: called with the parameters of the student and of the methods' parts; what methods claim for
-                an optimiser of their own is added behind the same `step()`.
+                an optimizer of their own is added behind the same `step()`.
         """
         if self._done < len(self.phases):
             raise LimbeckError("call distiller.prepare(loader) first: the objective has phases to run")
@@ -322,7 +322,7 @@ class Distiller(nn.Module):
         return student, self.teacher(Batch(example))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the phases and a rule's optimiser: they work on this one's parts; a copy has its own."""
+        """Without the phases and a rule's optimizer: they work on this one's parts; a copy has its own."""
         state = {name: value for name, value in self.__dict__.items() if name != "phases"}
         return {**state, "_split": None}
 

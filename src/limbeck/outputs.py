@@ -14,7 +14,7 @@ from limbeck.errors import LimbeckError
 Inputs: TypeAlias = "Tensor | Mapping[str, Tensor]"
 """One tensor, or named tensors (token ids and a mask, say), each with the samples along axis 0."""
 
-UNLABELLED = -100
+UNLABELED = -100
 """The target of a sample without a label; the value that torch's losses ignore."""
 
 
@@ -45,7 +45,7 @@ class Batch:
 
     Attributes:
         inputs: (B, ...) tensor or named tensors; pixels are floats in [0, 1].
-        targets: (B,) int64 class ids, `UNLABELLED` where a sample has none; None without labels.
+        targets: (B,) int64 class ids, `UNLABELED` where a sample has none; None without labels.
         index: (B,) int64 positions in the training set, where known.
         view: (B,) int64 number of the view each sample is seen in, where known.
         views: inputs of further views of the same samples, by the name a method asked for.

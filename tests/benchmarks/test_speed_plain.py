@@ -43,7 +43,7 @@ def test_its_images_are_views_of_limbecks_crop() -> None:
         assert bool((views == (shown * 255).round()).flatten(1).all(1).any())
 
 
-def test_its_images_are_normalised() -> None:
+def test_its_images_are_normalized() -> None:
     white = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
     dataset = Images(white, torch.tensor([0]), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     shown, _ = dataset[0]

@@ -196,12 +196,12 @@ def test_a_file(text: str | None, message: str, refused: Any, tmp_path: Path, te
         ),
         (("--model", "mlp", "--data", "digit"), "unknown data set 'digit'; did you mean 'digits'?"),
         (
-            ("--model", "mlp", "--data", "digits(labeled=9)"),
-            "unknown argument of digits 'labeled'; did you mean",
+            ("--model", "mlp", "--data", "digits(labelled=9)"),
+            "unknown argument of digits 'labelled'; did you mean",
         ),
         (
-            ("--model", "mlp", "--data", "digits(labelled=9)"),
-            "digits: labelled should be 10 to 1000 scans, not 9",
+            ("--model", "mlp", "--data", "digits(labeled=9)"),
+            "digits: labeled should be 10 to 1000 scans, not 9",
         ),
         (("--model", "mlp", "--data-dir", "here"), "data set 'digits' has no use for data_dir"),
         ((), "the config lacks student (--student, or --model for train)"),

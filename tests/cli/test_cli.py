@@ -35,7 +35,7 @@ def test_help_does_not_wait_for_torch() -> None:
     )
     done = run_anew(sys.executable, "-c", script)
     assert done.returncode == 0, done.stderr
-    assert "Distils a large trained network into a small one." in done.stdout
+    assert "Distills a large trained network into a small one." in done.stdout
     assert "--objective" in done.stdout
 
 
@@ -46,7 +46,7 @@ def test_the_installed_command_and_the_module_are_the_same(tmp_path: Path) -> No
         for start in ([str(command)], [sys.executable, "-m", "limbeck"])
     ]
     assert answers[0].stdout == answers[1].stdout
-    assert answers[0].stdout.startswith("digits(labelled=None, seed=0)\n")
+    assert answers[0].stdout.startswith("digits(labeled=None, seed=0)\n")
     assert [answer.returncode for answer in answers] == [0, 0]
     refused = run_anew(str(command), "distill", "--student", "mpl", "--teacher", "x", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
@@ -118,7 +118,7 @@ def test_a_file_flags_and_settings_fill_the_same_config(
     command: Command, teacher: Run, tmp_path: Path
 ) -> None:
     config: dict[str, Any] = {
-        "data": {"name": "digits(labelled=100)"},
+        "data": {"name": "digits(labeled=100)"},
         "student": {"model": STUDENT},
         "teacher": {"model": str(teacher.path)},
         "objective": "ce + kd",
@@ -133,13 +133,13 @@ def test_a_file_flags_and_settings_fill_the_same_config(
     Path("run.yaml").write_text(yaml.safe_dump(config))
     assert command("distill", "run.yaml", "--out", "file").code == 0
     flags = [
-        *("--data", "digits(labelled=100)", "--student", STUDENT, "--teacher", str(teacher.path)),
+        *("--data", "digits(labeled=100)", "--student", STUDENT, "--teacher", str(teacher.path)),
         *("--objective", "ce + kd", "--epochs", "1", "--batch-size", "100", "--lr", "2e-3", "--seed", "5"),
         *("--set", "training.optimizer.name=adamw", "--set", "training.trackers=[]"),
     ]
     assert command("distill", *flags, "--out", "flags").code == 0
     settings = [
-        *("data=digits(labelled=100)", f"student={STUDENT}", f"teacher={teacher.path}", "objective=ce + kd"),
+        *("data=digits(labeled=100)", f"student={STUDENT}", f"teacher={teacher.path}", "objective=ce + kd"),
         *("training={epochs: 1, batch_size: 100, trackers: []}", "seed=5"),
         *("training.optimizer={name: adamw, lr: 2e-3}",),
     ]

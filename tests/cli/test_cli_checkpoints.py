@@ -15,7 +15,7 @@ from command import Command, content
 
 import limbeck
 from limbeck import models
-from limbeck.models import Normalisation
+from limbeck.models import Normalization
 from limbeck.runs import Run
 
 PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
@@ -37,7 +37,7 @@ def test_a_published_checkpoint(command: Command) -> None:
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.splitlines() == [
         "ResNet, 83,892 parameters",
-        "takes pixels in [0, 1] and normalises them: mean 0.5071, 0.4867, 0.4408; std 0.2675, 0.2565, 0.2761",
+        "takes pixels in [0, 1] and normalizes them: mean 0.5071, 0.4867, 0.4408; std 0.2675, 0.2565, 0.2761",
         "runs/teacher/student.safetensors",
     ]
     theirs = limbeck.load_checkpoint("best.pth", "resnet8").state_dict()
@@ -65,14 +65,14 @@ def test_from_an_imported_teacher_to_a_student(command: Command) -> None:
 
 def test_back_to_the_benchmark(command: Command) -> None:
     checkpoint("best.pth", "wrn_16_1", classes=7)
-    mean = ("--normalisation", "imagenet")
+    mean = ("--normalization", "imagenet")
     command("import", "best.pth", "--model", "wrn_16_1", "--classes", "7", *mean, "--out", "run")
     answer = command("export", "run", "--format", "repdistiller", "--out", "student.pth")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.splitlines() == [
         "student.pth",
         "a checkpoint of wrn_16_1, {'model': state_dict}",
-        "it takes images that were normalised before: mean 0.485, 0.456, 0.406; std 0.229, 0.224, 0.225",
+        "it takes images that were normalized before: mean 0.485, 0.456, 0.406; std 0.229, 0.224, 0.225",
     ]
     state = torch.load("student.pth", weights_only=True)["model"]
     theirs = torch.load("best.pth", weights_only=True)["model"]
@@ -86,9 +86,9 @@ def test_back_to_the_benchmark(command: Command) -> None:
 
 def test_pixels_as_they_are(command: Command) -> None:
     checkpoint("best.pth", channels=1)
-    given = ("--model", "resnet8", "--input", "1x32x32", "--normalisation", "none", "--out", "run")
+    given = ("--model", "resnet8", "--input", "1x32x32", "--normalization", "none", "--out", "run")
     assert command("import", "best.pth", *given).code == 0
-    assert models.normalisation_of(limbeck.load("run")) == Normalisation((0.0,), (1.0,))
+    assert models.normalization_of(limbeck.load("run")) == Normalization((0.0,), (1.0,))
 
 
 def test_the_page_in_the_docs(command: Command) -> None:
@@ -137,19 +137,19 @@ def refused(command: Command, tmp_path: Path) -> Any:
         ),
         (
             ("best.pth", "--model", "resnet8", "--input", "3x64x64"),
-            "say how the images of resnet8 were normalised: --normalisation cifar100|imagenet|none, or --",
+            "say how the images of resnet8 were normalized: --normalization cifar100|imagenet|none, or --",
         ),
         (
             ("best.pth", "--model", "timm:nets"),
             "timm is not installed; `pip install 'limbeck[zoo]'` brings it",
         ),
         (
-            ("best.pth", "--model", "resnet8", "--normalisation", "cifar10"),
-            "--normalisation takes cifar100, imagenet, none, not 'cifar10'; give any other by --mean and",
+            ("best.pth", "--model", "resnet8", "--normalization", "cifar10"),
+            "--normalization takes cifar100, imagenet, none, not 'cifar10'; give any other by --mean and",
         ),
         (
-            ("best.pth", "--model", "resnet8", "--normalisation", "none", "--std", "1,1,1"),
-            "--normalisation stands for a mean and a std; leave out --mean and --std",
+            ("best.pth", "--model", "resnet8", "--normalization", "none", "--std", "1,1,1"),
+            "--normalization stands for a mean and a std; leave out --mean and --std",
         ),
         (("best.pth", "--model", "resnet8", "--mean", "0,0,0"), "--mean and --std go together"),
         (
@@ -158,11 +158,11 @@ def refused(command: Command, tmp_path: Path) -> Any:
         ),
         (
             ("best.pth", "--model", "resnet8", "--mean", "0,0,0", "--std", "1,1,0"),
-            "a normalisation needs finite means and finite stds above 0",
+            "a normalization needs finite means and finite stds above 0",
         ),
         (
             ("best.pth", "--model", "resnet8", "--mean", "0,0", "--std", "1,1"),
-            "the normalisation is for 2 channels, and the images have 3",
+            "the normalization is for 2 channels, and the images have 3",
         ),
         (
             ("best.pth", "--model", "resnet8", "--out", "best.pth"),

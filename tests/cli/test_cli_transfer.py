@@ -17,12 +17,12 @@ def run(command: Command, teacher: Run) -> Path:
 
 
 def test_a_table_for_each_mode(command: Command, run: Path, teacher: Run) -> None:
-    options = ("--data", "digits(labelled=40)", "--epochs", "1", "--lr", "0.1", "--lr", "0.01", "--seed", "2")
+    options = ("--data", "digits(labeled=40)", "--epochs", "1", "--lr", "0.1", "--lr", "0.01", "--seed", "2")
     answer = command("transfer", run, *options, "--also", teacher.path)
     assert answer.code == 0
     for mode in ("probe", "finetune"):
-        assert f"{mode} on digits(labelled=40, seed=0), 1 epochs, seed 2" in answer.out
-        assert (run / "transfer" / f"digits_labelled=40_seed=0-{mode}-seed2.json").is_file()
+        assert f"{mode} on digits(labeled=40, seed=0), 1 epochs, seed 2" in answer.out
+        assert (run / "transfer" / f"digits_labeled=40_seed=0-{mode}-seed2.json").is_file()
     assert answer.out.count("student") == answer.out.count("teacher ") == 2
     assert "95 % interval" in answer.out
     assert "probe: student run" in answer.err
@@ -30,7 +30,7 @@ def test_a_table_for_each_mode(command: Command, run: Path, teacher: Run) -> Non
 
 def test_one_mode(command: Command, run: Path) -> None:
     answer = command(
-        "transfer", run, "--data", "digits(labelled=40)", "--mode", "probe", "--epochs", "1", "--lr", "1"
+        "transfer", run, "--data", "digits(labeled=40)", "--mode", "probe", "--epochs", "1", "--lr", "1"
     )
     assert answer.code == 0
     assert "finetune" not in answer.out

@@ -88,7 +88,7 @@ class TestDetails:
 
     def test_a_data_set(self) -> None:
         found = lines(show.data_details("digits"))
-        assert found[0] == "digits(labelled=None, seed=0)"
+        assert found[0] == "digits(labeled=None, seed=0)"
         assert found[-1] == "Alpaydin & Kaynak, UCI 1998"
 
     @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from limbeck.data import Loader, from_dataset, from_tensors
-from limbeck.data.items import Items
-from limbeck.data.samples import Resident
 from limbeck.data.split import Split
+from limbeck.data.storage.base import Resident
+from limbeck.data.storage.torch_dataset import Items
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELLED, Inputs
+from limbeck.outputs import UNLABELED, Inputs
 
 IMAGES = torch.randint(0, 256, (30, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.arange(30) % 3
@@ -83,7 +83,7 @@ def test_arrays_and_lists_are_taken() -> None:
     assert from_tensors(np.eye(4), np.array([0, 1, 0, 1], dtype=np.uint8)).num_classes == 2
 
 
-def test_token_data_have_no_normalisation() -> None:
+def test_token_data_have_no_normalization() -> None:
     tokens = {"input_ids": torch.arange(8).view(4, 2), "attention_mask": torch.ones(4, 2).long()}
     source = from_tensors(tokens, [0, 1, 0, 1], validation=None)
     assert (source.kind, source.mean, source.std) == ("text", (), ())
@@ -100,11 +100,11 @@ def test_data_without_labels() -> None:
 
 def test_samples_without_a_label_stay_in_training() -> None:
     targets = TARGETS.clone()
-    targets[::2] = UNLABELLED
+    targets[::2] = UNLABELED
     source = from_tensors(IMAGES, targets, validation=0.2)
     assert source.validation is not None
-    assert (source.validation.targets != UNLABELLED).all()
-    assert (source.train.targets == UNLABELLED).sum() == 15
+    assert (source.validation.targets != UNLABELED).all()
+    assert (source.train.targets == UNLABELED).sum() == 15
 
 
 def test_a_class_may_be_missing_from_training() -> None:

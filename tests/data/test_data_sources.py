@@ -9,8 +9,8 @@ from limbeck.errors import LimbeckError
 
 
 def test_a_loaded_source_bears_the_text_that_makes_it() -> None:
-    data = load("digits(labelled=20)")
-    assert data.name == "digits(labelled=20, seed=0)"
+    data = load("digits(labeled=20)")
+    assert data.name == "digits(labeled=20, seed=0)"
     assert load(data.name).fingerprint() == data.fingerprint()
     assert load("digits").fingerprint() != data.fingerprint()
 
@@ -19,8 +19,8 @@ def test_a_loaded_source_bears_the_text_that_makes_it() -> None:
     ("spec", "message"),
     [
         ("digit", "unknown data set 'digit'; did you mean 'digits'?"),
-        ("digits(labeled=100)", "unknown argument of digits 'labeled'; did you mean 'labelled'?"),
-        ("digits(100)", r"digits takes its arguments by name \(labelled, seed\)"),
+        ("digits(labelled=100)", "unknown argument of digits 'labelled'; did you mean 'labeled'?"),
+        ("digits(100)", r"digits takes its arguments by name \(labeled, seed\)"),
         ("0.5*digits", "must be one name"),
         ("digits; import os", "not in the notation"),
     ],

@@ -8,10 +8,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from limbeck.data.digits import digits
-from limbeck.data.samples import Resident
 from limbeck.data.split import Split
+from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELLED
+from limbeck.outputs import UNLABELED
 
 
 def images(split: Split | None) -> Tensor:
@@ -61,34 +61,34 @@ def test_facts() -> None:
     assert data.fingerprint() == "4bea49627f8b548b"  # pinned: figures are compared on this split
 
 
-def test_labelled_hides_all_other_labels() -> None:
-    everything, data = digits(), digits(labelled=100, seed=3)
-    assert data.name == "digits(labelled=100, seed=3)"
+def test_labeled_hides_all_other_labels() -> None:
+    everything, data = digits(), digits(labeled=100, seed=3)
+    assert data.name == "digits(labeled=100, seed=3)"
     assert torch.equal(images(data.train), images(everything.train))
     assert data.train.class_counts(10).tolist() == [10] * 10
-    known = data.train.targets != UNLABELLED
+    known = data.train.targets != UNLABELED
     assert torch.equal(data.train.targets[known], everything.train.targets[known])
-    assert data.train.labelled().index.tolist() == known.nonzero().flatten().tolist()
+    assert data.train.labeled().index.tolist() == known.nonzero().flatten().tolist()
     assert data.test is not None
     assert everything.test is not None
     assert torch.equal(data.test.targets, everything.test.targets)
 
 
 def test_the_seed_picks_the_labels() -> None:
-    first, again, other = (digits(labelled=50, seed=seed).train.targets for seed in (0, 0, 1))
+    first, again, other = (digits(labeled=50, seed=seed).train.targets for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert (digits(labelled=10).train.class_counts(10) == 1).all()
-    assert torch.equal(digits(labelled=1000).train.targets, digits().train.targets)
+    assert (digits(labeled=10).train.class_counts(10) == 1).all()
+    assert torch.equal(digits(labeled=1000).train.targets, digits().train.targets)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"labelled": 9}, "labelled should be 10 to 1000 scans, not 9"),
-        ({"labelled": 1001}, "not 1001"),
-        ({"labelled": 0.5}, "not 0.5"),
-        ({"labelled": 100, "seed": "a"}, "seed should be an integer, not 'a'"),
+        ({"labeled": 9}, "labeled should be 10 to 1000 scans, not 9"),
+        ({"labeled": 1001}, "not 1001"),
+        ({"labeled": 0.5}, "not 0.5"),
+        ({"labeled": 100, "seed": "a"}, "seed should be an integer, not 'a'"),
         ({"seed": 1}, "the seed picks which labels to keep"),
     ],
 )

@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 from limbeck.data.loader import Loader
-from limbeck.data.order import nth_view
-from limbeck.data.samples import Resident
 from limbeck.data.split import Split
+from limbeck.data.storage.base import Resident
 from limbeck.data.views import Crop, draw
+from limbeck.data.views.order import nth_view
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELLED, Batch, Inputs
+from limbeck.outputs import UNLABELED, Batch, Inputs
 
 VIEWS = Crop(padding=1, flip=True)
 
 
-def split(size: int = 23, labelled: bool = True) -> Split:
+def split(size: int = 23, labeled: bool = True) -> Split:
     images = torch.randint(
         0, 256, (size, 2, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
     )
-    targets = torch.arange(size) % 3 if labelled else torch.full((size,), UNLABELLED)
+    targets = torch.arange(size) % 3 if labeled else torch.full((size,), UNLABELED)
     return Split.whole(Resident(images), targets)
 
 
@@ -93,7 +93,7 @@ def test_every_epoch_is_another_permutation() -> None:
     assert index_of(next(iter(Loader(split(), 23, seed=3)))) not in orders
 
 
-def test_shuffling_favours_no_position() -> None:
+def test_shuffling_favors_no_position() -> None:
     loader = Loader(split(6), 6, seed=0)
     firsts = torch.tensor([index_of(next(iter(loader)))[0] for _ in range(1200)]).bincount(minlength=6)
     assert ((firsts - 200).abs() < 5 * (1200 / 6 * 5 / 6) ** 0.5).all()
@@ -219,9 +219,9 @@ def test_parts_of_a_split_keep_their_positions_and_views() -> None:
 
 
 def test_targets_are_none_only_where_no_sample_has_a_label() -> None:
-    assert next(iter(Loader(split(labelled=False), 4))).targets is None
+    assert next(iter(Loader(split(labeled=False), 4))).targets is None
     mixed = split()
-    mixed.targets[1:] = UNLABELLED
+    mixed.targets[1:] = UNLABELED
     targets = [batch.targets for batch in Loader(mixed, 4)]
     assert all(part is not None for part in targets)
 

@@ -13,18 +13,18 @@ from limbeck.data.source import Source
 from limbeck.errors import LimbeckError
 
 SLACK = 50
-"""Pixels of the same grey that letters may have."""
+"""Pixels of the same gray that letters may have."""
 
 
 def plain(sizes: list[int], channels: int = 1, side: int = 8) -> Source:
-    """Images of one grey a class, 20 levels apart, with as many of each class as `sizes` says."""
+    """Images of one gray a class, 20 levels apart, with as many of each class as `sizes` says."""
     targets = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     images = (20 + 20 * targets).to(torch.uint8)[:, None, None, None].expand(-1, channels, side, side)
     return from_tensors(images.clone(), targets, validation=None, num_classes=len(sizes), name="plain")
 
 
 def areas(sheet: Image.Image) -> dict[int, int]:
-    """Pixels of each of the images' greys."""
+    """Pixels of each of the images' grays."""
     values, counts = np.unique(np.asarray(sheet.convert("L")), return_counts=True)
     return {int(value): int(count) for value, count in zip(values, counts, strict=True) if count >= 64 * 64}
 
@@ -48,9 +48,9 @@ def test_large_images_keep_their_size() -> None:
 def test_samples_without_a_label_are_shown_apart() -> None:
     images = torch.full((6, 1, 8, 8), 90, dtype=torch.uint8)
     source = from_tensors(images, [0, 1, -100, -100, -100, -100], validation=None, name="some")
-    labelled = from_tensors(images[:2], [0, 1], validation=None, name="some")
+    labeled = from_tensors(images[:2], [0, 1], validation=None, name="some")
     assert areas(contact_sheet(source, count=3))[90] == pytest.approx(5 * 64 * 64, abs=SLACK)
-    assert areas(contact_sheet(labelled, count=3))[90] == pytest.approx(2 * 64 * 64, abs=SLACK)
+    assert areas(contact_sheet(labeled, count=3))[90] == pytest.approx(2 * 64 * 64, abs=SLACK)
 
 
 def test_the_seed_draws() -> None:

@@ -75,7 +75,7 @@ def test_files_laid_out_like_the_public_ones(
 
 def test_arguments_reach_the_data_and_the_name(tmp_path: Path) -> None:
     write(tmp_path, "cifar100")
-    spec = 'cifar100(label="coarse_label", size=16, train=20, labelled=8, seed=1, validation=0)'
+    spec = 'cifar100(label="coarse_label", size=16, train=20, labeled=8, seed=1, validation=0)'
     source = load(spec, tmp_path, memory="1 GB")
     assert source.name == spec
     assert source.class_names == ("many", "few")
@@ -90,8 +90,8 @@ def test_files_of_another_data_set_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "tiny_imagenet")
     with pytest.raises(LimbeckError, match=r"unknown column of .*: 'img'"):
         load("cifar10", tmp_path)
-    with pytest.raises(LimbeckError, match="unknown argument of cifar10 'labeled'"):
-        load("cifar10(labeled=5)", tmp_path)
+    with pytest.raises(LimbeckError, match="unknown argument of cifar10 'labelled'"):
+        load("cifar10(labelled=5)", tmp_path)
 
 
 def test_each_says_where_it_comes_from() -> None:

@@ -37,8 +37,8 @@ def test_num_classes_counts_names() -> None:
 def test_the_fingerprint_is_of_the_content() -> None:
     data = source()
     assert data.fingerprint() == source(name="another", views="crop").fingerprint()
-    relabelled = replace(data, train=replace(data.train, targets=data.train.targets.flip(0)))
-    others = [source(num_classes=4), source(test=None), source(validation=0.4), relabelled]
+    relabeled = replace(data, train=replace(data.train, targets=data.train.targets.flip(0)))
+    others = [source(num_classes=4), source(test=None), source(validation=0.4), relabeled]
     assert data.test is not None
     others.append(replace(data, train=data.test, test=data.train))
     assert len({part.fingerprint() for part in (data, *others)}) == 6

@@ -4,19 +4,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from limbeck.data.samples import Resident
 from limbeck.data.split import ABSENT, Split, held_out, keep_labels, pick, stratified
+from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELLED
+from limbeck.outputs import UNLABELED
 
 
 def split(targets: list[int]) -> Split:
     return Split.whole(Resident(torch.arange(len(targets)).float()[:, None]), torch.tensor(targets))
 
 
-def test_the_labelled_part_keeps_the_positions_of_the_whole() -> None:
-    whole = split([UNLABELLED, 2, 0, UNLABELLED, 2])
-    part = whole.labelled()
+def test_the_labeled_part_keeps_the_positions_of_the_whole() -> None:
+    whole = split([UNLABELED, 2, 0, UNLABELED, 2])
+    part = whole.labeled()
     assert (len(part), part.positions) == (3, 5)
     assert part.index.tolist() == [1, 2, 4]
     assert part.targets.tolist() == [2, 0, 2]
@@ -24,23 +24,23 @@ def test_the_labelled_part_keeps_the_positions_of_the_whole() -> None:
     assert part.select(torch.tensor([2, 0])).index.tolist() == [4, 1]
 
 
-def test_class_counts_leave_out_the_unlabelled() -> None:
-    assert split([UNLABELLED, 2, 0, 2]).class_counts(4).tolist() == [1, 0, 2, 0]
+def test_class_counts_leave_out_the_unlabeled() -> None:
+    assert split([UNLABELED, 2, 0, 2]).class_counts(4).tolist() == [1, 0, 2, 0]
 
 
-def test_targets_by_position_tell_the_unlabelled_from_the_absent() -> None:
-    whole = split([UNLABELLED, 2, 0, 2])
+def test_targets_by_position_tell_the_unlabeled_from_the_absent() -> None:
+    whole = split([UNLABELED, 2, 0, 2])
     assert torch.equal(whole.targets_by_position, whole.targets)
     part = whole.select(torch.tensor([3, 0]))
-    assert part.targets_by_position.tolist() == [UNLABELLED, ABSENT, ABSENT, 2]
+    assert part.targets_by_position.tolist() == [UNLABELED, ABSENT, ABSENT, 2]
 
 
 def test_has_labels() -> None:
-    assert split([UNLABELLED, 0]).has_labels
-    nothing = split([UNLABELLED, UNLABELLED])
+    assert split([UNLABELED, 0]).has_labels
+    nothing = split([UNLABELED, UNLABELED])
     assert not nothing.has_labels
     with pytest.raises(LimbeckError, match="no sample of this split has a label"):
-        nothing.labelled()
+        nothing.labeled()
 
 
 def test_to_moves_all_tensors() -> None:
@@ -52,7 +52,7 @@ def test_to_moves_all_tensors() -> None:
 
 def test_pick_draws_so_many_of_each_class() -> None:
     targets = torch.arange(60) % 3
-    targets[:9] = UNLABELLED
+    targets[:9] = UNLABELED
     drawn = pick(targets, torch.tensor([4, 0, 7]), seed=1)
     assert targets[drawn].bincount().tolist() == [4, 0, 7]
     assert (drawn.diff() > 0).all()
@@ -78,20 +78,20 @@ def test_pick_gives_every_sample_of_a_class_the_same_chance() -> None:
 )
 def test_stratified_shares_by_largest_remainders(counts: list[int], size: int, shares: list[int]) -> None:
     targets = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    drawn = stratified(torch.cat([targets, torch.full((9,), UNLABELLED)]), size, seed=0)
+    drawn = stratified(torch.cat([targets, torch.full((9,), UNLABELED)]), size, seed=0)
     assert targets[drawn].bincount(minlength=len(counts)).tolist() == shares
 
 
-def test_held_out_parts_every_class_and_keeps_the_unlabelled() -> None:
-    targets = torch.tensor([0] * 40 + [1] * 3 + [2] + [UNLABELLED] * 6)[torch.randperm(50)]
+def test_held_out_parts_every_class_and_keeps_the_unlabeled() -> None:
+    targets = torch.tensor([0] * 40 + [1] * 3 + [2] + [UNLABELED] * 6)[torch.randperm(50)]
     kept, held = held_out(targets, 0.1)
     assert torch.cat([kept, held]).sort().values.tolist() == list(range(50))
     assert targets[held].bincount(minlength=3).tolist() == [4, 1, 0]
-    assert (targets[kept] == UNLABELLED).sum() == 6
+    assert (targets[kept] == UNLABELED).sum() == 6
     assert torch.equal(held, held_out(targets, 0.1)[1])
 
 
-@pytest.mark.parametrize("targets", [[0, 1, 2], [UNLABELLED] * 3])
+@pytest.mark.parametrize("targets", [[0, 1, 2], [UNLABELED] * 3])
 def test_held_out_has_nothing_where_no_class_can_spare_a_sample(targets: list[int]) -> None:
     kept, held = held_out(torch.tensor(targets), 0.5)
     assert kept.tolist() == [0, 1, 2]
@@ -99,8 +99,8 @@ def test_held_out_has_nothing_where_no_class_can_spare_a_sample(targets: list[in
 
 
 def test_keep_labels_hides_the_others_class_by_class() -> None:
-    targets = torch.tensor([0, 1] * 30 + [UNLABELLED])
+    targets = torch.tensor([0, 1] * 30 + [UNLABELED])
     kept = keep_labels(targets, 10, seed=3)
-    assert kept[kept != UNLABELLED].bincount().tolist() == [5, 5]
-    assert ((kept == targets) | (kept == UNLABELLED)).all()
+    assert kept[kept != UNLABELED].bincount().tolist() == [5, 5]
+    assert ((kept == targets) | (kept == UNLABELED)).all()
     assert not torch.equal(kept, keep_labels(targets, 10, seed=4))

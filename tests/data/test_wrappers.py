@@ -14,10 +14,10 @@ from limbeck.errors import LimbeckError
 COUNTS = (40, 30, 20, 10)
 
 
-def source(counts: tuple[int, ...] = COUNTS, unlabelled: int = 0, name: str = "rows") -> Source:
+def source(counts: tuple[int, ...] = COUNTS, unlabeled: int = 0, name: str = "rows") -> Source:
     """Rows that hold their position, in classes of these sizes; some more have no label."""
     targets = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    targets = torch.cat([targets, torch.full((unlabelled,), -100)])
+    targets = torch.cat([targets, torch.full((unlabeled,), -100)])
     held = torch.zeros(len(counts), 1), torch.arange(len(counts))
     rows = torch.arange(len(targets), dtype=torch.float32)[:, None]
     return data.from_tensors(rows, targets, validation=held, test=held, name=name)
@@ -25,8 +25,8 @@ def source(counts: tuple[int, ...] = COUNTS, unlabelled: int = 0, name: str = "r
 
 def confusion(clean: Source, noisy: Source) -> Tensor:
     """(C, C) how many of the class in the row bear the label in the column."""
-    labelled = clean.train.targets >= 0
-    cells = clean.train.targets[labelled] * clean.num_classes + noisy.train.targets[labelled]
+    labeled = clean.train.targets >= 0
+    cells = clean.train.targets[labeled] * clean.num_classes + noisy.train.targets[labeled]
     return cells.bincount(minlength=clean.num_classes**2).view(clean.num_classes, -1)
 
 
@@ -50,7 +50,7 @@ class TestNoisyLabels:
     @pytest.mark.parametrize("rate", [0.0, 0.17, 0.5, 0.999])
     @pytest.mark.parametrize("kind", ["symmetric", "pair"])
     def test_as_many_are_wrong_as_the_rate_says(self, rate: float, kind: Any) -> None:
-        clean = source((13, 7, 22), unlabelled=9)
+        clean = source((13, 7, 22), unlabeled=9)
         noisy = noisy_labels(clean, rate=rate, kind=kind)
         wrong = noisy.train.targets != clean.train.targets
         assert wrong.sum() == round(rate * 42)
@@ -73,7 +73,7 @@ class TestNoisyLabels:
         assert noisy.noise == noisy_labels(source(), rate=0.4, seed=1).noise
 
     def test_the_same_noise_on_other_samples_is_another(self) -> None:
-        first, other = (noisy_labels(load(f"digits(labelled={number})"), rate=0.3) for number in (200, 300))
+        first, other = (noisy_labels(load(f"digits(labeled={number})"), rate=0.3) for number in (200, 300))
         assert first.noise != other.noise
 
     def test_no_noise_is_none(self) -> None:
@@ -120,7 +120,7 @@ class TestImbalanced:
         assert imbalanced(source(), ratio=8).train.class_counts(4).tolist() == [40, 15, 5, 1]
 
     def test_what_is_kept_stays_what_it_was(self) -> None:
-        whole = source(unlabelled=5)
+        whole = source(unlabeled=5)
         kept = imbalanced(whole, ratio=4, seed=3)
         assert kept.train.positions == whole.train.positions == 105
         assert torch.equal(kept.train.targets, whole.train.targets[kept.train.index])
@@ -147,12 +147,12 @@ class TestImbalanced:
 
 class TestNotation:
     def test_a_data_set_inside_another(self) -> None:
-        found = load("imbalanced(noisy_labels(digits(labelled=500), rate=0.4, seed=2), ratio=5)")
+        found = load("imbalanced(noisy_labels(digits(labeled=500), rate=0.4, seed=2), ratio=5)")
         assert found.train.class_counts(10).sum() < 500
-        inner = load("noisy_labels(digits(labelled=500), rate=0.4, seed=2)")
+        inner = load("noisy_labels(digits(labeled=500), rate=0.4, seed=2)")
         assert found.noise == inner.noise
         assert found.name == (
-            'imbalanced(noisy_labels(digits(labelled=500, seed=0), rate=0.4, kind="symmetric", seed=2), '
+            'imbalanced(noisy_labels(digits(labeled=500, seed=0), rate=0.4, kind="symmetric", seed=2), '
             'ratio=5, profile="exponential", seed=0)'
         )
         assert load(found.name).fingerprint() == found.fingerprint()
@@ -179,7 +179,7 @@ class TestNotation:
             ('noisy_labels(digits, rate=0.4, kind="random")', "should be 'symmetric' or 'pair'"),
             ("imbalanced(digits, ratio=0.5)", r"the argument ratio=0.5 should be greater than or equal to 1"),
             ("imbalanced(digits, ratio=5, profile=1)", "profile=1 should be 'exponential' or 'step'"),
-            ("imbalanced(digits(labelled=10), ratio=2)", r"ratio=2 leaves class '1' of digits\(.*none"),
+            ("imbalanced(digits(labeled=10), ratio=2)", r"ratio=2 leaves class '1' of digits\(.*none"),
         ],
     )
     def test_refuses(self, spec: str, message: str) -> None:

@@ -132,5 +132,5 @@ def test_only_pixels_and_tables_get_noise() -> None:
     source = data.load("digits")
     assert list(corruptions(source)) == list(SEVERITIES)
     assert corruptions(replace(source, kind="other")) == {}
-    standardised = data.from_tensors(torch.randn(20, 1, 4, 4), torch.arange(20) % 2)
-    assert corruptions(standardised) == {}
+    standardized = data.from_tensors(torch.randn(20, 1, 4, 4), torch.arange(20) % 2)
+    assert corruptions(standardized) == {}

@@ -40,10 +40,10 @@ def test_the_divergence_is_from_the_teacher() -> None:
 def test_the_correlation_of_classes_is_pearsons() -> None:
     values = logits(0)
     found = class_correlation(values)
-    centred = values.double() - values.double().mean(0)
+    centered = values.double() - values.double().mean(0)
     for i in range(4):
         for j in range(4):
-            a, b = centred[:, i], centred[:, j]
+            a, b = centered[:, i], centered[:, j]
             assert found[i, j] == pytest.approx(float((a * b).sum() / (a.norm() * b.norm())), abs=1e-12)
 
 

@@ -32,7 +32,7 @@ def test_top5_counts_the_five_largest_logits() -> None:
     assert "top5" not in metrics(Predictions(logits[:, :9], torch.tensor([8, 5, 4, 0])))
 
 
-def test_unlabelled_samples_are_left_out() -> None:
+def test_unlabeled_samples_are_left_out() -> None:
     logits, targets = random_predictions(40, 10)
     mixed = torch.cat([targets, torch.full((20,), -100)])
     more = torch.cat([logits, 100 * torch.ones(20, 10)])
@@ -98,9 +98,9 @@ def test_the_most_confused_pairs_come_first() -> None:
 @pytest.mark.parametrize(("successes", "total"), [(0, 10), (10, 10), (81, 263), (1, 1)])
 def test_wilson_is_the_published_formula(successes: int, total: int) -> None:
     z, p = 1.959963984540054, successes / total
-    centre = (p + z**2 / (2 * total)) / (1 + z**2 / total)
+    center = (p + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * (p * (1 - p) / total + z**2 / (4 * total**2)) ** 0.5
-    assert wilson(successes, total) == pytest.approx((centre - half, centre + half), abs=1e-12)
+    assert wilson(successes, total) == pytest.approx((center - half, center + half), abs=1e-12)
 
 
 def test_wilson_by_value() -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from limbeck import data, evaluation, models
 from limbeck.data import Loader, Source
-from limbeck.data.samples import Resident
+from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import SEVERITIES, Contender, Evaluation, Predictions, evaluate, predict
 from limbeck.evaluation.results import Role
@@ -62,8 +62,8 @@ def test_the_figures_are_those_of_the_functions() -> None:
         role: predict(each.network, Loader(source.test, 50, shuffle=False)) for role, each in given.items()
     }
     for role, result in found.networks.items():
-        logits, targets = answers[role].labelled()
-        tuning = predict(given[role].network, Loader(source.validation, 30, shuffle=False)).labelled()
+        logits, targets = answers[role].labeled()
+        tuning = predict(given[role].network, Loader(source.validation, 30, shuffle=False)).labeled()
         assert len(targets) == 40
         assert result.metrics == pytest.approx(evaluation.metrics(answers[role]), rel=1e-6)
         assert result.accuracy == evaluation.accuracy(logits, targets)
@@ -139,13 +139,13 @@ def test_noise_on_some_of_the_samples_is_told() -> None:
     found = evaluate(images(), contenders("student"), suite="full", noise_samples=20)
     assert found.notes[-1] == "Noise is measured on 20 samples, evenly spread over the split."
     assert found.student.robustness is not None
-    labelled = 16  # every fifth sample, and so four of the twenty, is in the last ten without a label
+    labeled = 16  # every fifth sample, and so four of the twenty, is in the last ten without a label
     for curve in found.student.robustness.values():
-        assert all(value * labelled == pytest.approx(round(value * labelled)) for value in curve)
+        assert all(value * labeled == pytest.approx(round(value * labeled)) for value in curve)
     source, (student,) = images(), contenders("student").values()
     assert source.test is not None
     some = source.test.select(torch.linspace(0, len(source.test) - 1, 20).round().long())
-    logits, targets = predict(student.network, Loader(some, 20, shuffle=False)).labelled()
+    logits, targets = predict(student.network, Loader(some, 20, shuffle=False)).labeled()
     assert found.student.noiseless == pytest.approx(float((logits.argmax(1) == targets).double().mean()))
     with pytest.raises(LimbeckError, match="noise needs at least 1 sample, not 0"):
         evaluate(images(), contenders("student"), suite="full", noise_samples=0)
@@ -306,7 +306,7 @@ def test_texts_with_padding(suite: str) -> None:
     assert found.student.robustness is None
 
 
-def test_predictions_know_their_labelled_samples() -> None:
-    logits, targets = Predictions(torch.eye(3), torch.tensor([2, -100, 0])).labelled()
+def test_predictions_know_their_labeled_samples() -> None:
+    logits, targets = Predictions(torch.eye(3), torch.tensor([2, -100, 0])).labeled()
     assert targets.tolist() == [2, 0]
     assert torch.equal(logits, torch.eye(3)[[0, 2]])

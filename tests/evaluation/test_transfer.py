@@ -311,7 +311,7 @@ def test_a_probe_trains_a_head_and_nothing_else(spec: str) -> None:
         torch.manual_seed(0)
         network = models.build(spec, example=source.example(), num_classes=9, facts=source.facts)
     if source.mean:
-        models.normalise_inputs(network, models.Normalisation(source.mean, source.std))
+        models.normalize_inputs(network, models.Normalization(source.mean, source.std))
     network.eval()
     before = whole(network)
     flags = [parameter.requires_grad for parameter in network.parameters()]

@@ -176,7 +176,7 @@ def test_one_sample_is_enough() -> None:
     assert find(Small(), IMAGES[:1]) == find(Small(), IMAGES)
 
 
-def test_a_pre_hook_that_normalises_is_part_of_the_network() -> None:
+def test_a_pre_hook_that_normalizes_is_part_of_the_network() -> None:
     network = Small()
     network.register_forward_pre_hook(lambda module, args: (args[0].float().div(255),))
     assert find(network, torch.zeros(2, 3, 16, 16, dtype=torch.uint8)) == find(Small(), IMAGES)

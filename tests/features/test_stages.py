@@ -382,7 +382,7 @@ class Cosine(nn.Module):
         return F.linear(F.normalize(x), F.normalize(self.weight)) * 16
 
 
-def test_a_classifier_that_normalises_its_input_itself() -> None:
+def test_a_classifier_that_normalizes_its_input_itself() -> None:
     network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), Cosine())
     points, _ = shown(network, torch.randn(2, 4))
     assert texts(points, "embedding") == ["1"]

@@ -37,13 +37,13 @@ class Small(nn.Module):
         return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
 
     def by_hand(self, x: Tensor) -> dict[str, list[Tensor]]:
-        before1 = normalised(self.stage1[0](x), self.stage1[1])
+        before1 = normalized(self.stage1[0](x), self.stage1[1])
         stage1 = before1.relu()
-        before2 = normalised(self.stage2[0](stage1), self.stage2[1])
+        before2 = normalized(self.stage2[0](stage1), self.stage2[1])
         return {"stages": [stage1, before2.relu()], "preactivations": [before1, before2]}
 
 
-def normalised(x: Tensor, norm: nn.Module) -> Tensor:
+def normalized(x: Tensor, norm: nn.Module) -> Tensor:
     return F.batch_norm(
         x, None, None, norm.get_parameter("weight"), norm.get_parameter("bias"), training=True
     )

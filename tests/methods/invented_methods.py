@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from limbeck.methods import Claim, Context, Method, Phase, Reads, Term
 from limbeck.methods.declarations import LossTerms
-from limbeck.optimisation import SGD, Adam
+from limbeck.optimization import SGD, Adam
 from limbeck.outputs import Batch, Outputs
 
 
@@ -70,7 +70,7 @@ class Remembered(Method):
 
 
 class Adversarial(Method):
-    """A discriminator tells the student's logits from the teacher's by an optimiser of its own."""
+    """A discriminator tells the student's logits from the teacher's by an optimizer of its own."""
 
     reads = Reads(student=("logits",), teacher=("logits",))
     recipe = "ce + 0.1*adversarial"

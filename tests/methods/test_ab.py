@@ -18,7 +18,7 @@ from limbeck.methods import AB
 from limbeck.methods.parts.regressors import GlobalBatchNorm2d
 from limbeck.models import CNN, MLP
 from limbeck.objective import parse
-from limbeck.optimisation import SGD
+from limbeck.optimization import SGD
 from limbeck.outputs import Outputs
 
 
@@ -134,7 +134,7 @@ def test_connectors_end_without_relu_and_are_nothing_where_shapes_agree() -> Non
     assert not list(method_of(alike.distiller("ce + ab")).parameters())
 
 
-def test_the_student_is_initialised_and_then_left_to_the_rest() -> None:
+def test_the_student_is_initialized_and_then_left_to_the_rest() -> None:
     setting = make_setting()
     distiller = setting.distiller("ce + ab(epochs=30, lr=0.02)")
     batch = Batch(setting.inputs, setting.targets)

@@ -48,7 +48,7 @@ def naive_paper(student: Tensor, teacher: Tensor) -> float:
     return sum(squares) / count**2
 
 
-def test_the_benchmarks_form_multiplies_the_errors_of_neighbours() -> None:
+def test_the_benchmarks_form_multiplies_the_errors_of_neighbors() -> None:
     pair = embeddings(6, 6)
     assert correlation_congruence(*pair).item() == pytest.approx(naive_benchmark(*pair), rel=1e-12)
 
@@ -94,10 +94,10 @@ def test_gradients_full_precision_and_silent_samples(form: Form) -> None:
 
 
 @pytest.mark.parametrize(("student", "teacher"), [((4, 3), (4, 1)), ((1, 3), (1, 3))])
-def test_what_has_no_neighbours_in_one_space_is_refused(
+def test_what_has_no_neighbors_in_one_space_is_refused(
     student: tuple[int, ...], teacher: tuple[int, ...]
 ) -> None:
-    with pytest.raises(LimbeckError, match="neighbouring samples of a batch of at least 2"):
+    with pytest.raises(LimbeckError, match="neighboring samples of a batch of at least 2"):
         correlation_congruence(torch.ones(student), torch.ones(teacher))
 
 

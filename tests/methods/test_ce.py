@@ -12,7 +12,7 @@ from torch import Tensor
 from limbeck import Batch, Outputs
 from limbeck.losses import cross_entropy
 from limbeck.methods import CE
-from limbeck.outputs import UNLABELLED
+from limbeck.outputs import UNLABELED
 
 
 def samples(count: int = 6, classes: int = 5) -> tuple[Tensor, Tensor]:
@@ -51,16 +51,14 @@ def test_the_gradient_is_the_error_of_the_probabilities() -> None:
 def test_a_sample_without_a_label_counts_as_zero(epsilon: float) -> None:
     logits, targets = samples()
     whole = cross_entropy(logits, targets, epsilon, "none")
-    targets[1::2] = UNLABELLED
+    targets[1::2] = UNLABELED
     logits.requires_grad_()
     each = cross_entropy(logits, targets, epsilon, "none")
     assert each[1::2].tolist() == [0, 0, 0]
     assert torch.equal(each[::2], whole[::2])
 
     mean = cross_entropy(logits, targets, epsilon)
-    assert mean.item() == pytest.approx(whole[::2].sum().item() / 6), (
-        "over all samples, not the labelled ones"
-    )
+    assert mean.item() == pytest.approx(whole[::2].sum().item() / 6), "over all samples, not the labeled ones"
     mean.backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert logits.grad[1::2].abs().max() == 0
@@ -70,7 +68,7 @@ def test_a_sample_without_a_label_counts_as_zero(epsilon: float) -> None:
 def test_a_batch_without_any_label_is_zero_and_not_nan() -> None:
     logits, _ = samples()
     logits.requires_grad_()
-    loss = cross_entropy(logits, torch.full((6,), UNLABELLED))
+    loss = cross_entropy(logits, torch.full((6,), UNLABELED))
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0
     assert logits.grad is not None
@@ -79,7 +77,7 @@ def test_a_batch_without_any_label_is_zero_and_not_nan() -> None:
 
 def test_halves_of_a_batch_have_the_batchs_mean() -> None:
     logits, targets = samples()
-    targets[:2] = UNLABELLED
+    targets[:2] = UNLABELED
     halves = [cross_entropy(logits[half], targets[half]).item() for half in (slice(0, 3), slice(3, 6))]
     assert sum(halves) / 2 == pytest.approx(cross_entropy(logits, targets).item(), rel=1e-12)
 

@@ -19,7 +19,7 @@ import limbeck
 from limbeck import Batch, Distiller, Trainer
 from limbeck.methods import Losses
 from limbeck.methods.base import inner_first
-from limbeck.optimisation import SGD, Cosine
+from limbeck.optimization import SGD, Cosine
 from limbeck.outputs import Progress
 from limbeck.training import Stage
 from two_processes import run_in_two_processes
@@ -32,12 +32,12 @@ SPREADS_OVER_CLASSES = {
     "dml": "the peers are fresh networks with as many classes, so their weights are others",
     "dist": "section 4: the mean correlation over all classes, and that of a sample across them",
     "srrl": "the mean squared difference of the logits is over all of them",
-    "logit_standardisation": "Algorithm 1: mean and deviation are those of all logits",
+    "logit_standardization": "Algorithm 1: mean and deviation are those of all logits",
 }
 """Methods whose value depends on classes that neither network believes in."""
 
 COMPARES_SAMPLES: dict[str, str] = {
-    "cc": "neighbours in the batch",
+    "cc": "neighbors in the batch",
     "pkt": "section 3: a sample's probabilities are over all others of the batch",
     "rkd": "section 3.2: all pairs and triples of the batch",
     "crd": "section 3.4: the vectors move at each forward, and the first batch settles Z",
@@ -56,8 +56,8 @@ COMPARES_SAMPLES: dict[str, str] = {
 """Methods whose loss is over pairs of samples of the batch, so that splitting the batch changes it."""
 
 NEEDS_TWO_SAMPLES: dict[str, str] = {
-    "cc": "one sample has no neighbour",
-    "pkt": "one sample is its only neighbour whatever the network",
+    "cc": "one sample has no neighbor",
+    "pkt": "one sample is its only neighbor whatever the network",
     "rkd": "one sample has no distance to others",
     "dist": "one sample has no correlation with others",
     "icd": "one sample has no negatives",

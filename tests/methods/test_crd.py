@@ -16,10 +16,10 @@ from limbeck import Batch, Distiller, Outputs
 from limbeck.errors import LimbeckError
 from limbeck.losses import crd
 from limbeck.methods import CRD, DataFacts
-from limbeck.methods.crd import log_normaliser
+from limbeck.methods.crd import log_normalizer
 from limbeck.objective import parse
-from limbeck.optimisation import SGD
-from limbeck.outputs import UNLABELLED
+from limbeck.optimization import SGD
+from limbeck.outputs import UNLABELED
 from two_processes import run_in_two_processes
 
 FORMS = ["exact", "shared"]
@@ -99,9 +99,9 @@ def test_z_makes_the_first_batch_a_probability() -> None:
         counted = torch.ones_like(valid) if mask is None else mask
         scores = torch.cat([positive, negatives[counted]])
         expected = ((scores / 0.1).exp().mean() * 20).log()
-        found = log_normaliser(positive, negatives, 20, 0.1, mask)
+        found = log_normalizer(positive, negatives, 20, 0.1, mask)
         assert found.item() == pytest.approx(expected.item(), rel=1e-12)
-    assert log_normaliser(positive, negatives, 20, 1e-4).isfinite()
+    assert log_normalizer(positive, negatives, 20, 1e-4).isfinite()
 
 
 # The method
@@ -252,7 +252,7 @@ def test_no_more_negatives_are_drawn_than_there_are() -> None:
 def test_samples_without_a_label_take_part(form: str) -> None:
     setting = make_setting()
     targets = setting.targets.clone()
-    targets[:9] = UNLABELLED
+    targets[:9] = UNLABELED
     data = DataFacts(16, targets=targets)
     distiller = Distiller(setting.student, setting.teacher, text_of(form), example=setting.inputs, data=data)
     losses = distiller(setting.inputs, index=torch.arange(16))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.losses import dist
-from limbeck.methods.parts.blocks import centred
+from limbeck.methods.parts.blocks import centered
 
 
 def logits(samples: int = 4, classes: int = 5) -> tuple[Tensor, Tensor]:
@@ -100,11 +100,11 @@ def test_certainty_is_finite() -> None:
     assert dist(one_hot, one_hot).item() == pytest.approx(0.25), "the class that nobody is given to"
 
 
-def test_centred_rows() -> None:
+def test_centered_rows() -> None:
     rows = torch.tensor([[1.0, 3.0], [0.1, 0.1], [0.0, 0.0]])
-    assert centred(rows).tolist() == [[-1, 1], [0, 0], [0, 0]]
+    assert centered(rows).tolist() == [[-1, 1], [0, 0], [0, 0]]
     small = 1 + 1e-6 * torch.arange(3.0)
-    assert centred(small).tolist() == pytest.approx([-1e-6, 0, 1e-6], abs=2e-7)
+    assert centered(small).tolist() == pytest.approx([-1e-6, 0, 1e-6], abs=2e-7)
 
 
 def test_the_method_has_two_weighted_terms() -> None:

@@ -13,7 +13,7 @@ from limbeck import Batch, Distiller, LimbeckError, Outputs
 from limbeck.losses import dkd, kd
 from limbeck.methods import DKD
 from limbeck.models import MLP
-from limbeck.outputs import UNLABELLED, Progress
+from limbeck.outputs import UNLABELED, Progress
 
 
 def logits(samples: int = 4, classes: int = 5) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,7 +93,7 @@ def test_certain_networks_that_disagree(size: float) -> None:
 def test_a_sample_without_a_label_counts_as_zero() -> None:
     student, teacher, targets = logits()
     known = dkd(student, teacher, targets, reduction="none")
-    targets[1] = UNLABELLED
+    targets[1] = UNLABELED
     student.requires_grad_()
     found = dkd(student, teacher, targets, reduction="none")
     assert found.tolist() == [known[0], 0, known[2], known[3]]

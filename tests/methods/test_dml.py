@@ -13,7 +13,7 @@ from limbeck import Batch, Distiller
 from limbeck.errors import LimbeckError
 from limbeck.losses import cross_entropy, kd, mutual_learning
 from limbeck.methods import DML, Term
-from limbeck.models import CNN, Normalisation, normalisation_of, normalise_inputs
+from limbeck.models import CNN, Normalization, normalization_of, normalize_inputs
 from limbeck.objective import parse
 from limbeck.outputs import Outputs
 
@@ -168,9 +168,9 @@ def test_a_network_that_cannot_be_drawn_anew_is_named() -> None:
     assert named(torch.rand(3, 4), torch.tensor([0, 1, 2])).total.isfinite()
 
 
-def test_peers_by_name_get_the_facts_and_the_normalisation_of_the_student() -> None:
-    student = normalise_inputs(
-        CNN([4, 4], in_channels=2, size=8, num_classes=3), Normalisation((0.1, 0.2), (0.5, 0.6))
+def test_peers_by_name_get_the_facts_and_the_normalization_of_the_student() -> None:
+    student = normalize_inputs(
+        CNN([4, 4], in_channels=2, size=8, num_classes=3), Normalization((0.1, 0.2), (0.5, 0.6))
     )
     text = 'dml(peers=["cnn(channels=[3])", "lenet5(size=16)"])'
     with pytest.raises(LimbeckError, match="size is 8 in the data"):
@@ -181,9 +181,9 @@ def test_peers_by_name_get_the_facts_and_the_normalisation_of_the_student() -> N
     kinds = [type(peer).__name__ for peer in method_of(distiller).peers]
     assert kinds == ["CNN", "MLP"]
     for peer in method_of(distiller).peers:
-        assert normalisation_of(peer) == normalisation_of(student)
+        assert normalization_of(peer) == normalization_of(student)
     like = method_of(Distiller(student, None, "dml", example=torch.rand(2, 2, 8, 8))).peers[0]
-    assert normalisation_of(like) == normalisation_of(student)
+    assert normalization_of(like) == normalization_of(student)
 
 
 def test_peers_of_other_classes_are_refused() -> None:

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from limbeck import Batch, Distiller, LimbeckError, Trainer
 from limbeck.methods import DOT
 from limbeck.methods.dot import DOTOptimizer
-from limbeck.optimisation import SGD, Adam, Cosine
+from limbeck.optimization import SGD, Adam, Cosine
 from limbeck.training import Stage
 from limbeck.training.guard import step_unless
 from two_processes import run_in_two_processes
@@ -32,7 +32,7 @@ FUSED = SGD(lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
 INSIDE = {
     "every parameter has both gradients": "0.1*ce + 0.9*kd",
     "the classifier has one, an adapter the other": "ce + 5*projected",
-    "a discriminator has an optimiser of its own": "ce + 0.9*kd + 0.1*adversarial",
+    "a discriminator has an optimizer of its own": "ce + 0.9*kd + 0.1*adversarial",
     "peers have terms of their own": "dml",
 }
 inside = pytest.mark.parametrize("base", INSIDE.values(), ids=INSIDE.keys())
@@ -204,8 +204,8 @@ def by_closure(distiller: Distiller, optimizer: torch.optim.Optimizer) -> None:
 
 LOOPS: dict[str, Loop] = {
     "accumulation": accumulated,
-    "zero_grad of the optimiser": cleared(lambda distiller, optimizer: optimizer.zero_grad()),
-    "zero_grad of the optimiser, in place": cleared(lambda _, optimizer: optimizer.zero_grad(False)),
+    "zero_grad of the optimizer": cleared(lambda distiller, optimizer: optimizer.zero_grad()),
+    "zero_grad of the optimizer, in place": cleared(lambda _, optimizer: optimizer.zero_grad(False)),
     "zero_grad of the module": cleared(lambda distiller, optimizer: distiller.zero_grad()),
     "zero_grad of the module, in place": cleared(lambda distiller, _: distiller.zero_grad(False)),
     "a gradient scaler": scaled,
@@ -237,7 +237,7 @@ def test_clipping_scales_both_parts_alike() -> None:
 def trained(
     objective: str, setting: Setting, batch: Batch, make: Any = FUSED, **settings: Any
 ) -> tuple[Distiller, torch.optim.Optimizer]:
-    """A Distiller and its optimiser after five steps by the Trainer."""
+    """A Distiller and its optimizer after five steps by the Trainer."""
     distiller = prepared(setting, objective)
     made = []
 
@@ -333,7 +333,7 @@ def test_a_copy_asks_for_its_own_optimizer() -> None:
     distiller = setting.distiller("dot(0.1*ce + 0.9*kd)")
     optimizer = distiller.optimizer(PLAIN)
     copied = copy.deepcopy(distiller)
-    with pytest.raises(LimbeckError, match="has a rule for the optimiser; make that with"):
+    with pytest.raises(LimbeckError, match="has a rule for the optimizer; make that with"):
         copied(setting.inputs, setting.targets).backward()
     copied.optimizer(PLAIN)
     copied(setting.inputs, setting.targets).backward()
@@ -443,7 +443,7 @@ def test_it_needs_both_kinds_of_terms() -> None:
     "objective", ["dot(dot(ce + kd))", "dot(ce + kd) + dot(ce + kd)", "dot(ce + mgd(dot(kd)))"]
 )
 def test_one_objective_has_one_rule(objective: str) -> None:
-    with pytest.raises(LimbeckError, match=r"an optimiser follows one gradient rule.*has 2: dot and dot"):
+    with pytest.raises(LimbeckError, match=r"an optimizer follows one gradient rule.*has 2: dot and dot"):
         make_setting().distiller(objective)
 
 

@@ -59,7 +59,7 @@ def test_it_is_the_papers_equation_as_a_mean() -> None:
     assert fsp(teacher, teacher).item() == 0
 
 
-def test_the_larger_of_two_neighbours_is_pooled_along_either_axis() -> None:
+def test_the_larger_of_two_neighbors_is_pooled_along_either_axis() -> None:
     student, teacher = stages([(2, 8, 3), (3, 4, 6)])
     small = [
         [F.avg_pool2d(lower, (2, 1)), F.avg_pool2d(upper, (1, 2))] for lower, upper in (student, teacher)
@@ -130,7 +130,7 @@ def value_in_the_phase(distiller: Distiller, batch: Batch) -> float:
     (stage,) = distiller.phase_stages(lambda phase: lambda epoch: [])
     with stage.open() as (module, _):
         losses = module.eval()(batch)
-    assert list(losses) == ["fsp.initialise"]
+    assert list(losses) == ["fsp.initialize"]
     value: float = losses.total.item()
     return value
 

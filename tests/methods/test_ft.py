@@ -21,7 +21,7 @@ from limbeck.methods.ft import Paraphraser, encoder
 from limbeck.methods.parts.regressors import GlobalBatchNorm2d
 from limbeck.models import MLP
 from limbeck.objective import parse
-from limbeck.optimisation import SGD
+from limbeck.optimization import SGD
 from limbeck.outputs import Outputs
 
 

@@ -90,7 +90,7 @@ def test_equal_scores_cost_the_logarithm_of_the_batch() -> None:
     assert icd(same, same, torch.tensor(1.0), torch.tensor(0.0)).item() == pytest.approx(math.log(6))
 
 
-def test_it_normalises_and_computes_in_full_precision() -> None:
+def test_it_normalizes_and_computes_in_full_precision() -> None:
     student, teacher = embeddings(dtype=torch.bfloat16)
     one, zero = torch.tensor(1.0), torch.tensor(0.0)
     short = icd(student, teacher, one, zero)

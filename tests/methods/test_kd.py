@@ -68,8 +68,8 @@ def test_the_gradient_keeps_its_scale(temperature: float) -> None:
 def test_at_high_temperature_it_matches_logits() -> None:
     """Section 2.1: with zero-mean logits it becomes half their squared distance over the classes."""
     student, teacher = logits(samples=1)
-    centred = (student - student.mean()) - (teacher - teacher.mean())
-    assert kd(student, teacher, 1e4).item() == pytest.approx(centred.square().sum().item() / 10, rel=1e-3)
+    centered = (student - student.mean()) - (teacher - teacher.mean())
+    assert kd(student, teacher, 1e4).item() == pytest.approx(centered.square().sum().item() / 10, rel=1e-3)
 
 
 def test_its_zero_and_its_invariances() -> None:

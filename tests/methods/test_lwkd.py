@@ -15,13 +15,13 @@ from torch import Tensor, nn
 import limbeck
 from glyph_files import write_mnist
 from limbeck import Batch, Distiller, losses
-from limbeck.data.glyphs import read_glyphs
+from limbeck.data.synthetic.glyphs import read_glyphs
 from limbeck.errors import LimbeckError
 from limbeck.methods import LWKD, DataFacts
 from limbeck.methods.lwkd import lwkd
 from limbeck.objective import parse, resolved
-from limbeck.optimisation import SGD
-from limbeck.outputs import UNLABELLED, Progress
+from limbeck.optimization import SGD
+from limbeck.outputs import UNLABELED, Progress
 from limbeck.teachers import LightweightTeacher
 
 SMALL = "epochs=3, batch_size=20, images_per_class=60, bank_size=10"
@@ -163,7 +163,7 @@ def test_neither_side_learns_from_the_others_loss() -> None:
     assert all(parameter.grad is None for parameter in method.lightweight.parameters())
 
 
-def test_the_discriminator_learns_by_an_optimiser_of_its_own() -> None:
+def test_the_discriminator_learns_by_an_optimizer_of_its_own() -> None:
     distiller = prepared(f"0*ce + lwkd({SMALL}, alpha=0, adversarial=0.001)")
     method = method_of(distiller)
     optimizer = distiller.optimizer(SGD(lr=1e-6, momentum=0, weight_decay=0))
@@ -220,13 +220,13 @@ def test_a_sample_without_a_label_counts_as_zero() -> None:
     distiller = prepared(f"lwkd({SMALL})")
     samples = batch()
     assert samples.targets is not None
-    hidden = replace(samples, targets=samples.targets.where(samples.targets < 3, UNLABELLED))
-    half = hidden.targets != UNLABELLED  # 12 of 20
-    labelled = samples.map(lambda tensor: tensor[half])
-    found, alone = distiller(hidden), distiller(labelled)
+    hidden = replace(samples, targets=samples.targets.where(samples.targets < 3, UNLABELED))
+    half = hidden.targets != UNLABELED  # 12 of 20
+    labeled = samples.map(lambda tensor: tensor[half])
+    found, alone = distiller(hidden), distiller(labeled)
     for name, value in alone.items():
         assert found[name].item() == pytest.approx(value.item() * 12 / 20, rel=1e-5), name
-    nothing = distiller(replace(samples, targets=torch.full((20,), UNLABELLED)))
+    nothing = distiller(replace(samples, targets=torch.full((20,), UNLABELED)))
     assert all(value.item() == 0 for value in nothing.values())
 
 
@@ -283,7 +283,7 @@ def test_the_faithful_kd_term_weighs_as_the_profile_says() -> None:
         ("student_temperature=-1", "student_temperature=-1 should be greater than 0"),
         ("alpha=-0.1", "alpha=-0.1 should be greater than or equal to 0"),
         ("adversarial=-1", "adversarial=-1"),
-        ('profile="gentle"', "'regulariser' or 'faithful'"),
+        ('profile="gentle"', "'regularizer' or 'faithful'"),
         ('target="mean"', "'instance' or 'class_mean'"),
         ("bank_size=0", "bank_size=0"),
         ("discriminator=[0]", "discriminator"),
@@ -383,7 +383,7 @@ def test_named_inputs_are_all_the_same_to_it() -> None:
     assert values[-1] < 0.5 * values[0]
 
 
-@pytest.mark.parametrize("data", ["digits(labelled=50)", "wine"])
+@pytest.mark.parametrize("data", ["digits(labeled=50)", "wine"])
 def test_a_whole_run_without_a_teacher(data: str, tmp_path: Path) -> None:
     run = limbeck.distill(
         data=data,

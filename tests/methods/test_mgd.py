@@ -18,8 +18,8 @@ from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
 from limbeck.losses import kd
 from limbeck.methods import DataFacts
-from limbeck.methods.mgd import MGD, Analyser, encoder, stable_excitation
-from limbeck.optimisation import SGD, Cosine
+from limbeck.methods.mgd import MGD, Analyzer, encoder, stable_excitation
+from limbeck.optimization import SGD, Cosine
 from limbeck.outputs import Outputs
 from limbeck.training import Stage
 
@@ -55,11 +55,11 @@ def test_stable_excitation_is_the_public_code_s(inputs: dict[str, Tensor], value
     assert found == pytest.approx(values["mgd_stable_kd_T4"], rel=2e-4)
 
 
-def test_shapes_of_the_analyser_are_the_paper_s() -> None:
-    analyser = Analyser(12, 4, 7)
-    shapes = [tuple(p.shape) for name, p in analyser.named_parameters() if name.endswith("weight")]
+def test_shapes_of_the_analyzer_are_the_paper_s() -> None:
+    analyzer = Analyzer(12, 4, 7)
+    shapes = [tuple(p.shape) for name, p in analyzer.named_parameters() if name.endswith("weight")]
     assert shapes == [(12, 12), (4, 12), (12, 4), (7, 12)]
-    code, logits = analyser(torch.zeros(3, 12))
+    code, logits = analyzer(torch.zeros(3, 12))
     assert code.shape == (3, 4)
     assert logits.shape == (3, 7)
     assert [tuple(p.shape) for p in encoder(5, 3).parameters()] == [(5, 5), (5,), (3, 5), (3,)]
@@ -91,12 +91,12 @@ def test_the_terms_are_the_equations(scheme: str) -> None:
             logits[role] = network(batch.inputs)
         shown = logits["teacher"]
         for name, temperature in (("low", 2.0), ("high", 8.0)):
-            code = method.analysers[name].encoder(embeddings["teacher"])  # type: ignore[operator]
+            code = method.analyzers[name].encoder(embeddings["teacher"])  # type: ignore[operator]
             ours = method.encoders[name](embeddings["student"])
             p, q = (code / temperature).softmax(1), (ours / temperature).softmax(1)
             expected = temperature**2 * (p * (p / q).log()).sum(1).mean()
             assert losses[f"mgd.{name}"].item() == pytest.approx(expected.item(), rel=1e-4)
-            shown = shown + method.analysers[name].decoder(code)  # type: ignore[operator]
+            shown = shown + method.analyzers[name].decoder(code)  # type: ignore[operator]
         seen = shown / 3 if scheme == "stable" else logits["teacher"]
         assert losses["mgd.kd"].item() == pytest.approx(kd(logits["student"], seen, 3.0).item(), rel=1e-4)
     total = 0.2 * losses["mgd.ce"] + 0.8 * losses["mgd.kd"] + losses["mgd.low"] + losses["mgd.high"]
@@ -115,7 +115,7 @@ def test_the_phases_learn_labels_and_the_teacher_s_logits() -> None:
     for phase, name, temperature in ((low, "low", 2.0), (high, "high", 8.0)):
         terms = phase.loss(Outputs(), teacher, Batch(embedding, targets))
         assert isinstance(terms, dict)
-        _, logits = method.analysers[name](embedding)
+        _, logits = method.analyzers[name](embedding)
         expected = F.cross_entropy(logits[:5], targets[:5], reduction="sum") / 6
         torch.testing.assert_close(terms["ce"], expected)
         assert torch.equal(terms["kd"], kd(logits, teacher.logits, temperature))
@@ -124,7 +124,7 @@ def test_the_phases_learn_labels_and_the_teacher_s_logits() -> None:
         assert phase.schedule.at(20, 1, 40) == pytest.approx(0.1)
         assert phase.schedule.at(30, 1, 40) == pytest.approx(0.01)
 
-    before = {key: value.clone() for key, value in method.analysers.state_dict().items()}
+    before = {key: value.clone() for key, value in method.analyzers.state_dict().items()}
     batch = Batch(setting.inputs, setting.targets)
     stages = distiller.phase_stages(lambda phase: lambda epoch: [batch] * 5)
     trainer = Trainer(display=False, device="cpu")
@@ -136,12 +136,12 @@ def test_the_phases_learn_labels_and_the_teacher_s_logits() -> None:
         of_phase = [line["terms"] for line in lines if line["stage"] == f"mgd.{name}"]
         assert of_phase[-1]["total"] < of_phase[0]["total"]
         assert of_phase[-1][f"mgd.{name}.accuracy"] > of_phase[0][f"mgd.{name}.accuracy"]
-    assert any(not torch.equal(before[key], value) for key, value in method.analysers.state_dict().items())
-    assert not any(parameter.requires_grad for parameter in method.analysers.parameters())
+    assert any(not torch.equal(before[key], value) for key, value in method.analyzers.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in method.analyzers.parameters())
     assert all(parameter.requires_grad for parameter in method.encoders.parameters())
 
 
-def test_an_analyser_is_reused_for_the_same_teacher_data_and_arguments_only(
+def test_an_analyzer_is_reused_for_the_same_teacher_data_and_arguments_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))
@@ -174,8 +174,8 @@ def test_an_analyser_is_reused_for_the_same_teacher_data_and_arguments_only(
     second, steps = run(seed=5)
     assert steps == 0
     parts = [next(iter(distiller.objective.wrapped)) for distiller in (first, second)]
-    for key, value in parts[0].analysers.state_dict().items():  # type: ignore[union-attr]
-        assert torch.equal(value, parts[1].analysers.state_dict()[key])  # type: ignore[union-attr]
+    for key, value in parts[0].analyzers.state_dict().items():  # type: ignore[union-attr]
+        assert torch.equal(value, parts[1].analyzers.state_dict()[key])  # type: ignore[union-attr]
     assert run(data="b")[1] > 0
     assert run("mgd(kd, epochs=2)")[1] > 0
     assert run("mgd(kd, epochs=3, low=16)")[1] > 0
@@ -186,7 +186,7 @@ def test_an_analyser_is_reused_for_the_same_teacher_data_and_arguments_only(
     assert len(list((tmp_path / "phases").iterdir())) == 2 + 2 + 2 + 1 + 2  # high is shared where low differs
 
 
-def test_the_seed_of_a_run_has_no_part_in_the_analyser(
+def test_the_seed_of_a_run_has_no_part_in_the_analyzer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
@@ -202,7 +202,7 @@ def test_the_seed_of_a_run_has_no_part_in_the_analyser(
             data=DataFacts(16, "data"),
         )
         distiller.prepare([(setting.inputs, setting.targets)], display=False, device="cpu", seed=seed)
-        found.append(next(iter(distiller.objective.wrapped)).analysers.state_dict())  # type: ignore[union-attr]
+        found.append(next(iter(distiller.objective.wrapped)).analyzers.state_dict())  # type: ignore[union-attr]
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
     assert cache_directory() == tmp_path / "1"
 

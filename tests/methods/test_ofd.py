@@ -129,8 +129,8 @@ def test_margins_of_a_batch_norm_are_the_expected_negative_outputs() -> None:
         if normal.cdf(0) > 0.001:  # the sum over thin slices of what is below zero
             edges = [(mean - 8 * deviation) * slice / 20_000 for slice in range(20_001)]
             masses = [normal.cdf(high) - normal.cdf(low) for high, low in pairwise(edges)]
-            centres = [(high + low) / 2 for high, low in pairwise(edges)]
-            expected = math.fsum(m * x for m, x in zip(masses, centres, strict=True)) / math.fsum(masses)
+            centers = [(high + low) / 2 for high, low in pairwise(edges)]
+            expected = math.fsum(m * x for m, x in zip(masses, centers, strict=True)) / math.fsum(masses)
         assert value == pytest.approx(expected, rel=1e-4)
     assert found[0] == pytest.approx(-math.sqrt(2 / math.pi), rel=1e-6)
 

@@ -96,7 +96,7 @@ def test_the_embeddings_are_compared() -> None:
         assert found == pytest.approx(expected.item(), rel=1e-3)
 
 
-def test_one_sample_has_no_other_neighbours() -> None:
+def test_one_sample_has_no_other_neighbors() -> None:
     setting = make_setting()
     with pytest.raises(LimbeckError, match=r"pkt .* at least 2 in a batch, not 1"):
         setting.distiller("pkt")(setting.inputs[:1])

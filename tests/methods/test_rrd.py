@@ -16,7 +16,7 @@ from limbeck.errors import LimbeckError
 from limbeck.losses import rrd
 from limbeck.methods import RRD
 from limbeck.objective import parse
-from limbeck.optimisation import SGD
+from limbeck.optimization import SGD
 from two_processes import run_in_two_processes
 
 # The equation

@@ -15,8 +15,8 @@ from limbeck.losses import simkd
 from limbeck.methods import SimKD
 from limbeck.methods.parts.grafts import Graft, GraftedStudent
 from limbeck.methods.parts.regressors import GlobalBatchNorm2d
-from limbeck.models import MLP, Normalisation, count_parameters, normalisation_of, normalise_inputs
-from limbeck.optimisation import SGD
+from limbeck.models import MLP, Normalization, count_parameters, normalization_of, normalize_inputs
+from limbeck.optimization import SGD
 
 
 def maps(*shape: int) -> tuple[Tensor, Tensor]:
@@ -301,15 +301,15 @@ class TestShipped:
         ):
             Distiller(shipped, setting.teacher, "simkd", example=setting.inputs)
 
-    def test_it_brings_the_student_s_normalisation(self) -> None:
+    def test_it_brings_the_student_s_normalization(self) -> None:
         setting = make_setting()
-        normalisation = Normalisation((0.5,), (0.25,))
-        normalise_inputs(setting.student, normalisation)
+        normalization = Normalization((0.5,), (0.25,))
+        normalize_inputs(setting.student, normalization)
         distiller = Distiller(setting.student, setting.teacher, "simkd", example=setting.inputs).eval()
         shipped = distiller.deploy()
-        assert normalisation_of(shipped) == normalisation
-        with pytest.raises(LimbeckError, match="normalises its inputs already"):
-            normalise_inputs(shipped, normalisation)
+        assert normalization_of(shipped) == normalization
+        with pytest.raises(LimbeckError, match="normalizes its inputs already"):
+            normalize_inputs(shipped, normalization)
         method = method_of(distiller)
         student = copy.deepcopy(setting.student)
         projected = method.projector(last_map(student, (setting.inputs - 0.5) / 0.25))

@@ -15,7 +15,7 @@ from limbeck.losses import srrl
 from limbeck.methods import SRRL
 from limbeck.methods.parts.regressors import GlobalBatchNorm2d
 from limbeck.models import MLP
-from limbeck.optimisation import SGD
+from limbeck.optimization import SGD
 
 
 def numbers(*sizes: int) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Named terms and the one sum that is minimised."""
+"""Named terms and the one sum that is minimized."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_a_sum_of_nothing_is_none() -> None:
 
 
 @pytest.mark.parametrize("terms", [{}, {"accuracy": Term(x, "monitor")}])
-def test_there_must_be_something_to_minimise(terms: dict[str, Term]) -> None:
-    with pytest.raises(LimbeckError, match="no term to minimise in this phase; add one, for example ce"):
+def test_there_must_be_something_to_minimize(terms: dict[str, Term]) -> None:
+    with pytest.raises(LimbeckError, match="no term to minimize in this phase; add one, for example ce"):
         Losses(terms)
 
 

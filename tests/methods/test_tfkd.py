@@ -13,7 +13,7 @@ from limbeck.losses import kd, tfkd
 from limbeck.methods.tfkd import Form
 from limbeck.models import MLP
 from limbeck.objective import parse
-from limbeck.outputs import UNLABELLED
+from limbeck.outputs import UNLABELED
 
 TARGETS = torch.tensor([0, 3, 2])
 FORMS: tuple[Form, ...] = ("paper", "released")
@@ -84,7 +84,7 @@ def test_gradients_full_precision_and_extreme_logits() -> None:
 
 
 def test_a_sample_without_a_label_counts_as_zero() -> None:
-    targets = torch.tensor([0, UNLABELLED, 2])
+    targets = torch.tensor([0, UNLABELED, 2])
     found = tfkd(logits(), targets, reduction="none")
     assert found[1].item() == 0
     assert found[[0, 2]].tolist() == tfkd(logits(), TARGETS, reduction="none")[[0, 2]].tolist()

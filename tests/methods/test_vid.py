@@ -14,7 +14,7 @@ from limbeck.errors import LimbeckError
 from limbeck.losses import vid
 from limbeck.methods import VID
 from limbeck.models import CNN, MLP
-from limbeck.optimisation import SGD
+from limbeck.optimization import SGD
 
 
 def stages(*shape: int) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import limbeck
 from limbeck.errors import LimbeckError
-from limbeck.models import CIFAR100, build, normalisation_of
+from limbeck.models import CIFAR100, build, normalization_of
 from limbeck.models.checkpoints import BENCHMARK, _benchmark_shapes, fitting, load_weights, save_checkpoint
 
 KEYS = Path(__file__).parents[2].parent / "shared" / "reference" / "checkpoint-keys.json"
@@ -72,20 +72,20 @@ def test_a_network_that_has_a_student_of_its_own_keeps_it(tmp_path: Path) -> Non
     assert torch.equal(pair.state_dict()["student.weight"], torch.load(path)["student.weight"])
 
 
-def test_other_sizes_channels_and_a_normalisation(tmp_path: Path) -> None:
+def test_other_sizes_channels_and_a_normalization(tmp_path: Path) -> None:
     with torch.random.fork_rng():
         theirs = build("resnet8", example=torch.empty(1, 1, 12, 8), num_classes=5).eval()
     path = saved(tmp_path / "t.pth", theirs.state_dict())
     images = torch.rand(2, 1, 12, 8)
     loaded = limbeck.load_checkpoint(path, "resnet8", 5, in_channels=1, size=[12, 8])
     assert torch.equal(loaded(images), theirs(images))
-    assert normalisation_of(loaded) is None
+    assert normalization_of(loaded) is None
 
     theirs = network("resnet8")
     loaded = limbeck.load_checkpoint(
-        saved(tmp_path / "u.pth", theirs.state_dict()), "resnet8", normalisation=CIFAR100
+        saved(tmp_path / "u.pth", theirs.state_dict()), "resnet8", normalization=CIFAR100
     )
-    assert normalisation_of(loaded) == CIFAR100
+    assert normalization_of(loaded) == CIFAR100
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CIFAR100.mean, CIFAR100.std))
     with torch.no_grad():
         torch.testing.assert_close(loaded(IMAGES), theirs((IMAGES - mean) / std))

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from limbeck.errors import LimbeckError
-from limbeck.models import IMAGENET, Normalisation, build, normalisation_of
+from limbeck.models import IMAGENET, Normalization, build, normalization_of
 from limbeck.models.zoos import fetches_weights, untrained
 from zoo_packages import Net, install
 
 IMAGES = torch.rand(2, 3, 16, 16)
-GREY = torch.rand(2, 1, 16, 16)
+GRAY = torch.rand(2, 1, 16, 16)
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def made(spec: str, example: Any = IMAGES, num_classes: int | None = 10) -> Net:
 @pytest.mark.usefixtures("_zoos")
 class TestDoors:
     def test_the_data_tell_channels_and_classes(self) -> None:
-        network = made("timm:resnet18", GREY)
+        network = made("timm:resnet18", GRAY)
         assert network.asked == {"name": "resnet18"}
-        assert network(GREY).shape == (2, 10)
+        assert network(GRAY).shape == (2, 10)
         assert made("torchvision:resnet18")(IMAGES).shape == (2, 10)
         assert made("timm:resnet18", None, None)(IMAGES).shape == (2, 1000)
 
@@ -43,16 +43,16 @@ class TestDoors:
         assert network.asked == {"name": "vit_tiny_patch16_224.augreg_in21k", "depth": 2, "act": "gelu"}
         assert made("torchvision:resnet18(progress=false)").asked == {"name": "resnet18", "progress": False}
 
-    def test_fetched_weights_bring_their_normalisation(self) -> None:
-        assert normalisation_of(made("timm:resnet18")) is None
+    def test_fetched_weights_bring_their_normalization(self) -> None:
+        assert normalization_of(made("timm:resnet18")) is None
         network = made("timm:resnet18(pretrained=true)")
         assert network.asked["pretrained"] is True
-        assert normalisation_of(network) == Normalisation((0.5, 0.4, 0.3), (0.3, 0.2, 0.1))
-        assert normalisation_of(made("timm:resnet18(pretrained=true)", GREY)) is None
-        assert normalisation_of(made("torchvision:resnet18")) is None
+        assert normalization_of(network) == Normalization((0.5, 0.4, 0.3), (0.3, 0.2, 0.1))
+        assert normalization_of(made("timm:resnet18(pretrained=true)", GRAY)) is None
+        assert normalization_of(made("torchvision:resnet18")) is None
         network = made('torchvision:resnet18(weights="DEFAULT")', num_classes=1000)
         assert network.asked["weights"] == "DEFAULT"
-        assert normalisation_of(network) == IMAGENET
+        assert normalization_of(network) == IMAGENET
 
     @pytest.mark.parametrize(
         ("spec", "message"),
@@ -102,7 +102,7 @@ class TestDoors:
 
     def test_torchvision_takes_three_channels(self) -> None:
         with pytest.raises(LimbeckError, match="torchvision:resnet18 takes images of 3 channels, not 1"):
-            made("torchvision:resnet18", GREY)
+            made("torchvision:resnet18", GRAY)
 
 
 @pytest.mark.parametrize("package", ["timm", "torchvision"])

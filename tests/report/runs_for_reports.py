@@ -25,9 +25,9 @@ def result(seed: int = 0, top1: float = 0.85, **changes: Any) -> dict[str, Any]:
         "agreement": 0.9,
         "seconds": 12.34,
         "data": {
-            "name": "digits(labelled=100)",
+            "name": "digits(labeled=100)",
             "train": 1077,
-            "labelled": 100,
+            "labeled": 100,
             "validation": 360,
             "test": 360,
             "classes": 10,

@@ -84,7 +84,7 @@ def background(page: Page) -> str:
 
 
 def stroke(page: Page) -> str:
-    """The colour of the first series of the first chart."""
+    """The color of the first series of the first chart."""
     mark = page.locator(".plot").first.locator("path.js-line, path.point").first
     return str(mark.evaluate("path => path.style.stroke + path.style.fill"))
 
@@ -153,11 +153,11 @@ def test_a_series_is_hidden_and_shown_by_keyboard(page: Page) -> None:
 def test_arrow_keys_step_through_the_values(page: Page) -> None:
     plot = page.locator(".plot").last
     plot.focus()
-    # "epoch 2" in a run, "optimiser step 18" in a study; the number alone with the oldest plotly there may be
+    # "epoch 2" in a run, "optimizer step 18" in a study; the number alone with the oldest plotly there may be
     header = plot.locator(".hoverlayer text").first
     for key, epoch in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2)):
         page.keyboard.press(key)
-        expect(header).to_have_text(re.compile(rf"^((epoch )?{epoch}|(optimiser step )?{9 * epoch})$"))
+        expect(header).to_have_text(re.compile(rf"^((epoch )?{epoch}|(optimizer step )?{9 * epoch})$"))
 
 
 def test_hovering_shows_values(page: Page) -> None:

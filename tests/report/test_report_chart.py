@@ -21,7 +21,7 @@ def test_a_line_lies_on_its_band() -> None:
     assert (band["fill"], band["hoverinfo"]) == ("toself", "skip")
     assert (line["x"], line["y"]) == ([1, 2, 3], [0.5, 0.6, 0.7])
     assert line["customdata"][2] == [0.6, 0.9]
-    assert band["meta"] == line["meta"] == {"series": "student", "colour": 1}
+    assert band["meta"] == line["meta"] == {"series": "student", "color": 1}
 
 
 def test_points_and_bars_have_error_bars() -> None:
@@ -66,11 +66,11 @@ def test_a_series_looks_the_same_in_all_charts() -> None:
         return chart(*(Trace(name, [1], [1.0]) for name in names))
 
     chosen = looks([named("a", "b"), named("b", "c"), named("c", "a", "d")])
-    assert [chosen[name].colour for name in "abcd"] == [1, 2, 3, 4]
-    # A seventh name takes a colour again, but none of those in its own chart, and other dashes.
+    assert [chosen[name].color for name in "abcd"] == [1, 2, 3, 4]
+    # A seventh name takes a color again, but none of those in its own chart, and other dashes.
     chosen = looks([named(*"abcdef"), named("a", "g")])
-    assert chosen["g"].colour != chosen["a"].colour
-    assert len({look.dash for look in chosen.values() if look.colour == chosen["g"].colour}) == 2
+    assert chosen["g"].color != chosen["a"].color
+    assert len({look.dash for look in chosen.values() if look.color == chosen["g"].color}) == 2
     assert len(set(looks([named(*map(str, range(36)))]).values())) == 36
 
 

@@ -64,13 +64,13 @@ def test_series_that_name_their_rows_need_no_legend() -> None:
     assert not Chart("Differences", traces[:1], "run", "points").legend
 
 
-def test_a_guide_is_quiet_and_takes_no_colour_from_the_series() -> None:
+def test_a_guide_is_quiet_and_takes_no_color_from_the_series() -> None:
     guide = Trace("perfect", [0.0, 1.0], [0.0, 1.0], kind="guide")
     chart = Chart("Reliability", [guide, Trace("student", [0.5], [0.4])], "confidence", "accuracy")
     chosen = looks([chart])
-    assert (chosen["perfect"].colour, chosen["student"].colour) == (0, 1)
+    assert (chosen["perfect"].color, chosen["student"].color) == (0, 1)
     line, _ = figure(chart, chosen)["data"]
-    assert (line["hoverinfo"], line["mode"], line["meta"]["colour"]) == ("skip", "lines", 0)
+    assert (line["hoverinfo"], line["mode"], line["meta"]["color"]) == ("skip", "lines", 0)
 
 
 def test_a_line_of_few_values_shows_them() -> None:

@@ -32,7 +32,7 @@ def test_metrics_of_each_split_with_an_interval() -> None:
     assert "flatters its own figures" in chosen
 
 
-def test_the_interval_is_over_the_labelled_samples() -> None:
+def test_the_interval_is_over_the_labeled_samples() -> None:
     some = result()
     some["data"]["measured"] = {"validation": 200, "test": 40}
     # 34 of 40 right: Wilson's interval is 70.9 to 92.9 %
@@ -54,15 +54,15 @@ def test_transfer_to_other_data_is_shown() -> None:
     text = text_of(run_report(result(), history(), transfers=[found]))
     assert "stl10: linear classifiers on the frozen embedding" in text
     assert "student cnn 0.05 80.0 76.5 to 83.5 runs/b cnn 0.05 \N{EN DASH} \N{EN DASH}" in text
-    assert "120 epochs on 4,500 labelled samples, seed 3." in text
+    assert "120 epochs on 4,500 labeled samples, seed 3." in text
     assert "Transfer" not in text_of(run_report(result(), history()))
 
 
 def test_facts() -> None:
     text = text_of(run_report(result(), history()))
     assert "Objective 0.1*ce + 0.9*kd(temperature=4)" in text
-    assert "digits(labelled=100), 10 classes" in text
-    assert "1,077 train (100 labelled), 360 validation, 360 test" in text
+    assert "digits(labeled=100), 10 classes" in text
+    assert "1,077 train (100 labeled), 360 validation, 360 test" in text
     assert "Network kept last epoch Seed 0 Time 12.3 s" in text
 
 

@@ -53,7 +53,7 @@ def test_the_page_shows_the_tables_and_the_settings() -> None:
     text = text_of(study())
     assert "student alone 650 79.0 ± 1.6 79.0 0.0123 5" in text
     assert "student distilled minus student alone +7.8 +6.8 to +8.8 5 higher" in text
-    assert "teacher cnn(channels=[4, 8]) 0.1*ce + 0.9*kd(temperature=4) digits(labelled=100)" in text
+    assert "teacher cnn(channels=[4, 8]) 0.1*ce + 0.9*kd(temperature=4) digits(labeled=100)" in text
     assert "0, 1, 2, 3, 4 12.3 s" in text
 
 
@@ -71,11 +71,11 @@ def test_bands_run_from_the_lowest_to_the_highest_seed() -> None:
     assert alone["y"][39:41] == pytest.approx([max(last), min(last)])
 
 
-def test_a_series_has_one_colour_on_the_page() -> None:
+def test_a_series_has_one_color_on_the_page() -> None:
     points, curves, *_ = figures(study())
-    colours = {trace["name"]: trace["meta"]["colour"] for trace in points["data"]}
-    assert {trace["name"]: trace["meta"]["colour"] for trace in curves["data"]} == colours
-    assert len(set(colours.values())) == 3
+    colors = {trace["name"]: trace["meta"]["color"] for trace in points["data"]}
+    assert {trace["name"]: trace["meta"]["color"] for trace in curves["data"]} == colors
+    assert len(set(colors.values())) == 3
 
 
 def test_a_curve_ends_where_the_shortest_seed_does() -> None:
@@ -95,7 +95,7 @@ def test_without_validation_there_are_no_curves() -> None:
 
 
 def test_facts_that_differ_are_left_to_the_table_of_how_each_was_trained() -> None:
-    other = {**result(0)["data"], "name": "digits", "labelled": 1077}
+    other = {**result(0)["data"], "name": "digits", "labeled": 1077}
     text = text_of(
         study_report(
             [Contender("a", [result(0)], [[]]), Contender("b", [result(0, data=other)], [[]])],
@@ -104,7 +104,7 @@ def test_facts_that_differ_are_left_to_the_table_of_how_each_was_trained() -> No
         )
     )
     assert "10 classes" not in text
-    assert "digits(labelled=100)" in text
+    assert "digits(labeled=100)" in text
     assert "Network kept last epoch" in text
 
 

@@ -36,11 +36,11 @@ def make_student(out: Path, teacher: Any, **changes: Any) -> Run:
     return limbeck.distill(**{"student": STUDENT, "teacher": teacher, "out": out, **QUICK, **changes})
 
 
-def three_classes(*, test: bool = True, labelled: int = 60, name: str = "triples") -> Source:
+def three_classes(*, test: bool = True, labeled: int = 60, name: str = "triples") -> Source:
     """60 random rows of 4 features, of which the first ones have a label."""
     generator = torch.Generator().manual_seed(0)
     inputs, targets = torch.rand(60, 4, generator=generator), torch.arange(60) % 3
-    targets[labelled:] = -100
+    targets[labeled:] = -100
     held = (torch.rand(12, 4, generator=generator), torch.arange(12) % 3)
     return data.from_tensors(
         inputs, targets, validation=held, test=held if test else None, num_classes=3, name=name

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 import limbeck
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run, networks
-from limbeck.runs.conclude import conclude
+from limbeck.runs.finish import conclude
 from limbeck.teachers import CachedTeacher
 
 QUIET = {"training.trackers": [], "training.precision": "fp32"}
@@ -170,7 +170,7 @@ def test_phases_ask_through_the_cache_too(
     asked.clear()
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "empty"))
     student(tmp_path / "again", teacher, **given)
-    assert sum(asked) == cold.result["data"]["train"], "the analysers are trained anew"
+    assert sum(asked) == cold.result["data"]["train"], "the analyzers are trained anew"
 
 
 def test_a_phase_that_reads_stages_leaves_the_training_its_cache(

@@ -48,8 +48,8 @@ class TestLoad:
         assert type(loaded) is type(trained) is models.CNN
         assert same(loaded.state_dict(), trained.state_dict())
         assert not any(module.training for module in loaded.modules())
-        assert models.normalisation_of(loaded) == models.normalisation_of(trained)
-        assert models.normalisation_of(loaded) is not None
+        assert models.normalization_of(loaded) == models.normalization_of(trained)
+        assert models.normalization_of(loaded) is not None
         test = data.load("digits").test
         assert test is not None
         batch = next(iter(data.Loader(test, 500, shuffle=False)))

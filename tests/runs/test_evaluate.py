@@ -146,7 +146,7 @@ def test_what_was_measured_is_not_lost_silently(student: Run, run: Run) -> None:
         with pytest.raises(LimbeckError, match=message.format(lost)):
             evaluate(student, **given)
     assert content(student.path) == before
-    evaluate(student, "digits(labelled=500)")  # other data are measured, and nothing is written
+    evaluate(student, "digits(labeled=500)")  # other data are measured, and nothing is written
     assert results.read(student.path / "evaluation.json") == full
     quick = evaluate(student, overwrite=True)
     assert results.read(student.path / "evaluation.json") == quick
@@ -210,7 +210,7 @@ def test_data_that_has_moved_is_found_where_it_is_said_to_be(tmp_path: Path) -> 
 
 class TestBaseline:
     def test_one_of_other_data_is_refused(self, run: Run, tmp_path: Path) -> None:
-        other = limbeck.train(model=STUDENT, data="digits(labelled=500)", out=tmp_path / "other", **QUICK)
+        other = limbeck.train(model=STUDENT, data="digits(labeled=500)", out=tmp_path / "other", **QUICK)
         with pytest.raises(LimbeckError, match=rf"the baseline '{other.path}' was made on other data"):
             evaluate(run, baseline=other)
 
@@ -223,7 +223,7 @@ class TestBaseline:
             "mlp",
             classes=7,
             shape=(1, 8, 8),
-            normalisation=limbeck.models.Normalisation((0.3,), (0.3,)),
+            normalization=limbeck.models.Normalization((0.3,), (0.3,)),
             out=tmp_path / "seven",
         )
         with pytest.raises(LimbeckError, match="the baseline tells 7 classes apart, and digits has 10"):
@@ -260,9 +260,9 @@ class TestOtherData:
     def test_a_run_is_measured_on_the_data_that_are_named(self, run: Run) -> None:
         own = evaluate(run)
         before = content(run.path)
-        other = evaluate(run, "digits(labelled=500)")
+        other = evaluate(run, "digits(labeled=500)")
         assert other.student.metrics == own.student.metrics  # of the same test split
-        assert other.data.name == "digits(labelled=500, seed=0)"
+        assert other.data.name == "digits(labeled=500, seed=0)"
         assert content(run.path) == before
         assert evaluate(run, "digits") == own  # by its fingerprint, it is the run's own
 

@@ -51,7 +51,7 @@ def test_a_student_goes_back_to_the_benchmark(run: Run, tmp_path: Path) -> None:
     assert exported.file == out
     assert exported.lines == (
         "a checkpoint of resnet8, {'model': state_dict}",
-        "it takes images that were normalised before: mean 0.25, 0.5, 0.75; std 0.2, 0.25, 0.3",
+        "it takes images that were normalized before: mean 0.25, 0.5, 0.75; std 0.2, 0.25, 0.3",
     )
     content = torch.load(out, weights_only=True)
     assert content.keys() == {"model"}
@@ -113,7 +113,7 @@ def test_other_networks_are_refused(other: Run, tmp_path: Path) -> None:
     with pytest.raises(LimbeckError, match="this MLP is none of the CRD benchmark's networks"):
         export(other, "repdistiller", tmp_path / "student.pth")
     assert not (tmp_path / "student.pth").exists()
-    assert models.normalisation_of(limbeck.load(other)) is not None
+    assert models.normalization_of(limbeck.load(other)) is not None
 
 
 def pixels_of_digits() -> Tensor:
@@ -125,7 +125,7 @@ def pixels_of_digits() -> Tensor:
 def test_the_weights_go_alone(other: Run, tmp_path: Path) -> None:
     exported = export(other, "safetensors", tmp_path / "weights.safetensors")
     assert exported.lines[1].startswith("takes inputs (batch, 1, 8, 8) float32, pixels in [0, 1]")
-    assert exported.lines[1].endswith("; it normalises them itself")
+    assert exported.lines[1].endswith("; it normalizes them itself")
     inputs = pixels_of_digits()
     assert torch.equal(limbeck.load(exported.file)(inputs), limbeck.load(other)(inputs))
     kept = read_metadata(exported.file)

@@ -102,7 +102,7 @@ def test_a_batch_that_the_memory_does_not_hold(teacher: Run, tmp_path: Path, cac
 
 
 class Images(nn.Module):
-    """Answers to colour images, and writes down in which memory format it got them."""
+    """Answers to color images, and writes down in which memory format it got them."""
 
     def __init__(self, views_them: bool) -> None:
         super().__init__()

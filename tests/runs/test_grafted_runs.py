@@ -134,7 +134,7 @@ def test_it_may_teach_another_student(run: Run, tmp_path: Path, monkeypatch: pyt
     taught = make_student(tmp_path / "taught", run, student=STUDENT, objective="ce + kd + srrl")
     assert taught.result["teacher"]["top1"] == pytest.approx(run.result["student"]["top1"])
     assert jobs[0].teacher is not None
-    assert torch.equal(on_test(jobs[0].teacher)[0], on_test(limbeck.load(run))[0]), "normalised only once"
+    assert torch.equal(on_test(jobs[0].teacher)[0], on_test(limbeck.load(run))[0]), "normalized only once"
 
 
 def test_it_may_be_trained_on(run: Run, tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import limbeck
 from limbeck import data, models
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
-from limbeck.models import CIFAR100, Normalisation
+from limbeck.models import CIFAR100, Normalization
 from limbeck.runs import Run
 from limbeck.runs.evaluate import evaluate
 from limbeck.runs.importing import import_checkpoint
 
-GREY = Normalisation((0.3,), (0.4,))
+GRAY = Normalization((0.3,), (0.4,))
 
 
 def network(spec: str, shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -28,10 +28,10 @@ def network(spec: str, shape: tuple[int, ...], classes: int) -> nn.Module:
         return models.build(spec, example=torch.empty(1, *shape), num_classes=classes).eval()
 
 
-def colours(classes: int = 4) -> Source:
+def colors(classes: int = 4) -> Source:
     generator = torch.Generator().manual_seed(0)
     images, targets = torch.rand(40, 3, 8, 8, generator=generator), torch.arange(40) % classes
-    return data.from_tensors(images, targets, validation=None, test=(images, targets), name="colours")
+    return data.from_tensors(images, targets, validation=None, test=(images, targets), name="colors")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_published_checkpoint_becomes_a_run_that_takes_pixels(published: Path,
     assert content(run.path).keys() == {"student.safetensors", "import.json", "environment.json"}
     loaded = limbeck.load(run)
     assert same(loaded.state_dict(), network("resnet8", (3, 32, 32), 100).state_dict())
-    assert models.normalisation_of(loaded) == CIFAR100
+    assert models.normalization_of(loaded) == CIFAR100
     assert not loaded.training
     images = torch.rand(2, 3, 32, 32)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CIFAR100.mean, CIFAR100.std))
@@ -74,10 +74,10 @@ def test_a_published_checkpoint_becomes_a_run_that_takes_pixels(published: Path,
 def test_it_teaches(tmp_path: Path) -> None:
     torch.save(network("resnet8", (3, 8, 8), 4).state_dict(), tmp_path / "t.pt")
     teacher = import_checkpoint(
-        tmp_path / "t.pt", "resnet8", classes=4, shape=(3, 8, 8), normalisation=CIFAR100, out=tmp_path / "t"
+        tmp_path / "t.pt", "resnet8", classes=4, shape=(3, 8, 8), normalization=CIFAR100, out=tmp_path / "t"
     )
     run = limbeck.distill(
-        student="cnn(channels=[4])", teacher=teacher, data=colours(), out=tmp_path / "run", **QUICK
+        student="cnn(channels=[4])", teacher=teacher, data=colors(), out=tmp_path / "run", **QUICK
     )
     assert run.result["teacher"]["parameters"] == models.count_parameters(limbeck.load(teacher))
     assert same(state_of(teacher), network("resnet8", (3, 8, 8), 4).state_dict())
@@ -85,7 +85,7 @@ def test_it_teaches(tmp_path: Path) -> None:
 
 def test_it_is_measured_on_data_that_are_named(digits: Path, tmp_path: Path) -> None:
     run = import_checkpoint(
-        digits, "resnet8", classes=10, shape=(1, 8, 8), normalisation=GREY, out=tmp_path / "t"
+        digits, "resnet8", classes=10, shape=(1, 8, 8), normalization=GRAY, out=tmp_path / "t"
     )
     found = evaluate(run, "digits")
     assert (found.split, found.student.name, found.student.run) == ("test", "resnet8", str(run.path))
@@ -108,10 +108,10 @@ def test_what_was_imported_is_replaced_when_asked(published: Path, tmp_path: Pat
     (out / "mine.txt").write_text("mine")
     with pytest.raises(LimbeckError, match="holds an imported network; say --overwrite or another --out"):
         import_checkpoint(published, "resnet8", out=out)
-    plain = Normalisation((0.5,) * 3, (0.2,) * 3)
-    run = import_checkpoint(published, "resnet8", normalisation=plain, out=out, overwrite=True)
-    assert models.normalisation_of(limbeck.load(run)) == plain
-    limbeck.train(model="mlp", data=colours(), out=out, overwrite=True, **QUICK)
+    plain = Normalization((0.5,) * 3, (0.2,) * 3)
+    run = import_checkpoint(published, "resnet8", normalization=plain, out=out, overwrite=True)
+    assert models.normalization_of(limbeck.load(run)) == plain
+    limbeck.train(model="mlp", data=colors(), out=out, overwrite=True, **QUICK)
     assert not (out / "import.json").exists()
     with pytest.raises(LimbeckError, match="holds another run"):
         import_checkpoint(published, "resnet8", out=out)
@@ -121,8 +121,8 @@ def test_what_was_imported_is_replaced_when_asked(published: Path, tmp_path: Pat
 
 def test_a_run_s_own_weights_may_be_imported_over_it(digits: Path, tmp_path: Path) -> None:
     given: dict[str, Any] = {"classes": 10, "shape": (1, 8, 8), "out": tmp_path / "t", "overwrite": True}
-    run = import_checkpoint(digits, "resnet8", normalisation=GREY, **given)
-    again = import_checkpoint(run.path / "student.safetensors", "resnet8", normalisation=GREY, **given)
+    run = import_checkpoint(digits, "resnet8", normalization=GRAY, **given)
+    again = import_checkpoint(run.path / "student.safetensors", "resnet8", normalization=GRAY, **given)
     assert same(state_of(again), torch.load(digits))
 
 
@@ -134,10 +134,10 @@ def test_a_run_s_own_weights_may_be_imported_over_it(digits: Path, tmp_path: Pat
         ({"model": "resnt8"}, "unknown model 'resnt8'"),
         (
             {"shape": (3, 64, 64)},
-            r"say how the images of resnet8 were normalised: --normalisation cifar100\|",
+            r"say how the images of resnet8 were normalized: --normalization cifar100\|",
         ),
         ({"shape": (32, 32)}, r"takes images, channels x height x width, not \(32, 32\)"),
-        ({"normalisation": GREY}, "the normalisation is for 1 channels, and the images have 3; give a mean"),
+        ({"normalization": GRAY}, "the normalization is for 1 channels, and the images have 3; give a mean"),
         ({"path": "nowhere.pth"}, r"there is no weights file 'nowhere\.pth'"),
     ],
 )

@@ -73,7 +73,7 @@ def test_people_read_how_it_was_made(run: Run) -> None:
     made = section(text, "How it was made")
     assert "| objective | `0.1*ce + 0.9*kd` |" in made
     assert '"temperature": 4' in made, "arguments that were left out are told too"
-    assert "| optimiser | `sgd(lr=0.05, momentum=0.9, nesterov=False, weight_decay=0.0005)` |" in made
+    assert "| optimizer | `sgd(lr=0.05, momentum=0.9, nesterov=False, weight_decay=0.0005)` |" in made
     assert "| epochs, batch size, seed | 2, 250, 0 |" in made
     assert f"fingerprint `{run.result['data']['fingerprint']}`" in made
     top1 = 100 * run.result["student"]["top1"]

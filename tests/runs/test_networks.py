@@ -40,18 +40,18 @@ class TestStudent:
         assert same(first, again)
         assert not same(first, other)
 
-    def test_it_fits_the_data_and_brings_its_normalisation(self, digits: Source) -> None:
+    def test_it_fits_the_data_and_brings_its_normalization(self, digits: Source) -> None:
         network = networks.student(config("mlp(hidden=[6])"), digits, 0)
         assert network(digits.example(3)).shape == (3, 10)
-        assert models.normalisation_of(network) == models.Normalisation(digits.mean, digits.std)
+        assert models.normalization_of(network) == models.Normalization(digits.mean, digits.std)
         network = networks.student(config("mlp(hidden=[6])"), three_classes(), 0)
         assert network(torch.rand(2, 4)).shape == (2, 3)
 
-    def test_a_run_is_gone_on_from_with_its_own_normalisation(self, digits: Source, trained: Run) -> None:
+    def test_a_run_is_gone_on_from_with_its_own_normalization(self, digits: Source, trained: Run) -> None:
         other = data.from_tensors(torch.rand(20, 1, 8, 8), torch.arange(20) % 10)
         network = networks.student(config(str(trained.path)), other, 0)
         assert same(network.state_dict(), state_of(trained))
-        assert models.normalisation_of(network) == models.Normalisation(digits.mean, digits.std)
+        assert models.normalization_of(network) == models.Normalization(digits.mean, digits.std)
 
     def test_weights_are_read_from_a_checkpoint(self, digits: Source, trained: Run, tmp_path: Path) -> None:
         torch.save(state_of(trained), tmp_path / "weights.pt")
@@ -72,7 +72,7 @@ class TestTeacher:
             "`limbeck train --model 'cnn(channels=[2, 4])'`) or a checkpoint with --set teacher.weights=FILE"
         )
 
-    def test_a_misspelt_one_is_told_so_first(self, digits: Source) -> None:
+    def test_a_misspelled_one_is_told_so_first(self, digits: Source) -> None:
         with pytest.raises(LimbeckError, match="unknown model 'cn'; did you mean 'cnn'"):
             networks.teacher(config("cn"), digits)
 
@@ -80,7 +80,7 @@ class TestTeacher:
         for place in (trained.path, trained.path / "student.safetensors"):
             network = networks.teacher(config(str(place)), digits)
             assert same(network.state_dict(), state_of(trained))
-            assert models.normalisation_of(network) == models.Normalisation(digits.mean, digits.std)
+            assert models.normalization_of(network) == models.Normalization(digits.mean, digits.std)
 
     def test_a_network_of_a_zoo_without_weights_is_refused_too(
         self, digits: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -93,7 +93,7 @@ class TestTeacher:
         with pytest.raises(LimbeckError, match="unknown network of timm: 'resnt18'"):
             networks.teacher(config("timm:resnt18"), digits)
         fetched = networks.teacher(config("timm:resnet18(pretrained=true)"), digits)
-        assert models.normalisation_of(fetched) == models.Normalisation(digits.mean, digits.std)
+        assert models.normalization_of(fetched) == models.Normalization(digits.mean, digits.std)
         torch.save(fetched.state_dict(), tmp_path / "w.pt")
         loaded = networks.teacher(config("timm:resnet18", weights=tmp_path / "w.pt"), digits)
         assert same(loaded.state_dict(), fetched.state_dict())

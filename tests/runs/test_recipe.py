@@ -21,14 +21,14 @@ def test_a_recipe_is_all_but_the_seed(tmp_path: Path) -> None:
 
 
 def test_the_seed_of_the_data_may_be_the_runs_own() -> None:
-    text = "noisy_labels(digits(labelled=100, seed=3), rate=0.4, seed=4)"
-    assert seedless(text, 3) == "noisy_labels(digits(labelled=100, seed=SEED), rate=0.4, seed=4)"
+    text = "noisy_labels(digits(labeled=100, seed=3), rate=0.4, seed=4)"
+    assert seedless(text, 3) == "noisy_labels(digits(labeled=100, seed=SEED), rate=0.4, seed=4)"
     assert seedless("<a data set>", 3) == "<a data set>"
 
 
 def test_where_a_teacher_comes_from(tmp_path: Path) -> None:
     for seed in range(2):
-        run = finished_run(tmp_path / f"t-{seed}", seed=seed, data=f"digits(labelled=9, seed={seed})")
+        run = finished_run(tmp_path / f"t-{seed}", seed=seed, data=f"digits(labeled=9, seed={seed})")
         (run.path / "student.safetensors").write_bytes(bytes([seed]))
     first, second = of(tmp_path / "t-0"), of(tmp_path / "t-1")
     assert first["recipe"] == second["recipe"]

@@ -35,7 +35,7 @@ from limbeck import data, models
 from limbeck.config import make_config
 from limbeck.errors import LimbeckError
 from limbeck.methods import CE, KD
-from limbeck.outputs import UNLABELLED
+from limbeck.outputs import UNLABELED
 from limbeck.runs import Run
 from limbeck.training.guard import DivergenceError
 
@@ -117,7 +117,7 @@ class TestResult:
             "ce": {"weight": 0.1, "method": "ce"},
             "kd": {"weight": 0.9, "method": "kd", "temperature": 4},
         }
-        sizes = {"train": 1000, "labelled": 1000, "validation": 297, "test": 500, "classes": 10}
+        sizes = {"train": 1000, "labeled": 1000, "validation": 297, "test": 500, "classes": 10}
         assert {name: result["data"][name] for name in sizes} == sizes
         assert result["data"]["fingerprint"] == data.load("digits").fingerprint()
 
@@ -406,7 +406,7 @@ class TestNetworks:
             "classifier.weight",
             "classifier.bias",
         }
-        assert models.normalisation_of(loaded) is not None, "it gets the data's normalisation"
+        assert models.normalization_of(loaded) is not None, "it gets the data's normalization"
         logits, targets = logits_on_test(loaded)
         expected = pytest.approx((logits.argmax(1) == targets).double().mean().item())
         assert run.result["student"]["top1"] == expected
@@ -430,7 +430,7 @@ class TestNetworks:
         assert same(state_of(run), state_of(student))
         loaded = limbeck.load(run)
         assert type(loaded) is models.MLP
-        assert models.normalisation_of(loaded) == models.normalisation_of(limbeck.load(student))
+        assert models.normalization_of(loaded) == models.normalization_of(limbeck.load(student))
 
     def test_classes_must_agree(self, teacher: Run, tmp_path: Path) -> None:
         with pytest.raises(LimbeckError, match="the student tells 3 classes apart and the teacher 5; they"):
@@ -479,12 +479,12 @@ class TestData:
         run = limbeck.distill(out=tmp_path / "run", overwrite=True, **given)
         return sum(seen), run.result["data"]
 
-    def test_unlabelled_samples_are_learned_from_where_the_objective_can(self, tmp_path: Path) -> None:
-        source = three_classes(labelled=24)
+    def test_unlabeled_samples_are_learned_from_where_the_objective_can(self, tmp_path: Path) -> None:
+        source = three_classes(labeled=24)
         seen, facts = self.labels_seen(source, tmp_path, objective="label_smoothing")
-        assert (seen, facts["train"], facts["labelled"]) == (24, 24, 24)
+        assert (seen, facts["train"], facts["labeled"]) == (24, 24, 24)
         seen, facts = self.labels_seen(source, tmp_path, objective="ce + kd", teacher=plain_network(8))
-        assert (seen, facts["train"], facts["labelled"]) == (60, 60, 24)
+        assert (seen, facts["train"], facts["labeled"]) == (60, 60, 24)
 
     @pytest.mark.parametrize(
         ("objective", "batch_size", "accumulation", "learned"),
@@ -504,10 +504,10 @@ class TestData:
         assert seen == learned
 
     def test_no_labels_are_needed_to_learn_from_a_teacher_alone(self, tmp_path: Path) -> None:
-        source = three_classes(labelled=0)
-        assert (source.train.targets == UNLABELLED).all()
+        source = three_classes(labeled=0)
+        assert (source.train.targets == UNLABELED).all()
         seen, facts = self.labels_seen(source, tmp_path, objective="kd", teacher=plain_network(8))
-        assert (seen, facts["labelled"]) == (60, 0)
+        assert (seen, facts["labeled"]) == (60, 0)
         with pytest.raises(LimbeckError, match=r"no sample .* has a label"):
             limbeck.train(model=plain_network(), data=source, out=tmp_path / "none")
         assert not (tmp_path / "none").exists()

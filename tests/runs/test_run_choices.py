@@ -24,7 +24,7 @@ WEIGHTS = "student.safetensors"
 
 
 def images() -> Source:
-    """20 random colour images of two classes; the last batch of 8 is one of 4."""
+    """20 random color images of two classes; the last batch of 8 is one of 4."""
     inputs = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     return data.from_tensors(inputs, torch.arange(20) % 2, test=(inputs[:8], torch.arange(8) % 2))
 

@@ -13,7 +13,7 @@ from limbeck.data import noisy_labels
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 
-NOISY = "noisy_labels(digits(labelled=200), rate=0.3)"
+NOISY = "noisy_labels(digits(labeled=200), rate=0.3)"
 NOISE = limbeck.data.load(NOISY).noise
 
 
@@ -36,7 +36,7 @@ def test_what_is_said_is_checked_and_recorded(which: str, teachers: dict[str, Ru
     run = make_student(tmp_path / "run", teachers[which], data=NOISY, **labels(which))
     assert run.result["teacher"]["labels"] == which
     assert run.result["data"]["noise"] == NOISE
-    assert run.result["data"]["labelled"] == 200
+    assert run.result["data"]["labeled"] == 200
     assert teachers[which].result["data"]["noise"] == (NOISE if which == "noisy" else None)
     assert f"labels: {which}" in (run.path / "config.yaml").read_text()
     again = limbeck.distill(run.path / "config.yaml", out=tmp_path / "again", display=False)

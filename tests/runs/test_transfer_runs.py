@@ -16,7 +16,7 @@ from limbeck.runs.importing import import_checkpoint
 from limbeck.runs.transfer import transfer
 
 FAST: dict[str, Any] = {"modes": ("probe",), "epochs": 1, "rates": (0.1,), "device": "cpu", "display": False}
-OTHER = "digits(labelled=40)"
+OTHER = "digits(labeled=40)"
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_student_and_teacher_are_measured_beside_each_other(student: Run, runs: 
     weights = state_of(student)
     results = transfer(student, OTHER, **{**FAST, "modes": ("probe", "finetune"), "rates": (0.1, 0.01)})
     for mode, result in zip(("probe", "finetune"), results, strict=True):
-        file = student.path / "transfer" / f"digits_labelled=40_seed=0-{mode}-seed0.json"
+        file = student.path / "transfer" / f"digits_labeled=40_seed=0-{mode}-seed0.json"
         assert json.loads(file.read_text()) == json.loads(json.dumps(result))
         assert result["mode"] == mode
         assert result["setup"] == {
@@ -47,7 +47,7 @@ def test_student_and_teacher_are_measured_beside_each_other(student: Run, runs: 
             "views": None,
             "seed": 0,
         }
-        assert result["data"]["name"] == "digits(labelled=40, seed=0)"
+        assert result["data"]["name"] == "digits(labeled=40, seed=0)"
         assert (result["data"]["train"], result["data"]["classes"]) == (40, 10)
         assert result["data"]["fingerprint"] == limbeck.data.load(OTHER).fingerprint()
         assert [(each["role"], each["model"], each["run"]) for each in result["networks"]] == [
@@ -93,13 +93,13 @@ def test_long_names_do_not_meet(student: Run) -> None:
         transfer(student, f"imbalanced(noisy_labels({OTHER}, rate=0.2), ratio=4, seed={seed})", **FAST)
     names = [file.name for file in (student.path / "transfer").iterdir()]
     assert len(names) == 2
-    assert all(name.startswith("imbalanced_noisy_labels_digits_labelled=40") for name in names)
+    assert all(name.startswith("imbalanced_noisy_labels_digits_labeled=40") for name in names)
 
 
 def test_data_of_the_same_name_do_not_meet(tmp_path: Path) -> None:
     run = limbeck.train(model="mlp", data=three_classes(), out=tmp_path / "run", **QUICK)
-    for labelled in (60, 50):
-        transfer(run, three_classes(labelled=labelled), **FAST)
+    for labeled in (60, 50):
+        transfer(run, three_classes(labeled=labeled), **FAST)
     assert len(list((run.path / "transfer").iterdir())) == 2
 
 
@@ -119,7 +119,7 @@ def test_a_source_and_an_imported_network(tmp_path: Path) -> None:
         "lenet5",
         classes=7,
         shape=[1, 32, 32],
-        normalisation=limbeck.models.Normalisation((0.5,), (0.5,)),
+        normalization=limbeck.models.Normalization((0.5,), (0.5,)),
         out=tmp_path / "run",
     )
     images = torch.randint(0, 256, (12, 1, 32, 32), dtype=torch.uint8)

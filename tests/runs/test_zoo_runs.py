@@ -10,7 +10,7 @@ from small_runs import QUICK, make_teacher
 
 import limbeck
 from limbeck.errors import LimbeckError
-from limbeck.runs.card import read_card
+from limbeck.runs.network_record import read_card
 from zoo_packages import Net, install
 
 

@@ -95,7 +95,7 @@ def test_data_drawn_anew_with_each_seed_is_one_thing(tmp_path: Path) -> None:
             tmp_path / f"{objective}-{seed}",
             objective,
             seed,
-            data=f"noisy_labels(digits(labelled=100, seed={seed}), rate=0.4)",
+            data=f"noisy_labels(digits(labeled=100, seed={seed}), rate=0.4)",
             fingerprint=f"f{seed}",
         )
         for objective in ("ce", "kd")
@@ -106,7 +106,7 @@ def test_data_drawn_anew_with_each_seed_is_one_thing(tmp_path: Path) -> None:
         tmp_path / "x",
         "dkd",
         1,
-        data="noisy_labels(digits(labelled=100, seed=1), rate=0.4)",
+        data="noisy_labels(digits(labeled=100, seed=1), rate=0.4)",
         fingerprint="f9",
     )
     with pytest.raises(LimbeckError, match=r"ce-1' and .*x' were run on different data"):
@@ -121,7 +121,7 @@ def test_data_with_a_seed_of_its_own_keeps_it(tmp_path: Path) -> None:
 def test_different_data_is_refused_and_named(tmp_path: Path) -> None:
     made = [
         finished_run(tmp_path / "a"),
-        finished_run(tmp_path / "b", "kd", data="digits(labelled=9)", fingerprint="bbbb"),
+        finished_run(tmp_path / "b", "kd", data="digits(labeled=9)", fingerprint="bbbb"),
     ]
     with pytest.raises(
         LimbeckError,
@@ -129,7 +129,7 @@ def test_different_data_is_refused_and_named(tmp_path: Path) -> None:
     ):
         compare(made)
     found = compare(made, anyway=True)
-    assert [it.name for it in found.contenders] == ["ce, on digits", "kd, on digits(labelled=9)"]
+    assert [it.name for it in found.contenders] == ["ce, on digits", "kd, on digits(labeled=9)"]
     assert "were run on different data" in found.notes[0]
     assert found.baseline == "ce, on digits"
 

@@ -9,7 +9,7 @@ import limbeck
 from limbeck.errors import LimbeckError
 from limbeck.studies.grid import Grid
 
-COMMON: dict[str, Any] = {"data": "digits(labelled=50)", "epochs": 1, "settings": {"training.trackers": []}}
+COMMON: dict[str, Any] = {"data": "digits(labeled=50)", "epochs": 1, "settings": {"training.trackers": []}}
 
 
 @pytest.fixture(scope="module")

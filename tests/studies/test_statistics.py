@@ -3,21 +3,21 @@ from __future__ import annotations
 import pytest
 
 from limbeck.errors import LimbeckError
-from limbeck.studies import MIN_PAIRS, paired_difference, summarise
+from limbeck.studies import MIN_PAIRS, paired_difference, summarize
 
 
 def test_summary_by_value() -> None:
-    summary = summarise([2.0, 4.0, 4.0, 6.0])
+    summary = summarize([2.0, 4.0, 4.0, 6.0])
     assert (summary.mean, summary.n) == (4.0, 4)
     assert summary.sd == pytest.approx((8 / 3) ** 0.5)
 
 
 def test_one_value_has_a_mean_and_no_spread() -> None:
-    assert (summarise([0.5]).mean, summarise([0.5]).sd) == (0.5, None)
+    assert (summarize([0.5]).mean, summarize([0.5]).sd) == (0.5, None)
 
 
 def test_text_of_a_summary_and_of_a_difference() -> None:
-    assert [str(summarise(values)) for values in ([1.0, 2.0], [0.125])] == ["1.50 ± 0.71", "0.12"]
+    assert [str(summarize(values)) for values in ([1.0, 2.0], [0.125])] == ["1.50 ± 0.71", "0.12"]
     difference = paired_difference({3: 30.0, 1: 10.0}, {1: 8.0, 3: 26.0})
     assert str(difference) == "+3.00 (-9.71 to +15.71)"
     assert str(paired_difference({0: 1.0}, {0: 2.0})) == "-1.00"
@@ -25,7 +25,7 @@ def test_text_of_a_summary_and_of_a_difference() -> None:
 
 def test_no_value_is_an_error() -> None:
     with pytest.raises(LimbeckError, match="at least one value"):
-        summarise([])
+        summarize([])
 
 
 def test_paired_difference_by_value() -> None:

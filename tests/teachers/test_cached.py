@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from limbeck import Batch, Distiller, LimbeckError, data
 from limbeck.data import Loader, Source
+from limbeck.data.storage.base import Resident
 from limbeck.methods import Method, Reads
-from limbeck.models import Normalisation, normalise_inputs
+from limbeck.models import Normalization, normalize_inputs
 from limbeck.outputs import Outputs
 from limbeck.teachers import CachedTeacher, LiveTeacher
 
@@ -137,10 +138,10 @@ def test_a_field_that_is_there_is_not_written_again(tmp_path: Path) -> None:
         lambda path: CachedTeacher(Net(), source(1), directory=path),
         lambda path: CachedTeacher(Net(), source(size=24), directory=path),
         lambda path: CachedTeacher(Net(), source(views="crop(padding=2)"), directory=path),
-        lambda path: CachedTeacher(normalised(), source(), directory=path),
+        lambda path: CachedTeacher(normalized(), source(), directory=path),
     ],
 )
-def test_another_teacher_data_policy_or_normalisation_has_another_file(tmp_path: Path, other: Any) -> None:
+def test_another_teacher_data_policy_or_normalization_has_another_file(tmp_path: Path, other: Any) -> None:
     (batch, *_) = batches(source())
     opened(CachedTeacher(Net(), source(), directory=tmp_path))(batch)
     stranger = opened(other(tmp_path))
@@ -149,8 +150,8 @@ def test_another_teacher_data_policy_or_normalisation_has_another_file(tmp_path:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def normalised() -> nn.Module:
-    return normalise_inputs(Net(), Normalisation((0.5,), (0.25,)))
+def normalized() -> nn.Module:
+    return normalize_inputs(Net(), Normalization((0.5,), (0.25,)))
 
 
 def test_another_precision_or_embedding_has_another_file(tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ def test_the_example_and_the_split_are_no_part_of_the_key(tmp_path: Path) -> Non
 def test_labels_and_names_are_no_part_of_the_key(tmp_path: Path) -> None:
     of = source()
     opened(CachedTeacher(Net(), of, directory=tmp_path))(batches(of)[0])
-    assert isinstance(of.train.samples, data.samples.Resident)
+    assert isinstance(of.train.samples, Resident)
     noisy = data.from_tensors(
         of.train.samples.inputs, 2 - of.train.targets, validation=None, views="crop(padding=1)", name="noisy"
     )
@@ -314,7 +315,7 @@ def test_once_all_answers_are_there_they_are_read_on_the_device(
             patch.setattr(teacher, "_rows", lambda *given: pytest.fail("the host was asked"))
             return teacher(batch) if teacher._tables.get("float32") else None
 
-    monkeypatch.setattr("limbeck.teachers.resident.room", lambda device: 10**6)
+    monkeypatch.setattr("limbeck.teachers.device_table.room", lambda device: 10**6)
     of = source()
     teacher = opened(CachedTeacher(Net(), of, BOTH, views=2, directory=tmp_path), BOTH)
     epochs = [batches(of, epoch, views_per_sample=2) for epoch in range(12)]
@@ -338,7 +339,7 @@ def test_once_all_answers_are_there_they_are_read_on_the_device(
 def test_views_beyond_those_named_are_no_part_of_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("limbeck.teachers.resident.room", lambda device: 10**6)
+    monkeypatch.setattr("limbeck.teachers.device_table.room", lambda device: 10**6)
     of = source()
     teacher = opened(CachedTeacher(Net(), of, views=2, directory=tmp_path))
     seen: dict[tuple[int, int], Tensor] = {}

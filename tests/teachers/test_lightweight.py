@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from limbeck.data.samples import Resident
+from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError
 from limbeck.teachers import LightweightTeacher, SoftTargetBank
 

@@ -143,7 +143,7 @@ def test_the_head_says_what_the_rows_are(path: Path) -> None:
         Store(path, {"teacher": "x" * 5000}, WIDTH)
 
 
-def test_neighbours_are_written_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbors_are_written_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, calls = Store(path, KEY, WIDTH), []
     pwrite = os.pwrite
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.methods import Losses, Term
-from limbeck.optimisation import SGD, MakeOptimizer
+from limbeck.optimization import SGD, MakeOptimizer
 from limbeck.outputs import Batch
 from limbeck.training import Stage
 

@@ -12,7 +12,7 @@ from small_training import Fit, Regression, batches, same, squared_error, stage,
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.optimisation import SGD, Adam, JointOptimizer, MakeOptimizer
+from limbeck.optimization import SGD, Adam, JointOptimizer, MakeOptimizer
 from limbeck.outputs import Batch
 from limbeck.training import Trainer
 from limbeck.training.guard import DivergenceError, Guard, step_unless

@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from limbeck import Distiller
 from limbeck.data import Loader, Split
-from limbeck.data.samples import Resident
+from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError
 from limbeck.methods import Losses, Term
-from limbeck.optimisation import SGD, Cosine, JointOptimizer
+from limbeck.optimization import SGD, Cosine, JointOptimizer
 from limbeck.outputs import Batch, Progress
 from limbeck.training import Stage, Trainer
 from limbeck.training.choices import Choices

@@ -15,7 +15,7 @@ import limbeck
 from limbeck import models
 from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints, Tap, find
-from limbeck.models import IMAGENET, Normalisation, build, normalisation_of
+from limbeck.models import IMAGENET, Normalization, build, normalization_of
 from limbeck.runs import Run
 
 REASON = "timm and torchvision are not installed; `make test-zoo` runs these tests where they are"
@@ -202,10 +202,10 @@ def test_from_data_to_a_student_and_back(command: Command) -> None:
     assert answer.code == 0, answer.err
     loaded = limbeck.load("run")
     assert type(loaded).__module__.startswith("timm.")
-    assert normalisation_of(loaded) is not None
+    assert normalization_of(loaded) is not None
     assert Run(Path("run")).result["metrics"]["test"] is not None
     torch.save({"model": loaded.state_dict()}, "w.pth")
-    images = ("--classes", "10", "--input", "1x8x8", "--normalisation", "none")
+    images = ("--classes", "10", "--input", "1x8x8", "--normalization", "none")
     assert command("import", "w.pth", "--model", "timm:test_resnet", *images, "--out", "imported").code == 0
     assert "(2, 10)" in command("inspect", "imported", "--input", "1x8x8").out
 
@@ -238,16 +238,16 @@ def test_images_of_another_size_than_the_network_s(tmp_path: Path) -> None:
         limbeck.train(model="timm:vit_tiny_patch16_224", data=source, out=tmp_path / "run", display=False)
 
 
-def test_fetched_weights_bring_their_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetched_weights_bring_their_normalization(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timm.models._builder.load_pretrained", lambda network, **rest: None)
     network = build("timm:vit_tiny_patch16_224(pretrained=true)", example=images(224), num_classes=7)
-    assert normalisation_of(network) == Normalisation((0.5,) * 3, (0.5,) * 3)
-    assert normalisation_of(build("timm:resnet18(pretrained=true)", example=images(32))) == IMAGENET
+    assert normalization_of(network) == Normalization((0.5,) * 3, (0.5,) * 3)
+    assert normalization_of(build("timm:resnet18(pretrained=true)", example=images(32))) == IMAGENET
 
     state = torchvision.models.resnet18().state_dict()
     monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", lambda *given, **rest: state)
     network = build('torchvision:resnet18(weights="DEFAULT")', example=images(32), num_classes=1000)
-    assert normalisation_of(network) == IMAGENET
+    assert normalization_of(network) == IMAGENET
     assert torch.equal(network.state_dict()["fc.weight"], state["fc.weight"])
 
 
@@ -261,8 +261,8 @@ def test_a_network_that_changes_with_its_weights_is_rebuilt_as_it_was(
     spec = f'torchvision:{name}(weights="DEFAULT")'
     network, again = build(spec, num_classes=1000), build(models.zoos.untrained(spec), num_classes=1000)
     models.load_into(again, network.state_dict(), spec)
-    normalise = normalisation_of(network)
-    assert normalise == IMAGENET
-    models.normalise_inputs(again, normalise)
+    normalize = normalization_of(network)
+    assert normalize == IMAGENET
+    models.normalize_inputs(again, normalize)
     with torch.no_grad():
         assert torch.equal(network.eval()(images(96)), again.eval()(images(96)))

@@ -15,7 +15,7 @@ from limbeck.cli.transfer import transfer
 
 app = typer.Typer(
     name="limbeck",
-    help="Distils a large trained network into a small one.",
+    help="Distills a large trained network into a small one.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,9 +30,9 @@ Data = Annotated[str | None, typer.Option(help="Data set: a name of `limbeck dat
 DataDir = Annotated[Path | None, typer.Option(help="Where the data set's files are.")]
 Teacher = Annotated[str | None, typer.Option(help="Run directory, checkpoint or module:factory.")]
 Student = Annotated[str | None, typer.Option(help="Name of `limbeck models`, run, checkpoint or factory.")]
-Objective = Annotated[str | None, typer.Option(help='What to minimise: "0.1*ce + 0.9*kd(temperature=4)".')]
+Objective = Annotated[str | None, typer.Option(help='What to minimize: "0.1*ce + 0.9*kd(temperature=4)".')]
 Epochs = Annotated[int | None, typer.Option(help="How long to train.")]
-BatchSize = Annotated[int | None, typer.Option(help="Samples an optimiser step.")]
+BatchSize = Annotated[int | None, typer.Option(help="Samples an optimizer step.")]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
 ViewsPerSample = Annotated[
     int | None, typer.Option("--views", help="Views of each sample to draw among; all if left out.")
@@ -59,7 +59,7 @@ def quickstart(
     ),
     seed: Annotated[int, typer.Option(help="Of the first of its seeds.")] = 0,
 ) -> None:
-    """Distils a small student of handwritten digits, and shows what it gained."""
+    """Distills a small student of handwritten digits, and shows what it gained."""
     from limbeck.studies.quickstart import quickstart as run_quickstart
 
     run_quickstart(out_dir, seed, out)
@@ -107,7 +107,7 @@ def distill(
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Distils a student."""
+    """Distills a student."""
     _run("distill", locals())
 
 
@@ -167,7 +167,7 @@ def import_(
     model: Annotated[str, typer.Option(help="The network it is of: a name of `limbeck models`.")],
     classes: Annotated[int, typer.Option(min=1, help="Classes it tells apart.")] = 100,
     shape: Annotated[str, typer.Option("--input", help="Shape of its images.")] = "3x32x32",
-    normalisation: Annotated[
+    normalization: Annotated[
         str | None, typer.Option(help="Of its images: cifar100, imagenet or none; or else --mean and --std.")
     ] = None,
     mean: Annotated[str | None, typer.Option(help="Of each channel, pixels in [0, 1]: 0.5,0.5,0.5")] = None,
@@ -177,7 +177,7 @@ def import_(
 ) -> None:
     """Makes a run directory of a checkpoint from elsewhere, RepDistiller's and mdistiller's among them."""
     from limbeck.cli.show import imported
-    from limbeck.cli.values import normalisation_from, sizes
+    from limbeck.cli.values import normalization_from, sizes
     from limbeck.runs.importing import import_checkpoint
 
     size = sizes(shape)
@@ -186,7 +186,7 @@ def import_(
         model,
         classes=classes,
         shape=size,
-        normalisation=normalisation_from(normalisation, mean, std, size[0]),
+        normalization=normalization_from(normalization, mean, std, size[0]),
         out=out_dir,
         overwrite=overwrite,
     )

@@ -14,7 +14,7 @@ from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
 
 if TYPE_CHECKING:
-    from limbeck.teachers.listing import CacheFile
+    from limbeck.teachers.cache_admin import CacheFile
 
 out = Console(highlight=False, markup=False)
 app = typer.Typer(
@@ -88,7 +88,7 @@ def clear(
     everything: Annotated[bool, typer.Option("--all", help="Remove every cache of a teacher.")] = False,
 ) -> None:
     """Removes one cache, or all; a run that uses one goes on."""
-    from limbeck.teachers.listing import cache_files
+    from limbeck.teachers.cache_admin import cache_files
 
     if (name is None) == (not everything):
         raise LimbeckError("say which cache to remove, by its name in `limbeck cache list`, or --all")
@@ -101,7 +101,7 @@ def clear(
 
 def _show(name: str | None = None, *, check: bool) -> bool:
     """Prints the caches; says whether something is damaged."""
-    from limbeck.teachers.listing import cache_files, examine
+    from limbeck.teachers.cache_admin import cache_files, examine
 
     files = [examine(path, check=check) for path in cache_files(name)]
     if not files:

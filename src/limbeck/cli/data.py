@@ -41,7 +41,7 @@ def show(name: Annotated[str, typer.Argument(help="A data set.")]) -> None:
 
 @app.command()
 def preview(
-    name: Annotated[str, typer.Argument(help="A data set of images, with arguments: digits(labelled=100).")],
+    name: Annotated[str, typer.Argument(help="A data set of images, with arguments: digits(labeled=100).")],
     classes: Annotated[int | None, typer.Option(help="Of a data set that has as many as asked for.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the data set's files are.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 5,

@@ -45,11 +45,11 @@ def outcome(run: Run) -> RenderableType:
 def imported(run: Run) -> RenderableType:
     """What was imported, and where it lies."""
     network = load(run)
-    normalisation = models.normalisation_of(network)
-    assert normalisation is not None
+    normalization = models.normalization_of(network)
+    assert normalization is not None
     lines = [
         f"{type(network).__name__}, {models.count_parameters(network):,} parameters",
-        f"takes pixels in [0, 1] and normalises them: {normalisation.summary}",
+        f"takes pixels in [0, 1] and normalizes them: {normalization.summary}",
         f"{run.path / 'student.safetensors'}",
     ]
     return Group(*map(Text, lines))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from limbeck.errors import LimbeckError
-from limbeck.models import Normalisation
-from limbeck.runs.importing import NORMALISATIONS
+from limbeck.models import Normalization
+from limbeck.runs.importing import NORMALIZATIONS
 
 
 def sizes(shape: str) -> list[int]:
@@ -15,22 +15,22 @@ def sizes(shape: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def normalisation_from(
+def normalization_from(
     name: str | None, mean: str | None, std: str | None, channels: int
-) -> Normalisation | None:
-    """What `--normalisation`, or else `--mean` and `--std`, stand for; None where nothing is said."""
+) -> Normalization | None:
+    """What `--normalization`, or else `--mean` and `--std`, stand for; None where nothing is said."""
     if name is not None and (mean is not None or std is not None):
-        raise LimbeckError("--normalisation stands for a mean and a std; leave out --mean and --std")
+        raise LimbeckError("--normalization stands for a mean and a std; leave out --mean and --std")
     if (mean is None) != (std is None):
         raise LimbeckError("--mean and --std go together")
     if mean is not None and std is not None:
-        return Normalisation(_numbers("--mean", mean), _numbers("--std", std))
+        return Normalization(_numbers("--mean", mean), _numbers("--std", std))
     if name == "none":
-        return Normalisation((0.0,) * channels, (1.0,) * channels)
-    if name is not None and name not in NORMALISATIONS:
-        known = ", ".join([*NORMALISATIONS, "none"])
-        raise LimbeckError(f"--normalisation takes {known}, not {name!r}; give any other by --mean and --std")
-    return None if name is None else NORMALISATIONS[name]
+        return Normalization((0.0,) * channels, (1.0,) * channels)
+    if name is not None and name not in NORMALIZATIONS:
+        known = ", ".join([*NORMALIZATIONS, "none"])
+        raise LimbeckError(f"--normalization takes {known}, not {name!r}; give any other by --mean and --std")
+    return None if name is None else NORMALIZATIONS[name]
 
 
 def _numbers(flag: str, text: str) -> tuple[float, ...]:

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from limbeck.data.build import from_dataset, from_tensors
-from limbeck.data.construct import construct
 from limbeck.data.digits import digits
-from limbeck.data.images import from_images
+from limbeck.data.files.images import from_images
+from limbeck.data.files.table import breast_cancer, from_table, iris, wine
+from limbeck.data.files.text import banking77, from_text
+from limbeck.data.files.tokens import encode
 from limbeck.data.loader import Loader
 from limbeck.data.public import cifar10, cifar100, fashion_mnist, stl10, tiny_imagenet
+from limbeck.data.registry import construct
 from limbeck.data.source import Source
 from limbeck.data.split import Split
-from limbeck.data.synthetic_digits import synthetic_digits
-from limbeck.data.table import breast_cancer, from_table, iris, wine
-from limbeck.data.text import banking77, from_text
-from limbeck.data.tokens import encode
+from limbeck.data.synthetic.digits import synthetic_digits
 from limbeck.data.views import Views, draw
 from limbeck.data.wrappers import imbalanced, noisy_labels
 from limbeck.errors import LimbeckError
@@ -57,7 +57,7 @@ SOURCES: Mapping[str, Entry] = {
         banking77, "13,083 questions to a bank, 77 intents", "Casanueva et al. 2020, arXiv:2003.04807"
     ),
     "breast_cancer": Entry(
-        breast_cancer, "569 tumours in 30 numbers; no download", "Wolberg et al., UCI 1995"
+        breast_cancer, "569 tumors in 30 numbers; no download", "Wolberg et al., UCI 1995"
     ),
     "cifar10": Entry(cifar10, "60,000 photographs, 32 x 32, 10 classes", "Krizhevsky 2009"),
     "cifar100": Entry(cifar100, "60,000 photographs, 32 x 32, 100 classes", "Krizhevsky 2009"),
@@ -65,7 +65,7 @@ SOURCES: Mapping[str, Entry] = {
         digits, "1,797 scans of handwritten digits, 8 x 8; no download", "Alpaydin & Kaynak, UCI 1998"
     ),
     "fashion_mnist": Entry(
-        fashion_mnist, "70,000 pictures of clothes in grey, 28 x 28", "Xiao et al. 2017, arXiv:1708.07747"
+        fashion_mnist, "70,000 pictures of clothes in gray, 28 x 28", "Xiao et al. 2017, arXiv:1708.07747"
     ),
     "images": Entry(
         from_images, "any images with a label each", "folders, Parquet, CSV, JSON or Arrow, or the hub"
@@ -101,9 +101,9 @@ SOURCES: Mapping[str, Entry] = {
 
 
 def load(spec: str, data_dir: Path | None = None, **arguments: Value) -> Source:
-    """The data set that a text in the notation names, for example `"digits(labelled=100, seed=0)"`.
+    """The data set that a text in the notation names, for example `"digits(labeled=100, seed=0)"`.
 
-    Some are made of another one: `"noisy_labels(digits(labelled=100), rate=0.4)"`.
+    Some are made of another one: `"noisy_labels(digits(labeled=100), rate=0.4)"`.
 
     Args:
         spec: a name of `SOURCES`, with arguments where the data set has any; `-` in a name is `_`.

@@ -11,12 +11,12 @@ from torch.utils.data import Dataset, IterableDataset
 
 from limbeck.data import checks
 from limbeck.data.checks import InputsLike, TargetsLike
-from limbeck.data.encoded import Encoded
-from limbeck.data.facts import Kind, kind_of, statistics, statistics_of_levels
-from limbeck.data.items import Items
-from limbeck.data.samples import Resident, spread
+from limbeck.data.kinds import Kind, kind_of, statistics, statistics_of_levels
 from limbeck.data.source import PIXELS, Source
 from limbeck.data.split import Split, held_out
+from limbeck.data.storage.base import Resident, spread
+from limbeck.data.storage.streamed import Encoded
+from limbeck.data.storage.torch_dataset import Items
 from limbeck.data.views import Views, parse
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs
@@ -85,7 +85,7 @@ def from_dataset(
     An item is (input, target), an input alone, or a mapping. In a mapping the target is under "label(s)" or
     "target(s)"; what remains is given to networks by name, or plainly if it is one value under "image",
     "img" or "input(s)". An input is a tensor, an array (channels first) or a PIL image, which becomes uint8.
-    Floats go to networks as they are, without normalisation.
+    Floats go to networks as they are, without normalization.
 
     Random transforms in the data set become views: `random`, `numpy` and `torch` are seeded from (index,
     view) before each item. With the views "none" every item is always in its view 0, as it is in validation
@@ -151,7 +151,7 @@ def assemble(
             if not split.has_labels:
                 raise LimbeckError(f"the {which} data has no labels to measure by")
     kind = kind or kind_of(first)
-    mean, std = _normalisation(train, first, kind)
+    mean, std = _normalization(train, first, kind)
     source = Source(
         name=name,
         kind=kind,
@@ -169,7 +169,7 @@ def assemble(
 
 
 def _hold_out(train: Split, fraction: float) -> tuple[Split, Split | None]:
-    """What is left to train on, and the validation split; None if no class has a labelled sample to spare."""
+    """What is left to train on, and the validation split; None if no class has a labeled sample to spare."""
     if not 0 < fraction < 1:
         raise LimbeckError(
             f"validation should be a fraction between 0 and 1, not {fraction}; None holds nothing out"
@@ -182,7 +182,7 @@ def _hold_out(train: Split, fraction: float) -> tuple[Split, Split | None]:
 
 
 def _of_pixels(inputs: Inputs) -> bool:
-    """Whether networks get them in [0, 1]; see `limbeck.data.samples.Samples.render`."""
+    """Whether networks get them in [0, 1]; see `limbeck.data.storage.base.Samples.render`."""
     return isinstance(inputs, Tensor) and inputs.dtype == torch.uint8 and inputs.ndim == 4
 
 
@@ -191,7 +191,7 @@ def _first(split: Split) -> Inputs:
     return split.samples.take(split.index[:1], torch.zeros_like(split.index[:1]))
 
 
-def _normalisation(train: Split, first: Inputs, kind: Kind) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalization(train: Split, first: Inputs, kind: Kind) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Of images and tables in memory, and of uint8 images in a data set as 1,000 of them show."""
     if kind not in ("image", "table") or not isinstance(first, Tensor):
         return (), ()

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from limbeck.data.facts import describe
+from limbeck.data.kinds import describe
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELLED, Inputs
+from limbeck.outputs import UNLABELED, Inputs
 
 ArrayLike: TypeAlias = "Tensor | npt.NDArray[Any]"
 InputsLike: TypeAlias = "ArrayLike | Mapping[str, ArrayLike]"
@@ -40,10 +40,10 @@ def as_inputs(inputs: InputsLike, which: str) -> Inputs:
 
 
 def as_targets(targets: TargetsLike | None, inputs: Inputs, which: str) -> Tensor:
-    """The targets as (N,) int64 beside the inputs; all `UNLABELLED` for None."""
+    """The targets as (N,) int64 beside the inputs; all `UNLABELED` for None."""
     first = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
     if targets is None:
-        return torch.full((len(first),), UNLABELLED, device=first.device)
+        return torch.full((len(first),), UNLABELED, device=first.device)
     try:
         ids = torch.as_tensor(targets, device=first.device)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -71,7 +71,7 @@ def class_names(names: Sequence[str] | None, num_classes: int | None) -> tuple[s
 
 def names_from(targets: Tensor) -> tuple[str, ...]:
     """Numbers for the classes that the training targets show."""
-    if not (targets != UNLABELLED).any():
+    if not (targets != UNLABELED).any():
         raise LimbeckError(
             "no training sample has a label, so the number of classes is unknown; give num_classes"
         )
@@ -85,13 +85,13 @@ def _at_least_two(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_range(targets: Tensor, num_classes: int, which: str) -> None:
-    """Refuses a target that is neither a class id nor `UNLABELLED`."""
-    wrong = ((targets < 0) | (targets >= num_classes)) & (targets != UNLABELLED)
+    """Refuses a target that is neither a class id nor `UNLABELED`."""
+    wrong = ((targets < 0) | (targets >= num_classes)) & (targets != UNLABELED)
     if wrong.any():
         position = int(wrong.nonzero()[0])
         raise LimbeckError(
             f"the {which} target {int(targets[position])} at position {position} is out of range:"
-            f" with {num_classes} classes it should be 0 to {num_classes - 1}, or {UNLABELLED} for no label"
+            f" with {num_classes} classes it should be 0 to {num_classes - 1}, or {UNLABELED} for no label"
         )
 
 

@@ -9,11 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from limbeck.data.ahead import in_order
 from limbeck.data.hashing import mix
-from limbeck.data.order import nth_view
+from limbeck.data.prefetch import in_order
 from limbeck.data.split import Split
 from limbeck.data.views import Unchanged, Views, draw
+from limbeck.data.views.order import nth_view
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch
 
@@ -36,8 +36,8 @@ class Loader:
         seed: of the order.
         view_seed: of the views; `seed` if None.
         views_per_sample: how many of the policy's views are drawn among, for each sample its own, the same
-            in every run (see `limbeck.data.order`): the fewer, the sooner a cached teacher knows them all.
-            None draws among all.
+            in every run (see `limbeck.data.views.order`): the fewer, the sooner a cached teacher knows them
+            all. None draws among all.
         shuffle: False keeps the order of the split.
         drop_last: leaves out a last batch that is not full.
         device: where batches are made, with the samples moved there; None leaves them where they are.

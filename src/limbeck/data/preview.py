@@ -13,7 +13,7 @@ from limbeck.data.source import Source
 from limbeck.data.split import pick
 from limbeck.errors import LimbeckError
 from limbeck.files import replacing
-from limbeck.outputs import UNLABELLED
+from limbeck.outputs import UNLABELED
 
 GAP, LABEL, TEXT = 4, 20, 14
 """Pixels between images, for a line of text, and of its letters."""
@@ -30,7 +30,7 @@ def contact_sheet(source: Source, count: int = 5, seed: int = 0) -> Image.Image:
         seed: of the draw.
     Returns: an RGB picture, about as wide as high; images under 64 pixels a side are enlarged to that.
     """
-    labels = source.train.targets.where(source.train.targets != UNLABELLED, source.num_classes)
+    labels = source.train.targets.where(source.train.targets != UNLABELED, source.num_classes)
     names = [*source.class_names, "no label"]
     rows = pick(labels, torch.full((len(names),), count), seed)
     images = _pixels(source, rows)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.arguments import Count
-from limbeck.data.construct import written
-from limbeck.data.images import Held, from_images
+from limbeck.data.files.images import Held, from_images
+from limbeck.data.registry import written
 from limbeck.data.source import Source
 
 
@@ -21,7 +21,7 @@ def _public(
     image: str = "image",
     labels: str = "label",
     test: str = "test",
-    grey: bool = False,
+    gray: bool = False,
 ) -> Callable[..., Source]:
     """What makes a data set of the Hugging Face hub.
 
@@ -32,14 +32,14 @@ def _public(
         image: the column of the images.
         labels: the column of the classes.
         test: what its test split is called.
-        grey: whether its images have one channel.
+        gray: whether its images have one channel.
     """
 
     def make(
         label: str = labels,
         size: Count | None = None,
         train: Count | None = None,
-        labelled: Count | None = None,
+        labeled: Count | None = None,
         seed: int = 0,
         validation: Held = 0.1,
         memory: str = "auto",
@@ -49,7 +49,7 @@ def _public(
             "label": label,
             "size": size,
             "train": train,
-            "labelled": labelled,
+            "labeled": labeled,
             "seed": seed,
             "validation": validation,
         }
@@ -57,7 +57,7 @@ def _public(
             hub if data_dir is None else "",
             image=image,
             test=test,
-            grey=grey,
+            gray=gray,
             memory=memory,
             data_dir=data_dir,
             **given,
@@ -72,7 +72,7 @@ def _public(
         label: the column of the classes.
         size: pixels a side, to scale the images to; see `limbeck data images`, also for what follows.
         train: how many training images to use, every class in proportion; all by default.
-        labelled: how many of them keep their label.
+        labeled: how many of them keep their label.
         seed: of the choice of both.
         validation: the share that is held out; 0 holds nothing out.
         memory: what decoded images may take; half of the free memory by default.
@@ -100,8 +100,8 @@ cifar100 = _public(
 fashion_mnist = _public(
     "fashion_mnist",
     "zalando-datasets/fashion_mnist",
-    "Pictures of clothes in grey, 28 x 28: 60,000 to train on and 10,000 for test, 10 classes.",
-    grey=True,
+    "Pictures of clothes in gray, 28 x 28: 60,000 to train on and 10,000 for test, 10 classes.",
+    gray=True,
 )
 stl10 = _public(
     "stl10",

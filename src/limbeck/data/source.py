@@ -1,4 +1,4 @@
-"""Sources: a data set with its splits, class names, training views and normalisation."""
+"""Sources: a data set with its splits, class names, training views and normalization."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from limbeck.data.facts import Kind
-from limbeck.data.samples import digest
+from limbeck.data.kinds import Kind
 from limbeck.data.split import Split
+from limbeck.data.storage.base import digest
 from limbeck.data.views import Views
 from limbeck.outputs import Inputs
 
@@ -33,7 +33,7 @@ class Source:
         mean: of the training split, per channel (pixels in [0, 1]) or per feature; empty where inputs go to
             networks as they are.
         std: likewise, of the population; 1 where it would be 0.
-        noise: what made training labels wrong, `noisy_labels(rate=0.4, ...)`; None if they are not spoilt.
+        noise: what made training labels wrong, `noisy_labels(rate=0.4, ...)`; None if they are not spoiled.
         facts: what a network must know of the inputs and cannot see in an example, by the name of its
             argument: `vocab_size` of texts.
         files: what it takes to make such inputs, by file name; a run writes them beside its student.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limbeck.data.samples import Samples
+from limbeck.data.storage.base import Samples
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELLED
+from limbeck.outputs import UNLABELED
 
 ABSENT = -1
 """In targets by position, a position at which a split has no sample."""
@@ -21,7 +21,7 @@ class Split:
 
     Attributes:
         samples: where the inputs lie.
-        targets: (N,) int64 class ids, `UNLABELLED` where a sample has none.
+        targets: (N,) int64 class ids, `UNLABELED` where a sample has none.
         index: (N,) int64 position of each in `samples`. A part of a split keeps the positions of the whole,
             so that a memory or a cache by position serves both.
     """
@@ -51,17 +51,17 @@ class Split:
     @property
     def has_labels(self) -> bool:
         """Whether any sample has a label."""
-        return bool((self.targets != UNLABELLED).any())
+        return bool((self.targets != UNLABELED).any())
 
     def class_counts(self, num_classes: int) -> Tensor:
-        """(num_classes,) int64 number of labelled samples of each class."""
-        return self.targets[self.targets != UNLABELLED].bincount(minlength=num_classes)
+        """(num_classes,) int64 number of labeled samples of each class."""
+        return self.targets[self.targets != UNLABELED].bincount(minlength=num_classes)
 
-    def labelled(self) -> Split:
+    def labeled(self) -> Split:
         """The samples that have a label."""
         if not self.has_labels:
             raise LimbeckError("no sample of this split has a label")
-        return self.select((self.targets != UNLABELLED).nonzero().flatten())
+        return self.select((self.targets != UNLABELED).nonzero().flatten())
 
     def select(self, rows: Tensor) -> Split:
         """Some samples; `rows` (M,) counts within this split, `index` keeps counting in `samples`."""
@@ -90,17 +90,17 @@ def pick(targets: Tensor, per_class: Tensor, seed: int) -> Tensor:
 
 
 def stratified(targets: Tensor, size: int, seed: int) -> Tensor:
-    """Draws `size` labelled samples, each class in proportion by largest remainders: sorted positions."""
-    counts = targets[targets != UNLABELLED].cpu().bincount()
+    """Draws `size` labeled samples, each class in proportion by largest remainders: sorted positions."""
+    counts = targets[targets != UNLABELED].cpu().bincount()
     share, remainder = counts * size // counts.sum(), counts * size % counts.sum()
     share[remainder.argsort(descending=True, stable=True)[: size - int(share.sum())]] += 1
     return pick(targets, share, seed)
 
 
-def keep_labels(targets: Tensor, labelled: int, seed: int) -> Tensor:
-    """The targets (N,) with all but `labelled` labels taken off, each class in proportion."""
-    kept = stratified(targets, labelled, seed)
-    hidden = torch.full_like(targets, UNLABELLED)
+def keep_labels(targets: Tensor, labeled: int, seed: int) -> Tensor:
+    """The targets (N,) with all but `labeled` labels taken off, each class in proportion."""
+    kept = stratified(targets, labeled, seed)
+    hidden = torch.full_like(targets, UNLABELED)
     hidden[kept] = targets[kept]
     return hidden
 
@@ -108,10 +108,10 @@ def keep_labels(targets: Tensor, labelled: int, seed: int) -> Tensor:
 def held_out(targets: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
     """Parts training data in two, always in the same way: the positions kept, and those held out.
 
-    Each class gives `fraction` of its labelled samples: at least one, and never its only one. Samples
+    Each class gives `fraction` of its labeled samples: at least one, and never its only one. Samples
     without a label are kept.
     """
-    counts = targets[targets != UNLABELLED].cpu().bincount()
+    counts = targets[targets != UNLABELED].cpu().bincount()
     wanted = (counts * fraction).round().long().clamp(min=1).minimum((counts - 1).clamp(min=0))
     held = pick(targets, wanted, seed=0)
     kept = torch.ones(len(targets), dtype=torch.bool)

@@ -1,6 +1,6 @@
 """Sources that spoil the training split of another: wrong labels, and classes of unequal size.
 
-Validation and test stay as they are, and so do views and normalisation. What is spoilt is a function of the
+Validation and test stay as they are, and so do views and normalization. What is spoiled is a function of the
 wrapper's own seed, whatever the seed of the run.
 """
 
@@ -15,12 +15,12 @@ from pydantic import Field, InstanceOf
 from torch import Tensor
 
 from limbeck.arguments import checked_arguments
-from limbeck.data.samples import digest
 from limbeck.data.source import Source
 from limbeck.data.split import pick, stratified
+from limbeck.data.storage.base import digest
 from limbeck.errors import LimbeckError
 from limbeck.notation import Call
-from limbeck.outputs import UNLABELLED
+from limbeck.outputs import UNLABELED
 from limbeck.seeds import seed_for
 
 
@@ -48,7 +48,7 @@ def noisy_labels(
     checked_arguments("noisy_labels", noisy_labels, (source,), given)
     if source.noise is not None:
         raise LimbeckError(f"the labels of {source.name} are noisy already; once is enough")
-    targets = source.train.labelled().targets
+    targets = source.train.labeled().targets
     which = seed_for(seed, "which labels are wrong")  # not the draw of another wrapper with the same seed
     wrong = stratified(source.train.targets, round(rate * len(targets)), which).to(targets.device)
     steps = torch.ones(len(wrong), dtype=torch.int64)
@@ -89,7 +89,7 @@ def imbalanced(
     """
     given = {"ratio": ratio, "profile": profile, "seed": seed}
     checked_arguments("imbalanced", imbalanced, (source,), given)
-    classes, train = source.num_classes, source.train.labelled()
+    classes, train = source.num_classes, source.train.labeled()
     rank = torch.arange(classes, dtype=torch.float64)
     fall = rank / (classes - 1) if profile == "exponential" else (rank >= classes - classes // 2).double()
     counts = train.class_counts(classes)
@@ -108,7 +108,7 @@ def imbalanced(
 def _kept(source: Source, sizes: Tensor, seed: int) -> Tensor:
     """Rows of the training split: those drawn of each class, and those without a label."""
     targets = source.train.targets
-    kept = targets.cpu() == UNLABELLED
+    kept = targets.cpu() == UNLABELED
     kept[pick(targets, sizes, seed_for(seed, "imbalanced"))] = True
     return kept.nonzero().flatten().to(targets.device)
 

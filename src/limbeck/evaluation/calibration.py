@@ -81,7 +81,7 @@ def reliability(logits: Tensor, targets: Tensor, bins: int = 15) -> tuple[Bin, .
 
 
 def temperature(logits: Tensor, targets: Tensor) -> float | None:
-    """The temperature that calibrates a network: dividing the logits by it minimises their NLL.
+    """The temperature that calibrates a network: dividing the logits by it minimizes their NLL.
 
     Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXiv:1706.04599, Sec. 4.2.
 

@@ -1,4 +1,4 @@
-"""Centred kernel alignment: whether two networks see the same samples as alike."""
+"""Centered kernel alignment: whether two networks see the same samples as alike."""
 
 from __future__ import annotations
 
@@ -76,5 +76,5 @@ def _grams(features: Sequence[Tensor]) -> Tensor:
     HSIC is blind to a shift of the features; without their mean, the products keep their precision.
     """
     flat = [feature.float().flatten(1) for feature in features]
-    centred = [feature - feature.mean(0) for feature in flat]
-    return torch.stack([feature @ feature.T for feature in centred]).cpu().double()
+    centered = [feature - feature.mean(0) for feature in flat]
+    return torch.stack([feature @ feature.T for feature in centered]).cpu().double()

@@ -14,7 +14,7 @@ from limbeck.evaluation.cka import LinearCKA
 from limbeck.evaluation.predict import Predictions, inference
 from limbeck.evaluation.results import CKA, Role
 from limbeck.features import Tap, find
-from limbeck.outputs import UNLABELLED, Batch, Inputs
+from limbeck.outputs import UNLABELED, Batch, Inputs
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def answer(
             for role, found in outputs.items():
                 logits[role].append(found.logits.float().cpu())
             targets.append(
-                torch.full((len(batch),), UNLABELLED) if batch.targets is None else batch.targets.cpu()
+                torch.full((len(batch),), UNLABELED) if batch.targets is None else batch.targets.cpu()
             )
             if pair:
                 student, teacher = outputs["student"], outputs["teacher"]

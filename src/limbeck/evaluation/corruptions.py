@@ -61,7 +61,7 @@ def corrupt(images: Tensor, kind: str, severity: int, index: Tensor, seed: int =
     in any order and on any device.
 
     Args:
-        images: (B, C, H, W) floats in [0, 1], before any normalisation.
+        images: (B, C, H, W) floats in [0, 1], before any normalization.
         kind: of `SEVERITIES`.
         severity: 1 to 5.
         index: (B,) int64 positions of the images in their data.
@@ -122,7 +122,7 @@ def _blurred(images: Tensor, deviation: float) -> Tensor:
 
 
 def _brightened(images: Tensor, amount: float) -> Tensor:
-    """Adds to the value in HSV, the largest channel, and keeps hue and saturation; black becomes grey."""
+    """Adds to the value in HSV, the largest channel, and keeps hue and saturation; black becomes gray."""
     value = images.amax(1, keepdim=True)
     brighter = (value + amount).clamp(max=1)
     return torch.where(value > 0, images / value * brighter, brighter)
@@ -133,12 +133,12 @@ def _compressed(images: Tensor, quality: int) -> Tensor:
     import numpy as np
     from PIL import Image
 
-    colour = images.shape[1] == 3
-    planes = images.movedim(1, 3) if colour else images.flatten(0, 1)
+    color = images.shape[1] == 3
+    planes = images.movedim(1, 3) if color else images.flatten(0, 1)
     pixels = (planes * 255).round().to(torch.uint8).cpu().numpy()
     for place, array in enumerate(pixels):
         file = BytesIO()
         Image.fromarray(array).save(file, "JPEG", quality=quality)
         pixels[place] = np.asarray(Image.open(file))
     shown = torch.from_numpy(pixels).to(images.device)
-    return (shown.movedim(3, 1) if colour else shown.view(images.shape)).to(images.dtype) / 255
+    return (shown.movedim(3, 1) if color else shown.view(images.shape)).to(images.dtype) / 255

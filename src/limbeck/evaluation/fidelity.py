@@ -30,7 +30,7 @@ def fidelity(student: Predictions, teacher: Predictions, cka: CKA) -> Fidelity:
 
 
 def agreement(first: Predictions, second: Predictions) -> float:
-    """Share of the samples, labelled or not, for which both networks give the same class."""
+    """Share of the samples, labeled or not, for which both networks give the same class."""
     if len(first) != len(second):
         raise LimbeckError(
             f"agreement needs two answers to each sample, not {len(first)} answers and {len(second)}"
@@ -73,7 +73,7 @@ def mistakes(student: Predictions, teacher: Predictions, most: int = 12) -> tupl
     """Samples that only the teacher gets right, those first that the student is surest of.
 
     Args:
-        student: answers for labelled samples; a sample without a label is nobody's mistake.
+        student: answers for labeled samples; a sample without a label is nobody's mistake.
         teacher: answers for the same samples.
         most: how many to name, at most.
     """

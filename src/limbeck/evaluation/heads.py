@@ -12,7 +12,7 @@ from limbeck.features import FeaturePoints, Tap
 from limbeck.methods import Losses, Term
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.parts.blocks import full_precision
-from limbeck.optimisation import SGD
+from limbeck.optimization import SGD
 from limbeck.outputs import Batch
 from limbeck.seeds import seed_for
 from limbeck.teachers import Teacher
@@ -37,7 +37,7 @@ class Heads(nn.Module):
 
     def __init__(self, body: Teacher, head: nn.Linear, rates: Sequence[float]) -> None:
         super().__init__()
-        self.body = body  # no nn.Module: no optimiser, train() or checkpoint reaches it
+        self.body = body  # no nn.Module: no optimizer, train() or checkpoint reaches it
         self.by_rate = {lr: copy.deepcopy(head) for lr in rates}
         self.heads = nn.ModuleList(self.by_rate.values())
 
@@ -53,7 +53,7 @@ class Heads(nn.Module):
         )
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """One optimiser with a group for each."""
+        """One optimizer with a group for each."""
         (first, head), *rest = self.by_rate.items()
         optimizer = SGD(lr=first)(head.parameters())
         for lr, head in rest:

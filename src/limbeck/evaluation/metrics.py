@@ -23,7 +23,7 @@ TOP5_FROM = 10
 
 
 def metrics(predictions: Predictions) -> dict[str, float]:
-    """Accuracy and calibration over the labelled samples.
+    """Accuracy and calibration over the labeled samples.
 
     Returns:
         `top1` and, from `TOP5_FROM` classes on, `top5`: fractions in [0, 1]; `nll`: mean negative
@@ -31,7 +31,7 @@ def metrics(predictions: Predictions) -> dict[str, float]:
     Raises:
         LimbeckError: no sample has a label, or a label is no class of the network.
     """
-    logits, targets = predictions.labelled()
+    logits, targets = predictions.labeled()
     found = {"top1": _share(_in_top(logits, targets, 1))}
     if logits.shape[1] >= TOP5_FROM:
         found["top5"] = _share(_in_top(logits, targets, 5))
@@ -100,9 +100,9 @@ def wilson(successes: int, total: int, confidence: float = 0.95) -> tuple[float,
     if not 0 <= successes <= total or total == 0:
         raise LimbeckError(f"{successes} of {total} is no proportion")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    centre = successes + z**2 / 2
+    center = successes + z**2 / 2
     half = z * sqrt(successes * (total - successes) / total + z**2 / 4)
-    low, high = ((centre + sign * half) / (total + z**2) for sign in (-1, 1))
+    low, high = ((center + sign * half) / (total + z**2) for sign in (-1, 1))
     return max(low, 0.0) if successes else 0.0, min(high, 1.0) if successes < total else 1.0
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.features import call, logits_of
-from limbeck.outputs import UNLABELLED, Batch
+from limbeck.outputs import UNLABELED, Batch
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Predictions:
 
     Attributes:
         logits: (N, C) float32 on the CPU.
-        targets: (N,) int64 on the CPU, `UNLABELLED` where a sample has no label; None if none has.
+        targets: (N,) int64 on the CPU, `UNLABELED` where a sample has no label; None if none has.
     """
 
     logits: Tensor
@@ -29,13 +29,13 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.logits)
 
-    def labelled(self) -> tuple[Tensor, Tensor]:
+    def labeled(self) -> tuple[Tensor, Tensor]:
         """Logits (M, C) and targets (M,) of the samples that have a label.
 
         Raises:
             LimbeckError: no sample has one, or a label is no class of the network.
         """
-        if self.targets is None or not (rows := self.targets != UNLABELLED).any():
+        if self.targets is None or not (rows := self.targets != UNLABELED).any():
             raise LimbeckError(f"none of the {len(self)} samples has a label, and accuracy needs labels")
         logits, targets = self.logits[rows], self.targets[rows]
         classes = logits.shape[1]
@@ -69,14 +69,14 @@ def predict(network: nn.Module, batches: Iterable[Batch]) -> Predictions:
     """
     logits: list[Tensor] = []
     targets: list[Tensor] = []
-    labelled = False
+    labeled = False
     with inference(network):
         for batch in batches:
             logits.append(logits_of(call(network, batch.inputs)).float().cpu())
-            labelled |= batch.targets is not None
+            labeled |= batch.targets is not None
             targets.append(
-                torch.full((len(batch),), UNLABELLED) if batch.targets is None else batch.targets.cpu()
+                torch.full((len(batch),), UNLABELED) if batch.targets is None else batch.targets.cpu()
             )
     if not logits:
         raise LimbeckError("there is no batch to predict; the split is empty")
-    return Predictions(torch.cat(logits), torch.cat(targets) if labelled else None)
+    return Predictions(torch.cat(logits), torch.cat(targets) if labeled else None)

@@ -31,7 +31,7 @@ class Accuracy(_Record):
     """How often the network is right.
 
     Attributes:
-        top1: over all labelled samples.
+        top1: over all labeled samples.
         top5: None where there are too few classes for it to say anything (`metrics.TOP5_FROM`).
         per_class: top-1 of the samples of each class; None where the split has no sample of it.
     """

@@ -12,7 +12,7 @@ from limbeck.errors import LimbeckError
 from limbeck.evaluation.corruptions import Corruption
 from limbeck.evaluation.predict import inference
 from limbeck.features import call, logits_of
-from limbeck.outputs import UNLABELLED, Batch
+from limbeck.outputs import UNLABELED, Batch
 
 
 def robustness(
@@ -22,7 +22,7 @@ def robustness(
 
     Args:
         networks: on the device of the batches.
-        batches: with `targets` and `index`; inputs as networks take them, before any normalisation.
+        batches: with `targets` and `index`; inputs as networks take them, before any normalization.
         corruptions: by name; see `limbeck.evaluation.corruptions`.
     Returns: a mapping for each network.
     Raises:
@@ -36,7 +36,7 @@ def robustness(
         for batch in batches:
             if not isinstance(batch.inputs, Tensor) or batch.targets is None or batch.index is None:
                 raise LimbeckError("robustness needs batches of one tensor, with the targets and the index")
-            total += int((batch.targets != UNLABELLED).sum())
+            total += int((batch.targets != UNLABELED).sum())
             for kind, corruption in corruptions.items():
                 for level in range(5):
                     noisy = corruption(batch.inputs, level + 1, batch.index)

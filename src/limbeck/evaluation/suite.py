@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from limbeck.data import Loader, Source, Split
-from limbeck.data.samples import spread
+from limbeck.data.storage.base import spread
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import cost
 from limbeck.evaluation.calibration import COLDEST, HOTTEST, calibration
@@ -79,8 +79,8 @@ def evaluate(
     tuning = source.validation if source.test else None
     results: dict[Role, NetworkResult] = {}
     for (role, each), curve, spent in zip(contenders.items(), curves, costs, strict=True):
-        logits, targets = answers[role].labelled()
-        fitted = None if tuning is None else predict(each.network, _loader(tuning, device)).labelled()
+        logits, targets = answers[role].labeled()
+        fitted = None if tuning is None else predict(each.network, _loader(tuning, device)).labeled()
         results[role] = NetworkResult(
             name=each.name,
             run=each.run,
@@ -134,7 +134,7 @@ def _costs(
 def _noiseless(answers: Predictions, rows: Tensor) -> float:
     """Top-1 of the samples that are shown with noise, without it."""
     targets = None if answers.targets is None else answers.targets[rows]
-    return accuracy(*Predictions(answers.logits[rows], targets).labelled()).top1.value
+    return accuracy(*Predictions(answers.logits[rows], targets).labeled()).top1.value
 
 
 def _timing(latency: cost.Latency) -> Timing:

@@ -3,7 +3,7 @@
 `linear_probe` is the protocol of the CRD paper (arXiv:1910.10699), as ICD's code runs it: a new
 linear classifier on the frozen embedding, 120 epochs of SGD with drops at a quarter, half and three quarters,
 on the training views. It differs in three things: the network stays in eval mode, so that its batch norms
-do not change, it keeps its own normalisation, and the learning rate is chosen on the validation split.
+do not change, it keeps its own normalization, and the learning rate is chosen on the validation split.
 `finetune` trains all weights under a new classifier.
 """
 
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from limbeck.data import Loader, Source, Split
-from limbeck.data.samples import Resident
+from limbeck.data.storage.base import Resident
 from limbeck.distiller import Distiller, Features
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.heads import Heads, NewHead, new_head
@@ -27,7 +27,7 @@ from limbeck.evaluation.metrics import rate
 from limbeck.evaluation.predict import inference, predict
 from limbeck.evaluation.results import Rate
 from limbeck.features import Tap, find
-from limbeck.optimisation import SGD, Cosine, MultiStep, Schedule
+from limbeck.optimization import SGD, Cosine, MultiStep, Schedule
 from limbeck.outputs import Batch, Inputs, apply
 from limbeck.seeds import seed_for
 from limbeck.teachers import CachedTeacher, LiveTeacher, Teacher
@@ -187,7 +187,7 @@ def _fit(
     setup: Setup,
     trainer: Trainer,
 ) -> None:
-    split = source.train.labelled()
+    split = source.train.labeled()
     loader = Loader(
         split,
         setup.batch_size,
@@ -227,7 +227,7 @@ def _chosen(
 
     def top1(network: nn.Module, split: Split) -> Rate:
         loader = Loader(split, LARGE, shuffle=False, device=trainer.device)
-        logits, targets = predict(network, loader).labelled()
+        logits, targets = predict(network, loader).labeled()
         return rate(logits.argmax(1) == targets)
 
     tried = {lr: top1(network, validation) for lr, network in candidates.items()} if validation else {}

@@ -24,7 +24,7 @@ def choose(trace: Trace, logits: Value, named: Sequence[Value] = ()) -> FeatureP
     - The embedding is what enters the layer that makes the logits, before dropout.
     - A stage is the last value on the spine at each resolution that is not inside a block on its way to the
       next resolution, not made by a convolution 1x1 that widens the last map for the classifier, and not by a
-      normalisation after the last residual sum; at one pixel, only what residual blocks made. Of more than
+      normalization after the last residual sum; at one pixel, only what residual blocks made. Of more than
       four, the last four; what ends the resolution before them is the stem. Of four, a first without a
       residual sum behind it is the stem, too. Otherwise the stem is what enters the modules that make the
       first stage.
@@ -98,7 +98,7 @@ def _maps(trace: Trace, spine: Spine) -> list[Value]:
         outside = [value for value in run if not any(_inside(value, block) for block in blocks)]
         stages += [value for value in outside if spine.layers[value] > reached][-1:]  # more than pooled
     stages[-1:] = [_unwidened(trace, spine, stage) for stage in stages[-1:]]
-    return [_unnormalised(trace, spine, stage) for stage in stages]
+    return [_unnormalized(trace, spine, stage) for stage in stages]
 
 
 def _of_one_pixel(spine: Spine, maps: list[Value]) -> list[Value]:
@@ -120,11 +120,11 @@ def _unwidened(trace: Trace, spine: Spine, stage: Value) -> Value:
     return before if made.shape[1] > before.shape[1] and _hands_on(trace, before, stage) else stage
 
 
-def _unnormalised(trace: Trace, spine: Spine, stage: Value) -> Value:
-    """The residual sum that was normalised to make a stage, if one was."""
+def _unnormalized(trace: Trace, spine: Spine, stage: Value) -> Value:
+    """The residual sum that was normalized to make a stage, if one was."""
     made = spine.maker(stage)
     since = [value for value in spine.crossed if made.index < value.index <= stage.index]
-    before = [made, *takewhile(lambda value: not value.normalised, since)][-1]  # laid out as a map, perhaps
+    before = [made, *takewhile(lambda value: not value.normalized, since)][-1]  # laid out as a map, perhaps
     return before if made in spine.sums and before is not stage and _hands_on(trace, before, stage) else stage
 
 

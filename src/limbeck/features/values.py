@@ -49,8 +49,8 @@ class Value:
         return "dropout" in self.operation
 
     @property
-    def normalised(self) -> bool:
-        """Whether a normalisation made it."""
+    def normalized(self) -> bool:
+        """Whether a normalization made it."""
         module = "" if self.module is None else type(self.module.module).__name__
         return "norm" in self.operation or "norm" in module.lower()
 

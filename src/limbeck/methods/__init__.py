@@ -29,7 +29,7 @@ from limbeck.methods.icd import ICD
 from limbeck.methods.kd import KD
 from limbeck.methods.kdsvd import KDSVD
 from limbeck.methods.label_smoothing import LabelSmoothing
-from limbeck.methods.logit_standardisation import LogitStandardisation
+from limbeck.methods.logit_standardization import LogitStandardization
 from limbeck.methods.lwkd import LWKD
 from limbeck.methods.mgd import MGD
 from limbeck.methods.nst import NST
@@ -63,7 +63,7 @@ METHODS: dict[str, type[Method]] = {
     "kd": KD,
     "kdsvd": KDSVD,
     "label_smoothing": LabelSmoothing,
-    "logit_standardisation": LogitStandardisation,
+    "logit_standardization": LogitStandardization,
     "lwkd": LWKD,
     "mgd": MGD,
     "nst": NST,
@@ -112,7 +112,7 @@ __all__ = [
     "DataFacts",
     "FitNet",
     "LabelSmoothing",
-    "LogitStandardisation",
+    "LogitStandardization",
     "Losses",
     "Method",
     "Objective",

@@ -14,7 +14,7 @@ from limbeck.arguments import Count, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
-from limbeck.methods.parts.initialising import Initialising
+from limbeck.methods.parts.initializing import Initializing
 from limbeck.methods.parts.regressors import connector
 from limbeck.methods.parts.stages import (
     Pairs,
@@ -73,7 +73,7 @@ def _hinge(student: Tensor, teacher: Tensor, margin: float, mask: Tensor | None)
     return without_padding(loss, mask if loss.ndim == 3 else None).flatten(1).sum(1)
 
 
-class AB(Initialising):
+class AB(Initializing):
     """The student starts with its neurons active for the inputs that the teacher's are active for.
 
     One phase trains the student's stages, and connectors of their pre-activations to the teacher's: the
@@ -121,7 +121,7 @@ class AB(Initialising):
                 )
             self.connectors.append(found)
 
-    def initialise(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+    def initialize(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         places = zip(self.connectors, self.places, strict=True)
         ours = [connect(student.preactivations[place]) for connect, (place, _) in places]

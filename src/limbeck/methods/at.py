@@ -26,7 +26,7 @@ def attention_transfer(
 ) -> Tensor:
     """Mean squared difference of two attention maps (section 3.1).
 
-    The attention of a stage is the mean over channels of |activation|^p at each position, normalised to unit
+    The attention of a stage is the mean over channels of |activation|^p at each position, normalized to unit
     length over the positions of a sample. The larger of two maps is average-pooled to the smaller's size. The
     difference is a mean over positions, as in the CRD benchmark: hence its weight of 1000.
 

@@ -73,11 +73,11 @@ class Method(nn.Module):
         return ()
 
     def claims(self) -> Sequence[Claim]:
-        """Parts that learn by an optimiser of their own."""
+        """Parts that learn by an optimizer of their own."""
         return ()
 
     def gradient_rule(self) -> GradientRule | None:
-        """What makes another optimiser of the user's, one that sees distillation's gradient apart."""
+        """What makes another optimizer of the user's, one that sees distillation's gradient apart."""
         return None
 
     def deploy(self, student: nn.Module) -> nn.Module:

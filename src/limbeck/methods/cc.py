@@ -21,7 +21,7 @@ def correlation_congruence(student: Tensor, teacher: Tensor, form: Form = "bench
     """How far the samples' relations to each other differ, in one of two forms.
 
     "benchmark" is what the paper's authors gave the CRD benchmark, whose weight belongs to it: the absolute
-    errors d_i = |s_i - t_i| of neighbouring samples of the batch, multiplied and summed over the width:
+    errors d_i = |s_i - t_i| of neighboring samples of the batch, multiplied and summed over the width:
 
         mean over i < B of  d_i . d_{i+1}
 
@@ -45,7 +45,7 @@ def correlation_congruence(student: Tensor, teacher: Tensor, form: Form = "bench
         return (_kernel(student) - _kernel(teacher)).square().mean()
     if student.shape != teacher.shape or len(student) < 2:
         raise LimbeckError(
-            "correlation congruence compares neighbouring samples of a batch of at least 2, embedded in one "
+            "correlation congruence compares neighboring samples of a batch of at least 2, embedded in one "
             f"space, not {tuple(student.shape)} and {tuple(teacher.shape)}"
         )
     error = (student - teacher).abs()

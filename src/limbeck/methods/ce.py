@@ -8,7 +8,7 @@ from torch import Tensor
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
-from limbeck.outputs import UNLABELLED, Batch, Outputs
+from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
 def cross_entropy(
@@ -17,7 +17,7 @@ def cross_entropy(
     """Cross-entropy of softmax(logits) with the targets.
 
     The mean is over **all** samples, so that a batch split in two gives the same gradient; a sample without
-    a label (`UNLABELLED`) counts as zero.
+    a label (`UNLABELED`) counts as zero.
 
     Args:
         logits: (B, C).
@@ -26,7 +26,7 @@ def cross_entropy(
         reduction: "mean" for a scalar, "none" for (B,).
     """
     per_sample = F.cross_entropy(
-        full_precision(logits), targets, ignore_index=UNLABELLED, label_smoothing=epsilon, reduction="none"
+        full_precision(logits), targets, ignore_index=UNLABELED, label_smoothing=epsilon, reduction="none"
     )
     return reduce(per_sample, reduction)
 

@@ -42,7 +42,7 @@ def crd(
     Args:
         positive: (B,) similarities s_0, inner products of vectors of length 1.
         negatives: (B, K) similarities s_k.
-        log_z: log Z, kept from the first batch on; `log_normaliser` gives it.
+        log_z: log Z, kept from the first batch on; `log_normalizer` gives it.
         samples: N, size of the training set.
         temperature: T > 0.
         valid: (B, K) true where a negative counts; K in the equation is a sample's own number of them then.
@@ -67,7 +67,7 @@ def crd(
 
 
 @torch.no_grad()
-def log_normaliser(
+def log_normalizer(
     positive: Tensor,
     negatives: Tensor,
     samples: int,
@@ -90,7 +90,7 @@ def log_normaliser(
 class CRD(Method):
     """Student and teacher embedding of one sample belong together, those of samples of two classes do not.
 
-    Both embeddings are projected to one space by layers that are trained, and normalised. The student's is
+    Both embeddings are projected to one space by layers that are trained, and normalized. The student's is
     scored against a bank of the teacher's vectors of all training samples, the teacher's against one of the
     student's; the loss is the sum of both. A bank's vector is a moving average that goes on at each visit of
     its sample. The first batch settles Z. With KD beside it, as in the paper: `ce + kd + 0.8*crd`.
@@ -171,7 +171,7 @@ class CRD(Method):
             self._settled = not bool(self.log_z.isnan().any())
         log_z = self.log_z
         if not self._settled:
-            log_z = torch.stack([log_normaliser(*side, samples, temperature, valid) for side in sides])
+            log_z = torch.stack([log_normalizer(*side, samples, temperature, valid) for side in sides])
         if self.training:
             everyone = gather(index)
             self.student_bank.visit(everyone, gather(ours.detach()))

@@ -13,7 +13,7 @@ from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints
 from limbeck.methods.terms import Term
 from limbeck.models import fingerprint
-from limbeck.optimisation import Constant, MakeOptimizer, Schedule
+from limbeck.optimization import Constant, MakeOptimizer, Schedule
 from limbeck.outputs import Batch, Inputs, Outputs
 
 LossTerms: TypeAlias = "Tensor | Mapping[str, Tensor | Term]"
@@ -58,8 +58,8 @@ class DataFacts:
     Attributes:
         size: how many positions `Batch.index` counts among.
         fingerprint: a digest.
-        class_counts: labelled samples of each class.
-        targets: (size,) int64 class id of the sample at each position, `UNLABELLED` if it has none,
+        class_counts: labeled samples of each class.
+        targets: (size,) int64 class id of the sample at each position, `UNLABELED` if it has none,
             `limbeck.data.split.ABSENT` where there is no sample.
     Raises:
         LimbeckError: for targets of another type or number.
@@ -124,11 +124,11 @@ class Phase:
         name: of the phase within its method, in lower case.
         trains: the modules that learn; all else is frozen meanwhile. The context's `student_network` may
             be among them.
-        loss: (student outputs, teacher outputs, batch) -> what to minimise; the student's outputs are
+        loss: (student outputs, teacher outputs, batch) -> what to minimize; the student's outputs are
             empty unless `reads` names some.
         reads: what `loss` needs.
         epochs: how long.
-        optimizer: makes the optimiser over the parameters of `trains`.
+        optimizer: makes the optimizer over the parameters of `trains`.
         schedule: of its learning rate.
         batch_size: samples a step; None takes the training's.
         data: makes an iterable of batches for one epoch, given the epoch; None takes the training set.
@@ -138,7 +138,7 @@ class Phase:
         cache: everything that decides what the phase ends with. A phase that has it is trained once and
             reused by every run that says the same; it must not depend on the run's seed.
         freezes: whether the modules stay as they are once the phase is over: in eval mode, in no later
-            optimiser.
+            optimizer.
     """
 
     name: str
@@ -159,7 +159,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Claim:
-    """Parts of a method that learn by an optimiser of their own, whatever optimiser the user makes."""
+    """Parts of a method that learn by an optimizer of their own, whatever optimizer the user makes."""
 
     module: nn.Module
     optimizer: MakeOptimizer

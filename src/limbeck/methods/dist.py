@@ -7,7 +7,7 @@ from torch import Tensor
 from limbeck.arguments import NonNegative, Positive
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import LossTerms, Reads
-from limbeck.methods.parts.blocks import centred, full_precision, gather, same_logits
+from limbeck.methods.parts.blocks import centered, full_precision, gather, same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 
@@ -57,7 +57,7 @@ def relations(student_logits: Tensor, teacher_logits: Tensor, temperature: float
 
 def _correlation(student: Tensor, teacher: Tensor) -> Tensor:
     """(R,) correlations of the rows of two (R, N) matrices."""
-    student, teacher = centred(student), centred(teacher)
+    student, teacher = centered(student), centered(teacher)
     norms: Tensor = student.norm(dim=1) * teacher.norm(dim=1)
     return (student * teacher).sum(1) / (norms + EPSILON)
 

@@ -12,7 +12,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, risen, same_logits, same_samples
 from limbeck.methods.terms import Term
-from limbeck.outputs import UNLABELLED, Batch, Outputs
+from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
 def dkd(
@@ -35,7 +35,7 @@ def dkd(
     Args:
         student_logits: (B, C), C at least 2.
         teacher_logits: (B, C).
-        targets: (B,) class ids; a sample without a label (`UNLABELLED`) counts as zero.
+        targets: (B,) class ids; a sample without a label (`UNLABELED`) counts as zero.
         alpha: weight of the target class's part.
         beta: weight of the other classes' part.
         temperature: T > 0, divides both logits.
@@ -53,13 +53,13 @@ def decoupled(
     """(B,) TCKD and (B,) NCKD, both zero where there is no label."""
     same_logits("dkd", student_logits, teacher_logits)
     same_samples("dkd", student_logits, targets)
-    labelled = targets != UNLABELLED
-    classes = targets.where(labelled, 0).unsqueeze(1)
+    labeled = targets != UNLABELED
+    classes = targets.where(labeled, 0).unsqueeze(1)
     student, teacher = (
         _parts(full_precision(logits) / temperature, classes) for logits in (student_logits, teacher_logits)
     )
     target, others = (
-        F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1).where(labelled, 0)
+        F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1).where(labeled, 0)
         for ours, theirs in zip(student, teacher, strict=True)
     )
     return temperature**2 * target, temperature**2 * others

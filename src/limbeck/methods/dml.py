@@ -36,15 +36,15 @@ def mutual_learning(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
 class DML(Method):
     """The student and its peers start together, learn from the labels, and teach each other.
 
-    Every network minimises its own cross-entropy plus the mean of KL(p_other || p) over the others, all from
+    Every network minimizes its own cross-entropy plus the mean of KL(p_other || p) over the others, all from
     the same predictions in one step. The student is the one that ships; the peers are parts of the method and
-    train with the student's optimiser. The student's terms are "ce" and "mutual"; those of its peers,
+    train with the student's optimizer. The student's terms are "ce" and "mutual"; those of its peers,
     "peer1.ce" and so on, always weigh 1.
 
     Args:
         peers: how many networks learn beside the student, each like it with fresh weights; or which, by the
             names of `limbeck models`, for example ["cnn(channels=[8, 16])"]. They see the same inputs, and
-            have the student's normalisation unless they bring their own.
+            have the student's normalization unless they bring their own.
     """
 
     reads = Reads(student=("logits",), batch=("targets",))
@@ -115,11 +115,11 @@ def _alike(context: Context) -> tuple[nn.Module, FeaturePoints]:
 
 
 def _by_name(spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
-    """A network by its name, with the student's normalisation unless it has its own."""
+    """A network by its name, with the student's normalization unless it has its own."""
     peer = models.build(spec, example=context.example, num_classes=context.num_classes)
-    normalisation = models.normalisation_of(context.student_network)
-    if normalisation is not None and models.normalisation_of(peer) is None:
-        models.normalise_inputs(peer, normalisation)
+    normalization = models.normalization_of(context.student_network)
+    if normalization is not None and models.normalization_of(peer) is None:
+        models.normalize_inputs(peer, normalization)
     peer.to(context.student.logits)  # its device and its precision
     points = find(peer, context.example)
     with undisturbed(peer, context.example), torch.no_grad():

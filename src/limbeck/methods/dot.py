@@ -31,7 +31,7 @@ class DOTOptimizer(SplitOptimizer):
         base: a torch.optim.SGD with momentum mu, plain: without nesterov, dampening or maximize.
         delta: at most mu, and mu + delta below 1.
     Raises:
-        LimbeckError: for another optimiser, or other settings of it.
+        LimbeckError: for another optimizer, or other settings of it.
     """
 
     def __init__(self, base: torch.optim.Optimizer, delta: float) -> None:
@@ -105,9 +105,9 @@ class DOTOptimizer(SplitOptimizer):
 class DOT(Method):
     """Distillation leads: its gradient has more momentum than that of the task.
 
-    It changes no loss but the optimiser, which must be SGD with momentum: `distiller.optimizer` makes it, and
+    It changes no loss but the optimizer, which must be SGD with momentum: `distiller.optimizer` makes it, and
     `losses.backward()` gives it the two gradients, at the price of a second backward pass. Since it is the
-    optimiser's, the rule holds for all terms of the objective, wherever in it `dot` stands.
+    optimizer's, the rule holds for all terms of the objective, wherever in it `dot` stands.
 
     Args:
         base: the objective, with a term of the task and one of distillation.

@@ -11,7 +11,7 @@ from limbeck.arguments import Count, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
-from limbeck.methods.parts.initialising import Initialising
+from limbeck.methods.parts.initializing import Initializing
 from limbeck.methods.parts.stages import (
     Pairs,
     alike_channels,
@@ -32,7 +32,7 @@ def fsp(
     mask: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Mean squared difference of the flow of solution procedure, summed over neighbouring stages (section 3).
+    """Mean squared difference of the flow of solution procedure, summed over neighboring stages (section 3).
 
     The flow from one stage to the next is the matrix of inner products of their channels, a mean over
     positions; the larger of two maps is average-pooled to the smaller's size. The difference is a mean over
@@ -76,7 +76,7 @@ def _flow(lower: Tensor, upper: Tensor, mask: Tensor | None) -> Tensor:
     return before @ after.mT / count
 
 
-class FSP(Initialising):
+class FSP(Initializing):
     """For some epochs before training, the student learns the teacher's flow from each stage to the next.
 
     The flow begins at the stem, so both networks must have one, and the student's channels must be the
@@ -125,7 +125,7 @@ class FSP(Initialising):
                     f"one length, but not from {tuple(lower.shape[1:])} to {tuple(upper.shape[1:])}"
                 )
 
-    def initialise(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+    def initialize(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         ours, theirs = self._stages(student, teacher)
         return fsp(ours, theirs, valid(student, ours[0]))

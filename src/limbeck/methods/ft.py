@@ -19,7 +19,7 @@ from limbeck.methods.fitnet import fitnet
 from limbeck.methods.parts.blocks import Form, Reduction, full_precision, reduce, unit
 from limbeck.methods.parts.regressors import GlobalBatchNorm2d
 from limbeck.methods.parts.stages import described, pooled_alike, stage_pair
-from limbeck.optimisation import SGD
+from limbeck.optimization import SGD
 from limbeck.outputs import Batch, Outputs
 
 

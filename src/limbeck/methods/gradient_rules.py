@@ -1,4 +1,4 @@
-"""Gradient rules: optimisers that treat the gradient of the distillation terms apart from the rest."""
+"""Gradient rules: optimizers that treat the gradient of the distillation terms apart from the rest."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from limbeck.methods.terms import Losses
 
 
 class SplitOptimizer(torch.optim.Optimizer):
-    """An optimiser in the place of another, which knows the part that distillation has in each `.grad`.
+    """An optimizer in the place of another, which knows the part that distillation has in each `.grad`.
 
     A rule is a subclass whose `step` asks `split` for both parts. `.grad` itself stays the whole gradient, so
     clipping, scaling and clearing work as ever, and the part follows: by the change of the gradient's norm.
 
     Args:
-        base: the user's optimiser, whose parameter groups it takes over.
+        base: the user's optimizer, whose parameter groups it takes over.
     """
 
     def __init__(self, base: torch.optim.Optimizer) -> None:
@@ -100,7 +100,7 @@ class SplitOptimizer(torch.optim.Optimizer):
 
 
 GradientRule: TypeAlias = Callable[[torch.optim.Optimizer], SplitOptimizer]
-"""Makes the optimiser of a rule out of the user's own."""
+"""Makes the optimizer of a rule out of the user's own."""
 
 
 def leaves(values: Iterable[Tensor]) -> set[Tensor]:

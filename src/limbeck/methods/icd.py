@@ -38,7 +38,7 @@ def icd(
     cancels in both softmaxes and gets no gradient; it is there because the paper has it.
 
     Args:
-        student: (B, D) projected embeddings, normalised here.
+        student: (B, D) projected embeddings, normalized here.
         teacher: (B, D) the same of the teacher.
         log_scale: scalar, natural logarithm of the scale; gets no gradient where the scale is at its limit.
         bias: scalar.

@@ -38,11 +38,11 @@ def kdsvd(
     k: int = 1,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """How differently the main directions of neighbouring stages are related, in the CRD benchmark's form.
+    """How differently the main directions of neighboring stages are related, in the CRD benchmark's form.
 
     A stage is compressed to k right singular vectors v of its (positions, channels) matrix: the teacher's
     first, and those of the student's first k + 3 that are nearest to them in angle, with their signs. Both
-    are multiplied by the teacher's singular values, at unit length. Neighbouring stages l and m are related
+    are multiplied by the teacher's singular values, at unit length. Neighboring stages l and m are related
     by a Gaussian kernel, and the squared difference is summed over channels, vectors and stages, so it grows
     with the channels:
 
@@ -156,7 +156,7 @@ class KDSVD(Method):
         self.places = stage_pairs(self.name, context, self.pairs)
         if len(self.places) < 2:
             raise LimbeckError(
-                "kdsvd relates neighbouring stages and needs at least 2 pairs of them, not 1; sp compares one"
+                "kdsvd relates neighboring stages and needs at least 2 pairs of them, not 1; sp compares one"
             )
         for pair in self.places:
             if not _compressible(context.student.stages[pair[0]], context.teacher.stages[pair[1]], self.k):

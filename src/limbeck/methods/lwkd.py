@@ -1,7 +1,7 @@
 """Learning from a Lightweight Teacher. Liu, Zhang & Wang, 2020, arXiv:2005.09163.
 
 Built from the abstract, which is all there was to be had; no code was ever published. Certain is: a small
-teacher of a synthesised data set, with as many classes as the target's, gives soft targets, and the student's
+teacher of a synthesized data set, with as many classes as the target's, gives soft targets, and the student's
 loss is a KD term and an adversarial one. The data set, the networks and every figure were chosen here.
 """
 
@@ -22,8 +22,8 @@ from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Claim, Context, LossTerms, Phase, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, same_logits
 from limbeck.methods.terms import Term
-from limbeck.optimisation import Adam
-from limbeck.outputs import UNLABELLED, Batch, Outputs
+from limbeck.optimization import Adam
+from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.teachers import LightweightTeacher, SoftTargetBank
 
 
@@ -52,7 +52,7 @@ def lwkd(
 
 
 class LWKD(Method):
-    """Soft targets from a small teacher of synthesised digits, and an adversary; no teacher is given.
+    """Soft targets from a small teacher of synthesized digits, and an adversary; no teacher is given.
 
     In a phase, LeNet-5 learns images of the class number in handwritten digits (`synthetic_digits`). A sample
     of class y then gets its logits z_t for one of these images of class y, drawn anew at every visit from a
@@ -62,14 +62,14 @@ class LWKD(Method):
         q = softmax(z_t / T_t),  p = softmax(z_s / T_s)
         loss = alpha * kd_scale * KL(q || p) + adversarial * -log D(p)
 
-    The discriminator D tells soft targets q from student outputs p. It minimises -log D(q) - log(1 - D(p)) by
-    an optimiser of its own, one step a batch, and neither side's gradient reaches the other's parameters.
+    The discriminator D tells soft targets q from student outputs p. It minimizes -log D(q) - log(1 - D(p)) by
+    an optimizer of its own, one step a batch, and neither side's gradient reaches the other's parameters.
 
     The cross-entropy is not part of it: the mix is (1 - alpha)*ce + lwkd, which for the other profile makes
     0.9*ce + lwkd(profile="faithful"). A sample without a label counts as zero.
 
     Args:
-        profile: what the next four are where they are left out. "regulariser": 5, 1, 0.3, 1; "faithful", KD
+        profile: what the next four are where they are left out. "regularizer": 5, 1, 0.3, 1; "faithful", KD
             as Hinton has it: 5, 5, 0.1, T_t * T_s.
         teacher_temperature: T_t.
         student_temperature: T_s.
@@ -95,7 +95,7 @@ class LWKD(Method):
 
     def __init__(
         self,
-        profile: Literal["regulariser", "faithful"] = "regulariser",
+        profile: Literal["regularizer", "faithful"] = "regularizer",
         *,
         teacher_temperature: Positive | None = None,
         student_temperature: Positive | None = None,
@@ -199,13 +199,13 @@ class LWKD(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The KD term and, with an adversary, "generator", the "discriminator"'s own, and its "accuracy"."""
         assert batch.targets is not None
-        labelled = batch.targets != UNLABELLED
-        classes = batch.targets.where(labelled, 0)
+        labeled = batch.targets != UNLABELED
+        classes = batch.targets.where(labeled, 0)
         soft = self._soft_targets(classes, batch).to(student.logits)
         divergence = lwkd(
             student.logits, soft, self.teacher_temperature, self.student_temperature, reduction="none"
         )
-        kd = Term(divergence.where(labelled, 0).mean(), weight=self.alpha * self.kd_scale)
+        kd = Term(divergence.where(labeled, 0).mean(), weight=self.alpha * self.kd_scale)
         if not self.adversarial:
             return {"kd": kd}
 
@@ -219,9 +219,9 @@ class LWKD(Method):
         right = ((score_real > 0).float() + (score_fake < 0).float()) / 2
         return {
             "kd": kd,
-            "generator": Term(F.softplus(-fooled).where(labelled, 0).mean(), weight=self.adversarial),
-            "discriminator": Term(own.where(labelled, 0).mean(), "own"),
-            "accuracy": Term(right.where(labelled, 0).mean(), "monitor"),
+            "generator": Term(F.softplus(-fooled).where(labeled, 0).mean(), weight=self.adversarial),
+            "discriminator": Term(own.where(labeled, 0).mean(), "own"),
+            "accuracy": Term(right.where(labeled, 0).mean(), "monitor"),
         }
 
     def _soft_targets(self, classes: Tensor, batch: Batch) -> Tensor:

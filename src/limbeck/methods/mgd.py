@@ -20,12 +20,12 @@ from limbeck.methods.declarations import Context, LossTerms, Phase, Reads
 from limbeck.methods.dml import DML
 from limbeck.methods.kd import kd
 from limbeck.methods.terms import Term
-from limbeck.optimisation import SGD, MultiStep
-from limbeck.outputs import UNLABELLED, Batch, Outputs
+from limbeck.optimization import SGD, MultiStep
+from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
-class Analyser(nn.Module):
-    """One granularity of the self-analysing module: the embedding's knowledge in `width` numbers, and back.
+class Analyzer(nn.Module):
+    """One granularity of the self-analyzing module: the embedding's knowledge in `width` numbers, and back.
 
     Args:
         embedding: D, width of the network's embedding.
@@ -52,12 +52,12 @@ def encoder(embedding: int, width: int) -> nn.Sequential:
 
 
 class MGD(Method):
-    """The teacher analyses itself into coarse and fine knowledge; wraps any other objective.
+    """The teacher analyzes itself into coarse and fine knowledge; wraps any other objective.
 
     In two phases, one for each granularity, an encoder and a decoder on the frozen teacher's embedding learn
     the labels and the teacher's logits, CE + T^2 KL. Two like encoders on the student's embedding then follow
     the teacher's codes beside the base objective: 4 KL at T=2 for the low granularity, 64 KL at T=8 for the
-    high one. A trained analyser is reused by every run with the same teacher, data and arguments.
+    high one. A trained analyzer is reused by every run with the same teacher, data and arguments.
 
     Around mutual learning, `mgd(dml)`, there is no teacher and nothing is trained beforehand: every network
     carries the two encoders and follows the codes of the others, beside the terms of `dml`.
@@ -72,7 +72,7 @@ class MGD(Method):
         high_temperature: T of everything at the high granularity.
         epochs: of each phase; the rate drops after a half and three quarters of them.
         lr: learning rate of the phases.
-        seed: of the phases; the run's own seed has no part in them, so that all runs may share an analyser.
+        seed: of the phases; the run's own seed has no part in them, so that all runs may share an analyzer.
     """
 
     reads = Reads(student=("embedding",), teacher=("embedding", "logits"))
@@ -96,7 +96,7 @@ class MGD(Method):
             raise LimbeckError("mgd runs between the peers of dml itself; write mgd(dml) + the rest")
         if isinstance(base, DML):
             if scheme == "stable":
-                raise LimbeckError("mgd(dml) has no stable scheme: peers have no analysed teacher")
+                raise LimbeckError("mgd(dml) has no stable scheme: peers have no analyzed teacher")
             self.reads = Reads(student=("embedding",))
         self.base, self.scheme = base, scheme
         self.epochs, self.lr, self.seed = epochs, lr, seed
@@ -104,7 +104,7 @@ class MGD(Method):
         self.temperatures = {"low": low_temperature, "high": high_temperature}
 
     def bind(self, context: Context) -> None:
-        """Builds the teacher's analysers and the student's encoders; between peers, the encoders of each."""
+        """Builds the teacher's analyzers and the student's encoders; between peers, the encoders of each."""
         if isinstance(self.base, DML):
             with torch.no_grad():
                 outputs = self.base.eval().outputs(context.student, Batch(context.example), ("embedding",))
@@ -118,35 +118,35 @@ class MGD(Method):
         ours, theirs = context.student.embedding.shape[1], context.teacher.embedding.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.analysers = nn.ModuleDict(
-                {name: Analyser(theirs, width, context.num_classes) for name, width in self.widths.items()}
+            self.analyzers = nn.ModuleDict(
+                {name: Analyzer(theirs, width, context.num_classes) for name, width in self.widths.items()}
             )
         self.encoders = nn.ModuleDict({name: encoder(ours, width) for name, width in self.widths.items()})
         self._fingerprint = context.fingerprint
 
     def phases(self) -> Sequence[Phase]:
-        """The analysers, one phase each."""
+        """The analyzers, one phase each."""
         return [] if isinstance(self.base, DML) else [self._phase(name) for name in self.widths]
 
     def _phase(self, name: str) -> Phase:
         width, temperature = self.widths[name], self.temperatures[name]
-        analyser = self.analysers[name]
+        analyzer = self.analyzers[name]
 
         def loss(student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
             assert batch.targets is not None
-            _, logits = analyser(teacher.embedding)
-            labelled = (batch.targets != UNLABELLED).sum()
-            right = (logits.argmax(1) == batch.targets).sum()  # no class is UNLABELLED
+            _, logits = analyzer(teacher.embedding)
+            labeled = (batch.targets != UNLABELED).sum()
+            right = (logits.argmax(1) == batch.targets).sum()  # no class is UNLABELED
             return {
                 "ce": cross_entropy(logits, batch.targets),
                 "kd": kd(logits, teacher.logits, temperature),
-                "accuracy": Term(right / labelled.clamp(min=1), "monitor"),
+                "accuracy": Term(right / labeled.clamp(min=1), "monitor"),
             }
 
         settings = f"width {width} temperature {temperature} epochs {self.epochs} lr {self.lr}"
         return Phase(
             name=name,
-            trains=[analyser],
+            trains=[analyzer],
             loss=loss,
             reads=Reads(student=(), teacher=("embedding", "logits"), batch=("targets",)),
             epochs=self.epochs,
@@ -154,7 +154,7 @@ class MGD(Method):
             schedule=MultiStep(milestones=(self.epochs / 2, self.epochs * 3 / 4)),
             batch_size=64,
             seed=self.seed,
-            cache=self._fingerprint and f"mgd analyser {settings} of {self._fingerprint}",
+            cache=self._fingerprint and f"mgd analyzer {settings} of {self._fingerprint}",
             freezes=True,
         )
 
@@ -163,13 +163,13 @@ class MGD(Method):
         if isinstance(self.base, DML):
             outputs = self.base.outputs(student, batch, ("embedding",))
             return {**self.base.mutual(outputs, batch), **self._between_peers(outputs)}
-        analysed = {name: self.analysers[name](teacher.embedding) for name in self.widths}
+        analyzed = {name: self.analyzers[name](teacher.embedding) for name in self.widths}
         if self.scheme == "stable":
-            decoded = [logits for _, logits in analysed.values()]
+            decoded = [logits for _, logits in analyzed.values()]
             teacher = teacher.replace(logits=stable_excitation(teacher.logits, *decoded))
         codes = {
             name: kd(self.encoders[name](student.embedding), code, self.temperatures[name])
-            for name, (code, _) in analysed.items()
+            for name, (code, _) in analyzed.items()
         }
         return {**self.base.terms(student, teacher, batch), **codes}
 

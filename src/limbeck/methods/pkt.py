@@ -14,11 +14,11 @@ EPSILON = 1e-7
 
 
 def pkt(student: Tensor, teacher: Tensor, form: Form = "benchmark") -> Tensor:
-    """Divergence of the student's probabilities that two samples are neighbours from the teacher's.
+    """Divergence of the student's probabilities that two samples are neighbors from the teacher's.
 
     They are the cosine kernel (1 + cos) / 2 of a batch, each row divided by its sum. The paper's divergence
     is a sum over pairs of different samples. The CRD benchmark's, as in the authors' code, counts a sample as
-    its own neighbour too and is a mean over B^2: hence its weight of 30000.
+    its own neighbor too and is a mean over B^2: hence its weight of 30000.
 
     Args:
         student: (B, ...) embeddings, flattened for each sample.

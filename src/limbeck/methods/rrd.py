@@ -35,7 +35,7 @@ def rrd(
         L   = -mean_i sum_k p_ik log q_ik
 
     Args:
-        student: (B, D) projected embeddings, normalised here.
+        student: (B, D) projected embeddings, normalized here.
         teacher: (B, D) the same of the teacher; gets no gradient.
         keys: (K, D) vectors of length 1, the teacher's of earlier samples and, as the paper has it, of these.
         student_temperature: T_s > 0.

@@ -17,7 +17,7 @@ from limbeck.outputs import Batch, Outputs
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     """Squared distance of two matrices of similarities in the batch, over B^2 (section 3).
 
-    A matrix holds the inner products of the samples' activations, each row normalised to unit length.
+    A matrix holds the inner products of the samples' activations, each row normalized to unit length.
 
     Args:
         student: (B, ...) activations of one stage, flattened for each sample.

@@ -1,4 +1,4 @@
-"""What an objective returns: named terms, and the one sum that is minimised."""
+"""What an objective returns: named terms, and the one sum that is minimized."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Term:
 
     `kind` says what it is for: "task" (fits the labels) and "distillation" (fits the teacher) train the
     student and are scaled by the objective's weights; "own" trains only the method's own parts (a
-    discriminator's loss) and always weighs 1; "monitor" is a detached figure to log and is not minimised.
+    discriminator's loss) and always weighs 1; "monitor" is a detached figure to log and is not minimized.
     """
 
     value: Tensor
@@ -39,7 +39,7 @@ class Term:
 class Losses:
     """Named terms of one batch: `losses["kd"]` is a term's own value, `losses.total` the weighted sum.
 
-    `total`, `task` and `distillation` are scalars; `total` also counts what methods minimise for their own
+    `total`, `task` and `distillation` are scalars; `total` also counts what methods minimize for their own
     parts. `dict(losses)` gives names and values. `rule` is what `backward` does instead if the objective has
     a gradient rule.
     """
@@ -49,10 +49,10 @@ class Losses:
     total: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        minimised = [term for term in self.terms.values() if term.kind != "monitor"]
-        if not minimised:
-            raise LimbeckError("the objective has no term to minimise in this phase; add one, for example ce")
-        object.__setattr__(self, "total", _sum(minimised))
+        minimized = [term for term in self.terms.values() if term.kind != "monitor"]
+        if not minimized:
+            raise LimbeckError("the objective has no term to minimize in this phase; add one, for example ce")
+        object.__setattr__(self, "total", _sum(minimized))
 
     def backward(self, scale: float = 1.0) -> None:
         """Adds the gradient of the total, times `scale`, to every parameter it depends on."""

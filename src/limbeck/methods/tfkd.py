@@ -15,7 +15,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, same_samples
-from limbeck.outputs import UNLABELLED, Batch, Outputs
+from limbeck.outputs import UNLABELED, Batch, Outputs
 
 Form = Literal["paper", "released"]
 
@@ -40,7 +40,7 @@ def tfkd(
 
     Args:
         student_logits: (B, C), C at least 2.
-        targets: (B,) class ids; a sample without a label (`UNLABELLED`) counts as zero.
+        targets: (B,) class ids; a sample without a label (`UNLABELED`) counts as zero.
         temperature: T > 0.
         correct: between 0 and 1, without them.
         form: "paper" or "released".
@@ -50,16 +50,16 @@ def tfkd(
     """
     same_samples("tfkd", student_logits, targets)
     logits = full_precision(student_logits)
-    labelled = targets != UNLABELLED
+    labeled = targets != UNLABELED
     teacher = torch.full_like(logits, (1 - correct) / (logits.shape[1] - 1))
-    teacher = teacher.scatter(1, targets.where(labelled, 0).unsqueeze(1), correct)
+    teacher = teacher.scatter(1, targets.where(labeled, 0).unsqueeze(1), correct)
     if form == "paper":
         target, student = F.log_softmax(teacher.log() / temperature, dim=1), logits / temperature
     else:
         target, student = F.log_softmax(teacher / temperature, dim=1), logits
     divergence = F.kl_div(F.log_softmax(student, dim=1), target, reduction="none", log_target=True)
     per_sample = divergence.sum(1) if form == "paper" else divergence.mean(1)
-    return reduce(per_sample.where(labelled, 0), reduction)
+    return reduce(per_sample.where(labeled, 0), reduction)
 
 
 class TFKD(Method):

@@ -22,7 +22,7 @@ from limbeck.models.lenet import LeNet5
 from limbeck.models.mlp import MLP
 from limbeck.models.mobilenetv2 import MobileNetV2
 from limbeck.models.named import NAMED, spelled_out
-from limbeck.models.normalise import CIFAR100, IMAGENET, Normalisation, normalisation_of, normalise_inputs
+from limbeck.models.normalize import CIFAR100, IMAGENET, Normalization, normalization_of, normalize_inputs
 from limbeck.models.resnet import ResNet
 from limbeck.models.shufflenetv1 import ShuffleNetV1
 from limbeck.models.shufflenetv2 import ShuffleNetV2
@@ -72,7 +72,7 @@ __all__ = [
     "Entry",
     "LeNet5",
     "MobileNetV2",
-    "Normalisation",
+    "Normalization",
     "ResNet",
     "ShuffleNetV1",
     "ShuffleNetV2",
@@ -84,8 +84,8 @@ __all__ = [
     "fingerprint",
     "load_into",
     "load_state",
-    "normalisation_of",
-    "normalise_inputs",
+    "normalization_of",
+    "normalize_inputs",
     "save",
 ]
 

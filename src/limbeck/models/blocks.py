@@ -18,7 +18,7 @@ def conv_unit(before: int, after: int, kernel: int = 3, *, stride: int = 1, grou
     return nn.Sequential(OrderedDict(conv=first, bn=nn.BatchNorm2d(after), relu=nn.ReLU()))
 
 
-def initialise(network: nn.Module) -> None:
+def initialize(network: nn.Module) -> None:
     """Draws convolution weights anew, from Kaiming's normal with fan-out, in the order they were registered.
 
     Fan-out is kernel area times output channels, whatever the groups: the convention of the CIFAR networks.

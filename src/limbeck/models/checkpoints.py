@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.files import replacing
-from limbeck.models import NAMED, Normalisation, build, load_into, load_state, normalise_inputs
+from limbeck.models import NAMED, Normalization, build, load_into, load_state, normalize_inputs
 from limbeck.models.inputs import Size, sides
 
 BENCHMARK = (*NAMED, "mobilenetv2", "shufflenetv1", "shufflenetv2")
@@ -29,12 +29,12 @@ def load_checkpoint(
     *,
     in_channels: int = 3,
     size: Size = 32,
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
 ) -> nn.Module:
     """A network with the weights of a checkpoint, in eval mode on the CPU; no code in the file is run.
 
-    It takes what it took where it was trained: for the published checkpoints, images normalised by the means
-    and standard deviations of CIFAR-100. With `normalisation=limbeck.models.CIFAR100` it takes pixels in
+    It takes what it took where it was trained: for the published checkpoints, images normalized by the means
+    and standard deviations of CIFAR-100. With `normalization=limbeck.models.CIFAR100` it takes pixels in
     [0, 1], as the networks of a run do.
 
     Args:
@@ -43,7 +43,7 @@ def load_checkpoint(
         name: the network it is of, `resnet32x4`.
         num_classes: that the network tells apart.
         in_channels, size: of its images.
-        normalisation: that the network brings from now on.
+        normalization: that the network brings from now on.
     Raises:
         LimbeckError: for a file that is missing, damaged, holds pickled objects or is of another network;
             names the network of the benchmark that it fits, if there is one.
@@ -52,8 +52,8 @@ def load_checkpoint(
     with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten at once
         network = build(name, example=example, num_classes=num_classes)
     load_weights(network, Path(path), name)
-    if normalisation is not None:
-        normalise_inputs(network, normalisation)
+    if normalization is not None:
+        normalize_inputs(network, normalization)
     return network.eval()
 
 

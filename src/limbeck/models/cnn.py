@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from limbeck.arguments import Count
-from limbeck.models.blocks import conv_unit, initialise
+from limbeck.models.blocks import conv_unit, initialize
 from limbeck.models.inputs import Size, Widths, sides
 
 
@@ -45,7 +45,7 @@ class CNN(nn.Module):
         self.quarters = nn.AvgPool2d((-(-height // 2), -(-width // 2)), stride=(height // 2, width // 2))
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(4 * before, num_classes)
-        initialise(self)
+        initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the images."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from limbeck.arguments import Count
-from limbeck.models.blocks import conv_unit, initialise
+from limbeck.models.blocks import conv_unit, initialize
 from limbeck.models.inputs import Size, Widths, sides
 
 
@@ -47,7 +47,7 @@ class DSCNN(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(before, num_classes)
-        initialise(self)
+        initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the images."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from limbeck.arguments import Count, Positive
-from limbeck.models.blocks import conv, initialise
+from limbeck.models.blocks import conv, initialize
 from limbeck.models.inputs import Size, sides
 
 _STAGES = (
@@ -74,7 +74,7 @@ class MobileNetV2(nn.Module):
         self.flatten = nn.Flatten()
         classifier = nn.Linear(last, num_classes)
         self.classifier = nn.Sequential(classifier)
-        initialise(self)
+        initialize(self)
         nn.init.normal_(classifier.weight, std=0.01)
         nn.init.zeros_(classifier.bias)
 

@@ -11,7 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from limbeck.arguments import Count
-from limbeck.models.blocks import conv, initialise
+from limbeck.models.blocks import conv, initialize
 from limbeck.models.inputs import Size, Widths, per_stage, sides
 
 
@@ -125,7 +125,7 @@ class ResNet(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.add_module(classifier, nn.Linear(before, num_classes))
-        initialise(self)
+        initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the images."""

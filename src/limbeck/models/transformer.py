@@ -1,4 +1,4 @@
-"""Transformer encoder. Vaswani et al., NeurIPS 2017, arXiv:1706.03762; normalised first, arXiv:2002.04745."""
+"""Transformer encoder. Vaswani et al., NeurIPS 2017, arXiv:1706.03762; normalized first, arXiv:2002.04745."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Transformer(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention, then a feed-forward layer; each sees its input normalised and adds to it."""
+    """Attention, then a feed-forward layer; each sees its input normalized and adds to it."""
 
     def __init__(self, dim: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()

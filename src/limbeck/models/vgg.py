@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from limbeck.arguments import Count
-from limbeck.models.blocks import initialise
+from limbeck.models.blocks import initialize
 from limbeck.models.inputs import Size, Widths, per_stage, sides
 
 
@@ -47,7 +47,7 @@ class VGG(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(before, num_classes)
-        initialise(self)
+        initialize(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.files import replacing
-from limbeck.models.normalise import normalisation_of
+from limbeck.models.normalize import normalization_of
 
 _DAMAGED = (
     OSError,
@@ -43,8 +43,8 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def fingerprint(network: nn.Module) -> str:
-    """16 hex digits of the network's class, weights, buffers and normalisation."""
-    digest = hashlib.sha256(f"{type(network).__qualname__} {normalisation_of(network)}".encode())
+    """16 hex digits of the network's class, weights, buffers and normalization."""
+    digest = hashlib.sha256(f"{type(network).__qualname__} {normalization_of(network)}".encode())
     for key, value in network.state_dict().items():
         if isinstance(value, Tensor):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())

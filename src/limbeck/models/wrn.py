@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from limbeck.arguments import Count
 from limbeck.errors import LimbeckError
-from limbeck.models.blocks import conv, initialise
+from limbeck.models.blocks import conv, initialize
 from limbeck.models.inputs import Size, sides
 
 
@@ -71,7 +71,7 @@ class WideResNet(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(before, num_classes)
-        initialise(self)
+        initialize(self)
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, images: Tensor) -> Tensor:

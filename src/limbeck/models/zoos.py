@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from limbeck.errors import LimbeckError, unknown
 from limbeck.models.factory import refuse_names
 from limbeck.models.inputs import described
-from limbeck.models.normalise import Normalisation, normalise_inputs
+from limbeck.models.normalize import Normalization, normalize_inputs
 from limbeck.notation import Call, Value, parse_call
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
@@ -30,7 +30,7 @@ def from_zoo(spec: str, example: Inputs | None = None, num_classes: int | None =
     """A network of timm or torchvision, in the class that its package gives it.
 
     Weights are fresh unless they are asked for, `timm:resnet18(pretrained=true)` or
-    `torchvision:resnet18(weights="DEFAULT")`; a network with fetched weights brings their normalisation.
+    `torchvision:resnet18(weights="DEFAULT")`; a network with fetched weights brings their normalization.
 
     Args:
         spec: the package, a colon, a name as the package writes it, and arguments by name if there are any.
@@ -109,7 +109,7 @@ def _timm(timm: Any, name: str, arguments: dict[str, Value]) -> nn.Module:
     if arguments.get("pretrained"):
         config: Any = network.pretrained_cfg
         if arguments.get("in_chans", 3) == len(config["mean"]):  # timm adapts weights to other channels
-            normalise_inputs(network, Normalisation(tuple(config["mean"]), tuple(config["std"])))
+            normalize_inputs(network, Normalization(tuple(config["mean"]), tuple(config["std"])))
     return network
 
 
@@ -125,5 +125,5 @@ def _torchvision(torchvision: Any, name: str, arguments: dict[str, Value]) -> nn
     network: nn.Module = models.get_model(name, **arguments)
     if weights is not None:
         transforms = known[weights].transforms()
-        normalise_inputs(network, Normalisation(tuple(transforms.mean), tuple(transforms.std)))
+        normalize_inputs(network, Normalization(tuple(transforms.mean), tuple(transforms.std)))
     return network

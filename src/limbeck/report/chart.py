@@ -15,7 +15,7 @@ class Trace:
     """One series of a chart.
 
     Attributes:
-        name: of the series; gives it its colour.
+        name: of the series; gives it its color.
         x: a number for each value, or a category.
         y: the values; NaN leaves a gap.
         low, high: range of each value: a band around a line, error bars elsewhere.
@@ -82,7 +82,7 @@ class HeatMap:
     Attributes:
         rows, columns: their names.
         values: a row of numbers for each row name.
-        shades: of the same shape, in [-1, 1]: how dark each cell is, below 0 in another colour.
+        shades: of the same shape, in [-1, 1]: how dark each cell is, below 0 in another color.
     """
 
     title: str

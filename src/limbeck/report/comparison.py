@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from limbeck.errors import LimbeckError, unknown
 from limbeck.report.study import COMPARED, Contender
 from limbeck.report.table import Cell, Table, spread
-from limbeck.studies.statistics import MIN_PAIRS, PairedDifference, paired_difference, summarise
+from limbeck.studies.statistics import MIN_PAIRS, PairedDifference, paired_difference, summarize
 
 SPREAD = (
     "Mean ± standard deviation over the seeds, on the test split; the best of many is flattered a little by "
@@ -88,7 +88,7 @@ def records(
                 ),
             }
             if values:
-                summary = summarise(list(values.values()))
+                summary = summarize(list(values.values()))
                 record |= {"n": summary.n, "mean": summary.mean, "sd": summary.sd}
             if baseline and (found := difference(it, baseline, contenders, name)):
                 low, high = found.interval or (None, None)

@@ -12,7 +12,7 @@ from limbeck.report.comparison import comparison_table, difference
 from limbeck.report.page import Block, Section, page
 from limbeck.report.pareto import Offer, accuracy_by_cost
 from limbeck.report.study import COMPARED, Contender, background, common_facts, every_seed
-from limbeck.studies.statistics import MIN_PAIRS, summarise
+from limbeck.studies.statistics import MIN_PAIRS, summarize
 
 
 def comparison_report(
@@ -98,5 +98,5 @@ def _offers(contenders: Sequence[Contender]) -> tuple[list[Offer], str]:
 
 
 def _offer(name: str, cost: float, accuracy: Iterable[float]) -> Offer:
-    mean, sd, _ = astuple(summarise(list(accuracy)))
+    mean, sd, _ = astuple(summarize(list(accuracy)))
     return Offer(name, cost, mean, *((None, None) if sd is None else (mean - sd, mean + sd)))

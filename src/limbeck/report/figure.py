@@ -15,15 +15,15 @@ escape = partial(escape_html, quote=False)
 
 
 class Look(NamedTuple):
-    """What tells a series from others: a colour of the style sheet, dashes, the shape of its points."""
+    """What tells a series from others: a color of the style sheet, dashes, the shape of its points."""
 
-    colour: int
+    color: int
     dash: str
     symbol: str
     glyph: str
 
 
-_COLOURS = 6
+_COLORS = 6
 _SHAPES = (
     ("solid", "circle", "●"),
     ("8px,3px", "square", "■"),
@@ -33,8 +33,8 @@ _SHAPES = (
     ("5px,3px", "cross", "✚"),
 )
 _LOOKS = [
-    Look(number % _COLOURS + 1, *_SHAPES[(number + number // _COLOURS) % len(_SHAPES)])
-    for number in range(_COLOURS * len(_SHAPES))
+    Look(number % _COLORS + 1, *_SHAPES[(number + number // _COLORS) % len(_SHAPES)])
+    for number in range(_COLORS * len(_SHAPES))
 ]
 _GUIDE = Look(0, "2px,4px", "circle", "●")
 _FEW = 16
@@ -42,22 +42,22 @@ _FEW = 16
 
 
 def looks(charts: Iterable[Chart]) -> dict[str, Look]:
-    """A look for each series by name, the same in all charts; a colour comes twice in one from seven on."""
+    """A look for each series by name, the same in all charts; a color comes twice in one from seven on."""
     chosen: dict[str, Look] = {}
     for chart in charts:
         for trace in chart.traces:
             if trace.kind == "guide":
                 chosen[trace.name] = _GUIDE
                 continue
-            here = {chosen[other.name].colour for other in chart.traces if other.name in chosen}
+            here = {chosen[other.name].color for other in chart.traces if other.name in chosen}
             taken = set(chosen.values())
-            best = min(_LOOKS, key=lambda look: (look.colour in here, look in taken))
+            best = min(_LOOKS, key=lambda look: (look.color in here, look in taken))
             chosen.setdefault(trace.name, best)
     return chosen
 
 
 def figure(chart: Chart | HeatMap, looks: Mapping[str, Look]) -> dict[str, Any]:
-    """The plotly figure without its colours: those come with the page's theme, by the number in `meta`.
+    """The plotly figure without its colors: those come with the page's theme, by the number in `meta`.
 
     Plotly reads tags in its texts, so those are escaped; the name as it is stands in `meta` too.
     """
@@ -91,7 +91,7 @@ def figure(chart: Chart | HeatMap, looks: Mapping[str, Look]) -> dict[str, Any]:
 def _draw(trace: Trace, look: Look, chart: Chart) -> list[dict[str, Any]]:
     """The plotly traces of one series; a band comes first, so that its line lies on it."""
     x = [escape(x) if isinstance(x, str) else x for x in trace.x]
-    series = {"name": escape(trace.name), "meta": {"series": trace.name, "colour": look.colour}}
+    series = {"name": escape(trace.name), "meta": {"series": trace.name, "color": look.color}}
     drawn: dict[str, Any] = {**series, "x": x, "y": _numbers(trace.y)}
     if trace.kind == "guide":
         line = {"dash": look.dash, "width": 1.5}
@@ -130,7 +130,7 @@ def _heat_map(chart: HeatMap) -> dict[str, Any]:
     rows, columns = [[escape(name) for name in names] for names in (chart.rows, chart.columns)]
     cells: dict[str, Any] = {
         "type": "heatmap",
-        "meta": {"series": chart.title, "colour": 1},
+        "meta": {"series": chart.title, "color": 1},
         "x": columns,
         "y": rows,
         "z": [_numbers(row) for row in chart.shades],

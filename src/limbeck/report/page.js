@@ -22,21 +22,21 @@
   }));
 
   const probe = document.body.appendChild(document.createElement("i"));
-  const colour = (name) => {
+  const color = (name) => {
     probe.style.color = `var(--${name})`;
     return getComputedStyle(probe).color;
   };
   const faint = (rgb) => rgb.replace("rgb(", "rgba(").replace(")", ", 0.16)");
 
-  // A chart in the colours that the page has now, as the style sheet gives them.
+  // A chart in the colors that the page has now, as the style sheet gives them.
   const painted = ({ figure, hidden, plot }) => {
-    const [ink, quiet, rule, raised] = ["ink", "quiet", "rule", "raised"].map(colour);
+    const [ink, quiet, rule, raised] = ["ink", "quiet", "rule", "raised"].map(color);
     const axis = { color: quiet, gridcolor: rule, linecolor: rule, zeroline: false, automargin: true };
     const family = getComputedStyle(document.body).fontFamily;
     const label = { size: 12, color: quiet };
     const data = figure.data.map((trace) => {
-      if (trace.type === "heatmap") return { ...trace, colorscale: [[0, colour("series-2")], [0.5, raised], [1, colour("series-1")]] };
-      const series = colour(`series-${trace.meta.colour}`);
+      if (trace.type === "heatmap") return { ...trace, colorscale: [[0, color("series-2")], [0.5, raised], [1, color("series-1")]] };
+      const series = color(`series-${trace.meta.color}`);
       const error = { color: trace.type === "bar" ? ink : series, thickness: 1.5, width: 4 };
       return {
         ...trace,

@@ -83,7 +83,7 @@ def page(
     Args:
         title: of the page and its first heading.
         lead: what it found, in a sentence or two.
-        sections: in order. A series has the same colour in all charts of the page, by its name.
+        sections: in order. A series has the same color in all charts of the page, by its name.
         facts: what was measured and how, as names and values under the lead.
         tiles: the figures that say most.
     Returns: a whole document; every text in it is escaped.

@@ -10,10 +10,10 @@ from limbeck.evaluation import wilson
 from limbeck.evaluation.results import Evaluation
 from limbeck.report import measured
 from limbeck.report.chart import Chart, Trace
+from limbeck.report.headline import lead, tiles
 from limbeck.report.page import Block, Folded, Gallery, Section, page
 from limbeck.report.table import Cell, Table, duration, percent
 from limbeck.report.transferred import transferred
-from limbeck.report.worth import lead, tiles
 
 Result: TypeAlias = Mapping[str, Any]
 """What a run's `result.json` holds."""
@@ -95,8 +95,8 @@ def data_facts(result: Result) -> dict[str, str]:
     """What the run learned from and which epoch it kept, for the head of a page."""
     data = result["data"]
     sizes = [f"{data[split]:,} {split}" for split in ("train", "validation", "test") if data[split]]
-    if data["labelled"] < data["train"]:
-        sizes[0] += f" ({data['labelled']:,} labelled)"
+    if data["labeled"] < data["train"]:
+        sizes[0] += f" ({data['labeled']:,} labeled)"
     views = data.get("views")
     drawn = {"Views": f"{views['drawn']:,} of {views['count']:,} of {views['policy']}"} if views else {}
     return {
@@ -132,7 +132,7 @@ def _metrics(result: Result) -> Table:
         values = [None if at is None else f"{its.scale * at:.{its.digits}f}" for its, at in measures]
         rows.append([split, size, *values, f"{percent(low)} to {percent(high)}"])
     notes = (
-        "The interval is Wilson's for the top-1 accuracy, over the labelled samples of the split. The "
+        "The interval is Wilson's for the top-1 accuracy, over the labeled samples of the split. The "
         "calibration error is the distance of confidence from accuracy over 15 bins of equal mass."
     )
     if result["selection"] == "validation":

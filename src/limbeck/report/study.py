@@ -14,7 +14,7 @@ from limbeck.report.chart import Chart, Trace, over_seeds
 from limbeck.report.page import Block, Section, page
 from limbeck.report.run import METRICS, History, Metric, Result, data_facts
 from limbeck.report.table import Cell, Table, duration, spread
-from limbeck.studies.statistics import MIN_PAIRS, paired_difference, summarise
+from limbeck.studies.statistics import MIN_PAIRS, paired_difference, summarize
 
 COMPARED = {**METRICS, "agreement": Metric("agreement with the teacher (%)", 100, 2)}
 """What contenders can be compared by."""
@@ -93,14 +93,14 @@ def background(contenders: Sequence[Contender]) -> list[Section]:
     if drawn := _curves(contenders, _validation):
         caption = "Mean over the seeds; a band runs from the lowest to the highest seed."
         title, label = "Accuracy on the validation split", METRICS["top1"].label
-        curves.append(Chart(title, drawn, "optimiser step", label, caption))
+        curves.append(Chart(title, drawn, "optimizer step", label, caption))
     terms = dict.fromkeys(name for it in contenders for line in it.histories[0] for name in line["terms"])
     objectives = {it.results[0]["objective"] for it in contenders}
     for term in terms:
         drawn = _curves(contenders, partial(_term, term))
         # A total of one objective is not that of another, and a term of one contender is on its runs' pages.
         if len(drawn) > 1 and (term != "total" or len(objectives) == 1):
-            curves.append(Chart(f"Term {term}", drawn, "optimiser step", "mean of the epoch"))
+            curves.append(Chart(f"Term {term}", drawn, "optimizer step", "mean of the epoch"))
     sections = [Section("Learning curves", curves)] if curves else []
     return [*sections, Section("How it was measured", [_protocol(contenders)])]
 
@@ -165,7 +165,7 @@ def _curves(
 ) -> list[Trace]:
     """Curves of what is read off a line of the history, for contenders with steps that every seed has.
 
-    Over optimiser steps: contenders may differ in what an epoch is.
+    Over optimizer steps: contenders may differ in what an epoch is.
     """
     curves = []
     for it in contenders:
@@ -200,7 +200,7 @@ def _protocol(contenders: Sequence[Contender]) -> Table:
             "model": first["student"]["model"],
             "data": sources[0] if len(sources) == 1 else f"{sources[0]} to {sources[-1]}",
             "seeds": ", ".join(map(str, it.accuracy)),
-            "time a run": duration(summarise([run["seconds"] for run in it.results]).mean),
+            "time a run": duration(summarize([run["seconds"] for run in it.results]).mean),
         }
         rows.append([row[column] for column in columns])
     return Table("How each was trained", columns, rows)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeAlias
 
-from limbeck.studies.statistics import summarise
+from limbeck.studies.statistics import summarize
 
 _NUMBER = r"[+-]?[\d.,:]+"
 _FIGURE = re.compile(rf"{_NUMBER}( (±|to) {_NUMBER})?( \({_NUMBER} to {_NUMBER}\))?( s| ?%)?")
@@ -53,7 +53,7 @@ def spread(values: Iterable[float | None], digits: int) -> str | None:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    summary = summarise(known)
+    summary = summarize(known)
     return f"{summary.mean:.{digits}f}" + ("" if summary.sd is None else f" ± {summary.sd:.{digits}f}")
 
 

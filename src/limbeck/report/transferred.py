@@ -18,7 +18,7 @@ def transferred(found: Sequence[Mapping[str, Any]]) -> list[Section]:
             f"{each['data']['name']}: {MODES[each['mode']]}",
             ["network", "model", "learning rate", "test accuracy (%)", "95 % interval (%)"],
             [_row(network) for network in each["networks"]],
-            f"{each['setup']['epochs']} epochs on {each['data']['train']:,} labelled samples, seed "
+            f"{each['setup']['epochs']} epochs on {each['data']['train']:,} labeled samples, seed "
             f"{each['setup']['seed']}. The learning rate is the best on validation, where there are several.",
         )
         for each in found

@@ -19,7 +19,7 @@ from limbeck.config import RunConfig, flat, make_config
 from limbeck.errors import LimbeckError
 from limbeck.files import partials, write_text
 from limbeck.report import read_history
-from limbeck.runs.card import Card, read_card
+from limbeck.runs.network_record import Card, read_card
 
 FILES = (
     "README.md",
@@ -90,7 +90,7 @@ class Run:
 
 
 def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
-    """The student of a run, in eval mode on the CPU: its own class and keys, with its own normalisation.
+    """The student of a run, in eval mode on the CPU: its own class and keys, with its own normalization.
 
     Where a method ships more than the student, such as SimKD, it is the whole of what is shipped.
 
@@ -118,8 +118,8 @@ def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
         student = _build(card, file, alone=not path.is_dir()) if network is None else network
         shipped = student if card.graft is None else card.graft.onto(student)
     models.load_into(shipped, models.load_state(file), str(file))
-    if card.mean and card.std and models.normalisation_of(student) is None:
-        models.normalise_inputs(student, models.Normalisation(card.mean, card.std))
+    if card.mean and card.std and models.normalization_of(student) is None:
+        models.normalize_inputs(student, models.Normalization(card.mean, card.std))
     return shipped.eval()
 
 

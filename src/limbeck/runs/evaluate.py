@@ -19,10 +19,10 @@ from limbeck.evaluation.results import Role, Suite
 from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.runs import networks
-from limbeck.runs.card import read_card
 from limbeck.runs.directory import Run, is_imported, load
 from limbeck.runs.job import classes_of
 from limbeck.runs.modelcard import write_model_card
+from limbeck.runs.network_record import read_card
 from limbeck.runs.own_data import own_data
 from limbeck.runs.reporting import write_report
 
@@ -168,7 +168,7 @@ def _check_replaceable(
 
 
 def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Contender | None:
-    """The run's teacher, made with the run's own data, which may have given it its normalisation."""
+    """The run's teacher, made with the run's own data, which may have given it its normalization."""
     config = None if is_imported(run.path) else run.config.teacher
     if config is None and given is not None:
         return Contender(given, f"<{type(given).__name__}>")

@@ -12,20 +12,20 @@ from torch import nn
 from limbeck import data as sources
 from limbeck import models
 from limbeck.data import Source
-from limbeck.data.samples import spread
+from limbeck.data.storage.base import spread
 from limbeck.errors import LimbeckError, unknown
 from limbeck.files import replacing
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.checkpoints import save_checkpoint
 from limbeck.optional import imported
 from limbeck.runs import networks
-from limbeck.runs.card import Card, read_card, sample_shape
 from limbeck.runs.directory import Run, load
 from limbeck.runs.exports import onnx, pt2
 from limbeck.runs.exports.check import CheckError, check
 from limbeck.runs.exports.metadata import metadata, named_tensors, preprocessing, summary
 from limbeck.runs.exports.program import trace
 from limbeck.runs.modelcard import write_model_card
+from limbeck.runs.network_record import Card, read_card, sample_shape
 from limbeck.runs.own_data import own_data
 
 MOST = 10_000
@@ -101,10 +101,10 @@ def _repdistiller(student: nn.Module, card: Card, file: Path) -> list[str]:
             "this student answers through a graft of the teacher's classifier, which RepDistiller's networks "
             "have no place for; use --format safetensors, onnx or pt2"
         )
-    name, normalisation = save_checkpoint(student, file), models.normalisation_of(student)
+    name, normalization = save_checkpoint(student, file), models.normalization_of(student)
     lines = [f"a checkpoint of {name}, {{'model': state_dict}}"]
-    if normalisation is not None:
-        lines.append(f"it takes images that were normalised before: {normalisation.summary}")
+    if normalization is not None:
+        lines.append(f"it takes images that were normalized before: {normalization.summary}")
     return lines
 
 

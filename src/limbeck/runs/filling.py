@@ -13,7 +13,7 @@ import torch
 from limbeck import data as sources
 from limbeck.config import FLAGS, RunConfig, make_config
 from limbeck.data import Source
-from limbeck.data.order import nth_view
+from limbeck.data.views.order import nth_view
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, apply
 from limbeck.runs import caching, networks

@@ -9,14 +9,14 @@ from pathlib import Path
 from limbeck import models
 from limbeck.data.source import PIXELS
 from limbeck.errors import LimbeckError
-from limbeck.models import Normalisation
+from limbeck.models import Normalization
 from limbeck.models.checkpoints import BENCHMARK, load_checkpoint
 from limbeck.models.zoos import untrained
 from limbeck.runs import directory
-from limbeck.runs.card import Card, metadata_of
 from limbeck.runs.directory import Run
+from limbeck.runs.network_record import Card, metadata_of
 
-NORMALISATIONS = {"cifar100": models.CIFAR100, "imagenet": models.IMAGENET}
+NORMALIZATIONS = {"cifar100": models.CIFAR100, "imagenet": models.IMAGENET}
 """By name, of three channels; pixels are in [0, 1] before it."""
 
 
@@ -26,7 +26,7 @@ def import_checkpoint(
     *,
     classes: int = 100,
     shape: Sequence[int] = (3, 32, 32),
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
     out: Path | str | None = None,
     overwrite: bool = False,
 ) -> Run:
@@ -37,7 +37,7 @@ def import_checkpoint(
         model: the network it is of.
         classes: that the network tells apart.
         shape: channels, height and width of its images.
-        normalisation: of the pixels it was trained on. If None, that of CIFAR-100 for a network of the CRD
+        normalization: of the pixels it was trained on. If None, that of CIFAR-100 for a network of the CRD
             benchmark with 100 classes and images of 3 x 32 x 32; any other must be told.
         out: the directory; the next free one under `runs/` if None.
         overwrite: replace what was imported or run there.
@@ -51,21 +51,21 @@ def import_checkpoint(
         raise LimbeckError(f"an imported network takes images, channels x height x width, not {tuple(shape)}")
     channels, *size = shape
     network = load_checkpoint(path, model, classes, in_channels=channels, size=size)
-    normalisation = normalisation or _usual(model, classes, shape)
-    if len(normalisation.mean) != channels:
+    normalization = normalization or _usual(model, classes, shape)
+    if len(normalization.mean) != channels:
         raise LimbeckError(
-            f"the normalisation is for {len(normalisation.mean)} channels, and the images have {channels}; "
+            f"the normalization is for {len(normalization.mean)} channels, and the images have {channels}; "
             "give a mean and a standard deviation for each"
         )
-    models.normalise_inputs(network, normalisation)
+    models.normalize_inputs(network, normalization)
     card = Card(
         model=untrained(model),
         class_names=tuple(map(str, range(classes))),
         input_shape=tuple(shape),
         input_dtype="float32",
         preparation=PIXELS,
-        mean=normalisation.mean,
-        std=normalisation.std,
+        mean=normalization.mean,
+        std=normalization.std,
     )
     origin = {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     directory.clear(out)
@@ -75,10 +75,10 @@ def import_checkpoint(
     return Run(out)
 
 
-def _usual(model: str, classes: int, shape: Sequence[int]) -> Normalisation:
+def _usual(model: str, classes: int, shape: Sequence[int]) -> Normalization:
     if model in BENCHMARK and classes == 100 and tuple(shape) == (3, 32, 32):
         return models.CIFAR100
     raise LimbeckError(
-        f"say how the images of {model} were normalised: --normalisation "
-        f"{'|'.join([*NORMALISATIONS, 'none'])}, or --mean and --std"
+        f"say how the images of {model} were normalized: --normalization "
+        f"{'|'.join([*NORMALIZATIONS, 'none'])}, or --mean and --std"
     )

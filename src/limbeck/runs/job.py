@@ -71,7 +71,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
         raise LimbeckError(f"{source.name} has no validation split; use training.selection=last")
     if config.teacher is not None:
         networks.check_labels(config.teacher, source)
-    split = source.train if uses_unlabelled(objective) else source.train.labelled()
+    split = source.train if uses_unlabeled(objective) else source.train.labeled()
     teacher = objects.get("teacher")
     student = objects.get("student")
     if student is None:
@@ -122,7 +122,7 @@ def with_views(source: Source, config: RunConfig) -> Source:
     return source
 
 
-def uses_unlabelled(objective: Method) -> bool:
+def uses_unlabeled(objective: Method) -> bool:
     """Whether some method in it learns from samples without a label too."""
     parts = [method for method in inner_first(objective) if not isinstance(method, Objective)]
     return any("targets" not in method.reads.batch for method in parts)

@@ -14,11 +14,11 @@ from limbeck.evaluation import results
 from limbeck.evaluation.results import Evaluation, Rate
 from limbeck.files import write_text
 from limbeck.notation import Call
-from limbeck.optimisation import OptimizerConfig, ScheduleConfig
+from limbeck.optimization import OptimizerConfig, ScheduleConfig
 from limbeck.report.table import percent, show
-from limbeck.runs.card import Card, read_card
 from limbeck.runs.directory import Run
 from limbeck.runs.exports.metadata import preprocessing, summary
+from limbeck.runs.network_record import Card, read_card
 
 MARK = "<!-- limbeck writes this card anew with every result; without this line it leaves the card to you -->"
 
@@ -74,7 +74,7 @@ def write_model_card(run: Run, result: Mapping[str, Any]) -> None:
 
 
 def _front_matter(card: Card, result: Mapping[str, Any], found: Evaluation | None) -> dict[str, Any]:
-    """The metadata of a Hugging Face model card; the licence is for who publishes the student."""
+    """The metadata of a Hugging Face model card; the license is for who publishes the student."""
     shape = card.input_shape
     task = "text-classification" if isinstance(shape, dict) else _TASKS.get(len(shape), "other")
     data, hub = result["data"]["name"], result["data"].get("hub")
@@ -126,14 +126,14 @@ def _making(config: RunConfig, result: Mapping[str, Any]) -> Iterator[tuple[str,
     """What was done, by name."""
     data, training = result["data"], config.training
     yield "data", f"`{data['name']}`, fingerprint `{data['fingerprint']}`"
-    some = "" if data["labelled"] == data["train"] else f", of which {data['labelled']:,} have a label"
+    some = "" if data["labeled"] == data["train"] else f", of which {data['labeled']:,} have a label"
     yield "training samples", f"{data['train']:,}{some}"
     yield "validation, test", f"{data['validation']:,}, {data['test']:,} samples"
     if data.get("noise"):
         yield "training labels", f"`{data['noise']}`"
     yield "objective", f"`{result['objective']}`"
     yield "with all its arguments", f"`{json.dumps(result['arguments'])}`"
-    yield "optimiser", f"`{_call(training.optimizer)}`"
+    yield "optimizer", f"`{_call(training.optimizer)}`"
     yield "learning rate", f"`{_call(training.schedule)}`"
     yield "epochs, batch size, seed", f"{training.epochs}, {training.batch_size}, {config.seed}"
     kept = "the last" if result["selection"] == "last" else "the best on the validation split"

@@ -16,8 +16,8 @@ from limbeck.errors import LimbeckError
 from limbeck.models import zoos
 from limbeck.models.checkpoints import load_weights
 from limbeck.outputs import Inputs
-from limbeck.runs.card import digests, read_card
 from limbeck.runs.directory import Run, load
+from limbeck.runs.network_record import digests, read_card
 from limbeck.seeds import seed_for
 
 
@@ -84,8 +84,8 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
     network = build(config, role, source.example(1), source.num_classes, source.facts)
     if is_path(config.model):
         check_files(Path(config.model), role, source)
-    if source.mean and models.normalisation_of(network) is None:
-        models.normalise_inputs(network, models.Normalisation(source.mean, source.std))
+    if source.mean and models.normalization_of(network) is None:
+        models.normalize_inputs(network, models.Normalization(source.mean, source.std))
     return network
 
 

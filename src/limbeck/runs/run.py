@@ -13,8 +13,8 @@ from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.methods import Method
 from limbeck.runs import directory, networks
-from limbeck.runs.conclude import conclude
 from limbeck.runs.directory import Run
+from limbeck.runs.finish import conclude
 from limbeck.runs.job import prepare, stages
 from limbeck.training import Trainer
 
@@ -40,7 +40,7 @@ def distill(
     overwrite: bool = False,
     display: bool = True,
 ) -> Run:
-    """Distils a student, from data to a run directory; what `limbeck distill` does.
+    """Distills a student, from data to a run directory; what `limbeck distill` does.
 
     Args:
         config: a YAML file with the fields of `RunConfig`, or one ready made; what follows overrides it.
@@ -48,7 +48,7 @@ def distill(
         teacher: a run, its directory, or any of what a student may be.
         data: a data set's name, or a source made by `limbeck.data.from_tensors` or `from_dataset`.
         data_dir: where the data set's files are.
-        objective: what is minimised, in the notation or as a method.
+        objective: what is minimized, in the notation or as a method.
         epochs, batch_size, lr, seed: of the training.
         views: of each sample, how many of the policy's views are drawn among; the fewer, the sooner a cached
             teacher knows them all.

@@ -15,9 +15,9 @@ from limbeck.evaluation import Contender
 from limbeck.evaluation.transfer import FINETUNE, PROBE, Setup, Transfer, finetune, linear_probe
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.runs import directory, networks
-from limbeck.runs.card import read_card
 from limbeck.runs.directory import Run, load
 from limbeck.runs.job import classes_of
+from limbeck.runs.network_record import read_card
 from limbeck.runs.reporting import renew_report
 from limbeck.training import Trainer
 

@@ -1,5 +1,5 @@
 """Many runs: what several seeds say together."""
 
-from limbeck.studies.statistics import MIN_PAIRS, PairedDifference, Summary, paired_difference, summarise
+from limbeck.studies.statistics import MIN_PAIRS, PairedDifference, Summary, paired_difference, summarize
 
-__all__ = ["MIN_PAIRS", "PairedDifference", "Summary", "paired_difference", "summarise"]
+__all__ = ["MIN_PAIRS", "PairedDifference", "Summary", "paired_difference", "summarize"]

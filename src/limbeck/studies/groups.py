@@ -48,7 +48,7 @@ class Finished:
 
 
 def data_follows_seed(runs: Iterable[Finished]) -> bool:
-    """Whether the data is drawn anew with each seed, as in `digits(labelled=100, seed=SEED)`."""
+    """Whether the data is drawn anew with each seed, as in `digits(labeled=100, seed=SEED)`."""
     return len({each.data for each in runs}) < len({each.settings["data.name"] for each in runs})
 
 

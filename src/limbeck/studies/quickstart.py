@@ -1,8 +1,8 @@
 """The quickstart: what distillation gives a very small network with few labels, measured in a minute.
 
-A teacher learns from all 1,000 labelled training scans of the digits. The same small student is then
+A teacher learns from all 1,000 labeled training scans of the digits. The same small student is then
 trained on 100 of the labels alone, and by the teacher, who also answers for the 900 scans without a label;
-both get the same number of optimiser steps at the same rate. Epochs and rate were picked on the validation
+both get the same number of optimizer steps at the same rate. Epochs and rate were picked on the validation
 split, where the student alone gained half a point at most from 300 to 800 steps.
 """
 
@@ -57,7 +57,7 @@ def quickstart(out: Path, seed: int, console: Console) -> None:
         alone, distilled = [], []
         for number, s in enumerate(seeds, 1):
             status.update(f"training students, seed {number} of {SEEDS}")
-            labels = f"digits(labelled={LABELS}, seed={s})"
+            labels = f"digits(labeled={LABELS}, seed={s})"
             alone.append(train(model=STUDENT, data=labels, seed=s, out=out / f"alone-{s}", **ALONE, **common))
             distilled.append(
                 distill(
@@ -79,7 +79,7 @@ def quickstart(out: Path, seed: int, console: Console) -> None:
     comparisons = [(NAMES[2], NAMES[1])]
     lead = (
         f"A student of {contenders[1].results[0]['student']['parameters']:,} parameters, trained on {LABELS} "
-        f"labelled scans of handwritten digits, without and with a teacher. The teacher has seen all 1,000 "
+        f"labeled scans of handwritten digits, without and with a teacher. The teacher has seen all 1,000 "
         "labels of the training split, and answers for the 900 scans whose labels the student never sees."
     )
     report = out / "report.html"

@@ -25,7 +25,7 @@ class Summary:
         return f"{self.mean:.2f}" + ("" if self.sd is None else f" ± {self.sd:.2f}")
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def summarize(values: Sequence[float]) -> Summary:
     """Mean and spread of at least one value."""
     if not values:
         raise LimbeckError("a mean needs at least one value, and there is none")
@@ -75,7 +75,7 @@ def paired_difference(
     seeds = sorted(treatment.keys() & baseline.keys())
     if not seeds:
         raise LimbeckError(f"no seed is in both: {sorted(treatment)} and {sorted(baseline)}")
-    summary = summarise([treatment[seed] - baseline[seed] for seed in seeds])
+    summary = summarize([treatment[seed] - baseline[seed] for seed in seeds])
     if summary.sd is None:
         return PairedDifference(1, summary.mean, None)
     from scipy.stats import t  # here: 0.7 s to import

@@ -42,7 +42,7 @@ class SoftTargetBank(nn.Module):
         Args:
             targets: (B,) int64 class ids.
             index: (B,) int64 positions in the training set.
-            step: number of the optimiser step.
+            step: number of the optimizer step.
             seed: of the draws.
         Returns: (B, C) float32.
         """

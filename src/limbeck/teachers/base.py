@@ -15,7 +15,7 @@ from limbeck.outputs import Batch, Inputs, Outputs
 class Teacher(ABC):
     """Anything that answers a batch with outputs and never changes: a live network, a cache, an ensemble.
 
-    It is no nn.Module, so that no optimiser, `train()`, `state_dict` or distributed wrapper of the student's
+    It is no nn.Module, so that no optimizer, `train()`, `state_dict` or distributed wrapper of the student's
     side ever reaches it.
     """
 

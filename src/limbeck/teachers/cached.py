@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from limbeck.data.order import place_of
-from limbeck.data.samples import named, spread
 from limbeck.data.source import Source
+from limbeck.data.storage.base import named, spread
+from limbeck.data.views.order import place_of
 from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
 from limbeck.outputs import Batch, Inputs, Outputs, apply
 from limbeck.teachers.base import Teacher
-from limbeck.teachers.renewable import Renewable
-from limbeck.teachers.resident import resident
+from limbeck.teachers.device_table import resident
+from limbeck.teachers.reloadable import Reloadable
 from limbeck.teachers.store import Store, path_of
 
 FIELDS = ("logits", "embedding")
@@ -42,8 +42,8 @@ class CachedTeacher(Teacher):
         network: put in eval mode, otherwise never changed.
         data: what it is asked about: the samples of `data.train`, in the views `data.views`.
         fields: of "logits" and "embedding", those that are kept.
-        views: of each sample, how many are asked about (see `limbeck.data.order`); all if None. Once they
-            are all there, a GPU that has the room for them gets them whole.
+        views: of each sample, how many are asked about (see `limbeck.data.views.order`); all if None. Once
+            they are all there, a GPU that has the room for them gets them whole.
         features: module paths that override what is found in the network, by field of the Outputs.
         rebuild: makes the network again. With it, the network is let go of as long as the files answer.
         directory: of the files; by default `teachers` under `$LIMBECK_CACHE`.
@@ -65,7 +65,7 @@ class CachedTeacher(Teacher):
         for field in fields:
             if field not in FIELDS:
                 raise LimbeckError(f"a cache keeps {' and '.join(FIELDS)} of a teacher, not {field!r}")
-        self._teacher = Renewable(network, features, rebuild)
+        self._teacher = Reloadable(network, features, rebuild)
         self.keeps = tuple(fields)
         self._directory = directory or cache_directory() / "teachers"
         self._size, self._views = data.train.positions, data.views.count

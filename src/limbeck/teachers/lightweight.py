@@ -1,4 +1,4 @@
-"""The lightweight teacher of LW-KD: a small network that knows nothing but synthesised digits."""
+"""The lightweight teacher of LW-KD: a small network that knows nothing but synthesized digits."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from limbeck.data.compose import SIDE, compose
-from limbeck.data.glyphs import read_glyphs
 from limbeck.data.hashing import mix
 from limbeck.data.loader import Loader
 from limbeck.data.source import Source
-from limbeck.data.synthetic_digits import default_images, synthetic_digits
+from limbeck.data.synthetic.compose import SIDE, compose
+from limbeck.data.synthetic.digits import default_images, synthetic_digits
+from limbeck.data.synthetic.glyphs import read_glyphs
 from limbeck.errors import LimbeckError
 from limbeck.models import build
 from limbeck.outputs import Batch
@@ -69,7 +69,7 @@ class LightweightTeacher(nn.Module):
 
     @cached_property
     def data(self) -> Source:
-        """The synthesised images."""
+        """The synthesized images."""
         return synthetic_digits(self.num_classes, self.images_per_class, self.glyphs, self.seed)
 
     def batches(self, epoch: int) -> Iterable[Batch]:

@@ -122,7 +122,7 @@ class Store:
         return held[:, : self._layout.width].view("<f2"), self._layout.intact(held, rows)
 
     def write(self, rows: NDArray[np.int64], values: NDArray[np.float16]) -> None:
-        """Puts `values` (B, width) in rows (B,). Neighbours are written together."""
+        """Puts `values` (B, width) in rows (B,). Neighbors are written together."""
         if self._file is None or self.problem or not len(rows):
             return
         rows, first = np.unique(rows, return_index=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.optimisation import parts_of
+from limbeck.optimization import parts_of
 
 
 class DivergenceError(LimbeckError):
@@ -68,7 +68,7 @@ class Guard:
 
 
 def step_unless(blocked: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """One step of the optimiser unless blocked; fused optimisers decide that on the device."""
+    """One step of the optimizer unless blocked; fused optimizers decide that on the device."""
     parts = parts_of(optimizer)
     if all(part.defaults.get("fused") for part in parts):
         for part in parts:
@@ -81,10 +81,10 @@ def step_unless(blocked: Tensor, optimizer: torch.optim.Optimizer) -> None:
 
 
 def gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """The gradients an optimiser is about to use."""
+    """The gradients an optimizer is about to use."""
     return [p.grad for p in parameters(optimizer) if p.grad is not None]
 
 
 def parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """The parameters an optimiser works on."""
+    """The parameters an optimizer works on."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,4 +1,4 @@
-"""One optimiser step."""
+"""One optimizer step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from limbeck.optimisation import parts_of
+from limbeck.optimization import parts_of
 from limbeck.outputs import Batch
 from limbeck.training.choices import Choices
 from limbeck.training.guard import Guard, gradients, parameters, step_unless
@@ -18,14 +18,14 @@ from limbeck.training.means import Means
 
 
 class Step:
-    """Does the optimiser steps of one stage. Nothing in it waits for an accelerator.
+    """Does the optimizer steps of one stage. Nothing in it waits for an accelerator.
 
     Args:
         accelerator: joins the processes.
         module: turns a batch into losses.
         optimizer: over its parameters.
         accumulation: pieces each batch is worked through in.
-        clip: largest norm of the gradient, for each optimiser by itself; None does not clip.
+        clip: largest norm of the gradient, for each optimizer by itself; None does not clip.
         settle: how to compute, asked once: of what the first forward gets, and of the forwards in a step.
     """
 

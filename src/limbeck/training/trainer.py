@@ -1,4 +1,4 @@
-"""The one loop. It minimises what a module returns and knows nothing of distillation."""
+"""The one loop. It minimizes what a module returns and knows nothing of distillation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from limbeck.training.choices import Choices, MemoryFormat, Precision, resolve_p
 from limbeck.training.display import Display
 from limbeck.training.guard import Guard
 from limbeck.training.history import History
+from limbeck.training.loop import Stage, as_batch
 from limbeck.training.means import Means
-from limbeck.training.stage import Stage, as_batch
 from limbeck.training.step import Step
 from limbeck.training.trackers import check_trackers
 from limbeck.training.trials import Trials, check_compiler
@@ -43,7 +43,7 @@ class Trainer:
         compile: whether a stage that can be compiled is; "auto" times both ways on its first batch, where a
             minute is left to gain from, and takes what will be over sooner.
         accumulation: pieces each batch is worked through in, to save memory.
-        clip: largest norm of the gradient, for each optimiser by itself; None does not clip.
+        clip: largest norm of the gradient, for each optimizer by itself; None does not clip.
         seed: of dropout and whatever else draws random numbers in a step; the data's order has its own.
         directory: where checkpoints and `metrics.jsonl` go; None keeps nothing.
         checkpoint_every: epochs between checkpoints; the end of a stage always makes one.

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from limbeck.data.split import ABSENT
 from limbeck.methods.parts.negatives import Negatives
-from limbeck.outputs import UNLABELLED
+from limbeck.outputs import UNLABELED
 
 
 def seed(number: int) -> Tensor:
@@ -16,12 +16,12 @@ def seed(number: int) -> Tensor:
 def targets() -> Tensor:
     """60 positions: classes of 10, 20 and 15 in no order, 9 samples without a label, 6 positions of none."""
     counts = torch.tensor([10, 20, 15, 9, 6])
-    labels = torch.tensor([0, 1, 2, UNLABELLED, ABSENT]).repeat_interleave(counts)
+    labels = torch.tensor([0, 1, 2, UNLABELED, ABSENT]).repeat_interleave(counts)
     return labels[torch.randperm(60, generator=torch.Generator().manual_seed(1))]
 
 
 def others_of(labels: Tensor, position: int) -> set[int]:
-    alike = (labels == labels[position]) & (labels != UNLABELLED)
+    alike = (labels == labels[position]) & (labels != UNLABELED)
     alike[position] = True
     return set(((labels != ABSENT) & ~alike).nonzero().flatten().tolist())
 
@@ -43,7 +43,7 @@ def test_each_sample_s_negatives_are_different_samples_of_other_classes(size: in
 def test_every_negative_has_the_same_chance() -> None:
     labels = targets()
     negatives, tries, size = Negatives(labels), 4000, 7
-    for position in (labels == 1).nonzero()[0].tolist() + (labels == UNLABELLED).nonzero()[0].tolist():
+    for position in (labels == 1).nonzero()[0].tolist() + (labels == UNLABELED).nonzero()[0].tolist():
         rows = [negatives.of_each(torch.tensor([position]), size, seed(number)) for number in range(tries)]
         hits = torch.cat(rows).flatten().bincount(minlength=60)
         others = others_of(labels, position)
@@ -91,13 +91,13 @@ def test_negatives_for_all_are_different_samples_of_any_class() -> None:
 
 
 def test_samples_differ_unless_they_share_a_label_or_are_one() -> None:
-    labels = torch.tensor([0, 1, 0, UNLABELLED, UNLABELLED, ABSENT])
+    labels = torch.tensor([0, 1, 0, UNLABELED, UNLABELED, ABSENT])
     differ = Negatives(labels).differ(torch.tensor([0, 3]), torch.tensor([0, 1, 2, 3, 4]))
     assert differ.tolist() == [[False, True, False, True, True], [True, True, True, False, True]]
 
 
 def test_without_any_label_every_other_sample_is_a_negative() -> None:
-    negatives = Negatives(torch.full((6,), UNLABELLED))
+    negatives = Negatives(torch.full((6,), UNLABELED))
     assert negatives.fewest == 5
     assert set(negatives.of_each(torch.tensor([2]), 5, seed(0))[0].tolist()) == {0, 1, 3, 4, 5}
 

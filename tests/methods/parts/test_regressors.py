@@ -62,7 +62,7 @@ def maps() -> Tensor:
     return torch.randn(8, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2 + 1
 
 
-def normalised(layer: nn.BatchNorm2d, rows: slice) -> dict[str, Any]:
+def normalized(layer: nn.BatchNorm2d, rows: slice) -> dict[str, Any]:
     """The layer on some of the maps, with the gradient of a sum that tells all positions apart."""
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
@@ -81,12 +81,12 @@ def normalised(layer: nn.BatchNorm2d, rows: slice) -> dict[str, Any]:
 
 
 def unequal_shares(rank: int, world: int) -> dict[str, Any]:
-    return normalised(GlobalBatchNorm2d(3).double(), slice(0, 3) if rank == 0 else slice(3, 8))
+    return normalized(GlobalBatchNorm2d(3).double(), slice(0, 3) if rank == 0 else slice(3, 8))
 
 
 def test_batch_norm_is_over_the_maps_of_all_processes() -> None:
-    expected = normalised(nn.BatchNorm2d(3).double(), slice(0, 8))
-    alone = normalised(GlobalBatchNorm2d(3).double(), slice(0, 8))
+    expected = normalized(nn.BatchNorm2d(3).double(), slice(0, 8))
+    alone = normalized(GlobalBatchNorm2d(3).double(), slice(0, 8))
     [halves] = run_in_two_processes([(unequal_shares, ())], [Path(__file__).parent, *map(Path, sys.path)])
     for name in ("output", "gradient"):
         torch.testing.assert_close(alone[name], expected[name])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.data import Split
-from limbeck.data.samples import Resident
+from limbeck.data.storage.base import Resident
 from limbeck.outputs import Inputs
 from limbeck.runs.exports.check import CheckError, check
 

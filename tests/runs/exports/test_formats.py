@@ -18,12 +18,12 @@ from torch import nn
 from limbeck import data, models
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
-from limbeck.models import Normalisation
-from limbeck.runs.card import describe
+from limbeck.models import Normalization
 from limbeck.runs.exports import onnx, pt2
 from limbeck.runs.exports.check import CheckError, check
 from limbeck.runs.exports.metadata import metadata, named_tensors, preprocessing
 from limbeck.runs.exports.program import trace
+from limbeck.runs.network_record import describe
 
 SMALL = {
     "cnn": "cnn(channels=[4, 8])",
@@ -59,7 +59,7 @@ def network_for(source: Source, spec: str) -> nn.Module:
         torch.manual_seed(0)
         network = models.build(spec, example=source.example(), num_classes=4, facts=source.facts).eval()
     return (
-        models.normalise_inputs(network, Normalisation(source.mean, source.std)) if source.mean else network
+        models.normalize_inputs(network, Normalization(source.mean, source.std)) if source.mean else network
     )
 
 
@@ -95,7 +95,7 @@ def test_what_others_find_in_an_onnx_file(tmp_path: Path) -> None:
         {"name": "inputs", "dtype": "float32", "shape": ["batch", 3, 8, 8], "layout": "NCHW"}
     ]
     assert made["values"] == "values as in the data"  # they were handed over as floats
-    assert made["normalisation"] == {
+    assert made["normalization"] == {
         "mean": list(source.mean),
         "std": list(source.std),
         "where": "inside the network",
@@ -124,7 +124,7 @@ def test_what_others_find_in_a_program_of_torch(tmp_path: Path) -> None:
         ("input_ids", "int64", ["batch", 12]),
         ("attention_mask", "int64", ["batch", 12]),
     ]
-    assert made["normalisation"] is None
+    assert made["normalization"] is None
     example = source.example(5)
     assert not isinstance(example, torch.Tensor)
     with torch.no_grad():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.models import Normalisation, normalise_inputs
+from limbeck.models import Normalization, normalize_inputs
 from limbeck.runs.exports.program import trace
 
 
@@ -31,16 +31,16 @@ class Applied(nn.Module):
         lambda inputs, logits: {"hidden": inputs, "logits": logits},
     ],
 )
-def test_it_gives_the_logits_for_any_number_of_normalised_samples(
+def test_it_gives_the_logits_for_any_number_of_normalized_samples(
     function: Callable[[Tensor, Tensor], object],
 ) -> None:
-    network = normalise_inputs(Applied(function), Normalisation((0.1, 0.2, 0.3), (1.0, 2.0, 4.0))).eval()
+    network = normalize_inputs(Applied(function), Normalization((0.1, 0.2, 0.3), (1.0, 2.0, 4.0))).eval()
     program = trace(network, torch.rand(2, 3)).module()
     for size in (1, 2, 7):
         inputs = torch.rand(size, 3)
-        normalised = (inputs - torch.tensor([0.1, 0.2, 0.3])) / torch.tensor([1.0, 2.0, 4.0])
+        normalized = (inputs - torch.tensor([0.1, 0.2, 0.3])) / torch.tensor([1.0, 2.0, 4.0])
         with torch.no_grad():
-            assert torch.equal(program(inputs), network.linear(normalised))  # type: ignore[operator]
+            assert torch.equal(program(inputs), network.linear(normalized))  # type: ignore[operator]
 
 
 class Named(nn.Module):

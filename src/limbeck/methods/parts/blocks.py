@@ -29,7 +29,7 @@ def reduce(per_sample: Tensor, reduction: Reduction) -> Tensor:
     return per_sample.mean() if reduction == "mean" else per_sample
 
 
-def centred(rows: Tensor) -> Tensor:
+def centered(rows: Tensor) -> Tensor:
     """(..., N) less the mean of the last axis; zero, without gradient, where that leaves rounding errors."""
     result = rows - rows.mean(-1, keepdim=True)
     rounding = 4 * torch.finfo(rows.dtype).eps * rows.abs().amax(-1, keepdim=True)

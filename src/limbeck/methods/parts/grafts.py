@@ -55,7 +55,7 @@ class Graft(BaseModel):
 class GraftedStudent(nn.Module):
     """A student whose features go through a projector into another network's classifier.
 
-    It takes what the student takes, normalisation included. The student runs as a whole, so its own
+    It takes what the student takes, normalization included. The student runs as a whole, so its own
     classifier is still among the parameters, but no longer has a part in the answer.
 
     Args:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from limbeck.data.hashing import mix
 from limbeck.data.split import ABSENT
-from limbeck.outputs import UNLABELLED
+from limbeck.outputs import UNLABELED
 
 
 class Negatives(nn.Module):
@@ -32,7 +32,7 @@ class Negatives(nn.Module):
         present = (targets != ABSENT).nonzero().flatten()
         labels = targets[present]
         own = len(targets) + targets.max() + present  # a number that no other sample has
-        labels = labels.where(labels != UNLABELLED, own)
+        labels = labels.where(labels != UNLABELED, own)
         _, classes, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
         first, count = targets.new_full(targets.shape, -1), torch.zeros_like(targets)
         first[present], count[present] = (sizes.cumsum(0) - sizes)[classes], sizes[classes]

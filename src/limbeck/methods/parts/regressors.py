@@ -80,11 +80,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         count = gather(input.new_full((1,), input[:, 0].numel())).sum()
         mean = _sum(input) / count
-        centred = input - mean[:, None, None]
-        variance = _sum(centred.square()) / count
+        centered = input - mean[:, None, None]
+        variance = _sum(centered.square()) / count
         self._note(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return centered * scale[:, None, None] + self.bias[:, None, None]
 
     @torch.no_grad()
     def _note(self, mean: Tensor, variance: Tensor) -> None:

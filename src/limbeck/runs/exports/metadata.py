@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from limbeck.outputs import Inputs
-from limbeck.runs.card import Card, metadata_of
+from limbeck.runs.network_record import Card, metadata_of
 
 INPUT, OUTPUT = "inputs", "logits"
 """Names of a single input, and of the answer."""
@@ -36,12 +36,12 @@ def preprocessing(card: Card) -> dict[str, Any]:
         card: of the student.
     Returns:
         `inputs`: name, dtype and shape of each tensor, in the order the file takes them, and the `layout` of
-        images; `values`: what they are and how they were made; `normalisation`, which the file does itself,
+        images; `values`: what they are and how they were made; `normalization`, which the file does itself,
         or null; `files`: a digest of each file it takes besides, such as the tokenizer; `output`.
     """
     example = card.example
     image = isinstance(example, Tensor) and example.ndim == 4
-    normalisation = card.mean and {"mean": card.mean, "std": card.std, "where": "inside the network"}
+    normalization = card.mean and {"mean": card.mean, "std": card.std, "where": "inside the network"}
     return {
         "inputs": [
             {
@@ -53,7 +53,7 @@ def preprocessing(card: Card) -> dict[str, Any]:
             for name, tensor in named_tensors(example).items()
         ],
         "values": card.preparation,
-        "normalisation": normalisation,
+        "normalization": normalization,
         "files": card.files,
         "output": {"name": OUTPUT, "shape": ["batch", len(card.class_names)]},
     }
@@ -64,7 +64,7 @@ def summary(inputs: dict[str, Any]) -> str:
     tensors = ", ".join(
         f"{each['name']} ({', '.join(map(str, each['shape']))}) {each['dtype']}" for each in inputs["inputs"]
     )
-    does = "; it normalises them itself" if inputs["normalisation"] else ""
+    does = "; it normalizes them itself" if inputs["normalization"] else ""
     return f"takes {tensors}, {inputs['values']}{does}"
 
 

@@ -36,7 +36,7 @@ class Answering(nn.Module):
 
 
 def trace(student: nn.Module, example: Inputs) -> ExportedProgram:
-    """The student as torch.export sees it, normalisation included; its batch axis is free.
+    """The student as torch.export sees it, normalization included; its batch axis is free.
 
     Args:
         student: in eval mode, on the CPU.

@@ -1,0 +1,140 @@
+"""Classified images, from files and from the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from limbeck.arguments import Count
+from limbeck.data.build import assemble
+from limbeck.data.files.arrow import read_mapped
+from limbeck.data.files.decoding import Decoder
+from limbeck.data.files.discover import find
+from limbeck.data.files.labels import class_ids, labels_in
+from limbeck.data.files.rows import portions
+from limbeck.data.memory import budget
+from limbeck.data.registry import written
+from limbeck.data.source import PIXELS, Source
+from limbeck.data.split import Split, keep_labels, stratified
+from limbeck.data.storage.base import Samples
+from limbeck.data.storage.streamed import decoded
+from limbeck.data.views import Crop
+from limbeck.errors import LimbeckError
+from limbeck.outputs import UNLABELED
+
+Held: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+
+def from_images(
+    path: str = "",
+    image: str = "image",
+    label: str = "label",
+    test: str = "test",
+    size: Count | None = None,
+    gray: bool = False,
+    train: Count | None = None,
+    labeled: Count | None = None,
+    seed: int = 0,
+    validation: Held = 0.1,
+    memory: str = "auto",
+    data_dir: Path | None = None,
+) -> Source:
+    """Images of one shape with a label each, (N, 3, H, W) uint8.
+
+    They are decoded once where they fit the memory, and for every batch, by several threads, where they do
+    not; the same comes of both. Training crops with a padding of an eighth of a side, and mirrors.
+
+    Args:
+        path: a directory with a folder of images for each class, perhaps in folders `train`, `validation` and
+            `test`; a directory with files `train.csv`, .json, .jsonl, .parquet or .arrow, and maybe the same
+            of the other splits, or one such file; a directory that `datasets` has saved; or a data set of
+            the Hugging Face hub. A validation split may be `valid`, `val` or `dev` as well. Without a test
+            split, a tenth of each class is held out of the training split.
+        image: the column of the images: encoded, or the names of files.
+        label: the column of the class names or numbers; where it is empty an image has no label.
+        test: what the split that final figures are measured on is called there.
+        size: pixels a side: an image is scaled until its shorter side has as many, and its middle cut out.
+        gray: one channel, (N, 1, H, W).
+        train: how many training images to use, every class in proportion; all by default.
+        labeled: how many of them keep their label, every class in proportion; all by default.
+        seed: of the choice of `train` and `labeled`.
+        validation: the share of each class that is held out of the training split where there is no
+            validation split; 0 holds nothing out.
+        memory: what decoded images may take, such as "4 GiB"; half of the free memory by default.
+        data_dir: the directory that `path` is in; `--data-dir` on the command line.
+    """
+    given = {name: value for name, value in locals().items() if name != "memory"}
+    room = budget(memory)
+    splits = read_mapped(path, data_dir, test, room, as_text=(image, label))
+    labels: dict[str, list[str | None]] = {}
+    for split, rows in splits.items():
+        rows.check_columns(image, label)
+        labels[split] = labels_in({label: rows.dataset[label][:]}, label, rows, 0)
+    classes, targets = class_ids(labels, splits, label)
+    chosen = _choose(targets, len(classes), train, labeled, seed, validation)
+    of = {split: splits[found] for split, (found, _, _) in chosen.items()}
+    numbers = {split: where for split, (_, where, _) in chosen.items()}
+    samples = decoded(of, image, numbers, Decoder(gray, size), room)
+    parts = {split: Split.whole(samples[split], ids) for split, (_, _, ids) in chosen.items()}
+    source = assemble(
+        parts["train"],
+        parts.get("validation"),
+        parts.get("test"),
+        names=classes,
+        views=_views(samples["train"]),
+        kind="image",
+        name=written("images", from_images, given),
+    )
+    cut = (
+        f", scaled bicubically to {size} on the shorter side and cut to the middle {size} x {size}"
+        if size
+        else ""
+    )
+    return replace(
+        source,
+        preparation=f"{PIXELS} of {'gray' if gray else 'RGB'} images, turned as their EXIF says{cut}",
+        hub=path if find(path, data_dir) is None else None,
+    )
+
+
+def _choose(
+    targets: Mapping[str, Tensor],
+    classes: int,
+    train: int | None,
+    labeled: int | None,
+    seed: int,
+    validation: float,
+) -> dict[str, tuple[str, Tensor, Tensor]]:
+    """For each split, the split that was found that it is made of, rows of that, and their targets."""
+    made = {
+        split: (of, rows, targets[of][rows])
+        for split, (of, rows) in portions(targets, 0.1, validation).items()
+    }
+    of, rows, ids = made["train"]
+    for name, count in (("train", train), ("labeled", labeled)):
+        there = int((ids != UNLABELED).sum()) if train is None or name == "train" else train
+        if count is not None and not classes <= count <= there:
+            raise LimbeckError(
+                f"{name} should be {classes} to {there}, from one image a class to all, not {count}"
+            )
+    if train is not None:
+        kept = stratified(ids, train, seed)
+        rows, ids = rows[kept], ids[kept]
+    if labeled is not None:
+        ids = keep_labels(ids, labeled, seed)
+    elif train is None and seed:
+        raise LimbeckError("the seed picks images or labels, so it needs train=... or labeled=...")
+    return made | {"train": (of, rows, ids)}
+
+
+def _views(images: Samples) -> Crop:
+    """Windows that leave an eighth of a side at most, and mirror images."""
+    first = images.take(torch.tensor([0]), torch.tensor([0]))
+    assert isinstance(first, Tensor)
+    return Crop(padding=min(first.shape[2:]) // 8, flip=True)

@@ -1,0 +1,156 @@
+"""Rows of CSV, JSON and Parquet files, and of data sets of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limbeck.data.files.discover import files_of, find, format_of, name_of, options, patterns, splits_in
+from limbeck.data.split import held_out
+from limbeck.errors import LimbeckError, unknown
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one split.
+
+    Attributes:
+        name: what messages call it.
+        dataset: it as `datasets` has it.
+        folder: where files are that rows name.
+    """
+
+    name: str
+    dataset: Any
+    folder: Path = Path()
+
+    def batches(self) -> Iterator[Mapping[str, list[Any]]]:
+        """Up to 1,000 rows at a time, as the values of each column.
+
+        Raises:
+            LimbeckError: for a file that is not what its name says, and where there is no row.
+        """
+        with reading(self.name):
+            batch = None
+            for batch in self.dataset.iter(_BATCH):
+                yield batch
+        if batch is None:
+            raise LimbeckError(f"{self.name} holds no rows")
+
+    def check_columns(self, *columns: str) -> None:
+        """Refuses a column that is not there."""
+        for column in columns:
+            if column not in self.dataset.column_names:
+                raise unknown(f"column of {self.name}:", column, self.dataset.column_names)
+        if not len(self.dataset):
+            raise LimbeckError(f"{self.name} holds no rows")
+
+    def values(self, column: str, numbers: Sequence[int]) -> list[Any]:
+        """What some rows, counted from 0, have in a column, as it is stored."""
+        found: list[Any] = self._stored[list(numbers)][column].to_pylist()
+        return found
+
+    @cached_property
+    def _stored(self) -> Any:
+        return self.dataset.with_format("arrow")
+
+    def classes(self, column: str) -> tuple[str, ...] | None:
+        """The class names that a data set declares for the numbers in a column."""
+        names = getattr((self.dataset.features or {}).get(column), "names", None)
+        return tuple(names) if names else None
+
+
+def read(path: str, data_dir: Path | None, as_text: Sequence[str] = ()) -> dict[str, Rows]:
+    """The splits there are, "train" always, "validation" and "test" where they are found.
+
+    Args:
+        path: a file, which is the train split; a directory with a file `train.csv`, or `.json`, `.jsonl` or
+            `.parquet`, or several `train-*.parquet`, and such files of the other splits; or the name of a
+            data set on the hub.
+        data_dir: where `path`, then a file or a directory, is; "" is the directory itself.
+        as_text: columns whose values in a CSV are text also where they look like numbers.
+    Raises:
+        LimbeckError: if there is no such thing, or it holds no train split.
+    """
+    place = find(path, data_dir)
+    return on_the_hub(path) if place is None else _on_disk(place, as_text)
+
+
+def _on_disk(place: Path, as_text: Sequence[str]) -> dict[str, Rows]:
+    import datasets  # imports in a second, which other data should not pay for
+
+    files = files_of(place)
+    kind = format_of(files)
+    # Streamed, because a copy in the cache of `datasets` would outlive the file; a lock it makes even so.
+    with reading(repr(str(place))), TemporaryDirectory() as cache:
+        found = datasets.load_dataset(
+            kind, data_files=patterns(files), streaming=True, cache_dir=cache, **options(kind, as_text)
+        )
+    return {split: Rows(name_of(some), found[split]) for split, some in files.items()}
+
+
+def on_the_hub(name: str, test: str = "test") -> dict[str, Rows]:
+    """The splits of a data set on the Hugging Face hub, which calls its test split `test`."""
+    import datasets
+
+    try:
+        with reading(f"{name!r} is no file, and the data set of that name on the Hugging Face hub"):
+            found = datasets.load_dataset(name)
+    except LimbeckError as error:
+        raise LimbeckError(f"{error}; a copy of its files is read with --data-dir") from None
+    splits = splits_in(found, f"the data set {name!r}", test)
+    return {split: Rows(f"the {theirs} split of {name!r}", found[theirs]) for split, theirs in splits.items()}
+
+
+def portions(
+    targets: Mapping[str, Tensor], share: float, validation: float | None = None
+) -> dict[str, tuple[str, Tensor]]:
+    """What training, validation and test are made of: for each, a split that was found and rows of it.
+
+    Args:
+        targets: (N,) class ids of the splits that were found, "train" always.
+        share: of each class of the training rows that is held out for test, and then of what is left for
+            validation, where they were not found; always the same rows (see `limbeck.data.split.held_out`).
+        validation: another share for validation; 0 holds nothing out.
+    """
+    made = {split: (split, torch.arange(len(ids))) for split, ids in targets.items()}
+    for split, fraction in (("test", share), ("validation", share if validation is None else validation)):
+        if split in made or not fraction:
+            continue
+        rows = made["train"][1]
+        kept, held = held_out(targets["train"][rows], fraction)
+        if len(held):
+            made["train"], made[split] = ("train", rows[kept]), ("train", rows[held])
+    return made
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Says in one message what cannot be read, and silences the reader's own."""
+    from datasets.exceptions import DatasetsError
+
+    logs = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except LimbeckError:
+        raise
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip() or type(error).__name__
+        raise LimbeckError(f"{name} cannot be read: {reason.splitlines()[0]}") from None
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

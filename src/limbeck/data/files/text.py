@@ -1,0 +1,111 @@
+"""Classified texts: from files, from the Hugging Face hub, and Banking77."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Field
+
+from limbeck.arguments import Count
+from limbeck.data.build import from_tensors
+from limbeck.data.files.discover import find
+from limbeck.data.files.labels import class_ids, labels_in
+from limbeck.data.files.rows import Rows, portions, read
+from limbeck.data.files.tokens import LEAST_VOCABULARY, encode, train_tokenizer
+from limbeck.data.registry import written
+from limbeck.data.source import Source
+from limbeck.errors import LimbeckError, unknown
+
+VocabularySize: TypeAlias = Annotated[int, Field(ge=LEAST_VOCABULARY)]
+
+
+def from_text(
+    path: str = "",
+    text: str = "text",
+    label: str = "label",
+    vocab_size: VocabularySize = 8000,
+    max_length: Count = 64,
+    lowercase: bool = True,
+    data_dir: Path | None = None,
+) -> Source:
+    """Texts with a label each, as token ids of a tokenizer that is trained on the training split.
+
+    Networks are called as `network(input_ids=..., attention_mask=...)`, both (B, L) int64 and 0 where a text
+    has ended; L is the length of the longest training text. A run saves the tokenizer as `tokenizer.json`.
+
+    Args:
+        path: a file .csv, .json, .jsonl or .parquet; a directory with such a file `train` and maybe
+            `validation` and `test`; or a data set of the Hugging Face hub. Without them, a tenth of each
+            class of the training split is held out for the test, then as much of the rest for validation.
+        text: the column of the texts.
+        label: the column of the class names or numbers; where it is empty a text has no label.
+        vocab_size: tokens at most.
+        max_length: tokens of a text at most; what is longer is cut off.
+        lowercase: whether capitals are the same as small letters.
+        data_dir: the directory that `path` is in; `--data-dir` on the command line.
+    """
+    name = written("text", from_text, locals())
+    splits = read(path, data_dir, as_text=(text, label))
+    texts: dict[str, list[str]] = {split: [] for split in splits}
+    labels: dict[str, list[str | None]] = {split: [] for split in splits}
+    for split, rows in splits.items():
+        for batch in rows.batches():
+            labels[split] += labels_in(batch, label, rows, len(labels[split]))
+            texts[split] += _texts_in(batch, text, rows, len(texts[split]))
+    classes, targets = class_ids(labels, splits, label)
+    made = portions(targets, 0.1)
+    chosen = {split: [texts[of][row] for row in rows.tolist()] for split, (of, rows) in made.items()}
+    tokenizer = train_tokenizer(chosen["train"], vocab_size, max_length, lowercase)
+    pairs = {
+        split: (encode(tokenizer, chosen[split]), targets[of][rows]) for split, (of, rows) in made.items()
+    }
+    source = from_tensors(
+        *pairs["train"],
+        validation=pairs.get("validation"),
+        test=pairs.get("test"),
+        class_names=classes,
+        kind="text",
+        name=name,
+    )
+    return replace(
+        source,
+        facts={"vocab_size": tokenizer.get_vocab_size()},
+        files={"tokenizer.json": tokenizer.to_str(pretty=True)},
+        preparation="token ids by tokenizer.json and a mask of 1 where there is a token, both 0 after it",
+        hub=path if find(path, data_dir) is None else None,
+    )
+
+
+def banking77(
+    vocab_size: VocabularySize = 8000, max_length: Count = 64, data_dir: Path | None = None
+) -> Source:
+    """Customers' questions to a bank, each with one of 77 intents: 10,003 to train on and 3,080 for test.
+
+    Class ids are those of the public data set. A tenth of the training questions is held out for validation.
+
+    Args:
+        vocab_size: tokens at most.
+        max_length: tokens of a question at most; what is longer is cut off.
+        data_dir: where `train.csv` and `test.csv` of the original publication are; without it the data is had
+            from the Hugging Face hub.
+    """
+    name = written("banking77", banking77, locals())
+    path, label = ("mteb/banking77", "label_text") if data_dir is None else ("", "category")
+    source = from_text(path, label=label, vocab_size=vocab_size, max_length=max_length, data_dir=data_dir)
+    return replace(source, name=name)
+
+
+def _texts_in(batch: Mapping[str, list[Any]], column: str, rows: Rows, start: int) -> list[str]:
+    if column not in batch:
+        raise unknown(f"column of {rows.name}:", column, batch)
+    for number, value in enumerate(batch[column], start + 1):
+        if value is None or (isinstance(value, str) and not value.strip()):
+            raise LimbeckError(f"the column {column!r} of {rows.name} is empty in row {number}")
+        if not isinstance(value, str):
+            raise LimbeckError(
+                f"the column {column!r} of {rows.name} holds {value!r} in row {number}, no text"
+            )
+    return batch[column]

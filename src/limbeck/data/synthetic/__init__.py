@@ -1,0 +1,1 @@
+"""Images of numbers composed from handwritten digits, for lightweight teachers."""

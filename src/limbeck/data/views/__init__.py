@@ -1,0 +1,147 @@
+"""Views: a finite, numbered set of ways to show a sample.
+
+What a view shows is a function of (policy, index, view) alone. A run's seed only picks which view is
+drawn, from (seed, index, epoch), so a view can be made again in any order, by any process, and by a run
+with another seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from limbeck import notation
+from limbeck.data.hashing import below
+from limbeck.data.registry import construct
+from limbeck.data.views.color_jitter import ColorJitter
+from limbeck.data.views.crop import Crop
+from limbeck.data.views.cutout import Cutout
+from limbeck.data.views.policy import Views, check_bank
+from limbeck.data.views.randaugment import RandAugment
+from limbeck.errors import LimbeckError
+from limbeck.outputs import Inputs
+
+__all__ = ["VIEWS", "Bank", "Composed", "Crop", "Unchanged", "Views", "draw", "parse"]
+
+
+@dataclass(frozen=True)
+class Unchanged(Views):
+    """`none`: every sample as it is stored, in its one view."""
+
+    count = 1
+
+    def render(self, inputs: Inputs, index: Tensor, view: Tensor) -> Inputs:
+        """The inputs themselves."""
+        return inputs
+
+    def __str__(self) -> str:
+        return "none"
+
+
+@dataclass(frozen=True)
+class Bank(Views):
+    """`bank(count=2147483648)`: the random transforms of a user's own data set, numbered by their seed.
+
+    The data set draws at random each time it is asked for an item; limbeck seeds the draw from (index,
+    view). A smaller count makes views come back, so that a cache of teacher outputs fills.
+
+    Args:
+        count: how many seeds there are for each sample.
+    """
+
+    count: int = 2**31
+
+    def __post_init__(self) -> None:
+        check_bank("bank", self.count)
+
+    def render(self, inputs: Inputs, index: Tensor, view: Tensor) -> Inputs:
+        """The inputs themselves: the data set has transformed them."""
+        return inputs
+
+    def __str__(self) -> str:
+        return f"bank(count={self.count})"
+
+
+@dataclass(frozen=True)
+class Composed(Views):
+    """`crop(flip=true) + cutout`: one policy on top of the other, in this order.
+
+    There is a view for every choice of views of the parts. It is numbered like digits are: the number of the
+    last part counts the ones.
+    """
+
+    parts: tuple[Views, ...]
+
+    def __post_init__(self) -> None:
+        if self.count > 2**31:
+            counts = " x ".join(f"{part.count:,}" for part in self.parts)
+            raise LimbeckError(
+                f'the views "{self}" are too many, {counts}; 2**31 is the most, so give a smaller count=...'
+            )
+
+    @property
+    def count(self) -> int:
+        """The product of the parts' counts."""
+        return math.prod(part.count for part in self.parts)
+
+    @property
+    def base(self) -> int:
+        """The view that shows the base of every part."""
+        number = 0
+        for part in self.parts:
+            number = number * part.count + part.base
+        return number
+
+    def render(self, inputs: Inputs, index: Tensor, view: Tensor) -> Inputs:
+        """Each part's view of what the part before it shows."""
+        left = self.count
+        for part in self.parts:
+            left //= part.count
+            inputs = part.render(inputs, index, view // left % part.count)
+        return inputs
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.parts))
+
+
+VIEWS: Mapping[str, Callable[..., Views]] = {
+    "none": Unchanged,
+    "crop": Crop,
+    "cutout": Cutout,
+    "color_jitter": ColorJitter,
+    "randaugment": RandAugment,
+    "bank": Bank,
+}
+
+
+def parse(text: str) -> Views:
+    """Reads a policy, for example `"crop(padding=4, flip=true) + cutout(size=16)"`.
+
+    Raises:
+        LimbeckError: naming what is unknown or out of range, and the nearest right name.
+    """
+    terms = notation.parse(text, "views").terms
+    if any(weight != 1 for weight, _ in terms):
+        raise LimbeckError(f"views {text!r}: a policy has no weight")
+    parts = tuple(construct(call, VIEWS, "views") for _, call in terms)
+    return parts[0] if len(parts) == 1 else Composed(parts)
+
+
+def draw(seed: int, index: Tensor, epoch: int, count: int, stream: int = 0) -> Tensor:
+    """Draws a view of each sample: a pure function of its arguments, uniform and independent in each.
+
+    A hash of 63 bits is taken modulo `count`, so no view is more likely than another by more than a
+    factor of 1 + count / 2**63.
+
+    Args:
+        seed: of the views.
+        index: (B,) int64 positions of the samples.
+        epoch: counted from 0.
+        count: how many views there are.
+        stream: 0 for the view that every network sees; another for each further view of the same samples.
+    Returns: (B,) int64 in [0, count).
+    """
+    return below(count, seed, stream, epoch, index)

@@ -1,0 +1,214 @@
+"""Optimizers and learning-rate schedules as data, for a run's config and a method's phase alike."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+import torch
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Described(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class SGD(_Described):
+    """Stochastic gradient descent; the defaults are the CRD benchmark's."""
+
+    name: Literal["sgd"] = "sgd"
+    lr: float = Field(0.05, gt=0)
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+    weight_decay: float = Field(5e-4, ge=0)
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> SGD:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("should have a momentum above 0 for nesterov")
+        return self
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer over `parameters`; fused, so that a step can be called off on the device."""
+        settings = self.model_dump(exclude={"name"})
+        return torch.optim.SGD(parameters, **settings, fused=True)
+
+
+class Adam(_Described):
+    """Adam, or AdamW with its decoupled weight decay."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: float = Field(1e-3, gt=0)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: float = Field(0.0, ge=0)
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer over `parameters`; fused, so that a step can be called off on the device."""
+        make = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
+        return make(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True)
+
+
+OptimizerConfig = Annotated[
+    Annotated[SGD, Tag("sgd")] | Annotated[Adam, Tag("adam")] | Annotated[Adam, Tag("adamw")],
+    Discriminator(lambda value: _name(value, "sgd")),
+]
+"""An optimizer of a config: sgd unless it names another."""
+
+
+class Schedule(_Described):
+    """A learning-rate schedule: a factor on the optimizer's rate that depends on the step alone."""
+
+    warmup: float = Field(0.0, ge=0, description="epochs of linear rise at the start")
+
+    def __call__(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int, epochs: int) -> LambdaLR:
+        """The schedule for `optimizer`, to be stepped once after each optimizer step."""
+        return LambdaLR(optimizer, lambda step: self.at(step, steps_per_epoch, epochs))
+
+    def at(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """The factor for the optimizer step number `step`, counted from 0."""
+        rise = self.rise(epochs) * steps_per_epoch
+        if step < rise:
+            return self.start + (1 - self.start) * min(1.0, (step + 1) / rise)
+        left = epochs * steps_per_epoch - rise
+        return self.after(step / steps_per_epoch, (step - rise) / left if left > 0 else 1.0)
+
+    start: ClassVar[float] = 0.0
+    """The factor that the rise begins at."""
+
+    def rise(self, epochs: int) -> float:
+        """Epochs of linear rise."""
+        return self.warmup
+
+    def after(self, epoch: float, done: float) -> float:
+        """The factor after the rise; `epoch` counts from the start, `done` is the fraction of the rest."""
+        raise NotImplementedError
+
+
+class Constant(Schedule):
+    """The same rate throughout."""
+
+    name: Literal["constant"] = "constant"
+
+    def after(self, epoch: float, done: float) -> float:
+        """1."""
+        return 1.0
+
+
+class MultiStep(Schedule):
+    """The rate drops by a factor after each milestone."""
+
+    name: Literal["multistep"] = "multistep"
+    milestones: tuple[float, ...] = Field(description="epochs after which the rate drops")
+    factor: float = Field(0.1, gt=0, description="what each drop multiplies by")
+
+    def after(self, epoch: float, done: float) -> float:
+        """The factor once for every milestone passed."""
+        return self.factor ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+class Cosine(Schedule):
+    """The rate falls to zero along half a cosine (SGDR without restarts, arXiv:1608.03983)."""
+
+    name: Literal["cosine"] = "cosine"
+
+    def after(self, epoch: float, done: float) -> float:
+        """Half a cosine."""
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+class OneCycle(Cosine):
+    """The rate rises from a 25th over the first 30 % (or `warmup` epochs), then falls (arXiv:1708.07120)."""
+
+    name: Literal["one_cycle"] = "one_cycle"  # type: ignore[assignment]
+    start: ClassVar[float] = 0.04
+
+    def rise(self, epochs: int) -> float:
+        """Epochs of linear rise."""
+        return self.warmup or 0.3 * epochs
+
+
+ScheduleConfig = Annotated[
+    Annotated[Constant, Tag("constant")]
+    | Annotated[MultiStep, Tag("multistep")]
+    | Annotated[Cosine, Tag("cosine")]
+    | Annotated[OneCycle, Tag("one_cycle")],
+    Discriminator(lambda value: _name(value, "cosine")),
+]
+"""A schedule of a config: cosine unless it names another."""
+
+
+def _name(value: Any, default: str) -> str:
+    if isinstance(value, str):
+        return value
+    name = value.get("name", default) if isinstance(value, Mapping) else getattr(value, "name", default)
+    return str(name)
+
+
+class JointOptimizer(torch.optim.Optimizer):
+    """Several optimizers, each over its own parameters, behind the interface of one.
+
+    `parts[0]` is the main one. Its groups are in `param_groups`, so a scheduler or a gradient scaler of a
+    foreign loop works on it; the other parts appear there as copies of their groups, so that their
+    gradients are scaled and cleared with the rest but their own rates stay their own.
+    """
+
+    def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
+        self.parts = parts
+        self.defaults = parts[0].defaults
+        self._optimizer_step_pre_hooks = OrderedDict()
+        self._optimizer_step_post_hooks = OrderedDict()
+        self._copies = [dict(group) for part in parts[1:] for group in part.param_groups]
+        self._patch_step_function()  # as torch's own constructor does: calls the hooks
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Groups of the main optimizer, then copies of the others' groups."""
+        return [*self.parts[0].param_groups, *self._copies]
+
+    @property
+    def state(self) -> Mapping[Tensor, Any]:  # type: ignore[override]
+        """State of every parameter of every part."""
+        return {parameter: state for part in self.parts for parameter, state in part.state.items()}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds parameters to the main optimizer."""
+        self.parts[0].add_param_group(param_group)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step of every part, after one call of `closure` if a loop hands one over."""
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clears the gradients of every part."""
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parts' state dictionaries, in order."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes back what `state_dict` gave."""
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+
+
+def parts_of(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
+    """The optimizers that work inside this one; itself if there are none."""
+    return optimizer.parts if isinstance(optimizer, JointOptimizer) else [optimizer]
