@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from limbeck.data.hashing import below, mix
+from limbeck.hashing import below, mix
 
 MASK = 2**64 - 1
 

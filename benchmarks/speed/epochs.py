@@ -66,8 +66,8 @@ def contenders(
 
     def plain(workers: int, *, modern: bool) -> Callable[[], float]:
         loop = PlainLoop(
-            network(student, example, source.num_classes),
-            network(teacher, example, source.num_classes),
+            network(student, example, source.task.width),
+            network(teacher, example, source.task.width),
             Images(pixels, source.train.targets, source.mean, source.std),
             batch_size,
             workers,
@@ -80,7 +80,7 @@ def contenders(
 
     normalization = Normalization(source.mean, source.std)
     learning, teaching = (
-        network(name, example, source.num_classes, normalization).to(device) for name in (student, teacher)
+        network(name, example, source.task.width, normalization).to(device) for name in (student, teacher)
     )
 
     trainer = Trainer(device=device, display=False)

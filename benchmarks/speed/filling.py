@@ -56,6 +56,6 @@ def saved(teacher: str, source: Source, directory: Path) -> Path:
     """The file with the first weights of a teacher: it asks for as much time as one that has learned."""
     directory.mkdir(parents=True, exist_ok=True)
     models.save(
-        network(teacher, source.example(64), source.num_classes), directory / "teacher.safetensors", {}
+        network(teacher, source.example(64), source.task.width), directory / "teacher.safetensors", {}
     )
     return directory / "teacher.safetensors"

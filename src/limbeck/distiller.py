@@ -369,10 +369,8 @@ def data_facts(data: object) -> DataFacts:
     if isinstance(data, (DataLoader, Loader)):  # whose own length is in batches
         data = data.dataset if isinstance(data, DataLoader) else data.split
     if isinstance(data, Source):
-        counts = data.train.class_counts(data.num_classes).tolist()
-        return DataFacts(
-            data.train.positions, data.fingerprint(), tuple(counts), data.train.targets_by_position
-        )
+        counts = data.task.counts(data.train.targets)
+        return DataFacts(data.train.positions, data.fingerprint(), counts, data.train.targets_by_position)
     if isinstance(data, Split):
         return DataFacts(data.positions, targets=data.targets_by_position)
     if data is None or isinstance(data, DataFacts):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
+
+if TYPE_CHECKING:
+    from limbeck.tasks.rows import Rows
 
 Inputs: TypeAlias = "Tensor | Mapping[str, Tensor]"
 """One tensor, or named tensors (token ids and a mask, say), each with the samples along axis 0."""
@@ -45,13 +48,18 @@ class Batch:
 
     Attributes:
         inputs: (B, ...) tensor or named tensors; pixels are floats in [0, 1].
-        targets: (B,) int64 class ids, `UNLABELED` where a sample has none; None without labels.
+        targets: as the task has them: (B,) int64 class ids, `UNLABELED` where a sample has none; None without
+            labels. A method sees those of the rows, (P,).
         index: (B,) int64 positions in the training set, where known.
         view: (B,) int64 number of the view each sample is seen in, where known.
         views: inputs of further views of the same samples, by the name a method asked for.
         view_numbers: (B,) int64 numbers of these views, where known.
         total: samples in the whole batch, of which this may be one process's share; None if it is all.
         progress: how far training has come; None in a loop that does not tell.
+        teacher_inputs: what a teacher that brings its own preparation reads of the same samples, by the name
+            of the teacher; a teacher that is not named here reads `inputs`.
+        rows: the decisions in the batch, where a method sees it.
+        related: (R,) int64 those of the rows that methods relate to each other; None for all.
     """
 
     inputs: Inputs
@@ -62,6 +70,9 @@ class Batch:
     progress: Progress | None = None
     total: int | None = None
     view_numbers: Mapping[str, Tensor] = field(default_factory=dict)
+    teacher_inputs: Mapping[str, Inputs] = field(default_factory=dict)
+    rows: Rows | None = None
+    related: Tensor | None = None
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -76,6 +87,7 @@ class Batch:
             view=None if self.view is None else function(self.view),
             views={name: apply(function, inputs) for name, inputs in self.views.items()},
             view_numbers={name: function(number) for name, number in self.view_numbers.items()},
+            teacher_inputs={name: apply(function, inputs) for name, inputs in self.teacher_inputs.items()},
         )
 
     def split(self, parts: int) -> list[Batch]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
+from class_counts import class_counts
 from limbeck.data import Loader, from_dataset, from_tensors
 from limbeck.data.split import Split
 from limbeck.data.storage.base import Resident
@@ -48,7 +49,7 @@ def test_tensors_given_for_every_split_are_taken_as_they_are() -> None:
     assert torch.equal(inputs_of(source.test), IMAGES[25:])
     assert source.test is not None
     assert torch.equal(source.test.targets, TARGETS[25:])
-    assert (source.name, source.kind, source.class_names) == ("mine", "image", ("a", "b", "c"))
+    assert (source.name, source.kind, source.task.names) == ("mine", "image", ("a", "b", "c"))
     assert str(source.views) == "crop(padding=2)"
     assert source.mean == pytest.approx((IMAGES[:20].double() / 255).mean((0, 2, 3)).tolist())
 
@@ -57,7 +58,7 @@ def test_a_tenth_of_each_class_is_held_out_for_validation() -> None:
     source = from_tensors(IMAGES, TARGETS)
     assert source.test is None
     assert source.validation is not None
-    assert source.validation.class_counts(3).tolist() == [1, 1, 1]
+    assert class_counts(source.validation, 3).tolist() == [1, 1, 1]
     assert source.train.index.tolist() == list(range(27))
     assert source.train.positions == 27
     pairs = {
@@ -66,7 +67,7 @@ def test_a_tenth_of_each_class_is_held_out_for_validation() -> None:
         for image, target in zip(inputs_of(split).flatten(1).numpy(), split.targets.tolist(), strict=True)
     }
     assert pairs == {(bytes(i), t) for i, t in zip(IMAGES.flatten(1).numpy(), TARGETS.tolist(), strict=True)}
-    assert from_tensors(IMAGES, TARGETS, validation=0.5).train.class_counts(3).tolist() == [5, 5, 5]
+    assert class_counts(from_tensors(IMAGES, TARGETS, validation=0.5).train, 3).tolist() == [5, 5, 5]
     assert from_tensors(IMAGES, TARGETS, validation=None).validation is None
 
 
@@ -80,7 +81,7 @@ def test_arrays_and_lists_are_taken() -> None:
     source = from_tensors(IMAGES.numpy(), TARGETS.tolist(), validation=None)
     assert torch.equal(inputs_of(source.train), IMAGES)
     assert source.train.targets.tolist() == TARGETS.tolist()
-    assert from_tensors(np.eye(4), np.array([0, 1, 0, 1], dtype=np.uint8)).num_classes == 2
+    assert from_tensors(np.eye(4), np.array([0, 1, 0, 1], dtype=np.uint8)).task.width == 2
 
 
 def test_token_data_have_no_normalization() -> None:
@@ -92,7 +93,7 @@ def test_token_data_have_no_normalization() -> None:
 
 def test_data_without_labels() -> None:
     source = from_tensors(IMAGES, num_classes=7, test=(IMAGES[:2], [0, 6]))
-    assert source.num_classes == 7
+    assert source.task.width == 7
     assert source.validation is None
     assert not source.train.has_labels
     assert next(iter(Loader(source.train, 8))).targets is None
@@ -109,7 +110,7 @@ def test_samples_without_a_label_stay_in_training() -> None:
 
 def test_a_class_may_be_missing_from_training() -> None:
     source = from_tensors(IMAGES, TARGETS * 2, num_classes=6, validation=None)
-    assert source.train.class_counts(6).tolist() == [10, 0, 10, 0, 10, 0]
+    assert class_counts(source.train, 6).tolist() == [10, 0, 10, 0, 10, 0]
 
 
 NAN = torch.zeros(30, 4)

@@ -7,6 +7,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from class_counts import class_counts
 from limbeck.data.digits import digits
 from limbeck.data.split import Split
 from limbeck.data.storage.base import Resident
@@ -44,11 +45,11 @@ def test_targets_belong_to_their_scans() -> None:
 
 def test_classes_are_in_proportion() -> None:
     data = digits()
-    assert data.class_names == tuple("0123456789")
+    assert data.task.names == tuple("0123456789")
     assert data.validation is not None
     assert data.test is not None
     for part, least, most in ((data.train, 96, 102), (data.validation, 28, 31), (data.test, 48, 51)):
-        counts = part.class_counts(10)
+        counts = class_counts(part, 10)
         assert least <= int(counts.min()) <= int(counts.max()) <= most
 
 
@@ -65,7 +66,7 @@ def test_labeled_hides_all_other_labels() -> None:
     everything, data = digits(), digits(labeled=100, seed=3)
     assert data.name == "digits(labeled=100, seed=3)"
     assert torch.equal(images(data.train), images(everything.train))
-    assert data.train.class_counts(10).tolist() == [10] * 10
+    assert class_counts(data.train, 10).tolist() == [10] * 10
     known = data.train.targets != UNLABELED
     assert torch.equal(data.train.targets[known], everything.train.targets[known])
     assert data.train.labeled().index.tolist() == known.nonzero().flatten().tolist()
@@ -78,7 +79,7 @@ def test_the_seed_picks_the_labels() -> None:
     first, again, other = (digits(labeled=50, seed=seed).train.targets for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert (digits(labeled=10).train.class_counts(10) == 1).all()
+    assert (class_counts(digits(labeled=10).train, 10) == 1).all()
     assert torch.equal(digits(labeled=1000).train.targets, digits().train.targets)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from class_counts import class_counts
 from limbeck.data import SOURCES, load
 from limbeck.data.views import Crop
 from limbeck.errors import LimbeckError
@@ -51,7 +52,7 @@ def test_files_laid_out_like_the_public_ones(
     shown = write(tmp_path, name)
     source = load(name, tmp_path)
     assert source.name == name
-    assert source.class_names == ("no", "yes")
+    assert source.task.names == ("no", "yes")
     assert source.views == Crop(padding=side // 8, flip=True)
     assert source.validation is not None
     assert source.test is not None
@@ -78,9 +79,9 @@ def test_arguments_reach_the_data_and_the_name(tmp_path: Path) -> None:
     spec = 'cifar100(label="coarse_label", size=16, train=20, labeled=8, seed=1, validation=0)'
     source = load(spec, tmp_path, memory="1 GB")
     assert source.name == spec
-    assert source.class_names == ("many", "few")
+    assert source.task.names == ("many", "few")
     assert source.validation is None
-    assert source.train.class_counts(2).tolist() == [6, 2]
+    assert class_counts(source.train, 2).tolist() == [6, 2]
     images = source.train.samples.take(source.train.index, source.train.index)
     assert isinstance(images, Tensor)
     assert images.shape == (20, 3, 16, 16)
@@ -104,11 +105,11 @@ def test_the_real_cifar100(tmp_path: Path) -> None:
     for split in ("train", "test"):  # the training split takes its seconds
         (tmp_path / f"{split}.parquet").symlink_to(CIFAR100 / "test-00000-of-00001.parquet")
     source = load("cifar100(train=100, validation=0)", tmp_path)
-    assert source.num_classes == 100
-    assert source.class_names[:2] == ("apple", "aquarium_fish")
-    assert source.train.class_counts(100).tolist() == [1] * 100
+    assert source.task.width == 100
+    assert source.task.names[:2] == ("apple", "aquarium_fish")
+    assert class_counts(source.train, 100).tolist() == [1] * 100
     assert source.test is not None
-    assert source.test.class_counts(100).tolist() == [100] * 100
+    assert class_counts(source.test, 100).tolist() == [100] * 100
     images: Any = source.test.samples.take(source.test.index, source.test.index)
     assert images.shape == (10_000, 3, 32, 32)
     mean = images.double().mean((0, 2, 3)) / 255

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from class_counts import class_counts
 from limbeck.data.split import ABSENT, Split, held_out, keep_labels, pick, stratified
 from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError
@@ -25,7 +26,7 @@ def test_the_labeled_part_keeps_the_positions_of_the_whole() -> None:
 
 
 def test_class_counts_leave_out_the_unlabeled() -> None:
-    assert split([UNLABELED, 2, 0, 2]).class_counts(4).tolist() == [1, 0, 2, 0]
+    assert class_counts(split([UNLABELED, 2, 0, 2]), 4).tolist() == [1, 0, 2, 0]
 
 
 def test_targets_by_position_tell_the_unlabeled_from_the_absent() -> None:

@@ -59,7 +59,7 @@ class Remembered(Method):
     def bind(self, context: Context) -> None:
         assert context.data.size is not None
         self.memory: Tensor
-        self.register_buffer("memory", torch.zeros(context.data.size, context.num_classes))
+        self.register_buffer("memory", torch.zeros(context.data.size, context.width))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         assert batch.index is not None
@@ -76,7 +76,7 @@ class Adversarial(Method):
     recipe = "ce + 0.1*adversarial"
 
     def bind(self, context: Context) -> None:
-        self.discriminator = nn.Sequential(nn.Linear(context.num_classes, 8), nn.Tanh(), nn.Linear(8, 1))
+        self.discriminator = nn.Sequential(nn.Linear(context.width, 8), nn.Tanh(), nn.Linear(8, 1))
 
     def claims(self) -> Sequence[Claim]:
         return [Claim(self.discriminator, Adam(lr=1e-3, betas=(0.5, 0.999)))]
@@ -106,7 +106,7 @@ class Around(Method):
 
     def bind(self, context: Context) -> None:
         assert context.teacher is not None
-        self.head = nn.Linear(context.teacher.embedding.shape[1], context.num_classes)
+        self.head = nn.Linear(context.teacher.embedding.shape[1], context.width)
 
     def phases(self) -> Sequence[Phase]:
         return [

@@ -24,6 +24,7 @@ from limbeck.evaluation import results
 from limbeck.runs import Run
 from limbeck.runs.evaluate import evaluate
 from limbeck.runs.importing import import_checkpoint
+from limbeck.tasks import Classification
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +280,8 @@ class TestOtherData:
 
     def test_data_of_other_classes_are_refused(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         source = limbeck.data.load("digits")
-        monkeypatch.setattr(limbeck.data, "load", lambda *given: replace(source, class_names=("a", "b")))
+        monkeypatch.setattr(
+            limbeck.data, "load", lambda *given: replace(source, task=Classification(("a", "b")))
+        )
         with pytest.raises(LimbeckError, match="the student tells 10 classes apart, and digits has 2"):
             evaluate(run, "digits")

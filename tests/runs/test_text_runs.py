@@ -98,7 +98,7 @@ def test_a_student_is_had_back_with_its_tokenizer(teacher: Run) -> None:
     inputs = data.encode(tokenizer, ["Snow rain storm!", "soup bread cheese", "ticket road boat hotel"])
     answers = network(**inputs).argmax(1).tolist()
     source = data.load("text", teacher.config.data.dir)
-    assert [source.class_names[answer] for answer in answers] == ["weather", "food", "travel"]
+    assert [source.task.names[answer] for answer in answers] == ["weather", "food", "travel"]
     assert evaluate(teacher).student.metrics == teacher.result["metrics"]["test"]
 
 

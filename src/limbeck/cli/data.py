@@ -54,5 +54,5 @@ def preview(
 
     source = data.load(name, data_dir, **({} if classes is None else {"classes": classes}))
     write_png(contact_sheet(source, count, seed), out_file)
-    out.print(f"{source.name}: {source.num_classes} classes, {len(source.train):,} training images")
+    out.print(f"{source.name}: {source.task.width} classes, {len(source.train):,} training images")
     out.print(out_file, soft_wrap=True)

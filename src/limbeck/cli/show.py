@@ -64,7 +64,7 @@ def inspection(
         if classes is not None:
             raise LimbeckError("--classes goes with --input; a data set has classes of its own")
         source = data.load(source_name or "digits", data_dir)
-        example, classes, facts = source.example(), source.num_classes, source.facts
+        example, classes, facts = source.example(), source.task.width, source.facts
     elif source_name is not None or data_dir is not None:
         raise LimbeckError("--input stands in for a data set; leave out --data and --data-dir")
     else:

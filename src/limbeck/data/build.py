@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from limbeck import tasks
 from limbeck.data import checks
 from limbeck.data.checks import InputsLike, TargetsLike
 from limbeck.data.kinds import Kind, kind_of, statistics, statistics_of_levels
@@ -26,6 +27,7 @@ def from_tensors(
     inputs: InputsLike,
     targets: TargetsLike | None = None,
     *,
+    task: str = "classification",
     validation: tuple[InputsLike, TargetsLike] | float | None = 0.1,
     test: tuple[InputsLike, TargetsLike] | None = None,
     num_classes: int | None = None,
@@ -39,7 +41,8 @@ def from_tensors(
     Args:
         inputs: training inputs: images (N, C, H, W), best as uint8 (networks see them as floats in [0, 1]),
             tables (N, F), token ids (N, L), or a mapping of named tensors that networks take as keywords.
-        targets: (N,) class ids, -100 where a sample has none; None if no sample has.
+        targets: as the task has them: (N,) class ids, -100 where a sample has none; None if no sample has.
+        task: what the targets are, a name of `limbeck tasks`.
         validation: inputs and targets; or the fraction of each class to hold out of the training data
             (see `limbeck.data.split.held_out`; `Batch.index` then counts what is kept); or None.
         test: inputs and targets; without them a run reports no test metrics.
@@ -52,17 +55,21 @@ def from_tensors(
         LimbeckError: naming the part, the position and the value at fault.
     """
 
+    meant = tasks.named(task)
+
     def split(which: str, pair: tuple[InputsLike, TargetsLike | None]) -> Split:
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise LimbeckError(f"{which} should be (inputs, targets), not {type(pair).__name__}")
         tensors = checks.as_inputs(pair[0], which)
-        return Split.whole(Resident(tensors), checks.as_targets(pair[1], tensors, which))
+        labels = checks.as_targets(pair[1], tensors, which, meant)
+        return Split.whole(Resident(tensors), labels, meant)
 
     return assemble(
         split("training", (inputs, targets)),
         validation if isinstance(validation, float | None) else split("validation", validation),
         None if test is None else split("test", test),
-        names=checks.class_names(class_names, num_classes),
+        names=class_names,
+        width=num_classes,
         views=views,
         kind=kind,
         name=name,
@@ -117,7 +124,8 @@ def from_dataset(
         split("training", train),
         validation if isinstance(validation, float | None) else split("validation", validation),
         None if test is None else split("test", test),
-        names=checks.class_names(class_names, num_classes),
+        names=class_names,
+        width=num_classes,
         views=views,
         kind=kind,
         name=name,
@@ -129,24 +137,28 @@ def assemble(
     validation: Split | float | None,
     test: Split | None,
     *,
-    names: tuple[str, ...] | None,
+    names: Sequence[str] | None,
+    width: int | None = None,
     views: str | Views,
     kind: Kind | None,
     name: str,
 ) -> Source:
     """A source of splits; a fraction for the validation split is held out of the training split.
 
+    Args:
+        names: of the outputs; None for numbers.
+        width: how many outputs there are, where there are no names and the training targets do not show it.
     Raises:
         LimbeckError: naming what does not fit together.
     """
-    names = names or checks.names_from(train.targets)
-    checks.check_range(train.targets, len(names), "training")
+    task = train.task.of(names, width, train.targets)
+    task.check(train.targets, "training")
     if isinstance(validation, float):
         train, validation = _hold_out(train, validation)
     first = _first(train)
     for which, split in (("validation", validation), ("test", test)):
         if split is not None:
-            checks.check_range(split.targets, len(names), which)
+            task.check(split.targets, which)
             checks.check_alike(_first(split), first, which)
             if not split.has_labels:
                 raise LimbeckError(f"the {which} data has no labels to measure by")
@@ -158,7 +170,7 @@ def assemble(
         train=train,
         validation=validation,
         test=test,
-        class_names=names,
+        task=task,
         views=parse(views) if isinstance(views, str) else views,
         mean=mean,
         std=std,
@@ -174,10 +186,12 @@ def _hold_out(train: Split, fraction: float) -> tuple[Split, Split | None]:
         raise LimbeckError(
             f"validation should be a fraction between 0 and 1, not {fraction}; None holds nothing out"
         )
-    kept, held = held_out(train.targets, fraction)
+    kept, held = held_out(train.task.strata(train.targets), fraction)
     if not len(held):
         return train, None
-    parts = [Split.whole(train.samples.select(rows), train.targets[rows]) for rows in (kept, held)]
+    parts = [
+        Split.whole(train.samples.select(rows), train.targets[rows], train.task) for rows in (kept, held)
+    ]
     return parts[0], parts[1]
 
 

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from limbeck.data.kinds import describe
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELED, Inputs
+from limbeck.outputs import Inputs
+from limbeck.tasks import Task
 
 ArrayLike: TypeAlias = "Tensor | npt.NDArray[Any]"
 InputsLike: TypeAlias = "ArrayLike | Mapping[str, ArrayLike]"
-TargetsLike: TypeAlias = "ArrayLike | Sequence[int]"
+TargetsLike: TypeAlias = "ArrayLike | Sequence[Any]"
 
 
 def as_inputs(inputs: InputsLike, which: str) -> Inputs:
@@ -39,60 +40,10 @@ def as_inputs(inputs: InputsLike, which: str) -> Inputs:
     return tensors if isinstance(inputs, Mapping) else tensors[""]
 
 
-def as_targets(targets: TargetsLike | None, inputs: Inputs, which: str) -> Tensor:
-    """The targets as (N,) int64 beside the inputs; all `UNLABELED` for None."""
+def as_targets(targets: TargetsLike | None, inputs: Inputs, which: str, task: type[Task]) -> Tensor:
+    """The targets (N, ...) beside the inputs, on their device; all without a label for None."""
     first = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
-    if targets is None:
-        return torch.full((len(first),), UNLABELED, device=first.device)
-    try:
-        ids = torch.as_tensor(targets, device=first.device)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise LimbeckError(f"the {which} targets should be class ids, integers: {error}") from None
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise LimbeckError(f"the {which} targets should be class ids, integers, not {ids.dtype}")
-    if ids.ndim != 1:
-        raise LimbeckError(
-            f"the {which} targets should be one class id a sample, (N,), not {tuple(ids.shape)}"
-        )
-    if len(ids) != len(first):
-        raise LimbeckError(f"there are {len(first)} {which} inputs but {len(ids)} targets")
-    return ids.long()
-
-
-def class_names(names: Sequence[str] | None, num_classes: int | None) -> tuple[str, ...] | None:
-    """The names given, or numbers for as many classes as were given; None if neither was."""
-    if names is None and num_classes is None:
-        return None
-    names = [str(label) for label in range(num_classes or 0)] if names is None else names
-    if num_classes not in (None, len(names)):
-        raise LimbeckError(f"there are {len(names)} class names for {num_classes} classes")
-    return _at_least_two(names)
-
-
-def names_from(targets: Tensor) -> tuple[str, ...]:
-    """Numbers for the classes that the training targets show."""
-    if not (targets != UNLABELED).any():
-        raise LimbeckError(
-            "no training sample has a label, so the number of classes is unknown; give num_classes"
-        )
-    return _at_least_two([str(label) for label in range(int(targets.max()) + 1)])
-
-
-def _at_least_two(names: Sequence[str]) -> tuple[str, ...]:
-    if len(names) < 2:
-        raise LimbeckError(f"there should be at least 2 classes, not {len(names)}")
-    return tuple(names)
-
-
-def check_range(targets: Tensor, num_classes: int, which: str) -> None:
-    """Refuses a target that is neither a class id nor `UNLABELED`."""
-    wrong = ((targets < 0) | (targets >= num_classes)) & (targets != UNLABELED)
-    if wrong.any():
-        position = int(wrong.nonzero()[0])
-        raise LimbeckError(
-            f"the {which} target {int(targets[position])} at position {position} is out of range:"
-            f" with {num_classes} classes it should be 0 to {num_classes - 1}, or {UNLABELED} for no label"
-        )
+    return task.as_targets(targets, len(first), which).to(first.device)
 
 
 def check_alike(sample: Inputs, training: Inputs, which: str) -> None:

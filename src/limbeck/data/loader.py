@@ -9,12 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from limbeck.data.hashing import mix
 from limbeck.data.prefetch import in_order
 from limbeck.data.split import Split
 from limbeck.data.views import Unchanged, Views, draw
 from limbeck.data.views.order import nth_view
 from limbeck.errors import LimbeckError
+from limbeck.hashing import mix
 from limbeck.outputs import Batch
 
 

@@ -1,4 +1,4 @@
-"""Sources: a data set with its splits, class names, training views and normalization."""
+"""Sources: a data set with its splits, task, training views and normalization."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from limbeck.data.split import Split
 from limbeck.data.storage.base import digest
 from limbeck.data.views import Views
 from limbeck.outputs import Inputs
+from limbeck.tasks import Task
 
 PIXELS = "pixels in [0, 1] (8-bit values divided by 255)"
 """What networks get of uint8 images."""
@@ -28,7 +29,7 @@ class Source:
         train: what to learn from; may hold samples without a label.
         validation: what settings are chosen by; None if nothing was held out.
         test: what the final figures are measured on, and nothing else; None if there is none.
-        class_names: one for each class id.
+        task: what the targets are, and what networks are measured by.
         views: the policy that training draws from unless a run says otherwise.
         mean: of the training split, per channel (pixels in [0, 1]) or per feature; empty where inputs go to
             networks as they are.
@@ -46,7 +47,7 @@ class Source:
     train: Split
     validation: Split | None
     test: Split | None
-    class_names: tuple[str, ...]
+    task: Task
     views: Views
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -56,22 +57,17 @@ class Source:
     preparation: str = "values as in the data"
     hub: str | None = None
 
-    @property
-    def num_classes(self) -> int:
-        """How many classes there are, present in the training split or not."""
-        return len(self.class_names)
-
     def example(self, size: int = 2) -> Inputs:
         """The first training samples as networks take them."""
         index = self.train.index[:size]
         return self.train.samples.render(self.views, index, torch.full_like(index, self.views.base))
 
     def fingerprint(self) -> str:
-        """16 hex digits of inputs, targets, splits and class count; equal for equal data of any name."""
+        """16 hex digits of inputs, targets, splits and task; equal for equal data of any name."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         parts = [
             f"{which} {split.samples.fingerprint} {digest({'targets': split.targets, 'index': split.index})}"
             for which, split in splits.items()
             if split is not None
         ]
-        return hashlib.sha256(f"{self.num_classes} {parts}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self.task.identity} {parts}".encode()).hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""Splits: samples with their targets, and the drawing of some of each class."""
+"""Splits: samples with their targets, and the drawing of some of each stratum."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from limbeck.data.storage.base import Samples
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED
+from limbeck.tasks import Classification, Task
 
 ABSENT = -1
 """In targets by position, a position at which a split has no sample."""
@@ -21,19 +22,21 @@ class Split:
 
     Attributes:
         samples: where the inputs lie.
-        targets: (N,) int64 class ids, `UNLABELED` where a sample has none.
+        targets: (N, ...) as the task has them: (N,) int64 class ids, `UNLABELED` where a sample has none.
         index: (N,) int64 position of each in `samples`. A part of a split keeps the positions of the whole,
             so that a memory or a cache by position serves both.
+        task: what the targets are.
     """
 
     samples: Samples
     targets: Tensor
     index: Tensor
+    task: type[Task] = Classification
 
     @classmethod
-    def whole(cls, samples: Samples, targets: Tensor) -> Split:
+    def whole(cls, samples: Samples, targets: Tensor, task: type[Task] = Classification) -> Split:
         """All samples, in order."""
-        return cls(samples, targets, torch.arange(len(targets), device=targets.device))
+        return cls(samples, targets, torch.arange(len(targets), device=targets.device), task)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -45,46 +48,48 @@ class Split:
 
     @property
     def targets_by_position(self) -> Tensor:
-        """(positions,) int64 target of the sample at each position, `ABSENT` where this split has none."""
-        return self.targets.new_full((self.positions,), ABSENT).index_copy(0, self.index, self.targets)
+        """(positions, ...) target of the sample at each position, `ABSENT` where this split has none."""
+        absent = self.targets.new_full((self.positions, *self.targets.shape[1:]), ABSENT)
+        return absent.index_copy(0, self.index, self.targets)
 
     @property
     def has_labels(self) -> bool:
         """Whether any sample has a label."""
-        return bool((self.targets != UNLABELED).any())
-
-    def class_counts(self, num_classes: int) -> Tensor:
-        """(num_classes,) int64 number of labeled samples of each class."""
-        return self.targets[self.targets != UNLABELED].bincount(minlength=num_classes)
+        return bool(self.task.labeled(self.targets).any())
 
     def labeled(self) -> Split:
         """The samples that have a label."""
         if not self.has_labels:
             raise LimbeckError("no sample of this split has a label")
-        return self.select((self.targets != UNLABELED).nonzero().flatten())
+        return self.select(self.task.labeled(self.targets).nonzero().flatten())
 
     def select(self, rows: Tensor) -> Split:
         """Some samples; `rows` (M,) counts within this split, `index` keeps counting in `samples`."""
-        return Split(self.samples, self.targets[rows], self.index[rows])
+        return replace(self, targets=self.targets[rows], index=self.index[rows])
 
     def to(self, device: torch.device | str) -> Split:
         """The split with all its tensors on another device."""
-        return Split(self.samples.to(device), self.targets.to(device), self.index.to(device))
+        return replace(
+            self,
+            samples=self.samples.to(device),
+            targets=self.targets.to(device),
+            index=self.index.to(device),
+        )
 
 
-def pick(targets: Tensor, per_class: Tensor, seed: int) -> Tensor:
-    """Draws some samples of each class at random.
+def pick(strata: Tensor, counts: Tensor, seed: int) -> Tensor:
+    """Draws some samples of each stratum, such as a class, at random.
 
     Args:
-        targets: (N,) int64 class ids.
-        per_class: (C,) int64 how many to draw of each.
+        strata: (N,) int64 from 0, `UNLABELED` for what is never drawn.
+        counts: (S,) int64 how many to draw of each.
         seed: of the draw.
-    Returns: sorted positions, (sum of per_class,) on the CPU.
+    Returns: sorted positions, (sum of counts,) on the CPU.
     """
-    order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
-    shuffled = targets.cpu()[order]
-    picked = torch.zeros(len(targets), dtype=torch.bool)
-    for label, count in enumerate(per_class.tolist()):
+    order = torch.randperm(len(strata), generator=torch.Generator().manual_seed(seed))
+    shuffled = strata.cpu()[order]
+    picked = torch.zeros(len(strata), dtype=torch.bool)
+    for label, count in enumerate(counts.tolist()):
         picked[order[shuffled == label][:count]] = True
     return picked.nonzero().flatten()
 
@@ -105,15 +110,19 @@ def keep_labels(targets: Tensor, labeled: int, seed: int) -> Tensor:
     return hidden
 
 
-def held_out(targets: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
+def held_out(strata: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
     """Parts training data in two, always in the same way: the positions kept, and those held out.
 
-    Each class gives `fraction` of its labeled samples: at least one, and never its only one. Samples
-    without a label are kept.
+    Each stratum gives `fraction` of its samples: at least one, and never its only one. Samples without a
+    label are kept.
+
+    Args:
+        strata: (N,) int64, see `limbeck.tasks.Task.strata`.
+        fraction: in (0, 1).
     """
-    counts = targets[targets != UNLABELED].cpu().bincount()
+    counts = strata[strata != UNLABELED].cpu().bincount()
     wanted = (counts * fraction).round().long().clamp(min=1).minimum((counts - 1).clamp(min=0))
-    held = pick(targets, wanted, seed=0)
-    kept = torch.ones(len(targets), dtype=torch.bool)
+    held = pick(strata, wanted, seed=0)
+    kept = torch.ones(len(strata), dtype=torch.bool)
     kept[held] = False
     return kept.nonzero().flatten(), held

@@ -54,9 +54,9 @@ def noisy_labels(
     steps = torch.ones(len(wrong), dtype=torch.int64)
     if kind == "symmetric":
         generator = torch.Generator().manual_seed(seed_for(seed, "wrong labels"))
-        steps = torch.randint(1, source.num_classes, (len(wrong),), generator=generator)
+        steps = torch.randint(1, source.task.width, (len(wrong),), generator=generator)
     noisy = source.train.targets.clone()
-    noisy[wrong] = (noisy[wrong] + steps.to(noisy)) % source.num_classes
+    noisy[wrong] = (noisy[wrong] + steps.to(noisy)) % source.task.width
     # Of the same noise, what else the data set was made with decides which samples it falls on.
     labels = digest({"index": source.train.index, "targets": noisy})
     return replace(
@@ -89,12 +89,12 @@ def imbalanced(
     """
     given = {"ratio": ratio, "profile": profile, "seed": seed}
     checked_arguments("imbalanced", imbalanced, (source,), given)
-    classes, train = source.num_classes, source.train.labeled()
+    classes, train = source.task.width, source.train.labeled()
     rank = torch.arange(classes, dtype=torch.float64)
     fall = rank / (classes - 1) if profile == "exponential" else (rank >= classes - classes // 2).double()
-    counts = train.class_counts(classes)
-    sizes = (counts.cpu() / ratio**fall).long()
-    for name, size, count in zip(source.class_names, sizes.tolist(), counts.tolist(), strict=True):
+    counts = torch.tensor(source.task.counts(train.targets))
+    sizes = (counts / ratio**fall).long()
+    for name, size, count in zip(source.task.names, sizes.tolist(), counts.tolist(), strict=True):
         if size == 0 < count:
             raise LimbeckError(
                 f"imbalanced: ratio={ratio:g} leaves class {name!r} of {source.name} none of its {count} "

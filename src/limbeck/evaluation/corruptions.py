@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.data import Source
-from limbeck.data.hashing import mix
 from limbeck.errors import unknown
+from limbeck.hashing import mix
 from limbeck.seeds import seed_for
 
 SEVERITIES: Mapping[str, tuple[float, ...]] = {

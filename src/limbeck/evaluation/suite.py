@@ -97,9 +97,9 @@ def evaluate(
     return Evaluation(
         suite=suite,
         split="test" if source.test else "validation",
-        data=Data(name=source.name, fingerprint=source.fingerprint(), classes=source.num_classes),
+        data=Data(name=source.name, fingerprint=source.fingerprint(), classes=source.task.width),
         samples=len(split),
-        class_names=(*source.class_names, *map(str, range(source.num_classes, classes))),
+        class_names=(*source.task.names, *map(str, range(source.task.width, classes))),
         device=str(device),
         machine=machine(device),
         seed=(seed or 0) if noise else None,

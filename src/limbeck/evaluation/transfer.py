@@ -115,7 +115,7 @@ def linear_probe(
     example = _example(source, trainer.device)
     body.open(example, ["embedding"])
     assert body.points is not None
-    head = new_head(body(Batch(example)).embedding, source.num_classes, setup.seed)
+    head = new_head(body(Batch(example)).embedding, source.task.width, setup.seed)
     heads = Heads(body, head, setup.rates)
     drops = MultiStep(milestones=tuple(setup.epochs * part / 4 for part in (1, 2, 3)))
     _fit("probe", heads, heads.optimizer(), drops, source, setup, trainer)
@@ -144,9 +144,7 @@ def finetune(
     example = _example(source, trainer.device)
     points = find(network, example, overrides=features)
     with inference(network):
-        head = new_head(
-            Tap(network, points, ["embedding"])(example).embedding, source.num_classes, setup.seed
-        )
+        head = new_head(Tap(network, points, ["embedding"])(example).embedding, source.task.width, setup.seed)
     tuned: dict[float, NewHead] = {}
     for number, lr in enumerate(setup.rates, start=1):
         each = NewHead(copy.deepcopy(network), points, copy.deepcopy(head))

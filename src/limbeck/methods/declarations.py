@@ -111,8 +111,8 @@ class Context:
         return f"{fingerprint(self.teacher_network)} {self.teacher_points} {self.data.fingerprint}{rounded}"
 
     @property
-    def num_classes(self) -> int:
-        """Number of classes the student tells apart."""
+    def width(self) -> int:
+        """How many outputs the head of the student has: C in classification."""
         return self.student.logits.shape[-1]
 
 

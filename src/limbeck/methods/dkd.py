@@ -104,7 +104,7 @@ class DKD(Method):
 
     def bind(self, context: Context) -> None:
         """Refuses a single class, which leaves no others."""
-        if context.num_classes < 2:
+        if context.width < 2:
             raise LimbeckError("dkd needs at least 2 classes, and the student has 1")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:

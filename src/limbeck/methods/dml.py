@@ -116,7 +116,7 @@ def _alike(context: Context) -> tuple[nn.Module, FeaturePoints]:
 
 def _by_name(spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
     """A network by its name, with the student's normalization unless it has its own."""
-    peer = models.build(spec, example=context.example, num_classes=context.num_classes)
+    peer = models.build(spec, example=context.example, num_classes=context.width)
     normalization = models.normalization_of(context.student_network)
     if normalization is not None and models.normalization_of(peer) is None:
         models.normalize_inputs(peer, normalization)
@@ -124,9 +124,9 @@ def _by_name(spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
     points = find(peer, context.example)
     with undisturbed(peer, context.example), torch.no_grad():
         classes = Tap(peer, points, ())(context.example).logits.shape[-1]
-    if classes != context.num_classes:
+    if classes != context.width:
         raise LimbeckError(
-            f"dml: the peer {spec!r} tells {classes} classes apart and the student {context.num_classes}; "
+            f"dml: the peer {spec!r} tells {classes} classes apart and the student {context.width}; "
             "they must agree"
         )
     return peer, points

@@ -54,7 +54,7 @@ class LogitStandardization(Method):
 
     def bind(self, context: Context) -> None:
         """Refuses a single class, which has no deviation."""
-        if context.num_classes < 2:
+        if context.width < 2:
             raise LimbeckError(f"{self.name} needs at least 2 classes, and the student has 1")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:

@@ -133,7 +133,7 @@ class LWKD(Method):
 
     def bind(self, context: Context) -> None:
         """Builds teacher, bank and discriminator; refuses what there can be no soft targets for."""
-        classes = context.num_classes
+        classes = context.width
         if not 2 <= classes <= 10_000:
             raise LimbeckError(f"lwkd needs 2 to 10,000 classes, and the student has {classes:,}")
         missing = [label for label, count in enumerate(context.data.class_counts or ()) if not count]

@@ -119,7 +119,7 @@ class MGD(Method):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.analyzers = nn.ModuleDict(
-                {name: Analyzer(theirs, width, context.num_classes) for name, width in self.widths.items()}
+                {name: Analyzer(theirs, width, context.width) for name, width in self.widths.items()}
             )
         self.encoders = nn.ModuleDict({name: encoder(ours, width) for name, width in self.widths.items()})
         self._fingerprint = context.fingerprint

@@ -96,7 +96,7 @@ class TFKD(Method):
 
     def bind(self, context: Context) -> None:
         """Refuses a single class, which leaves the virtual teacher no other to give a share to."""
-        if context.num_classes < 2:
+        if context.width < 2:
             raise LimbeckError("tfkd needs at least 2 classes, and the student has 1")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:

@@ -196,7 +196,7 @@ def _baseline(baseline: Run, known: str | None, source: Source) -> Contender:
 
 def _check_classes(network: nn.Module, role: str, source: Source) -> None:
     classes = classes_of(network, role, source.example())
-    if classes != source.num_classes:
+    if classes != source.task.width:
         raise LimbeckError(
-            f"the {role} tells {classes} classes apart, and {source.name} has {source.num_classes}"
+            f"the {role} tells {classes} classes apart, and {source.name} has {source.task.width}"
         )

@@ -71,12 +71,12 @@ def conclude(run: Run, job: Job, trainer: Trainer, objects: Mapping[str, Any]) -
             "hub": source.hub,
             "fingerprint": source.fingerprint(),
             "train": len(job.split),
-            "labeled": int(job.split.class_counts(source.num_classes).sum()),
+            "labeled": sum(source.task.counts(job.split.targets)),
             "validation": len(source.validation) if source.validation else 0,
             "test": len(source.test) if source.test else 0,
-            "classes": source.num_classes,
+            "classes": source.task.width,
             "measured": {
-                name: int(split.class_counts(source.num_classes).sum())
+                name: sum(source.task.counts(split.targets))
                 for name, split in (("validation", source.validation), ("test", source.test))
                 if split
             },

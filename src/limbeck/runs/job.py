@@ -93,15 +93,15 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
             data=DataFacts(
                 size=split.positions,
                 fingerprint=f"{source.fingerprint()} {len(split)} {source.views} {config.training.views}",
-                class_counts=tuple(split.class_counts(source.num_classes).tolist()),
+                class_counts=source.task.counts(split.targets),
                 targets=split.targets_by_position,
             ),
             student_features=config.student.features,
         )
     for role, count in classes.items():
-        if count < source.num_classes:
+        if count < source.task.width:
             raise LimbeckError(
-                f"the {role} tells {count} classes apart, and {source.name} has {source.num_classes}"
+                f"the {role} tells {count} classes apart, and {source.name} has {source.task.width}"
             )
     if teacher is None or config.teacher is None:
         return Job(config, source, split, distiller, None, {})

@@ -76,7 +76,7 @@ def describe(network: nn.Module, name: str | None, source: Source) -> Card:
     return Card(
         model=name,
         graft=network.graft if isinstance(network, GraftedStudent) else None,
-        class_names=source.class_names,
+        class_names=source.task.names,
         input_shape=sample_shape(example),
         input_dtype=_dtypes(example),
         preparation=source.preparation,

@@ -35,7 +35,7 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
         LimbeckError: for a network of limbeck's or of a zoo's without weights: it would teach noise.
     """
     if config.weights is None and not is_path(config.model) and not _brings_weights(config.model):
-        build(config, "teacher", source.example(1), source.num_classes, source.facts)  # typos first
+        build(config, "teacher", source.example(1), source.task.width, source.facts)  # typos first
         raise LimbeckError(
             f"the teacher {config.model!r} has no weights; give a run's directory (make one with "
             f"`limbeck train --model {config.model!r}`) or a checkpoint with --set teacher.weights=FILE"
@@ -81,7 +81,7 @@ def _brings_weights(model: str) -> bool:
 
 
 def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
-    network = build(config, role, source.example(1), source.num_classes, source.facts)
+    network = build(config, role, source.example(1), source.task.width, source.facts)
     if is_path(config.model):
         check_files(Path(config.model), role, source)
     if source.mean and models.normalization_of(network) is None:

@@ -96,8 +96,8 @@ def transfer(
                 "name": source.name,
                 "fingerprint": source.fingerprint(),
                 "views": str(source.views),
-                "train": int(source.train.class_counts(source.num_classes).sum()),
-                "classes": source.num_classes,
+                "train": sum(source.task.counts(source.train.targets)),
+                "classes": source.task.width,
             },
             "networks": measured,
         }

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limbeck.data.hashing import mix
 from limbeck.errors import LimbeckError
+from limbeck.hashing import mix
 
 
 class SoftTargetBank(nn.Module):

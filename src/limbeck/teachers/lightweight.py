@@ -8,13 +8,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from limbeck.data.hashing import mix
 from limbeck.data.loader import Loader
 from limbeck.data.source import Source
 from limbeck.data.synthetic.compose import SIDE, compose
 from limbeck.data.synthetic.digits import default_images, synthetic_digits
 from limbeck.data.synthetic.glyphs import read_glyphs
 from limbeck.errors import LimbeckError
+from limbeck.hashing import mix
 from limbeck.models import build
 from limbeck.outputs import Batch
 from limbeck.seeds import seed_for

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from limbeck.data.hashing import mix
 from limbeck.errors import LimbeckError
+from limbeck.hashing import mix
 
 HEADER = 4096
 SUFFIX = ".answers"

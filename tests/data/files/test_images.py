@@ -10,6 +10,7 @@ import torch
 from command import Command
 from torch import Tensor
 
+from class_counts import class_counts
 from limbeck.data import from_images, load
 from limbeck.data.split import Split
 from limbeck.data.storage.base import Resident
@@ -31,13 +32,13 @@ def test_parquet_files_as_the_hub_has_them(tmp_path: Path) -> None:
     shown = write_splits(tmp_path, {"train": 60, "test": 9})
     source = load("images", tmp_path)
     assert (source.name, source.kind) == ("images", "image")
-    assert source.class_names == ("class 0", "class 1", "class 2")
+    assert source.task.names == ("class 0", "class 1", "class 2")
     assert source.views == Crop(padding=1, flip=True)
     assert source.validation is not None
     assert source.test is not None
     assert isinstance(source.train.samples, Resident)
-    assert source.train.class_counts(3).tolist() == [18, 18, 18]
-    assert source.validation.class_counts(3).tolist() == [2, 2, 2]
+    assert class_counts(source.train, 3).tolist() == [18, 18, 18]
+    assert class_counts(source.validation, 3).tolist() == [2, 2, 2]
     assert source.test.targets.tolist() == [0, 1, 2] * 3
     assert torch.equal(images_of(source.test), torch.from_numpy(shown["test"]))
     both = torch.cat([images_of(source.train), images_of(source.validation)])
@@ -60,7 +61,7 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
     (tmp_path / "val" / "cat").mkdir(parents=True)
     (tmp_path / "val" / "cat" / "x.PNG").write_bytes(png(shown[0]))
     source = from_images(str(tmp_path), test="val", validation=0)
-    assert source.class_names == ("ant", "cat")
+    assert source.task.names == ("ant", "cat")
     assert source.validation is None
     assert source.test is not None
     assert source.test.targets.tolist() == [1]
@@ -92,7 +93,7 @@ def test_a_csv_names_files_beside_it(tmp_path: Path) -> None:
     spec = 'images(image="file", label="kind", validation=0.5)'
     source = load(spec, tmp_path)
     assert source.name == spec
-    assert source.class_names == ("01", "NA")
+    assert source.task.names == ("01", "NA")
     assert source.test is not None
     assert [len(source.train), len(source.test)] == [10, 2]
     assert {image.numpy().tobytes() for image in images_of(source.train)} <= {i.tobytes() for i in shown}
@@ -105,7 +106,7 @@ def test_what_datasets_has_saved(tmp_path: Path, parted: bool) -> None:
     train = datasets.Dataset.from_dict(rows)
     (datasets.DatasetDict({"train": train, "test": train}) if parted else train).save_to_disk(tmp_path / "d")
     source = from_images("d", data_dir=tmp_path, validation=0)
-    assert source.class_names == ("0", "1", "2")
+    assert source.task.names == ("0", "1", "2")
     assert source.test is not None
     if parted:
         assert torch.equal(images_of(source.train), torch.from_numpy(shown))
@@ -123,7 +124,7 @@ def test_a_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(datasets, "load_dataset", lambda name: {"somebody/things": hub}[name])
     source = from_images("somebody/things")
     assert source.fingerprint() == local.fingerprint()
-    assert source.class_names == local.class_names
+    assert source.task.names == local.task.names
     assert source.name == 'images(path="somebody/things")'
 
 
@@ -154,13 +155,13 @@ def test_part_of_the_images_and_of_the_labels(tmp_path: Path) -> None:
     source = load("images(train=30, labeled=6, seed=1)", tmp_path)
     assert source.name == "images(train=30, labeled=6, seed=1)"
     assert len(source.train) == 30
-    assert source.train.class_counts(3).tolist() == [2, 2, 2]
+    assert class_counts(source.train, 3).tolist() == [2, 2, 2]
     assert (source.train.targets == UNLABELED).sum() == 24
     assert source.validation is not None
     assert whole.validation is not None
     assert source.validation.samples.fingerprint == whole.validation.samples.fingerprint
     other = load("images(train=30, seed=2)", tmp_path)
-    assert other.train.class_counts(3).tolist() == [10, 10, 10]
+    assert class_counts(other.train, 3).tolist() == [10, 10, 10]
     assert other.train.samples.fingerprint != source.train.samples.fingerprint
     again = load("images(train=30, labeled=6, seed=1)", tmp_path)
     assert again.fingerprint() == source.fingerprint()

@@ -7,6 +7,7 @@ import torch
 from sklearn import datasets as sklearn_datasets
 from torch import Tensor
 
+from class_counts import class_counts
 from limbeck.data import Source, from_table, load
 from limbeck.data.split import Split
 from limbeck.data.storage.base import Resident
@@ -36,7 +37,7 @@ def rows_of(source: Source) -> Tensor:
 )
 def test_bundled_sets(name: str, sizes: tuple[int, ...], features: int, classes: tuple[str, ...]) -> None:
     source = load(name)
-    assert (source.name, source.kind, source.class_names) == (name, "table", classes)
+    assert (source.name, source.kind, source.task.names) == (name, "table", classes)
     assert source.validation is not None
     assert source.test is not None
     assert (len(source.train), len(source.validation), len(source.test)) == sizes
@@ -44,7 +45,7 @@ def test_bundled_sets(name: str, sizes: tuple[int, ...], features: int, classes:
     found = getattr(sklearn_datasets, f"load_{name}")()
     whole = torch.cat([torch.tensor(found.data).float(), torch.tensor(found.target)[:, None]], 1)
     assert sorted(rows_of(source).tolist()) == sorted(whole.tolist())
-    shares = source.test.class_counts(len(classes)) / torch.tensor(found.target).bincount()
+    shares = class_counts(source.test, len(classes)) / torch.tensor(found.target).bincount()
     assert (shares - 0.2).abs().max() < 0.02
     assert source.fingerprint() == load(name).fingerprint()
 
@@ -65,7 +66,7 @@ def test_files(tmp_path: Path) -> None:
     write(tmp_path / "validation.csv", ["b,9,8", "a,6,5"], "label,y,x")  # columns go by name
     write(tmp_path / "test.csv", ["5,5,a"])
     source = from_table(str(tmp_path))
-    assert source.class_names == ("a", "b")
+    assert source.task.names == ("a", "b")
     assert inputs_of(source.train).tolist() == [[1, 0.5], [2, -1000], [3, 0], [4, 7]]
     assert source.train.targets.tolist() == [1, 0, 1, 0]
     assert inputs_of(source.validation).tolist() == [[8, 9], [5, 6]]
@@ -113,7 +114,7 @@ def test_columns_by_name(tmp_path: Path) -> None:
 def test_refuses(tmp_path: Path, rows: list[str], options: dict[str, object], message: str | None) -> None:
     write(tmp_path / "a.csv", rows)
     if message is None:  # in a CSV a label is text
-        assert from_table(str(tmp_path / "a.csv")).class_names == ("0.5", "b")
+        assert from_table(str(tmp_path / "a.csv")).task.names == ("0.5", "b")
         return
     with pytest.raises(LimbeckError, match=message):
         from_table(str(tmp_path / "a.csv"), **options)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from class_counts import class_counts
 from limbeck.data import Loader, Source, encode, from_text, load
 from limbeck.data.split import Split
 from limbeck.data.storage.base import Resident
@@ -53,10 +54,10 @@ def texts(source: Source, split: Split | None) -> list[str]:
 def test_one_file_is_parted_class_by_class(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", lines(40))
     source = from_text(str(tmp_path / "a.csv"))
-    assert (source.kind, source.class_names, source.mean) == ("text", ("cold", "warm"), ())
+    assert (source.kind, source.task.names, source.mean) == ("text", ("cold", "warm"), ())
     assert source.validation is not None
     assert source.test is not None
-    counts = [part.class_counts(2).tolist() for part in (source.train, source.validation, source.test)]
+    counts = [class_counts(part, 2).tolist() for part in (source.train, source.validation, source.test)]
     assert counts == [[16, 16], [2, 2], [2, 2]]
     parts = [texts(source, part) for part in (source.train, source.validation, source.test)]
     assert sorted(chain(*parts)) == sorted(line.rpartition(",")[0].strip('"') for line in lines(40))
@@ -100,7 +101,7 @@ def test_arguments_are_heeded(tmp_path: Path) -> None:
     spec = 'text(path="a.csv", text="body", label="kind", vocab_size=260, max_length=5, lowercase=False)'
     source = load(spec, tmp_path)
     assert source.name == spec
-    assert source.class_names == ("COLD", "WARM")
+    assert source.task.names == ("COLD", "WARM")
     assert source.facts == {"vocab_size": 260}
     assert tensors(source.train)["input_ids"].shape == (32, 5)
     assert load('text(path="a.csv", text="body", label="kind")', tmp_path).name == (
@@ -113,8 +114,8 @@ def test_integer_labels_and_rows_without_a_label(tmp_path: Path) -> None:
     rows = lines(40, lambda kind: labels[kind])
     write(tmp_path / "train.csv", [*rows, "anything,", "nothing,"])
     source = from_text(data_dir=tmp_path)
-    assert source.class_names == ("9", "10")
-    assert source.train.class_counts(2).tolist() == [16, 16]
+    assert source.task.names == ("9", "10")
+    assert class_counts(source.train, 2).tolist() == [16, 16]
     assert len(source.train) == 34
     assert (
         texts(source, source.train.select((source.train.targets == 1).nonzero()[:1, 0]))[0].split(",")[0]
@@ -171,17 +172,17 @@ def test_refuses_arguments(spec: str, message: str) -> None:
 def test_banking77() -> None:
     source = load("banking77", BANKING77)
     assert source.name == "banking77"
-    assert source.num_classes == 77
+    assert source.task.width == 77
     # the public data set's ids
-    assert source.class_names[:2] == ("activate_my_card", "age_limit")
-    assert source.class_names[51] == "Refund_not_showing_up"
+    assert source.task.names[:2] == ("activate_my_card", "age_limit")
+    assert source.task.names[51] == "Refund_not_showing_up"
     assert source.validation is not None
     assert source.test is not None
     assert [len(part) for part in (source.train, source.validation, source.test)] == [9000, 1003, 3080]
-    assert source.train.class_counts(77).min() > 0
-    assert source.test.class_counts(77).tolist() == [40] * 77
+    assert class_counts(source.train, 77).min() > 0
+    assert class_counts(source.test, 77).tolist() == [40] * 77
     assert texts(source, source.test)[0] == "how do i locate my card?"
-    assert source.class_names[int(source.test.targets[0])] == "card_arrival"
+    assert source.task.names[int(source.test.targets[0])] == "card_arrival"
 
 
 @shared

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from class_counts import class_counts
 from glyph_files import some_scans, write_mnist
 from limbeck.data import load
 from limbeck.data.split import Split
@@ -27,13 +28,13 @@ def test_facts() -> None:
     assert data.name == 'synthetic_digits(classes=12, images_per_class=30, glyphs="digits", seed=0)'
     assert load(data.name).fingerprint() == data.fingerprint()
     assert load("synthetic-digits(classes=12, images_per_class=30)").fingerprint() == data.fingerprint()
-    assert (data.kind, str(data.views), data.num_classes) == ("image", "none", 12)
-    assert data.class_names == tuple(f"{label:02}" for label in range(12))
+    assert (data.kind, str(data.views), data.task.width) == ("image", "none", 12)
+    assert data.task.names == tuple(f"{label:02}" for label in range(12))
     assert images(data.train).shape == (360, 1, 32, 32)
     assert images(data.train).dtype == torch.uint8
     for split, each in ((data.train, 30), (data.validation, 5), (data.test, 5)):
         assert split is not None
-        assert split.class_counts(12).tolist() == [each] * 12
+        assert class_counts(split, 12).tolist() == [each] * 12
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_the_seed_decides() -> None:
 
 def test_a_thousand_classes() -> None:
     data = synthetic_digits(classes=1000, images_per_class=1)
-    assert data.class_names[37] == "037"
+    assert data.task.names[37] == "037"
     assert len(data.train) == 1000
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from limbeck.data.hashing import mix
 from limbeck.data.storage.base import Samples, digest, named, spread
 from limbeck.data.storage.item import read, stack
 from limbeck.errors import LimbeckError
+from limbeck.hashing import mix
 from limbeck.outputs import Inputs, apply
 
 _PART = 256

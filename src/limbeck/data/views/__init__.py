@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from limbeck import notation
-from limbeck.data.hashing import below
 from limbeck.data.registry import construct
 from limbeck.data.views.color_jitter import ColorJitter
 from limbeck.data.views.crop import Crop
@@ -22,6 +21,7 @@ from limbeck.data.views.cutout import Cutout
 from limbeck.data.views.policy import Views, check_bank
 from limbeck.data.views.randaugment import RandAugment
 from limbeck.errors import LimbeckError
+from limbeck.hashing import below
 from limbeck.outputs import Inputs
 
 __all__ = ["VIEWS", "Bank", "Composed", "Crop", "Unchanged", "Views", "draw", "parse"]

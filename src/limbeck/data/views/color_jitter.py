@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limbeck.data.hashing import below
 from limbeck.data.views.policy import Views, check_bank, images_in
 from limbeck.errors import LimbeckError
+from limbeck.hashing import below
 from limbeck.outputs import Inputs
 
 _SALT = 0x636F6C  # no other hash of an index and a view starts with it

@@ -7,7 +7,7 @@ from math import gcd
 
 from torch import Tensor
 
-from limbeck.data.hashing import mix
+from limbeck.hashing import mix
 
 _SALT = 0x76696577  # no other hash of an index starts with it
 

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from limbeck.data.hashing import below
 from limbeck.data.views.policy import Views, check_bank, images_in
 from limbeck.errors import LimbeckError
+from limbeck.hashing import below
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
 

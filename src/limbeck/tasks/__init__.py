@@ -1,0 +1,66 @@
+"""The tasks, one task one file, and the table of them all.
+
+Another package adds its own through the entry-point group `limbeck.tasks` (name = "module:Class").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from limbeck.errors import LimbeckError, unknown
+from limbeck.plugins import registered
+from limbeck.tasks.base import Agreement, Comparison, Example, Findings, Meter, Metric, Task
+from limbeck.tasks.classification import Classification
+from limbeck.tasks.rows import Rows
+
+TASKS: Mapping[str, type[Task]] = {
+    "classification": Classification,
+}
+
+__all__ = [
+    "TASKS",
+    "Agreement",
+    "Classification",
+    "Comparison",
+    "Example",
+    "Findings",
+    "Meter",
+    "Metric",
+    "Rows",
+    "Task",
+    "from_record",
+    "named",
+    "table",
+]
+
+
+def table() -> Mapping[str, type[Task]]:
+    """Every task by its name: limbeck's own, and those of installed packages after them."""
+    return {**registered("tasks", Task), **TASKS}  # type: ignore[type-abstract]
+
+
+def named(name: str) -> type[Task]:
+    """The task of a name.
+
+    Raises:
+        LimbeckError: naming the nearest right one, and that another package may bring it.
+    """
+    if name not in table():
+        message = str(unknown("task", name, table()))
+        raise LimbeckError(f"{message}; if a package brings it, install that package")
+    return table()[name]
+
+
+def from_record(record: Mapping[str, Any]) -> Task:
+    """The task that a record describes (`Task.record`).
+
+    Raises:
+        LimbeckError: for a task that is not installed, and fields that it does not have.
+    """
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    name = fields.pop("name", None)
+    try:
+        return named(str(name))(**fields)
+    except TypeError as error:
+        raise LimbeckError(f"the record of a task {name!r} is damaged: {error}") from None

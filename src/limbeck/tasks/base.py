@@ -1,0 +1,332 @@
+"""Task: what the targets are, what one decision is, and what "good" means."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from limbeck.errors import LimbeckError
+from limbeck.outputs import UNLABELED, Batch, Outputs
+from limbeck.tasks.rows import Rows
+from limbeck.tasks.sections import Section
+
+
+class Metric(NamedTuple):
+    """A figure by which networks are measured.
+
+    Attributes:
+        name: the key in records, such as "top1".
+        label: what people call it, such as "top-1".
+        scale: a value is multiplied by this to be shown; 100 for a share that is shown in percent.
+        unit: what stands behind a shown value, such as "%"; empty if nothing does.
+        higher: whether a larger value is better.
+    """
+
+    name: str
+    label: str
+    scale: float = 1.0
+    unit: str = ""
+    higher: bool = True
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether one value is better than another; NaN never is."""
+        return value > than if self.higher else value < than
+
+    def show(self, value: float, digits: int = 1) -> str:
+        """The value for people, for example "97.2 %"."""
+        return f"{self.scale * value:.{digits}f} {self.unit}".rstrip()
+
+
+class Findings(BaseModel):
+    """What a task found out about one network on one split, for `evaluation.json`; each task has its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Meter(ABC):
+    """Measures one network while its answers come in, in constant memory.
+
+    What needs the scores of all rows, such as calibration, keeps them up to a bound, and beyond it a seeded
+    sample; `notes` says so.
+    """
+
+    @abstractmethod
+    def update(self, outputs: Outputs, batch: Batch) -> None:
+        """Takes in a network's outputs for a batch, both as the network and the loader gave them."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """The task's metrics by name, in their order there, without those that cannot be measured.
+
+        Raises:
+            LimbeckError: if no row has a target.
+        """
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was measured on a part of the rows only."""
+        return ()
+
+
+class Comparison(ABC):
+    """Measures how a student agrees with its teacher while both answer, in constant memory."""
+
+    @abstractmethod
+    def update(self, student: Outputs, teacher: Outputs, batch: Batch) -> None:
+        """Takes in both networks' outputs for a batch."""
+
+    @abstractmethod
+    def compute(self) -> Agreement:
+        """What was found."""
+
+
+class Example(BaseModel):
+    """A sample on which student and teacher differ, for people to look at.
+
+    Attributes:
+        index: its position in the split.
+        target: what it should be, for people; so are the next two.
+        student: what the student says.
+        teacher: what the teacher says.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: int
+    target: str
+    student: str
+    teacher: str
+
+
+class Agreement(BaseModel):
+    """How close a student's answers are to its teacher's; a task may add fields of its own.
+
+    Attributes:
+        agreement: share of the rows that both decide alike, in [0, 1]; None where a task has no such thing.
+        distance: mean distance of the answers; the task says of what kind in `Task.distance`.
+        examples: up to 12 samples that the teacher gets right and the student wrong, the worst first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    agreement: float | None
+    distance: float
+    examples: tuple[Example, ...] = ()
+
+
+class Task(ABC):
+    """What a network is for. It is the one place that knows what targets and outputs mean.
+
+    A task is a frozen dataclass: its fields are its `record`, from which `limbeck.tasks.from_record` makes it
+    again. The first of its metrics selects epochs and is plotted and compared.
+
+    Class attributes:
+        name: in records and on the command line.
+        hub_tag: the pipeline tag of the Hugging Face hub; None if it has none.
+        scores: what the columns of a row are: "classes", of which one is right, or "values" to be met.
+        one_row_per_sample: whether row i is sample i.
+        even: whether every sample has the same number of rows. If not, training counts the valid rows of
+            every batch over all processes.
+        dense: whether the embedding has positions, which are rows: a map (B, D, H, W), or hidden states
+            (B, L, D).
+        spatial: whether targets are maps, which views move as they move pixels.
+        ignored: the target of what is no row at all where targets are maps: a pixel that does not count.
+        distance: what `Agreement.distance` is, for people.
+        findings: the class of what `measure` returns.
+        agreement: the class of what a `Comparison` returns.
+        metrics: what networks are measured by.
+    """
+
+    name: ClassVar[str]
+    hub_tag: ClassVar[str | None] = None
+    scores: ClassVar[Literal["classes", "values"]] = "classes"
+    one_row_per_sample: ClassVar[bool] = True
+    even: ClassVar[bool] = True
+    dense: ClassVar[bool] = False
+    spatial: ClassVar[bool] = False
+    ignored: ClassVar[int] = UNLABELED
+    distance: ClassVar[str] = "mean KL(teacher, student) in nats"
+    findings: ClassVar[type[Findings]]
+    agreement: ClassVar[type[Agreement]] = Agreement
+    metrics: ClassVar[tuple[Metric, ...]]
+
+    names: tuple[str, ...]
+    """A name for each output of the network."""
+
+    @property
+    def width(self) -> int:
+        """How many outputs the head of a network has."""
+        return len(self.names)
+
+    @property
+    def columns(self) -> int:
+        """C, how many scores a row has."""
+        return self.width
+
+    @property
+    def primary(self) -> Metric:
+        """The metric that selects epochs and is compared."""
+        return self.metrics[0]
+
+    @property
+    def summary(self) -> str:
+        """What the outputs are, for people: "10 classes"."""
+        return f"{self.width} outputs"
+
+    def record(self) -> dict[str, Any]:
+        """The task as JSON data, with its name under "name"."""
+        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
+
+    @property
+    def identity(self) -> str:
+        """What of the task decides what a network learns, for the fingerprint of the data."""
+        return f"{self.name} {self.width}"
+
+    # Targets
+
+    @classmethod
+    @abstractmethod
+    def of(cls, names: Sequence[str] | None, width: int | None, targets: Tensor) -> Task:
+        """The task of some training targets.
+
+        Args:
+            names: of the outputs; None for numbers.
+            width: how many outputs there are, where it is known.
+            targets: (N, ...) of the training split.
+        Raises:
+            LimbeckError: if they do not fit together, or do not tell the width.
+        """
+
+    @classmethod
+    @abstractmethod
+    def as_targets(cls, targets: Any, size: int, which: str) -> Tensor:
+        """A user's targets as the tensor that a `Split` holds; all without a label for None.
+
+        Args:
+            targets: a tensor, an array or a sequence; or None.
+            size: N, how many samples there are.
+            which: "training", "validation" or "test", for messages.
+        Raises:
+            LimbeckError: naming what is wrong, and where.
+        """
+
+    @abstractmethod
+    def check(self, targets: Tensor, which: str) -> None:
+        """Refuses targets (N, ...) that hold what is no target of this task.
+
+        Raises:
+            LimbeckError: naming the value and its position.
+        """
+
+    @abstractmethod
+    def check_batch(self, targets: Tensor, size: int) -> None:
+        """Refuses targets of a batch of `size` samples that have another type or shape than the task's."""
+
+    @abstractmethod
+    def check_outputs(self, logits: Tensor, role: str) -> None:
+        """Refuses the outputs of a network, raw, that are not of the shape that this task has.
+
+        Args:
+            logits: what a network returned for some samples.
+            role: "student" or "teacher", for messages.
+        Raises:
+            LimbeckError: naming the shape, and the shape that it should have.
+        """
+
+    @classmethod
+    @abstractmethod
+    def labeled(cls, targets: Tensor) -> Tensor:
+        """(N,) bool, which samples have a label."""
+
+    @classmethod
+    def strata(cls, targets: Tensor) -> Tensor:
+        """(N,) int64 stratum of each sample, `UNLABELED` without a label; a draw takes a like share of each.
+
+        All in one stratum, so that a draw is plainly random, unless a task knows better.
+        """
+        return torch.where(cls.labeled(targets), 0, UNLABELED)
+
+    def counts(self, targets: Tensor) -> tuple[int, ...]:
+        """What a run's record says of the targets: how many labels each output has."""
+        return (int(self.labeled(targets).sum()),)
+
+    # Rows
+
+    @abstractmethod
+    def rows(self, batch: Batch, outputs: Outputs) -> Rows:
+        """The rows of a batch.
+
+        Args:
+            batch: as the loader gave it.
+            outputs: of the student, or of the teacher where a phase does not ask the student; their shapes
+                say how many positions there are.
+        """
+
+    def count(self, batch: Batch) -> Tensor | int:
+        """The valid rows of a batch, told from the batch alone; only asked where rows are not `even`."""
+        return len(batch)
+
+    # Measuring
+
+    def meter(self, *, quick: bool = False) -> Meter:
+        """A new meter.
+
+        Args:
+            quick: only `compute()` is wanted, of the primary metric at least; nothing is kept for `measure`.
+        """
+        raise NotImplementedError
+
+    def comparison(self) -> Comparison:
+        """A new comparison of a student with its teacher."""
+        raise NotImplementedError
+
+    def measure(self, meter: Meter, validation: Meter | None) -> Findings:
+        """All there is to say of a network.
+
+        Args:
+            meter: of this task, which has taken in the split to report on.
+            validation: one that has taken in the validation split, by which thresholds or a temperature are
+                chosen; None if there is none, or the network may have been trained on it.
+        """
+        raise NotImplementedError
+
+    def sections(self, found: Mapping[str, Findings], agreement: Agreement | None) -> Sequence[Section]:
+        """What a report shows of an evaluation, after the table of metrics.
+
+        Args:
+            found: findings by role; "student" is always there, "teacher" and "baseline" may be.
+            agreement: of student and teacher; None without a teacher.
+        """
+        raise NotImplementedError
+
+    # Recipes
+
+    @abstractmethod
+    def recipe(self, *, teacher: bool) -> str:
+        """The objective, in the notation, of a run that names none."""
+
+
+def same_size(targets: Tensor, size: int, which: str) -> None:
+    """Refuses another number of targets than there are samples."""
+    if len(targets) != size:
+        raise LimbeckError(f"there are {size} {which} inputs but {len(targets)} targets")
+
+
+def as_tensor(targets: Any, which: str, what: str) -> Tensor:
+    """A user's targets as a tensor of whatever type they have.
+
+    Args:
+        targets: a tensor, an array or a sequence.
+        which: "training", "validation" or "test".
+        what: the targets should be, for the message: "class ids, integers".
+    """
+    try:
+        return torch.as_tensor(targets)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LimbeckError(f"the {which} targets should be {what}: {error}") from None

@@ -1,0 +1,137 @@
+"""Classification: one class for each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from limbeck.errors import LimbeckError
+from limbeck.outputs import UNLABELED, Batch, Outputs
+from limbeck.tasks.base import Metric, Task, as_tensor, same_size
+from limbeck.tasks.rows import Rows
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """Targets are (N,) int64 class ids, `UNLABELED` where a sample has none; one row is one sample.
+
+    Args:
+        names: of the classes, at least 2.
+    """
+
+    name = "classification"
+    hub_tag: ClassVar[str | None] = None  # it depends on what the inputs are
+    metrics = (
+        Metric("top1", "top-1", 100, "%"),
+        Metric("top5", "top-5", 100, "%"),
+        Metric("nll", "NLL", higher=False),
+        Metric("ece", "ECE", 100, "%", higher=False),
+    )
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) < 2:
+            raise LimbeckError(f"there should be at least 2 classes, not {len(self.names)}")
+
+    @classmethod
+    def of(cls, names: Sequence[str] | None, width: int | None, targets: Tensor) -> Classification:
+        """The task with the names given, or with numbers for as many classes as there are.
+
+        Raises:
+            LimbeckError: if names and number differ, and if neither is given and no target shows a class.
+        """
+        if names is not None:
+            if width not in (None, len(names)):
+                raise LimbeckError(f"there are {len(names)} class names for {width} classes")
+            return cls(tuple(names))
+        if width is None:
+            if not (targets != UNLABELED).any():
+                raise LimbeckError(
+                    "no training sample has a label, so the number of classes is unknown; give num_classes"
+                )
+            width = int(targets.max()) + 1
+        return cls(tuple(map(str, range(width))))
+
+    @property
+    def summary(self) -> str:
+        """For example "10 classes"."""
+        return f"{self.width} classes"
+
+    @property
+    def identity(self) -> str:
+        """The number of classes, as fingerprints had it before there were other tasks."""
+        return str(self.width)
+
+    @classmethod
+    def as_targets(cls, targets: Any, size: int, which: str) -> Tensor:
+        """(N,) int64 class ids."""
+        if targets is None:
+            return torch.full((size,), UNLABELED)
+        ids = as_tensor(targets, which, "class ids, integers")
+        if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+            raise LimbeckError(f"the {which} targets should be class ids, integers, not {ids.dtype}")
+        if ids.ndim != 1:
+            raise LimbeckError(
+                f"the {which} targets should be one class id a sample, (N,), not {tuple(ids.shape)}"
+            )
+        same_size(ids, size, which)
+        return ids.long()
+
+    def check(self, targets: Tensor, which: str) -> None:
+        """Refuses a target that is neither a class id nor `UNLABELED`."""
+        wrong = ((targets < 0) | (targets >= self.width)) & (targets != UNLABELED)
+        if wrong.any():
+            position = int(wrong.nonzero()[0])
+            raise LimbeckError(
+                f"the {which} target {int(targets[position])} at position {position} is out of range:"
+                f" with {self.width} classes it should be 0 to {self.width - 1}, or {UNLABELED} for no label"
+            )
+
+    def check_batch(self, targets: Tensor, size: int) -> None:
+        """Refuses anything but (B,) int64."""
+        if (targets.dtype, targets.shape) != (torch.int64, (size,)):
+            raise LimbeckError(
+                f"the targets of a batch of {size} must be int64 of shape ({size},), "
+                f"not {str(targets.dtype).removeprefix('torch.')} of shape {tuple(targets.shape)}"
+            )
+
+    def check_outputs(self, logits: Tensor, role: str) -> None:
+        """Refuses anything but (B, C) with C of at least 2."""
+        if logits.ndim != 2:
+            raise LimbeckError(
+                f"the logits of the {role} have the shape {tuple(logits.shape)}, and classification takes one"
+                " row of scores a sample, (B, C); name the output that holds them, or the task that the data"
+                " is for, task=..."
+            )
+        if logits.shape[1] < 2:
+            raise LimbeckError(
+                f"the {role} has one output, and a choice among classes needs 2 or more; a network with one "
+                "logit for yes or no is for the task multilabel"
+            )
+
+    @classmethod
+    def labeled(cls, targets: Tensor) -> Tensor:
+        """Which samples have a class."""
+        return targets != UNLABELED
+
+    @classmethod
+    def strata(cls, targets: Tensor) -> Tensor:
+        """The classes."""
+        return targets
+
+    def counts(self, targets: Tensor) -> tuple[int, ...]:
+        """Labeled samples of each class."""
+        return tuple(targets[targets != UNLABELED].bincount(minlength=self.width).tolist())
+
+    def rows(self, batch: Batch, outputs: Outputs) -> Rows:
+        """The samples themselves."""
+        return Rows(len(batch), batch.targets)
+
+    def recipe(self, *, teacher: bool) -> str:
+        """KD as in the CRD benchmark; cross-entropy without a teacher."""
+        return "0.1*ce + 0.9*kd(temperature=4)" if teacher else "ce"

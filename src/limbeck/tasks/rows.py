@@ -1,0 +1,51 @@
+"""Rows: the decisions that a network makes for a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from limbeck.outputs import Batch, Outputs
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How the outputs for one batch become rows; one row is one decision of the network.
+
+    Whatever compares logits sees (P, C) scores and (P,) targets, whether a row is a sample, a pixel or a
+    token.
+
+    Attributes:
+        count: P, the valid rows; padding and ignored positions are none.
+        targets: (P,) what each row should be; None without labels.
+        sample: (P,) int64 position in the batch of the sample that each row belongs to; None where row i is
+            sample i.
+        logits: turns what a network returned for the batch into (P, C).
+        embedding: turns the input of the layer that makes the logits into (E, D), a row for each place that
+            has an embedding of its own: E is P, or the number of samples where a sample's rows share one.
+        decisions: turns the outputs (E, width) of a head that read those embeddings into rows (P, C).
+    """
+
+    count: int
+    targets: Tensor | None
+    sample: Tensor | None = None
+    logits: Callable[[Tensor], Tensor] = _same
+    embedding: Callable[[Tensor], Tensor] = _same
+    decisions: Callable[[Tensor], Tensor] = _same
+
+    def of(self, outputs: Outputs) -> Outputs:
+        """The outputs of a network with logits and embedding as rows; stages stay as they are, by sample."""
+        fields = {
+            name: getattr(self, name)(outputs[name]) for name in ("logits", "embedding") if name in outputs
+        }
+        return outputs.replace(**fields) if fields else outputs
+
+    def batch(self, batch: Batch) -> Batch:
+        """The batch with the targets of the rows, and with these rows as `batch.rows`."""
+        return replace(batch, targets=self.targets, rows=self)
