@@ -8,7 +8,7 @@ from torch import Tensor
 from limbeck.hashing import mix
 
 BOUND = 2**24
-"""Numbers that are kept of a network's scores, 64 MB: of 10 classes 1.6 million rows, of 1,000 classes 16,777."""
+"""Numbers kept of a network's scores, 64 MB: of 10 classes 1.6 million rows, of 1,000 classes 16,777."""
 
 
 class Scores:
