@@ -16,6 +16,7 @@ from limbeck import Batch, Distiller, LimbeckError, Outputs
 from limbeck.checks import targets_in_range
 from limbeck.methods import KD, DataFacts, Method, Reads
 from limbeck.outputs import UNLABELED
+from limbeck.tasks import Classification
 from limbeck.teachers import LiveTeacher
 
 
@@ -193,14 +194,14 @@ def test_targets_are_classes_the_student_tells_apart(setting: Setting, target: i
     targets = setting.targets.clone()
     targets[3] = target
     message = (
-        f"target {target} is out of range: the student tells 5 classes apart, so targets are 0 to 4, "
-        f"or {UNLABELED} for a sample without a label"
+        f"the batch's target {target} at position 1 is out of range: with 5 classes it should be 0 to 4, "
+        f"or {UNLABELED} for no label; the student has 5 outputs"
     )
     with refused(message):
         setting.distiller("ce")(setting.inputs, targets)
 
 
 def test_the_whole_range_of_targets_is_taken() -> None:
-    targets_in_range(torch.tensor([0, 4, UNLABELED]), 5)
-    with pytest.raises(LimbeckError, match="target 4 is out of range"):
-        targets_in_range(torch.tensor([0, 4, UNLABELED]), 4)
+    targets_in_range(torch.tensor([0, 4, UNLABELED]), Classification.of_width(5))
+    with pytest.raises(LimbeckError, match="target 4 at position 1 is out of range"):
+        targets_in_range(torch.tensor([0, 4, UNLABELED]), Classification.of_width(4))

@@ -19,11 +19,11 @@ from method_setting import CLASSES, SAMPLES, Setting, SmallNet, make_setting
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+import limbeck
 import limbeck.data
 from limbeck import Batch, Distiller, LimbeckError, Outputs
 from limbeck.data import Loader
 from limbeck.data.split import ABSENT
-from limbeck.distiller import data_facts
 from limbeck.methods import CE, KD, Context, DataFacts, Losses, Method, Phase, Reads, Term
 from limbeck.objective import parse
 from limbeck.optimization import SGD
@@ -42,7 +42,7 @@ def naive_kd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def prepare(distiller: Distiller, setting: Setting) -> None:
-    distiller.prepare([(setting.inputs, setting.targets)], display=False, device="cpu")
+    limbeck.prepare(distiller, [(setting.inputs, setting.targets)], display=False, device="cpu")
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:
@@ -244,7 +244,7 @@ def test_with_networks_in_half_precision_losses_and_parts_stay_in_single(cast: s
     distiller.bfloat16()
     assert not changed(distiller.objective, parts), "nor are the parts rounded"
     inputs = setting.inputs.bfloat16()
-    distiller.prepare([(inputs, setting.targets)], display=False, device="cpu")
+    limbeck.prepare(distiller, [(inputs, setting.targets)], display=False, device="cpu")
     losses = distiller(inputs, setting.targets)
     assert {value.dtype for value in losses.values()} == {torch.float32}
     assert {p.dtype for p in distiller.student.parameters()} == {torch.bfloat16}
@@ -318,7 +318,7 @@ def test_networks_may_be_called_with_named_tensors(setting: Setting) -> None:
     inputs = {"ids": ids, "attention_mask": (torch.arange(7) < 1 + ids[:, :1]).long()}
     student, teacher = TokenNet(4), TokenNet(8)
     distiller = Distiller(student, teacher, "ce + projected", example=inputs)
-    distiller.prepare([{**inputs, "labels": setting.targets}], display=False, device="cpu")
+    limbeck.prepare(distiller, [{**inputs, "labels": setting.targets}], display=False, device="cpu")
     losses = distiller(inputs, setting.targets)
     expected = F.cross_entropy(student(**inputs), setting.targets)
     assert losses["ce"].item() == pytest.approx(expected.item())
@@ -476,26 +476,22 @@ def some_data() -> dict[str, tuple[object, DataFacts]]:
 @pytest.mark.parametrize("form", some_data())
 def test_the_size_of_the_data_is_read_from_whatever_tells(form: str) -> None:
     data, facts = some_data()[form]
-    assert data_facts(data) == facts
+    assert DataFacts.of(data) == facts
 
 
 @pytest.mark.parametrize("form", ["split", "Loader", "source"])
 def test_a_training_set_of_limbeck_tells_its_targets_by_position(form: str) -> None:
     data, _ = some_data()[form]
-    found = data_facts(data).targets
+    found = DataFacts.of(data).targets
     assert found is not None
     whole = limbeck.data.from_tensors(torch.rand(20, 1, 6, 6), torch.arange(20) % 5).train.targets
     assert torch.equal(found, whole if form == "source" else whole.where(torch.arange(15) < 3, ABSENT))
-    assert data_facts(torch.rand(20, 3)).targets is None
+    assert DataFacts.of(torch.rand(20, 3)).targets is None
 
 
-@pytest.mark.parametrize(
-    "targets", [[0, 1, 2], torch.zeros(4, dtype=torch.int64), torch.zeros(3)], ids=["list", "number", "type"]
-)
-def test_targets_are_a_class_id_for_each_position(targets: Any) -> None:
-    with pytest.raises(
-        LimbeckError, match=r"DataFacts\(size=3, ...\) must be an int64 tensor of shape \(3,\)"
-    ):
+@pytest.mark.parametrize("targets", [[0, 1, 2], torch.zeros(4, dtype=torch.int64)], ids=["list", "number"])
+def test_there_is_a_target_for_each_position(targets: Any) -> None:
+    with pytest.raises(LimbeckError, match=r"DataFacts\(size=3, ...\) must be a tensor of 3 targets"):
         DataFacts(3, targets=targets)
 
 
@@ -634,7 +630,7 @@ def test_a_phase_may_train_the_student_and_respects_what_the_user_froze(setting:
 def test_a_phase_that_fails_leaves_no_parameter_frozen(setting: Setting) -> None:
     distiller = setting.distiller("ce + projected")
     with pytest.raises(RuntimeError, match=r"expected input.* to have 1 channels"):
-        distiller.prepare([setting.inputs.expand(-1, 3, -1, -1)], display=False, device="cpu")
+        limbeck.prepare(distiller, [setting.inputs.expand(-1, 3, -1, -1)], display=False, device="cpu")
     assert all(parameter.requires_grad for parameter in distiller.parameters())
     prepare(distiller, setting)
     assert distiller(setting.inputs, setting.targets).total.isfinite()

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
+import limbeck
 from limbeck import Distiller
 from limbeck.methods import Losses
 from limbeck.outputs import Inputs
@@ -33,7 +34,7 @@ EPOCHS = 2
 
 def prepared(setting: Setting, objective: str) -> Distiller:
     distiller = setting.distiller(objective)
-    distiller.prepare([(setting.inputs, setting.targets)], display=False, device="cpu")
+    limbeck.prepare(distiller, [(setting.inputs, setting.targets)], display=False, device="cpu")
     return distiller
 
 
@@ -272,7 +273,7 @@ def test_in_a_hugging_face_trainer(bf16: bool, tmp_path: Path) -> None:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             distiller = Distiller(bert(8), bert(16), EVERYTHING, example=example)
-        distiller.prepare(batches, display=False, device="cpu")
+        limbeck.prepare(distiller, batches, display=False, device="cpu")
         return distiller
 
     distiller, expected = make(), make()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from limbeck.data import Loader
 from limbeck.optimization import SGD
 from limbeck.outputs import Batch
 from limbeck.teachers import Teacher
-from limbeck.training import Stage, Trainer
+from limbeck.training import Loop, Trainer
 
 KD = "0.1*ce + 0.9*kd(temperature=4)"
 
@@ -21,19 +21,24 @@ KD = "0.1*ce + 0.9*kd(temperature=4)"
 def train(trainer: Trainer, distiller: Distiller, *epochs: Iterable[object]) -> float:
     """Trains as a run does, an epoch for each of `epochs`; the seconds of the last."""
 
-    @contextmanager
-    def opened() -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
-        yield distiller, distiller.optimizer(SGD())
-
-    stage = Stage(
-        "training",
-        open=opened,
-        batches=lambda epoch: epochs[epoch],
-        epochs=len(epochs),
-        compiled=distiller.compiled,
-    )
-    trainer.fit(distiller, [stage])
+    trainer.fit(distiller, [_Training(distiller, epochs)])
     return float(trainer.history.last["seconds"])
+
+
+class _Training(Loop):
+    def __init__(self, distiller: Distiller, epochs: Sequence[Iterable[object]]) -> None:
+        super().__init__("training", len(epochs))
+        self._distiller, self._batches = distiller, epochs
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
+        yield self._distiller, self._distiller.optimizer(SGD())
+
+    def batches(self, epoch: int) -> Iterable[object]:
+        return self._batches[epoch]
+
+    def compiled(self) -> AbstractContextManager[None]:
+        return self._distiller.compiled()
 
 
 def ask(teacher: Teacher, batches: Iterable[Batch], trainer: Trainer) -> None:

@@ -13,6 +13,7 @@ from loop import KD, ask, some, tensors, train
 from networks import PAIRS, network, noise
 from plain import bare_step
 
+import limbeck
 from limbeck import Distiller
 from limbeck.data import Loader
 from limbeck.objective import parse
@@ -132,7 +133,7 @@ class Setting:
         distiller = Distiller(
             copy.deepcopy(self.student), teacher, objective, example=self.source.example(), data=self.loader
         )
-        distiller.prepare(self.batches(), display=False, device=self.device)
+        limbeck.prepare(distiller, self.batches(), display=False, device=self.device)
 
         def run() -> float:
             timed = Timed(self.batches(), WARM_UP, self.device)

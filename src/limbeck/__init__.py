@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from limbeck.models.checkpoints import load_checkpoint
     from limbeck.outputs import Batch, Outputs
     from limbeck.runs import Run, distill, load, train
-    from limbeck.training import Trainer
+    from limbeck.training import Trainer, prepare
 
 __all__ = [
     "Batch",
@@ -30,6 +30,7 @@ __all__ = [
     "distill",
     "load",
     "load_checkpoint",
+    "prepare",
     "train",
 ]
 
@@ -45,9 +46,10 @@ _HOMES = {
     "distill": "runs",
     "load": "runs",
     "load_checkpoint": "models.checkpoints",
+    "prepare": "training",
     "train": "runs",
 }
-_MODULES = ("data", "evaluation", "features", "losses", "methods", "models", "teachers")
+_MODULES = ("data", "evaluation", "features", "losses", "methods", "models", "tasks", "teachers")
 
 
 def __getattr__(name: str) -> Any:

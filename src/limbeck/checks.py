@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import NoneType
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from limbeck.errors import LimbeckError
-from limbeck.methods import DataFacts, Method, Reads
-from limbeck.methods.base import Objective, inner_first
+from limbeck import tasks
+from limbeck.data_facts import DataFacts
+from limbeck.errors import LimbeckError, unknown
+from limbeck.features import FeaturePoints, Tap, undisturbed
+from limbeck.methods.base import Method, Objective, inner_first, taught, teachers_read
+from limbeck.methods.declarations import Reads
 from limbeck.methods.gradient_rules import GradientRule
-from limbeck.outputs import UNLABELED, Batch, Outputs
+from limbeck.outputs import Batch, Inputs, Outputs
+from limbeck.tasks import Task
 from limbeck.teachers import Teacher
 
 
-def networks(student: object, teacher: object, example: object) -> None:
+def networks(student: object, teachers: Mapping[str, Teacher], example: object) -> None:
     """Refuses what is no network, and networks that share parameters: training one would change the other."""
     if not isinstance(student, nn.Module):
         raise LimbeckError(f"the student must be an nn.Module, not {student!r:.80}")
-    if not isinstance(teacher, (nn.Module, Teacher, NoneType)):
-        raise LimbeckError(f"the teacher must be an nn.Module, a Teacher or None, not {teacher!r:.80}")
     callable_with("the example", example)
-    network = teacher.network if isinstance(teacher, Teacher) else teacher
-    theirs = {id(parameter) for parameter in network.parameters()} if network is not None else set()
+    live = [teacher.network for teacher in teachers.values()]
+    theirs = {id(parameter) for network in live if network is not None for parameter in network.parameters()}
     for name, parameter in student.named_parameters():
         if id(parameter) in theirs:
             raise LimbeckError(
@@ -39,11 +40,25 @@ def callable_with(what: str, inputs: object) -> None:
         raise LimbeckError(f"{what} must be a tensor or named tensors, not a {type(inputs).__name__}")
 
 
-def possible(objective: Method, teacher: Teacher | None, facts: DataFacts) -> None:
-    """Refuses an objective that lacks its teacher, or something of the data it must know beforehand."""
-    for method in inner_first(objective):
-        if method.reads.teacher and teacher is None:
+def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> None:
+    """Refuses an objective that lacks its teacher, or something of the data it must know beforehand.
+
+    Args:
+        objective: what is to be minimized.
+        teachers: names of the teachers there are.
+        facts: what is known of the data.
+    """
+    for method, given in taught(objective):
+        if method.reads.teacher and not teachers:
             raise LimbeckError(f"{method.name} learns from a teacher, and none was given")
+        for name in (*method.reads.teachers, *([given] if given else [])):
+            if name not in teachers:
+                raise unknown(f"teacher of {method.name}", name, teachers)
+        if method.reads.teacher and len(teachers) > 1 and not (given or method.reads.teachers):
+            raise LimbeckError(
+                f"there are {len(teachers)} teachers, and {method.name} does not say which it learns from; "
+                f'write {method.name}(teacher="{next(iter(teachers))}"), or make one of all: ensemble(...)'
+            )
         for name in method.reads.data:
             if getattr(facts, name) is None:
                 whose = (
@@ -54,9 +69,16 @@ def possible(objective: Method, teacher: Teacher | None, facts: DataFacts) -> No
                 raise LimbeckError(
                     f"{method.name} needs the {name} of the training set; give Distiller(data=...){whose}"
                 )
-    if teacher is not None and not objective.all_reads.teacher:
+    read = teachers_read(objective)
+    idle = [name for name in teachers if name not in read] if read.keys() - {None} else []
+    if teachers and not read:
         raise LimbeckError(
             f"the objective {str(objective)!r} has no use for a teacher; leave it out, or add kd"
+        )
+    if idle and None not in read:
+        raise LimbeckError(
+            f"the objective {str(objective)!r} does not read the teacher {idle[0]!r}; leave it out, or name "
+            f'it in a method, for example kd(teacher="{idle[0]}")'
         )
     _trained_by_something(objective)
     shipping = [method.name for method in inner_first(objective) if type(method).deploy is not Method.deploy]
@@ -94,15 +116,52 @@ def gradient_rule(objective: Method) -> GradientRule | None:
     return rules[0][1] if rules else None
 
 
-def same_classes(student: Outputs, teacher: Outputs | None) -> None:
-    """Refuses logits of different widths."""
-    if teacher is None or "logits" not in teacher:
-        return
-    ours, theirs = student.logits.shape[-1], teacher.logits.shape[-1]
+def task_of(
+    given: Task | str | None, data: object, student: nn.Module, example: Inputs, points: FeaturePoints
+) -> Task:
+    """The task that was given, or else that of the data; classification if neither says one.
+
+    A task is never guessed from shapes: outputs that do not fit it are refused.
+
+    Args:
+        given: a task, or the name of one, whose outputs then have numbers for names.
+        data: what was given as data.
+        student: the network that makes the outputs.
+        example: inputs for it.
+        points: where its logits are.
+    """
+    task = getattr(data, "task", None) if given is None else given
+    with undisturbed(student, example), torch.no_grad():
+        logits = Tap(student, points, ())(example).logits
+    if not isinstance(task, Task):
+        kind = tasks.named("classification" if not isinstance(task, str) else task)
+        task = kind.of_width(kind.width_of(logits))
+    task.check_outputs(logits, "student")
+    return task
+
+
+def serves(objective: Method, task: Task) -> None:
+    """Refuses a method that cannot serve the task, by name and with the reason."""
+    for method in inner_first(objective):
+        if method.rows != "any" and method.rows != task.scores:
+            does = "chooses among classes" if method.rows == "classes" else "is about values"
+            instead = "mse, huber or imitation" if task.scores == "values" else "ce or kd"
+            raise LimbeckError(
+                f"{method.name} {does}, and the outputs of {task.name} are {task.scores}; use {instead}, or "
+                "a method that compares embeddings or stages"
+            )
+        if method.one_row_per_sample and not task.one_row_per_sample:
+            raise LimbeckError(
+                f"{method.name} is for tasks with one decision for each sample, and {task.name} has several; "
+                "use a method without that need, such as kd or icd"
+            )
+
+
+def same_width(student: Outputs, teacher: Outputs, task: Task) -> None:
+    """Refuses outputs of different widths."""
+    ours, theirs = task.width_of(student.logits), task.width_of(teacher.logits)
     if ours != theirs:
-        raise LimbeckError(
-            f"the student tells {ours} classes apart and the teacher {theirs}; they must agree"
-        )
+        raise LimbeckError(f"the student has {ours} outputs and the teacher {theirs}; they must agree")
 
 
 def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
@@ -124,7 +183,7 @@ def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
     for name in reads.views:
         if name not in batch.views:
             raise LimbeckError(f"the objective reads a further view {name!r} of each sample; give views=")
-    for name in ("targets", "index", "view"):
+    for name in ("index", "view"):
         tensor: Tensor | None = getattr(batch, name)
         if tensor is not None and (tensor.dtype, tensor.shape) != (torch.int64, (len(batch),)):
             raise LimbeckError(
@@ -133,11 +192,9 @@ def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
             )
 
 
-def targets_in_range(targets: Tensor, num_classes: int) -> None:
-    """Refuses targets that are no class ids; costs a look at the values."""
-    wrong = (targets != UNLABELED) & ((targets < 0) | (targets >= num_classes))
-    if wrong.any():
-        raise LimbeckError(
-            f"target {int(targets[wrong][0])} is out of range: the student tells {num_classes} classes "
-            f"apart, so targets are 0 to {num_classes - 1}, or {UNLABELED} for a sample without a label"
-        )
+def targets_in_range(targets: Tensor, task: Task) -> None:
+    """Refuses targets that are none of the task's; costs a look at the values."""
+    try:
+        task.check(targets, "batch's")
+    except LimbeckError as error:
+        raise LimbeckError(f"{error}; the student has {task.width} outputs") from None

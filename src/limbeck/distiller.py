@@ -1,34 +1,39 @@
-"""Distiller: student, teacher and objective as one nn.Module that turns a batch into losses."""
+"""Distiller: student, teacher, objective and task as one nn.Module that turns a batch into losses."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from limbeck import checks, phase_cache
-from limbeck.data import Loader, Source, Split
+from limbeck import checks
+from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find, undisturbed
-from limbeck.methods import Claim, Context, DataFacts, Losses, Method, Phase, Reads, Term
-from limbeck.methods.base import inner_first, named, training_reads
+from limbeck.methods.base import Method, inner_first, named, taught, teachers_read, training_reads
+from limbeck.methods.declarations import Claim, Context, Phase, Reads, TeacherContext
 from limbeck.methods.gradient_rules import SplitOptimizer
 from limbeck.methods.parts.blocks import full_precision
+from limbeck.methods.parts.draws import draw_related
+from limbeck.methods.terms import Losses, Term
 from limbeck.objective import parse
 from limbeck.optimization import JointOptimizer, MakeOptimizer
 from limbeck.outputs import Batch, Inputs, Outputs, Progress, apply
+from limbeck.tasks import Rows, Task
 from limbeck.teachers import LiveTeacher, Teacher
-from limbeck.training import Stage, Trainer
 
 Features = Mapping[str, "str | Sequence[str]"]
+Given = Teacher | nn.Module
+
+RELATED = 1024
+"""Rows of a batch that methods relate to each other, where a sample has many."""
 
 
 class Distiller(nn.Module):
@@ -42,27 +47,38 @@ class Distiller(nn.Module):
 
     Args:
         student: the network to train; stays the caller's own object, as `distiller.student`.
-        teacher: a network (put in eval mode, otherwise never changed), a `Teacher`, or None for an objective
-            that needs none.
+        teacher: a network (put in eval mode, otherwise never changed), a `Teacher`, several of either by
+            name, or None for an objective that needs none.
         objective: text in the notation, or a method; it is copied, so one object serves many distillers.
-        example: a few inputs as the networks take them, on any device; used once, to find shapes.
+        example: a few inputs as the student takes them, on any device; used once, to find shapes.
+        teacher_example: the same samples as the teacher takes them, where it takes them otherwise; a mapping
+            by name where several teachers do.
         data: the training set (anything with a length, or a loader of it) or its size, for methods that keep
             something for each sample.
-        student_features, teacher_features: module paths that override what is found, by field ("embedding",
-            "stages", "stem", "preactivations").
+        task: what the network is for, a `Task` or the name of one; that of `data` if it has one, and
+            classification otherwise.
+        related: the most rows of a batch that methods relate to each other, where samples have several rows.
+        seed: a number that decides which rows those are.
+        student_features: module paths that override what is found, by field ("logits", "embedding", "stages",
+            "stem", "preactivations").
+        teacher_features: the same for a teacher that is given as a network.
 
     Raises:
-        LimbeckError: if the objective cannot work with these networks.
+        LimbeckError: if the objective cannot work with these networks, or not for this task.
     """
 
     def __init__(
         self,
         student: nn.Module,
-        teacher: nn.Module | Teacher | None = None,
+        teacher: Given | Mapping[str, Given] | None = None,
         objective: str | Method = "ce",
         *,
         example: Inputs,
+        teacher_example: Mapping[str, Inputs] | Inputs | None = None,
         data: object = None,
+        task: Task | str | None = None,
+        related: int = RELATED,
+        seed: int = 0,
         student_features: Features | None = None,
         teacher_features: Features | None = None,
     ) -> None:
@@ -74,41 +90,36 @@ class Distiller(nn.Module):
         self._done = 0
         self.register_load_state_dict_post_hook(_read_phases_done)  # type: ignore[no-untyped-call]
         self._progress: Progress | None = None
-        checks.networks(student, teacher, example)
-        if isinstance(teacher, nn.Module):
-            teacher = LiveTeacher(teacher, teacher_features)
-        elif teacher_features:
-            raise LimbeckError("teacher_features are for a teacher that is given as a network")
-        self.teacher = teacher
+        self.related, self.seed = related, seed
+        self.teachers = _teachers(teacher, teacher_features)
+        checks.networks(student, self.teachers, example)
 
         self.reads = training_reads(self.objective)
-        facts = data_facts(data)
-        checks.possible(self.objective, teacher, facts)
+        facts = DataFacts.of(data)
+        checks.possible(self.objective, self.teachers, facts)
         self._rule = checks.gradient_rule(self.objective)
         self._split: SplitOptimizer | None = None
-        example = apply(lambda tensor: tensor.to(_device(student)), example)
-        if teacher is not None:
-            teacher.apply(lambda tensor: tensor.to(_device(student)))
+        self._fields = {
+            of_training: self._named(teachers_read(self.objective, of_training=of_training))
+            for of_training in (False, True)
+        }
+        place = _device(student)
+        example = _to(place, example)
+        self._examples = self._teacher_examples(example, teacher_example)
+        for each in self.teachers.values():
+            each.apply(lambda tensor: tensor.to(place))
         self._points = find(student, example, overrides=student_features)
+        self.task = checks.task_of(task, data, student, example, self._points)
+        checks.serves(self.objective, self.task)
         self._tap = self._student_tap(self.reads)
-        student_outputs, teacher_outputs = self._example_outputs(example)
-        checks.same_classes(student_outputs, teacher_outputs)
-        context = Context(
-            student=student_outputs,
-            teacher=teacher_outputs,
-            example=example,
-            student_network=student,
-            student_points=self._points,
-            teacher_network=teacher.network if teacher else None,
-            teacher_points=teacher.points if teacher else None,
-            cached=teacher.keeps if teacher else (),
-            data=facts,
-        )
-        for method in inner_first(self.objective):
-            method.bind(context)
-        self.objective.to(_device(student), student_outputs.logits.dtype)
-        self._example, self._opened = example, self.objective.all_reads.teacher
-        self._open_teacher()
+        self._bind(example, facts)
+        self._opened = dict(self._fields[False])
+        self._open_teachers()
+
+    @property
+    def teacher(self) -> Teacher | None:
+        """The teacher, or the first of several."""
+        return next(iter(self.teachers.values()), None)
 
     @cached_property
     def phases(self) -> list[tuple[str, Phase]]:
@@ -129,7 +140,8 @@ class Distiller(nn.Module):
 
         Args:
             inputs: what both networks are called with: a tensor or named tensors; or a whole `Batch`, alone.
-            targets: (B,) class ids, `UNLABELED` where there is none.
+            targets: what the samples should be, as the task has it; (B,) class ids, `UNLABELED` where there
+                is none.
             index: (B,) positions in the training set.
             view: (B,) numbers of the views.
             views: inputs of the further views that a method reads, by name.
@@ -139,7 +151,7 @@ class Distiller(nn.Module):
         if self._done < len(self.phases):
             names = ", ".join(name for name, _ in self.phases[self._done :])
             raise LimbeckError(
-                f"the objective has phases to run first ({names}); call distiller.prepare(loader)"
+                f"the objective has phases to run first ({names}); call limbeck.prepare(distiller, loader)"
             )
         batch = inputs if isinstance(inputs, Batch) else Batch(inputs, targets, index, view, views or {})
         if batch is inputs and any(part is not None for part in (targets, index, view, views)):
@@ -148,7 +160,13 @@ class Distiller(nn.Module):
             batch = replace(batch, progress=self._progress)
         rule = self._backward if self._rule else None
         return self._losses(
-            batch, self.reads, self._tap, self.objective.terms, rule, of_training=self.training
+            batch,
+            self.reads,
+            self._fields[True],
+            self._tap,
+            self.objective.terms,
+            rule,
+            of_training=self.training,
         )
 
     def _backward(self, losses: Losses, scale: float) -> None:
@@ -163,37 +181,58 @@ class Distiller(nn.Module):
         self,
         batch: Batch,
         reads: Reads,
+        fields: Mapping[str, Sequence[str]],
         tap: Tap | None,
         loss: Callable[[Outputs, Outputs, Batch], Any],
         rule: Callable[[Losses, float], None] | None = None,
         *,
         of_training: bool,
+        own_data: bool = False,
     ) -> Losses:
         checks.batch_complete(batch, reads, self.objective)
+        if batch.targets is not None and not own_data:
+            self.task.check_batch(batch.targets, len(batch))
         if tap:
             tap.network = self.student  # which may have been compiled since
         student = _with_views(tap, batch, reads) if tap else Outputs()
         with torch.no_grad():
             # Of other data, index and view say nothing to a cache.
             asked = batch if of_training else replace(batch, view=None, view_numbers={})
-            teacher = self._ask(asked, reads) if reads.teacher else Outputs()
+            teacher = self._ask(asked, reads, fields)
         device = _device(self.student)
         if device.type == "cpu" and batch.targets is not None and "logits" in student:
             # An accelerator's targets are not looked at: it would be waited for.
-            checks.targets_in_range(batch.targets, student.logits.shape[-1])
+            checks.targets_in_range(batch.targets, self.task)
         with torch.autocast(device.type, enabled=False):
-            return Losses(loss(student.map(full_precision), teacher.map(full_precision), batch), rule)
+            student, teacher = student.map(full_precision), teacher.map(full_precision)
+            rows = _samples(batch) if own_data else self.task.rows(batch, student if tap else teacher)
+            student, teacher = _in_rows(student, rows), _in_rows(teacher, rows)
+            batch = rows.batch(batch)
+            if rows.sample is not None:
+                batch = draw_related(batch, student, self.related, self.seed)
+            losses = Losses(loss(student, teacher, batch), rule)
+            return losses if rows.count else losses.reweighed(0.0)
 
-    def _ask(self, batch: Batch, reads: Reads) -> Outputs:
-        assert self.teacher is not None
-        outputs = self.teacher(batch)
+    def _ask(self, batch: Batch, reads: Reads, fields: Mapping[str, Sequence[str]]) -> Outputs:
+        """The outputs of the teachers that are read; those of the first, with the others under `named`."""
+        answers = {name: self._answer(self.teachers[name], batch, reads) for name in fields}
+        if not answers:
+            return Outputs()
+        given = next(iter(answers.values()))
+        return given if len(self.teachers) == 1 else given.replace(named=answers)
+
+    @staticmethod
+    def _answer(teacher: Teacher, batch: Batch, reads: Reads) -> Outputs:
+        outputs = teacher(batch)
         if not reads.views:
             return outputs
         further = {
-            name: replace(batch, inputs=batch.views[name], view=batch.view_numbers.get(name))
+            name: replace(
+                batch, inputs=batch.views[name], view=batch.view_numbers.get(name), teacher_inputs={}
+            )
             for name in reads.views
         }
-        return outputs.replace(views={name: self.teacher(seen) for name, seen in further.items()})
+        return outputs.replace(views={name: teacher(seen) for name, seen in further.items()})
 
     def progress(self, step: int, epoch: int, fraction: float) -> None:
         """Tells the methods how far training has come: steps and epochs done, the fraction of the whole."""
@@ -203,11 +242,13 @@ class Distiller(nn.Module):
         """One optimizer over everything that is trained.
 
         Args:
-            make: called with the parameters of the student and of the methods' parts; what methods claim for
-                an optimizer of their own is added behind the same `step()`.
+            make: a callable that is given the parameters of the student and of the methods' parts; what
+                methods claim for an optimizer of their own is added behind the same `step()`.
         """
         if self._done < len(self.phases):
-            raise LimbeckError("call distiller.prepare(loader) first: the objective has phases to run")
+            raise LimbeckError(
+                "call limbeck.prepare(distiller, loader) first: the objective has phases to run"
+            )
         claims = [claim for method in inner_first(self.objective) for claim in method.claims()]
         claimed = {id(parameter) for claim in claims for parameter in claim.module.parameters()}
         main = make([p for p in self.parameters() if p.requires_grad and id(p) not in claimed])
@@ -215,40 +256,10 @@ class Distiller(nn.Module):
             main = self._split = self._rule(main)
         return JointOptimizer([main, *map(_claimed, claims)]) if claims else main
 
-    def prepare(self, loader: Iterable[object], **settings: Any) -> None:
-        """Runs the phases that the methods declare, for a loop of your own; does nothing if there are none.
-
-        Args:
-            loader: batches of the training set, with a length: (inputs, targets), mappings, or `Batch`es.
-            settings: of the `Trainer` that runs them.
-        """
-        stages = self.phase_stages(lambda phase: lambda epoch: at_epoch(loader, epoch))
-        if stages:
-            Trainer(**settings).fit(self, stages)
-
-    def phase_stages(self, batches: Callable[[Phase], Callable[[int], Iterable[object]]]) -> list[Stage]:
-        """What `Trainer.fit` runs for the phases that are still to be run, in order.
-
-        Args:
-            batches: gives a phase its batches of the training set, by epoch.
-        """
-        return [
-            Stage(
-                name=name,
-                open=partial(self._open, name, phase),
-                batches=phase.data or batches(phase),
-                epochs=phase.epochs,
-                schedule=phase.schedule,
-                recall=partial(phase_cache.recall, phase),
-                trained=partial(_phase_trained, phase),
-                finish=self._finish_phase,
-                seed=phase.seed,
-            )
-            for name, phase in self.phases[self._done :]
-        ]
-
     @contextmanager
-    def _open(self, name: str, phase: Phase) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
+    def phase_open(self, name: str, phase: Phase) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
+        """A context in which a phase is ready to be trained: a module that turns a batch into its losses, and
+        an optimizer over what it trains."""
         flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
         modes = [(module, module.training) for module in self.modules()]
         learning = {id(parameter) for module in phase.trains for parameter in module.parameters()}
@@ -265,23 +276,39 @@ class Distiller(nn.Module):
             for module, mode in modes:
                 module.training = mode
 
-    def _finish_phase(self) -> None:
+    def phase_finished(self) -> None:
+        """Says that the next phase is over, trained or recalled."""
         self._done += 1
         self.phases_done.fill_(self._done)
         self._freeze()
-        self._open_teacher()
+        self._open_teachers()
 
-    def _open_teacher(self) -> None:
-        """Has the teacher give what the next stage reads; what another reads costs that one, or its cache."""
-        if self.teacher is None:
-            return
-        stages = [*(phase.reads for _, phase in self.phases), self.reads]
-        needed = stages[self._done].teacher
-        if needed and needed != self._opened:
-            device = _device(self.student)
-            self.teacher.open(apply(lambda tensor: tensor.to(device), self._example), needed)
-            self._opened = needed
-        self.teacher.release()
+    @property
+    def phases_left(self) -> list[tuple[str, Phase]]:
+        """The phases that are still to be run, in order."""
+        return self.phases[self._done :]
+
+    def _open_teachers(self) -> None:
+        """Has the teachers give what comes next reads; what another reads costs that one, or its cache."""
+        stretches = [*(self._phase_fields(phase) for _, phase in self.phases), self._fields[True]]
+        for name, needed in stretches[self._done].items():
+            if needed != self._opened.get(name):
+                self.teachers[name].open(_to(_device(self.student), self._examples[name]), needed)
+                self._opened[name] = needed
+        for teacher in self.teachers.values():
+            teacher.release()
+
+    def _phase_fields(self, phase: Phase) -> dict[str, tuple[str, ...]]:
+        return self._named(dict.fromkeys(phase.reads.teachers or (None,), phase.reads.teacher))
+
+    def _named(self, fields: Mapping[str | None, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """Fields by the names of teachers; None is the first. In the order of the teachers."""
+        first = next(iter(self.teachers), "")
+        found: dict[str, tuple[str, ...]] = {}
+        for name, some in fields.items():
+            key = first if name is None else name
+            found[key] = tuple(dict.fromkeys([*found.get(key, ()), *some]))
+        return {name: found[name] for name in self.teachers if found.get(name)}
 
     def _freeze(self) -> None:
         """Freezes what the phases that are done have left finished."""
@@ -297,9 +324,9 @@ class Distiller(nn.Module):
 
     @contextmanager
     def compiled(self) -> Iterator[None]:
-        """Runs student and teacher compiled inside, phases apart; both stay as they are for all others."""
+        """Runs student and teachers compiled inside, phases apart; all stay as they are for others."""
         with ExitStack() as stack:
-            for part in (self._tap, self.teacher if self.reads.teacher else None):
+            for part in (self._tap, *(self.teachers[name] for name in self._fields[True])):
                 if part is not None:
                     stack.enter_context(part.compiled())
             yield
@@ -309,17 +336,63 @@ class Distiller(nn.Module):
         return self.objective.deploy(self.student)
 
     def _student_tap(self, reads: Reads) -> Tap | None:
-        return Tap(self.student, self._points, reads.student) if reads.student else None
+        if not reads.student:
+            return None
+        return Tap(self.student, self._points, reads.student, positions=self.task.dense)
 
-    def _example_outputs(self, example: Inputs) -> tuple[Outputs, Outputs | None]:
-        """What both networks give for the example: the student in eval mode and left as it was."""
+    def _teacher_examples(
+        self, example: Inputs, given: Mapping[str, Inputs] | Inputs | None
+    ) -> dict[str, Inputs]:
+        """The example as each teacher takes it, where the student is."""
+        by_name: Mapping[str, Any] = {}
+        if isinstance(given, Mapping) and given.keys() <= self.teachers.keys():
+            by_name = given
+        elif given is not None:
+            by_name = dict.fromkeys(self.teachers, given)
+        device = _device(self.student)
+        return {
+            name: apply(lambda tensor: tensor.to(device), by_name.get(name, example))
+            for name in self.teachers
+        }
+
+    def _bind(self, example: Inputs, facts: DataFacts) -> None:
+        """Binds every method to what the networks give for the example."""
         reads = self.objective.all_reads
         with undisturbed(self.student, example), torch.no_grad():
-            student = Tap(self.student, self._points, reads.student)(example)
-        if self.teacher is None:
-            return student, None
-        self.teacher.open(example, reads.teacher)
-        return student, self.teacher(Batch(example))
+            student = Tap(self.student, self._points, reads.student, positions=self.task.dense)(example)
+        answers: dict[str, Outputs] = {}
+        for name, fields in self._fields[False].items():
+            self.teachers[name].open(self._examples[name], fields)
+            answers[name] = self.teachers[name](Batch(self._examples[name]))
+            if "logits" in answers[name]:
+                self.task.check_outputs(answers[name].logits, "teacher")
+                checks.same_width(student, answers[name], self.task)
+        rows = self.task.rows(Batch(example), student)
+        contexts = {
+            each: TeacherContext(
+                teacher=rows.of(answers[each]) if each in answers else None,
+                teacher_network=teacher.network,
+                teacher_points=teacher.points,
+                cached=teacher.keeps,
+            )
+            for each, teacher in self.teachers.items()
+        }
+        context = Context(
+            student=rows.of(student),
+            teacher=None,
+            example=example,
+            student_network=self.student,
+            student_points=self._points,
+            task=self.task,
+            rows=rows,
+            data=facts,
+            teachers=contexts,
+        )
+        first = next(iter(self.teachers), None)
+        for method, given in taught(self.objective):
+            own = given or first
+            method.bind(context if own is None else context.of_teacher(own))
+        self.objective.to(_device(self.student), student.logits.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the phases and a rule's optimizer: they work on this one's parts; a copy has its own."""
@@ -327,9 +400,9 @@ class Distiller(nn.Module):
         return {**state, "_split": None}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
-        if self.teacher is not None:  # it is no submodule, but goes where the student goes
-            self.teacher.apply(fn)
-        self._example = apply(fn, self._example)  # by which a phase's teacher is opened
+        for teacher in self.teachers.values():  # no submodules, but they go where the student goes
+            teacher.apply(fn)
+        self._examples = {name: apply(fn, each) for name, each in self._examples.items()}
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -341,10 +414,12 @@ class _PhaseModule(nn.Module):
         super().__init__()
         self.distiller, self.name, self.phase = distiller, name, phase
         self._tap = distiller._student_tap(phase.reads)
+        self._fields = distiller._phase_fields(phase) if phase.reads.teacher else {}
 
     def forward(self, batch: Batch) -> Losses:
+        own = self.phase.data is not None
         return self.distiller._losses(
-            batch, self.phase.reads, self._tap, self._terms, of_training=self.phase.data is None
+            batch, self.phase.reads, self._fields, self._tap, self._terms, of_training=not own, own_data=own
         )
 
     def _terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
@@ -357,38 +432,36 @@ class _PhaseModule(nn.Module):
         return self
 
 
-def _phase_trained(phase: Phase, setting: str, line: Mapping[str, Any]) -> None:
-    if phase.finish is not None:
-        with torch.no_grad():
-            phase.finish()
-    phase_cache.store(phase, setting, line)
+def _teachers(given: Given | Mapping[str, Given] | None, features: Features | None) -> dict[str, Teacher]:
+    """The teachers by name; one without a name is called "teacher"."""
+    if given is None or (isinstance(given, Mapping) and not given):
+        return {}
+    by_name = given if isinstance(given, Mapping) else {"teacher": given}
+    if features and (len(by_name) > 1 or not isinstance(next(iter(by_name.values())), nn.Module)):
+        raise LimbeckError("teacher_features are for one teacher that is given as a network")
+    made: dict[str, Teacher] = {}
+    for name, each in by_name.items():
+        if not isinstance(each, (nn.Module, Teacher)):
+            raise LimbeckError(f"the teacher must be an nn.Module, a Teacher or None, not {each!r:.80}")
+        made[name] = LiveTeacher(each, features) if isinstance(each, nn.Module) else each
+        made[name].name = name
+    return made
 
 
-def data_facts(data: object) -> DataFacts:
-    """What a method may know of the training set, from the set, a loader of it, or its size."""
-    if isinstance(data, (DataLoader, Loader)):  # whose own length is in batches
-        data = data.dataset if isinstance(data, DataLoader) else data.split
-    if isinstance(data, Source):
-        counts = data.task.counts(data.train.targets)
-        return DataFacts(data.train.positions, data.fingerprint(), counts, data.train.targets_by_position)
-    if isinstance(data, Split):
-        return DataFacts(data.positions, targets=data.targets_by_position)
-    if data is None or isinstance(data, DataFacts):
-        return data or DataFacts()
-    if isinstance(data, Sized) and not isinstance(data, (str, Mapping)):
-        data = len(data)
-    if type(data) is not int or data < 1:
-        what = repr(data) if isinstance(data, (int, str)) else type(data).__name__
-        raise LimbeckError(f"data must be the training set or its size, not {what}")
-    return DataFacts(data)
+def _in_rows(outputs: Outputs, rows: Rows) -> Outputs:
+    """Outputs as rows, with those of further views and of other teachers."""
+    inside = {
+        field: {name: _in_rows(each, rows) for name, each in outputs[field].items()}
+        for field in ("views", "named")
+        if field in outputs
+    }
+    outputs = rows.of(outputs)
+    return outputs.replace(**inside) if inside else outputs
 
 
-def at_epoch(loader: Iterable[object], epoch: int) -> Iterable[object]:
-    """The loader, told the epoch if it, or its sampler, wants to know."""
-    for shuffled in (loader, getattr(loader, "sampler", loader)):
-        if hasattr(shuffled, "set_epoch"):
-            shuffled.set_epoch(epoch)
-    return loader
+def _samples(batch: Batch) -> Rows:
+    """The rows of a batch that a phase made for itself: its samples, whatever the task."""
+    return Rows(len(batch), batch.targets)
 
 
 def _with_views(network: Callable[[Inputs], Outputs], batch: Batch, reads: Reads) -> Outputs:
@@ -403,6 +476,10 @@ def _device(module: nn.Module) -> torch.device:
     return torch.device("cpu") if tensor is None else tensor.device
 
 
+def _to(device: torch.device, inputs: Inputs) -> Inputs:
+    return apply(lambda tensor: tensor.to(device), inputs)
+
+
 def _claimed(claim: Claim) -> torch.optim.Optimizer:
     return claim.optimizer(claim.module.parameters())
 
@@ -411,4 +488,4 @@ def _read_phases_done(distiller: nn.Module, keys: object) -> None:
     assert isinstance(distiller, Distiller)
     distiller._done = int(distiller.phases_done)
     distiller._freeze()
-    distiller._open_teacher()
+    distiller._open_teachers()

@@ -106,7 +106,8 @@ class Batch:
 class Outputs(Mapping[str, Any]):
     """What one network produced for one batch; holds only what some method reads.
 
-    `logits` (B, C), `embedding` (B, D) is the input of the classifier, `stages` the outputs of the
+    `logits` (B, C), `embedding` (B, D) is the input of the layer that makes them, both as rows where a method
+    sees them (see `limbeck.tasks.Rows`), `stages` the outputs of the
     network's block groups from shallow to deep, `stem` what enters the first group, `preactivations`
     the stages before their last ReLU, `mask` the valid positions of a token model. A task may add
     named fields, read as `outputs["boxes"]`; `outputs.views[name]` are the outputs for a further view.
@@ -134,12 +135,12 @@ class Outputs(Mapping[str, Any]):
 
     @property
     def logits(self) -> Tensor:
-        """(B, C) scores before any softmax."""
+        """(P, C) scores of the rows before any softmax; (B, C) where a row is a sample."""
         return self["logits"]  # type: ignore[no-any-return]
 
     @property
     def embedding(self) -> Tensor:
-        """(B, D) input of the classifier."""
+        """(P, D) input of the layer that makes the logits, a row for each place that has one of its own."""
         return self["embedding"]  # type: ignore[no-any-return]
 
     @property
@@ -166,6 +167,11 @@ class Outputs(Mapping[str, Any]):
     def views(self) -> Mapping[str, Outputs]:
         """Outputs for the further views a method asked for, by name."""
         return self["views"]  # type: ignore[no-any-return]
+
+    @property
+    def named(self) -> Mapping[str, Outputs]:
+        """The outputs of all teachers by name, where several are read."""
+        return self["named"]  # type: ignore[no-any-return]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Outputs:
         """The outputs with `function` applied to every tensor."""

@@ -11,6 +11,7 @@ from reference_values import has_reference
 from token_networks import WordNet
 from torch import Tensor, nn
 
+import limbeck
 from limbeck import Batch, Distiller, Trainer
 from limbeck.errors import LimbeckError
 from limbeck.losses import activation_boundary
@@ -20,6 +21,7 @@ from limbeck.models import CNN, MLP
 from limbeck.objective import parse
 from limbeck.optimization import SGD
 from limbeck.outputs import Outputs
+from limbeck.training import phase_loops
 
 
 def stages(*shapes: tuple[int, ...], seed: int = 1) -> list[Tensor]:
@@ -143,7 +145,7 @@ def test_the_student_is_initialized_and_then_left_to_the_rest() -> None:
     lines: list[dict[str, Any]] = []
     trainer = Trainer(display=False, device="cpu")
     trainer.history.add = lambda line: lines.append(dict(line))  # type: ignore[method-assign]
-    trainer.fit(distiller, distiller.phase_stages(lambda phase: lambda epoch: [batch]))
+    trainer.fit(distiller, phase_loops(distiller, lambda phase: lambda epoch: [batch]))
     assert lines[-1]["terms"]["total"] < 0.8 * lines[0]["terms"]["total"]
     after = distiller.student.state_dict()
     assert all(torch.equal(after[f"classifier.{key}"], value) for key, value in classifier.items())
@@ -151,7 +153,7 @@ def test_the_student_is_initialized_and_then_left_to_the_rest() -> None:
     losses = distiller(batch)
     assert list(losses) == ["ce"]
     assert losses.total.item() == losses["ce"].item()
-    distiller.teacher = None  # which nobody asks any more
+    distiller.teachers = {}  # which nobody asks any more
     assert list(distiller(batch)) == ["ce"]
 
 
@@ -169,7 +171,7 @@ def test_vectors_go_through_a_linear_layer() -> None:
     student, teacher = (MLP(hidden, in_features=9, num_classes=3) for hidden in ((5, 6), (7, 8)))
     distiller = Distiller(student, teacher, "ce + ab(epochs=1)", example=torch.rand(2, 9))
     assert [type(connector) for connector in method_of(distiller).connectors] == [nn.Linear, nn.Linear]
-    distiller.prepare([(torch.rand(4, 9), torch.tensor([0, 1, 2, 0]))], display=False, device="cpu")
+    limbeck.prepare(distiller, [(torch.rand(4, 9), torch.tensor([0, 1, 2, 0]))], display=False, device="cpu")
 
 
 def test_networks_without_preactivations_are_told_how_to_name_them() -> None:

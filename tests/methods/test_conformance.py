@@ -21,7 +21,8 @@ from limbeck.methods import Losses
 from limbeck.methods.base import inner_first
 from limbeck.optimization import SGD, Cosine
 from limbeck.outputs import Progress
-from limbeck.training import Stage
+from limbeck.training import phase_loops
+from scripted_loop import ScriptedLoop
 from two_processes import run_in_two_processes
 
 every_method = pytest.mark.parametrize("name", sorted(ALL))
@@ -84,7 +85,7 @@ def batch_of(inputs: Tensor, targets: Tensor, start: int = 0, stop: int = SAMPLE
 
 
 def prepared(distiller: Distiller, inputs: Tensor, targets: Tensor) -> Distiller:
-    distiller.prepare([batch_of(inputs, targets)], display=False, device="cpu", precision="fp32")
+    limbeck.prepare(distiller, [batch_of(inputs, targets)], display=False, device="cpu", precision="fp32")
     distiller.optimizer(SGD())  # a gradient rule's backward asks for one
     return distiller
 
@@ -206,10 +207,10 @@ def train(
         distiller.student.eval()  # as an evaluation leaves it at its worst
         return {"top1": 0.5}
 
-    stage = Stage(
+    stage = ScriptedLoop(
         "training", opened, lambda epoch: [strip(batch) for batch in batches], 2, schedule, validate
     )
-    stages = [*distiller.phase_stages(lambda batch_size: lambda epoch: first), stage]
+    stages = [*phase_loops(distiller, lambda batch_size: lambda epoch: first), stage]
     Trainer(display=False, device="cpu", precision="fp32", **settings).fit(distiller, stages)
 
 

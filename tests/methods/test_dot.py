@@ -18,12 +18,13 @@ from method_setting import Setting, make_setting
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+import limbeck
 from limbeck import Batch, Distiller, LimbeckError, Trainer
 from limbeck.methods import DOT
 from limbeck.methods.dot import DOTOptimizer
 from limbeck.optimization import SGD, Adam, Cosine
-from limbeck.training import Stage
 from limbeck.training.guard import step_unless
+from scripted_loop import ScriptedLoop
 from two_processes import run_in_two_processes
 
 LR, MOMENTUM, DELTA, DECAY = 0.1, 0.9, 0.075, 0.01
@@ -45,7 +46,7 @@ def setting_() -> Setting:
 
 def prepared(setting: Setting, objective: str) -> Distiller:
     distiller = setting.distiller(objective)
-    distiller.prepare([(setting.inputs, setting.targets)], display=False, device="cpu")
+    limbeck.prepare(distiller, [(setting.inputs, setting.targets)], display=False, device="cpu")
     return distiller
 
 
@@ -246,7 +247,7 @@ def trained(
         made.append(distiller.optimizer(make))
         yield distiller, made[0]
 
-    stage = Stage("training", opened, lambda epoch: [batch], 5)
+    stage = ScriptedLoop("training", opened, lambda epoch: [batch], 5)
     Trainer(display=False, device="cpu", **settings).fit(distiller, [stage])
     return distiller, made[0]
 

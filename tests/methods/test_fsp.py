@@ -9,11 +9,13 @@ from reference_values import has_reference
 from token_networks import WordNet
 from torch import Tensor, nn
 
+import limbeck
 from limbeck import Batch, Distiller
 from limbeck.errors import LimbeckError
 from limbeck.losses import fsp
 from limbeck.models import CNN, TextCNN
 from limbeck.objective import parse
+from limbeck.training import phase_loops
 
 Stages = list[Tensor]
 Shapes = list[tuple[int, ...]]
@@ -127,7 +129,7 @@ def points(network: SmallNet, inputs: Tensor) -> Stages:
 
 
 def value_in_the_phase(distiller: Distiller, batch: Batch) -> float:
-    (stage,) = distiller.phase_stages(lambda phase: lambda epoch: [])
+    (stage,) = phase_loops(distiller, lambda phase: lambda epoch: [])
     with stage.open() as (module, _):
         losses = module.eval()(batch)
     assert list(losses) == ["fsp.initialize"]
@@ -150,7 +152,7 @@ def test_the_phase_brings_the_flows_nearer_each_other() -> None:
     distiller = setting.distiller("ce + fsp(lr=0.5)")
     theirs = points(setting.teacher, setting.inputs)
     before = fsp(points(setting.student, setting.inputs), theirs).item()
-    distiller.prepare([Batch(setting.inputs, setting.targets)], display=False, device="cpu")
+    limbeck.prepare(distiller, [Batch(setting.inputs, setting.targets)], display=False, device="cpu")
     assert isinstance(distiller.student, SmallNet)
     assert fsp(points(distiller.student, setting.inputs), theirs).item() < before / 2
 

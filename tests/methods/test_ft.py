@@ -13,6 +13,7 @@ from method_setting import make_setting
 from reference_values import has_reference
 from torch import Tensor, nn
 
+import limbeck
 from limbeck import Batch, Distiller, Trainer
 from limbeck.errors import LimbeckError
 from limbeck.losses import factor_transfer
@@ -23,6 +24,7 @@ from limbeck.models import MLP
 from limbeck.objective import parse
 from limbeck.optimization import SGD
 from limbeck.outputs import Outputs
+from limbeck.training import phase_loops
 
 
 def factors(student: tuple[int, ...], teacher: tuple[int, ...], samples: int = 3) -> tuple[Tensor, Tensor]:
@@ -149,7 +151,7 @@ def test_the_phase_reconstructs_the_teacher_s_map_and_freezes() -> None:
     trainer = Trainer(display=False, device="cpu")
     trainer.history.add = lambda line: lines.append(dict(line))  # type: ignore[method-assign]
     batch = Batch(setting.inputs, setting.targets)
-    trainer.fit(distiller, distiller.phase_stages(lambda phase: lambda epoch: [batch] * 3))
+    trainer.fit(distiller, phase_loops(distiller, lambda phase: lambda epoch: [batch] * 3))
     assert lines[-1]["terms"]["total"] < lines[0]["terms"]["total"]
     assert not any(parameter.requires_grad for parameter in method.paraphraser.parameters())
     assert all(parameter.requires_grad for parameter in method.translator.parameters())
@@ -165,7 +167,7 @@ def test_the_phase_reconstructs_the_teacher_s_map_and_freezes() -> None:
 def test_the_term_compares_the_factors(text: str, ours: int, theirs: int, form: Any) -> None:
     setting = make_setting()
     distiller = setting.distiller(f'ft({text}form="{form}", epochs=1)')
-    distiller.prepare([(setting.inputs, setting.targets)], display=False, device="cpu")
+    limbeck.prepare(distiller, [(setting.inputs, setting.targets)], display=False, device="cpu")
     method = method_of(distiller.eval())
     taken = []
     for network in (setting.student.eval(), setting.teacher.eval()):
@@ -219,7 +221,7 @@ def test_a_paraphraser_is_reused_for_the_same_teacher_data_and_arguments_only(
             trained.append(epoch)
             return [Batch(setting.inputs)]
 
-        phases = distiller.phase_stages(lambda phase: batches)
+        phases = phase_loops(distiller, lambda phase: batches)
         Trainer(display=False, device="cpu", seed=seed).fit(distiller, phases)
         return method_of(distiller).paraphraser.state_dict(), len(trained)
 

@@ -7,6 +7,7 @@ import torch
 from method_setting import Setting, make_setting
 from torch import Tensor, nn
 
+import limbeck
 from limbeck import Batch, Distiller, LimbeckError, Outputs
 from limbeck.losses import dkd, kd
 from limbeck.methods import KD, LogitStandardization, Method, Reads, Term
@@ -109,7 +110,7 @@ def test_around_dkd() -> None:
 def test_it_wraps_and_is_wrapped(objective: str) -> None:
     setting = make_setting()
     distiller = setting.distiller(objective)
-    distiller.prepare([(setting.inputs, setting.targets)], display=False, device="cpu")
+    limbeck.prepare(distiller, [(setting.inputs, setting.targets)], display=False, device="cpu")
     losses = distiller(setting.inputs, setting.targets)
     losses.backward()
     assert any("logit_standardization" in name for name in losses)

@@ -106,7 +106,7 @@ def prepared(objective: str, seed: int = 0, dtype: torch.dtype = torch.float32, 
         torch.manual_seed(seed)
         student = Student().to(dtype)
         distiller = Distiller(student, None, objective, example=batch().inputs.to(dtype), **given)  # type: ignore[union-attr]
-    distiller.prepare([batch()], display=False, device="cpu")
+    limbeck.prepare(distiller, [batch()], display=False, device="cpu")
     return distiller
 
 
@@ -331,12 +331,14 @@ def test_the_teacher_is_trained_once_and_shared(tmp_path: Path, monkeypatch: pyt
         with torch.random.fork_rng():
             torch.manual_seed(len(name))  # every run has another seed
             distiller = Distiller(Student(), None, f"0.7*ce + lwkd({arguments})", example=torch.rand(2, 6))
-        distiller.prepare([batch()], display=False, device="cpu", directory=tmp_path / name, seed=len(name))
+        limbeck.prepare(
+            distiller, [batch()], display=False, device="cpu", directory=tmp_path / name, seed=len(name)
+        )
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         return method_of(distiller), [json.loads(line) for line in lines]
 
     first, lines = trained(SMALL, "a")
-    assert [line["stage"] for line in lines] == ["lwkd.teacher"] * 3
+    assert [line["phase"] for line in lines] == ["lwkd.teacher"] * 3
     terms = lines[-1]["terms"]
     assert terms["lwkd.teacher.ce"] < lines[0]["terms"]["lwkd.teacher.ce"]
     assert 0 <= terms["lwkd.teacher.unseen_accuracy"] <= 1
@@ -371,7 +373,7 @@ def test_named_inputs_are_all_the_same_to_it() -> None:
     texts = {"input_ids": torch.arange(40).view(10, 4) % 30, "attention_mask": torch.ones(10, 4)}
     distiller = Distiller(Reader(), None, f"lwkd({SMALL}, adversarial=0)", example=texts)
     samples = Batch(texts, torch.arange(10) % CLASSES)
-    distiller.prepare([samples], display=False, device="cpu")
+    limbeck.prepare(distiller, [samples], display=False, device="cpu")
     optimizer = distiller.optimizer(SGD(lr=0.5))
     values = []
     for _ in range(30):
@@ -400,7 +402,7 @@ def test_a_whole_run_without_a_teacher(data: str, tmp_path: Path) -> None:
     assert run.result["arguments"]["lwkd"]["teacher_temperature"] == 5
     assert run.result["arguments"]["lwkd"]["images_per_class"] == 60
     last = run.history[-1]
-    assert last["stage"] == "training"
+    assert last["phase"] == "training"
     assert {"ce", "lwkd.kd", "lwkd.generator", "lwkd.discriminator", "lwkd.accuracy"} <= last["terms"].keys()
     assert not any("lwkd" in key for key in limbeck.load(run).state_dict())
 

@@ -13,6 +13,7 @@ from method_setting import ALL, make_setting, objective_of
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import limbeck
 from limbeck import Batch, Distiller, Trainer
 from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
@@ -21,7 +22,8 @@ from limbeck.methods import DataFacts
 from limbeck.methods.mgd import MGD, Analyzer, encoder, stable_excitation
 from limbeck.optimization import SGD, Cosine
 from limbeck.outputs import Outputs
-from limbeck.training import Stage
+from limbeck.training import phase_loops
+from scripted_loop import ScriptedLoop
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"
 reference = pytest.mark.skipif(not REFERENCE.exists(), reason="the reference values are not there")
@@ -69,7 +71,7 @@ def prepared(objective: str) -> tuple[Distiller, Batch]:
     setting = make_setting()
     distiller = setting.distiller(objective)
     batch = Batch(setting.inputs, setting.targets, torch.arange(len(setting.inputs)))
-    distiller.prepare([batch], display=False, device="cpu")
+    limbeck.prepare(distiller, [batch], display=False, device="cpu")
     return distiller, batch
 
 
@@ -126,14 +128,14 @@ def test_the_phases_learn_labels_and_the_teacher_s_logits() -> None:
 
     before = {key: value.clone() for key, value in method.analyzers.state_dict().items()}
     batch = Batch(setting.inputs, setting.targets)
-    stages = distiller.phase_stages(lambda phase: lambda epoch: [batch] * 5)
+    stages = phase_loops(distiller, lambda phase: lambda epoch: [batch] * 5)
     trainer = Trainer(display=False, device="cpu")
     lines: list[dict[str, Any]] = []
     trainer.history.add = lambda line: lines.append(dict(line))  # type: ignore[method-assign]
     trainer.fit(distiller, stages)
-    assert [line["stage"] for line in lines] == ["mgd.low"] * 40 + ["mgd.high"] * 40
+    assert [line["phase"] for line in lines] == ["mgd.low"] * 40 + ["mgd.high"] * 40
     for name in ("low", "high"):
-        of_phase = [line["terms"] for line in lines if line["stage"] == f"mgd.{name}"]
+        of_phase = [line["terms"] for line in lines if line["phase"] == f"mgd.{name}"]
         assert of_phase[-1]["total"] < of_phase[0]["total"]
         assert of_phase[-1][f"mgd.{name}.accuracy"] > of_phase[0][f"mgd.{name}.accuracy"]
     assert any(not torch.equal(before[key], value) for key, value in method.analyzers.state_dict().items())
@@ -165,7 +167,7 @@ def test_an_analyzer_is_reused_for_the_same_teacher_data_and_arguments_only(
             trained.append(epoch)
             return [batch]
 
-        stages = distiller.phase_stages(lambda phase: batches)
+        stages = phase_loops(distiller, lambda phase: batches)
         Trainer(display=False, device="cpu", seed=seed).fit(distiller, stages)
         return distiller, len(trained)
 
@@ -201,7 +203,9 @@ def test_the_seed_of_a_run_has_no_part_in_the_analyzer(
             example=setting.inputs[:2],
             data=DataFacts(16, "data"),
         )
-        distiller.prepare([(setting.inputs, setting.targets)], display=False, device="cpu", seed=seed)
+        limbeck.prepare(
+            distiller, [(setting.inputs, setting.targets)], display=False, device="cpu", seed=seed
+        )
         found.append(next(iter(distiller.objective.wrapped)).analyzers.state_dict())  # type: ignore[union-attr]
     assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
     assert cache_directory() == tmp_path / "1"
@@ -315,8 +319,8 @@ def run_to_the_end(
 
     folder.mkdir(exist_ok=True)
     stages = [
-        *distiller.phase_stages(lambda phase: batches),
-        Stage("training", opened, batches, 2, Cosine()),
+        *phase_loops(distiller, lambda phase: batches),
+        ScriptedLoop("training", opened, batches, 2, Cosine()),
     ]
     Trainer(display=False, device="cpu", directory=folder).fit(distiller, stages, resume=resume)
     return distiller.state_dict()

@@ -42,7 +42,7 @@ def history(top1: float = 0.85, epochs: int = 40, phases: tuple[str, ...] = ()) 
         for epoch in range(1, epochs + 1):
             loss = 2.3 * math.exp(-epoch / 8)
             line: dict[str, Any] = {
-                "stage": stage,
+                "phase": stage,
                 "epoch": epoch,
                 "step": 9 * epoch,
                 "seconds": 0.3,

@@ -176,7 +176,7 @@ def test_a_seed_counts_once(tmp_path: Path) -> None:
 def test_half_a_line_after_a_crash_is_skipped_with_a_note(tmp_path: Path) -> None:
     run = finished_run(tmp_path / "a")
     with (run.path / "metrics.jsonl").open("a") as file:
-        file.write('{"stage": "trai')
+        file.write('{"phase": "trai')
     found = compare([run])
     assert len(found.contenders[0].histories[0]) == 1
     assert found.notes == (f"{str(run.path)!r}: 1 line of metrics.jsonl could not be read.",)

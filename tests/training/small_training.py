@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from limbeck.methods import Losses, Term
 from limbeck.optimization import SGD, MakeOptimizer
 from limbeck.outputs import Batch
-from limbeck.training import Stage
+from scripted_loop import ScriptedLoop
 
 torch.set_num_threads(1)
 
@@ -91,10 +91,10 @@ def stage(
     epochs: int = 2,
     optimizer: MakeOptimizer | None = None,
     **changes: Any,
-) -> Stage:
+) -> ScriptedLoop:
     """A stage that trains `fit` on the same batches in every epoch."""
     make = optimizer or SGD(lr=0.05)
-    return Stage(
+    return ScriptedLoop(
         **{
             "name": "training",
             "open": partial(_opened, fit, make),

@@ -15,7 +15,7 @@ from limbeck.training import checkpoints
 def state() -> dict[str, Any]:
     return {
         "root": {"weight": torch.arange(6.0).view(2, 3), "count": torch.tensor(7)},
-        "stage": 1,
+        "loop": 1,
         "optimizer": {"state": {0: {"momentum_buffer": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]},
         "best": None,
     }
@@ -29,15 +29,15 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     assert int(found["root"]["count"]) == 7
     assert found["optimizer"]["param_groups"] == [{"lr": 0.1}]
     assert torch.equal(found["optimizer"]["state"][0]["momentum_buffer"], torch.ones(3))
-    assert (found["stage"], found["best"]) == (1, None)
+    assert (found["loop"], found["best"]) == (1, None)
 
 
 def test_a_save_that_fails_leaves_the_old_checkpoint_and_no_litter(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
-    checkpoints.save(path, {"stage": 1})
+    checkpoints.save(path, {"loop": 1})
     with pytest.raises((AttributeError, pickle.PicklingError)):
-        checkpoints.save(path, {"stage": 2, "broken": lambda: None})
-    assert checkpoints.load(path)["stage"] == 1
+        checkpoints.save(path, {"loop": 2, "broken": lambda: None})
+    assert checkpoints.load(path)["loop"] == 1
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -45,18 +45,18 @@ def test_the_old_checkpoint_is_whole_until_the_new_one_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "last.pt"
-    checkpoints.save(path, {"stage": 1})
+    checkpoints.save(path, {"loop": 1})
     found: list[int] = []
     real = os.fsync
 
     def synced(descriptor: int) -> None:
-        found.append(checkpoints.load(path)["stage"])
+        found.append(checkpoints.load(path)["loop"])
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", synced)
-    checkpoints.save(path, {"stage": 2})
+    checkpoints.save(path, {"loop": 2})
     assert found == [1], "the new content is on the disk before it takes the old one's name"
-    assert checkpoints.load(path)["stage"] == 2
+    assert checkpoints.load(path)["loop"] == 2
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])

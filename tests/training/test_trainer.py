@@ -29,13 +29,14 @@ from limbeck.errors import LimbeckError
 from limbeck.methods import Losses, Term
 from limbeck.optimization import SGD, Cosine, JointOptimizer
 from limbeck.outputs import Batch, Progress
-from limbeck.training import Stage, Trainer
+from limbeck.training import Trainer
 from limbeck.training.choices import Choices
 from limbeck.training.trials import Trials
+from scripted_loop import ScriptedLoop
 from two_processes import run_in_two_processes
 
 
-def fitted(fit: Fit, *stages: Stage, resume: bool = False, **settings: Any) -> dict[str, Tensor]:
+def fitted(fit: Fit, *stages: ScriptedLoop, resume: bool = False, **settings: Any) -> dict[str, Tensor]:
     """The model's weights after training."""
     Trainer(display=False, device="cpu", **settings).fit(fit, stages, resume=resume)
     return weights(fit.model)
@@ -101,7 +102,7 @@ class TestSteps:
             )
 
         one = batches(4)
-        after = fitted(fit, Stage("training", opened, lambda epoch: one, epochs=1), clip=2.0)
+        after = fitted(fit, ScriptedLoop("training", opened, lambda epoch: one, epochs=1), clip=2.0)
         moved = {name: before[name] - after[name] for name in before}
         torch.testing.assert_close(
             moved["first.bias"], torch.tensor([1.2, 1.6, 0.0, 0.0]), rtol=1e-5, atol=1e-6
@@ -169,7 +170,9 @@ class TestPrecision:
             yield distiller, distiller.optimizer(SGD(lr=0.1))
 
         data = [(rows(8), torch.arange(8) % 4)] * 2
-        Trainer(display=False, **settings).fit(distiller, [Stage("training", opened, lambda epoch: data, 2)])
+        Trainer(display=False, **settings).fit(
+            distiller, [ScriptedLoop("training", opened, lambda epoch: data, 2)]
+        )
         return logits, losses, weights(student)
 
     def test_bfloat16_networks_have_float32_losses_and_weights(self) -> None:
@@ -417,7 +420,7 @@ class TestRecords:
         training = stage(fit, batches(4, 4, 4), schedule=Cosine(), validate=lambda: {"top1": 0.5, "nll": 2.0})
         fitted(fit, stage(fit, batches(4), epochs=1, name="mgd.low"), training, directory=tmp_path)
         lines = lines_of(tmp_path)
-        assert [(line["stage"], line["epoch"], line["step"]) for line in lines] == [
+        assert [(line["phase"], line["epoch"], line["step"]) for line in lines] == [
             ("mgd.low", 1, 1),
             ("training", 1, 3),
             ("training", 2, 6),
@@ -427,7 +430,7 @@ class TestRecords:
         assert all(line["terms"]["total"] == line["terms"]["mse"] > 0 for line in lines)
         assert "validation" not in lines[0]
         assert lines[1]["validation"] == lines[2]["validation"] == {"top1": 0.5, "nll": 2.0}
-        assert lines[0].keys() == {"stage", "epoch", "step", "seconds", "lr", "terms"}
+        assert lines[0].keys() == {"phase", "epoch", "step", "seconds", "lr", "terms"}
 
     def test_a_directory_is_filled_and_nothing_else(self, tmp_path: Path) -> None:
         fit = Fit(Regression())
@@ -634,11 +637,11 @@ class TestLoaders:
 
 
 class TestResume:
-    def stages(self, fit: Fit, stop_in: str = "", log: list[str] | None = None) -> list[Stage]:
+    def stages(self, fit: Fit, stop_in: str = "", log: list[str] | None = None) -> list[ScriptedLoop]:
         """Two stages of three epochs of two steps; `stop_in` ("second 2") breaks off within that epoch."""
         data = batches(4, 4)
 
-        def make(name: str) -> Stage:
+        def make(name: str) -> ScriptedLoop:
             def load(epoch: int) -> list[Batch]:
                 class Torn(list[Batch]):
                     def __iter__(self) -> Iterator[Batch]:
@@ -719,7 +722,7 @@ class TestRecall:
     def test_a_stage_that_was_trained_before_is_put_in_place(self, tmp_path: Path) -> None:
         called: list[str] = []
         fit = Fit(Regression())
-        earlier = {"stage": "old name", "epoch": 9, "terms": {"mse": 0.5}}
+        earlier = {"phase": "old name", "epoch": 9, "terms": {"mse": 0.5}}
         known = stage(
             fit,
             batches(4),
@@ -731,7 +734,7 @@ class TestRecall:
         fitted(fit, known, directory=tmp_path)
         assert called == ["restored", "finished"]
         assert fit.seen == []
-        assert lines_of(tmp_path) == [{**earlier, "stage": "phase", "cached": True}]
+        assert lines_of(tmp_path) == [{**earlier, "phase": "phase", "cached": True}]
         fitted(fit, known, directory=tmp_path, resume=True)
         assert called == ["restored", "finished"], "a resumed training does not recall it again"
 
@@ -790,7 +793,7 @@ def train_share(rank: int, world: int, folder: str, port: int, accumulation: int
         loader.set_epoch(epoch)
         return loader
 
-    trainer.fit(distiller, [Stage("training", opened, load, epochs=3, schedule=Cosine())])
+    trainer.fit(distiller, [ScriptedLoop("training", opened, load, epochs=3, schedule=Cosine())])
     return {
         "world": trainer.accelerator.num_processes,
         "main": trainer.main,

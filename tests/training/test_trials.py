@@ -147,7 +147,7 @@ class TestCompile:
         stack = ExitStack()
         settings = {"net": Net(), "note": print, "average": float, **changes}
         trial = Trials(settings["net"], BATCH, settings["note"], settings["average"])
-        choices = trial.compile(PLAIN, asked, clock.context, stack, left)
+        choices = trial.compile(PLAIN, asked, clock.context(), stack, left)
         return choices, stack
 
     @pytest.mark.parametrize(

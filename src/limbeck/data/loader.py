@@ -13,6 +13,7 @@ from limbeck.data.prefetch import in_order
 from limbeck.data.split import Split
 from limbeck.data.views import Unchanged, Views, draw
 from limbeck.data.views.order import nth_view
+from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.hashing import mix
 from limbeck.outputs import Batch
@@ -94,6 +95,10 @@ class Loader:
     def set_epoch(self, epoch: int) -> None:
         """Makes the next `iter()` that epoch, counted from 0."""
         self.epoch = epoch
+
+    def data_facts(self) -> DataFacts:
+        """What a method may know of the split."""
+        return self.split.data_facts()
 
     def __len__(self) -> int:
         """Batches in an epoch, the same on every rank."""

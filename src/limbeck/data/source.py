@@ -12,6 +12,7 @@ from limbeck.data.kinds import Kind
 from limbeck.data.split import Split
 from limbeck.data.storage.base import digest
 from limbeck.data.views import Views
+from limbeck.data_facts import DataFacts
 from limbeck.outputs import Inputs
 from limbeck.tasks import Task
 
@@ -61,6 +62,11 @@ class Source:
         """The first training samples as networks take them."""
         index = self.train.index[:size]
         return self.train.samples.render(self.views, index, torch.full_like(index, self.views.base))
+
+    def data_facts(self) -> DataFacts:
+        """What a method may know of the training split."""
+        counts = self.task.counts(self.train.targets)
+        return DataFacts(self.train.positions, self.fingerprint(), counts, self.train.targets_by_position)
 
     def fingerprint(self) -> str:
         """16 hex digits of inputs, targets, splits and task; equal for equal data of any name."""

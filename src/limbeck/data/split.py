@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from limbeck.data.storage.base import Samples
+from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED
 from limbeck.tasks import Classification, Task
@@ -62,6 +63,10 @@ class Split:
         if not self.has_labels:
             raise LimbeckError("no sample of this split has a label")
         return self.select(self.task.labeled(self.targets).nonzero().flatten())
+
+    def data_facts(self) -> DataFacts:
+        """What a method may know of the split."""
+        return DataFacts(self.positions, targets=self.targets_by_position)
 
     def select(self, rows: Tensor) -> Split:
         """Some samples; `rows` (M,) counts within this split, `index` keeps counting in `samples`."""

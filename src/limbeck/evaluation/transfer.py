@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +30,7 @@ from limbeck.optimization import SGD, Cosine, MultiStep, Schedule
 from limbeck.outputs import Batch, Inputs, apply
 from limbeck.seeds import seed_for
 from limbeck.teachers import CachedTeacher, LiveTeacher, Teacher
-from limbeck.training import DivergenceError, Stage, Trainer
+from limbeck.training import DivergenceError, ModuleLoop, Trainer
 
 
 @dataclass(frozen=True)
@@ -203,9 +202,7 @@ def _fit(
         loader.set_epoch(number)
         return loader
 
-    trainer.fit(
-        module, [Stage(name, lambda: nullcontext((module, optimizer)), epoch, setup.epochs, schedule)]
-    )
+    trainer.fit(module, [ModuleLoop(name, module, optimizer, epoch, setup.epochs, schedule)])
 
 
 def _embedded(split: Split | None, body: Teacher, trainer: Trainer) -> Split | None:

@@ -33,8 +33,10 @@ class Tap:
         LimbeckError: if one of the fields was not found.
     """
 
-    def __init__(self, network: nn.Module, points: FeaturePoints, fields: Collection[str]) -> None:
-        self.network = network
+    def __init__(
+        self, network: nn.Module, points: FeaturePoints, fields: Collection[str], *, positions: bool = False
+    ) -> None:
+        self.network, self._positions = network, positions
         self._fields: dict[str, list[_Capture]] = {}
         self._handles: list[RemovableHandle] = []
         self._compiled: nn.Module | None = None

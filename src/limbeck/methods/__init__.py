@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 
+from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.methods.ab import AB
 from limbeck.methods.afd import AFD
@@ -17,7 +18,7 @@ from limbeck.methods.base import Method, Objective
 from limbeck.methods.cc import CC
 from limbeck.methods.ce import CE
 from limbeck.methods.crd import CRD
-from limbeck.methods.declarations import Claim, Context, DataFacts, Phase, Reads
+from limbeck.methods.declarations import Claim, Context, Phase, Reads
 from limbeck.methods.dist import DIST
 from limbeck.methods.dkd import DKD
 from limbeck.methods.dml import DML

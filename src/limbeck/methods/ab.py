@@ -90,6 +90,7 @@ class AB(Initializing):
 
     reads = Reads(student=("preactivations",), teacher=("preactivations",))
     recipe = "ce + ab"
+    per = "samples"
 
     def __init__(
         self,

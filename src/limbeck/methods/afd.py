@@ -95,6 +95,7 @@ class AFD(Method):
 
     reads = Reads(student=("stages",), teacher=("stages",))
     recipe = "ce + 500*afd"
+    per = "samples"
 
     def __init__(self, ratio: Positive = 1.0, pairs: Pairs | None = None, regressor: bool = False) -> None:
         super().__init__()

@@ -68,6 +68,7 @@ class AT(Method):
 
     reads = Reads(student=("stages",), teacher=("stages",))
     recipe = "ce + 1000*at"  # the CRD benchmark's
+    per = "samples"
 
     def __init__(self, p: Count = 2, pairs: Pairs | None = None) -> None:
         super().__init__()

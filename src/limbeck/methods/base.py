@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.declarations import NOTHING, Claim, Context, LossTerms, Phase, Reads
 from limbeck.methods.gradient_rules import GradientRule
 from limbeck.methods.parts.blocks import full_precision
-from limbeck.methods.terms import Kind, Term
+from limbeck.methods.terms import Kind, Per, Term
 from limbeck.notation import show, weighted
 from limbeck.outputs import Batch, Outputs
 
@@ -34,6 +35,11 @@ class Method(nn.Module):
         reads: what it needs.
         recipe: the paper's recommended mix, in the notation.
         min_samples: the smallest batch it is defined for; 2 if it compares samples.
+        rows: the tasks it serves: those whose rows choose among "classes", those whose rows are "values", or
+            "any".
+        one_row_per_sample: whether it is for tasks alone that decide once for each sample.
+        relates: whether it relates rows to each other; where a batch has very many, it then sees a draw.
+        per: what its loss is a mean over, the rows of the batch or its samples.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
             gives no term.
     """
@@ -44,7 +50,13 @@ class Method(nn.Module):
     recipe: ClassVar[str | None] = None
     min_samples: ClassVar[int] = 1
     phases_only: ClassVar[bool] = False
+    rows: ClassVar[Literal["any", "classes", "values"]] = "any"
+    one_row_per_sample: ClassVar[bool] = False
+    relates: ClassVar[bool] = False
+    per: ClassVar[Per] = "rows"
 
+    teacher_name: str | None = None
+    """Which of several teachers it learns from, written `kd(teacher="big")`; None for the one it is given."""
     given: Mapping[str, Any]
     """The constructor's arguments as they were given, by name (those of a * parameter as a tuple)."""
 
@@ -53,11 +65,18 @@ class Method(nn.Module):
         if "name" not in cls.__dict__:
             cls.name = cls.__name__.lower()
         construct = cls.__init__
+        names_teacher = "teacher" in inspect.signature(construct).parameters
 
         @wraps(construct)
         def checked(self: Method, *args: Any, **kwargs: Any) -> None:
+            chosen: dict[str, Any] = {}
+            if type(self) is cls and "teacher" in kwargs and not names_teacher:
+                chosen = {"teacher": kwargs.pop("teacher")}
+                if not isinstance(chosen["teacher"], str):
+                    raise LimbeckError(f"{cls.name}: teacher is the name of one, not {chosen['teacher']!r}")
             if type(self) is cls:  # in __dict__ directly: nn.Module's own bookkeeping starts in its __init__
-                self.__dict__["given"] = checked_arguments(cls.name, construct, args, kwargs)
+                self.__dict__["given"] = checked_arguments(cls.name, construct, args, kwargs) | chosen
+                self.__dict__["teacher_name"] = chosen.get("teacher")
             construct(self, *args, **kwargs)
 
         cls.__init__ = checked  # type: ignore[method-assign]
@@ -92,7 +111,11 @@ class Method(nn.Module):
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The loss as terms with full names: "kd", or "icd.contrast" where a method has several."""
-        return named(self.name, self(student, teacher, batch), self.kind)
+        if self.teacher_name is not None:
+            teacher = teacher.named[self.teacher_name].replace(named=teacher.named)
+        if self.relates:
+            student, teacher, batch = related(student, teacher, batch)
+        return named(self.name, self(student, teacher, batch), self.kind, self.per)
 
     @property
     def wrapped(self) -> Iterator[Method]:
@@ -131,7 +154,9 @@ class Method(nn.Module):
         inside: list[str] = []
         parameters = inspect.signature(type(self).__init__).parameters
         for name, value in self.given.items():
-            if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
+            if name not in parameters:  # the teacher, which every method may name
+                inside.append(f"{name}={show(value)}")
+            elif parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
                 inside += [show(item) for item in value]
             elif isinstance(value, Method) and parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY:
                 inside.append(str(value))
@@ -204,17 +229,55 @@ def training_reads(method: Method) -> Reads:
 
 def inner_first(method: Method) -> Iterator[Method]:
     """A method with all that is inside it, what is wrapped before what wraps it."""
+    return (part for part, _ in taught(method))
+
+
+def taught(method: Method, given: str | None = None) -> Iterator[tuple[Method, str | None]]:
+    """The same, each with the name of the teacher that it is given; None is the only one, or the first."""
+    given = method.teacher_name or given
     for inner in method.wrapped:
-        yield from inner_first(inner)
-    yield method
+        yield from taught(inner, given)
+    yield method, given
 
 
-def named(name: str, terms: LossTerms, kind: Kind) -> dict[str, Term]:
-    """Loss terms with their full names, each marked with what it is for."""
+def teachers_read(method: Method, *, of_training: bool = False) -> dict[str | None, tuple[str, ...]]:
+    """The fields that it and all inside it read of each teacher, by name; None is the one that is given.
+
+    Args:
+        method: a method or an objective.
+        of_training: leave out methods that are over when training begins.
+    """
+    found: dict[str | None, tuple[str, ...]] = {}
+    for part, given in taught(method):
+        if part.reads.teacher and not (of_training and part.phases_only):
+            for name in part.reads.teachers or (given,):
+                found[name] = tuple(dict.fromkeys([*found.get(name, ()), *part.reads.teacher]))
+    return found
+
+
+def related(student: Outputs, teacher: Outputs, batch: Batch) -> tuple[Outputs, Outputs, Batch]:
+    """The rows that a method may relate to each other: all, unless the batch has a draw of them."""
+    chosen = batch.related
+    if chosen is None:
+        return student, teacher, batch
+    rows = batch.rows
+    assert rows is not None
+
+    def of(outputs: Outputs) -> Outputs:
+        fields = {name: outputs[name][chosen] for name in ("logits", "embedding") if name in outputs}
+        return outputs.replace(**fields)
+
+    targets = None if batch.targets is None else batch.targets[chosen]
+    return of(student), of(teacher), replace(batch, targets=targets, related=None)
+
+
+def named(name: str, terms: LossTerms, kind: Kind, per: Per = "rows") -> dict[str, Term]:
+    """Loss terms with their full names, each marked with what it is for and what it is a mean over."""
     if isinstance(terms, Tensor):
-        return {name: Term(terms, kind)}
+        return {name: Term(terms, kind, per=per)}
     return {
-        f"{name}.{key}": term if isinstance(term, Term) else Term(term, kind) for key, term in terms.items()
+        f"{name}.{key}": term if isinstance(term, Term) else Term(term, kind, per=per)
+        for key, term in terms.items()
     }
 
 

@@ -72,6 +72,7 @@ class CC(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding",))
     recipe = "ce + 0.02*cc"  # the CRD benchmark's
+    relates = True
     min_samples = 2
 
     def __init__(self, form: Form = "benchmark", dim: Count = 128) -> None:

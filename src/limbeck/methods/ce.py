@@ -37,6 +37,7 @@ class CE(Method):
     kind = "task"
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "ce"
+    rows = "classes"
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""

@@ -114,6 +114,7 @@ class CRD(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding",), batch=("index",), data=("targets",))
     recipe = "ce + 0.8*crd"  # the CRD benchmark's
+    one_row_per_sample = True
 
     draws: Tensor
     log_z: Tensor

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-import torch
 from torch import Tensor, nn
 
-from limbeck.errors import LimbeckError
+from limbeck.data_facts import DataFacts
 from limbeck.features import FeaturePoints
 from limbeck.methods.terms import Term
 from limbeck.models import fingerprint
 from limbeck.optimization import Constant, MakeOptimizer, Schedule
 from limbeck.outputs import Batch, Inputs, Outputs
+from limbeck.tasks import Rows, Task
 
 LossTerms: TypeAlias = "Tensor | Mapping[str, Tensor | Term]"
 """What a loss function returns: one scalar, or named scalars; a bare tensor is of the method's own kind."""
@@ -27,6 +27,8 @@ class Reads:
     Attributes:
         student: fields of the student's Outputs.
         teacher: fields of the teacher's Outputs; empty for a method that needs no teacher.
+        teachers: names of teachers, for a method that wants several and reads them as `teacher.named[name]`;
+            empty for the one that it is given.
         batch: of "targets", "index", "view" and "progress", those that must be in the batch.
         data: of "size" (positions in the training set), "targets" (by position) and "fingerprint", those that
             must be known when the method is bound.
@@ -38,12 +40,13 @@ class Reads:
     batch: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = ()
 
     def __or__(self, other: Reads) -> Reads:
         return Reads(
             *(
                 tuple(dict.fromkeys([*getattr(self, name), *getattr(other, name)]))
-                for name in ("student", "teacher", "batch", "data", "views")
+                for name in ("student", "teacher", "batch", "data", "views", "teachers")
             )
         )
 
@@ -52,35 +55,13 @@ NOTHING = Reads(student=())
 
 
 @dataclass(frozen=True)
-class DataFacts:
-    """What is known of the training set.
+class TeacherContext:
+    """What a context says of one of several teachers; see `Context`."""
 
-    Attributes:
-        size: how many positions `Batch.index` counts among.
-        fingerprint: a digest.
-        class_counts: labeled samples of each class.
-        targets: (size,) int64 class id of the sample at each position, `UNLABELED` if it has none,
-            `limbeck.data.split.ABSENT` where there is no sample.
-    Raises:
-        LimbeckError: for targets of another type or number.
-    """
-
-    size: int | None = None
-    fingerprint: str | None = None
-    class_counts: tuple[int, ...] | None = None
-    targets: Tensor | None = field(default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        if self.targets is None:
-            return
-        if not isinstance(self.targets, Tensor) or (self.targets.dtype, self.targets.shape) != (
-            torch.int64,
-            (self.size,),
-        ):
-            raise LimbeckError(
-                f"the targets of DataFacts(size={self.size}, ...) must be an int64 tensor of shape "
-                f"({self.size},), a class id for each position"
-            )
+    teacher: Outputs | None
+    teacher_network: nn.Module | None = None
+    teacher_points: FeaturePoints | None = None
+    cached: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,19 +69,28 @@ class Context:
     """What a method is bound to, once, before training.
 
     The outputs are those of the example, a few inputs, detached and on the device where training happens; the
-    networks are to be read, never changed. `student_points` and `teacher_points` tell where the networks'
-    features are, `cached` which fields of the teacher's outputs may come from a cache, rounded to float16.
+    networks are to be read, never changed. Logits and embeddings are rows, as in training; `rows` says how
+    they were made. `student_points` and `teacher_points` tell where the networks' features are, `cached`
+    which fields of the teacher's outputs may come from a cache, rounded to float16. What is said of "the
+    teacher" is said of the one that the method is given; `teachers` has them all by name.
     """
 
     student: Outputs
     teacher: Outputs | None
     example: Inputs
     student_network: nn.Module
+    task: Task
+    rows: Rows
     student_points: FeaturePoints
     teacher_network: nn.Module | None = None
     teacher_points: FeaturePoints | None = None
     cached: tuple[str, ...] = ()
     data: DataFacts = field(default_factory=DataFacts)
+    teachers: Mapping[str, TeacherContext] = field(default_factory=dict)
+
+    def of_teacher(self, name: str) -> Context:
+        """The context with another of the teachers as the one that a method is given."""
+        return replace(self, **vars(self.teachers[name]))
 
     @property
     def fingerprint(self) -> str | None:
@@ -113,6 +103,11 @@ class Context:
     @property
     def width(self) -> int:
         """How many outputs the head of the student has: C in classification."""
+        return self.task.width
+
+    @property
+    def columns(self) -> int:
+        """C, how many scores a row has: 2 where the outputs are answered yes or no, each for itself."""
         return self.student.logits.shape[-1]
 
 

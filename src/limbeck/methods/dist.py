@@ -77,6 +77,7 @@ class DIST(Method):
 
     reads = Reads(student=("logits",), teacher=("logits",))
     recipe = "ce + dist(beta=2, gamma=2, temperature=4)"
+    rows = "classes"
     min_samples = 2
 
     def __init__(

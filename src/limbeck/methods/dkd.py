@@ -89,6 +89,7 @@ class DKD(Method):
 
     reads = Reads(student=("logits",), teacher=("logits",), batch=("targets", "progress"))
     recipe = "ce + dkd"
+    rows = "classes"
 
     def __init__(
         self,
@@ -104,7 +105,7 @@ class DKD(Method):
 
     def bind(self, context: Context) -> None:
         """Refuses a single class, which leaves no others."""
-        if context.width < 2:
+        if context.columns < 2:
             raise LimbeckError("dkd needs at least 2 classes, and the student has 1")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:

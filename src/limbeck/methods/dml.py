@@ -49,6 +49,7 @@ class DML(Method):
 
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "dml"
+    rows = "classes"
 
     def __init__(self, peers: Count | str | Sequence[str] = 1) -> None:
         super().__init__()
@@ -78,7 +79,8 @@ class DML(Method):
         """
         inputs = apply(full_precision, batch.inputs)
         taps = [Tap(peer, points, fields) for peer, points in zip(self.peers, self.points, strict=True)]
-        return [student, *(tap(inputs).map(full_precision) for tap in taps)]
+        assert batch.rows is not None
+        return [student, *(batch.rows.of(tap(inputs).map(full_precision)) for tap in taps)]
 
     def mutual(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Term]:
         """The terms of all networks, from what `outputs` gave."""

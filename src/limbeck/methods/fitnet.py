@@ -50,6 +50,7 @@ class FitNet(Method):
 
     reads = Reads(student=("stages",), teacher=("stages",))
     recipe = "ce + 100*fitnet"  # the CRD benchmark's
+    per = "samples"
 
     def __init__(self, stage: int | Sequence[int] = 1) -> None:
         super().__init__()

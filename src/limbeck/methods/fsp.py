@@ -91,6 +91,7 @@ class FSP(Initializing):
 
     reads = Reads(student=("stem", "stages"), teacher=("stem", "stages"))
     recipe = "ce + fsp"  # the CRD benchmark's
+    per = "samples"
 
     def __init__(self, epochs: Count = 30, lr: Positive = 0.05, pairs: Pairs | None = None) -> None:
         super().__init__(epochs, lr)

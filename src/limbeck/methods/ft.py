@@ -100,6 +100,7 @@ class FT(Method):
 
     reads = Reads(student=("stages",), teacher=("stages",))
     recipe = "ce + 200*ft"  # the CRD benchmark's
+    per = "samples"
 
     def __init__(
         self,

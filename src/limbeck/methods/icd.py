@@ -93,6 +93,7 @@ class ICD(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding",))
     recipe = "ce + icd"
+    relates = True
     min_samples = 2
 
     def __init__(

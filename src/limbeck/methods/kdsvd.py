@@ -140,6 +140,7 @@ class KDSVD(Method):
 
     reads = Reads(student=("stages",), teacher=("stages",))
     recipe = "ce + kdsvd"  # mdistiller's; the CRD benchmark published no weight
+    per = "samples"
 
     def __init__(self, k: Count = 1, pairs: Pairs | None = None) -> None:
         super().__init__()

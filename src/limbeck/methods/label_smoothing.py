@@ -22,6 +22,7 @@ class LabelSmoothing(Method):
     kind = "task"
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "label_smoothing"
+    rows = "classes"
 
     def __init__(self, epsilon: Share = 0.1) -> None:
         super().__init__()

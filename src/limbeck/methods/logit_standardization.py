@@ -43,6 +43,7 @@ class LogitStandardization(Method):
     name = "logit_standardization"
     reads = Reads(student=("logits",), teacher=("logits",))
     recipe = "0.1*ce + 9*logit_standardization(kd(temperature=2))"
+    rows = "classes"
 
     def __init__(self, base: Method) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class LogitStandardization(Method):
 
     def bind(self, context: Context) -> None:
         """Refuses a single class, which has no deviation."""
-        if context.width < 2:
+        if context.columns < 2:
             raise LimbeckError(f"{self.name} needs at least 2 classes, and the student has 1")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:

@@ -92,6 +92,7 @@ class LWKD(Method):
 
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "0.7*ce + lwkd"
+    rows = "classes"
 
     def __init__(
         self,
@@ -133,7 +134,7 @@ class LWKD(Method):
 
     def bind(self, context: Context) -> None:
         """Builds teacher, bank and discriminator; refuses what there can be no soft targets for."""
-        classes = context.width
+        classes = context.columns
         if not 2 <= classes <= 10_000:
             raise LimbeckError(f"lwkd needs 2 to 10,000 classes, and the student has {classes:,}")
         missing = [label for label, count in enumerate(context.data.class_counts or ()) if not count]

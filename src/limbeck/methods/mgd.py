@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from limbeck.arguments import Count, Positive
 from limbeck.errors import LimbeckError
-from limbeck.methods.base import Method, inner_first
+from limbeck.methods.base import Method, inner_first, related
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Context, LossTerms, Phase, Reads
 from limbeck.methods.dml import DML
@@ -77,6 +77,7 @@ class MGD(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding", "logits"))
     recipe = "mgd(0.2*ce + 0.8*kd)"
+    rows = "classes"
 
     def __init__(
         self,
@@ -134,7 +135,8 @@ class MGD(Method):
 
         def loss(student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
             assert batch.targets is not None
-            _, logits = analyzer(teacher.embedding)
+            assert batch.rows is not None
+            logits = batch.rows.decisions(analyzer(teacher.embedding)[1])
             labeled = (batch.targets != UNLABELED).sum()
             right = (logits.argmax(1) == batch.targets).sum()  # no class is UNLABELED
             return {
@@ -163,15 +165,25 @@ class MGD(Method):
         if isinstance(self.base, DML):
             outputs = self.base.outputs(student, batch, ("embedding",))
             return {**self.base.mutual(outputs, batch), **self._between_peers(outputs)}
-        analyzed = {name: self.analyzers[name](teacher.embedding) for name in self.widths}
+        ours, theirs, _ = related(student, teacher, batch)  # of very many rows, codes are compared for some
+        codes = {name: analyzer.encoder(theirs.embedding) for name, analyzer in self._analyzers.items()}
         if self.scheme == "stable":
-            decoded = [logits for _, logits in analyzed.values()]
+            assert batch.rows is not None
+            decoded = []
+            for name, analyzer in self._analyzers.items():
+                code = codes[name] if theirs is teacher else analyzer.encoder(teacher.embedding)
+                decoded.append(batch.rows.decisions(analyzer.decoder(code)))
             teacher = teacher.replace(logits=stable_excitation(teacher.logits, *decoded))
-        codes = {
-            name: kd(self.encoders[name](student.embedding), code, self.temperatures[name])
-            for name, (code, _) in analyzed.items()
+        terms = {
+            name: kd(self.encoders[name](ours.embedding), code, self.temperatures[name])
+            for name, code in codes.items()
         }
-        return {**self.base.terms(student, teacher, batch), **codes}
+        return {**self.base.terms(student, teacher, batch), **terms}
+
+    @property
+    def _analyzers(self) -> dict[str, Analyzer]:
+        found = {name: self.analyzers[name] for name in self.widths}
+        return {name: each for name, each in found.items() if isinstance(each, Analyzer)}
 
     def _between_peers(self, outputs: Sequence[Outputs]) -> dict[str, Term]:
         """For each network and granularity, the mean divergence from the others' detached codes."""

@@ -73,6 +73,7 @@ class NST(Method):
 
     reads = Reads(student=("stages",), teacher=("stages",))
     recipe = "ce + 50*nst"  # the CRD benchmark's
+    per = "samples"
 
     def __init__(self, pairs: Pairs | None = None) -> None:
         super().__init__()

@@ -120,6 +120,7 @@ class OFD(Method):
 
     reads = Reads(student=("preactivations",), teacher=("preactivations",))
     recipe = "ce + 0.001*ofd"
+    per = "samples"
 
     def __init__(
         self, margins: Literal["batch_norm", "batch"] = "batch_norm", pairs: Pairs | None = None

@@ -53,6 +53,7 @@ class PKT(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding",))
     recipe = "ce + 30000*pkt"  # the CRD benchmark's
+    relates = True
     min_samples = 2
 
     def __init__(self, form: Form = "benchmark") -> None:

@@ -102,6 +102,7 @@ class ReviewKD(Method):
         student=("stages", "embedding"), teacher=("preactivations", "embedding"), batch=("progress",)
     )
     recipe = "ce + 5*reviewkd"
+    per = "samples"
     min_samples = 2
 
     def __init__(self, pairs: Pairs | None = None, warmup: NonNegative = 20, width: Count = 512) -> None:

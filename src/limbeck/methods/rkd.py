@@ -105,6 +105,7 @@ class RKD(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding",))
     recipe = "ce + rkd"  # the CRD benchmark's
+    relates = True
     min_samples = 3
 
     def __init__(self, distance: NonNegative = 25.0, angle: NonNegative = 50.0) -> None:

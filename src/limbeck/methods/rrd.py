@@ -81,6 +81,7 @@ class RRD(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding",))
     recipe = "ce + rrd"
+    relates = True
 
     def __init__(
         self,

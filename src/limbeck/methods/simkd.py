@@ -50,6 +50,9 @@ class SimKD(Method):
 
     reads = Reads(student=("stages",), teacher=("stages", "embedding", "logits"))
     recipe = "simkd"
+    rows = "classes"
+    one_row_per_sample = True
+    per = "samples"
 
     def __init__(self, at: Literal["map", "embedding"] = "map", factor: Count = 2) -> None:
         super().__init__()

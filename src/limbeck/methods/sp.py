@@ -47,6 +47,7 @@ class SP(Method):
 
     reads = Reads(student=("stages",), teacher=("stages",))
     recipe = "ce + 3000*sp"  # the CRD benchmark's
+    per = "samples"
     min_samples = 2
 
     def __init__(self, stage: int | Sequence[int] = -1) -> None:

@@ -54,6 +54,9 @@ class SRRL(Method):
 
     reads = Reads(student=("stages",), teacher=("embedding", "logits"))
     recipe = "ce + srrl"
+    rows = "classes"
+    one_row_per_sample = True
+    per = "samples"
     min_samples = 2
 
     def __init__(self, at: Literal["map", "embedding"] = "map") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from limbeck.errors import LimbeckError
 
 Kind = Literal["task", "distillation", "own", "monitor"]
+Per = Literal["rows", "samples"]
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,19 @@ class Term:
     `kind` says what it is for: "task" (fits the labels) and "distillation" (fits the teacher) train the
     student and are scaled by the objective's weights; "own" trains only the method's own parts (a
     discriminator's loss) and always weighs 1; "monitor" is a detached figure to log and is not minimized.
+    `per` says what the value is a mean over: the rows of the batch, or its samples.
     """
 
     value: Tensor
     kind: Kind = "distillation"
     weight: float = 1.0
+    per: Per = "rows"
 
     def scaled(self, factor: float) -> Term:
         """The term as part of a sum that gives it this factor."""
         if self.kind in ("own", "monitor"):
             return self
-        return Term(self.value, self.kind, self.weight * factor)
+        return replace(self, weight=self.weight * factor)
 
 
 # Not a collections.abc.Mapping: accelerate takes apart and rebuilds every Mapping a module returns, and
@@ -54,12 +57,28 @@ class Losses:
             raise LimbeckError("the objective has no term to minimize in this phase; add one, for example ce")
         object.__setattr__(self, "total", _sum(minimized))
 
-    def backward(self, scale: float = 1.0) -> None:
-        """Adds the gradient of the total, times `scale`, to every parameter it depends on."""
-        if self.rule is not None:
+    def backward(self, scale: float = 1.0, rows: float | Tensor | None = None) -> None:
+        """Adds the gradient of the total, times `scale`, to every parameter it depends on.
+
+        Args:
+            scale: a factor; for a piece of a batch, its share of the samples.
+            rows: another factor for terms that are means over rows, for a piece its share of the valid rows;
+                the same as `scale` if None.
+        """
+        if rows is not None:
+            self.reweighed(rows / scale).backward(scale)
+        elif self.rule is not None:
             self.rule(self, scale)
         else:
             (self.total if scale == 1 else self.total * scale).backward()  # type: ignore[no-untyped-call]
+
+    def reweighed(self, ratio: float | Tensor) -> Losses:
+        """The losses with the values of terms that are means over rows times a ratio."""
+        terms = {
+            name: replace(term, value=term.value * ratio) if term.per == "rows" else term
+            for name, term in self.terms.items()
+        }
+        return Losses(terms, self.rule)
 
     @property
     def task(self) -> Tensor | None:

@@ -77,6 +77,7 @@ class TFKD(Method):
 
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "0.9*ce + 0.1*tfkd"
+    rows = "classes"
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class TFKD(Method):
 
     def bind(self, context: Context) -> None:
         """Refuses a single class, which leaves the virtual teacher no other to give a share to."""
-        if context.width < 2:
+        if context.columns < 2:
             raise LimbeckError("tfkd needs at least 2 classes, and the student has 1")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:

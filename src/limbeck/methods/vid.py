@@ -74,6 +74,7 @@ class VID(Method):
 
     reads = Reads(student=("stages",), teacher=("stages",))
     recipe = "ce + vid"  # the CRD benchmark's
+    per = "samples"
 
     def __init__(self, pairs: Pairs | None = None) -> None:
         super().__init__()

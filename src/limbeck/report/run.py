@@ -157,8 +157,8 @@ def _validation(history: History) -> list[Chart]:
 def _terms(history: History) -> list[Chart]:
     """A chart of the losses for each stage of training, in the order the stages ran."""
     charts = []
-    for stage in dict.fromkeys(line["stage"] for line in history):
-        lines = [line for line in history if line["stage"] == stage]
+    for stage in dict.fromkeys(line["phase"] for line in history):
+        lines = [line for line in history if line["phase"] == stage]
         traces = []
         for name in dict.fromkeys(name for line in lines for name in line["terms"]):
             having = [line for line in lines if name in line["terms"]]

@@ -184,7 +184,7 @@ def _validation(line: Mapping[str, Any]) -> float | None:
 
 
 def _term(name: str, line: Mapping[str, Any]) -> float | None:
-    return line["terms"].get(name) if line["stage"] == "training" else None
+    return line["terms"].get(name) if line["phase"] == "training" else None
 
 
 def _protocol(contenders: Sequence[Contender]) -> Table:

@@ -1,15 +1,14 @@
-"""Everything a run needs, made and checked before a file is written; and the stages it then goes through."""
+"""Everything a run needs, made and checked before a file is written; and the loops it then goes through."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck import data as sources
 from limbeck import evaluation
@@ -24,11 +23,11 @@ from limbeck.methods import DataFacts, Method, Objective
 from limbeck.methods.base import inner_first
 from limbeck.models import count_parameters, fingerprint
 from limbeck.objective import parse
-from limbeck.outputs import Inputs, apply
+from limbeck.outputs import Batch, Inputs, apply
 from limbeck.runs import caching, networks
 from limbeck.runs.recipe import origin
 from limbeck.seeds import seed_for
-from limbeck.training import Stage, Trainer
+from limbeck.training import Loop, Trainer, phase_loops
 
 EVALUATION_BATCH = 512
 
@@ -128,7 +127,55 @@ def uses_unlabeled(objective: Method) -> bool:
     return any("targets" not in method.reads.batch for method in parts)
 
 
-def stages(job: Job, trainer: Trainer) -> list[Stage]:
+class TrainingLoop(Loop):
+    """The training of a run's student.
+
+    Args:
+        job: the run.
+        batches: the batches of the training split by epoch.
+        device: where the student is measured on the validation split.
+    """
+
+    def __init__(self, job: Job, batches: Callable[[int], Iterable[object]], device: torch.device) -> None:
+        setup = job.config.training
+        super().__init__(
+            "training",
+            setup.epochs,
+            setup.schedule,
+            metric=job.source.task.primary,
+            keep_best=setup.selection == "validation",
+        )
+        self._job, self._batches, self._device = job, batches, device
+        # Moved here and held, so that it is not moved again after every epoch.
+        self._validation = job.source.validation and job.source.validation.to(device)
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
+        """The distiller, and the config's optimizer over all that learns."""
+        distiller = self._job.distiller
+        yield distiller, distiller.optimizer(self._job.config.training.optimizer)
+
+    def batches(self, epoch: int) -> Iterable[object]:
+        """The batches of one epoch."""
+        return self._batches(epoch)
+
+    def rows(self, batch: Batch) -> Tensor | int | None:
+        """The valid rows, where the task says that samples differ in them."""
+        task = self._job.source.task
+        return None if task.even else task.count(batch)
+
+    def validate(self) -> Mapping[str, float] | None:
+        """The student's metrics on the validation split."""
+        if self._validation is None:
+            return None
+        return evaluation.metrics(answers(self._job.distiller.deploy(), self._validation, self._device))
+
+    def compiled(self) -> AbstractContextManager[None]:
+        """Student and teacher compiled."""
+        return self._job.distiller.compiled()
+
+
+def loops(job: Job, trainer: Trainer) -> list[Loop]:
     """The phases that the objective asks for, and the training."""
     setup, distiller = job.config.training, job.distiller
     comparing = max(inner_first(distiller.objective), key=lambda method: method.min_samples)
@@ -172,35 +219,16 @@ def stages(job: Job, trainer: Trainer) -> list[Stage]:
 
         return epoch
 
-    @contextmanager
-    def opened() -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
-        yield distiller, distiller.optimizer(setup.optimizer)
-
-    # Moved here and held, so that it is not moved again after every epoch.
-    validation = job.source.validation and job.source.validation.to(trainer.device)
-    training = Stage(
-        name="training",
-        open=opened,
-        batches=batches(None, None),
-        epochs=setup.epochs,
-        schedule=setup.schedule,
-        validate=None if validation is None else partial(_validate, job, validation, trainer.device),
-        keep_best=setup.selection == "validation",
-        compiled=distiller.compiled,
-    )
+    training = TrainingLoop(job, batches(None, None), trainer.device)
     if job.config.teacher is not None and job.config.teacher.cached:
         trainer.display.note(caching.note(distiller, job.config.teacher))
-    phases = distiller.phase_stages(lambda phase: batches(phase.batch_size, phase.seed))
+    phases = phase_loops(distiller, lambda phase: batches(phase.batch_size, phase.seed))
     return [*phases, training]
 
 
 def answers(network: nn.Module, split: Split, device: torch.device) -> Predictions:
     """The network's answers for a split, each sample once and as it is."""
     return predict(network.to(device), Loader(split, EVALUATION_BATCH, shuffle=False, device=device))
-
-
-def _validate(job: Job, split: Split, device: torch.device) -> dict[str, float]:
-    return evaluation.metrics(answers(job.distiller.deploy(), split, device))
 
 
 def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:

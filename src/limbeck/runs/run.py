@@ -15,7 +15,7 @@ from limbeck.methods import Method
 from limbeck.runs import directory, networks
 from limbeck.runs.directory import Run
 from limbeck.runs.finish import conclude
-from limbeck.runs.job import prepare, stages
+from limbeck.runs.job import loops, prepare
 from limbeck.training import Trainer
 
 
@@ -198,7 +198,7 @@ def _run(config: RunConfig, path: Path, objects: Mapping[str, Any], *, resume: b
         trackers=setup.trackers,
         display=display,
     )
-    to_do = stages(job, trainer)
+    to_do = loops(job, trainer)
     if trainer.main:
         if resume:
             directory.sweep(path)

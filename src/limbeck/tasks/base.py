@@ -204,6 +204,16 @@ class Task(ABC):
         """
 
     @classmethod
+    def of_width(cls, width: int) -> Task:
+        """The task of so many outputs, with numbers for names: in a loop that has no data of limbeck's."""
+        return cls(tuple(map(str, range(width))))  # type: ignore[call-arg]
+
+    @staticmethod
+    def width_of(logits: Tensor) -> int:
+        """How many outputs raw logits have; along axis 1 unless a task says otherwise."""
+        return logits.shape[1] if logits.ndim > 1 else 1
+
+    @classmethod
     @abstractmethod
     def as_targets(cls, targets: Any, size: int, which: str) -> Tensor:
         """A user's targets as the tensor that a `Split` holds; all without a label for None.

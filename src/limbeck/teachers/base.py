@@ -19,6 +19,8 @@ class Teacher(ABC):
     side ever reaches it.
     """
 
+    name: str = "teacher"
+    """What a distiller with several teachers calls it."""
     points: FeaturePoints | None = None
     """Where the live network's features are, once it is open."""
     keeps: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
-"""The loop: optimization, checkpoints and progress, for phases and training alike."""
+"""The trainer: optimization, checkpoints and progress, for phases and training alike."""
 
 from limbeck.training.guard import DivergenceError
-from limbeck.training.loop import Stage
+from limbeck.training.loop import Loop, ModuleLoop
+from limbeck.training.phases import phase_loops, prepare
 from limbeck.training.trainer import Trainer
 
-__all__ = ["DivergenceError", "Stage", "Trainer"]
+__all__ = ["DivergenceError", "Loop", "ModuleLoop", "Trainer", "phase_loops", "prepare"]

@@ -11,7 +11,7 @@ from limbeck.errors import LimbeckError
 from limbeck.files import replacing
 from limbeck.models.weights import read_checkpoint
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

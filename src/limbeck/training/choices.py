@@ -1,4 +1,4 @@
-"""How a stage computes: precision, memory format, and whether its networks are compiled."""
+"""How a loop computes: precision, memory format, and whether its networks are compiled."""
 
 from __future__ import annotations
 

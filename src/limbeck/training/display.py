@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from limbeck.tasks import Metric
+
 
 class Display:
     """The display of one `fit`.
@@ -37,12 +39,13 @@ class Display:
             self._bar.stop()
             self._bar = None
 
-    def begin(self, stage: str, first: int, epochs: int, steps: int) -> None:
-        """A stage starts, from epoch `first` of `epochs`, of `steps` steps each."""
-        self._stage, self._first, self._epochs, self._steps = stage, first, epochs, steps
+    def begin(self, name: str, first: int, epochs: int, steps: int, metric: Metric | None = None) -> None:
+        """A loop starts, from epoch `first` of `epochs`, of `steps` steps each; `metric` is shown of it."""
+        self._name, self._first, self._epochs, self._steps = name, first, epochs, steps
+        self._metric = metric
         self._done, self._begun, self._figures = first, time.monotonic(), ""
         if self._bar:
-            self._task = self._bar.add_task(stage, total=epochs * steps, completed=first * steps, figures="")
+            self._task = self._bar.add_task(name, total=epochs * steps, completed=first * steps, figures="")
 
     def step(self, position: int) -> None:
         """So many steps of this epoch are done."""
@@ -58,15 +61,15 @@ class Display:
         """An epoch is over; `line` is its record."""
         self._done = line["epoch"]
         figures = [f"{name} {value:.4g}" for name, value in line["terms"].items()]
-        if "validation" in line:
-            figures.append(f"validation top-1 {100 * line['validation']['top1']:.1f} %")
+        if "validation" in line and (metric := self._metric) is not None:
+            figures.append(f"validation {metric.label} {metric.show(line['validation'][metric.name])}")
         left = (time.monotonic() - self._begun) / (self._done - self._first) * (self._epochs - self._done)
         count = f"{self._done}/{self._epochs}"
         text = "  ".join([*figures, f"{_clock(left)} left" if self._done < self._epochs else "done"])
         if self._bar:
-            self._bar.update(self._task, description=f"{self._stage} {count}", figures=text)
+            self._bar.update(self._task, description=f"{self._name} {count}", figures=text)
         elif self._enabled:
-            self._console.print(f"{self._stage} {count}  {text}", soft_wrap=True, markup=False)
+            self._console.print(f"{self._name} {count}  {text}", soft_wrap=True, markup=False)
 
 
 def _clock(seconds: float) -> str:

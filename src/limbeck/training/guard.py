@@ -48,11 +48,11 @@ class Guard:
         self.blocked = self.blocked | now
         return self.blocked
 
-    def check(self, stage: str, checkpoint: str) -> None:
+    def check(self, where: str, checkpoint: str) -> None:
         """Raises if an update has been blocked.
 
         Args:
-            stage: where the loop is.
+            where: the name of the loop.
             checkpoint: what to say of the last good one.
         Raises:
             DivergenceError: naming step and term.
@@ -61,7 +61,7 @@ class Guard:
             return
         bad = [name for name, flag in zip(self._names, self._bad.tolist(), strict=True) if flag]
         raise DivergenceError(
-            f"{bad[0]} became NaN or infinite at step {int(self._step)} of {stage}; the weights were not "
+            f"{bad[0]} became NaN or infinite at step {int(self._step)} of {where}; the weights were not "
             f"updated by it. {checkpoint} "
             "A lower learning rate or clipping may help."
         )

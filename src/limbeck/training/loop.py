@@ -1,53 +1,109 @@
-"""What one stretch of training is: what learns, from which batches, for how long."""
+"""A loop: one phase, or the training itself, as the trainer runs it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.optimization import Constant, Schedule
 from limbeck.outputs import Batch
+from limbeck.tasks import Metric
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A phase, or the training itself; the trainer treats them alike.
+class Loop(ABC):
+    """What learns, from which batches, for how long.
 
-    Attributes:
-        name: for messages and records: "training", or a phase's name such as "mgd.low".
-        open: a context in which the module and its optimizer are ready; entered when the stage's turn comes,
-            because what comes before decides what is left to train. The module's forward gives `Losses`.
-        batches: the batches of one epoch, given its number; its length is known.
-        epochs: how many.
-        schedule: of the learning rate.
-        validate: figures to log after each epoch, "top1" among them.
-        keep_best: whether the stage ends with the weights of the epoch that was best on validation.
-        recall: the last line of an earlier training of this very stage, with what puts its result in place;
-            None if there is none. Called with what the trainer itself adds to what decides the result.
-        trained: called once the stage has been trained, with the same and the last line.
-        finish: called once the stage is over, trained or recalled.
-        seed: of what draws random numbers in it; None takes the trainer's.
-        compiled: a context in which the networks run compiled; None for a stage that is not worth it.
+    Args:
+        name: "training", or a phase's name such as "mgd.low"; for messages and records.
+        epochs: how many epochs it runs.
+        schedule: the schedule of the learning rate; constant if None.
+        seed: what seeds the random numbers drawn in it; the trainer's seed if None.
+        metric: the metric, of those that `validate` gives, that is shown and by which epochs are chosen.
+        keep_best: whether the loop ends with the weights of the epoch that was best on validation.
     """
 
-    name: str
-    open: Callable[[], AbstractContextManager[tuple[nn.Module, torch.optim.Optimizer]]]
-    batches: Callable[[int], Iterable[object]]
-    epochs: int
-    schedule: Schedule = Constant()
-    validate: Callable[[], Mapping[str, float]] | None = None
-    keep_best: bool = False
-    recall: Callable[[str], tuple[Mapping[str, Any], Callable[[], None]] | None] = lambda setting: None
-    trained: Callable[[str, Mapping[str, Any]], None] = lambda setting, line: None
-    finish: Callable[[], None] = lambda: None
-    seed: int | None = None
-    compiled: Callable[[], AbstractContextManager[None]] | None = None
+    def __init__(
+        self,
+        name: str,
+        epochs: int,
+        schedule: Schedule | None = None,
+        *,
+        seed: int | None = None,
+        metric: Metric | None = None,
+        keep_best: bool = False,
+    ) -> None:
+        self.name, self.epochs, self.seed = name, epochs, seed
+        self.metric, self.keep_best = metric, keep_best
+        self.schedule = schedule or Constant()
+
+    @abstractmethod
+    def open(self) -> AbstractContextManager[tuple[nn.Module, torch.optim.Optimizer]]:
+        """A context in which the module and its optimizer are ready.
+
+        It is entered when the loop's turn comes, because what comes before decides what is left to train. The
+        module's forward gives `Losses`.
+        """
+
+    @abstractmethod
+    def batches(self, epoch: int) -> Iterable[object]:
+        """The batches of one epoch, counted from 0; they have a length."""
+
+    def rows(self, batch: Batch) -> Tensor | int | None:
+        """The valid rows of a batch, where samples have different numbers of them; None where they do not."""
+        return None
+
+    def validate(self) -> Mapping[str, float] | None:
+        """Figures of the validation split after an epoch, by metric; None without such a split."""
+        return None
+
+    def compiled(self) -> AbstractContextManager[None] | None:
+        """A context in which the networks run compiled; None for a loop that is not worth it."""
+        return None
+
+    def recall(self, setting: str) -> tuple[Mapping[str, Any], Callable[[], None]] | None:
+        """The last line of an earlier run of this very loop, with what puts its result in place.
+
+        Args:
+            setting: what the trainer itself adds to what decides the result.
+        Returns: None if there is none.
+        """
+        return None
+
+    def trained(self, setting: str, line: Mapping[str, Any]) -> None:  # noqa: B027 (not every loop keeps)
+        """Is told when the loop has been trained, with the same setting and its last line."""
+
+    def finish(self) -> None:  # noqa: B027 (most loops have nothing left to do)
+        """Is told when the loop is over, trained or recalled."""
+
+
+class ModuleLoop(Loop):
+    """A loop over a module and an optimizer that are ready as they are."""
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batches: Callable[[int], Iterable[object]],
+        epochs: int,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(name, epochs, schedule)
+        self._opened, self._batches = (module, optimizer), batches
+
+    def open(self) -> AbstractContextManager[tuple[nn.Module, torch.optim.Optimizer]]:
+        """Module and optimizer."""
+        return nullcontext(self._opened)
+
+    def batches(self, epoch: int) -> Iterable[object]:
+        """The batches of one epoch."""
+        return self._batches(epoch)
 
 
 def as_batch(item: object) -> Batch:

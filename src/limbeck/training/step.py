@@ -18,7 +18,7 @@ from limbeck.training.means import Means
 
 
 class Step:
-    """Does the optimizer steps of one stage. Nothing in it waits for an accelerator.
+    """Does the optimizer steps of one loop. Nothing in it waits for an accelerator.
 
     Args:
         accelerator: joins the processes.
@@ -26,6 +26,7 @@ class Step:
         optimizer: over its parameters.
         accumulation: pieces each batch is worked through in.
         clip: largest norm of the gradient, for each optimizer by itself; None does not clip.
+        rows: a function that counts the valid rows of a batch, where samples have different numbers of them.
         settle: how to compute, asked once: of what the first forward gets, and of the forwards in a step.
     """
 
@@ -37,10 +38,11 @@ class Step:
         *,
         accumulation: int,
         clip: float | None,
+        rows: Callable[[Batch], Tensor | int | None],
         settle: Callable[[Batch, int], Choices],
     ) -> None:
         self._accelerator, self._accumulation, self._clip = accelerator, accumulation, clip
-        self._settle = settle
+        self._settle, self._rows = settle, rows
         self._choices: Choices | None = None
         self.module, self.optimizer = module, optimizer
         self._parts = parts_of(optimizer)
@@ -63,23 +65,26 @@ class Step:
         if self._choices is None:
             self._choices = self._settle(pieces[0], len(pieces))
         values: Tensor | None = None
+        valid = self._all_rows(batch)
         for piece in pieces:
             # Gradients are averaged over processes, so a piece counts by its part of the mean share.
             share = len(piece) * world / whole
+            rows = None if valid is None else self._count(piece) * world / valid
             last = piece is pieces[-1]
             with self._sync(last):
                 losses = self._choices.forward(self._wrapped, piece)
             with self._sync(last):
-                losses.backward(share)
+                losses.backward(share, rows)
+            weighed = losses if rows is None else losses.reweighed(rows / share)
             figures = torch.stack(
-                [losses.total.detach(), *(value.detach().to(losses.total) for value in losses.values())]
+                [weighed.total.detach(), *(value.detach().to(weighed.total) for value in weighed.values())]
             )
             figures = figures if share == 1 else figures * share
             values = figures if values is None else values + figures
         assert values is not None
         names = list(losses.keys())
         means.add(["total", *names], values, whole / world)
-        # The total is last to be named: a broken term breaks it too.
+        # Report the total last: it is NaN whenever a term is.
         found = [gradient for part in self._parts for gradient in gradients(part)]
         blocked = guard.admit(number, [*names, "total"], values.roll(-1), found)
         if self._clip is not None:
@@ -88,10 +93,25 @@ class Step:
         step_unless(blocked, self.optimizer)
         self.optimizer.zero_grad()
 
+    def _all_rows(self, batch: Batch) -> Tensor | None:
+        """The valid rows of the batch of all processes, at least 1; None where every sample has as many."""
+        if self._rows(batch) is None:
+            return None
+        rows: Tensor = self._accelerator.reduce(self._count(batch), reduction="sum")
+        return rows.clamp(min=1)
+
+    def _count(self, batch: Batch) -> Tensor:
+        return torch.as_tensor(self._rows(batch), dtype=torch.float64, device=_device_of(batch))
+
     def close(self) -> None:
-        """Lets go of what joined several processes, which holds a copy of the gradients."""
+        """Releases what joined several processes, which holds a copy of the gradients."""
         if self._wrapped is not self.module:
             self._accelerator.free_memory()
 
     def _sync(self, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self._accelerator.no_sync(self._wrapped)
+
+
+def _device_of(batch: Batch) -> torch.device:
+    inputs = batch.inputs
+    return (inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))).device

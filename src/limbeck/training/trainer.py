@@ -24,7 +24,7 @@ from limbeck.training.choices import Choices, MemoryFormat, Precision, resolve_p
 from limbeck.training.display import Display
 from limbeck.training.guard import Guard
 from limbeck.training.history import History
-from limbeck.training.loop import Stage, as_batch
+from limbeck.training.loop import Loop, as_batch
 from limbeck.training.means import Means
 from limbeck.training.step import Step
 from limbeck.training.trackers import check_trackers
@@ -32,7 +32,7 @@ from limbeck.training.trials import Trials, check_compiler
 
 
 class Trainer:
-    """Runs stages one after the other: phases first, then the training.
+    """Runs loops one after the other: phases first, then the training.
 
     Args:
         device: "auto" takes the accelerator there is; "cpu" none. Its own name, "cuda", insists on it.
@@ -40,13 +40,13 @@ class Trainer:
             is "bf16" where the processor multiplies matrices in it (CUDA, AMX, AVX512-BF16), or else "fp32".
         memory_format: of images. "auto" gives them to convolutional networks channels-last if they can take
             that; "contiguous" leaves them as they are.
-        compile: whether a stage that can be compiled is; "auto" times both ways on its first batch, where a
+        compile: whether a loop that can be compiled is; "auto" times both ways on its first batch, where a
             minute is left to gain from, and takes what will be over sooner.
         accumulation: pieces each batch is worked through in, to save memory.
         clip: largest norm of the gradient, for each optimizer by itself; None does not clip.
         seed: of dropout and whatever else draws random numbers in a step; the data's order has its own.
         directory: where checkpoints and `metrics.jsonl` go; None keeps nothing.
-        checkpoint_every: epochs between checkpoints; the end of a stage always makes one.
+        checkpoint_every: epochs between checkpoints; the end of a loop always makes one.
         trackers: names of accelerate's trackers ("tensorboard", "wandb", ...), writing under `directory`.
         display: whether to show progress.
     """
@@ -115,12 +115,12 @@ class Trainer:
         norms = any(isinstance(part, BatchNorm) for part in module.modules())
         return 2 * self.accumulation * self.accelerator.num_processes if norms else 1
 
-    def fit(self, root: nn.Module, stages: Iterable[Stage], *, resume: bool = False) -> None:
-        """Runs the stages.
+    def fit(self, root: nn.Module, loops: Iterable[Loop], *, resume: bool = False) -> None:
+        """Runs the loops.
 
         Args:
             root: the module whose state is everything that training changes.
-            stages: in order.
+            loops: what to run, in order.
             resume: go on from the checkpoint in `directory`, if there is one.
         Raises:
             LimbeckError: for a checkpoint that is damaged or of another module.
@@ -139,11 +139,11 @@ class Trainer:
             self.accelerator.init_trackers("limbeck")
         try:
             with self.display:
-                for number, stage in enumerate(stages):
-                    if state and number < state["stage"]:
+                for number, loop in enumerate(loops):
+                    if state and number < state["loop"]:
                         continue
-                    started = state if state and number == state["stage"] and state["optimizer"] else None
-                    self._stage(root, number, stage, started)
+                    started = state if state and number == state["loop"] and state["optimizer"] else None
+                    self._run(root, number, loop, started)
         finally:  # not end_training(), which would also end a process group of the caller's
             for tracker in self.accelerator.trackers:
                 tracker.finish()
@@ -161,44 +161,43 @@ class Trainer:
             ) from None
         return state
 
-    def _stage(self, root: nn.Module, number: int, stage: Stage, state: dict[str, Any] | None) -> None:
-        if state is None and self._recall(stage):
-            self._save(root, stage=number + 1, optimizer=None)
+    def _run(self, root: nn.Module, number: int, loop: Loop, state: dict[str, Any] | None) -> None:
+        if state is None and self._recall(loop):
+            self._save(root, loop=number + 1, optimizer=None)
             return
-        steps = _length(stage.batches(0))
+        steps = _length(loop.batches(0))
         best: dict[str, Any] | None = None
-        with stage.open() as (module, optimizer), ExitStack() as compiled:
-            schedule = stage.schedule(optimizer, steps, stage.epochs)
+        with loop.open() as (module, optimizer), ExitStack() as compiled:
+            schedule = loop.schedule(optimizer, steps, loop.epochs)
             first = 0
             if state:
                 optimizer.load_state_dict(state["optimizer"])
                 schedule.load_state_dict(state["schedule"])
                 first, best = state["epoch"], state["best"]
             taken = [name for name, choice in self._asked.items() if state and choice == "auto"]
-            left = (stage.epochs - first) * steps
+            left = (loop.epochs - first) * steps
             step = Step(
                 self.accelerator,
                 module,
                 optimizer,
                 accumulation=self.accumulation,
                 clip=self.clip,
-                settle=partial(self._settle, stage, module, taken, left, compiled),
+                rows=loop.rows,
+                settle=partial(self._settle, loop, module, taken, left, compiled),
             )
-            self.display.begin(stage.name, first, stage.epochs, steps)
-            for epoch in range(first, stage.epochs):
-                line = self._epoch(stage, epoch, steps, step, schedule)
-                if stage.validate:
-                    line["validation"] = dict(stage.validate())
-                    if stage.keep_best and (best is None or line["validation"]["top1"] > best["top1"]):
-                        weights = {name: value.clone() for name, value in root.state_dict().items()}
-                        best = {"top1": line["validation"]["top1"], "root": weights}
+            self.display.begin(loop.name, first, loop.epochs, steps, loop.metric)
+            for epoch in range(first, loop.epochs):
+                line = self._epoch(loop, epoch, steps, step, schedule)
+                if (figures := loop.validate()) is not None:
+                    line["validation"] = dict(figures)
+                    best = _best(root, loop, figures, best)
                 self.history.add(line)
                 self._track(line, number)
                 self.display.epoch(line)
-                if epoch + 1 < stage.epochs and (epoch + 1) % self.checkpoint_every == 0:
+                if epoch + 1 < loop.epochs and (epoch + 1) % self.checkpoint_every == 0:
                     self._save(
                         root,
-                        stage=number,
+                        loop=number,
                         epoch=epoch + 1,
                         best=best,
                         optimizer=optimizer.state_dict(),
@@ -207,26 +206,26 @@ class Trainer:
         step.close()
         if best:
             root.load_state_dict(best["root"])
-        stage.trained(self._setting, self.history.last)
-        stage.finish()
-        self._save(root, stage=number + 1, optimizer=None)
+        loop.trained(self._setting, self.history.last)
+        loop.finish()
+        self._save(root, loop=number + 1, optimizer=None)
 
-    def _recall(self, stage: Stage) -> bool:
-        """Puts an earlier result of the stage in place, if every process has found one."""
-        found = stage.recall(self._setting)
+    def _recall(self, loop: Loop) -> bool:
+        """Puts an earlier result of the loop in place, if every process has found one."""
+        found = loop.recall(self._setting)
         have = torch.tensor(int(found is not None), device=self.device)
         if found is None or int(self.accelerator.reduce(have, "sum")) < self.accelerator.num_processes:
             return False
         line, restore = found
         restore()
-        self.history.add({**line, "stage": stage.name, "cached": True})
-        self.display.note(f"{stage.name}: reused from the cache")
-        stage.finish()
+        self.history.add({**line, "phase": loop.name, "cached": True})
+        self.display.note(f"{loop.name}: reused from the cache")
+        loop.finish()
         return True
 
     @property
     def _setting(self) -> str:
-        """What of the trainer's own settings decides how a stage ends."""
+        """What of the trainer's own settings decides how a loop ends."""
         return (
             f"{self.precision} {self._asked['memory_format']} {self.accumulation} {self.clip} "
             f"{self.device.type} {self.accelerator.num_processes} {torch.__version__}"
@@ -234,7 +233,7 @@ class Trainer:
 
     def _settle(
         self,
-        stage: Stage,
+        loop: Loop,
         module: nn.Module,
         taken: Collection[str],
         left: int,
@@ -252,8 +251,8 @@ class Trainer:
         asked = self._asked | {name: getattr(self.choices, name) for name in taken}
         trials = Trials(module, batch, self.display.note, self._average, taken)
         choices = trials.memory_format(Choices(self.precision), asked["memory_format"])
-        if stage.compiled is not None:
-            choices = trials.compile(choices, asked["compile"], stage.compiled, context, left * pieces)
+        if (compiled := loop.compiled()) is not None:
+            choices = trials.compile(choices, asked["compile"], compiled, context, left * pieces)
         self.choices = choices
         return choices
 
@@ -263,7 +262,7 @@ class Trainer:
 
     def _epoch(
         self,
-        stage: Stage,
+        loop: Loop,
         epoch: int,
         steps: int,
         step: Step,
@@ -277,23 +276,23 @@ class Trainer:
         check_every = 1 if self.device.type == "cpu" else 50
         # Every epoch has random numbers of its own, whatever ran before it: a resumed run draws the same.
         devices = [self.device] if self.device.type == "cuda" else []
-        seed = self.seed if stage.seed is None else stage.seed
+        seed = self.seed if loop.seed is None else loop.seed
         with torch.random.fork_rng(devices):
-            torch.manual_seed(seed_for(seed, stage.name, epoch, self.accelerator.process_index))
-            for position, item in enumerate(stage.batches(epoch)):
+            torch.manual_seed(seed_for(seed, loop.name, epoch, self.accelerator.process_index))
+            for position, item in enumerate(loop.batches(epoch)):
                 done = epoch * steps + position
-                progress = Progress(done, epoch, done / (steps * stage.epochs))
+                progress = Progress(done, epoch, done / (steps * loop.epochs))
                 batch = replace(as_batch(item).to(self.device), progress=progress)
                 step(done + 1, batch, guard, means)
                 if (position + 1) % check_every == 0:
-                    guard.check(stage.name, self._last_good())
+                    guard.check(loop.name, self._last_good())
                     self.display.step(position + 1)
                 schedule.step()
-            guard.check(stage.name, self._last_good())
+            guard.check(loop.name, self._last_good())
             self.display.step(steps)
         terms = means.read(self.accelerator)
         return {
-            "stage": stage.name,
+            "phase": loop.name,
             "epoch": epoch + 1,
             "step": (epoch + 1) * steps,
             "seconds": round(time.perf_counter() - begun, 3),
@@ -321,10 +320,22 @@ class Trainer:
         return "No checkpoint had been written yet."
 
     def _track(self, line: Mapping[str, Any], number: int) -> None:
-        stage = line["stage"]
-        figures = {f"{stage}/{name}": value for name, value in line["terms"].items()}
-        figures |= {f"{stage}/validation/{name}": value for name, value in line.get("validation", {}).items()}
-        self.accelerator.log({**figures, f"{stage}/lr": line["lr"]}, step=line["step"])
+        name = line["phase"]
+        figures = {f"{name}/{term}": value for term, value in line["terms"].items()}
+        figures |= {f"{name}/validation/{term}": value for term, value in line.get("validation", {}).items()}
+        self.accelerator.log({**figures, f"{name}/lr": line["lr"]}, step=line["step"])
+
+
+def _best(
+    root: nn.Module, loop: Loop, figures: Mapping[str, float], best: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """The best epoch so far by the loop's metric, with its weights; None if none are to be kept."""
+    if not loop.keep_best or loop.metric is None:
+        return None
+    value = figures[loop.metric.name]
+    if best is not None and not loop.metric.better(value, best["value"]):
+        return best
+    return {"value": value, "root": {name: each.clone() for name, each in root.state_dict().items()}}
 
 
 def _length(batches: Iterable[object]) -> int:

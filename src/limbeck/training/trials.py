@@ -19,16 +19,16 @@ from limbeck.outputs import Batch
 from limbeck.training.choices import Choices, MemoryFormat, gains_by_channels_last
 
 WORTH_COMPILING = 60.0
-"""Seconds a stage must have to go for `compile=auto` to try the compiler, which takes about as many."""
+"""Seconds a loop must have to go for `compile=auto` to try the compiler, which takes about as many."""
 STEPS = 3
 """Steps that each way is timed for."""
 
 
 class Trials:
-    """Makes a stage's choices on its first batch.
+    """Makes a loop's choices on its first batch.
 
     Args:
-        module: the stage's, as it is before it is wrapped for several processes.
+        module: the loop's module, as it is before it is wrapped for several processes.
         batch: what it is tried on.
         note: says what was not to be had.
         average: of a number over all processes, which must choose alike.
@@ -71,7 +71,7 @@ class Trials:
         self,
         choices: Choices,
         asked: bool | Literal["auto"],
-        compiled: Callable[[], AbstractContextManager[None]],
+        compiled: AbstractContextManager[None],
         context: ExitStack,
         left: int,
     ) -> Choices:
@@ -95,7 +95,7 @@ class Trials:
             eager = self._average(self._time(choices))
         if left * eager < WORTH_COMPILING:
             return choices
-        context.enter_context(compiled())
+        context.enter_context(compiled)
         begun = time.perf_counter()
         failure = self._failure(choices)
         compilation = self._average(time.perf_counter() - begun)

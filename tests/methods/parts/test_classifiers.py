@@ -16,6 +16,7 @@ from limbeck.methods import Context
 from limbeck.methods.parts.classifiers import classifier_of_teacher, grid_of_teacher
 from limbeck.models import CNN, DSCNN, MLP, VGG, ResNet, TextCNN, Transformer, WideResNet
 from limbeck.outputs import Batch, Inputs, Outputs
+from limbeck.tasks import Classification, Rows
 from limbeck.teachers import LiveTeacher
 
 IMAGES = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -28,7 +29,17 @@ TOKENS = {
 def context_of(network: nn.Module, example: Inputs = IMAGES, **features: str | list[str]) -> Context:
     teacher = LiveTeacher(network, features)
     teacher.open(example, ("embedding", "stages"))
-    return Context(Outputs(), teacher(Batch(example)), example, network, FeaturePoints(), network)
+    outputs = teacher(Batch(example))
+    return Context(
+        student=Outputs(),
+        teacher=outputs,
+        example=example,
+        student_network=network,
+        task=Classification.of_width(5),
+        rows=Rows(2, None),
+        student_points=FeaturePoints(),
+        teacher_network=network,
+    )
 
 
 class Headed(nn.Module):

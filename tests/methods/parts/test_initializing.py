@@ -7,6 +7,7 @@ import torch
 from method_setting import Setting, make_setting
 from torch import Tensor, nn
 
+import limbeck
 from limbeck import Batch, Distiller
 from limbeck.errors import LimbeckError
 from limbeck.methods.parts.initializing import Initializing
@@ -19,7 +20,7 @@ def setting() -> Setting:
 
 
 def prepare(distiller: Distiller, setting: Setting) -> None:
-    distiller.prepare([Batch(setting.inputs, setting.targets)], display=False, device="cpu")
+    limbeck.prepare(distiller, [Batch(setting.inputs, setting.targets)], display=False, device="cpu")
 
 
 def test_the_phase_is_the_benchmarks(setting: Setting) -> None:
