@@ -66,7 +66,7 @@ def test_student_and_teacher_share_no_parameter(setting: Setting, live: bool) ->
 def test_features_of_a_teacher_that_makes_its_own_outputs_are_refused(setting: Setting) -> None:
     features = {"embedding": "classifier:input"}
     for teacher in (LiveTeacher(setting.teacher), None):
-        with refused("teacher_features are for a teacher that is given as a network"):
+        with refused("teacher_features are for one teacher that is given as a network"):
             Distiller(setting.student, teacher, "kd", example=setting.inputs, teacher_features=features)
 
 
@@ -103,7 +103,7 @@ def test_what_a_method_must_know_of_the_data_is_asked_for(setting: Setting) -> N
 
 
 def test_student_and_teacher_tell_as_many_classes_apart(setting: Setting) -> None:
-    with refused("the student tells 5 classes apart and the teacher 7; they must agree"):
+    with refused("the student has 5 outputs and the teacher 7; they must agree"):
         Distiller(setting.student, SmallNet(4, classes=7), "kd", example=setting.inputs)
 
 
@@ -194,7 +194,7 @@ def test_targets_are_classes_the_student_tells_apart(setting: Setting, target: i
     targets = setting.targets.clone()
     targets[3] = target
     message = (
-        f"the batch's target {target} at position 1 is out of range: with 5 classes it should be 0 to 4, "
+        f"the batch's target {target} at position 3 is out of range: with 5 classes it should be 0 to 4, "
         f"or {UNLABELED} for no label; the student has 5 outputs"
     )
     with refused(message):

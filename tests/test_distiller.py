@@ -525,10 +525,10 @@ def test_phases_run_once_and_inner_first(setting: Setting) -> None:
 def test_forward_and_optimizer_wait_for_the_phases(setting: Setting) -> None:
     distiller = setting.distiller("around(ce + projected)")
     with pytest.raises(
-        LimbeckError, match=r"phases to run first \(projected.code, around.head\); call distiller.prepare\("
+        LimbeckError, match=r"phases to run first \(projected.code, around.head\); call limbeck.prepare\("
     ):
         distiller(setting.inputs, setting.targets)
-    with pytest.raises(LimbeckError, match=r"call distiller.prepare\(loader\) first"):
+    with pytest.raises(LimbeckError, match=r"call limbeck.prepare\(loader\) first"):
         distiller.optimizer(SGD())
     prepare(distiller, setting)
     assert distiller(setting.inputs, setting.targets).total.isfinite()
