@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from limbeck.outputs import Batch, Outputs
+from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
 def _same(tensor: Tensor) -> Tensor:
@@ -49,3 +49,27 @@ class Rows:
     def batch(self, batch: Batch) -> Batch:
         """The batch with the targets of the rows, and with these rows as `batch.rows`."""
         return replace(batch, targets=self.targets, rows=self)
+
+
+def masked(valid: Tensor, targets: Tensor | None) -> Rows:
+    """The rows of a task that decides at every position, of which some are valid.
+
+    Where none is, one row stands in, without a target, and `count` is 0: it counts for nothing.
+
+    Args:
+        valid: (B, ...) bool, the positions: (B, H, W) pixels or (B, L) tokens.
+        targets: (B, ...) class ids of the same positions; None without labels.
+    Returns: rows whose `logits` and `embedding` take maps (B, C, H, W), or sequences (B, L, C).
+    """
+    places = valid.flatten().nonzero().flatten()
+    count = len(places)
+    chosen = places if count else places.new_zeros(1)
+    labels = None
+    if targets is not None:
+        labels = targets.flatten()[chosen] if count else targets.new_full((1,), UNLABELED)
+
+    def of(tensor: Tensor) -> Tensor:
+        last = tensor if valid.ndim == 2 else tensor.movedim(1, -1)
+        return last.flatten(0, -2)[chosen]
+
+    return Rows(count, labels, chosen // valid[0].numel(), logits=of, embedding=of)
