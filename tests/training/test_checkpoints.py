@@ -86,7 +86,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     [
         ({"root": {}}, "is no checkpoint of a training"),
         ([1, 2], "is no checkpoint of a training"),
-        ({"format": 1}, "has format 1; this version reads 2"),
+        ({"format": 1}, "has format 1; this version reads 3"),
     ],
 )
 def test_other_files_of_torch_are_refused(tmp_path: Path, content: object, message: str) -> None:

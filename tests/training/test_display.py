@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from limbeck.training.display import Display
+from scripted_loop import TOP1
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def line(epoch: int, **more: Any) -> dict[str, Any]:
 def test_off_a_terminal_an_epoch_is_a_plain_line(clock: list[float]) -> None:
     where, file = console(terminal=False)
     with Display(enabled=True, console=where) as display:
-        display.begin("training", 0, 3, 10)
+        display.begin("training", 0, 3, 10, TOP1)
         display.step(10)
         clock[0] += 30
         display.epoch(line(1, validation={"top1": 0.9876}))
