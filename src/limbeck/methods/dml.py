@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from limbeck import models  # the peers are networks, which nobody but this method needs
 from limbeck.arguments import Count
 from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints, Tap, find, undisturbed
@@ -118,6 +117,8 @@ def _alike(context: Context) -> tuple[nn.Module, FeaturePoints]:
 
 def _by_name(spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
     """A network by its name, with the student's normalization unless it has its own."""
+    from limbeck import models
+
     peer = models.build(spec, example=context.example, num_classes=context.width)
     normalization = models.normalization_of(context.student_network)
     if normalization is not None and models.normalization_of(peer) is None:

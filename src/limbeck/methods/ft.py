@@ -19,7 +19,6 @@ from limbeck.methods.fitnet import fitnet
 from limbeck.methods.parts.blocks import Form, Reduction, full_precision, reduce, unit
 from limbeck.methods.parts.regressors import GlobalBatchNorm2d
 from limbeck.methods.parts.stages import described, pooled_alike, stage_pair
-from limbeck.optimization import SGD
 from limbeck.outputs import Batch, Outputs
 
 
@@ -143,6 +142,8 @@ class FT(Method):
 
     def phases(self) -> Sequence[Phase]:
         """The paraphraser's training."""
+        from limbeck.optimization import SGD
+
         settings = f"stage {self.pair[1]} rate {self.rate} epochs {self.epochs} lr {self.lr}"
         return [
             Phase(

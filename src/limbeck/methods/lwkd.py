@@ -22,9 +22,7 @@ from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Claim, Context, LossTerms, Phase, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, same_logits
 from limbeck.methods.terms import Term
-from limbeck.optimization import Adam
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.teachers import LightweightTeacher, SoftTargetBank
 
 
 def lwkd(
@@ -134,6 +132,8 @@ class LWKD(Method):
 
     def bind(self, context: Context) -> None:
         """Builds teacher, bank and discriminator; refuses what there can be no soft targets for."""
+        from limbeck.teachers import LightweightTeacher, SoftTargetBank
+
         classes = context.columns
         if not 2 <= classes <= 10_000:
             raise LimbeckError(f"lwkd needs 2 to 10,000 classes, and the student has {classes:,}")
@@ -162,6 +162,8 @@ class LWKD(Method):
 
     def phases(self) -> Sequence[Phase]:
         """The lightweight teacher, and then the bank."""
+        from limbeck.optimization import Adam
+
         return [
             Phase(
                 name="teacher",
@@ -195,6 +197,8 @@ class LWKD(Method):
         """The discriminator."""
         if not self.adversarial:
             return ()
+        from limbeck.optimization import Adam
+
         return [Claim(self.discriminator, Adam(lr=self.discriminator_lr, betas=(0.5, 0.999)))]
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:

@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from limbeck.arguments import Positive
+from limbeck.arguments import Limits, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
@@ -83,7 +82,7 @@ class TFKD(Method):
         self,
         mode: Literal["virtual", "self"] = "virtual",
         temperature: Positive = 20.0,
-        correct: Annotated[float, Field(gt=0, lt=1)] = 0.99,
+        correct: Annotated[float, Limits(gt=0, lt=1)] = 0.99,
         form: Form = "paper",
     ) -> None:
         super().__init__()
