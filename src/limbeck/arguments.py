@@ -12,12 +12,11 @@ from limbeck.notation import show
 
 if TYPE_CHECKING:  # pydantic is imported when arguments are checked: the equations do without it
     from pydantic import ConfigDict, GetCoreSchemaHandler
-    from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of an argument in its annotation, `Annotated[float, Limits(gt=0)]`; those of pydantic's `Field`.
+    """Limits of an argument, in its annotation: `Annotated[float, Limits(gt=0)]`. They are pydantic's own.
 
     Attributes:
         gt: what a number must be above.
@@ -37,7 +36,7 @@ class Limits:
     max_length: int | None = None
     allow_inf_nan: bool | None = None
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
         """What pydantic makes of `Annotated[source, Field(...)]` with the same limits."""
         from pydantic import Field
 

@@ -39,8 +39,12 @@ def factor_transfer(
     Raises:
         LimbeckError: for what is no map, and for different channel counts in the paper's form.
     """
-    alike = len(student) == len(teacher) and (form == "benchmark" or student.shape[1] == teacher.shape[1])
-    if not (student.ndim == teacher.ndim == 4 and alike):
+    maps = student.ndim == teacher.ndim == 4
+    if not (
+        maps
+        and len(student) == len(teacher)
+        and (form == "benchmark" or student.shape[1] == teacher.shape[1])
+    ):
         channels = " of the same channel count" if form == "paper" else ""
         raise LimbeckError(
             f"factor transfer compares two factors (B, C, H, W){channels}, "

@@ -20,7 +20,8 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Claim, Context, LossTerms, Phase, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, same_logits
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.shapes import same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
@@ -35,13 +36,13 @@ def lwkd(
     """Divergence with a temperature for each side, KL(softmax(z_t / T_t) || softmax(z_s / T_s)).
 
     Args:
-        student_logits: (B, C).
+        student_logits: (B, C), C at least 2.
         teacher_logits: (B, C) of the lightweight teacher, for any sample of the same class.
         teacher_temperature: T_t > 0.
         student_temperature: T_s > 0.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: if the shapes differ.
+        LimbeckError: if the shapes differ or are no rows of at least 2 classes.
     """
     same_logits("lwkd", student_logits, teacher_logits)
     student = F.log_softmax(full_precision(student_logits) / student_temperature, dim=-1)

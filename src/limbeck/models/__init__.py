@@ -116,8 +116,8 @@ def build(
     """The network a text stands for, with fresh weights drawn from torch's global generator.
 
     Args:
-        spec: a name of `table()`, `lenet5` or `cnn(channels=[4, 8])`, or of `NAMED`, `resnet20`; one of a zoo,
-            `timm:resnet18` or `torchvision:resnet18` (see `limbeck.models.zoos`); or else
+        spec: a name of `table()`, `lenet5` or `cnn(channels=[4, 8])`, or of `NAMED`, `resnet20`; one of a
+            zoo, `timm:resnet18` or `torchvision:resnet18` (see `limbeck.models.zoos`); or else
             `package.module:factory(width=2)`, which imports the module (the working directory is searched
             too) and calls the factory with exactly the arguments given.
         example: inputs the network will get, (B, C, H, W) images or (B, F) features. They tell a network of
