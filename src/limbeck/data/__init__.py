@@ -110,7 +110,7 @@ SOURCES: Mapping[str, Entry] = {
 def table() -> Mapping[str, Entry]:
     """Every data set by its name: limbeck's own, and those of installed packages after them."""
     others = {
-        name: Entry(make, (getdoc(make) or "").partition("\n")[0], make.__module__)
+        name: Entry(make, (getdoc(make) or "no description").partition("\n")[0], make.__module__)
         for name, make in builders("data").items()
         if name not in SOURCES
     }

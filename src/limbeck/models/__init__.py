@@ -99,7 +99,7 @@ __all__ = [
 def table() -> Mapping[str, Entry]:
     """Every network by its name: limbeck's own, and those of installed packages after them."""
     others = {
-        name: Entry(make, (getdoc(make) or "").partition("\n")[0], make.__module__)
+        name: Entry(make, (getdoc(make) or "no description").partition("\n")[0], make.__module__)
         for name, make in builders("models").items()
         if name not in MODELS
     }

@@ -11,7 +11,7 @@ import limbeck
 from limbeck import Batch, Distiller
 from limbeck.errors import LimbeckError
 from limbeck.methods.parts.initializing import Initializing
-from limbeck.optimization import SGD, Constant
+from limbeck.optimization import SGD
 
 
 @pytest.fixture

@@ -66,8 +66,8 @@ def test_logits_with_positions_are_refused_and_the_remedy_is_right(name: str, la
     by_last = f"{argument}.flatten(0, -2)"
     assert refusal(name, **given) == (
         f"{name}: {argument} has the shape {tuple(given[argument].shape)} and must have the shape (P, C), "
-        f"a row of logits for each prediction; flatten it: {by_axis} where axis 1 holds the classes, {by_last} "
-        "where the last one does"
+        f"a row of logits for each prediction; flatten it: {by_axis} where axis 1 holds the classes, "
+        f"{by_last} where the last one does"
     )
     flat = reshaped(
         given,
