@@ -48,9 +48,9 @@ HEAVY = {"accelerate", "datasets", "rich", "scipy", "sklearn", "tokenizers"}
 
 @pytest.mark.parametrize(
     "door",
-    ["checks", "features", "models", "objective", "outputs", "phase_cache", "tasks", "teachers"],
+    ["checks", "distiller", "features", "models", "objective", "outputs", "phase_cache", "tasks", "teachers"],
 )
-def test_the_rooms_below_the_distiller_load_neither_data_nor_trainer(door: str) -> None:
+def test_the_distiller_and_the_rooms_below_it_load_neither_data_nor_trainer(door: str) -> None:
     loaded = modules_after(f"limbeck.{door}")
     assert not {module.partition(".")[0] for module in loaded} & HEAVY
     assert not loaded & {"limbeck.data", "limbeck.training"}
