@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from command import Command
 
 import limbeck
+from limbeck import plugins
 from limbeck.runs import Run
 
 
@@ -26,6 +28,24 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     """`limbeck`, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
     return Command(monkeypatch, capsys)
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, str], None]]:
+    """Installs a package for one test, whose one module is `strange`: (group, entry points, source)."""
+
+    def install(group: str, points: str, source: str) -> None:
+        (tmp_path / "strange.py").write_text(source)
+        metadata = tmp_path / "strange-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[{group}]\n{points}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        plugins.loaded.cache_clear()
+
+    yield install
+    sys.modules.pop("strange", None)
+    plugins.loaded.cache_clear()
 
 
 @pytest.fixture(scope="session")

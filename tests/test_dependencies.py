@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from loaded_modules import modules_after
 
 SOURCE = Path(__file__).parents[1] / "src"
 
@@ -37,3 +40,25 @@ def test_every_import_is_declared() -> None:
         and not declared & {canonicalize_name(owner) for owner in owners.get(package, [])}
     ]
     assert undeclared == []
+
+
+HEAVY = {"accelerate", "datasets", "rich", "scipy", "sklearn", "tokenizers"}
+"""What only data, training and the command line need."""
+
+
+@pytest.mark.parametrize(
+    "door",
+    ["checks", "distiller", "features", "models", "objective", "outputs", "phase_cache", "tasks", "teachers"],
+)
+def test_the_distiller_and_the_rooms_below_it_load_neither_data_nor_trainer(door: str) -> None:
+    loaded = modules_after(f"limbeck.{door}")
+    assert not {module.partition(".")[0] for module in loaded} & HEAVY
+    assert not loaded & {"limbeck.data", "limbeck.training"}
+
+
+def test_no_method_loads_data_or_trainer() -> None:
+    names = [path.stem for path in sorted((SOURCE / "limbeck" / "methods").glob("*.py"))]
+    assert "kd" in names
+    loaded = modules_after(*(f"limbeck.methods.{name}" for name in names if name != "__init__"))
+    assert not {module.partition(".")[0] for module in loaded} & HEAVY
+    assert not loaded & {"limbeck.data", "limbeck.training"}

@@ -23,11 +23,10 @@ import limbeck
 import limbeck.data
 from limbeck import Batch, Distiller, LimbeckError, Outputs
 from limbeck.data import Loader
-from limbeck.data.split import ABSENT
 from limbeck.methods import CE, KD, Context, DataFacts, Losses, Method, Phase, Reads, Term
 from limbeck.objective import parse
 from limbeck.optimization import SGD
-from limbeck.outputs import UNLABELED, Inputs, Progress
+from limbeck.outputs import ABSENT, UNLABELED, Inputs, Progress
 from limbeck.teachers import LiveTeacher, Teacher
 
 

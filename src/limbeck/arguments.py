@@ -4,18 +4,50 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, TypeAlias, get_type_hints
-
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 
 from limbeck.errors import LimbeckError, unknown
 from limbeck.notation import show
 
-Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Count: TypeAlias = Annotated[int, Field(ge=1)]
+if TYPE_CHECKING:  # pydantic is imported when arguments are checked: the equations do without it
+    from pydantic import ConfigDict, GetCoreSchemaHandler
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of an argument, in its annotation: `Annotated[float, Limits(gt=0)]`. They are pydantic's own.
+
+    Attributes:
+        gt: what a number must be above.
+        ge: the least number.
+        lt: what a number must be below.
+        le: the greatest number.
+        min_length: the least number of items.
+        max_length: the greatest number of items.
+        allow_inf_nan: False where a number must be finite.
+    """
+
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    allow_inf_nan: bool | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        """What pydantic makes of `Annotated[source, Field(...)]` with the same limits."""
+        from pydantic import Field
+
+        given: dict[str, Any] = {name: value for name, value in vars(self).items() if value is not None}
+        return handler.generate_schema(Annotated[source, Field(**given)])
+
+
+Positive: TypeAlias = Annotated[float, Limits(gt=0, allow_inf_nan=False)]
+NonNegative: TypeAlias = Annotated[float, Limits(ge=0, allow_inf_nan=False)]
+Share: TypeAlias = Annotated[float, Limits(ge=0, le=1, allow_inf_nan=False)]
+Count: TypeAlias = Annotated[int, Limits(ge=1)]
 
 
 def checked_arguments(
@@ -48,6 +80,8 @@ def checked_arguments(
 
 
 def _check(name: str, argument: str, hint: Any, value: Any) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         TypeAdapter(hint, config=_config(hint)).validate_python(value, strict=True)
     except ValidationError as caught:
@@ -67,6 +101,9 @@ def _check(name: str, argument: str, hint: Any, value: Any) -> None:
 
 
 def _config(hint: Any) -> ConfigDict | None:
+    from pydantic import ConfigDict, TypeAdapter
+    from pydantic.errors import PydanticUserError
+
     try:
         TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:  # a type that brings its own config

@@ -20,7 +20,7 @@ class DataFacts:
         fingerprint: a digest.
         class_counts: labels of each output, as `Task.counts` has them: labeled samples of each class.
         targets: (size, ...) target of the sample at each position, as the task has it: an int64 class id,
-            `UNLABELED` if it has none, `limbeck.data.split.ABSENT` where there is no sample.
+            `UNLABELED` if it has none, `ABSENT` where there is no sample.
     Raises:
         LimbeckError: for targets of another type or number.
     """

@@ -20,6 +20,9 @@ Inputs: TypeAlias = "Tensor | Mapping[str, Tensor]"
 UNLABELED = -100
 """The target of a sample without a label; the value that torch's losses ignore."""
 
+ABSENT = -1
+"""In targets by position, a position at which a split has no sample."""
+
 
 def apply(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     """The inputs with `function` applied to each tensor."""

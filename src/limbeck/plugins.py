@@ -1,15 +1,51 @@
-"""What other installed packages add to limbeck's tables, through entry points."""
+"""Tables of names: limbeck's own entries, and what other installed packages add through entry points."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from limbeck.errors import LimbeckError
 
 T = TypeVar("T")
+
+
+class Table(MutableMapping[str, T]):
+    """A table that imports an entry when it is looked up for the first time.
+
+    Args:
+        places: by name, where the entry is, written "module:attribute" as in an entry point.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._entries: dict[str, str | T] = dict(places)
+
+    def __getitem__(self, name: str) -> T:
+        entry = self._entries[name]
+        if not isinstance(entry, str):
+            return entry
+        module, _, attribute = entry.partition(":")
+        found: T = getattr(import_module(module), attribute)
+        self._entries[name] = found
+        return found
+
+    def __setitem__(self, name: str, entry: T) -> None:
+        self._entries[name] = entry
+
+    def __delitem__(self, name: str) -> None:
+        del self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
 
 
 def registered(table: str, kind: type[T]) -> Mapping[str, type[T]]:
@@ -30,9 +66,31 @@ def registered(table: str, kind: type[T]) -> Mapping[str, type[T]]:
     return found
 
 
+def builders(table: str) -> Mapping[str, Callable[..., Any]]:
+    """The functions and classes that installed packages register under `limbeck.<table>`.
+
+    Args:
+        table: "models" or "data".
+    Raises:
+        LimbeckError: for an entry point that cannot be loaded, or that cannot be called.
+    """
+    found = loaded(table)
+    for name, each in found.items():
+        if not callable(each):
+            raise LimbeckError(
+                f"the entry point {name!r} of limbeck.{table} must be a function or a class, "
+                f"not {type(each).__name__}"
+            )
+    return found
+
+
 @cache
 def loaded(table: str) -> Mapping[str, Any]:
-    """What installed packages register under `limbeck.<table>`, by name."""
+    """What installed packages register under `limbeck.<table>`, by name.
+
+    Raises:
+        LimbeckError: for an entry point that cannot be loaded.
+    """
     found: dict[str, Any] = {}
     for point in entry_points(group=f"limbeck.{table}"):
         try:

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from class_counts import class_counts
-from limbeck.data.split import ABSENT, Split, held_out, keep_labels, pick, stratified
+from limbeck.data.split import Split, held_out, keep_labels, pick, stratified
 from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELED
+from limbeck.outputs import ABSENT, UNLABELED
 
 
 def split(targets: list[int]) -> Split:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -39,22 +38,7 @@ number = 3
 '''
 
 
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Installs a package `strange` that has these entry points, for one test."""
-
-    def install(points: str) -> None:
-        (tmp_path / "strange.py").write_text(PACKAGE)
-        metadata = tmp_path / "strange-1.0.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1.0\n")
-        (metadata / "entry_points.txt").write_text(f"[limbeck.methods]\n{points}\n")
-        monkeypatch.syspath_prepend(tmp_path)
-        methods._foreign.cache_clear()
-
-    yield install
-    sys.modules.pop("strange", None)
-    methods._foreign.cache_clear()
+Install = Callable[[str, str, str], None]
 
 
 def test_limbecks_own_methods_are_there() -> None:
@@ -79,10 +63,15 @@ def test_the_table_is_in_order() -> None:
     assert [name for name in METHODS if name in OWN] == OWN
 
 
-def test_a_package_adds_a_method(installed: Callable[[str], None]) -> None:
+def test_what_is_no_method_is_not_there() -> None:
+    with pytest.raises(AttributeError, match=r"module 'limbeck\.methods' has no attribute 'KDD'"):
+        methods.KDD  # noqa: B018
+
+
+def test_a_package_adds_a_method(installed: Install) -> None:
     with pytest.raises(LimbeckError, match="unknown method 'sharp'"):
         parse("sharp")
-    installed("sharp = strange:Sharp")
+    installed("limbeck.methods", "sharp = strange:Sharp", PACKAGE)
     objective = parse("ce + 0.5*sharp(edge=0.25)")
     assert str(objective) == "ce + 0.5*sharp(edge=0.25)"
     assert resolved(objective)["sharp"] == {"weight": 0.5, "method": "sharp", "edge": 0.25}
@@ -93,18 +82,18 @@ def test_a_package_adds_a_method(installed: Callable[[str], None]) -> None:
         parse("shrap")
 
 
-def test_a_package_does_not_replace_limbecks_own(installed: Callable[[str], None]) -> None:
-    installed("kd = strange:Other")
+def test_a_package_does_not_replace_limbecks_own(installed: Install) -> None:
+    installed("limbeck.methods", "kd = strange:Other", PACKAGE)
     assert table()["kd"] is KD
 
 
 @pytest.mark.parametrize("point", ["dull = strange:Sharp", "x = strange:function", "x = strange:number"])
-def test_an_entry_point_is_a_method_of_its_name(installed: Callable[[str], None], point: str) -> None:
-    installed(point)
-    name, _, value = point.partition(" = ")
+def test_an_entry_point_is_a_method_of_its_name(installed: Install, point: str) -> None:
+    installed("limbeck.methods", point, PACKAGE)
+    name, _, _ = point.partition(" = ")
     with pytest.raises(LimbeckError) as caught:
         table()
-    assert str(caught.value) == f"the entry point {name!r} = {value!r} must be a Method of that name"
+    assert str(caught.value) == f"the entry point {name!r} of limbeck.methods must be a Method of that name"
 
 
 @pytest.mark.parametrize(
@@ -114,10 +103,8 @@ def test_an_entry_point_is_a_method_of_its_name(installed: Callable[[str], None]
         ("x = nowhere:X", "No module named 'nowhere'"),
     ],
 )
-def test_an_entry_point_that_cannot_be_loaded_is_named(
-    installed: Callable[[str], None], point: str, reason: str
-) -> None:
-    installed(point)
+def test_an_entry_point_that_cannot_be_loaded_is_named(installed: Install, point: str, reason: str) -> None:
+    installed("limbeck.methods", point, PACKAGE)
     name, _, value = point.partition(" = ")
     with pytest.raises(LimbeckError) as caught:
         table()

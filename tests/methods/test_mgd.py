@@ -123,6 +123,7 @@ def test_the_phases_learn_labels_and_the_teacher_s_logits() -> None:
         assert torch.equal(terms["kd"], kd(logits, teacher.logits, temperature))
         right = (logits.argmax(1) == targets)[:5].float().mean()
         assert terms["accuracy"].value == right
+        assert phase.schedule is not None
         assert phase.schedule.at(20, 1, 40) == pytest.approx(0.1)
         assert phase.schedule.at(30, 1, 40) == pytest.approx(0.01)
 

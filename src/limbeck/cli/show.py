@@ -106,7 +106,7 @@ def method_details(name: str) -> RenderableType:
 def models_table() -> Table:
     """Every network with a line and its source, then the named ones with what they are short for."""
     table = Table("model", "what it is", "source")
-    for name, entry in models.MODELS.items():
+    for name, entry in models.table().items():
         table.add_row(name, entry.summary, entry.source)
     table.add_section()
     for name, call in models.NAMED.items():
@@ -119,9 +119,9 @@ def model_details(name: str) -> RenderableType:
     if name in models.NAMED:
         call = models.NAMED[name]
         return Group(Text(f"{name} is {call}\n", style="bold"), model_details(parse_call(call, "model").name))
-    if name not in models.MODELS:
-        raise unknown("model", name, [*models.MODELS, *models.NAMED])
-    entry = models.MODELS[name]
+    if name not in models.table():
+        raise unknown("model", name, [*models.table(), *models.NAMED])
+    entry = models.table()[name]
     make = entry.make.__init__ if isinstance(entry.make, type) else entry.make  # type: ignore[misc]
     return _details(name, entry.make, make, [entry.source])
 
@@ -129,7 +129,7 @@ def model_details(name: str) -> RenderableType:
 def data_table() -> Table:
     """Every data set with a line and its source."""
     table = Table("data set", "what it is", "source")
-    for name, entry in data.SOURCES.items():
+    for name, entry in data.table().items():
         table.add_row(name, entry.summary, entry.source)
     return table
 
@@ -137,9 +137,9 @@ def data_table() -> Table:
 def data_details(name: str) -> RenderableType:
     """One data set with its arguments."""
     name = name.replace("-", "_")
-    if name not in data.SOURCES:
-        raise unknown("data set", name, data.SOURCES)
-    entry = data.SOURCES[name]
+    if name not in data.table():
+        raise unknown("data set", name, data.table())
+    entry = data.table()[name]
     return _details(name, entry.make, entry.make, [entry.source])
 
 

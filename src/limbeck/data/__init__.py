@@ -1,9 +1,14 @@
-"""Sources, views and loaders. `SOURCES` is the table of the data sets that limbeck knows by name."""
+"""Sources, views and loaders. `SOURCES` is the table of the data sets that limbeck knows by name.
+
+Another package adds its own through the entry-point group `limbeck.data` (name = "module:function"); the
+function returns a `Source`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from inspect import getdoc
 from pathlib import Path
 
 from limbeck.data.build import from_dataset, from_tensors
@@ -22,6 +27,7 @@ from limbeck.data.views import Views, draw
 from limbeck.data.wrappers import imbalanced, noisy_labels
 from limbeck.errors import LimbeckError
 from limbeck.notation import Value, parse_call
+from limbeck.plugins import builders
 
 __all__ = [
     "SOURCES",
@@ -40,6 +46,7 @@ __all__ = [
     "imbalanced",
     "load",
     "noisy_labels",
+    "table",
 ]
 
 
@@ -100,22 +107,37 @@ SOURCES: Mapping[str, Entry] = {
 }
 
 
+def table() -> Mapping[str, Entry]:
+    """Every data set by its name: limbeck's own, and those of installed packages after them."""
+    others = {
+        name: Entry(make, (getdoc(make) or "no description").partition("\n")[0], make.__module__)
+        for name, make in builders("data").items()
+        if name not in SOURCES
+    }
+    return {**SOURCES, **others}
+
+
 def load(spec: str, data_dir: Path | None = None, **arguments: Value) -> Source:
     """The data set that a text in the notation names, for example `"digits(labeled=100, seed=0)"`.
 
     Some are made of another one: `"noisy_labels(digits(labeled=100), rate=0.4)"`.
 
     Args:
-        spec: a name of `SOURCES`, with arguments where the data set has any; `-` in a name is `_`.
+        spec: a name of `table()`, with arguments where the data set has any; `-` in a name is `_`.
         data_dir: where files lie, for data sets that are read from files.
         arguments: of the data set, beside those in the text.
     Raises:
         LimbeckError: for an unknown name or argument (names the nearest right one) or a value out of range.
     """
-    builders = {name: entry.make for name, entry in SOURCES.items()}
+    makers = {name: entry.make for name, entry in table().items()}
     name, parenthesis, rest = spec.partition("(")
     call = parse_call(name.replace("-", "_") + parenthesis + rest, "data set")
     for argument in call.kwargs.keys() & arguments.keys():
         raise LimbeckError(f"the argument {argument} of {call.name} is given twice")
     call = replace(call, kwargs={**call.kwargs, **arguments})
-    return construct(call, builders, "data set", data_dir=data_dir)
+    source = construct(call, makers, "data set", data_dir=data_dir)
+    if not isinstance(source, Source):
+        raise LimbeckError(
+            f"the entry point {call.name!r} of limbeck.data returned {type(source).__name__}, not a Source"
+        )
+    return source

@@ -10,11 +10,8 @@ from torch import Tensor
 from limbeck.data.storage.base import Samples
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELED
+from limbeck.outputs import ABSENT, UNLABELED
 from limbeck.tasks import Classification, Task
-
-ABSENT = -1
-"""In targets by position, a position at which a split has no sample."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,80 +5,85 @@ Another package adds its own through the entry-point group `limbeck.methods` (na
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import entry_points
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
 
 from limbeck.data_facts import DataFacts
-from limbeck.errors import LimbeckError
-from limbeck.methods.ab import AB
-from limbeck.methods.afd import AFD
-from limbeck.methods.at import AT
 from limbeck.methods.base import Method, Objective
-from limbeck.methods.cc import CC
-from limbeck.methods.ce import CE
-from limbeck.methods.crd import CRD
 from limbeck.methods.declarations import Claim, Context, Phase, Reads
-from limbeck.methods.dist import DIST
-from limbeck.methods.dkd import DKD
-from limbeck.methods.dml import DML
-from limbeck.methods.dot import DOT
-from limbeck.methods.fitnet import FitNet
-from limbeck.methods.fsp import FSP
-from limbeck.methods.ft import FT
-from limbeck.methods.icd import ICD
-from limbeck.methods.kd import KD
-from limbeck.methods.kdsvd import KDSVD
-from limbeck.methods.label_smoothing import LabelSmoothing
-from limbeck.methods.logit_standardization import LogitStandardization
-from limbeck.methods.lwkd import LWKD
-from limbeck.methods.mgd import MGD
-from limbeck.methods.nst import NST
-from limbeck.methods.ofd import OFD
-from limbeck.methods.pkt import PKT
-from limbeck.methods.reviewkd import ReviewKD
-from limbeck.methods.rkd import RKD
-from limbeck.methods.rrd import RRD
-from limbeck.methods.simkd import SimKD
-from limbeck.methods.sp import SP
-from limbeck.methods.srrl import SRRL
 from limbeck.methods.terms import Losses, Term
-from limbeck.methods.tfkd import TFKD
-from limbeck.methods.vid import VID
+from limbeck.plugins import Table, registered
 
-METHODS: dict[str, type[Method]] = {
-    "ab": AB,
-    "afd": AFD,
-    "at": AT,
-    "cc": CC,
-    "ce": CE,
-    "crd": CRD,
-    "dist": DIST,
-    "dkd": DKD,
-    "dml": DML,
-    "dot": DOT,
-    "fitnet": FitNet,
-    "fsp": FSP,
-    "ft": FT,
-    "icd": ICD,
-    "kd": KD,
-    "kdsvd": KDSVD,
-    "label_smoothing": LabelSmoothing,
-    "logit_standardization": LogitStandardization,
-    "lwkd": LWKD,
-    "mgd": MGD,
-    "nst": NST,
-    "ofd": OFD,
-    "pkt": PKT,
-    "reviewkd": ReviewKD,
-    "rkd": RKD,
-    "rrd": RRD,
-    "simkd": SimKD,
-    "sp": SP,
-    "srrl": SRRL,
-    "tfkd": TFKD,
-    "vid": VID,
+if TYPE_CHECKING:
+    from limbeck.methods.ab import AB
+    from limbeck.methods.afd import AFD
+    from limbeck.methods.at import AT
+    from limbeck.methods.cc import CC
+    from limbeck.methods.ce import CE
+    from limbeck.methods.crd import CRD
+    from limbeck.methods.dist import DIST
+    from limbeck.methods.dkd import DKD
+    from limbeck.methods.dml import DML
+    from limbeck.methods.dot import DOT
+    from limbeck.methods.fitnet import FitNet
+    from limbeck.methods.fsp import FSP
+    from limbeck.methods.ft import FT
+    from limbeck.methods.icd import ICD
+    from limbeck.methods.kd import KD
+    from limbeck.methods.kdsvd import KDSVD
+    from limbeck.methods.label_smoothing import LabelSmoothing
+    from limbeck.methods.logit_standardization import LogitStandardization
+    from limbeck.methods.lwkd import LWKD
+    from limbeck.methods.mgd import MGD
+    from limbeck.methods.nst import NST
+    from limbeck.methods.ofd import OFD
+    from limbeck.methods.pkt import PKT
+    from limbeck.methods.reviewkd import ReviewKD
+    from limbeck.methods.rkd import RKD
+    from limbeck.methods.rrd import RRD
+    from limbeck.methods.simkd import SimKD
+    from limbeck.methods.sp import SP
+    from limbeck.methods.srrl import SRRL
+    from limbeck.methods.tfkd import TFKD
+    from limbeck.methods.vid import VID
+
+_PLACES = {
+    "ab": "limbeck.methods.ab:AB",
+    "afd": "limbeck.methods.afd:AFD",
+    "at": "limbeck.methods.at:AT",
+    "cc": "limbeck.methods.cc:CC",
+    "ce": "limbeck.methods.ce:CE",
+    "crd": "limbeck.methods.crd:CRD",
+    "dist": "limbeck.methods.dist:DIST",
+    "dkd": "limbeck.methods.dkd:DKD",
+    "dml": "limbeck.methods.dml:DML",
+    "dot": "limbeck.methods.dot:DOT",
+    "fitnet": "limbeck.methods.fitnet:FitNet",
+    "fsp": "limbeck.methods.fsp:FSP",
+    "ft": "limbeck.methods.ft:FT",
+    "icd": "limbeck.methods.icd:ICD",
+    "kd": "limbeck.methods.kd:KD",
+    "kdsvd": "limbeck.methods.kdsvd:KDSVD",
+    "label_smoothing": "limbeck.methods.label_smoothing:LabelSmoothing",
+    "logit_standardization": "limbeck.methods.logit_standardization:LogitStandardization",
+    "lwkd": "limbeck.methods.lwkd:LWKD",
+    "mgd": "limbeck.methods.mgd:MGD",
+    "nst": "limbeck.methods.nst:NST",
+    "ofd": "limbeck.methods.ofd:OFD",
+    "pkt": "limbeck.methods.pkt:PKT",
+    "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
+    "rkd": "limbeck.methods.rkd:RKD",
+    "rrd": "limbeck.methods.rrd:RRD",
+    "simkd": "limbeck.methods.simkd:SimKD",
+    "sp": "limbeck.methods.sp:SP",
+    "srrl": "limbeck.methods.srrl:SRRL",
+    "tfkd": "limbeck.methods.tfkd:TFKD",
+    "vid": "limbeck.methods.vid:VID",
 }
+
+METHODS: MutableMapping[str, type[Method]] = Table(_PLACES)
+"""limbeck's own methods by name, each imported when it is looked up."""
 
 __all__ = [
     "AB",
@@ -127,21 +132,18 @@ __all__ = [
 
 
 def table() -> Mapping[str, type[Method]]:
-    """Every method by its name in the notation: limbeck's own, and those of installed packages after them."""
-    return {**_foreign(), **METHODS}
+    """Every method by its name in the notation: limbeck's own, and those of installed packages.
+
+    A name that limbeck has itself stays limbeck's.
+    """
+    return ChainMap(METHODS, dict(registered("methods", Method)))
 
 
-@cache
-def _foreign() -> Mapping[str, type[Method]]:
-    found: dict[str, type[Method]] = {}
-    for point in entry_points(group="limbeck.methods"):
-        try:
-            method = point.load()
-        except (ImportError, AttributeError) as error:
-            raise LimbeckError(f"the entry point {point.name!r} = {point.value!r} fails: {error}") from error
-        if not (isinstance(method, type) and issubclass(method, Method)) or method.name != point.name:
-            raise LimbeckError(
-                f"the entry point {point.name!r} = {point.value!r} must be a Method of that name"
-            )
-        found[point.name] = method
-    return found
+_NAMES = {place.partition(":")[2]: name for name, place in _PLACES.items()}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a method's class when somebody asks for it: an equation should not wait for the others."""
+    if name in _NAMES:
+        return METHODS[_NAMES[name]]
+    raise AttributeError(f"module 'limbeck.methods' has no attribute {name!r}")

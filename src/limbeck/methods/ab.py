@@ -16,6 +16,7 @@ from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.initializing import Initializing
 from limbeck.methods.parts.regressors import connector
+from limbeck.methods.parts.shapes import stage_like, token_mask
 from limbeck.methods.parts.stages import (
     Pairs,
     StageField,
@@ -55,7 +56,7 @@ def activation_boundary(
         mask: (B, L) true where a token is valid, for stages (B, L, D); all are without it.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: for stages of different number or shapes.
+        LimbeckError: for stages of different number or shapes, or of other shapes.
     """
     shapes = [[tuple(stage.shape) for stage in stages] for stages in (student_stages, teacher_stages)]
     if shapes[0] != shapes[1] or not student_stages:
@@ -63,6 +64,9 @@ def activation_boundary(
             f"activation boundaries are compared in stages of the same shapes, not {shapes[0]} and "
             f"{shapes[1]}; bring the student's to the teacher's by regressors"
         )
+    for ours, theirs in zip(student_stages, teacher_stages, strict=True):
+        stage_like("activation_boundary", (2, 3, 4), student_stages=ours, teacher_stages=theirs)
+        token_mask("activation_boundary", ours, mask if ours.ndim == 3 else None)
     stages = zip(student_stages, teacher_stages, strict=True)
     return reduce(SCALE * doubling([_hinge(*stage, margin, mask) for stage in stages]), reduction)
 

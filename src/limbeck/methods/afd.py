@@ -47,10 +47,10 @@ def attentive_feature_distillation(
 
 
 def _unit(maps: Tensor) -> Tensor:
-    """(B, C, H W) channels, each of length 1 or, if it is tiny, less."""
+    """(B, C, H W) channels, each of length 1 or, if it is tiny, less; an all-zero one gets no gradient."""
     flat = full_precision(maps).flatten(2)
     length: Tensor = torch.linalg.vector_norm(flat, dim=2, keepdim=True)
-    return flat / (length + 1e-6)
+    return flat / (length.where(length > 0, torch.inf) + 1e-6)
 
 
 class ChannelAttention(nn.Module):

@@ -10,6 +10,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.shapes import token_mask
 from limbeck.methods.parts.stages import (
     Pairs,
     comparable,
@@ -44,6 +45,7 @@ def attention_transfer(
             "attention transfer compares two maps (B, C, H, W), or two sequences (B, L, D) of one length, "
             f"not {tuple(student.shape)} and {tuple(teacher.shape)}"
         )
+    token_mask("attention_transfer", student, mask)
     if student.ndim == 4:
         student, teacher = pooled_alike(student, teacher)
     difference = attention(student, p, mask) - attention(teacher, p, mask)

@@ -8,6 +8,7 @@ from torch import Tensor
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.shapes import class_ids, class_logits
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
@@ -20,11 +21,15 @@ def cross_entropy(
     a label (`UNLABELED`) counts as zero.
 
     Args:
-        logits: (B, C).
-        targets: (B,) class ids.
+        logits: (B, C), C at least 2.
+        targets: (B,) int64 class ids.
         epsilon: label smoothing; this share of the target is spread evenly over all C classes.
         reduction: "mean" for a scalar, "none" for (B,).
+    Raises:
+        LimbeckError: for other shapes or dtypes.
     """
+    class_logits("cross_entropy", logits=logits)
+    class_ids("cross_entropy", logits, targets)
     per_sample = F.cross_entropy(
         full_precision(logits), targets, ignore_index=UNLABELED, label_smoothing=epsilon, reduction="none"
     )

@@ -13,9 +13,10 @@ from limbeck.arguments import Count, Positive, Share
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce, same_samples, unit
+from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce, unit
 from limbeck.methods.parts.memories import Bank
 from limbeck.methods.parts.negatives import Negatives
+from limbeck.methods.parts.shapes import same_samples
 from limbeck.outputs import Batch, Outputs
 
 EPSILON = 1e-7
@@ -48,8 +49,15 @@ def crd(
         valid: (B, K) true where a negative counts; K in the equation is a sample's own number of them then.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: for different numbers of samples.
+        LimbeckError: for different numbers of samples and for other shapes.
     """
+    if positive.ndim != 1 or negatives.ndim != 2 or (valid is not None and valid.shape != negatives.shape):
+        counted = "" if valid is None else f" of which {tuple(valid.shape)} says which count"
+        raise LimbeckError(
+            "crd compares similarities (B,) of positives with (B, K) of negatives, not "
+            f"{tuple(positive.shape)} with {tuple(negatives.shape)}{counted}; one negative of each sample is "
+            "negatives.unsqueeze(1)"
+        )
     same_samples("crd", positive, negatives)
     hit, misses = (full_precision(scores) / temperature - log_z for scores in (positive, negatives))
     if valid is None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor, nn
 
 from limbeck.data_facts import DataFacts
-from limbeck.features import FeaturePoints
 from limbeck.methods.terms import Term
-from limbeck.models import fingerprint
-from limbeck.optimization import Constant, MakeOptimizer, Schedule
 from limbeck.outputs import Batch, Inputs, Outputs
-from limbeck.tasks import Rows, Task
+
+if TYPE_CHECKING:  # the equations are imported without these
+    from limbeck.features import FeaturePoints
+    from limbeck.optimization import MakeOptimizer, Schedule
+    from limbeck.tasks import Rows, Task
 
 LossTerms: TypeAlias = "Tensor | Mapping[str, Tensor | Term]"
 """What a loss function returns: one scalar, or named scalars; a bare tensor is of the method's own kind."""
@@ -97,6 +98,8 @@ class Context:
         """A digest of live teacher, where its features are, and data, for what is trained once; or None."""
         if self.teacher_network is None or self.data.fingerprint is None:
             return None
+        from limbeck.models import fingerprint
+
         rounded = f" rounded {', '.join(self.cached)}" if self.cached else ""
         return f"{fingerprint(self.teacher_network)} {self.teacher_points} {self.data.fingerprint}{rounded}"
 
@@ -124,7 +127,7 @@ class Phase:
         reads: what `loss` needs.
         epochs: how long.
         optimizer: makes the optimizer over the parameters of `trains`.
-        schedule: of its learning rate.
+        schedule: of its learning rate; None keeps it constant.
         batch_size: samples a step; None takes the training's.
         data: makes an iterable of batches for one epoch, given the epoch; None takes the training set.
         keeps: further modules that the phase fills, a bank say; stored with `trains`.
@@ -142,7 +145,7 @@ class Phase:
     reads: Reads
     epochs: int
     optimizer: MakeOptimizer
-    schedule: Schedule = Constant()
+    schedule: Schedule | None = None
     batch_size: int | None = None
     data: Callable[[int], Iterable[Batch]] | None = None
     keeps: Sequence[nn.Module] = ()

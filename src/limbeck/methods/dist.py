@@ -7,7 +7,8 @@ from torch import Tensor
 from limbeck.arguments import NonNegative, Positive
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import LossTerms, Reads
-from limbeck.methods.parts.blocks import centered, full_precision, gather, same_logits
+from limbeck.methods.parts.blocks import centered, full_precision, gather
+from limbeck.methods.parts.shapes import same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 
@@ -33,14 +34,14 @@ def dist(
     to rounding, correlate with nothing and get no gradient.
 
     Args:
-        student_logits: (B, C).
+        student_logits: (B, C), C at least 2.
         teacher_logits: (B, C).
         beta: weight of the relation between the classes of a sample.
         gamma: weight of the relation between the samples of the batch within a class.
         temperature: T > 0, divides both logits.
     Returns: scalar.
     Raises:
-        LimbeckError: if the shapes differ.
+        LimbeckError: if the shapes differ or are no rows of at least 2 classes.
     """
     inter, intra = relations(student_logits, teacher_logits, temperature)
     return beta * inter + gamma * intra

@@ -10,7 +10,8 @@ from limbeck.arguments import NonNegative, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, risen, same_logits, same_samples
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, risen
+from limbeck.methods.parts.shapes import class_ids, same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
@@ -35,13 +36,14 @@ def dkd(
     Args:
         student_logits: (B, C), C at least 2.
         teacher_logits: (B, C).
-        targets: (B,) class ids; a sample without a label (`UNLABELED`) counts as zero.
+        targets: (B,) int64 class ids; a sample without a label (`UNLABELED`) counts as zero.
         alpha: weight of the target class's part.
         beta: weight of the other classes' part.
         temperature: T > 0, divides both logits.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: if the shapes differ, or the numbers of samples and targets.
+        LimbeckError: if the logits differ in shape or are no rows of at least 2 classes, and for targets of
+            another number or dtype.
     """
     target, others = decoupled(student_logits, teacher_logits, targets, temperature)
     return reduce(alpha * target + beta * others, reduction)
@@ -52,7 +54,7 @@ def decoupled(
 ) -> tuple[Tensor, Tensor]:
     """(B,) TCKD and (B,) NCKD, both zero where there is no label."""
     same_logits("dkd", student_logits, teacher_logits)
-    same_samples("dkd", student_logits, targets)
+    class_ids("dkd", student_logits, targets)
     labeled = targets != UNLABELED
     classes = targets.where(labeled, 0).unsqueeze(1)
     student, teacher = (

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from limbeck import models  # the peers are networks, which nobody but this method needs
 from limbeck.arguments import Count
 from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints, Tap, find, undisturbed
@@ -18,6 +17,7 @@ from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import full_precision
+from limbeck.methods.parts.shapes import class_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs, apply
 
@@ -26,10 +26,13 @@ def mutual_learning(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
     """Mean divergence of one network's output from the others', which do not learn from it (section 2).
 
     Args:
-        logits: (B, C) of the network that learns.
+        logits: (B, C), C at least 2, of the network that learns.
         others: (B, C) of each other network; no gradient flows into them.
     Returns: scalar, the mean over the others of the batch mean of KL(p_other || p).
+    Raises:
+        LimbeckError: if the shapes differ or are no rows of at least 2 classes.
     """
+    class_logits("mutual_learning", logits=logits)
     return torch.stack([kd(logits, other.detach(), temperature=1.0) for other in others]).mean()
 
 
@@ -118,6 +121,8 @@ def _alike(context: Context) -> tuple[nn.Module, FeaturePoints]:
 
 def _by_name(spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
     """A network by its name, with the student's normalization unless it has its own."""
+    from limbeck import models
+
     peer = models.build(spec, example=context.example, num_classes=context.width)
     normalization = models.normalization_of(context.student_network)
     if normalization is not None and models.normalization_of(peer) is None:

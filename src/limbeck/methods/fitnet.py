@@ -11,6 +11,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.regressors import regressor
+from limbeck.methods.parts.shapes import stage_like, token_mask
 from limbeck.methods.parts.stages import described, mean_over_positions, stage_pair, valid
 from limbeck.outputs import Batch, Outputs
 
@@ -26,13 +27,15 @@ def fitnet(
         mask: (B, L) true where a token is valid; all are without it.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: for different shapes.
+        LimbeckError: for different or other shapes.
     """
     if student.shape != teacher.shape:
         raise LimbeckError(
             f"fitnet compares tensors of one shape, not {tuple(student.shape)} and {tuple(teacher.shape)}; "
             "bring the student's to the teacher's by a regressor"
         )
+    stage_like("fitnet", (2, 3, 4), student=student, teacher=teacher)
+    token_mask("fitnet", student, mask)
     difference = (full_precision(student) - full_precision(teacher)).square()
     return reduce(mean_over_positions(difference if mask is None else difference.mean(2), mask), reduction)
 

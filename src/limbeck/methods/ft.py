@@ -19,7 +19,6 @@ from limbeck.methods.fitnet import fitnet
 from limbeck.methods.parts.blocks import Form, Reduction, full_precision, reduce, unit
 from limbeck.methods.parts.regressors import GlobalBatchNorm2d
 from limbeck.methods.parts.stages import described, pooled_alike, stage_pair
-from limbeck.optimization import SGD
 from limbeck.outputs import Batch, Outputs
 
 
@@ -40,8 +39,12 @@ def factor_transfer(
     Raises:
         LimbeckError: for what is no map, and for different channel counts in the paper's form.
     """
-    alike = len(student) == len(teacher) and (form == "benchmark" or student.shape[1] == teacher.shape[1])
-    if not (student.ndim == teacher.ndim == 4 and alike):
+    maps = student.ndim == teacher.ndim == 4
+    if not (
+        maps
+        and len(student) == len(teacher)
+        and (form == "benchmark" or student.shape[1] == teacher.shape[1])
+    ):
         channels = " of the same channel count" if form == "paper" else ""
         raise LimbeckError(
             f"factor transfer compares two factors (B, C, H, W){channels}, "
@@ -143,6 +146,8 @@ class FT(Method):
 
     def phases(self) -> Sequence[Phase]:
         """The paraphraser's training."""
+        from limbeck.optimization import SGD
+
         settings = f"stage {self.pair[1]} rate {self.rate} epochs {self.epochs} lr {self.lr}"
         return [
             Phase(

@@ -12,7 +12,8 @@ from limbeck.arguments import Count, NonNegative, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Reads
-from limbeck.methods.parts.blocks import full_precision, gather, same_samples
+from limbeck.methods.parts.blocks import full_precision, gather, unit
+from limbeck.methods.parts.shapes import same_samples, vectors
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 
@@ -45,7 +46,8 @@ def icd(
         alpha: weight of the second term; the divergence is the batch mean.
         max_scale: limit of the scale; `math.inf` for none.
     Raises:
-        LimbeckError: for a batch of one sample, which has no negatives, and for different numbers of samples.
+        LimbeckError: for a batch of one sample, which has no negatives, for different numbers of samples,
+            and for other shapes.
     """
     scores = scores_of(student, teacher, log_scale, bias, max_scale)
     return contrast(scores) + alpha * invariance(scores)
@@ -53,13 +55,14 @@ def icd(
 
 def scores_of(student: Tensor, teacher: Tensor, log_scale: Tensor, bias: Tensor, max_scale: float) -> Tensor:
     """(B, B) scores A of the students (rows) with the teachers (columns)."""
+    vectors("icd", student=student, teacher=teacher)
     if len(student) < 2:
         raise LimbeckError(
             "icd contrasts each sample with the others of its batch, so a batch of one has no negatives; "
             "give it at least 2 samples"
         )
     same_samples("icd", student, teacher)
-    similarity = F.normalize(full_precision(student), dim=1) @ F.normalize(full_precision(teacher), dim=1).T
+    similarity = unit(full_precision(student)) @ unit(full_precision(teacher)).T
     scale = log_scale.clamp(max=math.log(max_scale)).exp()  # in this order nothing overflows
     return scale * similarity + bias
 

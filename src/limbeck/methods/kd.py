@@ -8,7 +8,8 @@ from torch import Tensor
 from limbeck.arguments import Positive
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, same_logits
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.shapes import same_logits
 from limbeck.outputs import Batch, Outputs
 
 
@@ -18,12 +19,12 @@ def kd(
     """Divergence of the student's softened output from the teacher's, T^2 KL(p_t || p_s) (section 2).
 
     Args:
-        student_logits: (B, C).
+        student_logits: (B, C), C at least 2.
         teacher_logits: (B, C).
         temperature: T > 0, divides both logits; T^2 keeps the gradient's scale.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: if the shapes differ.
+        LimbeckError: if the shapes differ or are no rows of at least 2 classes.
     """
     same_logits("kd", student_logits, teacher_logits)
     student = F.log_softmax(full_precision(student_logits) / temperature, dim=-1)

@@ -8,6 +8,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method, Objective, inner_first
 from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.parts.blocks import centered, full_precision
+from limbeck.methods.parts.shapes import class_logits
 from limbeck.outputs import Batch, Outputs
 
 EPSILON = 1e-7
@@ -24,7 +25,10 @@ def standardize(logits: Tensor) -> Tensor:
     Args:
         logits: (B, C), C at least 2.
     Returns: (B, C).
+    Raises:
+        LimbeckError: for other shapes.
     """
+    class_logits("logit_standardization", logits=logits)
     logits = centered(full_precision(logits))
     return logits / (logits.std(dim=-1, keepdim=True) + EPSILON)
 

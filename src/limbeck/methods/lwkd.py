@@ -20,11 +20,10 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Claim, Context, LossTerms, Phase, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, same_logits
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.shapes import same_logits
 from limbeck.methods.terms import Term
-from limbeck.optimization import Adam
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.teachers import LightweightTeacher, SoftTargetBank
 
 
 def lwkd(
@@ -37,13 +36,13 @@ def lwkd(
     """Divergence with a temperature for each side, KL(softmax(z_t / T_t) || softmax(z_s / T_s)).
 
     Args:
-        student_logits: (B, C).
+        student_logits: (B, C), C at least 2.
         teacher_logits: (B, C) of the lightweight teacher, for any sample of the same class.
         teacher_temperature: T_t > 0.
         student_temperature: T_s > 0.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: if the shapes differ.
+        LimbeckError: if the shapes differ or are no rows of at least 2 classes.
     """
     same_logits("lwkd", student_logits, teacher_logits)
     student = F.log_softmax(full_precision(student_logits) / student_temperature, dim=-1)
@@ -134,6 +133,8 @@ class LWKD(Method):
 
     def bind(self, context: Context) -> None:
         """Builds teacher, bank and discriminator; refuses what there can be no soft targets for."""
+        from limbeck.teachers import LightweightTeacher, SoftTargetBank
+
         classes = context.columns
         if not 2 <= classes <= 10_000:
             raise LimbeckError(f"lwkd needs 2 to 10,000 classes, and the student has {classes:,}")
@@ -162,6 +163,8 @@ class LWKD(Method):
 
     def phases(self) -> Sequence[Phase]:
         """The lightweight teacher, and then the bank."""
+        from limbeck.optimization import Adam
+
         return [
             Phase(
                 name="teacher",
@@ -195,6 +198,8 @@ class LWKD(Method):
         """The discriminator."""
         if not self.adversarial:
             return ()
+        from limbeck.optimization import Adam
+
         return [Claim(self.discriminator, Adam(lr=self.discriminator_lr, betas=(0.5, 0.999)))]
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:

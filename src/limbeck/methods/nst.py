@@ -8,6 +8,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, unit
+from limbeck.methods.parts.shapes import token_mask
 from limbeck.methods.parts.stages import (
     Pairs,
     by_channel,
@@ -42,6 +43,7 @@ def nst(
             "nst compares two maps (B, C, H, W), or two sequences (B, L, D) of one length, "
             f"not {tuple(student.shape)} and {tuple(teacher.shape)}"
         )
+    token_mask("nst", student, mask)
     student, teacher = full_precision(student), full_precision(teacher)
     if student.ndim == 4:
         student, teacher = pooled_alike(student, teacher)

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
-from limbeck.methods.parts.blocks import Form, full_precision, gather, same_samples, unit
+from limbeck.methods.parts.blocks import Form, full_precision, gather, unit
+from limbeck.methods.parts.shapes import same_samples, sample_wise
 from limbeck.outputs import Batch, Outputs
 
 EPSILON = 1e-7
@@ -28,6 +29,7 @@ def pkt(student: Tensor, teacher: Tensor, form: Form = "benchmark") -> Tensor:
     Raises:
         LimbeckError: for different numbers of samples.
     """
+    sample_wise("pkt", student=student, teacher=teacher)
     same_samples("pkt", student, teacher)
     q, p = _probabilities(student, form), _probabilities(teacher, form)
     divergences = p * ((p + EPSILON) / (q + EPSILON)).log()

@@ -15,6 +15,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, risen
 from limbeck.methods.parts.regressors import projector
+from limbeck.methods.parts.shapes import stage_like
 from limbeck.methods.parts.stages import Pairs, described, pooled, stage_pairs
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
@@ -33,13 +34,14 @@ def hierarchical_context(student: Tensor, teacher: Tensor, reduction: Reduction 
         teacher: the same shape.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: for different shapes.
+        LimbeckError: for different or other shapes.
     """
     if student.shape != teacher.shape:
         raise LimbeckError(
             f"the hierarchical context loss compares tensors of one shape, not {tuple(student.shape)} and "
             f"{tuple(teacher.shape)}"
         )
+    stage_like("hierarchical_context", (2, 4), student=student, teacher=teacher)
     difference = full_precision(student) - full_precision(teacher)
     total, weight, weights = difference.square().flatten(1).mean(1), 1.0, 1.0
     for level in LEVELS:

@@ -13,7 +13,8 @@ from limbeck.arguments import NonNegative
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import LossTerms, Reads
-from limbeck.methods.parts.blocks import full_precision, gather, same_samples, unit
+from limbeck.methods.parts.blocks import full_precision, gather, unit
+from limbeck.methods.parts.shapes import same_samples, sample_wise
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 
@@ -34,6 +35,7 @@ def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
     Raises:
         LimbeckError: for different numbers of samples.
     """
+    sample_wise("rkd_distance", student=student, teacher=teacher)
     same_samples("rkd", student, teacher)
     total = F.smooth_l1_loss(_distances(student), _distances(teacher), reduction="sum")
     return 2 * total / len(student) ** 2
@@ -60,6 +62,7 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
     Raises:
         LimbeckError: for different numbers of samples.
     """
+    sample_wise("rkd_angle", student=student, teacher=teacher)
     same_samples("rkd", student, teacher)
     student, teacher = full_precision(student).flatten(1), full_precision(teacher).flatten(1)
     samples, width = len(student), max(student.shape[1], teacher.shape[1])

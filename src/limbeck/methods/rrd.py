@@ -14,8 +14,9 @@ from limbeck.arguments import Count, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce, same_samples, unit
+from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce, unit
 from limbeck.methods.parts.memories import Queue
+from limbeck.methods.parts.shapes import same_samples, vectors
 from limbeck.outputs import Batch, Outputs
 
 
@@ -43,8 +44,9 @@ def rrd(
         valid: (K,) true where a key counts; all do without it.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: for different numbers of samples.
+        LimbeckError: for different numbers of samples and for other shapes.
     """
+    vectors("rrd", student=student, teacher=teacher, keys=keys)
     same_samples("rrd", student, teacher)
     keys = full_precision(keys)
     ours, theirs = (

@@ -14,6 +14,7 @@ from limbeck.methods.fitnet import fitnet
 from limbeck.methods.parts.blocks import Reduction
 from limbeck.methods.parts.classifiers import classifier_of_teacher, grid_of_teacher
 from limbeck.methods.parts.grafts import Graft, GraftedStudent, resized
+from limbeck.methods.parts.shapes import stage_like
 from limbeck.methods.parts.stages import described, pooled_alike
 from limbeck.outputs import Batch, Outputs
 
@@ -25,7 +26,10 @@ def simkd(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Te
         student: (B, C, H, W) map or (B, C) embedding, as the projector gives it.
         teacher: the same, but for H and W; the larger of two maps is average-pooled to the smaller's size.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+    Raises:
+        LimbeckError: for other shapes, and for different ones but for H and W.
     """
+    stage_like("simkd", (2, 4), student=student, teacher=teacher)
     if student.ndim == teacher.ndim == 4:
         student, teacher = pooled_alike(student, teacher)
     return fitnet(student, teacher, reduction=reduction)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
-from limbeck.methods.parts.blocks import full_precision, gather, same_samples
+from limbeck.methods.parts.blocks import full_precision, gather
+from limbeck.methods.parts.shapes import same_samples, sample_wise
 from limbeck.methods.parts.stages import stage_pair, valid, without_padding
 from limbeck.outputs import Batch, Outputs
 
@@ -17,7 +18,8 @@ from limbeck.outputs import Batch, Outputs
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     """Squared distance of two matrices of similarities in the batch, over B^2 (section 3).
 
-    A matrix holds the inner products of the samples' activations, each row normalized to unit length.
+    A matrix holds the inner products of the samples' activations, each row normalized to unit length; the row
+    of a sample whose activations are all zero stays zero and gets no gradient.
 
     Args:
         student: (B, ...) activations of one stage, flattened for each sample.
@@ -26,13 +28,16 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     Raises:
         LimbeckError: for different numbers of samples.
     """
+    sample_wise("similarity_preserving", student=student, teacher=teacher)
     same_samples("sp", student, teacher)
     return (_similarities(student) - _similarities(teacher)).square().mean()
 
 
 def _similarities(stage: Tensor) -> Tensor:
     flat = full_precision(stage).flatten(1)
-    return F.normalize(flat @ flat.T, dim=1)
+    products = flat @ flat.T
+    # The gradient of F.normalize at zero is 1e12; a sample without any activation is left out of it.
+    return F.normalize(products, dim=1).where(products.any(1, keepdim=True), 0)
 
 
 class SP(Method):

@@ -13,6 +13,7 @@ from limbeck.methods.fitnet import fitnet
 from limbeck.methods.parts.blocks import Reduction
 from limbeck.methods.parts.classifiers import classifier_of_teacher
 from limbeck.methods.parts.regressors import projector
+from limbeck.methods.parts.shapes import vectors
 from limbeck.outputs import Batch, Outputs
 
 
@@ -34,7 +35,11 @@ def srrl(
         student_logits: (B, C) of the teacher's classifier for the connected embedding.
         teacher_logits: (B, C).
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+    Raises:
+        LimbeckError: for different or other shapes.
     """
+    vectors("srrl", student=student, teacher=teacher)
+    vectors("srrl", student_logits=student_logits, teacher_logits=teacher_logits)
     matching = fitnet(student, teacher, reduction=reduction)
     return matching + fitnet(student_logits, teacher_logits, reduction=reduction)
 

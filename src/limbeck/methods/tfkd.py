@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
-from limbeck.arguments import Positive
+from limbeck.arguments import Limits, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.kd import kd
-from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, same_samples
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.shapes import class_ids, class_logits
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
 Form = Literal["paper", "released"]
@@ -40,15 +40,17 @@ def tfkd(
 
     Args:
         student_logits: (B, C), C at least 2.
-        targets: (B,) class ids; a sample without a label (`UNLABELED`) counts as zero.
+        targets: (B,) int64 class ids; a sample without a label (`UNLABELED`) counts as zero.
         temperature: T > 0.
         correct: between 0 and 1, without them.
         form: "paper" or "released".
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: for different numbers of logits and targets.
+        LimbeckError: for logits that are no rows of at least 2 classes, and for targets of another number or
+            dtype.
     """
-    same_samples("tfkd", student_logits, targets)
+    class_logits("tfkd", student_logits=student_logits)
+    class_ids("tfkd", student_logits, targets)
     logits = full_precision(student_logits)
     labeled = targets != UNLABELED
     teacher = torch.full_like(logits, (1 - correct) / (logits.shape[1] - 1))
@@ -83,7 +85,7 @@ class TFKD(Method):
         self,
         mode: Literal["virtual", "self"] = "virtual",
         temperature: Positive = 20.0,
-        correct: Annotated[float, Field(gt=0, lt=1)] = 0.99,
+        correct: Annotated[float, Limits(gt=0, lt=1)] = 0.99,
         form: Form = "paper",
     ) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.shapes import stage_like, token_mask
 from limbeck.methods.parts.stages import (
     Pairs,
     described,
@@ -46,13 +47,15 @@ def vid(
         mask: (B, L) true where a token is valid; all are without it.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: for different shapes.
+        LimbeckError: for different or other shapes.
     """
     if prediction.shape != teacher.shape:
         raise LimbeckError(
             f"vid compares tensors of one shape, not {tuple(prediction.shape)} and {tuple(teacher.shape)}; "
             "predict the teacher's stage by a regressor"
         )
+    stage_like("vid", (2, 3, 4), prediction=prediction, teacher=teacher)
+    token_mask("vid", prediction, mask)
     variance = F.softplus(full_precision(log_scale)) + LEAST_VARIANCE
     if prediction.ndim == 4:
         variance = variance.view(-1, 1, 1)

@@ -1,5 +1,8 @@
 """The networks of limbeck by name, and a door to everybody else's.
 
+Another package adds its own through the entry-point group `limbeck.models` (name = "module:Class", or a
+function); what it takes of `in_channels`, `size`, `in_features`, `vocab_size` and `num_classes` is filled in.
+
 >>> build("cnn(channels=[4, 8])", example=torch.rand(2, 1, 8, 8), num_classes=10)
 >>> build("resnet20", example=torch.rand(2, 3, 32, 32), num_classes=100)
 >>> build("timm:resnet18", example=torch.rand(2, 3, 32, 32), num_classes=100)
@@ -10,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import getdoc
 
 from torch import nn
 
-from limbeck.errors import unknown
+from limbeck.errors import LimbeckError, unknown
 from limbeck.models.cnn import CNN
 from limbeck.models.dscnn import DSCNN
 from limbeck.models.factory import call_factory
@@ -34,6 +38,7 @@ from limbeck.models.wrn import WideResNet
 from limbeck.models.zoos import from_zoo, is_zoo
 from limbeck.notation import parse_call
 from limbeck.outputs import Inputs
+from limbeck.plugins import builders
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,18 @@ __all__ = [
     "normalization_of",
     "normalize_inputs",
     "save",
+    "table",
 ]
+
+
+def table() -> Mapping[str, Entry]:
+    """Every network by its name: limbeck's own, and those of installed packages after them."""
+    others = {
+        name: Entry(make, (getdoc(make) or "no description").partition("\n")[0], make.__module__)
+        for name, make in builders("models").items()
+        if name not in MODELS
+    }
+    return {**MODELS, **others}
 
 
 def build(
@@ -100,8 +116,8 @@ def build(
     """The network a text stands for, with fresh weights drawn from torch's global generator.
 
     Args:
-        spec: a name of `MODELS`, `lenet5` or `cnn(channels=[4, 8])`, or of `NAMED`, `resnet20`; one of a zoo,
-            `timm:resnet18` or `torchvision:resnet18` (see `limbeck.models.zoos`); or else
+        spec: a name of `table()`, `lenet5` or `cnn(channels=[4, 8])`, or of `NAMED`, `resnet20`; one of a
+            zoo, `timm:resnet18` or `torchvision:resnet18` (see `limbeck.models.zoos`); or else
             `package.module:factory(width=2)`, which imports the module (the working directory is searched
             too) and calls the factory with exactly the arguments given.
         example: inputs the network will get, (B, C, H, W) images or (B, F) features. They tell a network of
@@ -119,8 +135,15 @@ def build(
     if colon and "(" not in module:
         return call_factory(spec)
     call = spelled_out(parse_call(spec, "model"))
-    if call.name not in MODELS:
-        raise unknown("model", call.name, [*MODELS, *NAMED])
-    make = MODELS[call.name].make
+    known_models = table()
+    if call.name not in known_models:
+        raise unknown("model", call.name, [*known_models, *NAMED])
+    make = known_models[call.name].make
     known = {**(facts or {}), **({} if num_classes is None else {"num_classes": num_classes})}
-    return make(*call.args, **complete(call, make, example, known))
+    network = make(*call.args, **complete(call, make, example, known))
+    if not isinstance(network, nn.Module):
+        raise LimbeckError(
+            f"the entry point {call.name!r} of limbeck.models returned {type(network).__name__}, "
+            "not a torch.nn.Module"
+        )
+    return network

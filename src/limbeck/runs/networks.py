@@ -70,7 +70,7 @@ def build(
 
 def is_path(model: str) -> bool:
     """Whether a model is a place; a name of the zoo stays a name, also beside a folder called the same."""
-    if model in models.MODELS or model in models.NAMED:
+    if model in models.table() or model in models.NAMED:
         return False
     means_a_path = model.endswith((".safetensors", ".pt", ".pth")) or ("/" in model and ":" not in model)
     return means_a_path or os.path.exists(model)  # unlike Path.exists, at ease with a long text

@@ -1,9 +1,25 @@
 """Teachers: whatever answers a batch with outputs."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from limbeck.teachers.bank import SoftTargetBank
 from limbeck.teachers.base import Teacher
-from limbeck.teachers.cached import CachedTeacher
-from limbeck.teachers.lightweight import LightweightTeacher
 from limbeck.teachers.live import LiveTeacher
 
+if TYPE_CHECKING:
+    from limbeck.teachers.cached import CachedTeacher
+    from limbeck.teachers.lightweight import LightweightTeacher
+
 __all__ = ["CachedTeacher", "LightweightTeacher", "LiveTeacher", "SoftTargetBank", "Teacher"]
+
+_HOMES = {"CachedTeacher": "cached", "LightweightTeacher": "lightweight"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a teacher that stands on `limbeck.data` when somebody asks for it: a Distiller does without."""
+    if name in _HOMES:
+        return getattr(import_module(f"limbeck.teachers.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'limbeck.teachers' has no attribute {name!r}")

@@ -11,7 +11,7 @@ import limbeck
 from limbeck import Batch, Distiller
 from limbeck.errors import LimbeckError
 from limbeck.methods.parts.initializing import Initializing
-from limbeck.optimization import SGD, Constant
+from limbeck.optimization import SGD
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def prepare(distiller: Distiller, setting: Setting) -> None:
 def test_the_phase_is_the_benchmarks(setting: Setting) -> None:
     ((name, phase),) = setting.distiller("ce + fsp").phases
     assert name == "fsp.initialize"
-    assert (phase.epochs, phase.optimizer, phase.schedule) == (30, SGD(lr=0.05), Constant())
+    assert (phase.epochs, phase.optimizer, phase.schedule) == (30, SGD(lr=0.05), None)
     assert SGD(lr=0.05) == SGD(lr=0.05, momentum=0.9, weight_decay=5e-4)
     assert (phase.seed, phase.cache, phase.freezes) == (None, None, False)
     ((_, phase),) = setting.distiller("ce + fsp(epochs=2, lr=0.2)").phases

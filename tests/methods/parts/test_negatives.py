@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from limbeck.data.split import ABSENT
 from limbeck.methods.parts.negatives import Negatives
-from limbeck.outputs import UNLABELED
+from limbeck.outputs import ABSENT, UNLABELED
 
 
 def seed(number: int) -> Tensor:

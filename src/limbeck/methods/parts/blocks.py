@@ -11,7 +11,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from limbeck.errors import LimbeckError
 from limbeck.outputs import Progress
 
 Reduction = Literal["mean", "none"]
@@ -34,20 +33,6 @@ def centered(rows: Tensor) -> Tensor:
     result = rows - rows.mean(-1, keepdim=True)
     rounding = 4 * torch.finfo(rows.dtype).eps * rows.abs().amax(-1, keepdim=True)
     return result.where(result.abs().amax(-1, keepdim=True) > rounding, 0)
-
-
-def same_logits(method: str, student: Tensor, teacher: Tensor) -> None:
-    """Refuses logits of different shapes; torch would stretch one row over all."""
-    if student.shape != teacher.shape:
-        shapes = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
-        raise LimbeckError(f"{method} compares logits of one shape, not {shapes}")
-
-
-def same_samples(method: str, *tensors: Tensor) -> None:
-    """Refuses tensors of different numbers of samples; torch would stretch one over all."""
-    counts = dict.fromkeys(str(len(tensor)) for tensor in tensors)
-    if len(counts) > 1:
-        raise LimbeckError(f"{method} compares the same samples, not {' and '.join(counts)} of them")
 
 
 def unit(tensor: Tensor, dim: int | tuple[int, ...] = 1) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from math import prod
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from limbeck.features import FeaturePoints, Point, Tap
@@ -14,7 +15,8 @@ from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.stages import pooled
 
 
-class Graft(BaseModel):
+@dataclass(frozen=True)
+class Graft:
     """All of a graft but its weights.
 
     Attributes:
@@ -27,10 +29,11 @@ class Graft(BaseModel):
         bias: whether the classifier has one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # where it is read back as part of a network's record
 
     point: Point
     channels: tuple[int, ...]
+    _: KW_ONLY
     size: tuple[int, int] | None = None
     grid: tuple[int, int] | None = None
     relu: bool = False

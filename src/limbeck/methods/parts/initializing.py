@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from limbeck.arguments import Count, Positive
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Phase
-from limbeck.optimization import SGD
 from limbeck.outputs import Batch, Outputs
 
 
@@ -38,6 +37,8 @@ class Initializing(Method):
 
     def phases(self) -> Sequence[Phase]:
         """The one phase, "initialize"."""
+        from limbeck.optimization import SGD
+
         return [
             Phase(
                 name="initialize",

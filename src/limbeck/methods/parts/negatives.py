@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from limbeck.data.split import ABSENT
 from limbeck.hashing import mix
-from limbeck.outputs import UNLABELED
+from limbeck.outputs import ABSENT, UNLABELED
 
 
 class Negatives(nn.Module):

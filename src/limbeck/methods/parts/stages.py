@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
+from limbeck.arguments import Limits
 from limbeck.errors import LimbeckError
 from limbeck.methods.declarations import Context
 from limbeck.notation import show
 from limbeck.outputs import Outputs
 
-Pair: TypeAlias = Annotated[Sequence[int], Field(min_length=2, max_length=2)]
+Pair: TypeAlias = Annotated[Sequence[int], Limits(min_length=2, max_length=2)]
 """A stage of the student and one of the teacher, each counted from 0, or from the end as in Python."""
 
-Pairs: TypeAlias = Annotated[Sequence[Pair], Field(min_length=1)]
+Pairs: TypeAlias = Annotated[Sequence[Pair], Limits(min_length=1)]
 
 StageField: TypeAlias = Literal["stages", "preactivations"]
 
