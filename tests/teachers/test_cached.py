@@ -312,8 +312,8 @@ def test_once_all_answers_are_there_they_are_read_on_the_device(
 ) -> None:
     def on_the_device(batch: Batch) -> Outputs | None:
         with monkeypatch.context() as patch:
-            patch.setattr(teacher, "_rows", lambda *given: pytest.fail("the host was asked"))
-            return teacher(batch) if teacher._tables.get("float32") else None
+            patch.setattr(teacher._answers, "rows", lambda *given: pytest.fail("the host was asked"))
+            return teacher(batch) if teacher._answers._tables.get("float32") else None
 
     monkeypatch.setattr("limbeck.teachers.device_table.room", lambda device: 10**6)
     of = source()
@@ -350,7 +350,7 @@ def test_views_beyond_those_named_are_no_part_of_a_table(
                 known = seen.setdefault((int(index), int(view)), row)
                 assert torch.equal(known, row)
     assert len(seen) == 12 * 9
-    assert teacher._tables["float32"]["logits"].shape == (12 * 9, 3)
+    assert teacher._answers._tables["float32"]["logits"].shape == (12 * 9, 3)
 
 
 # In a Distiller
