@@ -46,21 +46,40 @@ class Preparation:
         """
         if self.size is None:
             return inputs
-        height, width = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        images, sides = self._images(inputs), self._sides(self.size)
+        if images.shape[2:] == sides:
+            return images
+        return F.interpolate(images, sides, mode="bilinear", antialias=True, align_corners=False)
+
+    def check(self, inputs: Inputs, name: str) -> None:
+        """Refuses inputs that are not prepared like this, where that shows.
+
+        Args:
+            inputs: what a network is about to read.
+            name: the network's name.
+        """
+        if self.size is not None and self._images(inputs).shape[2:] != self._sides(self.size):
+            there = " x ".join(map(str, self._images(inputs).shape[2:]))
+            raise LimbeckError(
+                f"the network {name} reads {self}, and the batch holds {there} pixels for it; make batches with"
+                f" Loader(..., teacher_preparations={{{name!r}: {self!r}}})"
+            )
+
+    def _images(self, inputs: Inputs) -> Tensor:
         kind = kind_of(inputs)
         if kind != "image" or not isinstance(inputs, Tensor):
             raise LimbeckError(
                 f"a network's size={self.size} is the resolution of the images that it reads, and these"
                 f" inputs are no images ({kind}); leave the size out"
             )
-        if inputs.shape[2:] == (height, width):
-            return inputs
-        return F.interpolate(inputs, (height, width), mode="bilinear", antialias=True, align_corners=False)
+        return inputs
+
+    @staticmethod
+    def _sides(size: int | tuple[int, int]) -> tuple[int, int]:
+        return size if isinstance(size, tuple) else (size, size)
 
     def __str__(self) -> str:
-        if self.size is None:
-            return "as rendered"
-        return "{} x {} pixels".format(*(self.size if isinstance(self.size, tuple) else (self.size,) * 2))
+        return "pixels as rendered" if self.size is None else "{} x {} pixels".format(*self._sides(self.size))
 
 
 AS_RENDERED = Preparation()

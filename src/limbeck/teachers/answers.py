@@ -52,7 +52,8 @@ class Answers:
     def rows(self, index: Tensor, view: Tensor) -> NDArray[np.int64]:
         """Where in the files the answers for samples in views are: (B,).
 
-        Views that come into use early lie together, so that a file is filled from its front.
+        Views that come into use early lie together, so that a file is filled from its front. After a view
+        beyond those that were named, all views are in use.
 
         Raises:
             LimbeckError: for an index that the data does not have.
@@ -65,7 +66,7 @@ class Answers:
             )
         place = place_of(positions, view.cpu(), self._views)
         rows: NDArray[np.int64] = (place * self._samples + positions).numpy()
-        if len(rows) and rows.max() >= self._rows_in_use:  # of more views than were named
+        if len(rows) and rows.max() >= self._rows_in_use:
             self._rows_in_use = self._samples * self._views
         return rows
 

@@ -113,6 +113,7 @@ class CachedTeacher(Teacher):
     def __call__(self, batch: Batch) -> Outputs:
         """What the files say; the network is asked about what they do not know, and they learn it."""
         inputs = self.inputs_of(batch)
+        self.preparation.check(inputs, self.name)
         if not self.cached or batch.index is None or batch.view is None:
             return self._asked.live(replace(batch, inputs=inputs, teacher_inputs={}))
         device, dtype = batch.index.device, self._asked.dtype
