@@ -313,9 +313,16 @@ def test_masks_of_another_size_than_the_images_are_refused() -> None:
 
 
 def test_a_network_reads_the_same_view_in_its_own_size() -> None:
-    sizes = {"big": Preparation(16), "wide": Preparation((4, 9)), "same": Preparation(16), "plain": AS_RENDERED}
+    sizes = {
+        "big": Preparation(16),
+        "wide": Preparation((4, 9)),
+        "same": Preparation(16),
+        "plain": AS_RENDERED,
+    }
     given = {"views": VIEWS, "seed": 5, "teacher_preparations": sizes}
-    for batch, without in zip(Loader(split(), 8, **given), Loader(split(), 8, views=VIEWS, seed=5), strict=True):
+    for batch, without in zip(
+        Loader(split(), 8, **given), Loader(split(), 8, views=VIEWS, seed=5), strict=True
+    ):
         assert_same(batch, without)
         seen = batch.teacher_inputs
         assert list(seen) == ["big", "wide", "same"], "plain reads what the student reads"
@@ -335,9 +342,13 @@ def test_a_student_of_another_size_leaves_teachers_what_the_data_has() -> None:
         Loader(split(), 8, preparation=Preparation(2), **given), Loader(split(), 8, **given), strict=True
     ):
         for ours, theirs in ((batch.inputs, without.inputs), (batch.views["other"], without.views["other"])):
-            assert torch.equal(plain(ours), F.interpolate(plain(theirs), (2, 2), mode="bilinear", antialias=True))
+            assert torch.equal(
+                plain(ours), F.interpolate(plain(theirs), (2, 2), mode="bilinear", antialias=True)
+            )
         assert batch.teacher_inputs == {}, "no teacher is named"
-    loader = Loader(split(), 8, views=VIEWS, preparation=Preparation(2), teacher_preparations={"t": AS_RENDERED})
+    loader = Loader(
+        split(), 8, views=VIEWS, preparation=Preparation(2), teacher_preparations={"t": AS_RENDERED}
+    )
     for batch, without in zip(loader, Loader(split(), 8, views=VIEWS), strict=True):
         assert torch.equal(plain(batch.teacher_inputs["t"]), plain(without.inputs))
         assert plain(batch.inputs).shape[2:] == (2, 2)

@@ -76,7 +76,13 @@ def test_a_source_shows_examples_as_a_network_reads_them() -> None:
 
 
 def test_what_is_not_prepared_is_recognized() -> None:
-    for size, images in ((None, torch.rand(2, 3, 5, 5)), (5, torch.rand(2, 3, 5, 5)), (None, torch.rand(2, 3))):
+    for size, images in (
+        (None, torch.rand(2, 3, 5, 5)),
+        (5, torch.rand(2, 3, 5, 5)),
+        (None, torch.rand(2, 3)),
+    ):
         Preparation(size).check(images, "big")
-    with pytest.raises(LimbeckError, match=r"big reads 8 x 9 pixels, and the batch holds 5 x 5 pixels .*'big': "):
+    with pytest.raises(
+        LimbeckError, match=r"big reads 8 x 9 pixels, and the batch holds 5 x 5 pixels .*'big': "
+    ):
         Preparation((8, 9)).check(torch.rand(2, 3, 5, 5), "big")

@@ -397,7 +397,8 @@ def test_the_size_is_part_of_the_key_and_no_size_is_as_before(tmp_path: Path) ->
     opened(CachedTeacher(Net(), of, directory=tmp_path / "small"))(Batch(batch.inputs, None, *numbers(batch)))
     large(of, tmp_path / "large")(batch)
     plain, sized = (
-        json.loads(next((tmp_path / size).iterdir()).read_bytes()[:4096])["key"] for size in ("small", "large")
+        json.loads(next((tmp_path / size).iterdir()).read_bytes()[:4096])["key"]
+        for size in ("small", "large")
     )
     assert "preparation" not in plain
     assert sized["preparation"] == "8 x 8 pixels"

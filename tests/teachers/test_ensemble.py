@@ -142,7 +142,9 @@ class Line(nn.Module):
 
 
 def test_a_member_may_be_cached_and_another_live(tmp_path: Path) -> None:
-    images = torch.randint(0, 256, (12, 1, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (12, 1, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     source = data.from_tensors(images, torch.arange(12) % 3, validation=None, views="crop(padding=1)")
     kept, live = Line(1), Line(2)
     made = Ensemble([CachedTeacher(kept, source, directory=tmp_path), LiveTeacher(live)], weights=[1, 3])

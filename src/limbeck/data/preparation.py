@@ -61,8 +61,8 @@ class Preparation:
         if self.size is not None and self._images(inputs).shape[2:] != self._sides(self.size):
             there = " x ".join(map(str, self._images(inputs).shape[2:]))
             raise LimbeckError(
-                f"the network {name} reads {self}, and the batch holds {there} pixels for it; make batches with"
-                f" Loader(..., teacher_preparations={{{name!r}: {self!r}}})"
+                f"the network {name} reads {self}, and the batch holds {there} pixels for it; make batches"
+                f" with Loader(..., teacher_preparations={{{name!r}: {self!r}}})"
             )
 
     def _images(self, inputs: Inputs) -> Tensor:

@@ -76,9 +76,7 @@ class Answers:
         """The answers in some rows, (B, width), and which of them are there, (B,)."""
         return self._store(field, precision).read(rows)
 
-    def write(
-        self, field: str, precision: str, rows: NDArray[np.int64], values: NDArray[np.float16]
-    ) -> None:
+    def write(self, field: str, precision: str, rows: NDArray[np.int64], values: NDArray[np.float16]) -> None:
         """Keeps answers, and warns once where they cannot be kept."""
         store = self._store(field, precision)
         store.write(rows, values)

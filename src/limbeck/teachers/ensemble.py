@@ -22,9 +22,9 @@ Mean = Literal["logits", "probabilities"]
 class Ensemble(Teacher):
     """Teachers that answer together: a weighted mean of what they answer to the same inputs.
 
-    The mean of probabilities, sum_k w_k softmax(z_k), is what Hinton et al. 2015 (arXiv:1503.02531, section 3)
-    distill; it is handed over as its logarithm, whose softmax it is. Where a temperature divides these
-    logits, as in KD, the soft targets are those of the mean and not the mean of the members' soft targets.
+    The mean of probabilities, sum_k w_k softmax(z_k), is handed over as its logarithm, whose softmax is that
+    mean. Where a temperature divides these logits, as in KD, it softens the mean of the probabilities, which
+    differs from the mean of the members' softened probabilities.
 
     Args:
         teachers: the members, each live, cached or itself an ensemble; all read what the ensemble reads.
@@ -50,8 +50,8 @@ class Ensemble(Teacher):
             raise LimbeckError(f"an ensemble takes the mean of logits or probabilities, not of {of!r}")
         if of == "probabilities" and not (task.scores == "classes" and task.one_row_per_sample):
             raise LimbeckError(
-                f"the outputs for {task.name} are no probabilities of one class for each sample; take the mean"
-                ' of the outputs, Ensemble(..., of="logits")'
+                f"the outputs for {task.name} are no probabilities of one class for each sample; take the"
+                ' mean of the outputs, Ensemble(..., of="logits")'
             )
         weights = [1.0] * len(teachers) if weights is None else weights
         if len(weights) != len(teachers) or not all(0 < weight < math.inf for weight in weights):

@@ -199,7 +199,9 @@ def painted(size: int = 40) -> tuple[Tensor, Tensor]:
     return torch.cat([masks[:, None], others], 1).to(torch.uint8), masks
 
 
-@pytest.mark.parametrize("text", ["crop(padding=2, flip=true)", "crop(padding=1) + crop(padding=2, flip=true)"])
+@pytest.mark.parametrize(
+    "text", ["crop(padding=2, flip=true)", "crop(padding=1) + crop(padding=2, flip=true)"]
+)
 def test_maps_move_as_pixels_do(text: str) -> None:
     views, (images, masks) = parse(text), painted()
     index, view = torch.arange(40), torch.arange(40) * 7 % views.count

@@ -1,8 +1,8 @@
 """Views: a finite, numbered set of ways to show a sample.
 
-The pixels and the targets of a view are a function of (policy, index, view) alone. A run's seed only picks which view is
-drawn, from (seed, index, epoch), so a view can be made again in any order, by any process, and by a run
-with another seed.
+The pixels and the targets of a view are a function of (policy, index, view) alone. A run's seed only picks
+which view is drawn, from (seed, index, epoch), so a view can be made again in any order, by any process, and
+by a run with another seed.
 """
 
 from __future__ import annotations
