@@ -12,7 +12,6 @@ from limbeck import data
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run, networks
 from limbeck.runs.filling import Filling, fill
-from limbeck.teachers import CachedTeacher
 from limbeck.teachers.asked import AskedNetwork
 from limbeck.teachers.cache_admin import cache_files, examine
 from picture_files import write_splits

@@ -78,7 +78,7 @@ def test_of_one_teacher_the_probabilities_stay() -> None:
 
 def test_only_logits_can_be_asked() -> None:
     made = Ensemble([LiveTeacher(Says(TABLES["a"]))])
-    with pytest.raises(LimbeckError, match="an ensemble has no embedding: .* only logits can be averaged"):
+    with pytest.raises(LimbeckError, match=r"an ensemble has no embedding: .* only logits can be averaged"):
         made.open(torch.zeros(2, 3), ("logits", "embedding"))
 
 
