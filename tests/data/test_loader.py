@@ -283,7 +283,7 @@ def masked(size: int = 23) -> Split:
     """Images whose first channel is bright where the mask is 1."""
     part = split(size)
     masks = (images_of(part)[:, 0] > 127).long()
-    return Split.whole(part.samples, masks, Masks)
+    return Split.whole(part.samples, masks, Masks)  # type: ignore[type-abstract]
 
 
 @pytest.mark.parametrize("text", ["none", "crop(padding=1, flip=true)", "crop(padding=1) + cutout(size=1)"])
@@ -304,7 +304,8 @@ def test_masks_stay_aligned_with_their_images(text: str) -> None:
 
 
 def test_masks_of_another_size_than_the_images_are_refused() -> None:
-    part = Split.whole(split().samples, torch.zeros(23, 8, 10, dtype=torch.int64), Masks)
+    masks = torch.zeros(23, 8, 10, dtype=torch.int64)
+    part = Split.whole(split().samples, masks, Masks)  # type: ignore[type-abstract]
     with pytest.raises(LimbeckError, match=r"maps of 8 x 10 pixels and the images have 4 x 5 pixels"):
         next(iter(Loader(part, 4)))
 
@@ -319,7 +320,7 @@ def test_a_network_reads_the_same_view_in_its_own_size() -> None:
         "same": Preparation(16),
         "plain": AS_RENDERED,
     }
-    given = {"views": VIEWS, "seed": 5, "teacher_preparations": sizes}
+    given: dict[str, Any] = {"views": VIEWS, "seed": 5, "teacher_preparations": sizes}
     for batch, without in zip(
         Loader(split(), 8, **given), Loader(split(), 8, views=VIEWS, seed=5), strict=True
     ):
@@ -337,7 +338,7 @@ def test_a_network_reads_the_same_view_in_its_own_size() -> None:
 
 
 def test_a_student_of_another_size_leaves_teachers_what_the_data_has() -> None:
-    given = {"views": VIEWS, "seed": 5, "extra_views": ("other",)}
+    given: dict[str, Any] = {"views": VIEWS, "seed": 5, "extra_views": ("other",)}
     for batch, without in zip(
         Loader(split(), 8, preparation=Preparation(2), **given), Loader(split(), 8, **given), strict=True
     ):
