@@ -34,7 +34,7 @@ def test_a_student_is_enough() -> None:
     config = make_config(None, {"student.model": "lenet"})
     assert config.model_dump(mode="json") == {
         "data": {"name": "digits", "dir": None, "views": None},
-        "student": {"model": "lenet", "weights": None, "features": {}},
+        "student": {"model": "lenet", "weights": None, "size": None, "features": {}},
         "teacher": None,
         "objective": "ce",
         "training": {
@@ -325,7 +325,8 @@ def test_a_config_does_not_change() -> None:
         ("student.features=5", "the config value student.features=5 should be a mapping"),
         (
             "student=5",
-            "the config value student=5 should be a mapping with some of the keys model, weights, features",
+            "the config value student=5 should be a mapping with some of the keys model, weights, size, "
+            "features",
         ),
         ("student={}", "the config lacks student.model (--student)"),
         ("teacher={weights: x}", "the config lacks teacher.model"),

@@ -54,6 +54,9 @@ class NetworkConfig(_Part):
 
     model: str = Field(description="a name, a run directory, a weights file, or package.module:factory(...)")
     weights: Path | None = Field(None, description="a checkpoint to start from")
+    size: int | None = Field(
+        None, ge=1, description="pixels a side of the images it reads; null: as the data has them"
+    )
     features: dict[str, str | list[str]] = Field(
         default_factory=dict, description="module paths that override the features found, by field"
     )

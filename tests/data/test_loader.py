@@ -5,15 +5,18 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.data.loader import Loader
+from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.data.split import Split
 from limbeck.data.storage.base import Resident
-from limbeck.data.views import Crop, draw
+from limbeck.data.views import Crop, draw, parse
 from limbeck.data.views.order import nth_view
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Inputs
+from limbeck.tasks import Task
 
 VIEWS = Crop(padding=1, flip=True)
 
@@ -260,3 +263,122 @@ def test_the_global_generator_is_not_touched() -> None:
 def test_refuses(size: int, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(LimbeckError, match=message):
         Loader(split(size), **arguments)
+
+
+# Targets that are maps
+
+
+class Masks(Task):
+    """Maps (N, H, W) of class ids; -1 is no label."""
+
+    spatial = True
+    ignored = -1
+
+    @classmethod
+    def labeled(cls, targets: Tensor) -> Tensor:
+        return (targets != cls.ignored).flatten(1).any(1)
+
+
+def masked(size: int = 23) -> Split:
+    """Images whose first channel is bright where the mask is 1."""
+    part = split(size)
+    masks = (images_of(part)[:, 0] > 127).long()
+    return Split.whole(part.samples, masks, Masks)  # type: ignore[type-abstract]
+
+
+@pytest.mark.parametrize("text", ["none", "crop(padding=1, flip=true)", "crop(padding=1) + cutout(size=1)"])
+def test_masks_stay_aligned_with_their_images(text: str) -> None:
+    loader, padded = Loader(masked(), 8, views=parse(text), seed=3), 0
+    for batch in loader:
+        assert batch.targets is not None
+        known = batch.targets != -1
+        bright = (plain(batch.inputs)[:, 0] > 0.5).long()
+        if "cutout" in text:  # the squares, of 128, hide a pixel of each image and no label
+            hidden = (plain(batch.inputs) == 128 / 255).all(1)
+            assert hidden.flatten(1).sum(1).max() == 1
+            known &= ~hidden
+        assert torch.equal(batch.targets[known], bright[known])
+        assert (plain(batch.inputs)[:, 0][batch.targets == -1] == 0).all() or "cutout" in text
+        padded += int((batch.targets == -1).sum())
+    assert (padded > 0) == (text != "none")
+
+
+def test_masks_of_another_size_than_the_images_are_refused() -> None:
+    masks = torch.zeros(23, 8, 10, dtype=torch.int64)
+    part = Split.whole(split().samples, masks, Masks)  # type: ignore[type-abstract]
+    with pytest.raises(LimbeckError, match=r"maps of 8 x 10 pixels and the images have 4 x 5 pixels"):
+        next(iter(Loader(part, 4)))
+
+
+# What each network reads
+
+
+def test_a_network_reads_the_same_view_in_its_own_size() -> None:
+    sizes = {
+        "big": Preparation(16),
+        "wide": Preparation((4, 9)),
+        "same": Preparation(16),
+        "plain": AS_RENDERED,
+    }
+    given: dict[str, Any] = {"views": VIEWS, "seed": 5, "teacher_preparations": sizes}
+    for batch, without in zip(
+        Loader(split(), 8, **given), Loader(split(), 8, views=VIEWS, seed=5), strict=True
+    ):
+        assert_same(batch, without)
+        seen = batch.teacher_inputs
+        assert list(seen) == ["big", "wide", "same"], "plain reads what the student reads"
+        expected = {
+            size: F.interpolate(plain(batch.inputs), size, mode="bilinear", antialias=True)
+            for size in ((16, 16), (4, 9))
+        }
+        assert torch.equal(plain(seen["big"]), expected[16, 16])
+        assert torch.equal(plain(seen["wide"]), expected[4, 9])
+        assert seen["same"] is seen["big"]
+        assert without.teacher_inputs == {}
+
+
+def test_a_student_of_another_size_leaves_teachers_what_the_data_has() -> None:
+    given: dict[str, Any] = {"views": VIEWS, "seed": 5, "extra_views": ("other",)}
+    for batch, without in zip(
+        Loader(split(), 8, preparation=Preparation(2), **given), Loader(split(), 8, **given), strict=True
+    ):
+        for ours, theirs in ((batch.inputs, without.inputs), (batch.views["other"], without.views["other"])):
+            assert torch.equal(
+                plain(ours), F.interpolate(plain(theirs), (2, 2), mode="bilinear", antialias=True)
+            )
+        assert batch.teacher_inputs == {}, "no teacher is named"
+    loader = Loader(
+        split(), 8, views=VIEWS, preparation=Preparation(2), teacher_preparations={"t": AS_RENDERED}
+    )
+    for batch, without in zip(loader, Loader(split(), 8, views=VIEWS), strict=True):
+        assert torch.equal(plain(batch.teacher_inputs["t"]), plain(without.inputs))
+        assert plain(batch.inputs).shape[2:] == (2, 2)
+
+
+def test_masks_keep_the_size_of_the_data() -> None:
+    loader = Loader(masked(), 8, views=VIEWS, preparation=Preparation(12))
+    for batch, without in zip(loader, Loader(masked(), 8, views=VIEWS), strict=True):
+        assert plain(batch.inputs).shape[2:] == (12, 12)
+        assert torch.equal(plain(batch.targets), plain(without.targets))
+
+
+def test_further_views_of_two_sizes_are_refused() -> None:
+    with pytest.raises(LimbeckError, match=r"further views \(other\) .* big reads .* \(9 x 9 pixels\)"):
+        Loader(split(), 8, extra_views=("other",), teacher_preparations={"big": Preparation(9)})
+
+
+class Few(Resident):
+    """Images that there is memory for in small batches only."""
+
+    most = 40
+
+
+def test_a_second_size_takes_memory_by_its_pixels() -> None:
+    part = split()
+    few = Split.whole(Few(images_of(part)), part.targets)
+    doubled = Preparation((8, 10))  # four times the pixels, so a sample takes as much as five
+    Loader(few, 8, teacher_preparations={"big": doubled})
+    with pytest.raises(LimbeckError, match="holds 8 samples in 5 views each, and a batch has 9"):
+        Loader(few, 9, teacher_preparations={"big": doubled})
+    assert Loader(few, 23, shuffle=False, preparation=doubled).batch_size == 8
+    assert Loader(few, 23, shuffle=False).batch_size == 23

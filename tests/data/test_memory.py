@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from limbeck.data import memory
-from limbeck.data.memory import budget, budget_on
+from limbeck.data.memory import budget, budget_on, free_on
 from limbeck.errors import LimbeckError
 
 
@@ -93,5 +93,7 @@ def test_a_device_gives_half_of_what_is_free_or_of_no_use_to_others(monkeypatch:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (600, 1000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 300)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
+    assert free_on(torch.device("cuda", 0)) == 800
     assert budget_on(torch.device("cuda", 0)) == 400
     assert budget_on(torch.device("cpu")) == budget_on(torch.device("mps")) == sys.maxsize
+    assert free_on(torch.device("cpu")) is None

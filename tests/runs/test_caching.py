@@ -28,6 +28,7 @@ from limbeck.errors import LimbeckError
 from limbeck.runs import Run, networks
 from limbeck.runs.finish import conclude
 from limbeck.teachers import CachedTeacher
+from limbeck.teachers.asked import AskedNetwork
 
 QUIET = {"training.trackers": [], "training.precision": "fp32"}
 
@@ -43,13 +44,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many samples the network of a cached teacher was asked about, each time."""
     sizes: list[int] = []
-    ask = CachedTeacher._ask
+    ask = AskedNetwork.ask
 
-    def counted(self: CachedTeacher, batch: Any, chosen: Any) -> Any:
+    def counted(self: AskedNetwork, inputs: Any, chosen: Any, fields: Any) -> Any:
         sizes.append(int(chosen.sum()))
-        return ask(self, batch, chosen)
+        return ask(self, inputs, chosen, fields)
 
-    monkeypatch.setattr(CachedTeacher, "_ask", counted)
+    monkeypatch.setattr(AskedNetwork, "ask", counted)
     return sizes
 
 

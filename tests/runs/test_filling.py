@@ -12,7 +12,8 @@ from limbeck import data
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run, networks
 from limbeck.runs.filling import Filling, fill
-from limbeck.teachers import CachedTeacher
+from limbeck.teachers.asked import AskedNetwork
+from limbeck.teachers.cache_admin import cache_files, examine
 from picture_files import write_splits
 
 SETTINGS = {"training.precision": "fp32", "data.views": "crop(padding=1)"}
@@ -37,7 +38,7 @@ def test_a_run_after_it_asks_nothing(tmp_path: Path, teacher: Run, monkeypatch: 
     def ask(*arguments: Any) -> Any:
         raise AssertionError("the network was asked")
 
-    monkeypatch.setattr(CachedTeacher, "_ask", ask)
+    monkeypatch.setattr(AskedNetwork, "ask", ask)
     settings = {**SETTINGS, "training.trackers": []}
     given = {"settings": settings, "cache_teacher": "both", "objective": "kd + rkd"}
     one = make_student(tmp_path / "one", teacher, views=2, **given)
@@ -147,3 +148,28 @@ def test_the_memory_format_is_that_of_a_run(
         *_, last = fill(teacher="mine", batch_size=5, settings=settings)
         assert last.asked == 12
         assert network.last[-3:] == [expected] * 3
+
+
+def test_a_teacher_of_another_size_is_asked_in_that_size(teacher: Run, cache: Path) -> None:
+    shapes = set()
+
+    class Seen(nn.Module):
+        """Reads 16 x 16 pixels and shows the teacher every second one of them."""
+
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Tensor) -> Tensor:
+            shapes.add(tuple(images.shape[1:]))
+            return self.network(images[:, :, ::2, ::2])  # type: ignore[no-any-return]
+
+    original = networks.teacher
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "teacher", lambda *given: Seen(original(*given)))
+        large = {**SETTINGS, "teacher.size": 16}
+        assert filled(teacher, settings=large, views=1) == Filling(1, 1000, 1000, 1000)
+    assert shapes == {(1, 16, 16)}
+    (file,) = cache_files()
+    assert examine(file, check=True).key["preparation"] == "16 x 16 pixels"
+    assert file.parent == cache

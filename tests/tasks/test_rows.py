@@ -183,7 +183,9 @@ def test_mgd_analyzes_pixels() -> None:
 
 
 def test_what_needs_one_row_for_each_sample_is_refused_by_name() -> None:
-    with pytest.raises(LimbeckError, match="simkd is for tasks with one decision for each sample, and maps has"):
+    with pytest.raises(
+        LimbeckError, match="simkd is for tasks with one decision for each sample, and maps has"
+    ):
         distiller("ce + simkd")
 
 

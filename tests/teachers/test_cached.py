@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 import weakref
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from limbeck import Batch, Distiller, LimbeckError, data
 from limbeck.data import Loader, Source
+from limbeck.data.preparation import Preparation
 from limbeck.data.storage.base import Resident
 from limbeck.methods import Method, Reads
 from limbeck.models import Normalization, normalize_inputs
@@ -312,8 +314,8 @@ def test_once_all_answers_are_there_they_are_read_on_the_device(
 ) -> None:
     def on_the_device(batch: Batch) -> Outputs | None:
         with monkeypatch.context() as patch:
-            patch.setattr(teacher, "_rows", lambda *given: pytest.fail("the host was asked"))
-            return teacher(batch) if teacher._tables.get("float32") else None
+            patch.setattr(teacher._answers, "rows", lambda *given: pytest.fail("the host was asked"))
+            return teacher(batch) if teacher._answers._tables.get("float32") else None
 
     monkeypatch.setattr("limbeck.teachers.device_table.room", lambda device: 10**6)
     of = source()
@@ -350,7 +352,64 @@ def test_views_beyond_those_named_are_no_part_of_a_table(
                 known = seen.setdefault((int(index), int(view)), row)
                 assert torch.equal(known, row)
     assert len(seen) == 12 * 9
-    assert teacher._tables["float32"]["logits"].shape == (12 * 9, 3)
+    assert teacher._answers._tables["float32"]["logits"].shape == (12 * 9, 3)
+
+
+# A network that reads another size
+
+
+def large(of: Source, path: Path, name: str = "teacher") -> CachedTeacher:
+    teacher = CachedTeacher(Wide(), of, BOTH, preparation=Preparation(8), directory=path)
+    teacher.name = name
+    teacher.open(of.example(preparation=Preparation(8)), BOTH)
+    return teacher
+
+
+class Wide(Net):
+    """Reads 8 x 8 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body[1] = nn.Linear(64, 5)
+
+
+def test_a_network_is_asked_about_what_it_reads_in_its_own_size(tmp_path: Path) -> None:
+    of = source()
+    teacher = large(of, tmp_path, "big")
+    network = teacher.network
+    live = LiveTeacher(network)
+    live.name = "big"
+    live.open(of.example(preparation=Preparation(8)), BOTH)
+    for batch in batches(of, teacher_preparations={"big": Preparation(8)}):
+        answer, true = teacher(batch), live(batch)
+        resized = nn.functional.interpolate(batch.inputs, 8, mode="bilinear", antialias=True)  # type: ignore[arg-type]
+        with torch.no_grad():
+            torch.testing.assert_close(true.logits, network(resized))
+        assert torch.equal(answer.logits, true.logits.half().float())
+        asked_about(network)
+        assert_same(teacher(batch), answer)
+        assert asked_about(network) == 0
+
+
+def test_the_size_is_part_of_the_key_and_no_size_is_as_before(tmp_path: Path) -> None:
+    of = source()
+    (batch, *_) = batches(of, teacher_preparations={"teacher": Preparation(8)})
+    opened(CachedTeacher(Net(), of, directory=tmp_path / "small"))(Batch(batch.inputs, None, *numbers(batch)))
+    large(of, tmp_path / "large")(batch)
+    plain, sized = (
+        json.loads(next((tmp_path / size).iterdir()).read_bytes()[:4096])["key"]
+        for size in ("small", "large")
+    )
+    assert "preparation" not in plain
+    assert sized["preparation"] == "8 x 8 pixels"
+    assert plain.keys() == sized.keys() - {"preparation"}
+
+
+def test_a_batch_in_another_size_is_refused_and_nothing_is_kept_of_it(tmp_path: Path) -> None:
+    teacher = large(source(), tmp_path)
+    with pytest.raises(LimbeckError, match=r"teacher reads 8 x 8 pixels, and the batch holds 6 x 6 pixels"):
+        teacher(batches(source())[0])
+    assert list(tmp_path.iterdir()) == []
 
 
 # In a Distiller

@@ -44,3 +44,8 @@ def test_nothing_is_where_a_row_or_the_room_is_missing(
     assert resident(stores, 13, CPU) == {}, "too large"
     monkeypatch.setattr("limbeck.teachers.device_table.room", lambda device: 10**6)
     assert resident(stores, 13, CPU) == {}, "never written"
+
+
+def test_a_gpu_gives_a_quarter_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limbeck.teachers.device_table.free_on", lambda device: 1000)
+    assert room(torch.device("cuda", 0)) == 250

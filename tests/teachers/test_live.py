@@ -108,3 +108,15 @@ def test_answers_named_tensors() -> None:
     teacher.open(inputs, ())
     assert isinstance(inputs, dict)
     assert torch.equal(teacher(Batch(inputs)).logits, inputs["a"] + inputs["b"])
+
+
+def test_reads_what_the_batch_has_for_it_by_name() -> None:
+    teacher = LiveTeacher(nn.Flatten())
+    teacher.open(torch.zeros(1, 3), ())
+    theirs, others = torch.tensor([[1.0, 2.0, 3.0]]), torch.ones(1, 3)
+    batch = Batch(torch.zeros(1, 3), teacher_inputs={"big": theirs, "teacher": others})
+    assert torch.equal(teacher(batch).logits, others)
+    teacher.name = "big"
+    assert torch.equal(teacher(batch).logits, theirs)
+    teacher.name = "small"
+    assert torch.equal(teacher(batch).logits, torch.zeros(1, 3))

@@ -118,9 +118,10 @@ def _described(file: CacheFile) -> str:
     state = f"{file.rows:,} answers, {file.views:.3g} for each of {key['samples']:,} samples"
     if file.torn is not None:
         state += f", {file.torn:,} damaged" if file.torn else ", all sound"
+    prepared = f", {key['preparation']}" if "preparation" in key else ""
     return (
         f"{file.path.stem}  {key['field']} of {key['teacher']} in {key['precision']}\n"
-        f"{indent}data {file.about.get('data', '')} {key['data']}, views {key['views']}\n"
+        f"{indent}data {file.about.get('data', '')} {key['data']}, views {key['views']}{prepared}\n"
         f"{indent}{state}, {_size(file.bytes)} on disk"
     )
 

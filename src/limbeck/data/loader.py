@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from limbeck.data.prefetch import in_order
+from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.data.split import Split
+from limbeck.data.storage.base import named
 from limbeck.data.views import Unchanged, Views, draw
 from limbeck.data.views.order import nth_view
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.hashing import mix
-from limbeck.outputs import Batch
+from limbeck.outputs import Batch, Inputs
 
 
 class Loader:
@@ -45,9 +48,13 @@ class Loader:
         rank: which process this is, from 0.
         world: how many processes there are.
         extra_views: names of further views of the same samples, drawn independently, as `Batch.views[name]`.
+        preparation: what the student reads of a sample, as `Batch.inputs`.
+        teacher_preparations: what each teacher reads of the same view, by the teacher's name, as
+            `Batch.teacher_inputs[name]`; a teacher whose preparation is the student's is not named there.
     Raises:
         LimbeckError: for a batch smaller than the number of ranks or larger than the memory, where no batch
-            would be left, and for more views per sample than there are.
+            would be left, for more views per sample than there are, and for further views where a teacher has
+            a preparation of its own.
     """
 
     def __init__(
@@ -65,14 +72,26 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         extra_views: Sequence[str] = (),
+        preparation: Preparation = AS_RENDERED,
+        teacher_preparations: Mapping[str, Preparation] | None = None,
     ) -> None:
         if not 0 <= rank < world:
             raise LimbeckError(f"rank should be 0 to {world - 1} with {world} processes, not {rank}")
         if batch_size < world:
             raise LimbeckError(f"a batch of {batch_size} has no sample for each of {world} processes")
         split = split if device is None else split.to(device)
+        self.preparation = preparation
+        given = teacher_preparations or {}
+        self.teacher_preparations = {name: how for name, how in given.items() if how != preparation}
+        if extra_views and self.teacher_preparations:
+            name, how = next(iter(self.teacher_preparations.items()))
+            raise LimbeckError(
+                f"further views ({', '.join(extra_views)}) are made for the student alone, and {name} reads"
+                f" another preparation of them ({how}); give both networks one size"
+            )
+        self._shown = _shown(split, {preparation, *self.teacher_preparations.values()}, 1 + len(extra_views))
         if not shuffle:  # as when a network is measured, which no batch size changes
-            batch_size = max(world, min(batch_size, split.samples.most // (1 + len(extra_views))))
+            batch_size = max(world, min(batch_size, split.samples.most // self._shown))
         full, rest = divmod(len(split), batch_size)
         self._batches = full + (not drop_last and rest >= world)
         if not self._batches:
@@ -80,7 +99,7 @@ class Loader:
                 f"{len(split)} samples in batches of {batch_size} for {world} process(es)"
                 f"{' with drop_last' if drop_last else ''} leave no batch"
             )
-        split.samples.check_batch(min(batch_size, len(split)), 1 + len(extra_views))
+        split.samples.check_batch(min(batch_size, len(split)), self._shown)
         self.split = split
         self.batch_size, self.rank, self.world = batch_size, rank, world
         self.views = views or Unchanged()
@@ -112,7 +131,7 @@ class Loader:
         order = self._order(epoch).to(self.split.index.device)
         batches = torch.split(order, self.batch_size)[: len(self)]
         jobs = (partial(self._share, rows, epoch) for rows in batches)
-        samples, shown = self.split.samples, self.batch_size * (1 + len(self._streams))
+        samples, shown = self.split.samples, self.batch_size * self._shown
         return in_order(jobs, min(samples.workers, samples.most // shown))
 
     def _share(self, rows: Tensor, epoch: int) -> Batch:
@@ -128,7 +147,6 @@ class Loader:
 
     def _batch(self, rows: Tensor, epoch: int, total: int | None) -> Batch:
         samples, index = self.split.samples, self.split.index[rows]
-
         count, among = self.views.count, self.views_per_sample
 
         def drawn(stream: int) -> Tensor:
@@ -137,15 +155,32 @@ class Loader:
 
         view = drawn(0)
         numbers = {name: drawn(stream) for name, stream in self._streams.items()}
+        rendered = samples.render(self.views, index, view)
+        preparations = {self.preparation, *self.teacher_preparations.values()}
+        prepared = {how: how(rendered) for how in preparations}
+        further = {name: samples.render(self.views, index, number) for name, number in numbers.items()}
         return Batch(
-            inputs=samples.render(self.views, index, view),
-            targets=self.split.targets[rows] if self._has_labels else None,
+            inputs=prepared[self.preparation],
+            targets=self._targets(rows, view, rendered) if self._has_labels else None,
             index=index,
             view=view,
-            views={name: samples.render(self.views, index, number) for name, number in numbers.items()},
+            views={name: self.preparation(inputs) for name, inputs in further.items()},
             view_numbers=numbers,
+            teacher_inputs={name: prepared[how] for name, how in self.teacher_preparations.items()},
             total=total,
         )
+
+    def _targets(self, rows: Tensor, view: Tensor, rendered: Inputs) -> Tensor:
+        """The targets in the views of their samples."""
+        targets, task = self.split.targets[rows], self.split.task
+        if not task.spatial:
+            return targets
+        if isinstance(rendered, Tensor) and rendered.shape[-2:] != targets.shape[-2:]:
+            raise LimbeckError(
+                f"the targets are maps of {_pixels(targets)} and the images have {_pixels(rendered)}; a map"
+                " should have a target for each pixel of its image"
+            )
+        return self.views.render_target(targets, self.split.index[rows], view, ignored=task.ignored)
 
 
 def checked_number(views_per_sample: int | None, views: Views) -> int:
@@ -158,3 +193,18 @@ def checked_number(views_per_sample: int | None, views: Views) -> int:
             f" among; take 1 to {views.count:,}"
         )
     return views_per_sample
+
+
+def _shown(split: Split, preparations: Collection[Preparation], views: int) -> int:
+    """How many samples as they are stored take the memory of one sample in all its views and preparations."""
+    changed = [how for how in preparations if how != AS_RENDERED]
+    if not changed or split.samples.most == sys.maxsize:
+        return views
+    one = split.samples.render(Unchanged(), split.index[:1], torch.zeros_like(split.index[:1]))
+    stored = sum(tensor.numel() for tensor in named(one).values())
+    made = [sum(tensor.numel() for tensor in named(how(one)).values()) for how in changed]
+    return views + sum(-(-size // stored) for size in made)
+
+
+def _pixels(maps: Tensor) -> str:
+    return " x ".join(map(str, maps.shape[-2:])) + " pixels"

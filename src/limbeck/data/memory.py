@@ -34,10 +34,16 @@ def budget(memory: str) -> int:
 
 def budget_on(device: torch.device) -> int:
     """Bytes that data may take on a device: half of what is free there, no limit where that is not known."""
+    free = free_on(device)
+    return sys.maxsize if free is None else free // 2
+
+
+def free_on(device: torch.device) -> int | None:
+    """Bytes that are free on a GPU, with those that torch holds and does not use; None on other devices."""
     if device.type != "cuda":
-        return sys.maxsize
+        return None
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0] + kept) // 2
+    return int(torch.cuda.mem_get_info(device)[0] + kept)
 
 
 def _left_in_control_groups(root: Path = Path("/")) -> Iterator[int]:

@@ -15,8 +15,8 @@ def in_order(jobs: Iterable[Callable[[], T]], workers: int) -> Iterator[T]:
     """What the jobs return, in their order.
 
     Args:
-        jobs: that may run at the same time.
-        workers: how many of them run ahead of the one that is asked for, each in a thread; 0 runs each when
+        jobs: functions that may run at the same time.
+        workers: how many jobs run ahead of the one that is asked for, each in a thread; 0 runs each when
             it is asked for.
     """
     if not workers:

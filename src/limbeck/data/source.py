@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from limbeck.data.kinds import Kind
+from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.data.split import Split
 from limbeck.data.storage.base import digest
 from limbeck.data.views import Views
@@ -58,10 +59,16 @@ class Source:
     preparation: str = "values as in the data"
     hub: str | None = None
 
-    def example(self, size: int = 2) -> Inputs:
-        """The first training samples as networks take them."""
+    def example(self, size: int = 2, preparation: Preparation = AS_RENDERED) -> Inputs:
+        """The first training samples as a network takes them.
+
+        Args:
+            size: how many samples.
+            preparation: what the network reads of them.
+        """
         index = self.train.index[:size]
-        return self.train.samples.render(self.views, index, torch.full_like(index, self.views.base))
+        base = torch.full_like(index, self.views.base)
+        return preparation(self.train.samples.render(self.views, index, base))
 
     def data_facts(self) -> DataFacts:
         """What a method may know of the training split."""

@@ -6,6 +6,7 @@ from torch import nn
 
 from limbeck.config import RunConfig, TeacherConfig
 from limbeck.data import Source
+from limbeck.data.preparation import Preparation
 from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
 from limbeck.methods import Objective
@@ -43,6 +44,7 @@ def asked(network: nn.Module, config: RunConfig, source: Source, *, again: bool)
         source,
         teacher.cached,
         views=config.training.views,
+        preparation=Preparation(teacher.size),
         features=teacher.features,
         rebuild=(lambda: networks.teacher(teacher, source)) if again else None,
     )

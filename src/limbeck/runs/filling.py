@@ -81,7 +81,7 @@ def fill(
     assert made.teacher is not None
     asked = caching.asked(networks.teacher(made.teacher, source), made, source, again=False)
     assert isinstance(asked, CachedTeacher)
-    asked.open(source.example(), made.teacher.cached)
+    asked.open(source.example(preparation=asked.preparation), made.teacher.cached)
     yield from _fill(asked, source, made)
 
 
@@ -90,7 +90,8 @@ def _fill(teacher: CachedTeacher, source: Source, config: RunConfig) -> Iterator
     trainer = Trainer(device=setup.device, precision=setup.precision, display=False)
     teacher.apply(lambda tensor: tensor.to(trainer.device))
     split, views = source.train.to(trainer.device), setup.views or source.views.count
-    example = apply(lambda tensor: tensor.to(trainer.device), source.example())
+    example = source.example(preparation=teacher.preparation)
+    example = apply(lambda tensor: tensor.to(trainer.device), example)
     choices = _choices(teacher, Batch(example), trainer.precision, setup.memory_format)
     done = new = 0
     autocast = torch.autocast(trainer.device.type, torch.bfloat16)
@@ -101,7 +102,7 @@ def _fill(teacher: CachedTeacher, source: Source, config: RunConfig) -> Iterator
                 missing = teacher.missing(index, view).to(trainer.device)
                 if missing.any():
                     index, view = index[missing], view[missing]
-                    inputs = split.samples.render(source.views, index, view)
+                    inputs = teacher.preparation(split.samples.render(source.views, index, view))
                     choices.forward(teacher, Batch(inputs, index=index, view=view))
                     if teacher.missing(index, view).any():
                         raise LimbeckError(

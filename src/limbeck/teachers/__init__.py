@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.teachers.bank import SoftTargetBank
 from limbeck.teachers.base import Teacher
+from limbeck.teachers.ensemble import Ensemble
 from limbeck.teachers.live import LiveTeacher
 
 if TYPE_CHECKING:
     from limbeck.teachers.cached import CachedTeacher
     from limbeck.teachers.lightweight import LightweightTeacher
 
-__all__ = ["CachedTeacher", "LightweightTeacher", "LiveTeacher", "SoftTargetBank", "Teacher"]
+__all__ = ["CachedTeacher", "Ensemble", "LightweightTeacher", "LiveTeacher", "SoftTargetBank", "Teacher"]
 
 _HOMES = {"CachedTeacher": "cached", "LightweightTeacher": "lightweight"}
 

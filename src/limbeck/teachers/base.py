@@ -20,7 +20,7 @@ class Teacher(ABC):
     """
 
     name: str = "teacher"
-    """What a distiller with several teachers calls it."""
+    """What a distiller with several teachers calls it, and the name of what it reads in a batch."""
     points: FeaturePoints | None = None
     """Where the live network's features are, once it is open."""
     keeps: tuple[str, ...] = ()
@@ -41,8 +41,12 @@ class Teacher(ABC):
     def __call__(self, batch: Batch) -> Outputs:
         """The outputs for a batch, without a graph."""
 
+    def inputs_of(self, batch: Batch) -> Inputs:
+        """What this teacher reads of a batch: inputs in its own preparation, or those of the student."""
+        return batch.teacher_inputs.get(self.name, batch.inputs)
+
     def release(self) -> None:  # noqa: B027 (most teachers need all they hold)
-        """Lets go of what can be had again; called once every method has looked into the network."""
+        """Unloads what can be loaded again; called once every method has looked into the network."""
 
     def compiled(self) -> AbstractContextManager[None]:
         """A context in which what the teacher computes is compiled, if it computes anything."""

@@ -22,12 +22,12 @@ class CacheFile:
     """One file, and what was found in it.
 
     Attributes:
-        path: where it is.
-        key: what its rows are answers to; empty where the head of the file is damaged.
-        about: what else is known of that.
-        rows: how many are there.
-        torn: how many were written in part, or damaged since; None if nobody looked.
-        bytes: on disk, which is less than its length where nothing was written yet.
+        path: where the file is.
+        key: what decides its rows; empty where the head of the file is damaged.
+        about: what else is known of the data.
+        rows: how many rows are there.
+        torn: how many rows were written in part, or damaged since; None if nobody looked.
+        bytes: size on disk, which is less than the file's length where nothing was written yet.
     """
 
     path: Path
@@ -73,8 +73,8 @@ def examine(path: Path, *, check: bool) -> CacheFile:
     """Counts what is in a file.
 
     Args:
-        path: of the file.
-        check: whether every row is held against its checksum.
+        path: the file.
+        check: whether every row is compared with its checksum.
     """
     disk = path.stat().st_blocks * 512
     header = read_header(path)

@@ -8,18 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limbeck.data.memory import free_on
 from limbeck.teachers.store import Store
 
 _CHUNK = 2**16  # rows that are read together
 
 
 def resident(stores: Mapping[str, Store], rows: int, device: torch.device) -> dict[str, Tensor]:
-    """The first rows of some files on a device, (rows, width) float16; nothing if one is missing or room is.
+    """The first rows of some files on a device; nothing if a row is missing or the device has no room.
 
     Args:
-        stores: by field.
-        rows: how many.
-        device: where they are to be.
+        stores: the files, by field.
+        rows: how many rows of each.
+        device: where the tables are to be.
+    Returns: (rows, width) float16 by field.
     """
     if 2 * rows * sum(store.width for store in stores.values()) > room(device):
         return {}
@@ -38,4 +40,4 @@ def resident(stores: Mapping[str, Store], rows: int, device: torch.device) -> di
 
 def room(device: torch.device) -> int:
     """Bytes that answers may take: a quarter of what is free on a GPU, and none elsewhere."""
-    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else 0
+    return (free_on(device) or 0) // 4

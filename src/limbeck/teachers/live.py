@@ -42,7 +42,7 @@ class LiveTeacher(Teacher):
         if self.network.training:  # somebody called train() on it since
             self.network.eval()
         with torch.no_grad():
-            return self._tap(batch.inputs)
+            return self._tap(self.inputs_of(batch))
 
     def compiled(self) -> AbstractContextManager[None]:
         """A context in which the network runs compiled."""

@@ -15,12 +15,12 @@ from limbeck.teachers.live import LiveTeacher
 
 
 class Reloadable:
-    """A live teacher that can be let go of; when it is needed, it is made again, opened and moved as it was.
+    """A live teacher that can be unloaded; when it is needed, it is made again, opened and moved as it was.
 
     Args:
-        network: of the teacher.
+        network: the teacher's network.
         features: module paths that override what is found in it.
-        rebuild: makes the network again; without it, it stays.
+        rebuild: makes the network again; without it, the network stays.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Reloadable:
 
     @property
     def live(self) -> LiveTeacher:
-        """The teacher, made again where it was let go of.
+        """The teacher, made again where it was released.
 
         Raises:
             LimbeckError: if what is made is another network than before.
@@ -52,7 +52,7 @@ class Reloadable:
         return self._live
 
     def _again(self) -> LiveTeacher:
-        assert self._rebuild is not None, "release() lets go of nothing else"
+        assert self._rebuild is not None, "release() keeps what cannot be made again"
         network = self._rebuild()
         if fingerprint(network) != self.digest:
             raise LimbeckError(
@@ -73,7 +73,7 @@ class Reloadable:
         self._example, self._fields = example, fields
 
     def release(self) -> None:
-        """Lets go of the teacher if it can be made again."""
+        """Releases the teacher's memory, if the teacher can be made again."""
         if self._rebuild is not None:
             self._live = None
 

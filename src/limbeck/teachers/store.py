@@ -80,12 +80,12 @@ class Store:
     A file that cannot be written is read all the same, as far as it is there.
 
     Args:
-        path: of the file.
+        path: where the file is.
         key: everything that decides what the rows hold.
         width: numbers in a row.
         about: what else somebody who lists the files wants to know.
-        probe: some numbers, of the kind that the rows hold, by which a file of the same key is known again
-            (see `alike`).
+        probe: some numbers, like those in the rows, by which a file of the same key is known again (see
+            `alike`).
     Attributes:
         problem: why nothing more is written, if that is so.
     Raises:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -76,3 +77,56 @@ def test_operations_are_torchvision_s() -> None:
     assert found.any(1).sum() > 14  # most come in 60 draws of 28
     sheared = ~found.any(0)
     assert 0 < sheared.float().mean() < 0.35  # 2 of 14
+
+
+COLORS = (
+    *(f"adjust_{name}" for name in ("brightness", "saturation", "contrast", "sharpness")),
+    *("posterize", "solarize", "autocontrast", "equalize"),
+)
+MASKS = IMAGES[:, 0].long() % 5 + 1
+
+
+@needs_torchvision
+def test_maps_move_with_the_pixels_to_the_same_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    functional = importlib.import_module("torchvision.transforms.v2.functional")
+    for name in COLORS:  # so that a pixel still says which class it is of
+        monkeypatch.setattr(functional, name, lambda images, *given: images)
+    views, view = RandAugment(operations=3, magnitude=20), INDEX + 1
+    images = MASKS[:, None].to(torch.uint8).expand(-1, 3, -1, -1)
+    pixels = views.render(images, INDEX, view)
+    assert isinstance(pixels, Tensor)
+    moved = views.render_target(MASKS, INDEX, view, ignored=-100)
+    assert moved.dtype == torch.int64
+    assert torch.equal(moved.where(moved != -100, 0), pixels[:, 0].long())
+    assert (moved == -100).any()
+    assert (moved != MASKS).flatten(1).any(1).float().mean() > 0.5
+
+
+@needs_torchvision
+def test_maps_stay_where_colors_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    functional = importlib.import_module("torchvision.transforms.v2.functional")
+    for name in ("affine", "rotate"):
+        monkeypatch.setattr(functional, name, lambda images, *given, **named: images)
+    assert not torch.equal(shown(RandAugment(), view=INDEX + 1), IMAGES)
+    assert torch.equal(RandAugment().render_target(MASKS, INDEX, INDEX + 1, ignored=-100), MASKS)
+
+
+def test_maps_get_the_same_operations_without_colors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With functions that stand in for torchvision's: each moves by whole pixels, or brightens."""
+
+    def moved(images: Tensor, *given: object, fill: int | None = None, **named: object) -> Tensor:
+        window = torch.roll(images, 1, dims=-1)
+        window[..., 0] = fill or 0
+        return window
+
+    functional = SimpleNamespace(affine=moved, rotate=moved)
+    vars(functional).update({name: lambda images, *given: images | 128 for name in COLORS})
+    monkeypatch.setattr("limbeck.data.views.randaugment.imported", lambda module, extra: functional)
+    views = RandAugment(operations=4)
+    images = MASKS[:, None].to(torch.uint8).expand(-1, 3, -1, -1)
+    pixels = views.render(images, INDEX, INDEX)
+    assert isinstance(pixels, Tensor)
+    maps = views.render_target(MASKS, INDEX, INDEX, ignored=-100)
+    assert torch.equal(maps.where(maps != -100, 0), pixels[:, 0].long() & 127)
+    assert torch.equal(maps[0], MASKS[0])
+    assert set(maps[:, :, 0].flatten().tolist()) == {-100, 1, 2, 3, 4, 5}

@@ -185,3 +185,66 @@ def test_a_draw_depends_on_nothing_but_its_arguments() -> None:
     assert torch.equal(state, torch.get_rng_state())
     assert draw(11, index, 4, 1).tolist() == [0, 0, 0]
     assert views.tolist() == [32, 11, 52]  # pinned: caches and published runs rely on it
+
+
+# Targets that are maps
+
+IGNORED = -7
+
+
+def painted(size: int = 40) -> tuple[Tensor, Tensor]:
+    """Images whose first channel says the class of each pixel, 1 to 4, and the maps of these classes."""
+    masks = torch.randint(1, 5, (size, 6, 7), generator=torch.Generator().manual_seed(2))
+    others = torch.randint(0, 256, (size, 2, 6, 7), generator=torch.Generator().manual_seed(3))
+    return torch.cat([masks[:, None], others], 1).to(torch.uint8), masks
+
+
+@pytest.mark.parametrize(
+    "text", ["crop(padding=2, flip=true)", "crop(padding=1) + crop(padding=2, flip=true)"]
+)
+def test_maps_move_as_pixels_do(text: str) -> None:
+    views, (images, masks) = parse(text), painted()
+    index, view = torch.arange(40), torch.arange(40) * 7 % views.count
+    shown = plain(views.render(images, index, view))[:, 0].long()
+    moved = views.render_target(masks, index, view, ignored=IGNORED)
+    assert moved.dtype == torch.int64
+    assert torch.equal(moved.where(moved != IGNORED, 0), shown), "what is padded has no label"
+    assert (moved == IGNORED).any()
+    assert not torch.equal(moved, masks)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    again = views.render_target(masks[order], index[order], view[order], ignored=IGNORED)
+    assert torch.equal(again, moved[order])
+
+
+@pytest.mark.parametrize("text", ["none", "color_jitter(count=9)", "cutout(size=3, count=9)"])
+def test_maps_stay_where_pixels_do(text: str) -> None:
+    views, (images, masks) = parse(text), painted()
+    index, view = torch.arange(40), torch.arange(40) % views.count
+    assert torch.equal(views.render_target(masks, index, view, ignored=IGNORED), masks)
+    assert text == "none" or not torch.equal(plain(views.render(images, index, view)), images)
+
+
+def test_each_part_moves_maps_by_its_own_digit() -> None:
+    views, (_, masks) = parse("color_jitter(count=5) + crop(padding=1, flip=true)"), painted()
+    index, view = torch.arange(40), torch.arange(40) * 2
+    crop = Crop(padding=1, flip=True)
+    expected = crop.render_target(masks, index, view % crop.count, ignored=IGNORED)
+    assert torch.equal(views.render_target(masks, index, view, ignored=IGNORED), expected)
+
+
+def test_the_base_view_leaves_maps_as_they_are() -> None:
+    views, (_, masks) = parse("crop(padding=2, flip=true) + cutout"), painted()
+    base = torch.full((40,), views.base)
+    assert torch.equal(views.render_target(masks, base, base, ignored=IGNORED), masks)
+
+
+def test_transforms_that_nobody_knows_move_no_maps() -> None:
+    zeros = torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(LimbeckError, match=r"take them out of the data set and name a policy"):
+        Bank().render_target(torch.zeros(2, 4, 4, dtype=torch.int64), zeros, zeros, ignored=IGNORED)
+
+
+def test_class_ids_are_no_maps() -> None:
+    zeros = torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(LimbeckError, match=r"maps of targets \(N, height, width\) int64, not \(2,\) int64"):
+        Crop().render_target(zeros, zeros, zeros, ignored=IGNORED)

@@ -1,8 +1,8 @@
 """Views: a finite, numbered set of ways to show a sample.
 
-What a view shows is a function of (policy, index, view) alone. A run's seed only picks which view is
-drawn, from (seed, index, epoch), so a view can be made again in any order, by any process, and by a run
-with another seed.
+The pixels and the targets of a view are a function of (policy, index, view) alone. A run's seed only picks
+which view is drawn, from (seed, index, epoch), so a view can be made again in any order, by any process, and
+by a run with another seed.
 """
 
 from __future__ import annotations
@@ -61,6 +61,14 @@ class Bank(Views):
         """The inputs themselves: the data set has transformed them."""
         return inputs
 
+    def render_target(self, targets: Tensor, index: Tensor, view: Tensor, *, ignored: int) -> Tensor:
+        """Refuses: whether the data set's transforms move pixels, and where to, is not known."""
+        raise LimbeckError(
+            f'the views "{self}" are random transforms of the data set itself, which may move pixels away'
+            " from their targets; take them out of the data set and name a policy, for example"
+            ' views="crop(padding=4, flip=true)"'
+        )
+
     def __str__(self) -> str:
         return f"bank(count={self.count})"
 
@@ -102,6 +110,14 @@ class Composed(Views):
             left //= part.count
             inputs = part.render(inputs, index, view // left % part.count)
         return inputs
+
+    def render_target(self, targets: Tensor, index: Tensor, view: Tensor, *, ignored: int) -> Tensor:
+        """Moves maps as each part moves what the part before it shows."""
+        left = self.count
+        for part in self.parts:
+            left //= part.count
+            targets = part.render_target(targets, index, view // left % part.count, ignored=ignored)
+        return targets
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.parts))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limbeck.data.views.policy import Views, images_in
+from limbeck.data.views.policy import Views, images_in, maps_in
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs
 
@@ -48,7 +48,14 @@ class Crop(Views):
 
     def render(self, inputs: Inputs, index: Tensor, view: Tensor) -> Inputs:
         """Cuts each image's window out; (B, C, H, W) of any dtype."""
-        images = images_in(inputs, self)
+        return self._windows(images_in(inputs, self), view, 0)
+
+    def render_target(self, targets: Tensor, index: Tensor, view: Tensor, *, ignored: int) -> Tensor:
+        """Cuts the same windows out of maps; the padding around them has the target `ignored`."""
+        return self._windows(maps_in(targets, self)[:, None], view, ignored)[:, 0]
+
+    def _windows(self, images: Tensor, view: Tensor, fill: int) -> Tensor:
+        """The windows (B, C, H, W) of images that are padded with a value."""
         height, width = images.shape[2:]
         stride, side = width + 2 * self.padding, 2 * self.padding + 1
         column = torch.arange(width, device=images.device)
@@ -56,7 +63,7 @@ class Crop(Views):
         window = torch.stack([row + column, row + column.flip(0)]).flatten(1)  # as it is, mirrored
         corner = view // side % side * stride + view % side
         position = window[view // side**2] + corner[:, None]
-        padded = F.pad(images, [self.padding] * 4).flatten(2)
+        padded = F.pad(images, [self.padding] * 4, value=fill).flatten(2)
         return padded.gather(2, position[:, None].expand(-1, images.shape[1], -1)).view_as(images)
 
     def __str__(self) -> str:

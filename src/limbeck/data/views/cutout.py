@@ -19,7 +19,8 @@ _SALT = 0x637574  # no other hash of an index and a view starts with it
 class Cutout(Views):
     """`cutout(size=8, fill=128, count=1024)`: a square of the image is painted over.
 
-    The middle of the square may be any pixel, so part of it may lie outside. View 0 has no square.
+    The middle of the square may be any pixel, so part of it may lie outside. View 0 has no square. Targets
+    stay as they are: a map still says what is under the square, which the network learns to tell from around.
 
     Args:
         size: pixels a side of the square.

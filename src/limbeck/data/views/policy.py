@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
@@ -34,12 +35,35 @@ class Views(ABC):
         Returns: the same shapes and dtypes, on the same device.
         """
 
+    def render_target(self, targets: Tensor, index: Tensor, view: Tensor, *, ignored: int) -> Tensor:
+        """Moves maps of targets, such as segmentation masks, as `render` moves the pixels of the same views.
+
+        The targets themselves, unless a policy moves pixels.
+
+        Args:
+            targets: (B, H, W) int64 of the samples as they are stored.
+            index: (B,) int64 as in `render`; `view` (B,) int64 likewise.
+            ignored: the target of a pixel that a view shows and that no stored pixel has become.
+        Returns: (B, H, W) int64, on the same device.
+        """
+        return targets
+
 
 def images_in(inputs: Inputs, views: Views) -> Tensor:
     """The inputs, which the views need to be images."""
     if not isinstance(inputs, Tensor) or inputs.ndim != 4:
         raise LimbeckError(f'the views "{views}" need images (N, channels, height, width)')
     return inputs
+
+
+def maps_in(targets: Tensor, views: Views) -> Tensor:
+    """The targets, which the views need to be maps of class ids."""
+    if targets.ndim != 3 or targets.dtype != torch.int64:
+        raise LimbeckError(
+            f'the views "{views}" move maps of targets (N, height, width) int64, not'
+            f" {tuple(targets.shape)} {str(targets.dtype).removeprefix('torch.')}"
+        )
+    return targets
 
 
 def check_bank(name: str, count: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from limbeck.data.views.policy import Views, check_bank, images_in
+from limbeck.data.views.policy import Views, check_bank, images_in, maps_in
 from limbeck.errors import LimbeckError
 from limbeck.hashing import below
 from limbeck.optional import imported
@@ -54,9 +54,20 @@ class RandAugment(Views):
         shown = images_in(inputs, self)
         if shown.dtype != torch.uint8 or shown.shape[1] not in (1, 3):
             raise LimbeckError(f'the views "{self}" need uint8 images of 1 or 3 channels')
+        return self._changed(shown, index, view, None)
+
+    def render_target(self, targets: Tensor, index: Tensor, view: Tensor, *, ignored: int) -> Tensor:
+        """Moves maps where an operation moves pixels; what comes in from outside has the target `ignored`.
+
+        The pixels are moved to the nearest place, so each takes its target along.
+        """
+        return self._changed(maps_in(targets, self)[:, None], index, view, ignored)[:, 0]
+
+    def _changed(self, shown: Tensor, index: Tensor, view: Tensor, ignored: int | None) -> Tensor:
+        """Images (B, C, H, W) after the operations of their views; with `ignored`, maps (B, 1, H, W)."""
         functional = imported("torchvision.transforms.v2.functional", "zoo")
         height, width = shown.shape[2:]
-        table = list(_operations(functional, self.magnitude / _LEVELS, height, width))
+        table = list(_operations(functional, self.magnitude / _LEVELS, height, width, ignored))
         turns = range(self.operations)
         choices = [below(len(table), _SALT, turn, index, view).where(view != 0, 0) for turn in turns]
         # How many take each operation sets the shapes, so it is fetched from the device, once.
@@ -72,18 +83,33 @@ class RandAugment(Views):
         return f"randaugment(operations={self.operations}, magnitude={self.magnitude}, count={self.count})"
 
 
-def _operations(functional: Any, strength: float, height: int, width: int) -> Iterator[Operation]:
-    """The 14 operations, each twice: in both directions where it has one. The first leaves all as it is."""
+def _operations(
+    functional: Any, strength: float, height: int, width: int, ignored: int | None
+) -> Iterator[Operation]:
+    """The 14 operations, each twice: in both directions where it has one. The first leaves all as it is.
+
+    With `ignored`, they are for maps: what changes colors leaves them as they are, and what moves pixels
+    fills with that number.
+    """
 
     def moved(across: float = 0, down: float = 0, lean: float = 0, fall: float = 0) -> Operation:
         shear = [math.degrees(math.atan(lean)), math.degrees(math.atan(fall))]
         center = [0, 0] if lean or fall else None
         return lambda images: functional.affine(
-            images, angle=0, translate=[int(across), int(down)], scale=1, shear=shear, center=center
+            images,
+            angle=0,
+            translate=[int(across), int(down)],
+            scale=1,
+            shear=shear,
+            center=center,
+            fill=ignored,
         )
 
-    def adjusted(adjust: Callable[[Tensor, float], Tensor], factor: float) -> Operation:
-        return lambda images: adjust(images, factor)
+    def rotated(angle: float) -> Operation:
+        return lambda images: functional.rotate(images, angle, fill=ignored)
+
+    def colored(change: Callable[..., Tensor], *how: float) -> Operation:
+        return lambda images: change(images, *how) if ignored is None else images
 
     yield lambda images: images
     for sign in (1, -1):
@@ -91,11 +117,11 @@ def _operations(functional: Any, strength: float, height: int, width: int) -> It
         yield moved(down=sign * strength * height * 150 / 331)
         yield moved(lean=sign * strength * 0.3)
         yield moved(fall=sign * strength * 0.3)
-        yield adjusted(functional.rotate, sign * strength * 30)
+        yield rotated(sign * strength * 30)
         for name in ("brightness", "saturation", "contrast", "sharpness"):
-            yield adjusted(getattr(functional, f"adjust_{name}"), 1 + sign * strength * 0.9)
-        yield lambda images: functional.posterize(images, 8 - round(4 * strength))
-        yield lambda images: functional.solarize(images, 255 * (1 - strength))
-        yield functional.autocontrast
-        yield functional.equalize
+            yield colored(getattr(functional, f"adjust_{name}"), 1 + sign * strength * 0.9)
+        yield colored(functional.posterize, 8 - round(4 * strength))
+        yield colored(functional.solarize, 255 * (1 - strength))
+        yield colored(functional.autocontrast)
+        yield colored(functional.equalize)
     yield lambda images: images

@@ -1,0 +1,147 @@
+"""A teacher's network as a cache asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from limbeck.data.storage.base import named, spread
+from limbeck.errors import LimbeckError
+from limbeck.features import FeaturePoints
+from limbeck.outputs import Batch, Inputs, apply
+from limbeck.teachers.live import LiveTeacher
+from limbeck.teachers.reloadable import Reloadable
+
+
+class Field(NamedTuple):
+    """What is known of a network's answers in one field of its outputs.
+
+    Attributes:
+        point: where in the network the field is.
+        width: how many numbers it has for a sample.
+        probe: some numbers that the network answers to a few samples.
+    """
+
+    point: str
+    width: int
+    probe: list[float]
+
+
+class AskedNetwork:
+    """A network that is asked about some samples of a batch, and that need not stay in memory meanwhile.
+
+    Args:
+        network: the teacher's network.
+        features: module paths that override what is found in it.
+        rebuild: makes the network again; without it, the network stays.
+        probe: a few inputs; what the network answers to them tells it from another with the same weights.
+    Attributes:
+        name: the network's class, and a digest of its weights.
+        fields: what is known of the answers, by field.
+        points: where the features are; None before `open`.
+        dtype: of the answers that are read back; known once it is open.
+    """
+
+    dtype: torch.dtype
+
+    def __init__(
+        self,
+        network: nn.Module,
+        features: Mapping[str, str | Sequence[str]] | None,
+        rebuild: Callable[[], nn.Module] | None,
+        probe: Inputs,
+    ) -> None:
+        self._teacher = Reloadable(network, features, rebuild)
+        self._probe = probe
+        self.name = f"{type(network).__name__} {self._teacher.digest}"
+        self.fields: dict[str, Field] = {}
+        self.points: FeaturePoints | None = None
+
+    @property
+    def live(self) -> LiveTeacher:
+        """The network as a teacher, made again where it was released."""
+        return self._teacher.live
+
+    def open(self, example: Inputs, fields: Sequence[str], kept: Sequence[str]) -> None:
+        """Finds the features in the network, and what it answers to the probe where that is not known.
+
+        Args:
+            example: a few inputs, on the device and in the precision of those that follow.
+            fields: what the network is to give.
+            kept: those of the fields that are to be kept in files.
+        Raises:
+            LimbeckError: for a field that is no vector.
+        """
+        self._teacher.open(example, fields)
+        self._example = example
+        if self.points is not None and set(kept) <= self.fields.keys():
+            return  # the network is not needed, and may have been released
+        self.points = self.live.points
+        assert self.points is not None
+        answer = self.live(Batch(self._like_example(self._probe)))
+        for field in kept:
+            if answer[field].ndim != 2:
+                raise LimbeckError(
+                    f"the teacher's {field} of a sample should be a vector to be kept, not of shape "
+                    f"{tuple(answer[field].shape[1:])}; train without a cache of the {field}"
+                )
+            numbers = answer[field].flatten().tolist()
+            probe = [float(f"{numbers[place]:.4g}") for place in spread(len(numbers), 32).tolist()]
+            point = ", ".join(map(str, self.points.of(field)))
+            self.fields[field] = Field(point, answer[field].shape[1], probe)
+        self.dtype = torch.promote_types(answer.logits.dtype, torch.float32)
+
+    def ask(
+        self, inputs: Inputs, chosen: NDArray[np.bool_], fields: Sequence[str]
+    ) -> dict[str, NDArray[np.float16]]:
+        """The network's answers for some samples of a batch, rounded.
+
+        Args:
+            inputs: of the batch, as the network reads them.
+            chosen: (B,) which samples.
+            fields: what is asked for.
+        Returns: (number of samples chosen, width) by field.
+        Raises:
+            LimbeckError: for a number that float16 cannot hold.
+        """
+        where = torch.from_numpy(chosen)
+        outputs = self.live(Batch(apply(lambda tensor: tensor[where.to(tensor.device)], inputs)))
+        answer = {}
+        for field in fields:
+            rounded = outputs[field].half()
+            if bool((rounded.isinf() & outputs[field].isfinite()).any()):
+                raise LimbeckError(
+                    f"the teacher's {field} holds numbers beyond 65,504, which float16 cannot; train without "
+                    f"a cache of the {field}"
+                )
+            answer[field] = rounded.cpu().numpy()
+        return answer
+
+    def precision(self, device: torch.device) -> str:
+        """The type that the network computes in: autocast's, or that of its inputs."""
+        if torch.is_autocast_enabled(device.type):
+            return str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
+        return str(self._inputs_dtype).removeprefix("torch.")
+
+    def release(self) -> None:
+        """Releases the network's memory, if the network can be made again."""
+        self._teacher.release()
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> None:
+        """Moves the network, also one that is made later."""
+        self._teacher.apply(function)
+
+    def _like_example(self, inputs: Inputs) -> Inputs:
+        """Inputs where the example is, in its precision."""
+        device, dtype = next(iter(named(self._example).values())).device, self._inputs_dtype
+        return apply(lambda t: t.to(device, dtype) if t.is_floating_point() else t.to(device), inputs)
+
+    @property
+    def _inputs_dtype(self) -> torch.dtype:
+        floats = (tensor.dtype for tensor in named(self._example).values() if tensor.is_floating_point())
+        return next(floats, torch.float32)
