@@ -25,7 +25,7 @@ def evaluated(found: Evaluation, run: Run) -> RenderableType:
     notes = list(found.notes)
     if found.student.cost.latency:
         notes.append(f"Times are wall-clock, on {found.timed_on}.")
-    if run.finished and run.result["data"]["fingerprint"] == found.data.fingerprint:
+    if run.finished and run.result.data.fingerprint == found.data.fingerprint:
         notes += [f"{run.path / name}" for name in ("evaluation.json", "report.html")]
     return Group(*parts, *map(Text, notes))
 

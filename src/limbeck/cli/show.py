@@ -26,18 +26,19 @@ from limbeck.runs import Run, load, networks
 def outcome(run: Run) -> RenderableType:
     """What a run reached, and where it lies."""
     result = run.result
-    table = Table(title=result["objective"], title_style="bold", title_justify="left")
+    table = Table(title=result.objective, title_style="bold", title_justify="left")
     table.add_column("")
-    for role in ("student", "teacher"):
-        if result[role]:
-            label = role if result["teacher"] else "network"
-            table.add_column(f"{label} {result[role]['model']}", justify="right")
-    networks = [result[role] for role in ("student", "teacher") if result[role]]
-    table.add_row("parameters", *(f"{network['parameters']:,}" for network in networks))
-    table.add_row("top-1 on test", *(_percent(network["top1"]) for network in networks))
-    if result["agreement"] is not None:
-        table.add_row("agreement", _percent(result["agreement"]))
-    lines = [f"trained in {result['seconds']:.1f} s; selection: {result['selection']} epoch"]
+    table.add_column(f"{'student' if result.teachers else 'network'} {result.student.model}", justify="right")
+    for name, teacher in result.teachers.items():
+        table.add_column(f"{name} {teacher.model}", justify="right")
+    teachers = result.teachers.values()
+    parameters = [result.student.parameters, *(teacher.parameters for teacher in teachers)]
+    measured = [result.metrics.test, *(teacher.metrics for teacher in teachers)]
+    table.add_row("parameters", *(f"{size:,}" for size in parameters))
+    table.add_row("top-1 on test", *(_percent(found["top1"] if found else None) for found in measured))
+    if result.agreement is not None:
+        table.add_row("agreement", _percent(result.agreement))
+    lines = [f"trained in {result.seconds:.1f} s; selection: {result.selection} epoch"]
     lines += [f"{run.path / name}" for name in ("student.safetensors", "report.html")]
     return Group(table, *map(Text, lines))
 

@@ -32,7 +32,7 @@ def comparison_table(contenders: Sequence[Contender], baseline: str | None, metr
     """
     columns = ["run", "parameters", "seeds"]
     rows: list[list[Cell]] = [
-        [it.name, it.results[0]["student"]["parameters"], len(it.results)] for it in contenders
+        [it.name, it.results[0].student.parameters, len(it.results)] for it in contenders
     ]
     for name in metrics:
         check_metric(name, contenders)
@@ -79,8 +79,8 @@ def records(
             values = it.values(name)
             record: dict[str, Cell] = {
                 "run": it.name,
-                "student": it.results[0]["student"]["model"],
-                "parameters": it.results[0]["student"]["parameters"],
+                "student": it.results[0].student.model,
+                "parameters": it.results[0].student.parameters,
                 "metric": name,
                 "seeds": " ".join(map(str, values)),
                 **dict.fromkeys(

@@ -35,7 +35,7 @@ def comparison_report(
     if len(offers) > 1:
         interval = "Bars are the standard deviation over the seeds."
         sections.append(Section("Cost", [accuracy_by_cost(offers, cost, interval)]))
-    students = {it.results[0]["student"]["model"] for it in contenders}
+    students = {it.results[0].student.model for it in contenders}
     what = students.pop() if len(students) == 1 else f"{len(students)} students"
     title = f"{len(contenders)} ways to train {what}" if len(contenders) > 1 else contenders[0].name
     facts = common_facts(contenders)
@@ -81,16 +81,18 @@ def _offers(contenders: Sequence[Contender]) -> tuple[list[Offer], str]:
     teachers: dict[str, tuple[str, float, dict[str, float]]] = {}  # name, cost and accuracy by weights
     for it in contenders:
         first = it.results[0]
-        costs = {role: first[role]["parameters"] for role in ("student", "teacher") if first[role]}
+        costs: dict[str, float] = {"student": first.student.parameters}
+        if first.teacher:
+            costs["teacher"] = first.teacher.parameters
         if measured:
             costs = {role: each.cost.multiply_adds for role, each in it.evaluations[0].networks.items()}
         offers.append(_offer(it.name, costs["student"], it.accuracy.values()))
-        for teacher in (result["teacher"] for result in it.results if "teacher" in costs):
-            if teacher and teacher["top1"] is not None:
-                weights = teacher.get("weights") or teacher["model"]
-                made = teacher.get("recipe") or weights
-                alike = teachers.setdefault(made, (teacher["model"], costs["teacher"], {}))
-                alike[2][weights] = 100 * teacher["top1"]
+        for teacher in (result.teacher for result in it.results if "teacher" in costs):
+            if teacher and teacher.metrics:
+                weights = teacher.weights or teacher.model
+                made = teacher.recipe or weights
+                alike = teachers.setdefault(made, (teacher.model, costs["teacher"], {}))
+                alike[2][weights] = 100 * teacher.metrics["top1"]
     for name, spent, accuracy in teachers.values():
         shown = "teacher" if len(teachers) == 1 else f"teacher {name}"
         offers.append(_offer(shown, spent, accuracy.values()))

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from limbeck.evaluation.results import Evaluation
 from limbeck.report.page import Tile
 from limbeck.report.table import percent
 
+if TYPE_CHECKING:
+    from limbeck.runs.result import Result
+
 UNSURE = 0.02
 """A calibration error from which on the page warns of it."""
 
 
-def lead(result: Mapping[str, Any], found: Evaluation | None) -> str:
+def lead(result: Result, found: Evaluation | None) -> str:
     """What the student is worth, in a few sentences.
 
     Args:
         result: the run's `result.json`.
         found: its `evaluation.json`.
     """
-    student, teacher = result["student"], result["teacher"]
-    size = f"{student['parameters']:,} parameters"
-    if student["top1"] is None:
+    test, teacher = result.metrics.test, result.teacher
+    size = f"{result.student.parameters:,} parameters"
+    if test is None:
         return f"The student has {size}. How accurate it is, is not known: the data has no test split."
-    text = f"The student is right on {percent(student['top1'])} % of the test samples with {size}"
-    if teacher and teacher["top1"] is not None:
-        text += f"; its teacher is right on {percent(teacher['top1'])} % and has {teacher['parameters']:,}"
-    if result["agreement"] is not None:
-        text += f". They give the same answer for {percent(result['agreement'])} % of the samples"
+    text = f"The student is right on {percent(test['top1'])} % of the test samples with {size}"
+    if teacher and teacher.metrics:
+        share = percent(teacher.metrics["top1"])
+        text += f"; its teacher is right on {share} % and has {teacher.parameters:,}"
+    if result.agreement is not None:
+        text += f". They give the same answer for {percent(result.agreement)} % of the samples"
     if found and found.student.calibration.ece >= UNSURE:
         its = found.student.calibration
         text += f". Its confidence is off by {percent(its.ece)} points"
@@ -38,7 +41,7 @@ def lead(result: Mapping[str, Any], found: Evaluation | None) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%") + "."
 
 
-def tiles(result: Mapping[str, Any], found: Evaluation | None) -> list[Tile]:
+def tiles(result: Result, found: Evaluation | None) -> list[Tile]:
     """The figures to decide by: accuracy, what is lost to the teacher, and what is saved.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from limbeck.config import flat
 from limbeck.evaluation import wilson
@@ -15,8 +15,8 @@ from limbeck.report.page import Block, Folded, Gallery, Section, page
 from limbeck.report.table import Cell, Table, duration, percent
 from limbeck.report.transferred import transferred
 
-Result: TypeAlias = Mapping[str, Any]
-"""What a run's `result.json` holds."""
+if TYPE_CHECKING:
+    from limbeck.runs.result import Result
 
 History: TypeAlias = Sequence[Mapping[str, Any]]
 """The lines of a run's `metrics.jsonl`, oldest first."""
@@ -63,9 +63,9 @@ def run_report(
         settings: its config.
         environment: its `environment.json`.
     """
-    measures = [_metrics(result)] if any(result["metrics"].values()) else []
+    measures = [_metrics(result)] if result.metrics.by_split() else []
     tables = [_networks(result), *measures]
-    sections = [Section("Student and teacher" if result["teacher"] else "Student", tables)]
+    sections = [Section("Student and teacher" if result.teachers else "Student", tables)]
     if mistakes:
         sections.append(Section("What the teacher knows and the student does not", [mistakes]))
     if evaluation:
@@ -77,56 +77,55 @@ def run_report(
         curves.append(f"{lines} of the history could not be read; a crash leaves half a line.")
     if curves:
         sections.append(Section("Learning curves", curves))
-    named = {"Settings": settings, "Chosen when it ran": result.get("choices"), "Environment": environment}
+    named = {"Settings": settings, "Chosen when it ran": result.choices, "Environment": environment}
     if listed := [_listed(caption, values) for caption, values in named.items() if values]:
         sections.append(Section("How to repeat it", listed))
     facts = {
-        "Objective": result["objective"],
+        "Objective": result.objective,
         **data_facts(result),
-        "Seed": str(result["seed"]),
-        "Time": duration(result["seconds"]),
+        "Seed": str(result.seed),
+        "Time": duration(result.seconds),
         **({"Measured": f"{evaluation.suite} suite on {evaluation.device}"} if evaluation else {}),
     }
-    title = f"{result['student']['model']} on {result['data']['name']}"
+    title = f"{result.student.model} on {result.data.name}"
     return page(title, lead(result, evaluation), sections, facts, tiles(result, evaluation))
 
 
 def data_facts(result: Result) -> dict[str, str]:
     """What the run learned from and which epoch it kept, for the head of a page."""
-    data = result["data"]
-    sizes = [f"{data[split]:,} {split}" for split in ("train", "validation", "test") if data[split]]
-    if data["labeled"] < data["train"]:
-        sizes[0] += f" ({data['labeled']:,} labeled)"
-    views = data.get("views")
-    drawn = {"Views": f"{views['drawn']:,} of {views['count']:,} of {views['policy']}"} if views else {}
+    data, views = result.data, result.data.views
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    sizes = [f"{size:,} {split}" for split, size in splits.items() if size]
+    if data.labeled < data.train:
+        sizes[0] += f" ({data.labeled:,} labeled)"
+    drawn = {"Views": f"{views.drawn:,} of {views.count:,} of {views.policy}"} if views else {}
     return {
-        "Data": f"{data['name']}, {data['classes']} classes",
+        "Data": f"{data.name}, {data.outputs} classes",
         "Samples": ", ".join(sizes),
         **drawn,
-        "Network kept": KEPT[result["selection"]],
+        "Network kept": KEPT[result.selection],
     }
 
 
 def _networks(result: Result) -> Table:
-    networks = [(name, result[name]) for name in ("teacher", "student") if result[name]]
-    reference = networks[0][1]["parameters"]
+    networks = [(name, each, each.metrics) for name, each in result.teachers.items()]
+    networks = [*networks, ("student", result.student, result.metrics.test)]
+    reference = networks[0][1].parameters
     rows: list[list[Cell]] = []
-    for name, network in networks:
-        size = percent(network["parameters"] / reference)
-        accuracy = None if network["top1"] is None else percent(network["top1"])
-        rows.append([name, network["model"], network["parameters"], size, accuracy])
+    for name, network, found in networks:
+        accuracy = percent(found["top1"]) if found else None
+        size = percent(network.parameters / reference)
+        rows.append([name, network.model, network.parameters, size, accuracy])
     columns = ["network", "model", "parameters", "size (%)", "test accuracy (%)"]
     return Table("What was trained", columns, rows, "Size: parameters relative to the first row.")
 
 
 def _metrics(result: Result) -> Table:
-    splits: dict[str, Mapping[str, float]] = {
-        split: found for split, found in result["metrics"].items() if found
-    }
+    splits = result.metrics.by_split()
     names = [name for name in METRICS if any(name in found for found in splits.values())]
     rows: list[list[Cell]] = []
     for split, found in splits.items():
-        size = result["data"].get("measured", result["data"])[split]
+        size = result.data.measured[split]
         low, high = wilson(round(found["top1"] * size), size)
         measures = [(METRICS[name], found.get(name)) for name in names]
         values = [None if at is None else f"{its.scale * at:.{its.digits}f}" for its, at in measures]
@@ -135,7 +134,7 @@ def _metrics(result: Result) -> Table:
         "The interval is Wilson's for the top-1 accuracy, over the labeled samples of the split. The "
         "calibration error is the distance of confidence from accuracy over 15 bins of equal mass."
     )
-    if result["selection"] == "validation":
+    if result.selection == "validation":
         notes += " The validation split chose the epoch, which flatters its own figures."
     columns = ["split", "samples", *(METRICS[name].label for name in names), "95 % interval (%)"]
     return Table("The student on each split", columns, rows, notes)

@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.results import Evaluation
 from limbeck.report.chart import Chart, Trace, over_seeds
 from limbeck.report.page import Block, Section, page
-from limbeck.report.run import METRICS, History, Metric, Result, data_facts
+from limbeck.report.run import METRICS, History, Metric, data_facts
 from limbeck.report.table import Cell, Table, duration, spread
 from limbeck.studies.statistics import MIN_PAIRS, paired_difference, summarize
+
+if TYPE_CHECKING:
+    from limbeck.runs.result import Result
 
 COMPARED = {**METRICS, "agreement": Metric("agreement with the teacher (%)", 100, 2)}
 """What contenders can be compared by."""
@@ -44,7 +47,7 @@ class Contender:
                 f"{self.name!r} needs a history for each result, and one at least: "
                 f"it has {len(self.results)} results and {len(self.histories)} histories"
             )
-        if any(not result["metrics"]["test"] for result in self.results):
+        if any(not result.metrics.test for result in self.results):
             raise LimbeckError(
                 f"{self.name!r} was not measured on a test split; contenders are compared on one"
             )
@@ -59,9 +62,9 @@ class Contender:
     def values(self, metric: str) -> dict[int, float]:
         """A metric of `COMPARED` on the test split by seed, in the unit it is shown in; empty without it."""
         found = {
-            result["seed"]: result["agreement"]
+            result.seed: result.agreement
             if metric == "agreement"
-            else result["metrics"]["test"].get(metric)
+            else (result.metrics.test or {}).get(metric)
             for result in self.results
         }
         scale = COMPARED[metric].scale
@@ -95,7 +98,7 @@ def background(contenders: Sequence[Contender]) -> list[Section]:
         title, label = "Accuracy on the validation split", METRICS["top1"].label
         curves.append(Chart(title, drawn, "optimizer step", label, caption))
     terms = dict.fromkeys(name for it in contenders for line in it.histories[0] for name in line["terms"])
-    objectives = {it.results[0]["objective"] for it in contenders}
+    objectives = {it.results[0].objective for it in contenders}
     for term in terms:
         drawn = _curves(contenders, partial(_term, term))
         # A total of one objective is not that of another, and a term of one contender is on its runs' pages.
@@ -119,7 +122,7 @@ def overview(contenders: Sequence[Contender]) -> Table:
         rows.append(
             [
                 contender.name,
-                contender.results[0]["student"]["parameters"],
+                contender.results[0].student.parameters,
                 spread(contender.accuracy.values(), 1),
                 f"{fmean(agreements):.1f}" if agreements else None,
                 contender.ms_per_image,
@@ -188,19 +191,19 @@ def _term(name: str, line: Mapping[str, Any]) -> float | None:
 
 
 def _protocol(contenders: Sequence[Contender]) -> Table:
-    by_objective = all(it.name == it.results[0]["objective"] for it in contenders)
+    by_objective = all(it.name == it.results[0].objective for it in contenders)
     columns = ["contender", "model", *([] if by_objective else ["objective"]), "data", "seeds", "time a run"]
     rows: list[list[Cell]] = []
     for it in contenders:
         first = it.results[0]
-        sources = list(dict.fromkeys(run["data"]["name"] for run in it.results))
+        sources = list(dict.fromkeys(run.data.name for run in it.results))
         row: dict[str, Cell] = {
             "contender": it.name,
-            "objective": first["objective"],
-            "model": first["student"]["model"],
+            "objective": first.objective,
+            "model": first.student.model,
             "data": sources[0] if len(sources) == 1 else f"{sources[0]} to {sources[-1]}",
             "seeds": ", ".join(map(str, it.accuracy)),
-            "time a run": duration(summarize([run["seconds"] for run in it.results]).mean),
+            "time a run": duration(summarize([run.seconds for run in it.results]).mean),
         }
         rows.append([row[column] for column in columns])
     return Table("How each was trained", columns, rows)

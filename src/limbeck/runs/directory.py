@@ -20,6 +20,7 @@ from limbeck.errors import LimbeckError
 from limbeck.files import partials, write_text
 from limbeck.report import read_history
 from limbeck.runs.network_record import Card, read_card
+from limbeck.runs.result import Result
 
 FILES = (
     "README.md",
@@ -68,7 +69,7 @@ class Run:
         return (self.path / "result.json").exists()
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Result:
         """What came out.
 
         Raises:
@@ -76,12 +77,7 @@ class Run:
         """
         if not self.finished:
             raise LimbeckError(f"the run {str(self.path)!r} has no result yet; finish it with --resume")
-        file = self.path / "result.json"
-        try:
-            result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise LimbeckError(f"{str(file)!r} is damaged: {error}") from None
-        return result
+        return Result.read(self.path / "result.json")
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -19,6 +19,7 @@ from limbeck.report.table import percent, show
 from limbeck.runs.directory import Run
 from limbeck.runs.exports.metadata import preprocessing, summary
 from limbeck.runs.network_record import Card, read_card
+from limbeck.runs.result import Result
 
 MARK = "<!-- limbeck writes this card anew with every result; without this line it leaves the card to you -->"
 
@@ -29,7 +30,7 @@ _NAMED = 20
 """Classes that the text names; of more it tells the number."""
 
 
-def write_model_card(run: Run, result: Mapping[str, Any]) -> None:
+def write_model_card(run: Run, result: Result) -> None:
     """Writes a run's `README.md`, whole or not at all; one that has lost its `MARK` is the user's and stays.
 
     Args:
@@ -73,15 +74,15 @@ def write_model_card(run: Run, result: Mapping[str, Any]) -> None:
     write_text(file, f"---\n{front}---\n\n{body}")
 
 
-def _front_matter(card: Card, result: Mapping[str, Any], found: Evaluation | None) -> dict[str, Any]:
+def _front_matter(card: Card, result: Result, found: Evaluation | None) -> dict[str, Any]:
     """The metadata of a Hugging Face model card; the license is for who publishes the student."""
     shape = card.input_shape
     task = "text-classification" if isinstance(shape, dict) else _TASKS.get(len(shape), "other")
-    data, hub = result["data"]["name"], result["data"].get("hub")
+    data, hub = result.data.name, result.data.hub
     front: dict[str, Any] = {
         "library_name": "limbeck",
         "pipeline_tag": task,
-        "tags": ["limbeck", *(["knowledge-distillation"] if result["teacher"] else [])],
+        "tags": ["limbeck", *(["knowledge-distillation"] if result.teachers else [])],
         **({"datasets": [hub]} if hub else {}),
     }
     if found is None:
@@ -99,8 +100,8 @@ def _front_matter(card: Card, result: Mapping[str, Any], found: Evaluation | Non
     return {**front, "metrics": ["accuracy"], "model-index": index}
 
 
-def _title(card: Card, result: Mapping[str, Any]) -> str:
-    return f"{card.model or result['student']['model'].strip('<>')} on {result['data']['name']}"
+def _title(card: Card, result: Result) -> str:
+    return f"{card.model or result.student.model.strip('<>')} on {result.data.name}"
 
 
 def _figures(found: Evaluation) -> Iterator[tuple[str, list[str]]]:
@@ -122,21 +123,21 @@ def _figures(found: Evaluation) -> Iterator[tuple[str, list[str]]]:
     yield "bytes of weights", [show(each.cost.bytes) for each in networks]
 
 
-def _making(config: RunConfig, result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _making(config: RunConfig, result: Result) -> Iterator[tuple[str, str]]:
     """What was done, by name."""
-    data, training = result["data"], config.training
-    yield "data", f"`{data['name']}`, fingerprint `{data['fingerprint']}`"
-    some = "" if data["labeled"] == data["train"] else f", of which {data['labeled']:,} have a label"
-    yield "training samples", f"{data['train']:,}{some}"
-    yield "validation, test", f"{data['validation']:,}, {data['test']:,} samples"
-    if data.get("noise"):
-        yield "training labels", f"`{data['noise']}`"
-    yield "objective", f"`{result['objective']}`"
-    yield "with all its arguments", f"`{json.dumps(result['arguments'])}`"
+    data, training = result.data, config.training
+    yield "data", f"`{data.name}`, fingerprint `{data.fingerprint}`"
+    some = "" if data.labeled == data.train else f", of which {data.labeled:,} have a label"
+    yield "training samples", f"{data.train:,}{some}"
+    yield "validation, test", f"{data.validation:,}, {data.test:,} samples"
+    if data.noise:
+        yield "training labels", f"`{data.noise}`"
+    yield "objective", f"`{result.objective}`"
+    yield "with all its arguments", f"`{json.dumps(result.arguments)}`"
     yield "optimizer", f"`{_call(training.optimizer)}`"
     yield "learning rate", f"`{_call(training.schedule)}`"
     yield "epochs, batch size, seed", f"{training.epochs}, {training.batch_size}, {config.seed}"
-    kept = "the last" if result["selection"] == "last" else "the best on the validation split"
+    kept = "the last" if result.selection == "last" else "the best on the validation split"
     yield "epoch that was kept", kept
 
 
@@ -144,7 +145,7 @@ def _call(part: OptimizerConfig | ScheduleConfig) -> str:
     return str(Call(part.name, kwargs=part.model_dump(mode="json", exclude={"name"})))
 
 
-def _limits(result: Mapping[str, Any], found: Evaluation | None) -> Iterator[str]:
+def _limits(result: Result, found: Evaluation | None) -> Iterator[str]:
     """What is known to be weak, and what is not known."""
     if found is None:
         yield "How good it is was not measured."
@@ -152,7 +153,7 @@ def _limits(result: Mapping[str, Any], found: Evaluation | None) -> Iterator[str
     student = found.student
     names = [f"`{name}`" for name in found.class_names]
     yield f"The figures are of the {found.split} split of this data and say nothing of inputs from elsewhere."
-    if found.split == "validation" and result["selection"] == "validation":
+    if found.split == "validation" and result.selection == "validation":
         yield "The epoch was chosen by that split, so the figures are a little too good."
     rates = [(rate, name) for rate, name in zip(student.accuracy.per_class, names, strict=True) if rate]
     worst, name = min(rates, key=lambda each: each[0].value)

@@ -114,7 +114,7 @@ def check_labels(config: TeacherConfig, source: Source) -> None:
     run = None if place is None else Run(place if place.is_dir() else place.parent)
     if source.noise is None or run is None or not run.finished:
         return  # there is no record to check it against
-    learned, said = run.result["data"].get("noise"), source.noise if config.labels == "noisy" else None
+    learned, said = run.result.data.noise, source.noise if config.labels == "noisy" else None
     if learned != said:
         raise LimbeckError(
             f"teacher.labels={config.labels} says that the teacher learned from {said or 'clean labels'}, "

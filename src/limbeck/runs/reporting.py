@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
-
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
@@ -14,9 +11,10 @@ from limbeck.report import read_history, run_report
 from limbeck.report.inputs import mistakes
 from limbeck.runs.directory import Run
 from limbeck.runs.own_data import own_data
+from limbeck.runs.result import Result
 
 
-def write_report(run: Run, result: Mapping[str, Any], source: Source | None) -> None:
+def write_report(run: Run, result: Result, source: Source | None) -> None:
     """Writes a run's `report.html`, whole or not at all.
 
     Args:
@@ -48,6 +46,6 @@ def renew_report(run: Run) -> None:
         source: Source | None = own_data(run)
     except LimbeckError:
         source = None
-    if source and source.fingerprint() != result["data"]["fingerprint"]:
+    if source and source.fingerprint() != result.data.fingerprint:
         source = None
     write_report(run, result, source)

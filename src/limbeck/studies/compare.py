@@ -99,12 +99,12 @@ def _different(runs: Sequence[Finished]) -> str | None:
     """
     follows = data_follows_seed(runs)
     for one, other in combinations(runs, 2):
-        ours, theirs = one.result["data"], other.result["data"]
+        ours, theirs = one.result.data, other.result.data
         drawn_anew = follows and one.data == other.data and one.seed != other.seed
-        if ours["fingerprint"] != theirs["fingerprint"] and not drawn_anew:
+        if ours.fingerprint != theirs.fingerprint and not drawn_anew:
             return (
                 f"{str(one.run.path)!r} and {str(other.run.path)!r} were run on different data, "
-                f"{ours['name']} ({ours['fingerprint']}) and {theirs['name']} ({theirs['fingerprint']})"
+                f"{ours.name} ({ours.fingerprint}) and {theirs.name} ({theirs.fingerprint})"
             )
     return None
 

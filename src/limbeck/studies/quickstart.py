@@ -78,7 +78,7 @@ def quickstart(out: Path, seed: int, console: Console) -> None:
         ]
     comparisons = [(NAMES[2], NAMES[1])]
     lead = (
-        f"A student of {contenders[1].results[0]['student']['parameters']:,} parameters, trained on {LABELS} "
+        f"A student of {contenders[1].results[0].student.parameters:,} parameters, trained on {LABELS} "
         f"labeled scans of handwritten digits, without and with a teacher. The teacher has seen all 1,000 "
         "labels of the training split, and answers for the 900 scans whose labels the student never sees."
     )
@@ -98,7 +98,9 @@ def _contender(name: str, runs: list[Run], teacher: Run) -> Contender:
     device = torch.device("cpu")
     expected = answers(load(teacher), source.test, device)
     results = [
-        {**run.result, "agreement": evaluation.agreement(answers(load(run), source.test, device), expected)}
+        run.result.model_copy(
+            update={"agreement": evaluation.agreement(answers(load(run), source.test, device), expected)}
+        )
         if run is not teacher
         else run.result
         for run in runs
