@@ -1,0 +1,51 @@
+"""How a page writes the metrics of a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from limbeck.tasks import Metric
+
+
+def axis(metric: Metric) -> str:
+    """The label with its unit, for an axis or the heading of a column: "top-1 (%)"."""
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+
+
+def heading(metric: Metric) -> str:
+    """The label as a heading begins: "Top-1"."""
+    return metric.label[:1].upper() + metric.label[1:]
+
+
+def unit_of_difference(metric: Metric) -> str:
+    """What two values differ in: percentages in points, others in their unit."""
+    return "points" if metric.unit == "%" else metric.unit
+
+
+def digits(metric: Metric, values: Iterable[float], percent: int = 2) -> int:
+    """How many digits after the point the shown values need.
+
+    Args:
+        metric: of the values.
+        values: as they are measured, not yet scaled.
+        percent: the digits of a percentage. Other values have three significant digits, by the largest.
+    """
+    if metric.unit == "%":
+        return percent
+    shown = [abs(metric.scale * value) for value in values if math.isfinite(value)]
+    largest = max(shown, default=0.0)
+    return min(max(2 - math.floor(math.log10(largest)), 0), 9) if largest else 3
+
+
+def figure(metric: Metric, value: float | None, percent: int = 2) -> str | None:
+    """The shown value without its unit, for a table whose heading has it; None for None."""
+    if value is None:
+        return None
+    return f"{metric.scale * value:.{digits(metric, [value], percent)}f}"
+
+
+def told(metric: Metric, value: float) -> str:
+    """The shown value with its unit, for a sentence: "97.2 %"."""
+    text = metric.show(value, digits(metric, [value], percent=1))
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
