@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from limbeck.tasks import Metric
+from limbeck.tasks.rates import Rate
 
 
 def axis(metric: Metric) -> str:
@@ -49,3 +50,15 @@ def told(metric: Metric, value: float) -> str:
     """The shown value with its unit, for a sentence: "97.2 %"."""
     text = metric.show(value, digits(metric, [value], percent=1))
     return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def interval(metric: Metric, rate: Rate) -> str:
+    """The ends of an interval without their unit: "80.9 to 88.3"."""
+    places = digits(metric, [rate.low, rate.high], percent=1)
+    return f"{metric.scale * rate.low:.{places}f} to {metric.scale * rate.high:.{places}f}"
+
+
+def point(metric: Metric, value: float, rate: Rate | None) -> tuple[float, float | None, float | None]:
+    """The shown value with the ends of its interval, None where it has none."""
+    ends = (None, None) if rate is None else (metric.scale * rate.low, metric.scale * rate.high)
+    return metric.scale * value, *ends
