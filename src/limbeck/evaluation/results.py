@@ -84,6 +84,15 @@ class NetworkResult(_Record):
     cost: Cost
 
 
+class Measured(_Record):
+    """A metric on `samples` samples; `low` and `high` are its 95 % interval where it is a share of them."""
+
+    value: float
+    low: float | None
+    high: float | None
+    samples: int
+
+
 class CKA(_Record):
     """Similarity of representations, linear CKA; 1 for equal ones, about 0 for unrelated ones.
 

@@ -118,7 +118,7 @@ def _program(kind: ModuleType, student: nn.Module, card: Card, source: Source, f
     with replacing(file) as partial:
         what = kind.write(program, list(named_tensors(example)), partial, metadata(card, inputs))
         try:
-            agreement = check(student, kind.reopen(partial), split)
+            agreement = check(student, kind.reopen(partial), split, source.task)
         except CheckError as error:
             stays = f"; {str(file)!r} is the one that was there before" if file.exists() else ""
             raise CheckError(f"{error}{stays}") from error

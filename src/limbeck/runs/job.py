@@ -18,7 +18,6 @@ from limbeck.data import Loader, Source, Split, views
 from limbeck.data.loader import checked_number
 from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
-from limbeck.evaluation import Predictions, predict
 from limbeck.features import call, logits_of
 from limbeck.methods import DataFacts, Method, Objective
 from limbeck.methods.base import inner_first
@@ -28,6 +27,7 @@ from limbeck.outputs import Inputs, apply
 from limbeck.runs import caching, networks
 from limbeck.runs.recipe import origin
 from limbeck.seeds import seed_for
+from limbeck.tasks import Task
 from limbeck.training import Stage, Trainer
 
 EVALUATION_BATCH = 512
@@ -194,13 +194,14 @@ def stages(job: Job, trainer: Trainer) -> list[Stage]:
     return [*phases, training]
 
 
-def answers(network: nn.Module, split: Split, device: torch.device) -> Predictions:
-    """The network's answers for a split, each sample once and as it is."""
-    return predict(network.to(device), Loader(split, EVALUATION_BATCH, shuffle=False, device=device))
+def measured(task: Task, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
+    """The task's metrics of a network on a split, each sample once and as it is."""
+    loader = Loader(split, EVALUATION_BATCH, shuffle=False, device=device)
+    return evaluation.metrics(task, network.to(device), loader)
 
 
 def _validate(job: Job, split: Split, device: torch.device) -> dict[str, float]:
-    return evaluation.metrics(answers(job.distiller.deploy(), split, device))
+    return measured(job.source.task, job.distiller.deploy(), split, device)
 
 
 def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
