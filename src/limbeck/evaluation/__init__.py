@@ -4,7 +4,7 @@ from limbeck.evaluation.cka import LinearCKA, hsic
 from limbeck.evaluation.contenders import Contender
 from limbeck.evaluation.corruptions import SEVERITIES, corrupt, corruptions
 from limbeck.evaluation.cost import Latency, latencies, latency, multiply_adds, peak_bytes, weight_bytes
-from limbeck.evaluation.measure import inference, measure, metrics
+from limbeck.evaluation.measure import compare, inference, measure, metrics
 from limbeck.evaluation.results import Evaluation
 from limbeck.evaluation.robustness import Robustness, robustness
 from limbeck.evaluation.suite import evaluate
@@ -24,6 +24,7 @@ __all__ = [
     "agreement",
     "calibration",
     "class_correlation",
+    "compare",
     "confusion",
     "correlation_difference",
     "corrupt",

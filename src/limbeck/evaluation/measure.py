@@ -11,7 +11,7 @@ from torch import nn
 from limbeck.errors import LimbeckError
 from limbeck.features import call, logits_of
 from limbeck.outputs import Batch, Outputs
-from limbeck.tasks import Meter, Task
+from limbeck.tasks import Agreement, Meter, Task
 
 
 @contextmanager
@@ -48,6 +48,30 @@ def measure(task: Task, network: nn.Module, batches: Iterable[Batch], *, quick: 
     if empty:
         raise LimbeckError("there is no batch to measure on; the split is empty")
     return meter
+
+
+def compare(task: Task, student: nn.Module, teacher: nn.Module, batches: Iterable[Batch]) -> Agreement:
+    """How close a student's answers are to its teacher's.
+
+    Args:
+        task: what the networks are for.
+        student: on the device of the batches; called in eval mode, its modes are restored.
+        teacher: a network of the same kind.
+        batches: at least one.
+    Raises:
+        LimbeckError: there is no batch, or a network returns no logits.
+    """
+    comparison, empty = task.comparison(), True
+    with inference(student), inference(teacher):
+        for batch in batches:
+            ours, theirs = (
+                Outputs(logits=logits_of(call(network, batch.inputs))) for network in (student, teacher)
+            )
+            comparison.update(ours, theirs, batch)
+            empty = False
+    if empty:
+        raise LimbeckError("there is no batch to measure on; the split is empty")
+    return comparison.compute()
 
 
 def metrics(task: Task, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:

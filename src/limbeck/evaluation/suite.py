@@ -69,9 +69,7 @@ def evaluate(
     noise = corruptions(source, seed or 0) if full else {}
     noisy = split.select(spread(len(split), noise_samples or len(split)))
     networks = [each.network for each in contenders.values()]
-    curves = (
-        robustness(task, networks, _loader(noisy, device), noise) if noise else [None] * len(networks)
-    )
+    curves = robustness(task, networks, _loader(noisy, device), noise) if noise else [None] * len(networks)
     costs = _costs(source, contenders, full=full, device=device)
     tuning = source.validation if source.test else None
     results: dict[Role, NetworkResult] = {}

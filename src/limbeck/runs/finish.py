@@ -21,7 +21,7 @@ from limbeck.objective import resolved
 from limbeck.runs import networks
 from limbeck.runs.directory import Run
 from limbeck.runs.evaluate import of_config, of_run, write
-from limbeck.runs.job import Job, answers
+from limbeck.runs.job import Job, measured
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import describe, metadata_of, read_card
 from limbeck.runs.reporting import write_report
@@ -69,7 +69,6 @@ def _result(
             cached=tuple(job.distiller.teacher.cached),
             metrics=test["teacher"].metrics if "teacher" in test else None,
         )
-    validated = source.validation and answers(student, source.validation, trainer.device)
     steps = history[-1]["step"]
     return Result(
         objective=str(job.distiller.objective),
@@ -82,9 +81,11 @@ def _result(
         teachers=teachers,
         metrics=Metrics(
             test=test["student"].metrics if test else None,
-            validation=evaluation.metrics(validated) if validated else None,
+            validation=measured(source.task, student, source.validation, trainer.device)
+            if source.validation
+            else None,
         ),
-        agreement=found.fidelity.agreement if test and found and found.fidelity else None,
+        agreement=found.agreement.agreement if test and found and found.agreement else None,
         seconds=round(sum(line["seconds"] for line in history), 3),
         steps=steps,
         samples_seen=_samples_seen(len(job.split), config.training.batch_size, steps, config.training.epochs),

@@ -11,15 +11,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from limbeck.config import RunConfig
 from limbeck.evaluation import results
-from limbeck.evaluation.results import Evaluation, Rate
+from limbeck.evaluation.results import Evaluation, NetworkResult
 from limbeck.files import write_text
 from limbeck.notation import Call
 from limbeck.optimization import OptimizerConfig, ScheduleConfig
+from limbeck.report.metrics import axis, figure, interval, told
 from limbeck.report.table import percent, show
 from limbeck.runs.directory import Run
 from limbeck.runs.exports.metadata import preprocessing, summary
 from limbeck.runs.network_record import Card, read_card
 from limbeck.runs.result import Result
+from limbeck.tasks import Metric
 
 MARK = "<!-- limbeck writes this card anew with every result; without this line it leaves the card to you -->"
 
@@ -87,17 +89,15 @@ def _front_matter(card: Card, result: Result, found: Evaluation | None) -> dict[
     }
     if found is None:
         return front
-    accuracy = found.student.accuracy
-    values = {"accuracy": accuracy.top1.value, "nll": found.student.nll, "ece": found.student.calibration.ece}
-    if accuracy.top5 is not None:
-        values["top5_accuracy"] = accuracy.top5.value
+    metrics = [each for each in found.found_task.metrics if each.name in found.student.metrics]
+    values = {each.hub or each.name: found.student.metrics[each.name] for each in metrics}
     measured = {
         "task": {"type": task},
         "dataset": {"name": data, "type": hub or data.partition("(")[0], "split": found.split},
         "metrics": [{"type": name, "value": value} for name, value in values.items()],
     }
     index = [{"name": _title(card, result), "results": [measured]}]
-    return {**front, "metrics": ["accuracy"], "model-index": index}
+    return {**front, "metrics": [metrics[0].hub or metrics[0].name], "model-index": index}
 
 
 def _title(card: Card, result: Result) -> str:
@@ -108,19 +108,21 @@ def _figures(found: Evaluation) -> Iterator[tuple[str, list[str]]]:
     """Rows of a table with a column for each network."""
     networks = found.networks.values()
 
-    def rate(value: Rate | None) -> str:
-        return (
-            f"{percent(value.value)} ({percent(value.low)} to {percent(value.high)})" if value else show(None)
-        )
-
-    yield "top-1 accuracy (%)", [rate(each.accuracy.top1) for each in networks]
-    if found.student.accuracy.top5:
-        yield "top-5 accuracy (%)", [rate(each.accuracy.top5) for each in networks]
-    yield "negative log-likelihood (nats)", [show(each.nll) for each in networks]
-    yield "calibration error (%)", [percent(each.calibration.ece) for each in networks]
+    for metric in found.found_task.metrics:
+        if metric.name in found.student.metrics:
+            yield axis(metric), [_figure(metric, each) for each in networks]
     yield "parameters", [show(each.cost.parameters) for each in networks]
     yield "multiply-adds a sample", [show(each.cost.multiply_adds) for each in networks]
     yield "bytes of weights", [show(each.cost.bytes) for each in networks]
+
+
+def _figure(metric: Metric, network: NetworkResult) -> str:
+    """The value, with its interval where it has one."""
+    value, rate = network.metrics.get(metric.name), network.intervals.get(metric.name)
+    if value is None:
+        return show(None)
+    shown = figure(metric, value, percent=1) or show(None)
+    return shown if rate is None else f"{shown} ({interval(metric, rate)})"
 
 
 def _making(config: RunConfig, result: Result) -> Iterator[tuple[str, str]]:
@@ -151,30 +153,17 @@ def _limits(result: Result, found: Evaluation | None) -> Iterator[str]:
         yield "How good it is was not measured."
         return
     student = found.student
-    names = [f"`{name}`" for name in found.class_names]
     yield f"The figures are of the {found.split} split of this data and say nothing of inputs from elsewhere."
     if found.split == "validation" and result.selection == "validation":
         yield "The epoch was chosen by that split, so the figures are a little too good."
-    rates = [(rate, name) for rate, name in zip(student.accuracy.per_class, names, strict=True) if rate]
-    worst, name = min(rates, key=lambda each: each[0].value)
-    span = f"{percent(worst.low)} to {percent(worst.high)}"
-    yield f"It is weakest on {name}: right in {percent(worst.value)} % ({span}) of {worst.samples:,} samples."
-    if pairs := student.confusion.pairs[:3]:
-        taken = (f"{names[each.target]} for {names[each.predicted]} ({each.samples:,})" for each in pairs)
-        yield f"What it takes for something else most often: {', '.join(taken)}."
-    calibration = student.calibration
-    yield f"Its confidence is off by {percent(calibration.ece)} % on average (ECE, 15 bins of equal mass)."
-    if calibration.ece_after is not None and calibration.nll_after is not None:
-        helps = calibration.ece_after < calibration.ece and calibration.nll_after < student.nll
-        verdict = "helps" if helps else "does not mend it"
-        after = f"{percent(calibration.ece_after)} %, and the NLL {show(calibration.nll_after)}"
-        yield (
-            f"Dividing the logits by {show(calibration.temperature)}, a temperature fitted on the validation "
-            f"split, {verdict}: that becomes {after} nats instead of {show(student.nll)}."
-        )
+    yield from found.found_task.weaknesses(student.findings)
     if student.robustness:
-        worst_kind, shares = min(student.robustness.items(), key=lambda each: each[1][-1])
-        kind = worst_kind.replace("_", " ")
-        yield f"Of the corruptions tried {kind} harms it most: top-1 {percent(shares[-1])} % at severity 5."
+        metric = found.found_task.primary
+        worst = min if metric.higher else max
+        kind, values = worst(student.robustness.items(), key=lambda each: each[1][-1])
+        yield (
+            f"Of the corruptions tried {kind.replace('_', ' ')} harms it most: {metric.label} "
+            f"{told(metric, values[-1])} at severity 5."
+        )
     else:
         yield "How it fares with noisy inputs was not measured."

@@ -21,7 +21,6 @@ from limbeck.files import write_text
 from limbeck.report import Contender, differences, overview, study_report
 from limbeck.report.formats import rich_table
 from limbeck.runs import Run, distill, load, train
-from limbeck.runs.job import answers
 
 TEACHER, STUDENT = "cnn(channels=[32, 64], depth=2)", "cnn(channels=[4, 8])"
 OBJECTIVE = "ce + kd(temperature=4)"
@@ -95,14 +94,13 @@ def _contender(name: str, runs: list[Run], teacher: Run) -> Contender:
     """The runs with what the comparison needs besides: agreement with the one teacher, and latency."""
     source = data.load("digits")
     assert source.test is not None
-    device = torch.device("cpu")
-    expected = answers(load(teacher), source.test, device)
+    loader, expected = data.Loader(source.test, len(source.test), shuffle=False), load(teacher)
+
+    def agreement(run: Run) -> float | None:
+        return evaluation.compare(source.task, load(run), expected, loader).agreement
+
     results = [
-        run.result.model_copy(
-            update={"agreement": evaluation.agreement(answers(load(run), source.test, device), expected)}
-        )
-        if run is not teacher
-        else run.result
+        run.result if run is teacher else run.result.model_copy(update={"agreement": agreement(run)})
         for run in runs
     ]
     milliseconds = evaluation.latency(load(runs[0]), source.example(64)).ms_per_image

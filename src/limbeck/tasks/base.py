@@ -29,6 +29,7 @@ class Metric(NamedTuple):
         scale: a value is multiplied by this to be shown; 100 for a share that is shown in percent.
         unit: what stands behind a shown value, such as "%"; empty if nothing does.
         higher: whether a larger value is better.
+        hub: what the Hugging Face hub calls the metric, in a model card; its name if empty.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Metric(NamedTuple):
     scale: float = 1.0
     unit: str = ""
     higher: bool = True
+    hub: str = ""
 
     def better(self, value: float, than: float) -> bool:
         """Whether one value is better than another; NaN never is."""
@@ -315,6 +317,10 @@ class Task(ABC):
             found: findings by role.
             validation: whether there was a validation split to choose by.
         """
+        return ()
+
+    def weaknesses(self, found: Findings) -> tuple[str, ...]:
+        """What a model card says of a student's weak points: whole sentences of Markdown."""
         return ()
 
     @abstractmethod

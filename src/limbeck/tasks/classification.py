@@ -16,6 +16,7 @@ from limbeck.tasks.calibration import COLDEST, HOTTEST
 from limbeck.tasks.classification_findings import ClassificationAgreement, ClassificationFindings
 from limbeck.tasks.classification_meter import ClassificationComparison, ClassificationMeter
 from limbeck.tasks.classification_sections import sections
+from limbeck.tasks.classification_weaknesses import weaknesses
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
 
@@ -31,8 +32,8 @@ class Classification(Task):
     name = "classification"
     hub_tag: ClassVar[str | None] = None  # it depends on what the inputs are
     metrics = (
-        Metric("top1", "top-1", 100, "%"),
-        Metric("top5", "top-5", 100, "%"),
+        Metric("top1", "top-1", 100, "%", hub="accuracy"),
+        Metric("top5", "top-5", 100, "%", hub="top5_accuracy"),
         Metric("nll", "NLL", higher=False),
         Metric("ece", "ECE", 100, "%", higher=False),
     )
@@ -168,6 +169,11 @@ class Classification(Task):
             f"No temperature is given for {' and '.join(unfitted)}: on the validation split, none from "
             f"{COLDEST:g} to {HOTTEST:g} is best.",
         )
+
+    def weaknesses(self, found: Findings) -> tuple[str, ...]:
+        """The worst class, what is confused most often, and how far the confidence is off."""
+        assert isinstance(found, ClassificationFindings)
+        return tuple(weaknesses(self.names, found))
 
     def sections(self, found: Mapping[str, Findings], agreement: Agreement | None) -> Sequence[Section]:
         """Accuracy by class, what is taken for what, calibration, and the agreement with the teacher."""

@@ -197,8 +197,10 @@ class ClassificationComparison(Comparison):
 
     def _examples(self) -> tuple[Example, ...]:
         found = self._missed
-        each = zip(*(field.tolist() for field in (found.places, found.targets, found.ours, found.theirs)),
-                   strict=True)
+        each = zip(
+            *(field.tolist() for field in (found.places, found.targets, found.ours, found.theirs)),
+            strict=True,
+        )
         return tuple(
             Example(
                 index=place,

@@ -59,9 +59,7 @@ def _confusion(names: Sequence[str], found: Mapping[str, ClassificationFindings]
             [names[pair.target], names[pair.predicted], f"{pair.samples:,}", f"{sizes[pair.target]:,}"]
             for pair in pairs
         ]
-        figures.append(
-            Table(["true class", "taken for", "samples", "of"], rows, title="Most confused pairs")
-        )
+        figures.append(Table(["true class", "taken for", "samples", "of"], rows, title="Most confused pairs"))
     return Section("Confusion", figures=figures)
 
 
