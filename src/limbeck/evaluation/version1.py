@@ -18,9 +18,8 @@ def converted(record: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return _converted(record)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise LimbeckError(
-            f"the evaluation of version 1 is damaged: {type(error).__name__} {error}"
-        ) from None
+        problem = f"{type(error).__name__} {error}"
+        raise LimbeckError(f"its evaluation of version 1 is damaged: {problem}") from None
 
 
 def _converted(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class ClassificationMeter(Meter):
 
 @dataclass(frozen=True)
 class _Missed:
-    """Samples that only the teacher gets right: positions, targets, both answers, the student's confidence."""
+    """Samples that only the teacher gets right, with what both say and how sure the student is; each (M,)."""
 
     places: Tensor
     targets: Tensor

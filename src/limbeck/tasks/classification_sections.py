@@ -1,4 +1,4 @@
-"""What a report shows of classifiers: accuracy by class, confusion, calibration, agreement with the teacher."""
+"""What a report shows of classifiers: what they confuse, their calibration, the agreement with the teacher."""
 
 from __future__ import annotations
 
@@ -191,8 +191,8 @@ def _agreement(names: Sequence[str], its: ClassificationAgreement) -> Section:
         )
     assert its.agreement is not None, "classifiers always have one"
     text = (
-        f"Student and teacher give the same class in {100 * its.agreement:.1f} % of the samples. The mean divergence KL(teacher, student) is "
-        f"{its.distance:.3f} nats, and the correlations of their classes differ by "
-        f"{its.correlation.difference:.3f} on average."
+        f"Student and teacher give the same class in {100 * its.agreement:.1f} % of the samples. The mean "
+        f"divergence KL(teacher, student) is {its.distance:.3f} nats, and the correlations of their classes "
+        f"differ by {its.correlation.difference:.3f} on average."
     )
     return Section("Agreement with the teacher", text, figures)
