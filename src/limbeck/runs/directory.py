@@ -18,9 +18,9 @@ from limbeck import models
 from limbeck.config import RunConfig, flat, make_config
 from limbeck.errors import LimbeckError
 from limbeck.files import partials, write_text
-from limbeck.training.history import read_history
 from limbeck.runs.network_record import Card, read_card
 from limbeck.runs.result import Result
+from limbeck.training.history import read_history
 
 FILES = (
     "README.md",

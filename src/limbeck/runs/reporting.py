@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
 from limbeck.files import write_text
-from limbeck.report import read_history, run_report
-from limbeck.report.inputs import mistakes
+from limbeck.report.inputs import examples
+from limbeck.report.run import run_report
 from limbeck.runs.directory import Run
 from limbeck.runs.own_data import own_data
 from limbeck.runs.result import Result
+from limbeck.training.history import read_history
 
 
 def write_report(run: Run, result: Result, source: Source | None) -> None:
@@ -29,7 +31,7 @@ def write_report(run: Run, result: Result, source: Source | None) -> None:
         history,
         skipped,
         evaluation=evaluation,
-        mistakes=mistakes(evaluation, source) if evaluation and source else None,
+        examples=examples(evaluation, source) if evaluation and source else None,
         transfers=[
             json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.path.glob("transfer/*.json"))
         ],

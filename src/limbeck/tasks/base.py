@@ -332,6 +332,14 @@ class Task(ABC):
             agreement: of student and teacher; None without a teacher.
         """
 
+    def compared(self, found: Mapping[str, Sequence[Findings]]) -> Sequence[Section]:
+        """What a page shows of networks side by side, each with one or several seeds; nothing by default.
+
+        Args:
+            found: findings by the name of the network, those of each seed.
+        """
+        return ()
+
     # Recipes
 
     @abstractmethod
