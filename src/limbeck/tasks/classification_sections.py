@@ -1,4 +1,4 @@
-"""What a report shows of classifiers: what they confuse, their calibration, the agreement with the teacher."""
+"""What a report shows of classifiers: confusion, calibration, and the agreement with the teacher."""
 
 from __future__ import annotations
 
