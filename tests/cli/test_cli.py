@@ -218,7 +218,7 @@ def test_inspect_with_a_shape_instead_of_data(command: Command) -> None:
 def test_quickstart_gets_its_directory_and_seed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
     monkeypatch.setattr(
-        "limbeck.studies.quickstart.quickstart", lambda out, seed, console: called.append((out, seed))
+        "limbeck.cli.quickstart.quickstart", lambda out, seed, console: called.append((out, seed))
     )
     assert command("quickstart").code == 0
     assert command("quickstart", "--out", "there", "--seed", "7").code == 0

@@ -22,7 +22,9 @@ def agreement(found: Evaluation) -> list[Block]:
         rows.append(["CKA of embeddings", f"{found.cka.embedding:.3f}", CKA])
     body: list[Block] = []
     if rows:
-        body.append(Table("How close the student is to its teacher", ["measure", "value", "what it is"], rows))
+        body.append(
+            Table("How close the student is to its teacher", ["measure", "value", "what it is"], rows)
+        )
     if found.cka and (stages := found.cka.stages):
         ours, theirs = [
             [f"stage {at}" for at in range(1, size + 1)] for size in (len(stages), len(stages[0]))

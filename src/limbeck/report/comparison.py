@@ -76,9 +76,7 @@ def difference(contender: Contender, found: Comparison, measure: Measure) -> Pai
     return paired_difference(ours, theirs) if ours.keys() & theirs else None
 
 
-def verdict(
-    its: PairedDifference, contender: Contender, found: Comparison, measure: Measure
-) -> str | None:
+def verdict(its: PairedDifference, contender: Contender, found: Comparison, measure: Measure) -> str | None:
     """Whether the contender is "better" or "worse" than the baseline, or "undecided".
 
     Args:
@@ -186,9 +184,7 @@ def unequal_steps(found: Comparison) -> list[str]:
     numbers = ", ".join(f"{it.name} {_given(it)[0]:,}" for it in (its, *others))
     if found.unequal:
         return [f"Steps are unequal ({numbers}): a difference may be one of the length of training alone."]
-    return [
-        f"Steps are unequal ({numbers}), so these have no verdict; unequal=True (--unequal) gives one."
-    ]
+    return [f"Steps are unequal ({numbers}), so these have no verdict; unequal=True (--unequal) gives one."]
 
 
 def _interval(found: PairedDifference, digits: int) -> str:

@@ -46,16 +46,21 @@ def figure(metric: Metric, value: float | None, percent: int = 2) -> str | None:
     return f"{metric.scale * value:.{digits(metric, [value], percent)}f}"
 
 
-def told(metric: Metric, value: float) -> str:
+def told(metric: Metric, value: float, percent: int = 1) -> str:
     """The shown value with its unit, for a sentence: "97.2 %"."""
-    text = metric.show(value, digits(metric, [value], percent=1))
+    text = metric.show(value, digits(metric, [value], percent))
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def interval(metric: Metric, rate: Rate) -> str:
     """The ends of an interval without their unit: "80.9 to 88.3"."""
-    places = digits(metric, [rate.low, rate.high], percent=1)
-    return f"{metric.scale * rate.low:.{places}f} to {metric.scale * rate.high:.{places}f}"
+    return span(metric, rate.low, rate.high)
+
+
+def span(metric: Metric, low: float, high: float) -> str:
+    """Two values as the ends of an interval, without their unit."""
+    places = digits(metric, [low, high], percent=1)
+    return f"{metric.scale * low:.{places}f} to {metric.scale * high:.{places}f}"
 
 
 def point(metric: Metric, value: float, rate: Rate | None) -> tuple[float, float | None, float | None]:

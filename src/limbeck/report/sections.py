@@ -74,9 +74,7 @@ def _heat_map(figure: plain.Heatmap) -> HeatMap:
     if shades is None:
         most = max((abs(value) for row in values for value in row), default=0.0)
         shades = [[_shade(value, most, figure.diverging) for value in row] for row in values]
-    return HeatMap(
-        figure.title, figure.names, figure.names, values, shades, figure.y, figure.x, figure.notes
-    )
+    return HeatMap(figure.title, figure.names, figure.names, values, shades, figure.y, figure.x, figure.notes)
 
 
 def _shade(value: float, most: float, diverging: bool) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limbeck import tasks
-from limbeck.report.metrics import axis, digits, figure
+from limbeck.report.metrics import axis, figure, span
 from limbeck.report.page import Block, Section
 from limbeck.report.table import Cell, Table
 from limbeck.tasks import Metric
@@ -39,8 +39,5 @@ def _table(found: Mapping[str, Any]) -> Table:
 def _row(network: Mapping[str, Any], metric: Metric) -> list[Cell]:
     name, test = network["run"] if network["role"] == "also" else network["role"], network["test"] or {}
     value, low, high = (test.get(key) for key in ("value", "low", "high"))
-    ends = None
-    if low is not None and high is not None:
-        places = digits(metric, [low, high], percent=1)
-        ends = f"{metric.scale * low:.{places}f} to {metric.scale * high:.{places}f}"
+    ends = None if low is None or high is None else span(metric, low, high)
     return [name, network["model"], f"{network['lr']:g}", figure(metric, value, percent=1), ends]

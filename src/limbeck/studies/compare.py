@@ -85,7 +85,8 @@ def compare(
     chosen = _baseline(groups, baseline, alone)
     if chosen is None and len(groups) > 1:
         notes.append(
-            f"No differences: none of these, or more than one, is {alone} alone; baseline= (--baseline) names one."
+            f"No differences: none of these, or more than one, is {alone} alone; "
+            "baseline= (--baseline) names one."
         )
     return Comparison(tuple(contenders), chosen, tuple(notes), unequal)
 

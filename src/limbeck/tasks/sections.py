@@ -79,8 +79,8 @@ class Heatmap:
         names: of rows and columns alike.
         values: (rows, columns).
         diverging: whether zero is the middle of the colors.
-        shades: how dark each cell is, in [-1, 1], of the shape of `values`; None for each value's share of the
-            largest one.
+        shades: how dark each cell is, in [-1, 1], of the shape of `values`; None for the share of the
+            largest value.
         notes: sentences below the plot.
     """
 
