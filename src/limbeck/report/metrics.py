@@ -30,13 +30,17 @@ def digits(metric: Metric, values: Iterable[float], percent: int = 2) -> int:
     Args:
         metric: of the values.
         values: as they are measured, not yet scaled.
-        percent: the digits of a percentage. Other values have three significant digits, by the largest.
+        percent: the digits of a percentage. Other values have four significant digits by the largest of
+            them, and three where all are below 1.
     """
     if metric.unit == "%":
         return percent
     shown = [abs(metric.scale * value) for value in values if math.isfinite(value)]
     largest = max(shown, default=0.0)
-    return min(max(2 - math.floor(math.log10(largest)), 0), 9) if largest else 3
+    if not largest:
+        return 3
+    power = math.floor(math.log10(largest))
+    return max(3 - power, 0) if power >= 0 else min(2 - power, 9)
 
 
 def figure(metric: Metric, value: float | None, percent: int = 2) -> str | None:

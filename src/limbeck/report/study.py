@@ -88,7 +88,7 @@ def overview(contenders: Sequence[Contender]) -> Table:
 
 
 def differences(contenders: Sequence[Contender], comparisons: Sequence[tuple[str, str]]) -> Table:
-    """Paired differences of the primary metric with 95 % Student-t intervals, and verdicts from enough pairs."""
+    """Paired differences of the primary metric, with 95 % Student-t intervals and verdicts."""
     measure = Measure(common_task(contenders).primary)
     values = {contender.name: contender.values(measure) for contender in contenders}
     places = _digits(measure, contenders)

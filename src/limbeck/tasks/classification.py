@@ -13,6 +13,7 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
 from limbeck.tasks.calibration import COLDEST, HOTTEST
+from limbeck.tasks.classification_compared import compared
 from limbeck.tasks.classification_findings import ClassificationAgreement, ClassificationFindings
 from limbeck.tasks.classification_meter import ClassificationComparison, ClassificationMeter
 from limbeck.tasks.classification_sections import sections
@@ -176,8 +177,12 @@ class Classification(Task):
         return tuple(weaknesses(self.names, found))
 
     def sections(self, found: Mapping[str, Findings], agreement: Agreement | None) -> Sequence[Section]:
-        """Accuracy by class, what is taken for what, calibration, and the agreement with the teacher."""
+        """What is taken for what, accuracy by class, calibration, and which classes are alike."""
         return sections(self.names, found, agreement)
+
+    def compared(self, found: Mapping[str, Sequence[Findings]]) -> Sequence[Section]:
+        """Accuracy by class and calibration, means over the seeds."""
+        return compared(self.names, found)
 
     def recipe(self, *, teacher: bool) -> str:
         """KD as in the CRD benchmark; cross-entropy without a teacher."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from limbeck.tasks import classification_calibration as calibration
 from limbeck.tasks.base import Agreement, Findings
 from limbeck.tasks.classification_findings import ClassificationAgreement, ClassificationFindings
 from limbeck.tasks.fidelity import FEW_CLASSES
-from limbeck.tasks.sections import Bars, Figure, Heatmap, Line, Lines, Section, Table
+from limbeck.tasks.sections import Bars, Figure, Heatmap, Section, Table
 
 WILSON = "Bars are 95 % Wilson intervals: they cover other samples, not other seeds."
-
-NONE = "-"
-"""A cell of a table without a value."""
 
 
 def sections(
@@ -29,7 +27,7 @@ def sections(
     each = {role: its for role, its in found.items() if isinstance(its, ClassificationFindings)}
     student = each["student"]
     outputs = [*names, *map(str, range(len(names), student.confusion.classes))]
-    parts = [_confusion(outputs, each), _calibration(each)]
+    parts = [_confusion(outputs, each), calibration.section({role: [its] for role, its in each.items()})]
     if isinstance(agreement, ClassificationAgreement):
         parts.append(_agreement(outputs, agreement))
     return parts
@@ -89,90 +87,8 @@ def _by_class(names: Sequence[str], found: Mapping[str, ClassificationFindings])
     )
 
 
-def _calibration(found: Mapping[str, ClassificationFindings]) -> Section:
-    """Reliability, how sure each network is, and what a temperature would change."""
-    reliability, sureness = [], []
-    for role, each in found.items():
-        bins, before, points = each.calibration.bins, 0, []
-        total = sum(part.samples for part in bins)
-        for part in bins:
-            points.append((100 * part.confidence, 100 * (before + part.samples / 2) / total))
-            before += part.samples
-        curve = [(100 * part.confidence, 100 * part.accuracy) for part in bins]
-        reliability.append(Line(role, curve, role))
-        sureness.append(Line(role, points, role))
-    student = found["student"].calibration
-    return Section(
-        "Calibration",
-        _sentences(student.ece, student.temperature, student.ece_after),
-        [
-            Lines(
-                "Reliability",
-                "confidence (%)",
-                "accuracy (%)",
-                reliability,
-                diagonal=True,
-                notes="Each mark is a bin of equally many samples; under the line a network is too sure.",
-            ),
-            Lines(
-                "How sure it is",
-                "confidence (%)",
-                "samples less sure than that (%)",
-                sureness,
-                notes="A curve far to the right is a network that is sure of most of its answers.",
-            ),
-            _confidence(found),
-        ],
-    )
-
-
-def _sentences(ece: float, temperature: float | None, after: float | None) -> str:
-    """What the student's confidence is worth."""
-    text = f"The student's confidence is {100 * ece:.1f} percentage points away from its accuracy on average."
-    if temperature is None or after is None:
-        return text
-    return (
-        f"{text} Logits divided by the temperature {temperature:.2f}, which the validation split gives, make "
-        f"it {100 * after:.1f} points."
-    )
-
-
-def _confidence(found: Mapping[str, ClassificationFindings]) -> Table:
-    def shown(value: float | None, digits: int) -> str:
-        return NONE if value is None else f"{value:.{digits}f}"
-
-    def percent(value: float | None) -> float | None:
-        return None if value is None else 100 * value
-
-    rows = [
-        [
-            role,
-            shown(percent(its.ece), 1),
-            shown(each.nll, 3),
-            shown(its.temperature, 2),
-            shown(percent(its.ece_after), 1),
-            shown(its.nll_after, 3),
-        ]
-        for role, each in found.items()
-        for its in (each.calibration,)
-    ]
-    fitted = any(each.calibration.temperature is not None for each in found.values())
-    return Table(
-        ["network", "calibration error (%)", "NLL (nats)", "temperature", "error then (%)", "NLL then"],
-        rows,
-        title="Confidence",
-        notes="The calibration error is the distance of confidence from accuracy over the bins. "
-        + (
-            "What follows the temperature holds for logits divided by it; it is fitted on the validation "
-            "split."
-            if fitted
-            else "No temperature was fitted."
-        ),
-    )
-
-
 def _agreement(names: Sequence[str], its: ClassificationAgreement) -> Section:
-    """What student and teacher have in common: answers, and classes that they take for alike."""
+    """Which classes the student takes for more alike than its teacher does."""
     figures = list[Figure]()
     if matrix := its.correlation.matrix:
         most = max(abs(value) for row in matrix for value in row)
@@ -189,10 +105,9 @@ def _agreement(names: Sequence[str], its: ClassificationAgreement) -> Section:
                 f"{most:.2f} away from 0.",
             )
         )
-    assert its.agreement is not None, "classifiers always have one"
     text = (
-        f"Student and teacher give the same class in {100 * its.agreement:.1f} % of the samples. The mean "
-        f"divergence KL(teacher, student) is {its.distance:.3f} nats, and the correlations of their classes "
-        f"differ by {its.correlation.difference:.3f} on average."
+        "The correlations between the logits of two classes differ by "
+        f"{its.correlation.difference:.3f} between student and teacher on average; 0 if both take the same "
+        "classes for alike."
     )
-    return Section("Agreement with the teacher", text, figures)
+    return Section("Class correlations", text, figures)

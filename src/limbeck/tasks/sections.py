@@ -100,13 +100,13 @@ class Table:
 
     Attributes:
         columns: their headings.
-        rows: a text for each column.
+        rows: a text for each column; None where there is nothing to show.
         title: of the table; that of its section if empty.
         notes: sentences below the table.
     """
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | None]]
     title: str = ""
     notes: str = ""
 
