@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from evaluations_for_reports import evaluation
-from runs_for_reports import charts, contenders, figures, result, text_of
+from runs_for_reports import charts, contenders, figures, result, teacher, text_of
 
 from limbeck.errors import LimbeckError
 from limbeck.report import Contender
@@ -99,11 +99,11 @@ def test_cost_is_multiply_adds_where_all_were_evaluated() -> None:
 
 
 def test_teachers_made_alike_are_one_point_with_their_spread() -> None:
-    runs = [result(seed) for seed in range(2)]
-    for seed, run in enumerate(runs):
-        alike = {"model": f"runs/t-{seed}", "recipe": "r", "weights": str(seed)}
-        run["teacher"] |= {**alike, "top1": 0.98 + seed / 100}
+    alike = [
+        teacher(0.98 + seed / 100, model=f"runs/t-{seed}", recipe="r", weights=str(seed)) for seed in range(2)
+    ]
+    runs = [result(seed, teachers={"teacher": each}) for seed, each in enumerate(alike)]
     made = [Contender(name, runs, [[], []]) for name in "ab"]
-    teacher = figures(comparison_report(made, None, ["top1"]))[1]["data"][2]
-    assert (teacher["name"], teacher["y"]) == ("teacher", [98.5])
-    assert teacher["error_y"]["array"] == [pytest.approx(0.5**0.5)]
+    drawn = figures(comparison_report(made, None, ["top1"]))[1]["data"][2]
+    assert (drawn["name"], drawn["y"]) == ("teacher", [98.5])
+    assert drawn["error_y"]["array"] == [pytest.approx(0.5**0.5)]

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from evaluations_for_reports import evaluation
-from runs_for_reports import charts, figures, history, result, text_of
+from runs_for_reports import charts, data, figures, history, result, text_of
 
 from limbeck.report import run_report
 from limbeck.report.page import Gallery, Sample
 from limbeck.report.run import data_facts
 from limbeck.report.table import duration
+from limbeck.runs.result import Metrics, StudentResult, ViewsResult
 
 
 def test_the_lead_says_what_came_out() -> None:
@@ -33,8 +34,7 @@ def test_metrics_of_each_split_with_an_interval() -> None:
 
 
 def test_the_interval_is_over_the_labeled_samples() -> None:
-    some = result()
-    some["data"]["measured"] = {"validation": 200, "test": 40}
+    some = result(data=data(measured={"validation": 200, "test": 40}))
     # 34 of 40 right: Wilson's interval is 70.9 to 92.9 %
     assert "test 40 85.00 98.00 0.500 4.00 70.9 to 92.9" in text_of(run_report(some, history()))
 
@@ -90,10 +90,10 @@ def test_a_term_that_comes_later_begins_later() -> None:
 
 def test_without_a_teacher_and_without_a_test_split() -> None:
     alone = result(
-        teacher=None,
+        teachers={},
         agreement=None,
-        metrics={"test": None, "validation": None},
-        student={"model": "<Net>", "parameters": 650, "top1": None},
+        metrics=Metrics(test=None, validation=None),
+        student=StudentResult(model="<Net>", parameters=650),
     )
     html = run_report(alone, history(epochs=2))
     text = text_of(html)
@@ -125,8 +125,7 @@ def test_duration() -> None:
 
 
 def test_the_views_drawn_among_are_said() -> None:
-    found = result()
-    found["data"]["views"] = {"policy": "crop(padding=4, flip=true)", "count": 162, "drawn": 4}
+    found = result(data=data(views=ViewsResult(policy="crop(padding=4, flip=true)", count=162, drawn=4)))
     assert "Views 4 of 162 of crop(padding=4, flip=true)" in text_of(run_report(found, history()))
     assert "Views" not in text_of(run_report(result(), history()))
 
@@ -155,7 +154,6 @@ def test_the_evaluation_and_what_it_takes_to_repeat_the_run_are_on_the_page() ->
 
 
 def test_how_many_views_were_drawn_among_is_told() -> None:
-    found = result()
-    found["data"]["views"] = {"policy": "crop(padding=4, flip=true)", "count": 162, "drawn": 4}
+    found = result(data=data(views=ViewsResult(policy="crop(padding=4, flip=true)", count=162, drawn=4)))
     assert data_facts(found)["Views"] == "4 of 162 of crop(padding=4, flip=true)"
     assert "Views" not in data_facts(result())

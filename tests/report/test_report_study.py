@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from runs_for_reports import charts, contenders, figures, history, result, text_of
+from runs_for_reports import charts, contenders, data, figures, history, result, text_of
 
 from limbeck.errors import LimbeckError
 from limbeck.report import Contender, differences, overview, study_report
+from limbeck.runs.result import Metrics
 
 PAIR = [("student distilled", "student alone")]
 
@@ -95,7 +96,7 @@ def test_without_validation_there_are_no_curves() -> None:
 
 
 def test_facts_that_differ_are_left_to_the_table_of_how_each_was_trained() -> None:
-    other = {**result(0)["data"], "name": "digits", "labeled": 1077}
+    other = data(name="digits", labeled=1077)
     text = text_of(
         study_report(
             [Contender("a", [result(0)], [[]]), Contender("b", [result(0, data=other)], [[]])],
@@ -117,7 +118,7 @@ def test_a_contender_needs_a_history_for_each_result() -> None:
 
 def test_a_contender_needs_figures_from_a_test_split() -> None:
     with pytest.raises(LimbeckError, match="'a' was not measured on a test split"):
-        Contender("a", [result(metrics={"test": None, "validation": None})], [[]])
+        Contender("a", [result(metrics=Metrics(test=None, validation=None))], [[]])
 
 
 def test_a_seed_counts_once() -> None:

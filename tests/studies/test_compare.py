@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -54,9 +53,8 @@ def test_a_teacher_that_the_objective_does_not_tell_is_named(tmp_path: Path) -> 
 
 def taught(path: Path, objective: str, seed: int, model: str, weights: str, made: str | None = "r") -> Run:
     run = finished_run(path, objective, seed, settings={"teacher.model": model})
-    result = run.result
-    result["teacher"] |= {"weights": weights, "recipe": made}
-    (run.path / "result.json").write_text(json.dumps(result))
+    teacher = run.result.teachers["teacher"].model_copy(update={"weights": weights, "recipe": made})
+    run.result.model_copy(update={"teachers": {"teacher": teacher}}).write(run.path / "result.json")
     return run
 
 
@@ -85,7 +83,7 @@ def test_what_the_device_chose_tells_runs_apart(tmp_path: Path) -> None:
     made = [finished_run(tmp_path / precision, seed=seed) for seed, precision in enumerate(("fp32", "bf16"))]
     for run in made:
         choices = {"precision": run.path.name, "memory_format": "contiguous", "compile": False}
-        (run.path / "result.json").write_text(json.dumps({**run.result, "choices": choices}))
+        run.result.model_copy(update={"choices": choices}).write(run.path / "result.json")
     assert names(*made) == ["ce, precision=fp32", "ce, precision=bf16"]
 
 

@@ -61,6 +61,19 @@ class Metrics(_Record):
     test: dict[str, float] | None
     validation: dict[str, float] | None
 
+    def on(self, split: str) -> dict[str, float]:
+        """The metrics on a split.
+
+        Args:
+            split: "test" or "validation".
+        Raises:
+            LimbeckError: if the data has no such split.
+        """
+        found = self.by_split().get(split)
+        if found is None:
+            raise LimbeckError(f"the run was not measured on a {split} split, which its data does not have")
+        return found
+
     def by_split(self) -> dict[str, dict[str, float]]:
         """The metrics of the splits that were measured."""
         splits = {"test": self.test, "validation": self.validation}
@@ -120,7 +133,7 @@ class Result(_Record):
         arguments: of each method in the objective, with those left at their defaults.
         seed: the random seed.
         selection: whether the last epoch was kept or the best on the validation split.
-        choices: precision, memory format and compilation; None in records of before they were written down.
+        choices: precision, memory format and compilation; empty in records of before they were written down.
         task: the record of the task (see `limbeck.tasks.from_record`).
         student: see `StudentResult`.
         teachers: by name; `UNNAMED` for the one that was given without a name.
@@ -142,7 +155,7 @@ class Result(_Record):
     arguments: dict[str, Any]
     seed: int
     selection: Literal["last", "validation"]
-    choices: dict[str, Any] | None = None
+    choices: dict[str, Any] = {}
     task: dict[str, Any]
     student: StudentResult
     teachers: dict[str, TeacherResult] = {}

@@ -43,9 +43,10 @@ class Finished:
     @property
     def teacher(self) -> tuple[str | None, str]:
         """Digests of how its teacher was made, if known, and of the weights, or else the text of it."""
-        its = self.result.teacher
         text = f"{self.settings['teacher.model']} {self.settings['teacher.weights']}"
-        return its and its.recipe, (its and its.weights) or text
+        if (its := self.result.teacher) is None:
+            return None, text
+        return its.recipe, its.weights or text
 
 
 def data_follows_seed(runs: Iterable[Finished]) -> bool:
