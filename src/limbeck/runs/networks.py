@@ -25,7 +25,7 @@ def student(config: NetworkConfig, source: Source, seed: int) -> nn.Module:
     """The student, its fresh weights drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "student"))
-        return _network(config, source, "student")
+        return _learns_values(_network(config, source, "student"), config, source)
 
 
 def teacher(config: NetworkConfig, source: Source) -> nn.Module:
@@ -86,6 +86,15 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
         check_files(Path(config.model), role, source)
     if source.mean and models.normalization_of(network) is None:
         models.normalize_inputs(network, models.Normalization(source.mean, source.std))
+    return network
+
+
+def _learns_values(network: nn.Module, config: NetworkConfig, source: Source) -> nn.Module:
+    """The student; one with fresh weights for values answers on the scale of the training targets."""
+    fresh = config.weights is None and not is_path(config.model)
+    if fresh and source.task.scores == "values" and models.rescaling_of(network) is None:
+        targets = source.train.targets[source.task.labeled(source.train.targets)]
+        models.rescale_outputs(network, models.Rescaling.of(targets))
     return network
 
 

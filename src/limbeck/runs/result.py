@@ -208,7 +208,7 @@ def _from_unversioned(old: Mapping[str, Any], weights: Path) -> dict[str, Any]:
     student.pop("top1", None)
     width = data.pop("classes")
     card = read_card(weights) if weights.is_file() else None
-    names = card.class_names if card else tuple(map(str, range(width)))
+    task = card.task if card else {"name": "classification", "names": tuple(map(str, range(width)))}
     data["outputs"] = width
     if "measured" not in data:
         data["measured"] = {split: data[split] for split in ("validation", "test") if data[split]}
@@ -220,7 +220,7 @@ def _from_unversioned(old: Mapping[str, Any], weights: Path) -> dict[str, Any]:
     return {
         **{key: value for key, value in old.items() if key != "teacher"},
         "arguments": old.get("arguments", {}),
-        "task": {"name": "classification", "names": names},
+        "task": task,
         "student": student,
         "teachers": teachers,
         "data": data,
