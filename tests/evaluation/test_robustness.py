@@ -9,7 +9,6 @@ from limbeck.evaluation import robustness
 from limbeck.outputs import Batch
 from limbeck.tasks import Classification
 
-
 TASK = Classification(("dark", "bright"))
 
 

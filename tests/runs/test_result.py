@@ -83,7 +83,7 @@ def test_a_record_without_a_version_says_the_same_in_its_own_words(tmp_path: Pat
     assert found.teacher == found.teachers["teacher"]
     assert found.student.model_dump() == {"model": "mlp", "parameters": 650}
     assert found.metrics == Metrics(**OLD["metrics"])
-    assert found.task == {"name": "classification", "names": ("0", "1", "2")}
+    assert found.task == {"name": "classification", "names": ["0", "1", "2"]}
     assert tasks.from_record(found.task).width == found.data.outputs == 3
     assert (found.seed, found.selection, found.agreement, found.seconds) == (3, "validation", 0.5, 1.25)
     assert found.choices == OLD["choices"]
@@ -96,7 +96,7 @@ def test_the_weights_beside_it_say_what_its_classes_are_called(tmp_path: Path) -
     card = {"model": "mlp", "class_names": ["a", "b", "c"], "input_shape": [4], "mean": None, "std": None}
     tensors = {"weight": torch.ones(2)}
     safetensors.torch.save_file(tensors, tmp_path / "student.safetensors", {"limbeck": json.dumps(card)})
-    assert Result.read(written(tmp_path, OLD)).task["names"] == ("a", "b", "c")
+    assert Result.read(written(tmp_path, OLD)).task["names"] == ["a", "b", "c"]
 
 
 def test_a_record_of_before_all_was_written_down(tmp_path: Path) -> None:

@@ -25,11 +25,11 @@ from limbeck.tasks import Metric
 
 MARK = "<!-- limbeck writes this card anew with every result; without this line it leaves the card to you -->"
 
-_TASKS = {3: "image-classification", 1: "tabular-classification"}
-"""The hub's word for what a network does, by the axes of a sample; named tensors are texts."""
+_CLASSIFIERS = {3: "image-classification", 1: "tabular-classification"}
+"""The hub's word for what a classifier does, by the axes of a sample; named tensors are texts."""
 
 _NAMED = 20
-"""Classes that the text names; of more it tells the number."""
+"""Outputs that the text names; of more it tells the number."""
 
 
 def write_model_card(run: Run, result: Result) -> None:
@@ -46,6 +46,7 @@ def write_model_card(run: Run, result: Result) -> None:
         return
     card = read_card(run.path / "student.safetensors")
     assert card is not None, "a run writes its card with the weights"
+    task = card.made_for()
     found = results.read(run.path / "evaluation.json")
     front = yaml.safe_dump(_front_matter(card, result, found), sort_keys=False, allow_unicode=True)
     environment = Environment(
@@ -69,7 +70,10 @@ def write_model_card(run: Run, result: Result) -> None:
         named=isinstance(card.input_shape, dict),
         tokenizer="tokenizer.json" in card.files,
         files=[name for name in ("student.onnx", "student.pt2") if (run.path / name).exists()],
-        classes=[f"`{name}`" for name in card.class_names] if len(card.class_names) <= _NAMED else None,
+        task=task,
+        classes=task.name == "classification",
+        outputs=[f"`{name}`" for name in task.names] if task.width <= _NAMED else None,
+        constants=_constants(card),
         making=dict(_making(run.config, result)),
         limits=list(_limits(result, found)),
     )
@@ -78,12 +82,11 @@ def write_model_card(run: Run, result: Result) -> None:
 
 def _front_matter(card: Card, result: Result, found: Evaluation | None) -> dict[str, Any]:
     """The metadata of a Hugging Face model card; the license is for who publishes the student."""
-    shape = card.input_shape
-    task = "text-classification" if isinstance(shape, dict) else _TASKS.get(len(shape), "other")
+    tag = _hub_tag(card)
     data, hub = result.data.name, result.data.hub
     front: dict[str, Any] = {
         "library_name": "limbeck",
-        "pipeline_tag": task,
+        "pipeline_tag": tag,
         "tags": ["limbeck", *(["knowledge-distillation"] if result.teachers else [])],
         **({"datasets": [hub]} if hub else {}),
     }
@@ -92,12 +95,37 @@ def _front_matter(card: Card, result: Result, found: Evaluation | None) -> dict[
     metrics = [each for each in found.found_task.metrics if each.name in found.student.metrics]
     values = {each.hub or each.name: found.student.metrics[each.name] for each in metrics}
     measured = {
-        "task": {"type": task},
+        "task": {"type": tag},
         "dataset": {"name": data, "type": hub or data.partition("(")[0], "split": found.split},
         "metrics": [{"type": name, "value": value} for name, value in values.items()],
     }
     index = [{"name": _title(card, result), "results": [measured]}]
     return {**front, "metrics": [metrics[0].hub or metrics[0].name], "model-index": index}
+
+
+def _hub_tag(card: Card) -> str:
+    """The hub's word for what the network does; that of a classifier depends on what it takes."""
+    task, shape = card.made_for(), card.input_shape
+    if task.hub_tag or task.scores != "classes":
+        return task.hub_tag or "other"
+    return "text-classification" if isinstance(shape, dict) else _CLASSIFIERS.get(len(shape), "other")
+
+
+def _constants(card: Card) -> dict[str, str]:
+    """What of the network is not among its weights, as lines of Python; empty where there is nothing.
+
+    Returns: `inputs`, the line before the network runs, and `answer`, the line after it.
+    """
+    if card.graft is not None or isinstance(card.input_shape, dict):
+        return {}
+    axes = "".join(", 1" for _ in card.input_shape[1:])
+    lines = {}
+    if card.normalization:
+        lines["inputs"] = f"inputs = (inputs - constant['normalize_mean'].view(-1{axes}))"
+        lines["inputs"] += f" / constant['normalize_std'].view(-1{axes})"
+    if card.rescaling:
+        lines["answer"] = "outputs = outputs * constant['output_std'] + constant['output_mean']"
+    return lines
 
 
 def _title(card: Card, result: Result) -> str:

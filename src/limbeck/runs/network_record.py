@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 
 from limbeck import models, tasks
@@ -41,7 +41,7 @@ class Card(BaseModel):
         std: of the normalization.
         output_mean: of the rescaling that the network brings; None if it has none.
         output_std: of the rescaling.
-        standalone: whether the file holds a `limbeck.models.Standalone`, with the constants among its tensors.
+        standalone: whether the file holds a `limbeck.models.Standalone`: these constants are tensors there.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +68,13 @@ class Card(BaseModel):
             return fields
         others = {key: value for key, value in fields.items() if key != "class_names"}
         return {**others, "task": {"name": "classification", "names": fields["class_names"]}}
+
+    @field_validator("task")
+    @classmethod
+    def _as_json(cls, task: dict[str, Any]) -> dict[str, Any]:
+        """As it is read back: with lists for tuples."""
+        as_json: dict[str, Any] = json.loads(json.dumps(task))
+        return as_json
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -162,8 +169,8 @@ def metadata_of(card: Card) -> dict[str, str]:
     if card.normalization and not card.standalone:
         plain |= {"normalize_mean": json.dumps(card.mean), "normalize_std": json.dumps(card.std)}
         sentences.append(
-            "The weights expect normalized inputs: give the network (inputs - normalize_mean) / normalize_std, "
-            f"by channel or feature, of inputs that are {card.preparation}."
+            "The weights expect normalized inputs: give the network (inputs - normalize_mean) / "
+            f"normalize_std, by channel or feature, of inputs that are {card.preparation}."
         )
     if card.rescaling and not card.standalone:
         plain |= {"output_mean": json.dumps(card.output_mean), "output_std": json.dumps(card.output_std)}

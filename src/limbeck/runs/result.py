@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from limbeck.errors import LimbeckError
 from limbeck.files import write_text
@@ -167,6 +167,13 @@ class Result(_Record):
     teacher_forwards: int | None = None
     notes: tuple[str, ...] = ()
     data: DataResult
+
+    @field_validator("task")
+    @classmethod
+    def _as_json(cls, task: dict[str, Any]) -> dict[str, Any]:
+        """As it is read back: with lists for tuples."""
+        as_json: dict[str, Any] = json.loads(json.dumps(task))
+        return as_json
 
     @property
     def teacher(self) -> TeacherResult | None:

@@ -96,4 +96,9 @@ def test_what_differs_is_refused(change: Callable[[Tensor], Tensor], message: st
 def test_a_tie_that_is_broken_the_other_way_is_another_class() -> None:
     tied = Split.whole(Resident(torch.ones(3, 2)), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(CheckError, match="3 of 3 decisions differ"):
-        check(nn.Identity(), changed(lambda logits: logits + torch.tensor([0, 1e-6])), tied, Classification(("a", "b")))
+        check(
+            nn.Identity(),
+            changed(lambda logits: logits + torch.tensor([0, 1e-6])),
+            tied,
+            Classification(("a", "b")),
+        )

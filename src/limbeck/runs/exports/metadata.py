@@ -37,8 +37,9 @@ def preprocessing(card: Card) -> dict[str, Any]:
         card: of the student.
     Returns:
         `inputs`: name, dtype and shape of each tensor, in the order the file takes them, and the `layout` of
-        images; `values`: what they are and how they were made; `normalization`, which the file does itself,
-        or null; `rescaling`, of values to the units of the targets, which the file does itself, or null; `files`: a digest of each file it takes besides, such as the tokenizer; `output`.
+        images; `values`: what they are and how they were made; `normalization` of the inputs and `rescaling`
+        of the answer to the units of the targets, which the file does itself, or null; `files`: a digest of
+        each file it takes besides, such as the tokenizer; `output`.
     """
     example = card.example
     image = isinstance(example, Tensor) and example.ndim == 4
