@@ -13,6 +13,7 @@ from limbeck.report.comparison import (
     difference,
     shown_digits,
     training_table,
+    unequal_steps,
     verdict,
     withheld,
 )
@@ -66,21 +67,21 @@ def _lead(found: Comparison, measure: Measure) -> str:
         best = it if metric.better(means[it.name], means[best.name]) else best
     places = shown_digits(measure, contenders)
     seeds = len(best.values(measure))
-    text = f"{means[best.name]:.{places}f} {metric.unit}".rstrip()
-    text += f" of {best.name}" if len(contenders) > 1 else ""
-    text = f"{'The best' if len(contenders) > 1 else 'The'} {measure.label} is {text}"
+    text = f"{best.name} has the best {measure.label} of {len(contenders)}"
+    if len(contenders) == 1:
+        text = f"The {measure.label} of {best.name} is"
+    text += f": {means[best.name]:.{places}f} {metric.unit}".rstrip()
     text += ", from one seed" if seeds == 1 else f", the mean of {seeds} seeds"
     its = difference(best, found, measure)
     if its:
         unit = unit_of_difference(metric)
         text += f". That is {its.mean:+.{places}f} {unit}".rstrip() + f" against {found.baseline}"
-        if withheld(best, found):
-            text += ", without a verdict: the two took unequal numbers of steps"
-        elif verdict(its, best, found, measure) and its.interval:
+        if verdict(its, best, found, measure) and its.interval:
             text += ", with a 95 % interval of {:+.{d}f} to {:+.{d}f}".format(*its.interval, d=places)
-        else:
+        elif not withheld(best, found):
             text += f", without a verdict: {its.pairs} of the {MIN_PAIRS} pairs of seeds that it takes"
-    return text.replace(" %", "\N{NO-BREAK SPACE}%") + "."
+    text = text.replace(" %", "\N{NO-BREAK SPACE}%") + "."
+    return " ".join([text, *unequal_steps(found)])
 
 
 def _differences(found: Comparison, measure: Measure) -> Chart | None:
@@ -92,7 +93,7 @@ def _differences(found: Comparison, measure: Measure) -> Chart | None:
             traces.append(Trace(it.name, [it.name], [its.mean], low, high, "points"))
     if not traces:
         return None
-    title = f"{measure.label.capitalize()} minus {found.baseline}"
+    title = f"{measure.split.capitalize()} {measure.metric.label} minus {found.baseline}"
     caption = "Bars are 95 % Student-t intervals over paired seeds; one that crosses 0 decides nothing."
     if not measure.metric.higher:
         caption += " Lower is better: left of 0 is an improvement."
