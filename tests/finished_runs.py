@@ -53,7 +53,7 @@ def finished_run(
             measured={"validation": 297, "test": 500},
         ),
     )
-    line = {"stage": "training", "epoch": 1, "step": 16, "seconds": 1.5, "terms": {"ce": 1.0}}
+    line = {"phase": "training", "epoch": 1, "step": 16, "seconds": 1.5, "terms": {"ce": 1.0}}
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(config.to_yaml())
     (path / "environment.json").write_text("{}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from html import unescape
 from typing import Any
 
-from limbeck.report import Contender
 from limbeck.runs.result import DataResult, Metrics, Result, StudentResult, TeacherResult
+from limbeck.studies.compare import Comparison
+from limbeck.studies.contender import Contender
 
 
 def result(seed: int = 0, top1: float = 0.85, **changes: Any) -> Result:
@@ -51,18 +53,18 @@ def data(**changes: Any) -> DataResult:
 
 def history(top1: float = 0.85, epochs: int = 40, phases: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
-    for stage in (*phases, "training"):
+    for phase in (*phases, "training"):
         for epoch in range(1, epochs + 1):
             loss = 2.3 * math.exp(-epoch / 8)
             line: dict[str, Any] = {
-                "stage": stage,
+                "phase": phase,
                 "epoch": epoch,
                 "step": 9 * epoch,
                 "seconds": 0.3,
                 "lr": 0.05,
                 "terms": {"total": loss, "ce": 0.2 * loss, "kd": 0.8 * loss},
             }
-            if stage == "training":
+            if phase == "training":
                 accuracy = top1 * (1 - math.exp(-epoch / 5))
                 line["validation"] = {"top1": accuracy, "nll": 0.4 + loss / 2}
             lines.append(line)
@@ -90,6 +92,13 @@ def contenders(seeds: int = 5) -> list[Contender]:
         histories = [history(reach(seed)) for seed in range(seeds)]
         made.append(Contender(name, results, histories, None if name == "teacher" else 0.0123))
     return made
+
+
+def comparison(
+    baseline: str | None = None, members: Sequence[Contender] | None = None, **changes: Any
+) -> Comparison:
+    """The contenders above, or others, compared with one of them."""
+    return Comparison(tuple(contenders() if members is None else members), baseline, **changes)
 
 
 def text_of(html: str) -> str:

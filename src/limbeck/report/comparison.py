@@ -181,10 +181,15 @@ def unequal_steps(found: Comparison) -> list[str]:
     its = found.reference
     if its is None or not (others := [it for it in found.contenders if unequal(it, its)]):
         return []
-    numbers = ", ".join(f"{it.name} {_given(it)[0]:,}" for it in (its, *others))
+    steps = {it.name: _given(it)[0] for it in (its, *others)}
+    numbers = "; ".join(
+        f"{name} {UNKNOWN if value is None else format(value, ',')}" for name, value in steps.items()
+    )
     if found.unequal:
-        return [f"Steps are unequal ({numbers}): a difference may be one of the length of training alone."]
-    return [f"Steps are unequal ({numbers}), so these have no verdict; unequal=True (--unequal) gives one."]
+        what = "so a difference may be one of the length of training alone"
+    else:
+        what = "so there is no verdict on them; unequal=True (--unequal) gives one"
+    return [f"Optimizer steps are unequal ({numbers}), {what}."]
 
 
 def _interval(found: PairedDifference, digits: int) -> str:

@@ -70,5 +70,5 @@ def _measure(text: str, task: Task) -> Measure:
             raise LimbeckError("the agreement with the teacher is measured on the test split alone")
         return Measure(AGREEMENT)
     if name not in known:
-        raise unknown(f"metric of {task.name}", name, [*known, AGREEMENT.name])
+        raise unknown("metric", name, [*known, AGREEMENT.name])
     return Measure(known[name], split or "test")  # type: ignore[arg-type]
