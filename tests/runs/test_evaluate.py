@@ -24,6 +24,7 @@ from limbeck.runs import Run
 from limbeck.runs.evaluate import evaluate
 from limbeck.runs.importing import import_checkpoint
 from limbeck.tasks import Classification
+from limbeck.tasks.classification_findings import ClassificationFindings
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,8 @@ def test_it_measures_what_the_run_had_measured(student: Run) -> None:
     assert at_the_end is not None
     assert at_the_end.student.metrics == pytest.approx(student.result.metrics.test)
     assert at_the_end.networks["teacher"].metrics == student.result.teachers["teacher"].metrics
-    assert at_the_end.fidelity is not None
-    assert at_the_end.fidelity.agreement == student.result.agreement
+    assert at_the_end.agreement is not None
+    assert at_the_end.agreement.agreement == student.result.agreement
     assert at_the_end.samples == student.result.data.test
     for given in (student, student.path, str(student.path)):
         assert evaluate(given) == at_the_end
@@ -56,7 +57,7 @@ def test_it_names_the_networks(student: Run, run: Run) -> None:
         "teacher": (TEACHER, str(run.path)),
         "baseline": (TEACHER, str(run.path)),
     }
-    assert found.networks["teacher"].accuracy == found.networks["baseline"].accuracy
+    assert found.networks["teacher"].intervals == found.networks["baseline"].intervals
     assert found.data.name == "digits"
 
 
@@ -83,8 +84,9 @@ def test_it_measures_the_weights_that_are_there(run: Run, tmp_path: Path) -> Non
     limbeck.models.save(network, copy.path / "student.safetensors", metadata)
     targets = limbeck.data.load("digits").test.targets  # type: ignore[union-attr]
     found = evaluate(copy).student
-    assert found.accuracy.top1.value == pytest.approx((targets == 3).double().mean().item())
-    assert {pair.predicted for pair in found.confusion.pairs} == {3}
+    assert found.metrics["top1"] == pytest.approx((targets == 3).double().mean().item())
+    assert isinstance(found.findings, ClassificationFindings)
+    assert {pair.predicted for pair in found.findings.confusion.pairs} == {3}
 
 
 def test_data_that_was_handed_over_is_handed_over_again(tmp_path: Path) -> None:

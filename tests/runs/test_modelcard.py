@@ -20,6 +20,7 @@ from limbeck.runs.evaluate import evaluate, write
 from limbeck.runs.exporting import export
 from limbeck.runs.exports.metadata import named_tensors
 from limbeck.runs.modelcard import MARK, write_model_card
+from limbeck.tasks.classification_findings import ClassificationFindings
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_people_read_how_it_was_made(run: Run) -> None:
     assert "| epochs, batch size, seed | 2, 250, 0 |" in made
     assert f"fingerprint `{run.result.data.fingerprint}`" in made
     top1 = 100 * run.result.metrics.on("test")["top1"]
-    assert f"| top-1 accuracy (%) | {top1:.1f} (" in section(text, "What it is worth")
+    assert f"| top-1 (%) | {top1:.1f} (" in section(text, "What it is worth")
 
 
 def test_the_limits_are_those_that_were_measured(run: Run) -> None:
@@ -105,9 +106,11 @@ def test_a_temperature_that_does_not_help_is_not_praised(
     copy = copied(run, tmp_path / "copy")
     found = results.read(copy.path / "evaluation.json")
     assert found is not None
-    fitted = {"temperature": 0.5, "ece_after": found.student.calibration.ece / 2, "nll_after": nll_after}
-    calibration = found.student.calibration.model_copy(update=fitted)
-    student = found.student.model_copy(update={"calibration": calibration})
+    its = found.student.findings
+    assert isinstance(its, ClassificationFindings)
+    fitted = {"temperature": 0.5, "ece_after": its.calibration.ece / 2, "nll_after": nll_after}
+    findings = its.model_copy(update={"calibration": its.calibration.model_copy(update=fitted)})
+    student = found.student.model_copy(update={"findings": findings})
     write(copy, found.model_copy(update={"networks": {"student": student}}))
     write_model_card(copy, copy.result)
     (line,) = [line for line in text_of(copy).splitlines() if "Dividing the logits by 0.5, a" in line]

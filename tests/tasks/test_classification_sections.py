@@ -95,9 +95,9 @@ def test_calibration() -> None:
         f"{its.nll_after:.3f}",
     ]
     assert section.text == (
-        f"The student's confidence is {100 * its.ece:.1f} percentage points away from its accuracy on average."
-        f" Logits divided by the temperature {its.temperature:.2f}, which the validation split gives, make it "
-        f"{100 * its.ece_after:.1f} points."
+        f"The student's confidence is {100 * its.ece:.1f} percentage points away from its accuracy on "
+        f"average. Logits divided by the temperature {its.temperature:.2f}, which the validation split "
+        f"gives, make it {100 * its.ece_after:.1f} points."
     )
 
 
