@@ -97,6 +97,8 @@ class TestProbe:
         assert found.test is not None
         assert found.test.value > 0.9
         assert found.test.samples == 30
+        assert found.test.low is not None
+        assert found.test.high is not None
         assert found.test.low < found.test.value < found.test.high or found.test.value == 1.0
         lost = found.tried[1e-9]
         assert lost is not None

@@ -32,7 +32,7 @@ def test_counts_do_not_depend_on_the_batches(monkeypatch: pytest.MonkeyPatch) ->
     logits, targets = random_predictions(200, 12)
     for size in (1, 7, 64, 200):
         counts = Counts()
-        for part in torch.arange(200).split(size):
+        for part in torch.split(torch.arange(200), size):
             counts.add(logits[part], targets[part])
         assert counts.accuracy() == accuracy(logits, targets)
         assert counts.confusion() == confusion(logits, targets)

@@ -26,7 +26,7 @@ def answers(seed: int, samples: int = 120, classes: int = 12) -> tuple[Tensor, T
 
 
 def fed(meter: ClassificationMeter, logits: Tensor, targets: Tensor | None, size: int) -> ClassificationMeter:
-    for rows in torch.arange(len(logits)).split(size):
+    for rows in torch.split(torch.arange(len(logits)), size):
         meter.update(Outputs(logits=logits[rows]), batch(rows, None if targets is None else targets[rows]))
     return meter
 
@@ -38,7 +38,7 @@ def batch(rows: Tensor, targets: Tensor | None) -> Batch:
 def compared(
     comparison: ClassificationComparison, student: Tensor, teacher: Tensor, targets: Tensor | None, size: int
 ) -> ClassificationComparison:
-    for rows in torch.arange(len(student)).split(size):
+    for rows in torch.split(torch.arange(len(student)), size):
         ours, theirs = Outputs(logits=student[rows]), Outputs(logits=teacher[rows])
         comparison.update(ours, theirs, batch(rows, None if targets is None else targets[rows]))
     return comparison
@@ -205,6 +205,6 @@ def test_a_comparison_of_more_than_the_bound_holds() -> None:
 
 def test_the_correlation_matrix_is_kept_of_few_classes() -> None:
     for classes, kept in ((20, True), (21, False)):
-        logits = [answers(seed, 30, classes)[0] for seed in (0, 1)]
-        found = compared(ClassificationComparison(()), *logits, None, 30).compute()
+        student, teacher = (answers(seed, 30, classes)[0] for seed in (0, 1))
+        found = compared(ClassificationComparison(()), student, teacher, None, 30).compute()
         assert (found.correlation.matrix is not None) == kept

@@ -18,6 +18,7 @@ from limbeck.evaluation.results import Cost, Data, Evaluation, NetworkResult, Ro
 from limbeck.evaluation.robustness import robustness
 from limbeck.models import count_parameters
 from limbeck.outputs import Inputs, apply, size_of
+from limbeck.tasks import Comparison, Meter
 
 BATCH = 256
 """Samples at once: of a pass over a split, of the minibatches of CKA, and of the throughput."""
@@ -138,13 +139,13 @@ def _notes(source: Source, results: Mapping[Role, NetworkResult]) -> tuple[str, 
             "The data has no test split: all figures are of the validation split, and nothing is fitted on "
             "it.",
         )
-    found = {role: result.findings for role, result in results.items()}
+    found = {str(role): result.findings for role, result in results.items()}
     return source.task.remarks(found, validation=source.validation is not None)
 
 
 def _sampled(answers: Answers) -> tuple[str, ...]:
     """What was measured on a part of the rows only, each sentence once."""
-    measured = [*answers.meters.values(), *([answers.comparison] if answers.comparison else [])]
+    measured: list[Meter | Comparison] = [*answers.meters.values(), *([answers.comparison] if answers.comparison else [])]
     return tuple(dict.fromkeys(note for each in measured for note in each.notes))
 
 

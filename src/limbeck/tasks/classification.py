@@ -32,7 +32,7 @@ class Classification(Task):
 
     name = "classification"
     hub_tag: ClassVar[str | None] = None  # it depends on what the inputs are
-    metrics = (
+    metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("top1", "top-1", 100, "%", hub="accuracy"),
         Metric("top5", "top-5", 100, "%", hub="top5_accuracy"),
         Metric("nll", "NLL", higher=False),

@@ -171,7 +171,7 @@ class ClassificationComparison(Comparison):
 
     def compute(self) -> ClassificationAgreement:
         """What was found."""
-        mine, its = (part.contiguous() for part in self._scores.read()[0].split(self._classes, 1))
+        mine, its = (part.contiguous() for part in torch.split(self._scores.read()[0], self._classes, 1))
         rows = self._scores.rows
         difference = correlation_difference(mine, its)
         return ClassificationAgreement(

@@ -66,7 +66,7 @@ def _by_class(names: Sequence[str], found: Mapping[str, ClassificationFindings])
     rates = found["student"].accuracy.per_class
     measured = [(rate.value, at) for at, rate in enumerate(rates) if rate]
     worst = [at for _, at in sorted(measured, key=lambda item: item[0])[:FEW_CLASSES]]
-    series = {
+    series: dict[str, Sequence[float]] = {
         role: [
             math.nan if (rate := found[role].accuracy.per_class[at]) is None else 100 * rate.value
             for at in worst

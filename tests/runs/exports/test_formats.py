@@ -76,7 +76,7 @@ def test_every_network_answers_the_same_from_a_file(name: str, tmp_path: Path) -
     network = network_for(source, SMALL.get(name, name))
     for form in (onnx, pt2):
         write(form, network, source, tmp_path / "file")
-        found = check(network, form.reopen(tmp_path / "file"), source.train)
+        found = check(network, form.reopen(tmp_path / "file"), source.train, source.task)
         assert found.batches == (1, 2, 32)
         assert found.difference < 1e-5
 
