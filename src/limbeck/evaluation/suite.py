@@ -145,7 +145,10 @@ def _notes(source: Source, results: Mapping[Role, NetworkResult]) -> tuple[str, 
 
 def _sampled(answers: Answers) -> tuple[str, ...]:
     """What was measured on a part of the rows only, each sentence once."""
-    measured: list[Meter | Comparison] = [*answers.meters.values(), *([answers.comparison] if answers.comparison else [])]
+    measured: list[Meter | Comparison] = [
+        *answers.meters.values(),
+        *([answers.comparison] if answers.comparison else []),
+    ]
     return tuple(dict.fromkeys(note for each in measured for note in each.notes))
 
 
