@@ -8,6 +8,7 @@ from typing import Any
 
 from limbeck.config import make_config
 from limbeck.runs import Run
+from limbeck.runs.result import DataResult, Metrics, Result, StudentResult, TeacherResult
 
 
 def finished_run(
@@ -27,33 +28,38 @@ def finished_run(
     teacher = None if objective == "ce" else "runs/teacher"
     given |= {"teacher": teacher} if teacher else {}
     config = make_config(None, {**given, "training.epochs": epochs, **(settings or {})})
-    result = {
-        "objective": objective,
-        "arguments": {},
-        "seed": seed,
-        "selection": "last",
-        "student": {"model": config.student.model, "parameters": 650, "top1": top1},
-        "teacher": teacher and {"model": teacher, "parameters": 26000, "top1": 0.99},
-        "metrics": {"test": {"top1": top1, "nll": 1 - top1, "ece": 0.1}, "validation": None},
-        "agreement": agreement,
-        "seconds": 1.5,
-        "data": {
-            "name": data,
-            "fingerprint": fingerprint,
-            "train": 1000,
-            "labeled": 1000,
-            "validation": 297,
-            "test": 500,
-            "classes": 10,
-        },
-    }
+    taught = (
+        {"teacher": TeacherResult(model=teacher, parameters=26000, metrics={"top1": 0.99})} if teacher else {}
+    )
+    result = Result(
+        objective=objective,
+        arguments={},
+        seed=seed,
+        selection="last",
+        task={"name": "classification", "names": tuple(map(str, range(10)))},
+        student=StudentResult(model=config.student.model, parameters=650),
+        teachers=taught,
+        metrics=Metrics(test={"top1": top1, "nll": 1 - top1, "ece": 0.1}, validation=None),
+        agreement=agreement,
+        seconds=1.5,
+        data=DataResult(
+            name=data,
+            fingerprint=fingerprint,
+            train=1000,
+            labeled=1000,
+            validation=297,
+            test=500,
+            outputs=10,
+            measured={"validation": 297, "test": 500},
+        ),
+    )
     line = {"phase": "training", "epoch": 1, "step": 16, "seconds": 1.5, "terms": {"ce": 1.0}}
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(config.to_yaml())
     (path / "environment.json").write_text("{}")
     (path / "metrics.jsonl").write_text(json.dumps({**line, "validation": {"top1": top1}}) + "\n")
     (path / "student.safetensors").write_bytes(b"")
-    (path / "result.json").write_text(json.dumps(result))
+    result.write(path / "result.json")
     return Run(path)
 
 

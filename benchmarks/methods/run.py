@@ -212,25 +212,28 @@ def main() -> None:
     budgets = {}
     for epochs in TRIED:
         tries = grid(arguments.runs / f"budget-{epochs}", {"ce": "ce"}, epochs).run()
-        budgets[epochs] = [100 * run.result["metrics"]["validation"]["top1"] for _, _, run in tries]
+        budgets[epochs] = [100 * run.result.metrics.on("validation")["top1"] for _, _, run in tries]
         print(f"{epochs} epochs: validation {summarize(budgets[epochs])} %", flush=True)
     if arguments.budgets:
         return
     contest = grid(arguments.runs / "contest", CONTENDERS, EPOCHS)
     for name, seed, run in contest.run():
-        print(f"{name} {seed}: {100 * run.result['student']['top1']:.2f} %", flush=True)
+        print(f"{name} {seed}: {100 * run.result.metrics.on('test')['top1']:.2f} %", flush=True)
     spent = {}
     for name, objective in CONTENDERS.items():
         spent[name] = cost(objective, teacher)
         print(f"{name}: {spent[name]}", flush=True)
     first = contest.finished("ce")[SEEDS[0]].result
     results = {
-        "data": first["data"],
-        "student": {key: first["student"][key] for key in ("model", "parameters")},
-        "teacher": teacher.result["student"],
+        "data": first.data.model_dump(),
+        "student": first.student.model_dump(),
+        "teacher": {**teacher.result.student.model_dump(), **teacher.result.metrics.on("test")},
         "budgets": budgets,
         "top1": {
-            name: {seed: 100 * run.result["student"]["top1"] for seed, run in contest.finished(name).items()}
+            name: {
+                seed: 100 * run.result.metrics.on("test")["top1"]
+                for seed, run in contest.finished(name).items()
+            }
             for name in CONTENDERS
         },
         "cost": spent,

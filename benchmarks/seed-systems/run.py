@@ -149,7 +149,7 @@ def run_budgets(name: str, shared: Path, runs: Path) -> None:
     common = setting(TASKS[name], shared)
     for epochs in TASKS[name].tried:
         for _, seed, run in tries(name, runs, epochs, common).run():
-            top1 = run.result["metrics"]["validation"]["top1"]
+            top1 = run.result.metrics.on("validation")["top1"]
             print(f"{name} {epochs} epochs, seed {seed}: validation {100 * top1:.2f} %", flush=True)
 
 
@@ -185,9 +185,9 @@ def run_task(name: str, shared: Path, runs: Path) -> None:
             display=False,
             **common,
         )
-    print(f"{name}: teacher {100 * teacher.result['student']['top1']:.2f} %", flush=True)
+    print(f"{name}: teacher {100 * teacher.result.metrics.on('test')['top1']:.2f} %", flush=True)
     for contender, seed, run in grid(name, runs, {"epochs": task.epochs, **common}).run():
-        print(f"{name} {contender} {seed}: {100 * run.result['student']['top1']:.2f} %", flush=True)
+        print(f"{name} {contender} {seed}: {100 * run.result.metrics.on('test')['top1']:.2f} %", flush=True)
 
 
 def collect(runs: Path) -> dict[str, Any]:
@@ -199,14 +199,20 @@ def collect(runs: Path) -> dict[str, Any]:
         results = [run.result for by_seed in found.values() for run in by_seed.values()]
         if teacher.finished and results:
             tasks[name] = {
-                "teacher": {**teacher.result["student"], "epochs": task.teacher_epochs},
-                "student": {key: results[0]["student"][key] for key in ("model", "parameters")},
-                "data": results[0]["data"],
+                "teacher": {
+                    **teacher.result.student.model_dump(),
+                    **teacher.result.metrics.on("test"),
+                    "epochs": task.teacher_epochs,
+                },
+                "student": results[0].student.model_dump(),
+                "data": results[0].data.model_dump(),
                 "epochs": task.epochs,
                 "lr": task.lr,
                 "batch_size": task.batch_size,
                 "top1": {
-                    contender: {seed: 100 * run.result["student"]["top1"] for seed, run in by_seed.items()}
+                    contender: {
+                        seed: 100 * run.result.metrics.on("test")["top1"] for seed, run in by_seed.items()
+                    }
                     for contender, by_seed in found.items()
                 },
                 "budgets": budgets(runs, name),
@@ -218,7 +224,7 @@ def budgets(runs: Path, name: str) -> dict[int, list[float]]:
     """Validation accuracy of the student alone by number of epochs, a figure for each seed."""
     found = {epochs: tries(name, runs, epochs, {}).finished("student alone") for epochs in TASKS[name].tried}
     return {
-        epochs: [100 * run.result["metrics"]["validation"]["top1"] for run in by_seed.values()]
+        epochs: [100 * run.result.metrics.on("validation")["top1"] for run in by_seed.values()]
         for epochs, by_seed in found.items()
         if by_seed
     }
@@ -247,7 +253,7 @@ def report(tasks: Mapping[str, Any]) -> str:
             f"## {name}",
             "",
             f"{facts['train']:,} training, {facts['validation']:,} validation and {facts['test']:,} test "
-            f"samples, {facts['classes']} classes. Student `{student['model']}` with "
+            f"samples, {facts['outputs']} classes. Student `{student['model']}` with "
             f"{student['parameters']:,} parameters, {task['epochs']} epochs; teacher `{teacher['model']}` "
             f"with {teacher['parameters']:,}, {100 * teacher['top1']:.2f} %.",
             "",

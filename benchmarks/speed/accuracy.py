@@ -51,9 +51,9 @@ def measure(runs: Path, shared: Path, *, images: int, epochs: int, teacher_epoch
         given = {"epochs": epochs, "settings": {**quiet, **settings}, **common}
         grid = Grid(runs, {name: KD}, SEEDS, STUDENT, teacher, given)
         by_seed = {seed: run for _, seed, run in grid.run()}
-        precision = by_seed[SEEDS[0]].result["choices"]["precision"]
+        precision = by_seed[SEEDS[0]].result.choices["precision"]
         found[name] = {
-            "top1": {seed: 100 * run.result["student"]["top1"] for seed, run in by_seed.items()},
+            "top1": {seed: 100 * run.result.metrics.on("test")["top1"] for seed, run in by_seed.items()},
             "losses": {
                 seed: [line["terms"]["total"] for line in run.history] for seed, run in by_seed.items()
             },
@@ -62,7 +62,7 @@ def measure(runs: Path, shared: Path, *, images: int, epochs: int, teacher_epoch
     return {
         "data": common["data"],
         "student": STUDENT,
-        "teacher": {"model": TEACHER, "top1": 100 * teacher.result["student"]["top1"]},
+        "teacher": {"model": TEACHER, "top1": 100 * teacher.result.metrics.on("test")["top1"]},
         "epochs": epochs,
         "precision": precision,
         "contenders": found,

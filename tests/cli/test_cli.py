@@ -76,17 +76,19 @@ def test_from_a_teacher_to_a_measured_student(command: Command, tmp_path: Path) 
     assert distilled.code == 0
     run = Run(tmp_path / "student")
     result = run.result
-    assert result["objective"] == "0.1*ce + 0.9*kd(temperature=4)"
+    assert result.agreement is not None
+    metrics, taught_by = result.metrics.on("test"), result.teachers["teacher"].metrics or {}
+    assert result.objective == "0.1*ce + 0.9*kd(temperature=4)"
     lines = distilled.out.splitlines()
     assert lines[0].strip() == "0.1*ce + 0.9*kd(temperature=4)"
     rows = {line.strip("│ ").split("│")[0].strip(): line for line in lines if line.startswith("│")}
     assert "460" in rows["parameters"]
     assert "1,210" in rows["parameters"]
-    assert f"{100 * result['student']['top1']:.2f} %" in rows["top-1 on test"]
-    assert f"{100 * result['teacher']['top1']:.2f} %" in rows["top-1 on test"]
-    assert f"{100 * result['agreement']:.2f} %" in rows["agreement"]
+    assert f"{100 * metrics['top1']:.2f} %" in rows["top-1 on test"]
+    assert f"{100 * taught_by['top1']:.2f} %" in rows["top-1 on test"]
+    assert f"{100 * result.agreement:.2f} %" in rows["agreement"]
     assert lines[-3:] == [
-        f"trained in {result['seconds']:.1f} s; selection: last epoch",
+        f"trained in {result.seconds:.1f} s; selection: last epoch",
         "student/student.safetensors",
         "student/report.html",
     ]
@@ -95,11 +97,10 @@ def test_from_a_teacher_to_a_measured_student(command: Command, tmp_path: Path) 
     assert measured.code == 0
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in measured.out.splitlines()]
     shown = {first: rest for first, *rest in cells}
-    metrics = result["metrics"]["test"]
     assert shown["top-1 (%)"][0] == f"{100 * metrics['top1']:.2f}"
-    assert shown["top-1 (%)"][1] == f"{100 * result['teacher']['top1']:.2f}"
+    assert shown["top-1 (%)"][1] == f"{100 * taught_by['top1']:.2f}"
     assert shown["NLL (nats)"][0] == f"{metrics['nll']:.4f}"
-    assert shown["agreement with teacher (%)"][0] == f"{100 * result['agreement']:.2f}"
+    assert shown["agreement with teacher (%)"][0] == f"{100 * result.agreement:.2f}"
     assert measured.out.splitlines()[-2:] == ["student/evaluation.json", "student/report.html"]
 
     inspected = command("inspect", "student")
@@ -202,7 +203,7 @@ def test_a_factory_of_ones_own(command: Command, teacher: Run) -> None:
     student = "own_cli_networks:make(classes=10)"
     answer = command("distill", "--student", student, "--teacher", teacher.path, "--out", "run", *QUICK)
     assert answer.code == 0
-    assert Run(Path("run")).result["student"]["parameters"] == 650
+    assert Run(Path("run")).result.student.parameters == 650
     assert limbeck.load("run").state_dict().keys() == {"1.weight", "1.bias"}
     assert "Sequential, 650 parameters" in command("inspect", student).out
     assert "(2, 7)" in command("inspect", "own_cli_networks:make(classes=7)").out
@@ -218,7 +219,7 @@ def test_inspect_with_a_shape_instead_of_data(command: Command) -> None:
 def test_quickstart_gets_its_directory_and_seed(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
     monkeypatch.setattr(
-        "limbeck.studies.quickstart.quickstart", lambda out, seed, console: called.append((out, seed))
+        "limbeck.cli.quickstart.quickstart", lambda out, seed, console: called.append((out, seed))
     )
     assert command("quickstart").code == 0
     assert command("quickstart", "--out", "there", "--seed", "7").code == 0

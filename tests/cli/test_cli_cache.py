@@ -8,6 +8,7 @@ from command import Command
 
 from limbeck.cli import cache as cache_commands
 from limbeck.runs import Run
+from limbeck.runs.result import ViewsResult
 
 
 @pytest.fixture(autouse=True)
@@ -111,8 +112,8 @@ def test_distill_takes_the_flags(command: Command, teacher: Run) -> None:
     views = ("--set", "data.views=crop(padding=1)", "--set", "training.trackers=[]")
     answer = command("distill", *flags, *views, "--cache-teacher", "logits", "--views", "2")
     assert answer.code == 0
-    assert Run(Path("run")).result["teacher"]["cached"] == ["logits"]
-    assert Run(Path("run")).result["data"]["views"]["drawn"] == 2
+    assert Run(Path("run")).result.teachers["teacher"].cached == ("logits",)
+    assert Run(Path("run")).result.data.views == ViewsResult(policy="crop(padding=1)", count=9, drawn=2)
     for wrong, message in (
         (("--views", "0"), "training.views=0 should be greater than or equal to 1"),
         (("--views", "-1"), "training.views=-1 should be greater than or equal to 1"),

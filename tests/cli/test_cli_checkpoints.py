@@ -58,9 +58,9 @@ def test_from_an_imported_teacher_to_a_student(command: Command) -> None:
     quick = ("--epochs", "1", "--batch-size", "250", "--set", "training.trackers=[]")
     distilled = command("distill", "--student", "mlp", "--teacher", "teacher", "--out", "run", *quick)
     assert distilled.code == 0
-    result = Run(Path("run")).result
-    assert result["teacher"]["model"] == "teacher"
-    assert f"{100 * result['teacher']['top1']:.2f}" == top1[1]
+    taught_by = Run(Path("run")).result.teachers["teacher"]
+    assert taught_by.model == "teacher"
+    assert f"{100 * (taught_by.metrics or {})['top1']:.2f}" == top1[1]
 
 
 def test_back_to_the_benchmark(command: Command) -> None:

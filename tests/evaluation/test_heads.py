@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from limbeck.evaluation.heads import Heads, NewHead, new_head
 from limbeck.features import find
 from limbeck.outputs import Batch
+from limbeck.tasks import Classification
 from limbeck.teachers import LiveTeacher
 
 
@@ -48,7 +49,7 @@ def test_heads_have_a_loss_and_a_rate_each_and_no_body() -> None:
     inputs, targets = torch.rand(8, 4), torch.arange(8) % 3
     body = LiveTeacher(network)
     body.open(inputs, ["embedding"])
-    heads = Heads(body, new_head(torch.zeros(1, 6), 3, seed=0), (0.5, 0.1))
+    heads = Heads(Classification(("a", "b", "c")), body, new_head(torch.zeros(1, 6), 3, seed=0), (0.5, 0.1))
     assert heads.state_dict().keys() == {"heads.0.weight", "heads.0.bias", "heads.1.weight", "heads.1.bias"}
     assert [group["lr"] for group in heads.optimizer().param_groups] == [0.5, 0.1]
     losses = heads.train()(Batch(inputs, targets))

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import robustness
 from limbeck.outputs import Batch
+from limbeck.tasks import Classification
+
+TASK = Classification(("dark", "bright"))
 
 
 class Bright(nn.Module):
@@ -42,20 +45,23 @@ def batches(targets: list[int]) -> list[Batch]:
 
 def test_accuracy_at_each_severity_for_each_network() -> None:
     network = Bright()
-    first, second = robustness([network, Zero()], batches([0, 0, 0, 0, 0, 1, 1, 1]), {"light": lighter})
-    assert first == {"light": pytest.approx((7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8))}
-    assert second == {"light": pytest.approx((5 / 8,) * 5)}
+    first, second = robustness(TASK, [network, Zero()], batches([0, 0, 0, 0, 0, 1, 1, 1]), {"light": lighter})
+    assert first.noisy == {"light": (7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8)}
+    assert second.noisy == {"light": (5 / 8,) * 5}
+    assert (first.noiseless, second.noiseless) == (1, 5 / 8)
     assert network.modes == {False}
     assert network.training
 
 
 def test_samples_without_a_label_do_not_count() -> None:
-    (found,) = robustness([Bright()], batches([0, 0, 0, 0, 0, -100, -100, -100]), {"light": lighter})
-    assert found["light"] == pytest.approx((4 / 5, 3 / 5, 2 / 5, 1 / 5, 0))
-    with pytest.raises(LimbeckError, match="no sample has a label"):
-        robustness([Bright()], batches([-100] * 8), {"light": lighter})
+    (found,) = robustness(TASK, [Bright()], batches([0, 0, 0, 0, 0, -100, -100, -100]), {"light": lighter})
+    assert found.noisy["light"] == (4 / 5, 3 / 5, 2 / 5, 1 / 5, 0)
+    with pytest.raises(LimbeckError, match="none of the 8 samples has a label"):
+        robustness(TASK, [Bright()], batches([-100] * 8), {"light": lighter})
 
 
 def test_what_it_cannot_corrupt_is_refused() -> None:
     with pytest.raises(LimbeckError, match="with the targets and the index"):
-        robustness([Bright()], [Batch(torch.zeros(2, 1, 2, 2), torch.zeros(2).long())], {"light": lighter})
+        robustness(
+            TASK, [Bright()], [Batch(torch.zeros(2, 1, 2, 2), torch.zeros(2).long())], {"light": lighter}
+        )

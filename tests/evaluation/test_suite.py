@@ -4,15 +4,29 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck import data, evaluation, models
-from limbeck.data import Loader, Source
+from limbeck.data import Loader, Source, Split
 from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError
-from limbeck.evaluation import SEVERITIES, Contender, Evaluation, Predictions, evaluate, predict
-from limbeck.evaluation.results import Role
+from limbeck.evaluation import (
+    SEVERITIES,
+    Contender,
+    Evaluation,
+    accuracy,
+    calibration,
+    confusion,
+    evaluate,
+    inference,
+    nll,
+)
+from limbeck.evaluation.results import NetworkResult, Role
+from limbeck.features import call
 from limbeck.models import fingerprint
+from limbeck.tasks import Classification
+from limbeck.tasks.classification_findings import ClassificationAgreement, ClassificationFindings
+from limbeck.tasks.classification_meter import ClassificationComparison, ClassificationMeter
 
 
 def images(*, validation: bool = True, test: bool = True, classes: int = 10) -> Source:
@@ -53,48 +67,67 @@ def full() -> Evaluation:
     return evaluate(images(), contenders("student", "teacher", "baseline"), suite="full", seed=3)
 
 
+def logits(network: nn.Module, split: Split) -> Tensor:
+    """What the network says of all samples at once."""
+    with inference(network):
+        return call(network, next(iter(Loader(split, len(split), shuffle=False))).inputs)  # type: ignore[no-any-return]
+
+
+def findings(result: NetworkResult) -> ClassificationFindings:
+    assert isinstance(result.findings, ClassificationFindings)
+    return result.findings
+
+
+def agreed(found: Evaluation) -> ClassificationAgreement:
+    assert isinstance(found.agreement, ClassificationAgreement)
+    return found.agreement
+
+
 def test_the_figures_are_those_of_the_functions() -> None:
     source, given = images(), contenders("student", "teacher")
     found = evaluate(source, given)
     assert source.test is not None
     assert source.validation is not None
-    answers = {
-        role: predict(each.network, Loader(source.test, 50, shuffle=False)) for role, each in given.items()
-    }
+    answers = {role: logits(each.network, source.test) for role, each in given.items()}
+    labeled, targets = slice(0, 40), source.test.targets[:40]
     for role, result in found.networks.items():
-        logits, targets = answers[role].labeled()
-        tuning = predict(given[role].network, Loader(source.validation, 30, shuffle=False)).labeled()
-        assert len(targets) == 40
-        assert result.metrics == pytest.approx(evaluation.metrics(answers[role]), rel=1e-6)
-        assert result.accuracy == evaluation.accuracy(logits, targets)
-        assert result.confusion == evaluation.confusion(logits, targets)
-        wanted = evaluation.calibration(logits, targets, tuning).model_dump(
-            exclude={"bins"}, exclude_none=True
-        )
-        found_here = result.calibration.model_dump(exclude={"bins"}, exclude_none=True)
-        assert found_here == pytest.approx(wanted, rel=1e-4)
+        tuning = logits(given[role].network, source.validation), source.validation.targets
+        scores = answers[role][labeled]
+        its = findings(result)
+        assert its.accuracy == accuracy(scores, targets)
+        assert its.confusion == confusion(scores, targets)
+        assert its.nll == pytest.approx(nll(scores, targets), rel=1e-6)
+        wanted = calibration(scores, targets, tuning).model_dump(exclude={"bins"}, exclude_none=True)
+        its_calibration = its.calibration.model_dump(exclude={"bins"}, exclude_none=True)
+        assert its_calibration == pytest.approx(wanted, rel=1e-4)
+        assert result.metrics == {
+            "top1": its.accuracy.top1.value,
+            "top5": its.accuracy.top5 and its.accuracy.top5.value,
+            "nll": its.nll,
+            "ece": its.calibration.ece,
+        }
+        assert result.intervals == {"top1": its.accuracy.top1, "top5": its.accuracy.top5}
         assert (result.name, result.run) == (given[role].name, f"runs/{role}")
         assert result.cost.parameters == models.count_parameters(given[role].network)
         assert result.cost.multiply_adds == evaluation.multiply_adds(
             given[role].network, torch.zeros(1, 1, 8, 8)
         )
-    student, teacher = answers["student"].logits, answers["teacher"].logits
-    assert found.fidelity is not None
-    assert found.fidelity.agreement == evaluation.agreement(answers["student"], answers["teacher"])
-    assert found.fidelity.kl == pytest.approx(evaluation.divergence(student, teacher), rel=1e-5)
-    difference = evaluation.correlation_difference(student, teacher).abs().mean()
-    assert found.fidelity.correlation.difference == pytest.approx(float(difference), rel=1e-4)
-    matrix = torch.tensor(found.fidelity.correlation.matrix)
-    expected = evaluation.correlation_difference(student, teacher).float()
+    student, teacher = answers["student"], answers["teacher"]
+    close = agreed(found)
+    assert close.agreement == evaluation.agreement(student, teacher)
+    assert close.distance == pytest.approx(evaluation.divergence(student, teacher), rel=1e-5)
+    expected = evaluation.correlation_difference(student, teacher)
+    assert close.correlation.difference == pytest.approx(float(expected.abs().mean()), rel=1e-4)
+    matrix = torch.tensor(close.correlation.matrix, dtype=torch.float64)
     torch.testing.assert_close(matrix, expected, atol=1e-4, rtol=1e-4)
     assert (found.samples, found.split, found.data.fingerprint) == (50, "test", source.fingerprint())
 
 
 def test_quick_leaves_out_what_takes_long() -> None:
     found = evaluate(images(), contenders("student", "teacher"))
-    assert found.fidelity is not None
-    assert found.fidelity.cka.embedding is not None
-    assert found.fidelity.cka.stages is None
+    assert found.cka is not None
+    assert found.cka.embedding is not None
+    assert found.cka.stages is None
     for result in found.networks.values():
         cost = result.cost
         assert (result.robustness, cost.latency, cost.peak_bytes, cost.throughput) == (None, None, None, None)
@@ -107,12 +140,12 @@ def test_full_has_it_all(full: Evaluation) -> None:
     assert full.seed == 3
     assert full.machine.processor
     assert full.machine.threads == torch.get_num_threads()
-    assert full.fidelity is not None
-    assert full.fidelity.cka.stages is not None
-    assert [len(row) for row in full.fidelity.cka.stages] == [3, 3]
+    assert full.cka is not None
+    assert full.cka.stages is not None
+    assert [len(row) for row in full.cka.stages] == [3, 3]
     for result in full.networks.values():
         assert result.robustness is not None
-        assert result.noiseless == result.accuracy.top1.value
+        assert result.noiseless == result.metrics["top1"]
         assert list(result.robustness) == list(SEVERITIES)
         assert all(len(curve) == 5 for curve in result.robustness.values())
         assert result.cost.latency is not None
@@ -145,8 +178,8 @@ def test_noise_on_some_of_the_samples_is_told() -> None:
     source, (student,) = images(), contenders("student").values()
     assert source.test is not None
     some = source.test.select(torch.linspace(0, len(source.test) - 1, 20).round().long())
-    logits, targets = predict(student.network, Loader(some, 20, shuffle=False)).labeled()
-    assert found.student.noiseless == pytest.approx(float((logits.argmax(1) == targets).double().mean()))
+    right = logits(student.network, some).argmax(1) == some.targets
+    assert found.student.noiseless == int(right.sum()) / labeled
     with pytest.raises(LimbeckError, match="noise needs at least 1 sample, not 0"):
         evaluate(images(), contenders("student"), suite="full", noise_samples=0)
 
@@ -168,8 +201,8 @@ def test_a_temperature_at_the_end_of_the_search_is_none() -> None:
     split = labels.byte()[:, None, None, None].expand(-1, 1, 8, 8), labels
     source = data.from_tensors(*split, validation=split, test=split)
     found = evaluate(source, {"student": Contender(Knows(), "knows")})
-    calibration = found.student.calibration
-    assert (calibration.temperature, calibration.ece_after, calibration.nll_after) == (None, None, None)
+    its = findings(found.student).calibration
+    assert (its.temperature, its.ece_after, its.nll_after) == (None, None, None)
     assert found.notes == (
         "No temperature is given for student: on the validation split, none from 0.01 to 100 is best.",
     )
@@ -180,7 +213,7 @@ def test_where_the_memory_holds_few_samples_the_figures_are_the_same(
 ) -> None:
     monkeypatch.setattr(Resident, "most", 7)
     found = evaluate(images(), contenders("student", "teacher", "baseline"), suite="full", seed=3)
-    assert found.student.accuracy == full.student.accuracy
+    assert findings(found.student).accuracy == findings(full.student).accuracy
     assert found.student.robustness == full.student.robustness
     assert found.student.cost.throughput is not None
 
@@ -202,17 +235,17 @@ def test_a_student_that_is_its_teacher() -> None:
         role: Contender(network("cnn(channels=[4, 8])", 0), "cnn") for role in ("student", "teacher")
     }
     found = evaluate(images(), twins, suite="full")
-    assert found.fidelity is not None
-    assert found.fidelity.agreement == 1
-    assert found.fidelity.kl == pytest.approx(0, abs=1e-9)
-    assert found.fidelity.correlation.difference == pytest.approx(0, abs=1e-9)
-    assert found.fidelity.cka.embedding == pytest.approx(1)
-    assert found.fidelity.cka.stages is not None
-    assert [row[place] for place, row in enumerate(found.fidelity.cka.stages)] == pytest.approx([1, 1])
-    assert found.mistakes == ()
+    assert found.cka is not None
+    assert agreed(found).agreement == 1
+    assert agreed(found).distance == pytest.approx(0, abs=1e-9)
+    assert agreed(found).correlation.difference == pytest.approx(0, abs=1e-9)
+    assert found.cka.embedding == pytest.approx(1)
+    assert found.cka.stages is not None
+    assert [row[place] for place, row in enumerate(found.cka.stages)] == pytest.approx([1, 1])
+    assert agreed(found).examples == ()
 
 
-def test_mistakes_are_the_surest_that_the_teacher_gets_right() -> None:
+def test_examples_are_the_surest_that_the_teacher_gets_right() -> None:
     class Fixed(nn.Module):
         """Answers by the index in the pixels: the class of a table, as sure as the index is large."""
 
@@ -234,27 +267,29 @@ def test_mistakes_are_the_surest_that_the_teacher_gets_right() -> None:
         "student": Contender(Fixed(set(range(5, 25))), "s"),
         "teacher": Contender(Fixed({20, 21, 39}), "t"),
     }
-    mistakes = evaluate(source, given).mistakes
-    assert [each.index for each in mistakes] == [24, 23, 22, 19, 18, 17, 16, 15, 14, 13, 12, 11]
-    assert (mistakes[0].target, mistakes[0].student, mistakes[0].teacher) == (4, 5, 4)
+    examples = agreed(evaluate(source, given)).examples
+    assert [each.index for each in examples] == [24, 23, 22, 19, 18, 17, 16, 15, 14, 13, 12, 11]
+    assert (examples[0].target, examples[0].student, examples[0].teacher) == ("4", "5", "4")
 
 
-def test_without_a_teacher_there_is_no_fidelity() -> None:
+def test_without_a_teacher_there_is_no_agreement() -> None:
     found = evaluate(images(), contenders("student"))
-    assert (found.fidelity, found.mistakes, list(found.networks)) == (None, (), ["student"])
+    assert (found.agreement, found.cka, list(found.networks)) == (None, None, ["student"])
 
 
 def test_without_a_validation_split_no_temperature_is_fitted() -> None:
     found = evaluate(images(validation=False), contenders("student"))
-    assert found.student.calibration.temperature is None
+    assert findings(found.student).calibration.temperature is None
     assert found.notes == ("No temperature is fitted: the data has no validation split to fit it on.",)
 
 
 def test_without_a_test_split_the_figures_are_of_validation_and_it_is_said() -> None:
     found = evaluate(images(test=False), contenders("student"))
     assert (found.split, found.samples) == ("validation", 30)
-    assert found.student.calibration.temperature is None
-    assert found.notes[0].startswith("The data has no test split: all figures are of the validation split")
+    assert findings(found.student).calibration.temperature is None
+    assert found.notes == (
+        "The data has no test split: all figures are of the validation split, and nothing is fitted on it.",
+    )
 
 
 def test_with_neither_there_is_nothing_to_measure() -> None:
@@ -262,19 +297,23 @@ def test_with_neither_there_is_nothing_to_measure() -> None:
         evaluate(images(validation=False, test=False), contenders("student"))
 
 
-def test_networks_of_other_classes_are_refused() -> None:
+def test_networks_with_other_numbers_of_outputs_are_refused() -> None:
     given = {**contenders("student"), "teacher": Contender(network("mlp", 1, classes=12), "mlp")}
-    with pytest.raises(LimbeckError, match="the student tells 10 classes apart, and the teacher 12"):
+    with pytest.raises(LimbeckError, match="the student has 10 outputs, and the teacher has 12"):
         evaluate(images(), given)
 
 
-def test_logits_beyond_the_classes_have_names_too() -> None:
+def test_logits_beyond_the_classes_are_measured_too() -> None:
     given: dict[Role, Contender] = {"student": Contender(network("mlp", 1, classes=12), "mlp")}
-    found = evaluate(images(), given)
-    assert found.class_names == tuple(map(str, range(12)))
-    assert found.data.classes == 10
-    assert len(found.student.accuracy.per_class) == len(found.student.confusion.matrix) == 12
-    assert found.student.accuracy.per_class[10:] == (None, None)
+    source = images()
+    found = evaluate(source, given)
+    assert found.found_task == source.task
+    assert found.found_task.width == 10
+    its = findings(found.student)
+    assert len(its.accuracy.per_class) == len(its.confusion.matrix) == 12
+    assert its.accuracy.per_class[10:] == (None, None)
+    shown, *_ = found.found_task.sections({"student": its}, None)[0].figures
+    assert list(shown.names) == list(map(str, range(12)))  # type: ignore[union-attr]
 
 
 def test_inputs_that_cannot_be_made_noisy_are_told() -> None:
@@ -300,13 +339,29 @@ def test_texts_with_padding(suite: str) -> None:
         for role, spec in specs.items()
     }
     found = evaluate(source, given, suite=suite)  # type: ignore[arg-type]
-    assert found.fidelity is not None
-    assert found.fidelity.cka.embedding is not None
+    assert found.cka is not None
+    assert found.cka.embedding is not None
     assert found.student.cost.multiply_adds > 0
     assert found.student.robustness is None
 
 
-def test_predictions_know_their_labeled_samples() -> None:
-    logits, targets = Predictions(torch.eye(3), torch.tensor([2, -100, 0])).labeled()
-    assert targets.tolist() == [2, 0]
-    assert torch.equal(logits, torch.eye(3)[[0, 2]])
+def test_what_is_of_a_sample_of_the_rows_is_told_once() -> None:
+    class Small(Classification):
+        def meter(self, *, quick: bool = False) -> ClassificationMeter:
+            return ClassificationMeter(quick=quick, bound=10 * 25)
+
+        def comparison(self) -> ClassificationComparison:
+            return ClassificationComparison(self.names, bound=20 * 30)
+
+    source, given = images(), contenders("student", "teacher")
+    found = evaluate(replace(source, task=Small(source.task.names)), given)
+    assert found.notes == (
+        "Calibration is measured on a random sample of 25 of the 40 labeled samples.",
+        "The correlation of classes is measured on a random sample of 30 of the 50 samples.",
+    )
+    whole = evaluate(source, given)
+    assert findings(found.student).accuracy == findings(whole.student).accuracy
+    assert found.student.metrics["nll"] == pytest.approx(whole.student.metrics["nll"], rel=1e-12)
+    assert found.student.metrics["ece"] != whole.student.metrics["ece"]
+    assert agreed(found).agreement == agreed(whole).agreement
+    assert agreed(found).distance == pytest.approx(agreed(whole).distance, rel=1e-12)

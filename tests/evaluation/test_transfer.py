@@ -16,6 +16,8 @@ from limbeck.errors import LimbeckError
 from limbeck.evaluation.transfer import Setup, finetune, linear_probe
 from limbeck.outputs import Inputs
 from limbeck.seeds import seed_for
+from limbeck.tasks import Classification
+from limbeck.tasks.classification_meter import ClassificationMeter
 from limbeck.teachers import CachedTeacher
 from limbeck.training import DivergenceError, Trainer
 
@@ -95,6 +97,8 @@ class TestProbe:
         assert found.test is not None
         assert found.test.value > 0.9
         assert found.test.samples == 30
+        assert found.test.low is not None
+        assert found.test.high is not None
         assert found.test.low < found.test.value < found.test.high or found.test.value == 1.0
         lost = found.tried[1e-9]
         assert lost is not None
@@ -264,6 +268,53 @@ class TestRefusals:
 
         with pytest.raises(LimbeckError, match="found no embedding in"):
             learn(Scale(), rows(), trainer(), ONCE)
+
+
+class Surprise(Classification):
+    """Classification that is measured by the negative log-likelihood, which is better when lower."""
+
+    metrics = Classification.metrics[2:]
+
+    def meter(self, *, quick: bool = False) -> ClassificationMeter:
+        return ClassificationMeter()
+
+
+class Pixels(Classification):
+    name = "pixels"
+    dense = True
+
+
+class Amounts(Classification):
+    name = "amounts"
+    scores = "values"
+
+
+class TestOtherTasks:
+    @pytest.mark.parametrize("learn", [linear_probe, finetune])
+    def test_the_primary_metric_chooses_whatever_its_direction(self, learn: Any) -> None:
+        source = rows(300)
+        source = replace(source, task=Surprise(source.task.names))
+        found = learn(body(width=64), source, trainer(), Setup(epochs=20, rates=(1e-9, 0.5, 1e-8)))
+        assert found.lr == 0.5
+        assert found.tried[0.5].value == min(figure.value for figure in found.tried.values())
+        with torch.no_grad():
+            logits = found.network(source.test.samples.inputs)  # type: ignore[union-attr]
+        wanted = F.cross_entropy(logits.double(), source.test.targets).item()  # type: ignore[union-attr]
+        assert found.test.value == pytest.approx(wanted, rel=1e-6)
+        assert (found.test.low, found.test.high, found.test.samples) == (None, None, 30)
+
+    @pytest.mark.parametrize("learn", [linear_probe, finetune])
+    def test_a_task_that_decides_on_positions_is_refused(self, learn: Any) -> None:
+        source = rows()
+        source = replace(source, task=Pixels(source.task.names))
+        with pytest.raises(LimbeckError, match="and pixels decides on each position of it"):
+            learn(body(), source, trainer(), ONCE)
+
+    def test_a_probe_of_a_task_without_classes_is_refused(self) -> None:
+        source = rows()
+        source = replace(source, task=Amounts(source.task.names))
+        with pytest.raises(LimbeckError, match="cross-entropy, and amounts has no classes; use finetune"):
+            linear_probe(body(), source, trainer(), ONCE)
 
 
 @pytest.mark.parametrize(("epochs", "rates"), [(0, (0.1,)), (1, ()), (1, (0.0,)), (1, (float("inf"),))])

@@ -397,10 +397,10 @@ def test_a_whole_run_without_a_teacher(data: str, tmp_path: Path) -> None:
         display=False,
         out=tmp_path / "run",
     )
-    assert run.result["teacher"] is None
-    assert run.result["agreement"] is None
-    assert run.result["arguments"]["lwkd"]["teacher_temperature"] == 5
-    assert run.result["arguments"]["lwkd"]["images_per_class"] == 60
+    assert run.result.teachers == {}
+    assert run.result.agreement is None
+    assert run.result.arguments["lwkd"]["teacher_temperature"] == 5
+    assert run.result.arguments["lwkd"]["images_per_class"] == 60
     last = run.history[-1]
     assert last["phase"] == "training"
     assert {"ce", "lwkd.kd", "lwkd.generator", "lwkd.discriminator", "lwkd.accuracy"} <= last["terms"].keys()

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from limbeck.evaluation import results
+from limbeck.tasks import Example
+from limbeck.tasks.calibration import Bin, Calibration
+from limbeck.tasks.classification_findings import (
+    Accuracy,
+    ClassificationAgreement,
+    ClassificationFindings,
+    Confusion,
+    Correlation,
+    Pair,
+)
+from limbeck.tasks.rates import Rate
 
 
-def rate(right: int, samples: int) -> results.Rate:
+def rate(right: int, samples: int) -> Rate:
     """A share with an interval of five points to each side."""
     value = right / samples
-    return results.Rate(value=value, low=max(value - 0.05, 0), high=min(value + 0.05, 1), samples=samples)
+    return Rate(value=value, low=max(value - 0.05, 0), high=min(value + 0.05, 1), samples=samples)
 
 
 def network(wrong: int, *, classes: int = 10, size: int = 650, full: bool = True) -> results.NetworkResult:
@@ -22,26 +33,21 @@ def network(wrong: int, *, classes: int = 10, size: int = 650, full: bool = True
     worst = sorted((count, label) for label, count in enumerate(missed) if count)[::-1][:10]
     confidences = [0.3 + 0.7 * (at + 0.5) / 15 for at in range(15)]
     accuracy = right / (36 * classes)
-    return results.NetworkResult(
-        name="cnn(channels=[4, 8])",
-        run=None,
-        accuracy=results.Accuracy(
-            top1=rate(right, 36 * classes),
-            top5=None,
-            per_class=tuple(rate(36 - count, 36) for count in missed),
-        ),
+    top1 = rate(right, 36 * classes)
+    findings = ClassificationFindings(
+        accuracy=Accuracy(top1=top1, top5=None, per_class=tuple(rate(36 - count, 36) for count in missed)),
         nll=0.5,
-        calibration=results.Calibration(
+        calibration=Calibration(
             ece=0.04,
             temperature=1.25,
             ece_after=0.01,
             nll_after=0.42,
             bins=tuple(
-                results.Bin(confidence=each, accuracy=max(each - wrong / 50, 0), samples=24 * classes // 10)
+                Bin(confidence=each, accuracy=max(each - wrong / 50, 0), samples=24 * classes // 10)
                 for each in confidences
             ),
         ),
-        confusion=results.Confusion(
+        confusion=Confusion(
             classes=classes,
             cells=tuple(
                 (target, answer, count)
@@ -50,10 +56,16 @@ def network(wrong: int, *, classes: int = 10, size: int = 650, full: bool = True
                 if count
             ),
             pairs=tuple(
-                results.Pair(target=label, predicted=(label + 1) % classes, samples=count)
-                for count, label in worst
+                Pair(target=label, predicted=(label + 1) % classes, samples=count) for count, label in worst
             ),
         ),
+    )
+    return results.NetworkResult(
+        name="cnn(channels=[4, 8])",
+        run=None,
+        metrics={"top1": top1.value, "nll": 0.5, "ece": 0.04},
+        intervals={"top1": top1},
+        findings=findings,
         robustness={
             kind: tuple(accuracy * (1 - severity * slope) for severity in range(1, 6))
             for kind, slope in (("gaussian_noise", 0.15), ("salt_and_pepper", 0.12), ("jpeg", 0.02))
@@ -84,20 +96,19 @@ def evaluation(*, classes: int = 10, full: bool = True, teacher: bool = True) ->
         networks["teacher"] = network(0, classes=classes, size=26000, full=full)
         networks["baseline"] = network(9, classes=classes, full=full)
     return results.Evaluation(
+        task={"name": "classification", "names": tuple(map(str, range(classes)))},
         suite="full" if full else "quick",
         split="test",
-        data=results.Data(name="digits", fingerprint="f" * 16, classes=classes),
+        data=results.Data(name="digits", fingerprint="f" * 16),
         samples=36 * classes,
-        class_names=tuple(map(str, range(classes))),
         device="cpu",
         machine=results.Machine(processor="Z80", threads=1),
         seed=0 if full else None,
         networks=networks,
-        fidelity=results.Fidelity(
+        agreement=ClassificationAgreement(
             agreement=0.9,
-            kl=0.321,
-            cka=results.CKA(embedding=0.8, stages=((0.9, 0.4, 0.2), (0.5, 0.8, 0.6)) if full else None),
-            correlation=results.Correlation(
+            distance=0.321,
+            correlation=Correlation(
                 difference=0.05,
                 matrix=tuple(
                     tuple(0.0 if row == column else (-1) ** row * 0.05 for column in range(classes))
@@ -106,15 +117,19 @@ def evaluation(*, classes: int = 10, full: bool = True, teacher: bool = True) ->
                 if classes <= 20
                 else None,
             ),
+            examples=tuple(
+                Example(
+                    index=index,
+                    target=str(index % classes),
+                    student=str((index + 1) % classes),
+                    teacher=str(index % classes),
+                )
+                for index in range(12)
+            ),
         )
         if teacher
         else None,
-        mistakes=tuple(
-            results.Mistake(
-                index=index, target=index % classes, student=(index + 1) % classes, teacher=index % classes
-            )
-            for index in range(12)
-        )
+        cka=results.CKA(embedding=0.8, stages=((0.9, 0.4, 0.2), (0.5, 0.8, 0.6)) if full else None)
         if teacher
-        else (),
+        else None,
     )

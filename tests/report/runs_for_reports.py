@@ -5,51 +5,66 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from html import unescape
 from typing import Any
 
-from limbeck.report import Contender
+from limbeck.runs.result import DataResult, Metrics, Result, StudentResult, TeacherResult
+from limbeck.studies.compare import Comparison
+from limbeck.studies.contender import Contender
 
 
-def result(seed: int = 0, top1: float = 0.85, **changes: Any) -> dict[str, Any]:
-    return {
-        "objective": "0.1*ce + 0.9*kd(temperature=4)",
-        "seed": seed,
-        "selection": "last",
-        "student": {"model": "cnn(channels=[4, 8])", "parameters": 650, "top1": top1},
-        "teacher": {"model": "cnn(channels=[32, 64])", "parameters": 26000, "top1": 0.996},
-        "metrics": {
-            "validation": {"top1": 0.9, "nll": 0.4, "ece": 0.03, "top5": 0.99},
-            "test": {"top1": top1, "nll": 0.5, "ece": 0.04, "top5": 0.98},
-        },
-        "agreement": 0.9,
-        "seconds": 12.34,
-        "data": {
-            "name": "digits(labeled=100)",
-            "train": 1077,
-            "labeled": 100,
-            "validation": 360,
-            "test": 360,
-            "classes": 10,
-        },
-        **changes,
-    }
+def result(seed: int = 0, top1: float = 0.85, **changes: Any) -> Result:
+    return Result(
+        objective="0.1*ce + 0.9*kd(temperature=4)",
+        arguments={},
+        seed=seed,
+        selection="last",
+        task={"name": "classification", "names": tuple(map(str, range(10)))},
+        student=StudentResult(model="cnn(channels=[4, 8])", parameters=650),
+        teachers={"teacher": teacher()},
+        metrics=Metrics(
+            validation={"top1": 0.9, "nll": 0.4, "ece": 0.03, "top5": 0.99},
+            test={"top1": top1, "nll": 0.5, "ece": 0.04, "top5": 0.98},
+        ),
+        agreement=0.9,
+        seconds=12.34,
+        data=data(),
+    ).model_copy(update=changes)
+
+
+def teacher(top1: float = 0.996, **changes: Any) -> TeacherResult:
+    made = TeacherResult(model="cnn(channels=[32, 64])", parameters=26000, metrics={"top1": top1})
+    return made.model_copy(update=changes)
+
+
+def data(**changes: Any) -> DataResult:
+    return DataResult(
+        name="digits(labeled=100)",
+        fingerprint="f",
+        train=1077,
+        labeled=100,
+        validation=360,
+        test=360,
+        outputs=10,
+        measured={"validation": 360, "test": 360},
+    ).model_copy(update=changes)
 
 
 def history(top1: float = 0.85, epochs: int = 40, phases: tuple[str, ...] = ()) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
-    for stage in (*phases, "training"):
+    for phase in (*phases, "training"):
         for epoch in range(1, epochs + 1):
             loss = 2.3 * math.exp(-epoch / 8)
             line: dict[str, Any] = {
-                "phase": stage,
+                "phase": phase,
                 "epoch": epoch,
                 "step": 9 * epoch,
                 "seconds": 0.3,
                 "lr": 0.05,
                 "terms": {"total": loss, "ce": 0.2 * loss, "kd": 0.8 * loss},
             }
-            if stage == "training":
+            if phase == "training":
                 accuracy = top1 * (1 - math.exp(-epoch / 5))
                 line["validation"] = {"top1": accuracy, "nll": 0.4 + loss / 2}
             lines.append(line)
@@ -66,12 +81,24 @@ def contenders(seeds: int = 5) -> list[Contender]:
     ):
         results = []
         for seed in range(seeds):
-            run = result(seed, reach(seed), agreement=None if name == "teacher" else reach(seed))
-            run["student"]["parameters"] = parameters
-            results.append(run)
+            results.append(
+                result(
+                    seed,
+                    reach(seed),
+                    agreement=None if name == "teacher" else reach(seed),
+                    student=StudentResult(model="cnn(channels=[4, 8])", parameters=parameters),
+                )
+            )
         histories = [history(reach(seed)) for seed in range(seeds)]
         made.append(Contender(name, results, histories, None if name == "teacher" else 0.0123))
     return made
+
+
+def comparison(
+    baseline: str | None = None, members: Sequence[Contender] | None = None, **changes: Any
+) -> Comparison:
+    """The contenders above, or others, compared with one of them."""
+    return Comparison(tuple(contenders() if members is None else members), baseline, **changes)
 
 
 def text_of(html: str) -> str:

@@ -7,20 +7,21 @@ from evaluations_for_reports import evaluation, network
 from runs_for_reports import result
 
 from limbeck.evaluation.results import Evaluation
-from limbeck.report import Contender
 from limbeck.report.chart import Chart
 from limbeck.report.comparison_measured import sections
 from limbeck.report.page import Block
 from limbeck.report.table import Table
+from limbeck.studies.contender import Contender
 
 CLEAN = 100 * 311 / 360
 
 
 def measured(wrong: int = 4, agreement: float = 0.9, **changes: bool) -> Evaluation:
     found = evaluation(**changes)
-    fidelity = found.fidelity and found.fidelity.model_copy(update={"agreement": agreement})
+    assert found.agreement is not None
+    its = found.agreement.model_copy(update={"agreement": agreement})
     networks = {**found.networks, "student": network(wrong, **changes)}
-    return found.model_copy(update={"networks": networks, "fidelity": fidelity})
+    return found.model_copy(update={"networks": networks, "agreement": its})
 
 
 def contender(name: str, *evaluations: Evaluation) -> Contender:
@@ -46,18 +47,19 @@ BOTH = (contender("a", measured(4, 0.9), measured(7, 0.8)), contender("b", measu
 
 def test_what_was_not_measured_is_left_out() -> None:
     assert list(parts(*BOTH)) == [
-        "Confusion",
-        "Calibration",
+        "Agreement with the teacher",
         "Robustness to noisy inputs",
-        "Fidelity to the teacher",
+        "Classes",
+        "Calibration",
     ]
-    quick = measured().model_copy(update={"fidelity": None, "networks": {"student": network(4, full=False)}})
-    assert list(parts(contender("a", quick))) == ["Confusion", "Calibration"]
+    alone = {"student": network(4, full=False)}
+    quick = measured().model_copy(update={"agreement": None, "cka": None, "networks": alone})
+    assert list(parts(contender("a", quick))) == ["Classes", "Calibration"]
     assert parts(contender("a")) == {}
 
 
 def test_accuracy_by_class_is_a_mean_over_the_seeds() -> None:
-    (by_class,) = parts(*BOTH)["Confusion"]
+    (by_class,) = parts(*BOTH)["Classes"]
     assert [trace.name for trace in chart(by_class).traces] == ["a", "b", "teacher"]
     first = chart(by_class).traces[0]
     assert first.x[0] == "2"  # one of those that all miss most
@@ -88,19 +90,20 @@ def test_robustness_has_a_band_over_the_seeds() -> None:
     assert teacher.name == "teacher"
 
 
-def test_fidelity_is_a_row_for_each() -> None:
-    (fidelity,) = parts(*BOTH)["Fidelity to the teacher"]
-    assert table(fidelity).rows == [
-        ["a", "85.0 ± 7.1", "0.321 ± 0.000", "0.800 ± 0.000", "0.050 ± 0.000"],
-        ["b", "70.0", "0.321", "0.800", "0.050"],
+def test_agreement_is_a_row_for_each() -> None:
+    (agreement,) = parts(*BOTH)["Agreement with the teacher"]
+    assert table(agreement).rows == [
+        ["a", "85.0 ± 7.1", "0.321 ± 0.000", "0.800 ± 0.000"],
+        ["b", "70.0", "0.321", "0.800"],
     ]
+    assert "Distance: mean KL(teacher, student) in nats." in table(agreement).notes
 
 
 def test_several_teachers_are_told_apart() -> None:
     found = measured()
     teacher = found.networks["teacher"].model_copy(update={"name": "resnet8"})
     other = found.model_copy(update={"networks": {**found.networks, "teacher": teacher}})
-    (by_class,) = parts(contender("a", found), contender("b", other))["Confusion"]
+    (by_class,) = parts(contender("a", found), contender("b", other))["Classes"]
     names = [trace.name for trace in chart(by_class).traces]
     assert names == ["a", "b", "teacher cnn(channels=[4, 8])", "teacher resnet8"]
 

@@ -1,21 +1,26 @@
 from __future__ import annotations
 
+import pytest
 from evaluations_for_reports import evaluation
-from runs_for_reports import result
+from runs_for_reports import result, teacher
 
 from limbeck.report.headline import compact, lead, tiles
+from limbeck.runs.result import Metrics
+from limbeck.tasks import Classification, Metric
+
+TASK = Classification(tuple(map(str, range(10))))
 
 
 def shown(**changes: bool) -> dict[str, str]:
     return {
         tile.label: f"{tile.value} {tile.unit}".strip().replace("\N{MULTIPLICATION SIGN}", " times")
-        for tile in tiles(result(), evaluation(**changes))
+        for tile in tiles(evaluation(**changes))
     }
 
 
 def test_tiles_are_what_to_decide_by() -> None:
     assert shown() == {
-        "Accuracy": "86.4 %",
+        "Top-1": "86.4 %",
         "Against teacher": "\N{MINUS SIGN}11.1 points",
         "Against baseline": "+13.9 points",
         "Multiply-adds": "40 times fewer",
@@ -23,23 +28,36 @@ def test_tiles_are_what_to_decide_by() -> None:
         "Latency, one sample": "0.163 ms",
     }
     assert "Latency, one sample" not in shown(full=False)
-    assert list(shown(teacher=False)) == ["Accuracy", "Multiply-adds"]
-    assert tiles(result(), None) == []
+    assert list(shown(teacher=False)) == ["Top-1", "Multiply-adds"]
+    assert tiles(None) == []
 
 
 def test_notes_of_the_tiles() -> None:
-    notes = [tile.note.replace("\N{NO-BREAK SPACE}", " ") for tile in tiles(result(), evaluation())]
+    notes = [tile.note.replace("\N{NO-BREAK SPACE}", " ") for tile in tiles(evaluation())]
     assert notes[0] == "81.4 to 91.4 % on 360 test samples"
-    assert notes[1] == "which is right on 97.5 %"
+    assert notes[1] == "which has 97.5 %"
     assert notes[3] == "13 k against 520 k"
 
 
-def test_the_lead_warns_of_confidence_that_is_off() -> None:
-    text = lead(result(), evaluation()).replace("\N{NO-BREAK SPACE}", " ")
-    assert text.endswith(
-        "Its confidence is off by 4.0 points, which a temperature of 1.25 would bring to 1.0."
+def test_of_some_metrics_less_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Classification, "metrics", (Metric("nll", "RMSE", unit="mm", higher=False),))
+    first, against, *_ = tiles(evaluation())
+    assert (first.label, first.value, first.unit) == ("RMSE", "0.500", "mm")
+    assert first.note == "on 360 test samples; lower is better"
+    assert (against.value, against.unit) == ("+0.000", "mm")
+
+
+def test_the_lead_says_what_student_and_teacher_reach() -> None:
+    text = lead(result(), TASK).replace("\N{NO-BREAK SPACE}", " ")
+    assert text == (
+        "On the test split the student has a top-1 of 85.0 % with 650 parameters; its teacher has 99.6 % with "
+        "26,000. They decide 90.0 % of the samples alike."
     )
-    assert "confidence" not in lead(result(), None)
+    unknown = result(teachers={"teacher": teacher(metrics=None)}, agreement=None)
+    text = lead(unknown, TASK).replace("\N{NO-BREAK SPACE}", " ")
+    assert text == "On the test split the student has a top-1 of 85.0 % with 650 parameters."
+    unmeasured = result(metrics=Metrics(test=None, validation=None))
+    assert "How good it is, is not known" in lead(unmeasured, TASK)
 
 
 def test_compact() -> None:

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from evaluations_for_reports import evaluation
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from runs_for_reports import contenders, figures, history, result
+from runs_for_reports import comparison, contenders, figures, history, result
 
 from limbeck import data
 from limbeck.files import write_text
-from limbeck.report import run_report, study_report
 from limbeck.report.comparison_page import comparison_report
-from limbeck.report.inputs import mistakes
+from limbeck.report.inputs import examples
+from limbeck.report.run import run_report
+from limbeck.report.study import study_report
+from limbeck.studies.measure import measures
 
 CHROMIUM = shutil.which("chromium")
 
@@ -42,7 +44,10 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         write_text(path, evaluated_run())
     elif request.param == "comparison":
         found = [replace(it, evaluations=[evaluation(), evaluation()]) for it in contenders()]
-        write_text(path, comparison_report(found, "student alone", ["top1", "nll"]))
+        write_text(
+            path,
+            comparison_report(comparison("student alone", found), measures(["top1", "nll"], found[0].task)),
+        )
     else:
         pair = [("student distilled", "student alone")]
         write_text(path, study_report(contenders(), title="Digits", lead="Five seeds.", comparisons=pair))
@@ -56,7 +61,7 @@ def evaluated_run() -> str:
         result(),
         history(phases=("mgd.low",)),
         evaluation=found,
-        mistakes=mistakes(found, data.load("digits")),
+        examples=examples(found, data.load("digits")),
         settings={"training": {"epochs": 40, "clip": None}},
         environment={"python": "3.11"},
     )

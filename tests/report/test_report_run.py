@@ -1,42 +1,58 @@
 from __future__ import annotations
 
 from evaluations_for_reports import evaluation
-from runs_for_reports import charts, figures, history, result, text_of
+from runs_for_reports import charts, data, figures, history, result, teacher, text_of
 
-from limbeck.report import run_report
 from limbeck.report.page import Gallery, Sample
-from limbeck.report.run import data_facts
+from limbeck.report.run import data_facts, run_report
 from limbeck.report.table import duration
+from limbeck.runs.result import Metrics, StudentResult, ViewsResult
 
 
 def test_the_lead_says_what_came_out() -> None:
     text = text_of(run_report(result(), history()))
-    assert "The student is right on 85.0 % of the test samples with 650 parameters; " in text
-    assert "; its teacher is right on 99.6 % and has 26,000. " in text
-    assert "They give the same answer for 90.0 % of the samples." in text
+    assert "On the test split the student has a top-1 of 85.0 % with 650 parameters; " in text
+    assert "; its teacher has 99.6 % with 26,000. " in text
+    assert "They decide 90.0 % of the samples alike." in text
 
 
 def test_student_and_teacher_stand_side_by_side() -> None:
     text = text_of(run_report(result(), history()))
-    assert "teacher cnn(channels=[32, 64]) 26,000 100.0 99.6" in text
-    assert "student cnn(channels=[4, 8]) 650 2.5 85.0" in text
+    assert "teacher cnn(channels=[32, 64]) 26,000 100.0 99.60 \N{EN DASH}" in text
+    assert "student cnn(channels=[4, 8]) 650 2.5 85.00 98.00 0.500 4.00" in text
 
 
-def test_metrics_of_each_split_with_an_interval() -> None:
+def test_metrics_of_each_split() -> None:
     text = text_of(run_report(result(), history()))
-    # 306 of 360 right: Wilson's interval is 80.9 to 88.3 %
-    assert "test 360 85.00 98.00 0.500 4.00 80.9 to 88.3" in text
+    assert "split labels top-1 (%) top-5 (%) NLL ECE (%) test 360 85.00 98.00 0.500 4.00" in text
+    assert "validation 360 90.00 99.00 0.400 3.00" in text
+    assert "Lower is better: NLL, ECE." in text
     assert "flatters" not in text
     chosen = text_of(run_report(result(selection="validation"), history()))
     assert "best epoch on the validation split" in chosen
     assert "flatters its own figures" in chosen
 
 
-def test_the_interval_is_over_the_labeled_samples() -> None:
-    some = result()
-    some["data"]["measured"] = {"validation": 200, "test": 40}
-    # 34 of 40 right: Wilson's interval is 70.9 to 92.9 %
-    assert "test 40 85.00 98.00 0.500 4.00 70.9 to 92.9" in text_of(run_report(some, history()))
+def test_the_interval_is_that_of_the_evaluation() -> None:
+    text = text_of(run_report(result(), history(), evaluation=evaluation()))
+    assert "test 360 85.00 98.00 0.500 4.00 81.4 to 91.4" in text
+    assert "validation 360 90.00 99.00 0.400 3.00 \N{EN DASH}" in text
+    assert "95 % interval" not in text_of(run_report(result(), history()))
+
+
+def test_the_evaluation_has_the_metrics_of_all_networks() -> None:
+    text = text_of(run_report(result(), history(), evaluation=evaluation()))
+    # 351, 311 and 261 of 360 right
+    assert "teacher cnn(channels=[32, 64]) 26,000 100.0 97.50 0.500 4.00" in text
+    assert "student cnn(channels=[4, 8]) 650 2.5 86.39 0.500 4.00" in text
+    assert "baseline cnn(channels=[4, 8]) 650 2.5 72.50 0.500 4.00" in text
+
+
+def test_several_teachers_have_a_row_each() -> None:
+    both = {"big": teacher(0.9), "small": teacher(0.8, parameters=13000)}
+    text = text_of(run_report(result(teachers=both), history()))
+    assert "big cnn(channels=[32, 64]) 26,000 100.0 90.00" in text
+    assert "small cnn(channels=[32, 64]) 13,000 50.0 80.00" in text
 
 
 def test_transfer_to_other_data_is_shown() -> None:
@@ -44,6 +60,7 @@ def test_transfer_to_other_data_is_shown() -> None:
     network = {"model": "cnn", "run": "runs/a", "lr": 0.05, "validation": {"0.05": rate}}
     found = {
         "mode": "probe",
+        "task": {"name": "classification", "names": ["a", "b"]},
         "setup": {"epochs": 120, "seed": 3},
         "data": {"name": "stl10", "train": 4500},
         "networks": [
@@ -52,10 +69,13 @@ def test_transfer_to_other_data_is_shown() -> None:
         ],
     }
     text = text_of(run_report(result(), history(), transfers=[found]))
-    assert "stl10: linear classifiers on the frozen embedding" in text
+    assert "stl10: linear heads on the frozen embedding" in text
     assert "student cnn 0.05 80.0 76.5 to 83.5 runs/b cnn 0.05 \N{EN DASH} \N{EN DASH}" in text
     assert "120 epochs on 4,500 labeled samples, seed 3." in text
     assert "Transfer" not in text_of(run_report(result(), history()))
+    older = {"mode": "probe", "data": {"name": "stl10", "train": 4500}, "networks": []}
+    text = text_of(run_report(result(), history(), transfers=[older]))
+    assert "What an earlier version measured on stl10 is not shown" in text
 
 
 def test_facts() -> None:
@@ -69,8 +89,8 @@ def test_facts() -> None:
 def test_curves_of_every_stage_in_order() -> None:
     html = run_report(result(), history(epochs=3, phases=("mgd.low",)))
     assert charts(html) == [
-        "Validation: top-1 accuracy",
-        "Validation: negative log-likelihood",
+        "Validation: top-1",
+        "Validation: NLL",
         "Terms of the phase mgd.low",
         "Terms of the objective",
     ]
@@ -90,14 +110,14 @@ def test_a_term_that_comes_later_begins_later() -> None:
 
 def test_without_a_teacher_and_without_a_test_split() -> None:
     alone = result(
-        teacher=None,
+        teachers={},
         agreement=None,
-        metrics={"test": None, "validation": None},
-        student={"model": "<Net>", "parameters": 650, "top1": None},
+        metrics=Metrics(test=None, validation=None),
+        student=StudentResult(model="<Net>", parameters=650),
     )
     html = run_report(alone, history(epochs=2))
     text = text_of(html)
-    assert "The student has 650 parameters. How accurate it is, is not known" in text
+    assert "The student has 650 parameters. How good it is, is not known" in text
     assert "teacher" not in text.lower()
     assert "The student on each split" not in text
     assert "&lt;Net&gt;" in html
@@ -125,25 +145,24 @@ def test_duration() -> None:
 
 
 def test_the_views_drawn_among_are_said() -> None:
-    found = result()
-    found["data"]["views"] = {"policy": "crop(padding=4, flip=true)", "count": 162, "drawn": 4}
+    found = result(data=data(views=ViewsResult(policy="crop(padding=4, flip=true)", count=162, drawn=4)))
     assert "Views 4 of 162 of crop(padding=4, flip=true)" in text_of(run_report(found, history()))
     assert "Views" not in text_of(run_report(result(), history()))
 
 
 def test_the_evaluation_and_what_it_takes_to_repeat_the_run_are_on_the_page() -> None:
     found = evaluation().model_copy(update={"notes": ("No noise: the inputs are text.",)})
-    gallery = Gallery([Sample({"is": "yes", "taken for": "no"}, text="Is my <card> lost?")])
+    gallery = Gallery([Sample({"target": "yes", "student": "no"}, text="Is my <card> lost?")])
     html = run_report(
         result(choices={"precision": "bf16"}),
         history(),
         evaluation=found,
-        mistakes=gallery,
+        examples=gallery,
         settings={"training": {"epochs": 40, "optimizer": {"lr": 0.05}}, "teacher": None},
         environment={"packages": {"torch": "2.13"}},
     )
     text = text_of(html)
-    assert "Accuracy 86.4 %" in text
+    assert "Top-1 86.4 %" in text
     assert "Measured full suite on cpu" in text
     assert "Is my <card> lost?" in text
     assert "Is my <card> lost?" not in html
@@ -151,11 +170,10 @@ def test_the_evaluation_and_what_it_takes_to_repeat_the_run_are_on_the_page() ->
     assert "training.optimizer.lr 0.05" in text
     assert "packages.torch 2.13" in text
     assert "precision bf16" in text
-    assert charts(html)[:3] == ["Accuracy against cost", "What is taken for what", "Accuracy by class"]
+    assert charts(html)[:3] == ["Top-1 against cost", "Stages compared", "Mean of all kinds"]
 
 
 def test_how_many_views_were_drawn_among_is_told() -> None:
-    found = result()
-    found["data"]["views"] = {"policy": "crop(padding=4, flip=true)", "count": 162, "drawn": 4}
+    found = result(data=data(views=ViewsResult(policy="crop(padding=4, flip=true)", count=162, drawn=4)))
     assert data_facts(found)["Views"] == "4 of 162 of crop(padding=4, flip=true)"
     assert "Views" not in data_facts(result())

@@ -14,6 +14,7 @@ from limbeck import data
 from limbeck.data import Source
 from limbeck.runs import Run
 from limbeck.runs.job import Job, prepare
+from limbeck.runs.result import Result
 
 torch.set_num_threads(1)
 
@@ -60,6 +61,11 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def timeless(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Lines of a history without how long they took."""
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def without_times(result: Result) -> Result:
+    """A record without how long the training took."""
+    return result.model_copy(update={"seconds": 0.0})
 
 
 def content(folder: Path) -> dict[str, bytes]:

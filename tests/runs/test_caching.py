@@ -27,6 +27,7 @@ import limbeck
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run, networks
 from limbeck.runs.finish import conclude
+from limbeck.runs.result import ViewsResult
 from limbeck.teachers import CachedTeacher
 from limbeck.teachers.asked import AskedNetwork
 
@@ -69,7 +70,7 @@ def test_cold_and_warm_runs_are_the_same_to_the_bit_and_the_uncached_one_to_roun
     live = student(tmp_path / "live", teacher, views=3)
     assert asked == []
     cold = student(tmp_path / "cold", teacher, views=3, cache_teacher="logits")
-    samples = cold.result["data"]["train"]
+    samples = cold.result.data.train
     assert samples < sum(asked) < 2 * samples, "of the second epoch, one view in three was known"
     asked.clear()
     warm = student(tmp_path / "warm", teacher, views=3, cache_teacher="logits")
@@ -79,12 +80,11 @@ def test_cold_and_warm_runs_are_the_same_to_the_bit_and_the_uncached_one_to_roun
     assert not same(state_of(cold), state_of(live))
     for ours, theirs in zip(terms(cold), terms(live), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
-    assert live.result["teacher"]["cached"] == []
-    assert (
-        cold.result["teacher"] == warm.result["teacher"] == {**live.result["teacher"], "cached": ["logits"]}
-    )
+    assert live.result.teachers["teacher"].cached == ()
+    cached = live.result.teachers["teacher"].model_copy(update={"cached": ("logits",)})
+    assert cold.result.teacher == warm.result.teacher == cached
     for run in (live, warm):
-        assert run.result["data"]["views"] == {"policy": "crop(padding=1)", "count": 9, "drawn": 3}
+        assert run.result.data.views == ViewsResult(policy="crop(padding=1)", count=9, drawn=3)
 
 
 def test_another_student_objective_and_seed_use_the_same_file(
@@ -125,7 +125,7 @@ def test_a_warm_run_never_makes_the_network_again_before_its_end(
     monkeypatch.setattr("limbeck.runs.run.conclude", concluded)
     warm = student(tmp_path / "warm", teacher, views=1, cache_teacher="both", objective=objective)
     assert len(made) == 2, "to be measured beside the student"
-    assert warm.result["teacher"] == Run(tmp_path / "cold").result["teacher"]
+    assert warm.result.teacher == Run(tmp_path / "cold").result.teacher
     assert same(state_of(Run(tmp_path / "cold")), state_of(warm))
 
 
@@ -167,11 +167,11 @@ def test_phases_ask_through_the_cache_too(
 ) -> None:
     given = {"views": 1, "cache_teacher": "both", "objective": "mgd(ce + kd, epochs=1)"}
     cold = student(tmp_path / "cold", teacher, **given)
-    assert sum(asked) == cold.result["data"]["train"], "two phases and two epochs asked once"
+    assert sum(asked) == cold.result.data.train, "two phases and two epochs asked once"
     asked.clear()
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "empty"))
     student(tmp_path / "again", teacher, **given)
-    assert sum(asked) == cold.result["data"]["train"], "the analyzers are trained anew"
+    assert sum(asked) == cold.result.data.train, "the analyzers are trained anew"
 
 
 def test_a_phase_that_reads_stages_leaves_the_training_its_cache(
@@ -229,7 +229,7 @@ def test_phases_have_their_cache_where_the_training_has_none(
     assert (printed.out + printed.err).count(expected) == 1
     assert sum(asked) == 1000
     assert len(list(cache.iterdir())) == 2
-    assert run.result["teacher"]["cached"] == []
+    assert run.result.teachers["teacher"].cached == ()
 
 
 @pytest.mark.parametrize(
@@ -342,8 +342,9 @@ def test_a_run_whose_teacher_is_no_more_at_its_end_is_finished_without_its_figur
     printed = capsys.readouterr()
     assert (printed.out + printed.err).count(reason) == 1
     assert same(state_of(first), state_of(warm))
-    assert warm.result["teacher"] == {**first.result["teacher"], "top1": None}
-    assert warm.result["agreement"] is None
+    assert warm.result.teacher == first.result.teachers["teacher"].model_copy(update={"metrics": None})
+    assert warm.result.notes == (f"{reason}.",)
+    assert warm.result.agreement is None
     assert reason in (warm.path / "evaluation.json").read_text()
     assert "its teacher is right" not in (warm.path / "report.html").read_text()
 

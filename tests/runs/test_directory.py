@@ -132,7 +132,9 @@ class TestRun:
         assert teacher.finished
         assert teacher.config.student.model == "mlp(hidden=[16])"
         assert teacher.config.training.epochs == 2
-        assert teacher.result == json.loads((teacher.path / "result.json").read_text())
+        assert teacher.result.model_dump(mode="json") == json.loads(
+            (teacher.path / "result.json").read_text()
+        )
         assert [line["epoch"] for line in teacher.history] == [1, 2]
 
     def test_an_unfinished_one_has_no_result(self, tmp_path: Path) -> None:
@@ -264,8 +266,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_trained
 def test_a_module_and_its_evaluation_agree(teacher: Run) -> None:
     source = data.load("digits")
     assert source.test is not None
-    found = evaluation.metrics(
-        evaluation.predict(limbeck.load(teacher), data.Loader(source.test, 100, shuffle=False))
-    )
-    assert found == pytest.approx(teacher.result["metrics"]["test"])
+    loader = data.Loader(source.test, 100, shuffle=False)
+    found = evaluation.metrics(source.task, limbeck.load(teacher), loader)
+    assert found == pytest.approx(teacher.result.metrics.test)
     assert isinstance(limbeck.load(teacher), nn.Module)

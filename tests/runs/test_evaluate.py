@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from limbeck.runs import Run
 from limbeck.runs.evaluate import evaluate
 from limbeck.runs.importing import import_checkpoint
 from limbeck.tasks import Classification
+from limbeck.tasks.classification_findings import ClassificationFindings
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +40,11 @@ def student(run: Run, tmp_path: Path) -> Run:
 def test_it_measures_what_the_run_had_measured(student: Run) -> None:
     at_the_end = results.read(student.path / "evaluation.json")
     assert at_the_end is not None
-    assert at_the_end.student.metrics == pytest.approx(student.result["metrics"]["test"])
-    assert at_the_end.networks["teacher"].accuracy.top1.value == student.result["teacher"]["top1"]
-    assert at_the_end.fidelity is not None
-    assert at_the_end.fidelity.agreement == student.result["agreement"]
-    assert at_the_end.samples == student.result["data"]["test"]
+    assert at_the_end.student.metrics == pytest.approx(student.result.metrics.test)
+    assert at_the_end.networks["teacher"].metrics == student.result.teachers["teacher"].metrics
+    assert at_the_end.agreement is not None
+    assert at_the_end.agreement.agreement == student.result.agreement
+    assert at_the_end.samples == student.result.data.test
     for given in (student, student.path, str(student.path)):
         assert evaluate(given) == at_the_end
 
@@ -57,7 +57,7 @@ def test_it_names_the_networks(student: Run, run: Run) -> None:
         "teacher": (TEACHER, str(run.path)),
         "baseline": (TEACHER, str(run.path)),
     }
-    assert found.networks["teacher"].accuracy == found.networks["baseline"].accuracy
+    assert found.networks["teacher"].intervals == found.networks["baseline"].intervals
     assert found.data.name == "digits"
 
 
@@ -84,8 +84,9 @@ def test_it_measures_the_weights_that_are_there(run: Run, tmp_path: Path) -> Non
     limbeck.models.save(network, copy.path / "student.safetensors", metadata)
     targets = limbeck.data.load("digits").test.targets  # type: ignore[union-attr]
     found = evaluate(copy).student
-    assert found.accuracy.top1.value == pytest.approx((targets == 3).double().mean().item())
-    assert {pair.predicted for pair in found.confusion.pairs} == {3}
+    assert found.metrics["top1"] == pytest.approx((targets == 3).double().mean().item())
+    assert isinstance(found.findings, ClassificationFindings)
+    assert {pair.predicted for pair in found.findings.confusion.pairs} == {3}
 
 
 def test_data_that_was_handed_over_is_handed_over_again(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_data_that_was_handed_over_is_handed_over_again(tmp_path: Path) -> None:
     with pytest.raises(LimbeckError, match="was handed over as an object; name some with --data, or give"):
         evaluate(made)
     found = evaluate(made, three_classes())
-    assert found.student.metrics == pytest.approx(made.result["metrics"]["test"])
+    assert found.student.metrics == pytest.approx(made.result.metrics.test)
     assert found.notes == ()
     assert results.read(made.path / "evaluation.json") == found
 
@@ -163,10 +164,9 @@ def test_what_the_report_is_made_of_is_looked_for_first(student: Run, name: str)
 
 
 def test_data_that_has_changed_is_refused(student: Run, tmp_path: Path) -> None:
-    result = student.result
-    fingerprint = result["data"]["fingerprint"]
-    result["data"]["fingerprint"] = "0" * 16
-    (student.path / "result.json").write_text(json.dumps(result))
+    fingerprint = student.result.data.fingerprint
+    data = student.result.data.model_copy(update={"fingerprint": "0" * 16})
+    student.result.model_copy(update={"data": data}).write(student.path / "result.json")
     before = content(student.path)
     message = f"digits is no longer what '{student.path}' was made on: its fingerprint was 0{{16}} and is"
     with pytest.raises(LimbeckError, match=message):
@@ -180,12 +180,11 @@ def test_data_that_has_changed_is_refused(student: Run, tmp_path: Path) -> None:
 
 def test_data_without_a_test_split(tmp_path: Path) -> None:
     made = limbeck.train(model="mlp", data=three_classes(test=False), out=tmp_path / "run", **QUICK)
-    assert made.result["metrics"]["test"] is None
-    assert made.result["student"]["top1"] is None
+    assert made.result.metrics.test is None
     found = results.read(made.path / "evaluation.json")
     assert found is not None
     assert found.split == "validation"
-    assert found.student.metrics == pytest.approx(made.result["metrics"]["validation"])
+    assert found.student.metrics == pytest.approx(made.result.metrics.validation)
 
 
 def test_a_suite_that_is_not_there_is_named(run: Run) -> None:
@@ -205,7 +204,7 @@ def test_data_that_has_moved_is_found_where_it_is_said_to_be(tmp_path: Path) -> 
     with pytest.raises(LimbeckError, match="cells"):
         evaluate(made)
     found = evaluate(made, data_dir=tmp_path / "second")
-    assert found.student.metrics == pytest.approx(made.result["metrics"]["test"])
+    assert found.student.metrics == pytest.approx(made.result.metrics.test)
     assert results.read(made.path / "evaluation.json") == found
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -128,9 +130,80 @@ def test_the_weights_go_alone(other: Run, tmp_path: Path) -> None:
     assert exported.lines[1].endswith("; it normalizes them itself")
     inputs = pixels_of_digits()
     assert torch.equal(limbeck.load(exported.file)(inputs), limbeck.load(other)(inputs))
+    assert exported.lines[0] == (
+        "the student's weights below 'network.', beside mean, std; limbeck.load builds the network around them"
+    )
+    state = models.load_state(exported.file)
+    own = state_of(other)
+    assert state.keys() == {"mean", "std", *(f"network.{key}" for key in own)}
+    assert all(torch.equal(state[f"network.{key}"], tensor) for key, tensor in own.items())
     kept = read_metadata(exported.file)
-    assert json.loads(kept["class_names"]) == list("0123456789")
+    assert json.loads(kept["names"]) == list("0123456789")
     assert json.loads(kept["preprocessing"])["inputs"][0]["shape"] == ["batch", 1, 8, 8]
+
+
+PLAIN = """
+import sys
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+class Layer(nn.Module):
+    def __init__(self, *sizes):
+        super().__init__()
+        self.linear = nn.Linear(*sizes)
+
+class Perceptron(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers, self.classifier = nn.ModuleList([Layer(64, 16)]), nn.Linear(16, 10)
+
+    def forward(self, pixels):
+        return self.classifier(self.layers[0].linear(pixels.flatten(1)).relu())
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = Perceptron()
+        self.register_buffer("mean", torch.empty(1))
+        self.register_buffer("std", torch.empty(1))
+
+    def forward(self, pixels):
+        return self.network((pixels - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1))
+
+plain = Plain()
+plain.load_state_dict(load_file(sys.argv[1]))
+torch.save(plain(torch.load(sys.argv[2])).detach(), sys.argv[3])
+assert "limbeck" not in sys.modules
+"""
+
+
+def test_plain_torch_answers_as_the_student_does(other: Run, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("weights.safetensors", "pixels.pt", "answers.pt")]
+    export(other, "safetensors", files[0])
+    inputs = pixels_of_digits()
+    torch.save(inputs, files[1])
+    subprocess.run([sys.executable, "-c", PLAIN, *map(str, files)], check=True)
+    torch.testing.assert_close(torch.load(files[2]), limbeck.load(other)(inputs).detach())
+
+
+def test_the_runs_own_file_says_what_to_do_before_use(other: Run) -> None:
+    """As the model card says it."""
+    kept = read_metadata(other.path / "student.safetensors")
+    constant = {
+        name: torch.tensor(json.loads(text))
+        for name, text in kept.items()
+        if name.endswith(("_mean", "_std"))
+    }
+    assert constant.keys() == {"normalize_mean", "normalize_std"}
+    bare = models.build(other.config.student.model, example=pixels_of_digits(), num_classes=10)
+    bare.load_state_dict(state_of(other))
+    inputs = pixels_of_digits()
+    lines = re.search(r"inputs = .*", (other.path / "README.md").read_text())
+    assert lines is not None
+    scope = {"inputs": inputs, "constant": constant}
+    exec(lines[0], scope)
+    torch.testing.assert_close(bare(scope["inputs"]), limbeck.load(other)(inputs))
 
 
 def test_a_program_is_checked_on_the_runs_own_test_split(other: Run) -> None:
@@ -180,7 +253,7 @@ def test_a_graft_goes_along(tmp_path: Path) -> None:
     teacher = limbeck.train(model="cnn(channels=[4, 8])", out=tmp_path / "teacher", **QUICK)
     run = make_student(tmp_path / "run", teacher, student="cnn(channels=[2, 4])", objective="simkd")
     for form in ("onnx", "pt2"):
-        assert "top-1 agreement 100 %" in export(run, form).lines[2]
+        assert "all decisions are the same" in export(run, form).lines[2]
     inputs = pixels_of_digits()
     program = torch.export.load(run.path / "student.pt2").module()
     assert torch.equal(program(inputs), limbeck.load(run)(inputs))
@@ -239,4 +312,4 @@ def test_data_that_has_moved_is_found_where_it_is_said_to_be(tmp_path: Path) -> 
     (tmp_path / "first").rename(tmp_path / "second")
     with pytest.raises(LimbeckError, match="cells"):
         export(made, "pt2")
-    assert "top-1 agreement 100 %" in export(made, "pt2", data_dir=tmp_path / "second").lines[2]
+    assert "all decisions are the same" in export(made, "pt2", data_dir=tmp_path / "second").lines[2]

@@ -79,7 +79,7 @@ def test_it_teaches(tmp_path: Path) -> None:
     run = limbeck.distill(
         student="cnn(channels=[4])", teacher=teacher, data=colors(), out=tmp_path / "run", **QUICK
     )
-    assert run.result["teacher"]["parameters"] == models.count_parameters(limbeck.load(teacher))
+    assert run.result.teachers["teacher"].parameters == models.count_parameters(limbeck.load(teacher))
     assert same(state_of(teacher), network("resnet8", (3, 8, 8), 4).state_dict())
 
 

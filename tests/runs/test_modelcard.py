@@ -20,6 +20,7 @@ from limbeck.runs.evaluate import evaluate, write
 from limbeck.runs.exporting import export
 from limbeck.runs.exports.metadata import named_tensors
 from limbeck.runs.modelcard import MARK, write_model_card
+from limbeck.tasks.classification_findings import ClassificationFindings
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_the_hub_reads_what_the_student_is_worth(run: Run) -> None:
     assert front.datasets is None, "they are not on the hub"
     assert front.model_name == "mlp(hidden=[6]) on digits"
     found = {each.metric_type: each.metric_value for each in front.eval_results or []}
-    measured = run.result["metrics"]["test"]
+    measured = run.result.metrics.on("test")
     wanted = {"accuracy": "top1", "top5_accuracy": "top5", "nll": "nll", "ece": "ece"}
     assert found == {name: pytest.approx(measured[metric]) for name, metric in wanted.items()}
     for each in front.eval_results or []:
@@ -75,9 +76,9 @@ def test_people_read_how_it_was_made(run: Run) -> None:
     assert '"temperature": 4' in made, "arguments that were left out are told too"
     assert "| optimizer | `sgd(lr=0.05, momentum=0.9, nesterov=False, weight_decay=0.0005)` |" in made
     assert "| epochs, batch size, seed | 2, 250, 0 |" in made
-    assert f"fingerprint `{run.result['data']['fingerprint']}`" in made
-    top1 = 100 * run.result["student"]["top1"]
-    assert f"| top-1 accuracy (%) | {top1:.1f} (" in section(text, "What it is worth")
+    assert f"fingerprint `{run.result.data.fingerprint}`" in made
+    top1 = 100 * run.result.metrics.on("test")["top1"]
+    assert f"| top-1 (%) | {top1:.1f} (" in section(text, "What it is worth")
 
 
 def test_the_limits_are_those_that_were_measured(run: Run) -> None:
@@ -94,7 +95,7 @@ def test_the_limits_are_those_that_were_measured(run: Run) -> None:
     assert found is not None
     assert float(found[2]) == pytest.approx(100 * share, abs=0.05)
     assert int(found[3]) == count
-    assert f"off by {100 * run.result['metrics']['test']['ece']:.1f} % on average" in limits
+    assert f"off by {100 * run.result.metrics.on('test')['ece']:.1f} % on average" in limits
     assert "How it fares with noisy inputs was not measured." in limits
 
 
@@ -105,9 +106,11 @@ def test_a_temperature_that_does_not_help_is_not_praised(
     copy = copied(run, tmp_path / "copy")
     found = results.read(copy.path / "evaluation.json")
     assert found is not None
-    fitted = {"temperature": 0.5, "ece_after": found.student.calibration.ece / 2, "nll_after": nll_after}
-    calibration = found.student.calibration.model_copy(update=fitted)
-    student = found.student.model_copy(update={"calibration": calibration})
+    its = found.student.findings
+    assert isinstance(its, ClassificationFindings)
+    fitted = {"temperature": 0.5, "ece_after": its.calibration.ece / 2, "nll_after": nll_after}
+    findings = its.model_copy(update={"calibration": its.calibration.model_copy(update=fitted)})
+    student = found.student.model_copy(update={"findings": findings})
     write(copy, found.model_copy(update={"networks": {"student": student}}))
     write_model_card(copy, copy.result)
     (line,) = [line for line in text_of(copy).splitlines() if "Dividing the logits by 0.5, a" in line]
@@ -117,7 +120,8 @@ def test_a_temperature_that_does_not_help_is_not_praised(
 
 def test_data_of_the_hub_are_named_as_there(run: Run, tmp_path: Path) -> None:
     copy = copied(run, tmp_path / "copy")
-    write_model_card(copy, {**copy.result, "data": {**copy.result["data"], "hub": "somebody/digits"}})
+    data = copy.result.data.model_copy(update={"hub": "somebody/digits"})
+    write_model_card(copy, copy.result.model_copy(update={"data": data}))
     front = front_of(copy)
     assert front.datasets == ["somebody/digits"]
     assert {each.dataset_type for each in front.eval_results or []} == {"somebody/digits"}

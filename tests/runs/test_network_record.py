@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from limbeck import data
-from limbeck.runs.network_record import Card, describe
+from limbeck import data, models
+from limbeck.errors import LimbeckError
+from limbeck.runs.network_record import Card, describe, metadata_of
+from limbeck.tasks import Classification
 
 LABELS = torch.arange(20) % 2
 
@@ -41,6 +44,42 @@ def test_it_says_what_the_inputs_are(inputs: Any, dtypes: Any, preparation: str)
     assert {name: (tensor.dtype, tensor.shape) for name, tensor in example.items()} == {
         name: (tensor.dtype, tensor.shape) for name, tensor in real.items()
     }
+
+
+def test_one_of_before_there_were_tasks() -> None:
+    old = '{"model": "mlp", "class_names": ["a", "b"], "input_shape": [3], "mean": null, "std": null}'
+    card = Card.model_validate_json(old)
+    assert card.task == {"name": "classification", "names": ["a", "b"]}
+    assert card.made_for() == Classification(("a", "b"))
+    assert card.names == ("a", "b")
+    assert (card.normalization, card.rescaling, card.standalone) == (None, None, False)
+    assert Card.model_validate_json(card.model_dump_json()) == card
+
+
+def test_a_task_that_is_not_installed() -> None:
+    card = Card(model="mlp", task={"name": "ranking", "names": ["a"]}, input_shape=(3,), mean=None, std=None)
+    with pytest.raises(LimbeckError, match="unknown task 'ranking'.*; if a package brings it, install"):
+        card.made_for()
+
+
+def test_what_is_not_among_the_weights_is_said_in_plain_words() -> None:
+    network = models.normalize_inputs(nn.Linear(3, 2), models.Normalization((0.5, 1.0, 2.0), (1.0, 2.0, 4.0)))
+    source = data.from_tensors(torch.rand(20, 3), LABELS)
+    assert json.loads(metadata_of(describe(network, None, source))["normalize_std"]) == [1.0, 2.0, 4.0]
+    models.rescale_outputs(network, models.Rescaling((150.0, -3.0), (80.0, 0.5)))
+    card = describe(network, None, source)
+    kept = metadata_of(card)
+    assert kept["before_use"] == (
+        "The weights expect normalized inputs: give the network (inputs - normalize_mean) / normalize_std, by "
+        "channel or feature, of inputs that are values as in the data. The answer in real units is "
+        "output * output_std + output_mean, by output. limbeck.load(...) does so by itself."
+    )
+    assert json.loads(kept["normalize_mean"]) == [0.5, 1.0, 2.0]
+    assert json.loads(kept["output_mean"]) == [150.0, -3.0]
+    assert json.loads(kept["output_std"]) == [80.0, 0.5]
+    assert card.rescaling == models.rescaling_of(network)
+    assert metadata_of(card.model_copy(update={"standalone": True})).keys() == {"limbeck"}
+    assert metadata_of(describe(nn.Identity(), None, source)).keys() == {"limbeck"}
 
 
 def test_one_of_before_dtypes_were_written_down() -> None:

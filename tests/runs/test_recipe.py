@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from finished_runs import finished_run
@@ -45,7 +44,6 @@ def test_where_a_teacher_comes_from(tmp_path: Path) -> None:
 def test_teachers_of_teachers_follow_the_seed_too(tmp_path: Path) -> None:
     for seed in range(2):
         run = finished_run(tmp_path / f"t-{seed}", "kd", seed, settings={"teacher.model": f"runs/big-{seed}"})
-        result = run.result
-        result["teacher"] |= {"weights": f"w{seed}", "recipe": "big"}
-        (run.path / "result.json").write_text(json.dumps(result))
+        big = run.result.teachers["teacher"].model_copy(update={"weights": f"w{seed}", "recipe": "big"})
+        run.result.model_copy(update={"teachers": {"teacher": big}}).write(run.path / "result.json")
     assert of(tmp_path / "t-0")["recipe"] == of(tmp_path / "t-1")["recipe"]

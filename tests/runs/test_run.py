@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import random
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from small_runs import (
     state_of,
     three_classes,
     timeless,
+    without_times,
 )
 from torch import Tensor, nn
 
@@ -37,6 +36,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods import CE, KD
 from limbeck.outputs import UNLABELED
 from limbeck.runs import Run
+from limbeck.runs.result import Result, StudentResult
 from limbeck.training.guard import DivergenceError
 
 FACTORY = """
@@ -86,40 +86,41 @@ class TestResult:
         theirs, _ = logits_on_test(limbeck.load(teacher))
         right = (own.argmax(1) == targets).double().mean().item()
         top5 = (own.topk(5).indices == targets[:, None]).any(1).double().mean().item()
-        assert result["objective"] == "0.1*ce + 0.9*kd(temperature=4)"
-        assert result["seed"] == 0
-        assert result["selection"] == "last"
-        assert result["student"] == {
-            "model": STUDENT,
-            "parameters": 64 * 6 + 6 + 6 * 10 + 10,
-            "top1": pytest.approx(right),
-        }
+        assert result.objective == "0.1*ce + 0.9*kd(temperature=4)"
+        assert result.seed == 0
+        assert result.selection == "last"
+        assert result.student == StudentResult(model=STUDENT, parameters=64 * 6 + 6 + 6 * 10 + 10)
         weights = hashlib.sha256((teacher.path / "student.safetensors").read_bytes()).hexdigest()[:16]
-        assert len(result["teacher"].pop("recipe")) == 16
-        assert result["teacher"] == {
+        assert result.teachers.keys() == {"teacher"}
+        taught_by = result.teachers["teacher"].model_dump()
+        assert len(taught_by.pop("recipe")) == 16
+        measured = taught_by.pop("metrics")
+        assert measured.keys() == {"top1", "top5", "nll", "ece"}
+        assert measured["top1"] == pytest.approx((theirs.argmax(1) == targets).double().mean().item())
+        assert taught_by == {
             "model": str(teacher.path),
             "weights": weights,
             "labels": None,
-            "cached": [],
+            "cached": (),
             "parameters": 64 * 16 + 16 + 16 * 10 + 10,
-            "top1": pytest.approx((theirs.argmax(1) == targets).double().mean().item()),
         }
-        assert result["agreement"] == pytest.approx(
-            (own.argmax(1) == theirs.argmax(1)).double().mean().item()
-        )
-        test = result["metrics"]["test"]
+        assert result.agreement == pytest.approx((own.argmax(1) == theirs.argmax(1)).double().mean().item())
+        test = result.metrics.on("test")
         assert test["top1"] == pytest.approx(right)
         assert test["top5"] == pytest.approx(top5)
         assert test["nll"] == pytest.approx(nn.functional.cross_entropy(own, targets).item(), rel=1e-5)
         assert 0 <= test["ece"] <= 1
-        assert result["seconds"] == pytest.approx(sum(line["seconds"] for line in student.history), abs=1e-3)
-        assert result["arguments"] == {
+        assert result.seconds == pytest.approx(sum(line["seconds"] for line in student.history), abs=1e-3)
+        assert result.arguments == {
             "ce": {"weight": 0.1, "method": "ce"},
             "kd": {"weight": 0.9, "method": "kd", "temperature": 4},
         }
-        sizes = {"train": 1000, "labeled": 1000, "validation": 297, "test": 500, "classes": 10}
-        assert {name: result["data"][name] for name in sizes} == sizes
-        assert result["data"]["fingerprint"] == data.load("digits").fingerprint()
+        sizes = {"train": 1000, "labeled": 1000, "validation": 297, "test": 500, "outputs": 10}
+        assert result.data.model_dump(include=set(sizes)) == sizes
+        assert result.data.measured == {"validation": 297, "test": 500}
+        assert result.data.fingerprint == data.load("digits").fingerprint()
+        assert result.task == {"name": "classification", "names": list("0123456789")}
+        assert (result.steps, result.samples_seen) == (8, 2000)
 
     def test_its_directory_holds_what_was_promised(self, student: Run) -> None:
         assert content(student.path).keys() == {
@@ -139,29 +140,29 @@ class TestResult:
         last = student.history[-1]
         assert (last["stage"], last["epoch"], last["step"]) == ("training", 2, 8)
         assert last["terms"].keys() == {"total", "ce", "kd"}
-        assert last["validation"] == student.result["metrics"]["validation"]
+        assert last["validation"] == student.result.metrics.validation
 
     def test_without_a_teacher_there_is_no_agreement(self, teacher: Run) -> None:
-        assert teacher.result["teacher"] is None
-        assert teacher.result["agreement"] is None
-        assert teacher.result["objective"] == "ce"
+        assert teacher.result.teachers == {}
+        assert teacher.result.agreement is None
+        assert teacher.result.objective == "ce"
 
     def test_few_classes_have_no_top5_and_no_test_no_figures(self, tmp_path: Path) -> None:
         run = limbeck.train(model="mlp", data=three_classes(), out=tmp_path / "a", **QUICK)
-        assert run.result["metrics"]["test"].keys() == {"top1", "nll", "ece"}
+        assert run.result.metrics.on("test").keys() == {"top1", "nll", "ece"}
         source = three_classes(test=False)
         run = limbeck.distill(
             student="mlp", teacher=plain_network(8), data=source, out=tmp_path / "b", **QUICK
         )
-        assert run.result["metrics"]["test"] is None
-        assert run.result["student"]["top1"] is run.result["teacher"]["top1"] is None
-        assert run.result["agreement"] is None
-        assert run.result["metrics"]["validation"]["top1"] >= 0
+        assert run.result.metrics.test is None
+        assert run.result.teachers["teacher"].metrics is None
+        assert run.result.agreement is None
+        assert run.result.metrics.on("validation")["top1"] >= 0
 
     def test_without_validation_data_there_are_no_figures_on_it(self, tmp_path: Path) -> None:
         source = replace(three_classes(), validation=None)
         run = limbeck.train(model="mlp", data=source, out=tmp_path / "run", **QUICK)
-        assert run.result["metrics"]["validation"] is None
+        assert run.result.metrics.validation is None
         assert all("validation" not in line for line in run.history)
         with pytest.raises(LimbeckError, match=r"triples has no validation split; use training\.selection"):
             limbeck.train(
@@ -178,7 +179,7 @@ class TestRepetition:
         again = limbeck.distill(student.path / "config.yaml", out=tmp_path / "again", display=False)
         assert same(state_of(again), state_of(student))
         assert timeless(again.history) == timeless(student.history)
-        assert {**again.result, "seconds": 0} == {**student.result, "seconds": 0}
+        assert without_times(again.result) == without_times(student.result)
         assert (again.path / "config.yaml").read_text() == (student.path / "config.yaml").read_text()
 
     def test_a_config_object_repeats_it_too(self, student: Run, tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ class TestRepetition:
     def test_another_seed_is_another_run(self, student: Run, teacher: Run, tmp_path: Path) -> None:
         other = make_student(tmp_path / "other", teacher, seed=1)
         assert not same(state_of(other), state_of(student))
-        assert other.result["seed"] == 1
+        assert other.result.seed == 1
 
     def test_the_same_views_can_be_shown_to_another_seed(self, tmp_path: Path) -> None:
         views: list[list[Tensor]] = []
@@ -297,7 +298,7 @@ class TestSettings:
             limbeck.distill(student="mlp", out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
         own = limbeck.distill(student="mlp", objective="label_smoothing", out=tmp_path / "own", **QUICK)
-        assert own.result["teacher"] is None
+        assert own.result.teachers == {}
 
     @pytest.mark.parametrize("where", ["file", "settings"])
     def test_a_training_refuses_a_teacher(self, where: str, teacher: Run, tmp_path: Path) -> None:
@@ -325,8 +326,8 @@ class TestSettings:
         run = limbeck.train(out=tmp_path / "run", **{**given, "epochs": 8, "settings": chosen})
         scores = [line["validation"]["top1"] for line in run.history]
         assert scores[-1] < max(scores), "the test is worth something only if the last is not the best"
-        assert run.result["metrics"]["validation"]["top1"] == max(scores)
-        assert run.result["selection"] == "validation"
+        assert run.result.metrics.on("validation")["top1"] == max(scores)
+        assert run.result.selection == "validation"
         best = scores.index(max(scores)) + 1
         short = limbeck.train(out=tmp_path / "short", **{**given, "epochs": best, "settings": settings})
         assert same(state_of(run), state_of(short))
@@ -351,7 +352,7 @@ class TestNetworks:
         assert same(state_of(run), network.state_dict())
         assert run.config.student.model == run.config.teacher.model == "<Sequential>"  # type: ignore[union-attr]
         assert run.config.data.name == "<triples>"
-        assert run.result["data"]["name"] == "triples"
+        assert run.result.data.name == "triples"
         assert same(teacher.state_dict(), plain_network(8).state_dict())
         assert not teacher.training
 
@@ -396,7 +397,7 @@ class TestNetworks:
         (tmp_path / "own_networks.py").write_text(FACTORY)
         monkeypatch.chdir(tmp_path)
         run = make_student(tmp_path / "run", teacher, student="own_networks:make(width=2)")
-        assert run.result["student"]["parameters"] == 64 * 2 + 2 + 2 * 10 + 10
+        assert run.result.student.parameters == 64 * 2 + 2 + 2 * 10 + 10
         loaded = limbeck.load(run)
         assert type(loaded).__name__ == "Net"
         assert same(loaded.state_dict(), state_of(run))
@@ -409,7 +410,7 @@ class TestNetworks:
         assert models.normalization_of(loaded) is not None, "it gets the data's normalization"
         logits, targets = logits_on_test(loaded)
         expected = pytest.approx((logits.argmax(1) == targets).double().mean().item())
-        assert run.result["student"]["top1"] == expected
+        assert run.result.metrics.on("test")["top1"] == expected
 
     def test_a_teacher_from_a_checkpoint(self, teacher: Run, student: Run, tmp_path: Path) -> None:
         torch.save({"state_dict": limbeck.load(teacher).state_dict()}, tmp_path / "teacher.pt")
@@ -418,7 +419,7 @@ class TestNetworks:
         assert same(state_of(run), state_of(student))
         file = hashlib.sha256((tmp_path / "teacher.pt").read_bytes()).hexdigest()[:16]
         named = {"model": TEACHER, "weights": file, "recipe": None}
-        assert run.result["teacher"] == {**student.result["teacher"], **named}
+        assert run.result.teacher == student.result.teachers["teacher"].model_copy(update=named)
 
     def test_a_teacher_from_a_run_or_its_file(self, teacher: Run, student: Run, tmp_path: Path) -> None:
         for number, given in enumerate([teacher.path / "student.safetensors", str(teacher.path)]):
@@ -465,11 +466,11 @@ class TestNetworks:
         assert state_of(run).keys() == student.state_dict().keys()
         assert same(state_of(run), student.state_dict())
         assert [line["stage"] for line in run.history] == ["projected.code"] * 2 + ["training"] * 2
-        assert run.result["student"]["parameters"] == models.count_parameters(student)
+        assert run.result.student.parameters == models.count_parameters(student)
 
 
 class TestData:
-    def labels_seen(self, source: data.Source, tmp_path: Path, **given: Any) -> tuple[int, Mapping[str, Any]]:
+    def labels_seen(self, source: data.Source, tmp_path: Path, **given: Any) -> tuple[int, Result]:
         seen: list[int] = []
         network = plain_network()
         network.register_forward_hook(
@@ -477,14 +478,14 @@ class TestData:
         )
         given = {"student": network, "data": source, **QUICK, "epochs": 1, "batch_size": 20, **given}
         run = limbeck.distill(out=tmp_path / "run", overwrite=True, **given)
-        return sum(seen), run.result["data"]
+        return sum(seen), run.result
 
     def test_unlabeled_samples_are_learned_from_where_the_objective_can(self, tmp_path: Path) -> None:
         source = three_classes(labeled=24)
-        seen, facts = self.labels_seen(source, tmp_path, objective="label_smoothing")
-        assert (seen, facts["train"], facts["labeled"]) == (24, 24, 24)
-        seen, facts = self.labels_seen(source, tmp_path, objective="ce + kd", teacher=plain_network(8))
-        assert (seen, facts["train"], facts["labeled"]) == (60, 60, 24)
+        seen, result = self.labels_seen(source, tmp_path, objective="label_smoothing")
+        assert (seen, result.data.train, result.data.labeled) == (24, 24, 24)
+        seen, result = self.labels_seen(source, tmp_path, objective="ce + kd", teacher=plain_network(8))
+        assert (seen, result.data.train, result.data.labeled) == (60, 60, 24)
 
     @pytest.mark.parametrize(
         ("objective", "batch_size", "accumulation", "learned"),
@@ -500,14 +501,14 @@ class TestData:
     ) -> None:
         settings = {**QUICK["settings"], "training.accumulation": accumulation}
         given = {"objective": objective, "batch_size": batch_size, "settings": settings}
-        seen, _ = self.labels_seen(three_classes(), tmp_path, teacher=plain_network(8), **given)
-        assert seen == learned
+        seen, result = self.labels_seen(three_classes(), tmp_path, teacher=plain_network(8), **given)
+        assert seen == learned == result.samples_seen
 
     def test_no_labels_are_needed_to_learn_from_a_teacher_alone(self, tmp_path: Path) -> None:
         source = three_classes(labeled=0)
         assert (source.train.targets == UNLABELED).all()
-        seen, facts = self.labels_seen(source, tmp_path, objective="kd", teacher=plain_network(8))
-        assert (seen, facts["labeled"]) == (60, 0)
+        seen, result = self.labels_seen(source, tmp_path, objective="kd", teacher=plain_network(8))
+        assert (seen, result.data.labeled) == (60, 0)
         with pytest.raises(LimbeckError, match=r"no sample .* has a label"):
             limbeck.train(model=plain_network(), data=source, out=tmp_path / "none")
         assert not (tmp_path / "none").exists()
@@ -532,7 +533,7 @@ def test_a_directory_is_found_if_none_is_given(tmp_path: Path, monkeypatch: pyte
         "runs/train-2",
         "runs/distill-1",
     ]
-    assert json.loads(Path("runs/distill-1/result.json").read_text())["teacher"]["model"] == "runs/train-2"
+    assert third.result.teachers["teacher"].model == "runs/train-2"
 
 
 def test_a_method_of_the_user_s_own_needs_no_table(tmp_path: Path) -> None:
@@ -554,7 +555,7 @@ def test_a_method_of_the_user_s_own_needs_no_table(tmp_path: Path) -> None:
         display=False,
         out=tmp_path / "run",
     )
-    assert run.result["objective"] == "2*mine"
+    assert run.result.objective == "2*mine"
     assert run.history[0]["terms"]["total"] == pytest.approx(2 * run.history[0]["terms"]["mine"])
 
 

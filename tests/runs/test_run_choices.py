@@ -70,14 +70,14 @@ def test_they_are_recorded(
     able(monkeypatch, bfloat16)
     made = run(tmp_path / "run")
     assert made.environment["precision"] == precision
-    assert made.result["choices"] == {
+    assert made.result.choices == {
         "precision": precision,
         "memory_format": "channels_last",
         "compile": False,
     }
     assert made.config.training.precision == "auto"
     checkpoint = torch.load(made.path / "checkpoints" / "last.pt", weights_only=True)
-    assert checkpoint["choices"] == made.result["choices"]
+    assert checkpoint["choices"] == made.result.choices
     assert all(value.is_contiguous() for value in checkpoint["root"].values())
 
 
@@ -92,7 +92,7 @@ def test_a_run_resumed_on_another_processor_ends_as_it_would_have(
     resumed = run(tmp_path / "run", resume=True)
     assert (resumed.path / WEIGHTS).read_bytes() == (whole.path / WEIGHTS).read_bytes()
     assert timeless(resumed.history) == timeless(whole.history)
-    assert resumed.result["choices"] == whole.result["choices"]
+    assert resumed.result.choices == whole.result.choices
     other = run(tmp_path / "other")
     assert (other.path / WEIGHTS).read_bytes() != (whole.path / WEIGHTS).read_bytes()
 
@@ -102,7 +102,7 @@ def test_a_precision_of_ones_own_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
     interrupted(tmp_path / "run", monkeypatch, precision="fp32")
     with pytest.raises(LimbeckError, match=r"was run with training\.precision='fp32', not 'bf16'"):
         run(tmp_path / "run", resume=True, precision="bf16")
-    assert run(tmp_path / "run", resume=True, precision="fp32").result["choices"]["precision"] == "fp32"
+    assert run(tmp_path / "run", resume=True, precision="fp32").result.choices["precision"] == "fp32"
 
 
 def test_a_run_of_before_choices_were_recorded_is_refused(
@@ -119,7 +119,7 @@ def test_a_run_of_before_choices_were_recorded_is_refused(
 
 
 def test_auto_compiles_nothing_in_a_training_of_a_moment(tmp_path: Path) -> None:
-    assert run(tmp_path / "run", compile="auto").result["choices"]["compile"] is False
+    assert run(tmp_path / "run", compile="auto").result.choices["compile"] is False
 
 
 @pytest.mark.slow
@@ -132,7 +132,7 @@ def test_a_compiled_run_is_resumed_to_the_bit_and_leaves_ordinary_files(
         pytest.skip(str(error))
     whole = run(tmp_path / "whole", compile=True)
     plain = run(tmp_path / "plain")
-    assert whole.result["choices"] == {**plain.result["choices"], "compile": True}
+    assert whole.result.choices == {**plain.result.choices, "compile": True}
     interrupted(tmp_path / "run", monkeypatch, compile=True)
     torch.compiler.reset()  # as in another process
     resumed = run(tmp_path / "run", resume=True, compile=True)
@@ -162,6 +162,6 @@ def test_without_a_compiler_true_is_refused_and_auto_goes_on(
     assert not (tmp_path / "run").exists()
     torch.compiler.reset()
     made = run(tmp_path / "other", compile="auto", display=True)
-    assert made.result["choices"]["compile"] is False
+    assert made.result.choices["compile"] is False
     notes = capsys.readouterr().err
     assert notes.count("the networks cannot be compiled here and run as they are: ") == 1

@@ -34,13 +34,13 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 @pytest.mark.parametrize("which", ["clean", "noisy"])
 def test_what_is_said_is_checked_and_recorded(which: str, teachers: dict[str, Run], tmp_path: Path) -> None:
     run = make_student(tmp_path / "run", teachers[which], data=NOISY, **labels(which))
-    assert run.result["teacher"]["labels"] == which
-    assert run.result["data"]["noise"] == NOISE
-    assert run.result["data"]["labeled"] == 200
-    assert teachers[which].result["data"]["noise"] == (NOISE if which == "noisy" else None)
+    assert run.result.teachers["teacher"].labels == which
+    assert run.result.data.noise == NOISE
+    assert run.result.data.labeled == 200
+    assert teachers[which].result.data.noise == (NOISE if which == "noisy" else None)
     assert f"labels: {which}" in (run.path / "config.yaml").read_text()
     again = limbeck.distill(run.path / "config.yaml", out=tmp_path / "again", display=False)
-    assert again.result["metrics"] == run.result["metrics"]
+    assert again.result.metrics == run.result.metrics
 
 
 def test_nothing_said_is_refused(teachers: dict[str, Run], tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_a_network_without_a_record_is_believed(tmp_path: Path) -> None:
     with pytest.raises(LimbeckError, match="say which ones the teacher learned from"):
         make_student(tmp_path / "run", **changes)
     run = make_student(tmp_path / "run", **changes, **labels("clean"))
-    assert run.result["teacher"]["labels"] == "clean"
+    assert run.result.teachers["teacher"].labels == "clean"
 
 
 def test_without_a_teacher_there_is_nothing_to_say(tmp_path: Path) -> None:
     run = limbeck.train(model="mlp(hidden=[4])", data=NOISY, out=tmp_path / "run", **QUICK)
-    assert run.result["teacher"] is None
+    assert run.result.teachers == {}

@@ -60,9 +60,9 @@ def teacher(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_teacher_learns_from_texts(teacher: Run) -> None:
-    assert teacher.result["metrics"]["test"]["top1"] > 0.85
-    assert teacher.result["data"]["classes"] == 3
-    assert teacher.result["data"]["name"] == "text"
+    assert teacher.result.metrics.on("test")["top1"] > 0.85
+    assert teacher.result.data.outputs == 3
+    assert teacher.result.data.name == "text"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_student_of_another_kind_learns_from_it(
         out=tmp_path / "run",
         **{**FAST, "epochs": 6},
     )
-    assert run.result["metrics"]["test"]["top1"] > 0.5  # a third by chance
+    assert run.result.metrics.on("test")["top1"] > 0.5  # a third by chance
 
 
 def test_a_student_is_had_back_with_its_tokenizer(teacher: Run) -> None:
@@ -99,7 +99,7 @@ def test_a_student_is_had_back_with_its_tokenizer(teacher: Run) -> None:
     answers = network(**inputs).argmax(1).tolist()
     source = data.load("text", teacher.config.data.dir)
     assert [source.task.names[answer] for answer in answers] == ["weather", "food", "travel"]
-    assert evaluate(teacher).student.metrics == teacher.result["metrics"]["test"]
+    assert evaluate(teacher).student.metrics == teacher.result.metrics.test
 
 
 def test_a_weights_file_alone_tells_how_to_build_its_network(teacher: Run) -> None:
@@ -158,7 +158,7 @@ def test_a_table_from_a_file(tmp_path: Path) -> None:
     run = limbeck.train(
         model="mlp(hidden=[8])", data=spec, data_dir=tmp_path, out=tmp_path / "run", **{**FAST, "epochs": 20}
     )
-    assert run.result["metrics"]["test"]["top1"] > 0.85
+    assert run.result.metrics.on("test")["top1"] > 0.85
     network = limbeck.load(run)  # takes the numbers as they are in the file
     assert network(torch.tensor([[0.5, 950.0, 5e-4], [0.5, 50.0, 5e-4]])).argmax(1).tolist() == [1, 0]
 
@@ -168,7 +168,7 @@ def test_bundled_tables(name: str, tmp_path: Path) -> None:
     run = limbeck.train(
         model="mlp(hidden=[16])", data=name, out=tmp_path / "run", **{**FAST, "epochs": 20, "batch_size": 16}
     )
-    assert run.result["metrics"]["validation"]["top1"] > 0.85
+    assert run.result.metrics.on("validation")["top1"] > 0.85
 
 
 def test_on_the_command_line(corpus: Path) -> None:

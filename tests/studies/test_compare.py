@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from finished_runs import finished_run, two_groups
+from limbeck import tasks
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 from limbeck.studies.compare import compare
+from limbeck.studies.measure import Measure
+from limbeck.tasks import Classification, Metric
 
 
 def names(*runs: object, anyway: bool = False) -> list[str]:
@@ -18,7 +20,9 @@ def names(*runs: object, anyway: bool = False) -> list[str]:
 def test_runs_of_one_thing_are_a_group_over_their_seeds(tmp_path: Path) -> None:
     found = compare(two_groups(tmp_path))
     assert [it.name for it in found.contenders] == ["ce", "kd(temperature=4)"]
-    assert found.contenders[0].accuracy == pytest.approx({0: 70, 1: 71, 2: 72, 3: 73, 4: 74})
+    top1 = Measure(found.contenders[0].task.primary)
+    assert found.contenders[0].values(top1) == pytest.approx({0: 70, 1: 71, 2: 72, 3: 73, 4: 74})
+    assert found.contenders[0].steps == dict.fromkeys(range(5), 16)
     assert found.baseline == "ce"
     assert found.notes == ()
 
@@ -54,9 +58,8 @@ def test_a_teacher_that_the_objective_does_not_tell_is_named(tmp_path: Path) -> 
 
 def taught(path: Path, objective: str, seed: int, model: str, weights: str, made: str | None = "r") -> Run:
     run = finished_run(path, objective, seed, settings={"teacher.model": model})
-    result = run.result
-    result["teacher"] |= {"weights": weights, "recipe": made}
-    (run.path / "result.json").write_text(json.dumps(result))
+    teacher = run.result.teachers["teacher"].model_copy(update={"weights": weights, "recipe": made})
+    run.result.model_copy(update={"teachers": {"teacher": teacher}}).write(run.path / "result.json")
     return run
 
 
@@ -85,7 +88,7 @@ def test_what_the_device_chose_tells_runs_apart(tmp_path: Path) -> None:
     made = [finished_run(tmp_path / precision, seed=seed) for seed, precision in enumerate(("fp32", "bf16"))]
     for run in made:
         choices = {"precision": run.path.name, "memory_format": "contiguous", "compile": False}
-        (run.path / "result.json").write_text(json.dumps({**run.result, "choices": choices}))
+        run.result.model_copy(update={"choices": choices}).write(run.path / "result.json")
     assert names(*made) == ["ce, precision=fp32", "ce, precision=bf16"]
 
 
@@ -125,7 +128,7 @@ def test_different_data_is_refused_and_named(tmp_path: Path) -> None:
     ]
     with pytest.raises(
         LimbeckError,
-        match=r"a' and '.*b' were run on different data, digits \(aaaa\) and .* \(bbbb\); --anyway",
+        match=r"a' and '.*b' were run on different data, digits \(aaaa\) and .* \(bbbb\); anyway=True",
     ):
         compare(made)
     found = compare(made, anyway=True)
@@ -145,7 +148,7 @@ def test_unfinished_runs_are_all_named_or_left_out(tmp_path: Path) -> None:
     ):
         compare([whole, half, bare])
     found = compare([whole, half, bare], anyway=True)
-    assert list(found.contenders[0].accuracy) == [0]
+    assert found.contenders[0].seeds == (0,)
     assert len(found.notes) == 2
     assert found.notes[0].endswith("b' is not finished, and is left out.")
     with pytest.raises(LimbeckError, match="is not finished"):
@@ -199,3 +202,23 @@ def test_the_baseline_is_named_or_the_one_without_a_teacher(tmp_path: Path) -> N
         compare(made, baseline="ce")
     with pytest.raises(LimbeckError, match="no run is named 'dk'; there are 'ce, epochs=2', "):
         compare(made, baseline="dk")
+
+
+def test_runs_of_different_tasks_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ranking(Classification):
+        name = "ranking"
+        metrics = (Metric("tau", "Kendall's tau"),)
+
+    monkeypatch.setattr(tasks, "TASKS", {**tasks.TASKS, "ranking": Ranking})
+    made = [finished_run(tmp_path / "a"), finished_run(tmp_path / "b", "kd")]
+    file = made[1].path / "result.json"
+    file.write_text(file.read_text().replace('"name": "classification"', '"name": "ranking"'))
+    with pytest.raises(
+        LimbeckError, match="'ce' is a run of the task classification and 'kd' one of ranking"
+    ):
+        compare(made)
+
+
+def test_a_verdict_on_unequal_steps_is_for_who_asks(tmp_path: Path) -> None:
+    assert not compare([finished_run(tmp_path / "a")]).unequal
+    assert compare([tmp_path / "a"], unequal=True).unequal

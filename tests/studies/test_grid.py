@@ -23,10 +23,10 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Grid:
 def test_every_contender_runs_with_every_seed_and_a_teacher_where_it_reads_one(grid: Grid) -> None:
     done = [(name, seed, run.result) for name, seed, run in grid.run()]
     assert [item[:2] for item in done] == [("student alone", 0), ("KD", 0), ("student alone", 1), ("KD", 1)]
-    assert [(result["seed"], result["objective"]) for _, _, result in done] == [
+    assert [(result.seed, result.objective) for _, _, result in done] == [
         (seed, grid.contenders[name]) for name, seed, _ in done
     ]
-    assert [result["teacher"] is not None for _, _, result in done] == [False, True, False, True]
+    assert [bool(result.teachers) for _, _, result in done] == [False, True, False, True]
 
 
 def test_what_is_finished_is_not_repeated_and_what_is_not_is_run(grid: Grid) -> None:

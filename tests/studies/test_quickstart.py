@@ -36,7 +36,7 @@ def test_a_small_student_gains_and_the_page_says_so(tmp_path: Path, command: Com
     folder = tmp_path / "quickstart"
     page = (folder / "report.html").read_text(encoding="utf-8")
     alone, distilled = (
-        [limbeck.Run(folder / f"{name}-{seed}").result["metrics"]["test"]["top1"] for seed in range(5)]
+        [limbeck.Run(folder / f"{name}-{seed}").result.metrics.on("test")["top1"] for seed in range(5)]
         for name in ("alone", "distilled")
     )
     for values in (alone, distilled):

@@ -23,6 +23,7 @@ from scripted_loop import ScriptedLoop
 sys.path.insert(0, str(Path(__file__).parent))
 
 from maps import IGNORED, Maps, Pixels, images
+
 from two_processes import run_in_two_processes
 
 TASK = Maps(("a", "b", "c"))

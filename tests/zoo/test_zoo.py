@@ -203,7 +203,7 @@ def test_from_data_to_a_student_and_back(command: Command) -> None:
     loaded = limbeck.load("run")
     assert type(loaded).__module__.startswith("timm.")
     assert normalization_of(loaded) is not None
-    assert Run(Path("run")).result["metrics"]["test"] is not None
+    assert Run(Path("run")).result.metrics.test is not None
     torch.save({"model": loaded.state_dict()}, "w.pth")
     images = ("--classes", "10", "--input", "1x8x8", "--normalization", "none")
     assert command("import", "w.pth", "--model", "timm:test_resnet", *images, "--out", "imported").code == 0

@@ -60,7 +60,7 @@ def quickstart(
     seed: Annotated[int, typer.Option(help="Of the first of its seeds.")] = 0,
 ) -> None:
     """Distills a small student of handwritten digits, and shows what it gained."""
-    from limbeck.studies.quickstart import quickstart as run_quickstart
+    from limbeck.cli.quickstart import quickstart as run_quickstart
 
     run_quickstart(out_dir, seed, out)
 

@@ -28,7 +28,11 @@ def compare(
         typer.Option(help="What the others are compared with: an objective, or a name in the table; ce."),
     ] = None,
     metric: Annotated[
-        list[str] | None, typer.Option(help="top1, top5, nll, ece or agreement; top1. Any number of times.")
+        list[str] | None,
+        typer.Option(
+            help="A metric of the task on the test split, validation.NAME on the validation split, or "
+            "agreement. Any number of times; the task's first metric if left out."
+        ),
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TABLE,
     out_file: Annotated[
@@ -38,38 +42,46 @@ def compare(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Compare runs on different data too; leave unfinished ones out.")
     ] = False,
+    unequal: Annotated[
+        bool, typer.Option("--unequal", help="Give a verdict after unequal numbers of steps too.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files.")] = False,
 ) -> None:
-    """Compares runs over their seeds: mean, deviation, and paired difference to a baseline."""
+    """Compares runs over their seeds: mean, deviation, and paired difference to a baseline.
+
+    The test split is for the report. To choose among runs, compare them by validation: --metric
+    validation.NAME.
+    """
     from limbeck.files import write_text
     from limbeck.report import comparison, formats
     from limbeck.report.comparison_page import comparison_report
     from limbeck.studies.compare import compare as compare_runs
+    from limbeck.studies.measure import measures as measures_of
 
     if html and html == out_file:
         raise LimbeckError(f"--out and --html are both {str(html)!r}; choose two files")
     for file in (out_file, html):
         if file and file.exists() and not overwrite:
             raise LimbeckError(f"{str(file)!r} exists; say --overwrite or another file")
-    found = compare_runs(runs, baseline=baseline, anyway=anyway)
-    what = (found.contenders, found.baseline, metric or ["top1"])
-    table = comparison.comparison_table(*what)
+    found = compare_runs(runs, baseline=baseline, anyway=anyway, unequal=unequal)
+    measures = measures_of(metric or [], found.contenders[0].task)
+    tables = [comparison.comparison_table(found, measures), comparison.training_table(found)]
     notes = Console(stderr=True, highlight=False)
     for note in found.notes:
         notes.print(note, soft_wrap=True, markup=False)
     if html:
-        write_text(html, comparison_report(*what, found.notes))
+        write_text(html, comparison_report(found, measures))
         notes.print(html, soft_wrap=True, markup=False)
     if form is Format.TABLE and out_file is None:
-        for name in metric or ["top1"]:  # beside each other, they would not fit a terminal
-            each = comparison.comparison_table(found.contenders, found.baseline, [name])
-            Console(highlight=False).print(formats.rich_table(each))
+        alone = [comparison.comparison_table(found, [each]) for each in measures]
+        for table in (*alone, tables[-1]):  # beside each other, the measures would not fit a terminal
+            Console(highlight=False).print(formats.rich_table(table))
         return
     made = {
-        Format.TABLE: lambda: formats.plain(table),
-        Format.CSV: lambda: formats.csv_text(comparison.records(*what)),
-        Format.MARKDOWN: lambda: formats.markdown(table),
-        Format.LATEX: lambda: formats.latex(table),
+        Format.TABLE: lambda: "\n".join(map(formats.plain, tables)),
+        Format.CSV: lambda: formats.csv_text(comparison.records(found, measures)),
+        Format.MARKDOWN: lambda: "\n".join(map(formats.markdown, tables)),
+        Format.LATEX: lambda: "\n".join(map(formats.latex, tables)),
     }[form]()
     if out_file:
         write_text(out_file, made)

@@ -2,92 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from limbeck.evaluation.results import Evaluation
+from limbeck.evaluation.results import Evaluation, NetworkResult
+from limbeck.report.formats import rich_table
+from limbeck.report.metrics import axis, figure, interval
+from limbeck.report.sections import table as table_of
+from limbeck.report.table import Table as Shown
 from limbeck.runs import Run
+from limbeck.tasks import Metric
+from limbeck.tasks import sections as plain
 
-PAIRS = 5
-"""Most confused pairs that are printed; the file has more."""
+ROWS = 5
+"""Rows of a task's table that are printed; the page has them all."""
 
 
 def evaluated(found: Evaluation, run: Run) -> RenderableType:
     """The tables of an evaluation, what was left out of it, and where it lies."""
     lines = [f"{role}: {network.name}" for role, network in found.networks.items()]
     parts: list[RenderableType] = [*map(Text, lines), _networks(found)]
-    parts += [_stages(found)] if found.fidelity and found.fidelity.cka.stages else []
-    parts += [_robustness(found)] if found.student.robustness else []
-    parts += [_pairs(found)] if found.student.confusion.pairs else []
+    parts += [_stages(found.cka.stages)] if found.cka and found.cka.stages else []
+    primary = found.found_task.primary
+    parts += [_robustness(found, primary, found.student.robustness)] if found.student.robustness else []
+    parts += map(rich_table, _of_the_task(found))
     notes = list(found.notes)
     if found.student.cost.latency:
         notes.append(f"Times are wall-clock, on {found.timed_on}.")
-    if run.finished and run.result["data"]["fingerprint"] == found.data.fingerprint:
+    if run.finished and run.result.data.fingerprint == found.data.fingerprint:
         notes += [f"{run.path / name}" for name in ("evaluation.json", "report.html")]
     return Group(*parts, *map(Text, notes))
 
 
 def _networks(found: Evaluation) -> Table:
-    networks = list(found.networks.values())
+    """The metrics, the agreement with the teacher and the costs of all networks, a column for each."""
+    networks, task = list(found.networks.values()), found.found_task
     title = f"{found.data.name}, {found.split} split, {found.samples:,} samples"
     table = Table(title=title, title_style="bold", title_justify="left")
     table.add_column("")
     for role in found.networks:
         table.add_column(role, justify="right")
-    if compared := "teacher" in found.networks:
+    if "teacher" in found.networks:
         table.add_column("ratio", justify="right")
-
-    def row(label: str, values: Sequence[float | None], form: str, *, ratio: bool = False) -> None:
-        """A row of the table, unless nothing is known; the ratio is student over teacher."""
-        if all(value is None for value in values):
-            return
-        cells = ["-" if value is None else format(value, form) for value in values]
-        if compared and ratio and values[0] is not None and values[1]:
-            cells.append(f"{values[0] / values[1]:.3f}")
-        table.add_row(label, *cells)
-
-    def percent(label: str, values: Sequence[float | None]) -> None:
-        row(label, [None if value is None else 100 * value for value in values], ".2f")
-
-    percent("top-1 (%)", [network.accuracy.top1.value for network in networks])
-    intervals = [network.accuracy.top1 for network in networks]
-    table.add_row(
-        "  95 % interval", *(f"{100 * rate.low:.1f} to {100 * rate.high:.1f}" for rate in intervals)
-    )
-    percent("top-5 (%)", [network.metrics.get("top5") for network in networks])
-    row("NLL (nats)", [network.nll for network in networks], ".4f")
-    percent("calibration error (%)", [network.calibration.ece for network in networks])
-    row("fitted temperature", [network.calibration.temperature for network in networks], ".3f")
-    row("  NLL then (nats)", [network.calibration.nll_after for network in networks], ".4f")
-    percent("  calibration error (%)", [network.calibration.ece_after for network in networks])
-    if (fidelity := found.fidelity) is not None:
+    for metric in task.metrics:
+        _add_metric(table, metric, networks)
+    if (its := found.agreement) is not None:
         table.add_section()
-        percent("agreement with teacher (%)", [fidelity.agreement])
-        row("KL from teacher (nats)", [fidelity.kl], ".4f")
-        row("CKA of the embeddings", [fidelity.cka.embedding], ".3f")
-        row("class correlations differ", [fidelity.correlation.difference], ".4f")
+        if its.agreement is not None:
+            table.add_row("agreement with teacher (%)", f"{100 * its.agreement:.2f}")
+        table.add_row(task.distance, f"{its.distance:.4f}")
+        if found.cka and found.cka.embedding is not None:
+            table.add_row("CKA of the embeddings", f"{found.cka.embedding:.3f}")
     table.add_section()
-    costs = [network.cost for network in networks]
-    row("parameters", [cost.parameters for cost in costs], ",", ratio=True)
-    row("multiply-adds a sample", [cost.multiply_adds for cost in costs], ",", ratio=True)
-    row("weights (KB)", [cost.bytes / 1e3 for cost in costs], ",.1f", ratio=True)
-    peaks = [None if cost.peak_bytes is None else cost.peak_bytes / 1e3 for cost in costs]
-    row("peak memory, batch 32 (KB)", peaks, ",.1f", ratio=True)
-    for size in found.student.cost.latency or {}:
-        times = [cost.latency[size] for cost in costs if cost.latency]
-        row(f"latency, batch {size} (ms)", [time.median_ms for time in times], ".3f", ratio=True)
-        row("  95th percentile (ms)", [time.p95_ms for time in times], ".3f", ratio=True)
-    row("throughput (samples/s)", [cost.throughput for cost in costs], ",.0f", ratio=True)
+    _add_costs(table, found)
     return table
 
 
-def _stages(found: Evaluation) -> Table:
-    assert found.fidelity is not None
-    assert found.fidelity.cka.stages is not None
-    stages = found.fidelity.cka.stages
+def _add_metric(table: Table, metric: Metric, networks: Sequence[NetworkResult]) -> None:
+    """The metric of each network, and below it the intervals that there are."""
+    values = [figure(metric, network.metrics.get(metric.name)) for network in networks]
+    if not any(values):
+        return
+    table.add_row(axis(metric), *(value or "-" for value in values))
+    rates = [network.intervals.get(metric.name) for network in networks]
+    if any(rates):
+        table.add_row("  95 % interval", *(interval(metric, rate) if rate else "-" for rate in rates))
+
+
+def _add_costs(table: Table, found: Evaluation) -> None:
+    """What each network costs, and the student's share of its teacher's."""
+    costs, compared = [network.cost for network in found.networks.values()], "teacher" in found.networks
+
+    def row(label: str, values: Sequence[float | None], form: str) -> None:
+        if all(value is None for value in values):
+            return
+        cells = ["-" if value is None else format(value, form) for value in values]
+        if compared and values[0] is not None and values[1]:
+            cells.append(f"{values[0] / values[1]:.3f}")
+        table.add_row(label, *cells)
+
+    row("parameters", [cost.parameters for cost in costs], ",")
+    row("multiply-adds a sample", [cost.multiply_adds for cost in costs], ",")
+    row("weights (KB)", [cost.bytes / 1e3 for cost in costs], ",.1f")
+    peaks = [None if cost.peak_bytes is None else cost.peak_bytes / 1e3 for cost in costs]
+    row("peak memory, batch 32 (KB)", peaks, ",.1f")
+    for size in found.student.cost.latency or {}:
+        times = [cost.latency[size] for cost in costs if cost.latency]
+        row(f"latency, batch {size} (ms)", [time.median_ms for time in times], ".3f")
+        row("  95th percentile (ms)", [time.p95_ms for time in times], ".3f")
+    row("throughput (samples/s)", [cost.throughput for cost in costs], ",.0f")
+
+
+def _stages(stages: Sequence[Sequence[float]]) -> Table:
     columns = [f"teacher {number}" for number in range(1, len(stages[0]) + 1)]
     table = Table("CKA of stages", *columns)
     for number, row in enumerate(stages, 1):
@@ -95,23 +104,28 @@ def _stages(found: Evaluation) -> Table:
     return table
 
 
-def _robustness(found: Evaluation) -> Table:
-    table = Table("top-1 (%) with noise", "severity")
+def _robustness(found: Evaluation, metric: Metric, kinds: Mapping[str, Sequence[float]]) -> Table:
+    table = Table(f"{axis(metric)} with noise", "severity")
     for column in ("1", "2", "3", "4", "5", "mean"):
         table.add_column(column, justify="right")
-    for kind in found.student.robustness or {}:
+    for kind in kinds:
         label = kind.replace("_", " ")
         for role, network in found.networks.items():
             curve = (network.robustness or {})[kind]
-            table.add_row(label, role, *(f"{100 * value:.1f}" for value in (*curve, sum(curve) / len(curve))))
+            values = (*curve, sum(curve) / len(curve))
+            table.add_row(label, role, *(figure(metric, value, percent=1) or "-" for value in values))
             label = ""
         table.add_section()
     return table
 
 
-def _pairs(found: Evaluation) -> Table:
-    table = Table("most confused by the student", "taken for", "samples")
-    for pair in found.student.confusion.pairs[:PAIRS]:
-        names = found.class_names
-        table.add_row(names[pair.target], names[pair.predicted], str(pair.samples))
-    return table
+def _of_the_task(found: Evaluation) -> list[Shown]:
+    """The tables among the sections of the task; of a long one its first rows."""
+    findings = {str(role): network.findings for role, network in found.networks.items()}
+    tables = []
+    for section in found.found_task.sections(findings, found.agreement):
+        for each in section.figures:
+            if isinstance(each, plain.Table):
+                whole = table_of(each, section.title)
+                tables.append(Shown(whole.caption, whole.columns, whole.rows[:ROWS]))
+    return tables

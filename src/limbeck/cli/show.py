@@ -14,30 +14,34 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from limbeck import data, features, methods, models
+from limbeck import data, features, methods, models, tasks
 from limbeck.cli.values import sizes
 from limbeck.config import NetworkConfig
 from limbeck.errors import LimbeckError, unknown
 from limbeck.methods import Method
 from limbeck.notation import parse_call, show
+from limbeck.report.metrics import axis, figure
 from limbeck.runs import Run, load, networks
 
 
 def outcome(run: Run) -> RenderableType:
     """What a run reached, and where it lies."""
     result = run.result
-    table = Table(title=result["objective"], title_style="bold", title_justify="left")
+    table = Table(title=result.objective, title_style="bold", title_justify="left")
     table.add_column("")
-    for role in ("student", "teacher"):
-        if result[role]:
-            label = role if result["teacher"] else "network"
-            table.add_column(f"{label} {result[role]['model']}", justify="right")
-    networks = [result[role] for role in ("student", "teacher") if result[role]]
-    table.add_row("parameters", *(f"{network['parameters']:,}" for network in networks))
-    table.add_row("top-1 on test", *(_percent(network["top1"]) for network in networks))
-    if result["agreement"] is not None:
-        table.add_row("agreement", _percent(result["agreement"]))
-    lines = [f"trained in {result['seconds']:.1f} s; selection: {result['selection']} epoch"]
+    table.add_column(f"{'student' if result.teachers else 'network'} {result.student.model}", justify="right")
+    for name, teacher in result.teachers.items():
+        table.add_column(f"{name} {teacher.model}", justify="right")
+    teachers = result.teachers.values()
+    parameters = [result.student.parameters, *(teacher.parameters for teacher in teachers)]
+    measured = [result.metrics.test, *(teacher.metrics for teacher in teachers)]
+    table.add_row("parameters", *(f"{size:,}" for size in parameters))
+    metric = tasks.from_record(result.task).primary
+    shown = [figure(metric, (found or {}).get(metric.name)) for found in measured]
+    table.add_row(f"{axis(metric)} on test", *(value or "-" for value in shown))
+    if result.agreement is not None:
+        table.add_row("agreement (%)", f"{100 * result.agreement:.2f}")
+    lines = [f"trained in {result.seconds:.1f} s; selection: {result.selection} epoch"]
     lines += [f"{run.path / name}" for name in ("student.safetensors", "report.html")]
     return Group(table, *map(Text, lines))
 
@@ -177,7 +181,3 @@ def _first_line(method: type[Method]) -> str:
 def _paper(method: type[Method]) -> str:
     first_paragraph = (sys.modules[method.__module__].__doc__ or "").strip().partition("\n\n")[0]
     return " ".join(first_paragraph.split())
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"

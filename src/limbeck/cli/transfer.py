@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from limbeck.tasks import Metric
 
 out = Console(highlight=False, markup=False)
 
@@ -53,10 +56,13 @@ def transfer(
 
 
 def _table(result: Mapping[str, Any]) -> Table:
-    """The networks by their top-1."""
-    setup = result["setup"]
+    """The networks by the primary metric of the other data's task."""
+    from limbeck import tasks
+    from limbeck.report.metrics import axis
+
+    metric, setup = tasks.from_record(result["task"]).primary, result["setup"]
     title = f"{result['mode']} on {result['data']['name']}, {setup['epochs']} epochs, seed {setup['seed']}"
-    table = Table("", title=title, title_style="bold", title_justify="left")
+    table = Table("", title=title, title_style="bold", title_justify="left", caption=axis(metric))
     table.add_column("network", overflow="fold")
     for column in ("lr", "validation", "test", "95 % interval"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -66,12 +72,22 @@ def _table(result: Mapping[str, Any]) -> Table:
             found["run"] if found["role"] == "also" else found["role"],
             found["model"],
             lr,
-            _percent(found["validation"].get(lr)),
-            _percent(test),
-            f"{100 * test['low']:.1f} to {100 * test['high']:.1f} %" if test else "-",
+            _shown(metric, found["validation"].get(lr)),
+            _shown(metric, test),
+            _interval(metric, test),
         )
     return table
 
 
-def _percent(rate: Mapping[str, float] | None) -> str:
-    return "-" if rate is None else f"{100 * rate['value']:.2f} %"
+def _shown(metric: Metric, measured: Mapping[str, float] | None) -> str:
+    from limbeck.report.metrics import told
+
+    return "-" if measured is None else told(metric, measured["value"], percent=2)
+
+
+def _interval(metric: Metric, measured: Mapping[str, float | None] | None) -> str:
+    from limbeck.report.metrics import span
+
+    if measured is None or measured["low"] is None or measured["high"] is None:
+        return "-"
+    return f"{span(metric, measured['low'], measured['high'])} {metric.unit}".rstrip()

@@ -1,16 +1,17 @@
 """What a network is worth: its answers, how right and how calibrated they are, and what they cost."""
 
-from limbeck.evaluation.calibration import calibration, ece, reliability, temperature
 from limbeck.evaluation.cka import LinearCKA, hsic
 from limbeck.evaluation.contenders import Contender
 from limbeck.evaluation.corruptions import SEVERITIES, corrupt, corruptions
 from limbeck.evaluation.cost import Latency, latencies, latency, multiply_adds, peak_bytes, weight_bytes
-from limbeck.evaluation.fidelity import agreement, class_correlation, correlation_difference, divergence
-from limbeck.evaluation.metrics import accuracy, confusion, metrics, nll, rate, wilson
-from limbeck.evaluation.predict import Predictions, inference, predict
+from limbeck.evaluation.measure import compare, inference, measure, metrics
 from limbeck.evaluation.results import Evaluation
-from limbeck.evaluation.robustness import robustness
+from limbeck.evaluation.robustness import Robustness, robustness
 from limbeck.evaluation.suite import evaluate
+from limbeck.tasks.accuracy import accuracy, confusion, nll
+from limbeck.tasks.calibration import calibration, ece, reliability, temperature
+from limbeck.tasks.fidelity import agreement, class_correlation, correlation_difference, divergence
+from limbeck.tasks.rates import rate, wilson
 
 __all__ = [
     "SEVERITIES",
@@ -18,11 +19,12 @@ __all__ = [
     "Evaluation",
     "Latency",
     "LinearCKA",
-    "Predictions",
+    "Robustness",
     "accuracy",
     "agreement",
     "calibration",
     "class_correlation",
+    "compare",
     "confusion",
     "correlation_difference",
     "corrupt",
@@ -34,11 +36,11 @@ __all__ = [
     "inference",
     "latencies",
     "latency",
+    "measure",
     "metrics",
     "multiply_adds",
     "nll",
     "peak_bytes",
-    "predict",
     "rate",
     "reliability",
     "robustness",

@@ -1,4 +1,4 @@
-"""The networks that are measured beside each other, and their answers for one split."""
+"""The networks that are measured beside each other, and what one pass over a split shows of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from limbeck.errors import LimbeckError
 from limbeck.evaluation.cka import LinearCKA
-from limbeck.evaluation.predict import Predictions, inference
+from limbeck.evaluation.measure import inference
 from limbeck.evaluation.results import CKA, Role
 from limbeck.features import Tap, find
-from limbeck.outputs import UNLABELED, Batch, Inputs
+from limbeck.outputs import Batch, Inputs, Outputs
+from limbeck.tasks import Comparison, Meter, Task
 
 
 @dataclass(frozen=True)
@@ -34,45 +35,81 @@ class Contender:
     features: Mapping[str, str | list[str]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What one pass over a split showed.
+
+    Attributes:
+        meters: by role.
+        comparison: of student and teacher; None without a teacher, as is the next.
+        cka: how alike they represent the samples.
+    """
+
+    meters: dict[Role, Meter]
+    comparison: Comparison | None
+    cka: CKA | None
+
+
 def answer(
-    contenders: Mapping[Role, Contender], batches: Iterable[Batch], example: Inputs, *, stages: bool
-) -> tuple[dict[Role, Predictions], CKA]:
-    """The answers of all networks, and how alike student and teacher represent the samples, in one pass.
+    task: Task,
+    contenders: Mapping[Role, Contender],
+    batches: Iterable[Batch],
+    example: Inputs,
+    *,
+    stages: bool,
+) -> Answers:
+    """Measures all networks, and how close the student is to its teacher, in one pass.
 
     Args:
+        task: what the networks are for.
         contenders: by role, on the device of the batches.
         batches: at least one.
         example: inputs of a few samples, on the same device.
         stages: compare the stages too, and not only the embeddings.
+    Raises:
+        LimbeckError: for networks with different numbers of outputs.
     """
     compared = ("embedding", *(["stages"] if stages else []))
     pair = {"student", "teacher"} if "teacher" in contenders else set()
     taps = {role: _tap(each, example, compared if role in pair else ()) for role, each in contenders.items()}
-    logits: dict[Role, list[Tensor]] = {role: [] for role in contenders}
-    targets: list[Tensor] = []
+    meters = {role: task.meter() for role in contenders}
+    comparison = task.comparison() if pair else None
     alike = {field: LinearCKA() for field in compared}
     with ExitStack() as stack:
         for each in contenders.values():
             stack.enter_context(inference(each.network))
         for batch in batches:
             outputs = {role: tap(batch.inputs) for role, tap in taps.items()}
+            _check_widths(task, outputs, batch)
             for role, found in outputs.items():
-                logits[role].append(found.logits.float().cpu())
-            targets.append(
-                torch.full((len(batch),), UNLABELED) if batch.targets is None else batch.targets.cpu()
-            )
-            if pair:
+                meters[role].update(found, batch)
+            if comparison is not None:
                 student, teacher = outputs["student"], outputs["teacher"]
+                comparison.update(student, teacher, batch)
                 for field, cka in alike.items():
                     if field in student and field in teacher:
                         cka.add(_tensors(student, field), _tensors(teacher, field))
-    predictions = {role: Predictions(torch.cat(parts), torch.cat(targets)) for role, parts in logits.items()}
+    return Answers(meters, comparison, _similarity(alike) if pair else None)
+
+
+def _similarity(alike: Mapping[str, LinearCKA]) -> CKA:
     values = {field: cka.values() for field, cka in alike.items()}
     embedding, maps = values["embedding"], values.get("stages")
-    return predictions, CKA(
+    return CKA(
         embedding=None if embedding is None else float(embedding),
         stages=None if maps is None else tuple(map(tuple, maps.tolist())),
     )
+
+
+def _check_widths(task: Task, outputs: Mapping[Role, Outputs], batch: Batch) -> None:
+    """Refuses networks that cannot be compared, because their rows have different numbers of scores."""
+    widths = {role: task.rows(batch, each).of(each).logits.shape[-1] for role, each in outputs.items()}
+    for role, width in widths.items():
+        if width != widths["student"]:
+            raise LimbeckError(
+                f"the student has {widths['student']} outputs, and the {role} has {width}; they cannot be "
+                "compared"
+            )
 
 
 def _tap(contender: Contender, example: Inputs, fields: Collection[str]) -> Tap:

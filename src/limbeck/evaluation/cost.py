@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from limbeck.errors import LimbeckError
-from limbeck.evaluation.predict import inference
+from limbeck.evaluation.measure import inference
 from limbeck.features import call, unfused
 from limbeck.outputs import Inputs, size_of
 

@@ -2,100 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
+from limbeck import tasks
 from limbeck.errors import LimbeckError
+from limbeck.evaluation import version1
+from limbeck.tasks import Agreement, Findings, Task
+from limbeck.tasks.rates import Rate
 
 Suite: TypeAlias = Literal["quick", "full"]
 Role: TypeAlias = Literal["student", "teacher", "baseline"]
-Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-
-class Rate(_Record):
-    """A proportion of `samples` with its 95 % Wilson interval; all in [0, 1]."""
-
-    value: Share
-    low: Share
-    high: Share
-    samples: int
-
-
-class Accuracy(_Record):
-    """How often the network is right.
-
-    Attributes:
-        top1: over all labeled samples.
-        top5: None where there are too few classes for it to say anything (`metrics.TOP5_FROM`).
-        per_class: top-1 of the samples of each class; None where the split has no sample of it.
-    """
-
-    top1: Rate
-    top5: Rate | None
-    per_class: tuple[Rate | None, ...]
-
-
-class Bin(_Record):
-    """A bin of the reliability curve: mean confidence and accuracy of its samples."""
-
-    confidence: float
-    accuracy: float
-    samples: int
-
-
-class Calibration(_Record):
-    """Whether the confidence can be trusted.
-
-    Attributes:
-        ece: expected calibration error over the bins.
-        temperature: what to divide the logits by, fitted on the validation split; None where there is no such
-            split, and where no temperature was best, as for a network that is always right on it.
-        ece_after: with that temperature, and not always lower; None without one.
-        nll_after: likewise, in nats.
-        bins: of equal mass, by rising confidence.
-    """
-
-    ece: float
-    temperature: float | None
-    ece_after: float | None
-    nll_after: float | None
-    bins: tuple[Bin, ...]
-
-
-class Pair(_Record):
-    """How many `samples` of class `target` were taken for class `predicted`."""
-
-    target: int
-    predicted: int
-    samples: int
-
-
-class Confusion(_Record):
-    """What is taken for what.
-
-    Attributes:
-        classes: C, the network's.
-        cells: (target, answer, samples) of all that happened, by target and then by answer.
-        pairs: the most confused, most samples first; none that never happened.
-    """
-
-    classes: int
-    cells: tuple[tuple[int, int, int], ...]
-    pairs: tuple[Pair, ...]
-
-    @property
-    def matrix(self) -> tuple[tuple[int, ...], ...]:
-        """(C, C) numbers of samples, a row for each target, a column for each answer."""
-        rows = [[0] * self.classes for _ in range(self.classes)]
-        for target, answer, samples in self.cells:
-            rows[target][answer] = samples
-        return tuple(map(tuple, rows))
 
 
 class Timing(_Record):
@@ -132,31 +65,32 @@ class NetworkResult(_Record):
     Attributes:
         name: the model, in the notation.
         run: the directory it comes from, if it comes from a run.
-        accuracy: see `Accuracy`.
-        nll: mean negative log-likelihood, in nats.
-        calibration: see `Calibration`.
-        confusion: see `Confusion`.
-        robustness: top-1 at severity 1 to 5 by kind of noise; None in the quick suite and where the inputs
-            cannot be corrupted.
-        noiseless: top-1 at severity 0, on the samples that `robustness` is of; None where that is None.
+        metrics: those of the task, by name.
+        intervals: 95 % Wilson intervals of the metrics that are shares of rows, by the metric's name.
+        findings: all that the task found out about the network.
+        robustness: the task's first metric at severity 1 to 5, by kind of noise; None in the quick suite and
+            where the inputs cannot be corrupted.
+        noiseless: that metric at severity 0, on the samples that `robustness` is of; None where that is None.
         cost: see `Cost`.
     """
 
     name: str
     run: str | None
-    accuracy: Accuracy
-    nll: float
-    calibration: Calibration
-    confusion: Confusion
+    metrics: dict[str, float]
+    intervals: dict[str, Rate]
+    findings: SerializeAsAny[Findings]
     robustness: dict[str, tuple[float, ...]] | None
-    noiseless: Share | None
+    noiseless: float | None
     cost: Cost
 
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Accuracy and calibration by the names of `limbeck.evaluation.metrics`."""
-        top5 = {} if self.accuracy.top5 is None else {"top5": self.accuracy.top5.value}
-        return {"top1": self.accuracy.top1.value, **top5, "nll": self.nll, "ece": self.calibration.ece}
+
+class Measured(_Record):
+    """A metric on `samples` samples; `low` and `high` are its 95 % interval where it is a share of them."""
+
+    value: float
+    low: float | None
+    high: float | None
+    samples: int
 
 
 class CKA(_Record):
@@ -172,49 +106,11 @@ class CKA(_Record):
     stages: tuple[tuple[float, ...], ...] | None
 
 
-class Correlation(_Record):
-    """Of the class-correlation matrices of student and teacher.
-
-    Attributes:
-        difference: mean absolute difference.
-        matrix: (C, C) student less teacher, in [-2, 2]; None for more classes than `fidelity.FEW_CLASSES`.
-    """
-
-    difference: float
-    matrix: tuple[tuple[float, ...], ...] | None
-
-
-class Fidelity(_Record):
-    """How close the student is to its teacher.
-
-    Attributes:
-        agreement: share of the samples they give the same class.
-        kl: mean divergence KL(teacher, student) of their answers, in nats.
-        cka: see `CKA`.
-        correlation: see `Correlation`.
-    """
-
-    agreement: Share
-    kl: float
-    cka: CKA
-    correlation: Correlation
-
-
-class Mistake(_Record):
-    """A sample that the teacher gets right and the student wrong: its position in the split, and classes."""
-
-    index: int
-    target: int
-    student: int
-    teacher: int
-
-
 class Data(_Record):
     """What was measured on."""
 
     name: str
     fingerprint: str
-    classes: int
 
 
 class Machine(_Record):
@@ -229,33 +125,70 @@ class Evaluation(_Record):
 
     Attributes:
         version: of this format.
+        task: the record of the task (`Task.record`).
         suite: how much was measured.
         split: of the data; validation only where the data has no test split.
         data: see `Data`.
         samples: in the split.
-        class_names: one for each logit.
         device: what it ran on.
         machine: see `Machine`.
         seed: of the noise; None where none was shown.
         networks: by role; the student is always there.
-        fidelity: None without a teacher.
-        mistakes: up to 12, those the student is surest of first; empty without a teacher.
+        agreement: how close the student's answers are to the teacher's; None without a teacher.
+        cka: how alike student and teacher represent the samples; None without a teacher.
         notes: sentences on what was left out, and why.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
+    task: dict[str, Any]
     suite: Suite
     split: Literal["test", "validation"]
     data: Data
     samples: int
-    class_names: tuple[str, ...]
     device: str
     machine: Machine
     seed: int | None
     networks: dict[Role, NetworkResult]
-    fidelity: Fidelity | None
-    mistakes: tuple[Mistake, ...]
+    agreement: SerializeAsAny[Agreement] | None
+    cka: CKA | None
     notes: tuple[str, ...] = ()
+
+    @field_validator("task")
+    @classmethod
+    def _as_json(cls, task: dict[str, Any]) -> dict[str, Any]:
+        """With lists for tuples, so that a record that was read equals the one that was written."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in task.items()}
+
+    @field_validator("networks", mode="before")
+    @classmethod
+    def _with_findings(cls, networks: Any, info: ValidationInfo) -> Any:
+        """With the findings as the task's own class."""
+        if "task" not in info.data or not isinstance(networks, Mapping):
+            return networks
+        findings = tasks.named(str(info.data["task"].get("name"))).findings
+        return {
+            role: {**each, "findings": findings.model_validate(each.get("findings"))}
+            if isinstance(each, Mapping)
+            else each
+            for role, each in networks.items()
+        }
+
+    @field_validator("agreement", mode="before")
+    @classmethod
+    def _of_the_task(cls, agreement: Any, info: ValidationInfo) -> Any:
+        """As the task's own class."""
+        if "task" not in info.data or not isinstance(agreement, Mapping):
+            return agreement
+        return tasks.named(str(info.data["task"].get("name"))).agreement.model_validate(agreement)
+
+    @cached_property
+    def found_task(self) -> Task:
+        """The task.
+
+        Raises:
+            LimbeckError: if it is not installed.
+        """
+        return tasks.from_record(self.task)
 
     @property
     def timed_on(self) -> str:
@@ -273,13 +206,22 @@ def read(path: Path) -> Evaluation | None:
     """What an `evaluation.json` holds; None where there is no such file.
 
     Raises:
-        LimbeckError: if it is damaged.
+        LimbeckError: if it is damaged, or of a task that is not installed.
     """
     if not path.is_file():
         return None
     try:
-        return Evaluation.model_validate_json(path.read_bytes())
+        record = json.loads(path.read_bytes())
+        if isinstance(record, dict) and record.get("version") == 1:
+            record = version1.converted(record)
+        if isinstance(record, dict) and isinstance(record.get("task"), dict):
+            tasks.from_record(record["task"])
+        return Evaluation.model_validate(record)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "all of it"
         raise LimbeckError(f"{str(path)!r} is damaged: {where}: {problem['msg']}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise LimbeckError(f"{str(path)!r} is damaged: all of it: {error}") from None
+    except LimbeckError as error:
+        raise LimbeckError(f"{str(path)!r} cannot be read: {error}") from None

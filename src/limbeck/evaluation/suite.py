@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from limbeck.data import Loader, Source, Split
 from limbeck.data.storage.base import spread
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import cost
-from limbeck.evaluation.calibration import COLDEST, HOTTEST, calibration
-from limbeck.evaluation.contenders import Contender, answer
+from limbeck.evaluation.contenders import Answers, Contender, answer
 from limbeck.evaluation.corruptions import corruptions
-from limbeck.evaluation.fidelity import fidelity, mistakes
 from limbeck.evaluation.machine import machine
-from limbeck.evaluation.metrics import accuracy, confusion, nll
-from limbeck.evaluation.predict import Predictions, predict
+from limbeck.evaluation.measure import measure
 from limbeck.evaluation.results import Cost, Data, Evaluation, NetworkResult, Role, Suite, Timing
 from limbeck.evaluation.robustness import robustness
 from limbeck.models import count_parameters
 from limbeck.outputs import Inputs, apply, size_of
+from limbeck.tasks import Comparison, Meter
 
 BATCH = 256
 """Samples at once: of a pass over a split, of the minibatches of CKA, and of the throughput."""
@@ -40,7 +37,8 @@ def evaluate(
 ) -> Evaluation:
     """Measures networks on a data set's test split, or on its validation split where it has no other.
 
-    `quick` is one pass over the split and one over the validation split, which gives the temperature.
+    `quick` is one pass over the split and one over the validation split, by which a task chooses what it
+    has to choose, such as a temperature.
     `full` adds the CKA of the stages, noisy inputs, latency, throughput and peak memory.
 
     Args:
@@ -49,11 +47,11 @@ def evaluate(
         suite: how much to measure.
         seed: of the noise; 0 if None.
         noise_samples: how many of the split's samples are shown with noise, evenly spread over it; all if
-            None. Noise takes thirty passes, by far the most of `full`.
+            None. Noise takes a pass for each kind and severity, by far the most of `full`.
         device: where to run.
     Raises:
-        LimbeckError: for data with neither split or without labels in it, networks that tell different
-            numbers of classes apart, and a quick suite that is told of noise.
+        LimbeckError: for data with neither split or without labels in it, networks with different
+            numbers of outputs, and a quick suite that is told of noise.
     """
     full, split = suite == "full", source.test or source.validation
     if not full and not (seed is None and noise_samples is None):
@@ -67,46 +65,46 @@ def evaluate(
         raise LimbeckError(f"{source.name} has neither a test nor a validation split to measure on")
     for each in contenders.values():
         each.network.to(device)
-    example = _example(source, 2, device)
-    answers, cka = answer(contenders, _loader(split, device), example, stages=full)
-    classes = _classes(answers)
+    task, example = source.task, _example(source, 2, device)
+    answers = answer(task, contenders, _loader(split, device), example, stages=full)
     noise = corruptions(source, seed or 0) if full else {}
-    rows = spread(len(split), noise_samples or len(split))
-    noisy = split.select(rows)
+    noisy = split.select(spread(len(split), noise_samples or len(split)))
     networks = [each.network for each in contenders.values()]
-    curves = robustness(networks, _loader(noisy, device), noise) if noise else [None] * len(networks)
+    curves = robustness(task, networks, _loader(noisy, device), noise) if noise else [None] * len(networks)
     costs = _costs(source, contenders, full=full, device=device)
     tuning = source.validation if source.test else None
     results: dict[Role, NetworkResult] = {}
     for (role, each), curve, spent in zip(contenders.items(), curves, costs, strict=True):
-        logits, targets = answers[role].labeled()
-        fitted = None if tuning is None else predict(each.network, _loader(tuning, device)).labeled()
+        meter = answers.meters[role]
+        tuned = None if tuning is None else measure(task, each.network, _loader(tuning, device))
         results[role] = NetworkResult(
             name=each.name,
             run=each.run,
-            accuracy=accuracy(logits, targets),
-            nll=nll(logits, targets),
-            calibration=calibration(logits, targets, fitted),
-            confusion=confusion(logits, targets),
-            robustness=curve,
-            noiseless=None if curve is None else _noiseless(answers[role], rows),
+            metrics=meter.compute(),
+            intervals=meter.intervals(),
+            findings=task.measure(meter, tuned),
+            robustness=curve and curve.noisy,
+            noiseless=curve and curve.noiseless,
             cost=spent,
         )
-    unfitted = [role for role, found in results.items() if tuning and found.calibration.temperature is None]
-    student, teacher = answers["student"], answers.get("teacher")
+    comparison = answers.comparison
     return Evaluation(
+        task=task.record(),
         suite=suite,
         split="test" if source.test else "validation",
-        data=Data(name=source.name, fingerprint=source.fingerprint(), classes=source.task.width),
+        data=Data(name=source.name, fingerprint=source.fingerprint()),
         samples=len(split),
-        class_names=(*source.task.names, *map(str, range(source.task.width, classes))),
         device=str(device),
         machine=machine(device),
         seed=(seed or 0) if noise else None,
         networks=results,
-        fidelity=None if teacher is None else fidelity(student, teacher, cka),
-        mistakes=() if teacher is None else mistakes(student, teacher),
-        notes=tuple(_notes(source, split, noisy if noise else None, unfitted, full=full)),
+        agreement=comparison and comparison.compute(),
+        cka=answers.cka,
+        notes=(
+            *_notes(source, results),
+            *_sampled(answers),
+            *(_noise_notes(split, noisy if noise else None) if full else ()),
+        ),
     )
 
 
@@ -131,50 +129,35 @@ def _costs(
     ]
 
 
-def _noiseless(answers: Predictions, rows: Tensor) -> float:
-    """Top-1 of the samples that are shown with noise, without it."""
-    targets = None if answers.targets is None else answers.targets[rows]
-    return accuracy(*Predictions(answers.logits[rows], targets).labeled()).top1.value
-
-
 def _timing(latency: cost.Latency) -> Timing:
     return Timing(median_ms=latency.median_ms, p95_ms=latency.p95_ms)
 
 
-def _notes(
-    source: Source, split: Split, noisy: Split | None, unfitted: Sequence[Role], *, full: bool
-) -> list[str]:
-    notes = []
+def _notes(source: Source, results: Mapping[Role, NetworkResult]) -> tuple[str, ...]:
     if source.test is None:
-        notes.append(
-            "The data has no test split: all figures are of the validation split, and no temperature is "
-            "fitted."
+        return (
+            "The data has no test split: all figures are of the validation split, and nothing is fitted on "
+            "it.",
         )
-    elif source.validation is None:
-        notes.append("No temperature is fitted: the data has no validation split to fit it on.")
-    if unfitted:
-        notes.append(
-            f"No temperature is given for {' and '.join(unfitted)}: on the validation split, none from "
-            f"{COLDEST:g} to {HOTTEST:g} is best."
-        )
-    if noisy is not None and len(noisy) < len(split):
-        notes.append(f"Noise is measured on {len(noisy):,} samples, evenly spread over the split.")
-    elif noisy is None and full:
-        notes.append(
-            "Noise is measured on images with pixels in [0, 1] and on tables; these inputs are neither."
-        )
-    return notes
+    found = {str(role): result.findings for role, result in results.items()}
+    return source.task.remarks(found, validation=source.validation is not None)
 
 
-def _classes(answers: Mapping[Role, Predictions]) -> int:
-    counts = {role: predictions.logits.shape[1] for role, predictions in answers.items()}
-    for role, count in counts.items():
-        if count != counts["student"]:
-            raise LimbeckError(
-                f"the student tells {counts['student']} classes apart, and the {role} {count}; they "
-                "cannot be compared"
-            )
-    return counts["student"]
+def _sampled(answers: Answers) -> tuple[str, ...]:
+    """What was measured on a part of the rows only, each sentence once."""
+    measured: list[Meter | Comparison] = [
+        *answers.meters.values(),
+        *([answers.comparison] if answers.comparison else []),
+    ]
+    return tuple(dict.fromkeys(note for each in measured for note in each.notes))
+
+
+def _noise_notes(split: Split, noisy: Split | None) -> tuple[str, ...]:
+    if noisy is None:
+        return ("Noise is measured on images with pixels in [0, 1] and on tables; these inputs are neither.",)
+    if len(noisy) < len(split):
+        return (f"Noise is measured on {len(noisy):,} samples, evenly spread over the split.",)
+    return ()
 
 
 def _loader(split: Split, device: torch.device | str) -> Loader:

@@ -11,24 +11,23 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from limbeck.data import Loader, Source, Split
-from limbeck.data.storage.base import Resident
 from limbeck.distiller import Distiller, Features
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.heads import Heads, NewHead, new_head
-from limbeck.evaluation.metrics import rate
-from limbeck.evaluation.predict import inference, predict
-from limbeck.evaluation.results import Rate
+from limbeck.evaluation.measure import inference, measure
+from limbeck.evaluation.results import Measured
 from limbeck.features import Tap, find
 from limbeck.optimization import SGD, Cosine, MultiStep, Schedule
-from limbeck.outputs import Batch, Inputs, apply
+from limbeck.outputs import Batch, Inputs, Outputs, apply
 from limbeck.seeds import seed_for
+from limbeck.tasks import Meter, Task
 from limbeck.teachers import CachedTeacher, LiveTeacher, Teacher
 from limbeck.training import DivergenceError, ModuleLoop, Trainer
 
@@ -39,7 +38,8 @@ class Setup:
 
     Attributes:
         epochs: how long.
-        rates: learning rates to choose from, by top-1 on validation after the last epoch.
+        rates: learning rates to choose from, by the task's primary metric on validation after the
+            last epoch.
         batch_size: samples a step.
         views: how many views of each sample are drawn among (see `limbeck.data.Loader`). With a number, a
             probe asks the frozen network once for each and keeps the embeddings in the teachers' cache.
@@ -73,15 +73,15 @@ class Transfer:
     Attributes:
         network: with its new classifier.
         lr: the learning rate that was chosen.
-        tried: top-1 on validation by learning rate, None where the training diverged; empty where the data
-            has no validation split.
-        test: top-1 on test; None where the data has no test split.
+        tried: the task's primary metric on validation by learning rate, None where the training diverged;
+            empty where the data has no validation split.
+        test: that metric on test; None where the data has no test split.
     """
 
     network: NewHead
     lr: float
-    tried: Mapping[float, Rate | None]
-    test: Rate | None
+    tried: Mapping[float, Measured | None]
+    test: Measured | None
 
 
 def linear_probe(
@@ -102,9 +102,14 @@ def linear_probe(
         setup: see `Setup`.
         features: module paths that override the embedding found.
     Raises:
-        LimbeckError: for a network whose embedding cannot be found, and data that cannot decide or measure.
+        LimbeckError: for a network whose embedding cannot be found, data that cannot decide or measure, and
+            a task that one linear layer on the embedding of a sample cannot serve.
     """
     _check(source, setup)
+    if source.task.scores != "classes":
+        raise LimbeckError(
+            f"a linear probe learns by cross-entropy, and {source.task.name} has no classes; use finetune"
+        )
     network.to(trainer.device)
     body: Teacher = (
         LiveTeacher(network, features)
@@ -115,12 +120,15 @@ def linear_probe(
     body.open(example, ["embedding"])
     assert body.points is not None
     head = new_head(body(Batch(example)).embedding, source.task.width, setup.seed)
-    heads = Heads(body, head, setup.rates)
+    heads = Heads(source.task, body, head, setup.rates)
     drops = MultiStep(milestones=tuple(setup.epochs * part / 4 for part in (1, 2, 3)))
     _fit("probe", heads, heads.optimizer(), drops, source, setup, trainer)
-    validation, test = (_embedded(split, body, trainer) for split in (source.validation, source.test))
-    lr, tried, measured = _chosen(heads.by_rate, validation, test, trainer)
-    return Transfer(NewHead(network, body.points, heads.by_rate[lr]).eval(), lr, tried, measured)
+
+    def measured(heads: Mapping[float, nn.Module], split: Split) -> dict[float, Meter]:
+        return _probed(source.task, body, heads, split, trainer)
+
+    lr, tried, test = _chosen(heads.by_rate, source, measured)
+    return Transfer(NewHead(network, body.points, heads.by_rate[lr]).eval(), lr, tried, test)
 
 
 def finetune(
@@ -147,7 +155,7 @@ def finetune(
     tuned: dict[float, NewHead] = {}
     for number, lr in enumerate(setup.rates, start=1):
         each = NewHead(copy.deepcopy(network), points, copy.deepcopy(head))
-        distiller = Distiller(each, None, "ce", example=example)
+        distiller = Distiller(each, None, source.task.recipe(teacher=False), example=example)
         optimizer = distiller.optimizer(SGD(lr=lr))
         try:
             _fit(f"finetune lr={lr}", distiller, optimizer, Cosine(), source, setup, trainer)
@@ -157,12 +165,24 @@ def finetune(
             trainer.display.note(f"finetune lr={lr} diverged and counts as lost")
         else:
             tuned[lr] = each
-    lr, tried, measured = _chosen(tuned, source.validation, source.test, trainer)
-    lost: dict[float, Rate | None] = dict.fromkeys(setup.rates) if tried else {}
-    return Transfer(tuned[lr].eval(), lr, lost | tried, measured)
+
+    def measured(networks: Mapping[float, nn.Module], split: Split) -> dict[float, Meter]:
+        return {
+            lr: measure(source.task, each, _loader(split, trainer), quick=True)
+            for lr, each in networks.items()
+        }
+
+    lr, tried, test = _chosen(tuned, source, measured)
+    lost: dict[float, Measured | None] = dict.fromkeys(setup.rates) if tried else {}
+    return Transfer(tuned[lr].eval(), lr, lost | tried, test)
 
 
 def _check(source: Source, setup: Setup) -> None:
+    if source.task.dense:
+        raise LimbeckError(
+            f"a transfer puts one linear layer on the embedding of a sample, and {source.task.name} decides "
+            "on each position of it; train the network on that data instead"
+        )
     if source.validation is None and source.test is None:
         raise LimbeckError(f"{source.name} has neither a validation nor a test split to measure on")
     if source.validation is None and len(setup.rates) > 1:
@@ -205,26 +225,54 @@ def _fit(
     trainer.fit(module, [ModuleLoop(name, module, optimizer, epoch, setup.epochs, schedule)])
 
 
-def _embedded(split: Split | None, body: Teacher, trainer: Trainer) -> Split | None:
-    """Embeddings in the place of the samples, each in no other view than its own."""
-    if split is None:
-        return None
-    loader = Loader(split, LARGE, shuffle=False, device=trainer.device)
-    # Without their positions, which are not those of training samples that a cache may know.
-    embeddings = torch.cat([body(Batch(batch.inputs)).embedding for batch in loader])
-    return Split.whole(Resident(embeddings), split.targets)
+def _loader(split: Split, trainer: Trainer) -> Loader:
+    return Loader(split, LARGE, shuffle=False, device=trainer.device)
+
+
+def _probed(
+    task: Task, body: Teacher, heads: Mapping[float, nn.Module], split: Split, trainer: Trainer
+) -> dict[float, Meter]:
+    """A meter for each head that has taken in the split, each sample in no other view than its own."""
+    meters = {lr: task.meter(quick=True) for lr in heads}
+    with torch.no_grad():
+        for batch in _loader(split, trainer):
+            # Without their positions, which are not those of training samples that a cache may know.
+            embedding = body(Batch(batch.inputs)).embedding
+            for lr, head in heads.items():
+                meters[lr].update(Outputs(logits=head(embedding)), batch)
+    return meters
 
 
 def _chosen(
-    candidates: Mapping[float, nn.Module], validation: Split | None, test: Split | None, trainer: Trainer
-) -> tuple[float, dict[float, Rate], Rate | None]:
-    """The learning rate that is best on validation, the first of equal ones; top-1 there, and its on test."""
+    candidates: Mapping[float, nn.Module],
+    source: Source,
+    measured: Callable[[Mapping[float, nn.Module], Split], Mapping[float, Meter]],
+) -> tuple[float, dict[float, Measured], Measured | None]:
+    """The learning rate that is best on validation, the first of equal ones.
 
-    def top1(network: nn.Module, split: Split) -> Rate:
-        loader = Loader(split, LARGE, shuffle=False, device=trainer.device)
-        logits, targets = predict(network, loader).labeled()
-        return rate(logits.argmax(1) == targets)
+    Args:
+        candidates: networks or heads by learning rate.
+        source: the data.
+        measured: gives a meter for each candidate that has taken in a split.
+    Returns: the rate, the primary metric of each candidate on validation, and that of the chosen one on test.
+    """
+    task, tried = source.task, dict[float, Measured]()
+    if source.validation is not None:
+        meters = measured(candidates, source.validation)
+        tried = {lr: _figure(task, meter, source.validation) for lr, meter in meters.items()}
+    lr = next(iter(candidates))
+    for other, figure in tried.items():
+        lr = other if task.primary.better(figure.value, tried[lr].value) else lr
+    if source.test is None:
+        return lr, tried, None
+    test = measured({lr: candidates[lr]}, source.test)[lr]
+    return lr, tried, _figure(task, test, source.test)
 
-    tried = {lr: top1(network, validation) for lr, network in candidates.items()} if validation else {}
-    lr = max(tried, key=lambda lr: tried[lr].value) if tried else next(iter(candidates))
-    return lr, tried, None if test is None else top1(candidates[lr], test)
+
+def _figure(task: Task, meter: Meter, split: Split) -> Measured:
+    """The primary metric with its interval, where it has one."""
+    name = task.primary.name
+    if rate := meter.intervals().get(name):
+        return Measured(value=rate.value, low=rate.low, high=rate.high, samples=rate.samples)
+    samples = int(task.labeled(split.targets).sum())
+    return Measured(value=meter.compute()[name], low=None, high=None, samples=samples)

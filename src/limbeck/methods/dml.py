@@ -120,13 +120,16 @@ def _alike(context: Context) -> tuple[nn.Module, FeaturePoints]:
 
 
 def _by_name(spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
-    """A network by its name, with the student's normalization unless it has its own."""
+    """A network by its name, with the student's normalization and rescaling unless it has its own."""
     from limbeck import models
 
     peer = models.build(spec, example=context.example, num_classes=context.width)
     normalization = models.normalization_of(context.student_network)
     if normalization is not None and models.normalization_of(peer) is None:
         models.normalize_inputs(peer, normalization)
+    rescaling = models.rescaling_of(context.student_network)
+    if rescaling is not None and models.rescaling_of(peer) is None:
+        models.rescale_outputs(peer, rescaling)
     peer.to(context.student.logits)  # its device and its precision
     points = find(peer, context.example)
     with undisturbed(peer, context.example), torch.no_grad():

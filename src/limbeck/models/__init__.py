@@ -27,9 +27,11 @@ from limbeck.models.mlp import MLP
 from limbeck.models.mobilenetv2 import MobileNetV2
 from limbeck.models.named import NAMED, spelled_out
 from limbeck.models.normalize import CIFAR100, IMAGENET, Normalization, normalization_of, normalize_inputs
+from limbeck.models.rescale import Rescaling, rescale_outputs, rescaling_of
 from limbeck.models.resnet import ResNet
 from limbeck.models.shufflenetv1 import ShuffleNetV1
 from limbeck.models.shufflenetv2 import ShuffleNetV2
+from limbeck.models.standalone import Standalone, standalone
 from limbeck.models.textcnn import TextCNN
 from limbeck.models.transformer import Transformer
 from limbeck.models.vgg import VGG
@@ -79,8 +81,10 @@ __all__ = [
     "MobileNetV2",
     "Normalization",
     "ResNet",
+    "Rescaling",
     "ShuffleNetV1",
     "ShuffleNetV2",
+    "Standalone",
     "TextCNN",
     "Transformer",
     "WideResNet",
@@ -91,7 +95,10 @@ __all__ = [
     "load_state",
     "normalization_of",
     "normalize_inputs",
+    "rescale_outputs",
+    "rescaling_of",
     "save",
+    "standalone",
     "table",
 ]
 

@@ -78,6 +78,41 @@ def normalization_of(network: nn.Module) -> Normalization | None:
     return None
 
 
+def without_normalization(network: nn.Module) -> Normalization | None:
+    """Takes the normalization off the network itself and gives it back; one of a module inside it stays."""
+    for hook in network._forward_pre_hooks.values():
+        if isinstance(hook, _Hook):
+            hook.handle.remove()
+            delattr(network, _MEAN)
+            delattr(network, _STD)
+            return hook.normalization
+    return None
+
+
+def normalized(inputs: Tensor, mean: Tensor, std: Tensor, name: str) -> Tensor:
+    """The inputs less the mean, over the standard deviation; floats keep their type.
+
+    Args:
+        inputs: (B, C, ...) pixels, floats in [0, 1] or uint8, or features.
+        mean: (C,) of the channels or features.
+        std: (C,) of the channels or features.
+        name: of the network's class, for messages.
+    Raises:
+        LimbeckError: for another number of channels, and for integers other than uint8.
+    """
+    fits = torch.jit.is_tracing() or (inputs.dim() >= 2 and inputs.shape[1] == mean.shape[0])
+    if not fits:
+        raise LimbeckError(
+            f"this {name} normalizes inputs of shape (B, {mean.shape[0]}, ...), and got {tuple(inputs.shape)}"
+        )
+    if inputs.dtype == torch.uint8:
+        inputs = inputs.to(mean.dtype) / 255
+    elif not inputs.is_floating_point():
+        raise LimbeckError(f"this {name} takes pixels as floats in [0, 1] or uint8, not {inputs.dtype}")
+    shape = (-1, *(1,) * (inputs.dim() - 2))
+    return ((inputs - mean.view(shape)) / std.view(shape)).to(inputs.dtype)
+
+
 class _Hook:
     """The forward pre-hook.
 
@@ -93,18 +128,6 @@ class _Hook:
     def __call__(self, network: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not args or not isinstance(args[0], Tensor):
             return None
-        mean, std = network.get_buffer(_MEAN), network.get_buffer(_STD)
         inputs, *rest = args
-        if inputs.dim() < 2 or inputs.shape[1] != len(mean):
-            raise LimbeckError(
-                f"this {type(network).__name__} normalizes inputs of shape (B, {len(mean)}, ...), "
-                f"and got {tuple(inputs.shape)}"
-            )
-        if inputs.dtype == torch.uint8:
-            inputs = inputs.to(mean.dtype) / 255
-        elif not inputs.is_floating_point():
-            raise LimbeckError(
-                f"this {type(network).__name__} takes pixels as floats in [0, 1] or uint8, not {inputs.dtype}"
-            )
-        shape = (-1, *(1,) * (inputs.dim() - 2))
-        return ((inputs - mean.view(shape)) / std.view(shape)).to(inputs.dtype), *rest
+        mean, std = network.get_buffer(_MEAN), network.get_buffer(_STD)
+        return normalized(inputs, mean, std, type(network).__name__), *rest

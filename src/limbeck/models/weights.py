@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from limbeck.errors import LimbeckError
 from limbeck.files import replacing
 from limbeck.models.normalize import normalization_of
+from limbeck.models.rescale import rescaling_of
 
 _DAMAGED = (
     OSError,
@@ -43,8 +44,10 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def fingerprint(network: nn.Module) -> str:
-    """16 hex digits of the network's class, weights, buffers and normalization."""
+    """16 hex digits of the network's class, weights, buffers, normalization and rescaling."""
     digest = hashlib.sha256(f"{type(network).__qualname__} {normalization_of(network)}".encode())
+    if (rescaling := rescaling_of(network)) is not None:
+        digest.update(f"{rescaling}".encode())
     for key, value in network.state_dict().items():
         if isinstance(value, Tensor):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())

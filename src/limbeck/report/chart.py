@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -20,6 +21,7 @@ class Trace:
         y: the values; NaN leaves a gap.
         low, high: range of each value: a band around a line, error bars elsewhere.
         kind: how it is drawn; a "guide" is a quiet line to read the others by.
+        like: name of the series whose color it has too; None for a color of its own.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Trace:
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
     kind: Literal["line", "points", "bars", "guide"] = "line"
+    like: str | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(values) for values in (self.x, self.y, self.low, self.high) if values is not None}
@@ -52,6 +55,7 @@ class Chart:
         log: whether x grows by factors; its values are then above 0.
         horizontal: x, which are categories, run down the page and y across it; 0 is marked.
         from_zero: whether y begins at 0, so that charts can be compared.
+        x_range, y_range: the ends of the axes; None to fit the values.
     """
 
     title: str
@@ -62,6 +66,8 @@ class Chart:
     log: bool = False
     horizontal: bool = False
     from_zero: bool = False
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
 
     @property
     def rows(self) -> int:
@@ -120,7 +126,11 @@ def data_table(chart: Chart | HeatMap) -> Table:
     return Table(caption, columns, [by_x[x] for x in (sorted(by_x) if numeric else by_x)])
 
 
-def _values(trace: Trace) -> list[tuple[float | str, tuple[float, ...]]]:
-    """The y, and where there is a range its low and high, at each x."""
-    columns = [column for column in (trace.y, trace.low, trace.high) if column is not None]
+def _values(trace: Trace) -> list[tuple[float | str, tuple[float | None, ...]]]:
+    """The y, and where there is a range its low and high, at each x; None for NaN."""
+    columns = [
+        [None if math.isnan(value) else value for value in column]
+        for column in (trace.y, trace.low, trace.high)
+        if column is not None
+    ]
     return list(zip(trace.x, zip(*columns, strict=True), strict=True))

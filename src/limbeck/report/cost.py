@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from limbeck.evaluation.results import Cost, Evaluation
-from limbeck.report.confusion import WILSON, percents
+from limbeck.report.metrics import point
 from limbeck.report.page import Block
-from limbeck.report.pareto import Offer, accuracy_by_cost
+from limbeck.report.pareto import Offer, metric_by_cost
 from limbeck.report.table import Cell, Table
+
+WILSON = "Bars are 95 % Wilson intervals: they cover other samples, not other seeds."
 
 
 def cost(found: Evaluation) -> list[Block]:
-    """Costs by network with the student's share of its teacher's, and accuracy against cost."""
+    """Costs by network with the student's share of its teacher's, and the primary metric against cost."""
     figures = {role: _figures(network.cost) for role, network in found.networks.items()}
     student, teacher = figures["student"], figures.get("teacher")
     rows: list[list[Cell]] = []
@@ -22,11 +24,17 @@ def cost(found: Evaluation) -> list[Block]:
     notes = f"Times are wall-clock, on {found.timed_on}; {what}." if found.student.cost.latency else ""
     body: list[Block] = [Table("What a network costs to run", columns, rows, notes)]
     if len(figures) > 1:
+        metric = found.found_task.primary
         offers = [
-            Offer(role, max(network.cost.multiply_adds, 1), *percents(network.accuracy.top1))
+            Offer(
+                role,
+                max(network.cost.multiply_adds, 1),
+                *point(metric, network.metrics[metric.name], network.intervals.get(metric.name)),
+            )
             for role, network in found.networks.items()
         ]
-        body.append(accuracy_by_cost(offers, "multiply-adds a sample", WILSON))
+        bars = WILSON if any(offer.low is not None for offer in offers) else ""
+        body.append(metric_by_cost(offers, metric, "multiply-adds a sample", bars))
     return body
 
 

@@ -42,17 +42,26 @@ _FEW = 16
 
 
 def looks(charts: Iterable[Chart]) -> dict[str, Look]:
-    """A look for each series by name, the same in all charts; a color comes twice in one from seven on."""
+    """A look for each series by name, the same in all charts.
+
+    A color comes twice in one chart from seven series on. A series that is to be like another one has its
+    color, and dashes and points that set it apart from those in the same chart.
+    """
     chosen: dict[str, Look] = {}
     for chart in charts:
         for trace in chart.traces:
+            if trace.name in chosen:
+                continue
             if trace.kind == "guide":
                 chosen[trace.name] = _GUIDE
                 continue
-            here = {chosen[other.name].color for other in chart.traces if other.name in chosen}
-            taken = set(chosen.values())
-            best = min(_LOOKS, key=lambda look: (look.color in here, look in taken))
-            chosen.setdefault(trace.name, best)
+            here = [chosen[other.name] for other in chart.traces if other.name in chosen]
+            if trace.like in chosen:
+                color = chosen[trace.like].color
+                chosen[trace.name] = min(_LOOKS, key=lambda look: (look.color != color, look in here))
+            else:
+                colors, taken = {look.color for look in here}, set(chosen.values())
+                chosen[trace.name] = min(_LOOKS, key=lambda look: (look.color in colors, look in taken))
     return chosen
 
 
@@ -84,6 +93,10 @@ def figure(chart: Chart | HeatMap, looks: Mapping[str, Look]) -> dict[str, Any]:
         }
     if chart.from_zero:
         layout["yaxis"] = {"rangemode": "tozero"}
+    if chart.x_range:
+        axis["range"] = list(chart.x_range)
+    if chart.y_range:
+        layout["yaxis"] = {"range": list(chart.y_range)}
     unified = all(trace.kind in ("line", "guide") for trace in chart.traces)
     return {"data": data, "layout": {**layout, "hovermode": "x unified" if unified else "closest"}}
 
@@ -123,6 +136,7 @@ def _draw(trace: Trace, look: Look, chart: Chart) -> list[dict[str, Any]]:
         drawn["error_x" if chart.horizontal else "error_y"] = errors
     if chart.horizontal:
         drawn["x"], drawn["y"] = drawn["y"], drawn["x"]
+        drawn |= {"orientation": "h"} if trace.kind == "bars" else {}
     return [*band, drawn]
 
 

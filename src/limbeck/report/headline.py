@@ -2,61 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from limbeck.evaluation.results import Evaluation
+from limbeck.report.metrics import digits, heading, interval, told, unit_of_difference
 from limbeck.report.page import Tile
-from limbeck.report.table import percent
+from limbeck.tasks import Metric, Task
 
-UNSURE = 0.02
-"""A calibration error from which on the page warns of it."""
+if TYPE_CHECKING:
+    from limbeck.runs.result import Result
 
 
-def lead(result: Mapping[str, Any], found: Evaluation | None) -> str:
+def lead(result: Result, task: Task) -> str:
     """What the student is worth, in a few sentences.
 
     Args:
         result: the run's `result.json`.
-        found: its `evaluation.json`.
+        task: the run's.
     """
-    student, teacher = result["student"], result["teacher"]
-    size = f"{student['parameters']:,} parameters"
-    if student["top1"] is None:
-        return f"The student has {size}. How accurate it is, is not known: the data has no test split."
-    text = f"The student is right on {percent(student['top1'])} % of the test samples with {size}"
-    if teacher and teacher["top1"] is not None:
-        text += f"; its teacher is right on {percent(teacher['top1'])} % and has {teacher['parameters']:,}"
-    if result["agreement"] is not None:
-        text += f". They give the same answer for {percent(result['agreement'])} % of the samples"
-    if found and found.student.calibration.ece >= UNSURE:
-        its = found.student.calibration
-        text += f". Its confidence is off by {percent(its.ece)} points"
-        calmer = its.nll_after is not None and its.nll_after < found.student.nll
-        if calmer and its.ece_after is not None and its.ece_after < its.ece / 2:
-            text += f", which a temperature of {its.temperature:.2f} would bring to {percent(its.ece_after)}"
-    return text.replace(" %", "\N{NO-BREAK SPACE}%") + "."
+    size = f"{result.student.parameters:,} parameters"
+    metric, test = task.primary, result.metrics.test
+    if test is None or metric.name not in test:
+        return f"The student has {size}. How good it is, is not known: the data has no test split."
+    text = f"On the test split the student has a {metric.label} of {told(metric, test[metric.name])}"
+    text += f" with {size}"
+    teacher = result.teacher
+    if teacher and teacher.metrics and metric.name in teacher.metrics:
+        text += f"; its teacher has {told(metric, teacher.metrics[metric.name])} with "
+        text += f"{teacher.parameters:,}"
+    if result.agreement is not None:
+        what = "samples" if task.one_row_per_sample else "rows"
+        text += f". They decide {100 * result.agreement:.1f}\N{NO-BREAK SPACE}% of the {what} alike"
+    return text + "."
 
 
-def tiles(result: Mapping[str, Any], found: Evaluation | None) -> list[Tile]:
-    """The figures to decide by: accuracy, what is lost to the teacher, and what is saved.
+def tiles(found: Evaluation | None) -> list[Tile]:
+    """The figures to decide by: the primary metric, what is lost to the teacher, and what is saved.
 
     Args:
-        result: the run's `result.json`.
-        found: its `evaluation.json`.
+        found: the run's `evaluation.json`.
     """
     if found is None:
         return []
-    top1 = found.student.accuracy.top1
-    interval = f"{percent(top1.low)} to {percent(top1.high)} % on {top1.samples:,} {found.split} samples"
-    made = [Tile("Accuracy", percent(top1.value), "%", interval)]
+    metric = found.found_task.primary
+    ours = found.student.metrics[metric.name]
+    made = [Tile(heading(metric), *_value(metric, ours), _measured(found, metric))]
     for role, label in (("teacher", "Against teacher"), ("baseline", "Against baseline")):
         if other := found.networks.get(role):  # type: ignore[call-overload]
-            theirs = other.accuracy.top1.value
-            points = f"{100 * (top1.value - theirs):+.1f}".replace("-", "\N{MINUS SIGN}")
-            made.append(
-                Tile(label, points, "points", f"which is right on {percent(theirs)}\N{NO-BREAK SPACE}%")
-            )
+            theirs = other.metrics[metric.name]
+            places = digits(metric, [ours, theirs], percent=1)
+            difference = f"{metric.scale * (ours - theirs):+.{places}f}".replace("-", "\N{MINUS SIGN}")
+            note = f"which has {told(metric, theirs)}"
+            made.append(Tile(label, difference, unit_of_difference(metric), note))
     cost = found.student.cost
     if (teacher := found.networks.get("teacher")) is None:
         size = f"{compact(cost.parameters)} parameters"
@@ -64,8 +61,8 @@ def tiles(result: Mapping[str, Any], found: Evaluation | None) -> list[Tile]:
     made.append(_saved("Multiply-adds", cost.multiply_adds, teacher.cost.multiply_adds))
     made.append(_saved("Parameters", cost.parameters, teacher.cost.parameters))
     if cost.latency and teacher.cost.latency:
-        ours, theirs = (latency[1].median_ms for latency in (cost.latency, teacher.cost.latency))
-        made.append(Tile("Latency, one sample", f"{ours:.3g}", "ms", f"teacher {theirs:.3g} ms"))
+        ms, theirs = (latency[1].median_ms for latency in (cost.latency, teacher.cost.latency))
+        made.append(Tile("Latency, one sample", f"{ms:.3g}", "ms", f"teacher {theirs:.3g} ms"))
     return made
 
 
@@ -75,6 +72,18 @@ def compact(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}\N{NO-BREAK SPACE}{letter}"
     return f"{number:.3g}"
+
+
+def _value(metric: Metric, value: float) -> tuple[str, str]:
+    return f"{metric.scale * value:.{digits(metric, [value], percent=1)}f}", metric.unit
+
+
+def _measured(found: Evaluation, metric: Metric) -> str:
+    """On what the metric was measured, with its interval where it has one."""
+    where = f"on {found.samples:,} {found.split} samples"
+    if rate := found.student.intervals.get(metric.name):
+        where = f"{interval(metric, rate)} {metric.unit}".rstrip() + f" {where}"
+    return where if metric.higher else f"{where}; lower is better"
 
 
 def _saved(label: str, ours: float, theirs: float) -> Tile:

@@ -13,6 +13,7 @@ from limbeck.data import Source
 from limbeck.evaluation.results import Evaluation
 from limbeck.outputs import Inputs
 from limbeck.report.page import Gallery, Sample
+from limbeck.tasks import Example
 
 LARGEST = 128
 """Pixels that the longer side of a picture has at most."""
@@ -21,23 +22,23 @@ MOST_VALUES = 12
 """Features that a row of a table shows."""
 
 
-def mistakes(found: Evaluation, source: Source) -> Gallery | None:
-    """The inputs that the student gets wrong and the teacher right; None if there are none to show.
+def examples(found: Evaluation, source: Source) -> Gallery | None:
+    """The inputs on which student and teacher differ most; None if there are none to show.
 
     Args:
         found: the evaluation that names them.
         source: the data that it was made on.
     """
     split = source.test if found.split == "test" else source.validation
-    if split is None or not found.mistakes:
+    named = found.agreement.examples if found.agreement else ()
+    if split is None or not named:
         return None
-    index = split.index[torch.tensor([each.index for each in found.mistakes])]
+    index = split.index[torch.tensor([each.index for each in named])]
     inputs = split.samples.render(source.views, index, torch.full_like(index, source.views.base))
-    names = found.class_names
-    says = [{"is": names[each.target], "taken for": names[each.student]} for each in found.mistakes]
+    says = [_said(each) for each in named]
     if isinstance(inputs, Tensor) and source.kind == "image" and inputs.shape[1] in (1, 3):
         samples = [
-            Sample(said, picture=_picture(image), label=f"a sample of {said['is']}")
+            Sample(said, picture=_picture(image), label=f"a sample of {said['target']}")
             for said, image in zip(says, inputs, strict=True)
         ]
     elif texts := _texts(inputs, source):
@@ -45,8 +46,14 @@ def mistakes(found: Evaluation, source: Source) -> Gallery | None:
     else:
         return None
     return Gallery(
-        samples, "Samples that the student gets wrong and its teacher right, the surest mistakes first."
+        samples, "Samples that the teacher gets right and its student wrong, the worst mistakes first."
     )
+
+
+def _said(example: Example) -> dict[str, str]:
+    """What is said below an input; the teacher's answer only where it differs from the target."""
+    teacher = {} if example.teacher == example.target else {"teacher": example.teacher}
+    return {"target": example.target, "student": example.student, **teacher}
 
 
 def _picture(image: Tensor) -> str:

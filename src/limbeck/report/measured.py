@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from limbeck.evaluation.results import Evaluation
-from limbeck.report.calibration import calibration
-from limbeck.report.confusion import confusion
+from limbeck.report.agreement import agreement
 from limbeck.report.cost import cost
-from limbeck.report.fidelity import fidelity
 from limbeck.report.page import Block, Section
 from limbeck.report.robustness import robustness
+from limbeck.report.sections import drawn
 
 
 def sections(found: Evaluation) -> list[Section]:
-    """Cost, confusion, calibration, robustness and fidelity, as far as they were measured."""
+    """Cost, agreement, robustness and what the task shows, as far as they were measured."""
+    task = found.found_task
     networks = {str(role): [network] for role, network in found.networks.items()}
-    parts: list[tuple[str, list[Block]]] = [
+    findings = {str(role): network.findings for role, network in found.networks.items()}
+    before: list[tuple[str, list[Block]]] = [
         ("Cost", cost(found)),
-        ("Confusion", confusion(found)),
-        ("Calibration", calibration(networks)),
-        ("Robustness to noisy inputs", robustness(networks)),
-        ("Fidelity to the teacher", fidelity(found)),
-        ("What was left out", list(found.notes)),
+        ("Agreement with the teacher", agreement(found)),
+        ("Robustness to noisy inputs", robustness(networks, task.primary)),
     ]
-    return [Section(heading, body) for heading, body in parts if body]
+    return [
+        *(Section(heading, body) for heading, body in before if body),
+        *drawn(task.sections(findings, found.agreement)),
+        *([Section("What was left out", list(found.notes))] if found.notes else []),
+    ]

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from limbeck import tasks
 from limbeck.config import flat
-from limbeck.evaluation import wilson
 from limbeck.evaluation.results import Evaluation
 from limbeck.report import measured
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.headline import lead, tiles
+from limbeck.report.metrics import axis, figure, interval
 from limbeck.report.page import Block, Folded, Gallery, Section, page
 from limbeck.report.table import Cell, Table, duration, percent
 from limbeck.report.transferred import transferred
+from limbeck.tasks import Task
 
-Result: TypeAlias = Mapping[str, Any]
-"""What a run's `result.json` holds."""
+if TYPE_CHECKING:
+    from limbeck.runs.result import Result
 
 History: TypeAlias = Sequence[Mapping[str, Any]]
 """The lines of a run's `metrics.jsonl`, oldest first."""
-
-
-class Metric(NamedTuple):
-    """How a page names a metric, the factor to the unit it shows, and the digits after the point."""
-
-    label: str
-    scale: float
-    digits: int
-
-
-METRICS = {
-    "top1": Metric("top-1 accuracy (%)", 100, 2),
-    "top5": Metric("top-5 accuracy (%)", 100, 2),
-    "nll": Metric("negative log-likelihood (nats)", 1, 3),
-    "ece": Metric("calibration error (%)", 100, 2),
-}
 
 KEPT = {"last": "last epoch", "validation": "best epoch on the validation split"}
 
@@ -46,7 +32,7 @@ def run_report(
     skipped: int = 0,
     *,
     evaluation: Evaluation | None = None,
-    mistakes: Gallery | None = None,
+    examples: Gallery | None = None,
     transfers: Sequence[Mapping[str, Any]] = (),
     settings: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
@@ -58,113 +44,132 @@ def run_report(
         history: its `metrics.jsonl`.
         skipped: lines of that file that could not be read (see `read_history`).
         evaluation: its `evaluation.json`.
-        mistakes: inputs that the student gets wrong (see `limbeck.report.inputs`).
+        examples: inputs that the student gets wrong (see `limbeck.report.inputs`).
         transfers: its `transfer/*.json`.
         settings: its config.
         environment: its `environment.json`.
     """
-    measures = [_metrics(result)] if any(result["metrics"].values()) else []
-    tables = [_networks(result), *measures]
-    sections = [Section("Student and teacher" if result["teacher"] else "Student", tables)]
-    if mistakes:
-        sections.append(Section("What the teacher knows and the student does not", [mistakes]))
+    task = tasks.from_record(result.task)
+    splits = [_splits(result, task, evaluation)] if result.metrics.by_split() else []
+    trained = "Student and teacher" if result.teacher else "Student"
+    sections = [Section(trained, [_networks(result, task, evaluation), *splits])]
+    if examples:
+        sections.append(Section("What the teacher knows and the student does not", [examples]))
     if evaluation:
         sections += measured.sections(evaluation)
     sections += transferred(transfers)
-    curves: list[Block] = [*_validation(history), *_terms(history)]
+    curves: list[Block] = [*_validation(history, task), *_terms(history)]
     if skipped:
         lines = "1 line" if skipped == 1 else f"{skipped} lines"
         curves.append(f"{lines} of the history could not be read; a crash leaves half a line.")
     if curves:
         sections.append(Section("Learning curves", curves))
-    named = {"Settings": settings, "Chosen when it ran": result.get("choices"), "Environment": environment}
+    named = {"Settings": settings, "Chosen when it ran": result.choices, "Environment": environment}
     if listed := [_listed(caption, values) for caption, values in named.items() if values]:
         sections.append(Section("How to repeat it", listed))
     facts = {
-        "Objective": result["objective"],
+        "Objective": result.objective,
         **data_facts(result),
-        "Seed": str(result["seed"]),
-        "Time": duration(result["seconds"]),
+        "Seed": str(result.seed),
+        **({} if result.steps is None else {"Steps": f"{result.steps:,}"}),
+        "Time": duration(result.seconds),
         **({"Measured": f"{evaluation.suite} suite on {evaluation.device}"} if evaluation else {}),
     }
-    title = f"{result['student']['model']} on {result['data']['name']}"
-    return page(title, lead(result, evaluation), sections, facts, tiles(result, evaluation))
+    title = f"{result.student.model} on {result.data.name}"
+    return page(title, lead(result, task), sections, facts, tiles(evaluation))
 
 
 def data_facts(result: Result) -> dict[str, str]:
     """What the run learned from and which epoch it kept, for the head of a page."""
-    data = result["data"]
-    sizes = [f"{data[split]:,} {split}" for split in ("train", "validation", "test") if data[split]]
-    if data["labeled"] < data["train"]:
-        sizes[0] += f" ({data['labeled']:,} labeled)"
-    views = data.get("views")
-    drawn = {"Views": f"{views['drawn']:,} of {views['count']:,} of {views['policy']}"} if views else {}
+    data = result.data
+    sizes = {"train": data.train, "validation": data.validation, "test": data.test}
+    samples = [f"{size:,} {split}" for split, size in sizes.items() if size]
+    if data.labeled < data.train:
+        samples[0] += f" ({data.labeled:,} labeled)"
+    views = data.views
+    drawn = {"Views": f"{views.drawn:,} of {views.count:,} of {views.policy}"} if views else {}
     return {
-        "Data": f"{data['name']}, {data['classes']} classes",
-        "Samples": ", ".join(sizes),
+        "Data": f"{data.name}, {tasks.from_record(result.task).summary}",
+        "Samples": ", ".join(samples),
         **drawn,
-        "Network kept": KEPT[result["selection"]],
+        "Network kept": KEPT[result.selection],
     }
 
 
-def _networks(result: Result) -> Table:
-    networks = [(name, result[name]) for name in ("teacher", "student") if result[name]]
-    reference = networks[0][1]["parameters"]
-    rows: list[list[Cell]] = []
-    for name, network in networks:
-        size = percent(network["parameters"] / reference)
-        accuracy = None if network["top1"] is None else percent(network["top1"])
-        rows.append([name, network["model"], network["parameters"], size, accuracy])
-    columns = ["network", "model", "parameters", "size (%)", "test accuracy (%)"]
+def _networks(result: Result, task: Task, found: Evaluation | None) -> Table:
+    """Teacher and student with their sizes and, where one was measured, the metrics on the test split."""
+    networks = [(name, teacher) for name, teacher in result.teachers.items()]
+    measures = {name: teacher.metrics or {} for name, teacher in networks}
+    measures["student"] = result.metrics.test or {}
+    if found and found.split == "test":
+        measures |= {str(role): network.metrics for role, network in found.networks.items()}
+    names = [metric for metric in task.metrics if any(metric.name in its for its in measures.values())]
+    sizes = {name: (teacher.model, teacher.parameters) for name, teacher in networks}
+    sizes["student"] = (result.student.model, result.student.parameters)
+    if found and (baseline := found.networks.get("baseline")):
+        sizes["baseline"] = (baseline.name, baseline.cost.parameters)
+    reference = next(iter(sizes.values()))[1]
+    rows: list[list[Cell]] = [
+        [
+            name,
+            model,
+            parameters,
+            percent(parameters / max(reference, 1)),
+            *(figure(metric, measures.get(name, {}).get(metric.name)) for metric in names),
+        ]
+        for name, (model, parameters) in sizes.items()
+    ]
+    columns = ["network", "model", "parameters", "size (%)", *(f"test {axis(metric)}" for metric in names)]
     return Table("What was trained", columns, rows, "Size: parameters relative to the first row.")
 
 
-def _metrics(result: Result) -> Table:
-    splits: dict[str, Mapping[str, float]] = {
-        split: found for split, found in result["metrics"].items() if found
-    }
-    names = [name for name in METRICS if any(name in found for found in splits.values())]
-    rows: list[list[Cell]] = []
-    for split, found in splits.items():
-        size = result["data"].get("measured", result["data"])[split]
-        low, high = wilson(round(found["top1"] * size), size)
-        measures = [(METRICS[name], found.get(name)) for name in names]
-        values = [None if at is None else f"{its.scale * at:.{its.digits}f}" for its, at in measures]
-        rows.append([split, size, *values, f"{percent(low)} to {percent(high)}"])
-    notes = (
-        "The interval is Wilson's for the top-1 accuracy, over the labeled samples of the split. The "
-        "calibration error is the distance of confidence from accuracy over 15 bins of equal mass."
-    )
-    if result["selection"] == "validation":
-        notes += " The validation split chose the epoch, which flatters its own figures."
-    columns = ["split", "samples", *(METRICS[name].label for name in names), "95 % interval (%)"]
-    return Table("The student on each split", columns, rows, notes)
+def _splits(result: Result, task: Task, evaluation: Evaluation | None) -> Table:
+    """All metrics of the student on each split."""
+    splits = result.metrics.by_split()
+    sizes = {"test": result.data.test, "validation": result.data.validation, **result.data.measured}
+    names = [metric for metric in task.metrics if any(metric.name in found for found in splits.values())]
+    rows: list[list[Cell]] = [
+        [split, sizes[split], *(figure(metric, found.get(metric.name)) for metric in names)]
+        for split, found in splits.items()
+    ]
+    columns = ["split", "labels", *map(axis, names)]
+    notes = []
+    rate = evaluation.student.intervals.get(task.primary.name) if evaluation else None
+    if rate and evaluation and evaluation.split in splits:
+        columns.append("95 % interval")
+        for row in rows:
+            row.append(interval(task.primary, rate) if row[0] == evaluation.split else None)
+        notes.append(f"The interval is Wilson's for {task.primary.label}: it covers other samples.")
+    if worse := [metric.label for metric in names if not metric.higher]:
+        notes.append(f"Lower is better: {', '.join(worse)}.")
+    if result.selection == "validation":
+        notes.append("The validation split chose the epoch, which flatters its own figures.")
+    return Table("The student on each split", columns, rows, " ".join(notes))
 
 
-def _validation(history: History) -> list[Chart]:
-    """A chart of each metric that was taken on the validation split."""
-    lines = [line for line in history if line.get("validation")]
-    epochs = [line["epoch"] for line in lines]
+def _validation(history: History, task: Task) -> list[Chart]:
+    """A chart of each metric that was taken on the validation split, the primary one first."""
     charts = []
-    for name, metric in METRICS.items():
-        if all(name in line["validation"] for line in lines) and lines:
-            values = [metric.scale * line["validation"][name] for line in lines]
-            title = f"Validation: {metric.label.split(' (')[0]}"
-            charts.append(Chart(title, [Trace("student", epochs, values)], "epoch", metric.label))
+    for metric in task.metrics:
+        lines = [line for line in history if metric.name in (line.get("validation") or {})]
+        if lines:
+            values = [metric.scale * line["validation"][metric.name] for line in lines]
+            student = Trace("student", [line["epoch"] for line in lines], values)
+            charts.append(Chart(f"Validation: {metric.label}", [student], "epoch", axis(metric)))
     return charts
 
 
 def _terms(history: History) -> list[Chart]:
-    """A chart of the losses for each stage of training, in the order the stages ran."""
+    """A chart of the losses for each phase of training, in the order the phases ran."""
     charts = []
-    for stage in dict.fromkeys(line["phase"] for line in history):
-        lines = [line for line in history if line["phase"] == stage]
+    for phase in dict.fromkeys(line["phase"] for line in history):
+        lines = [line for line in history if line["phase"] == phase]
         traces = []
         for name in dict.fromkeys(name for line in lines for name in line["terms"]):
             having = [line for line in lines if name in line["terms"]]
             epochs = [line["epoch"] for line in having]
             traces.append(Trace(name, epochs, [line["terms"][name] for line in having]))
-        title = "Terms of the objective" if stage == "training" else f"Terms of the phase {stage}"
+        title = "Terms of the objective" if phase == "training" else f"Terms of the phase {phase}"
         charts.append(Chart(title, traces, "epoch", "mean of the epoch"))
     return charts
 

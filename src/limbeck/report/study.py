@@ -3,75 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 from typing import Any
 
-from limbeck.errors import LimbeckError
-from limbeck.evaluation.results import Evaluation
 from limbeck.report.chart import Chart, Trace, over_seeds
+from limbeck.report.metrics import axis, digits, heading, unit_of_difference
 from limbeck.report.page import Block, Section, page
-from limbeck.report.run import METRICS, History, Metric, Result, data_facts
+from limbeck.report.run import data_facts
 from limbeck.report.table import Cell, Table, duration, spread
+from limbeck.studies.contender import Contender, common_task
+from limbeck.studies.measure import AGREEMENT, Measure
 from limbeck.studies.statistics import MIN_PAIRS, paired_difference, summarize
-
-COMPARED = {**METRICS, "agreement": Metric("agreement with the teacher (%)", 100, 2)}
-"""What contenders can be compared by."""
-
-
-@dataclass(frozen=True)
-class Contender:
-    """One way to get a network, run with one or several seeds.
-
-    Attributes:
-        name: for the reader: "student distilled".
-        results: the `result.json` of each run; no seed comes twice.
-        histories: the `metrics.jsonl` lines of the same runs in the same order.
-        ms_per_image: measured latency of the network, if it was.
-        evaluations: the `evaluation.json` of the runs that have one.
-    """
-
-    name: str
-    results: Sequence[Result]
-    histories: Sequence[History]
-    ms_per_image: float | None = None
-    evaluations: Sequence[Evaluation] = ()
-
-    def __post_init__(self) -> None:
-        if not self.results or len(self.results) != len(self.histories):
-            raise LimbeckError(
-                f"{self.name!r} needs a history for each result, and one at least: "
-                f"it has {len(self.results)} results and {len(self.histories)} histories"
-            )
-        if any(not result["metrics"]["test"] for result in self.results):
-            raise LimbeckError(
-                f"{self.name!r} was not measured on a test split; contenders are compared on one"
-            )
-        if len(self.accuracy) < len(self.results):
-            raise LimbeckError(f"{self.name!r} has two runs with one seed; each seed counts once")
-
-    @property
-    def accuracy(self) -> dict[int, float]:
-        """Top-1 test accuracy by seed, in percent."""
-        return self.values("top1")
-
-    def values(self, metric: str) -> dict[int, float]:
-        """A metric of `COMPARED` on the test split by seed, in the unit it is shown in; empty without it."""
-        found = {
-            result["seed"]: result["agreement"]
-            if metric == "agreement"
-            else result["metrics"]["test"].get(metric)
-            for result in self.results
-        }
-        scale = COMPARED[metric].scale
-        return {seed: scale * value for seed, value in found.items() if value is not None}
+from limbeck.tasks import Metric
 
 
 def study_report(
     contenders: Sequence[Contender], *, title: str, lead: str, comparisons: Sequence[tuple[str, str]] = ()
 ) -> str:
-    """The page that compares contenders.
+    """The page that compares contenders by their task's first metric on the test split.
 
     Args:
         contenders: in the order to show them.
@@ -82,7 +32,7 @@ def study_report(
     outcome: list[Block] = [overview(contenders)]
     if comparisons:
         outcome.append(differences(contenders, comparisons))
-    outcome.append(every_seed(contenders))
+    outcome.append(every_seed(contenders, Measure(common_task(contenders).primary)))
     sections = [Section("Result", outcome)]
     return page(title, lead, [*sections, *background(contenders)], common_facts(contenders))
 
@@ -90,12 +40,13 @@ def study_report(
 def background(contenders: Sequence[Contender]) -> list[Section]:
     """The learning curves, and how each contender was trained."""
     curves: list[Block] = []
-    if drawn := _curves(contenders, _validation):
+    metric = common_task(contenders).primary
+    if drawn := _curves(contenders, partial(_validation, metric)):
         caption = "Mean over the seeds; a band runs from the lowest to the highest seed."
-        title, label = "Accuracy on the validation split", METRICS["top1"].label
-        curves.append(Chart(title, drawn, "optimizer step", label, caption))
+        title = f"{heading(metric)} on the validation split"
+        curves.append(Chart(title, drawn, "optimizer step", axis(metric), caption))
     terms = dict.fromkeys(name for it in contenders for line in it.histories[0] for name in line["terms"])
-    objectives = {it.results[0]["objective"] for it in contenders}
+    objectives = {it.results[0].objective for it in contenders}
     for term in terms:
         drawn = _curves(contenders, partial(_term, term))
         # A total of one objective is not that of another, and a term of one contender is on its runs' pages.
@@ -112,38 +63,46 @@ def common_facts(contenders: Sequence[Contender]) -> dict[str, str]:
 
 
 def overview(contenders: Sequence[Contender]) -> Table:
-    """What each contender reached: parameters, accuracy, agreement with the teacher, latency."""
+    """What each contender reached: parameters, primary metric, agreement with the teacher, latency."""
+    measure, agreement = Measure(common_task(contenders).primary), Measure(AGREEMENT)
+    metric = measure.metric
     rows: list[list[Cell]] = []
     for contender in contenders:
-        agreements = contender.values("agreement").values()
+        agreements = contender.values(agreement).values()
         rows.append(
             [
                 contender.name,
-                contender.results[0]["student"]["parameters"],
-                spread(contender.accuracy.values(), 1),
+                contender.results[0].student.parameters,
+                spread(contender.values(measure).values(), _digits(measure, contenders)),
                 f"{fmean(agreements):.1f}" if agreements else None,
-                contender.ms_per_image,
+                contender.ms_per_sample,
                 len(contender.results),
             ]
         )
-    columns = ["contender", "parameters", "top-1 (%)", "agreement (%)", "ms an image", "seeds"]
+    columns = ["contender", "parameters", axis(metric), "agreement (%)", "ms a sample", "seeds"]
     notes = (
-        "Top-1: accuracy on the test split, mean ± standard deviation over the seeds. "
+        f"{heading(metric)}: on the test split, mean ± standard deviation over the seeds. "
         "Agreement: same answer as the teacher."
     )
     return Table("What each contender reached", columns, rows, notes)
 
 
 def differences(contenders: Sequence[Contender], comparisons: Sequence[tuple[str, str]]) -> Table:
-    """Paired differences of test accuracy with 95 % Student-t intervals; a verdict where pairs suffice."""
-    accuracy = {contender.name: contender.accuracy for contender in contenders}
+    """Paired differences of the primary metric, with 95 % Student-t intervals and verdicts."""
+    measure = Measure(common_task(contenders).primary)
+    values = {contender.name: contender.values(measure) for contender in contenders}
+    places = _digits(measure, contenders)
     rows: list[list[Cell]] = []
     for treatment, baseline in comparisons:
-        found = paired_difference(accuracy[treatment], accuracy[baseline])
-        interval = found.interval and "{:+.1f} to {:+.1f}".format(*found.interval)
+        found = paired_difference(values[treatment], values[baseline])
+        interval = found.interval and "{:+.{d}f} to {:+.{d}f}".format(*found.interval, d=places)
         verdict = found.verdict or f"no verdict from fewer than {MIN_PAIRS} pairs"
-        rows.append([f"{treatment} minus {baseline}", f"{found.mean:+.1f}", interval, found.pairs, verdict])
-    columns = ["difference", "points of accuracy", "95 % interval", "seeds", "verdict"]
+        rows.append(
+            [f"{treatment} minus {baseline}", f"{found.mean:+.{places}f}", interval, found.pairs, verdict]
+        )
+    unit = unit_of_difference(measure.metric)
+    what = f"{unit} of {measure.metric.label}" if unit else measure.metric.label
+    columns = ["difference", what, "95 % interval", "seeds", "verdict"]
     notes = (
         "Mean of the differences seed by seed, with a Student-t interval: it covers other seeds, not other "
         "test samples. The verdict is undecided where the interval holds 0."
@@ -151,13 +110,23 @@ def differences(contenders: Sequence[Contender], comparisons: Sequence[tuple[str
     return Table("Differences on the same seeds", columns, rows, notes)
 
 
-def every_seed(contenders: Sequence[Contender]) -> Chart:
-    """Test accuracy of every contender at every seed."""
-    traces = [
-        Trace(it.name, [str(seed) for seed in it.accuracy], list(it.accuracy.values()), kind="points")
-        for it in contenders
-    ]
-    return Chart("Every seed", traces, "seed", "test accuracy (%)")
+def every_seed(contenders: Sequence[Contender], measure: Measure) -> Chart:
+    """What every contender reached at every seed."""
+    traces = []
+    for it in contenders:
+        values = it.values(measure)
+        traces.append(Trace(it.name, [str(seed) for seed in values], list(values.values()), kind="points"))
+    return Chart("Every seed", traces, "seed", measure.axis)
+
+
+def _digits(measure: Measure, contenders: Sequence[Contender]) -> int:
+    """The digits that suit the values of all contenders."""
+    scale = measure.metric.scale
+    return digits(
+        measure.metric,
+        [value / scale for it in contenders for value in it.values(measure).values()],
+        percent=1,
+    )
 
 
 def _curves(
@@ -178,9 +147,9 @@ def _curves(
     return curves
 
 
-def _validation(line: Mapping[str, Any]) -> float | None:
-    found = line.get("validation")
-    return 100 * found["top1"] if found else None
+def _validation(metric: Metric, line: Mapping[str, Any]) -> float | None:
+    found = (line.get("validation") or {}).get(metric.name)
+    return None if found is None else metric.scale * float(found)
 
 
 def _term(name: str, line: Mapping[str, Any]) -> float | None:
@@ -188,19 +157,19 @@ def _term(name: str, line: Mapping[str, Any]) -> float | None:
 
 
 def _protocol(contenders: Sequence[Contender]) -> Table:
-    by_objective = all(it.name == it.results[0]["objective"] for it in contenders)
+    by_objective = all(it.name == it.results[0].objective for it in contenders)
     columns = ["contender", "model", *([] if by_objective else ["objective"]), "data", "seeds", "time a run"]
     rows: list[list[Cell]] = []
     for it in contenders:
         first = it.results[0]
-        sources = list(dict.fromkeys(run["data"]["name"] for run in it.results))
+        sources = list(dict.fromkeys(run.data.name for run in it.results))
         row: dict[str, Cell] = {
             "contender": it.name,
-            "objective": first["objective"],
-            "model": first["student"]["model"],
+            "objective": first.objective,
+            "model": first.student.model,
             "data": sources[0] if len(sources) == 1 else f"{sources[0]} to {sources[-1]}",
-            "seeds": ", ".join(map(str, it.accuracy)),
-            "time a run": duration(summarize([run["seconds"] for run in it.results]).mean),
+            "seeds": ", ".join(map(str, it.seeds)),
+            "time a run": duration(summarize([run.seconds for run in it.results]).mean),
         }
         rows.append([row[column] for column in columns])
     return Table("How each was trained", columns, rows)

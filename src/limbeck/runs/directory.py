@@ -18,8 +18,10 @@ from limbeck import models
 from limbeck.config import RunConfig, flat, make_config
 from limbeck.errors import LimbeckError
 from limbeck.files import partials, write_text
-from limbeck.report import read_history
+from limbeck.models.standalone import NETWORK
 from limbeck.runs.network_record import Card, read_card
+from limbeck.runs.result import Result
+from limbeck.training.history import read_history
 
 FILES = (
     "README.md",
@@ -68,7 +70,7 @@ class Run:
         return (self.path / "result.json").exists()
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Result:
         """What came out.
 
         Raises:
@@ -76,12 +78,7 @@ class Run:
         """
         if not self.finished:
             raise LimbeckError(f"the run {str(self.path)!r} has no result yet; finish it with --resume")
-        file = self.path / "result.json"
-        try:
-            result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise LimbeckError(f"{str(file)!r} is damaged: {error}") from None
-        return result
+        return Result.read(self.path / "result.json")
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -117,9 +114,16 @@ def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten at once
         student = _build(card, file, alone=not path.is_dir()) if network is None else network
         shipped = student if card.graft is None else card.graft.onto(student)
-    models.load_into(shipped, models.load_state(file), str(file))
-    if card.mean and card.std and models.normalization_of(student) is None:
-        models.normalize_inputs(student, models.Normalization(card.mean, card.std))
+    state = models.load_state(file)
+    if card.standalone:
+        state = {
+            key.removeprefix(NETWORK): tensor for key, tensor in state.items() if key.startswith(NETWORK)
+        }
+    models.load_into(shipped, state, str(file))
+    if card.normalization and models.normalization_of(student) is None:
+        models.normalize_inputs(student, card.normalization)
+    if card.rescaling and models.rescaling_of(student) is None:
+        models.rescale_outputs(student, card.rescaling)
     return shipped.eval()
 
 
@@ -134,7 +138,7 @@ def _build(card: Card, file: Path, *, alone: bool) -> nn.Module:
             f"{str(file)!r} names the factory {card.model!r}, and a weights file is not trusted to call "
             "anything; give the run's directory, or the factory as the model and the file as its weights"
         )
-    return models.build(card.model, example=card.example, num_classes=len(card.class_names), facts=card.facts)
+    return models.build(card.model, example=card.example, num_classes=card.made_for().width, facts=card.facts)
 
 
 def free_directory(prefix: str) -> Path:

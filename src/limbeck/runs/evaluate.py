@@ -74,7 +74,7 @@ def evaluate(
     run = _run(run)
     student = load(run, network)
     source = own_data(run, data_dir) if data is None else _source(run, student, data, data_dir)
-    known = None if is_imported(run.path) else run.result["data"]["fingerprint"]
+    known = None if is_imported(run.path) else run.result.data.fingerprint
     own = source.fingerprint() == known
     if data is None and not own:
         raise LimbeckError(
@@ -183,10 +183,10 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
 
 def _baseline(baseline: Run, known: str | None, source: Source) -> Contender:
     network = load(baseline)
-    theirs = None if is_imported(baseline.path) else baseline.result["data"]["fingerprint"]
+    theirs = None if is_imported(baseline.path) else baseline.result.data.fingerprint
     if theirs and known and theirs != known:
         raise LimbeckError(
-            f"the baseline {str(baseline.path)!r} was made on other data ({baseline.result['data']['name']}, "
+            f"the baseline {str(baseline.path)!r} was made on other data ({baseline.result.data.name}, "
             f"fingerprint {theirs}) than the run (fingerprint {known}); compare runs on the same data"
         )
     networks.check_files(baseline.path, "baseline", source)

@@ -17,6 +17,7 @@ from limbeck.errors import LimbeckError, unknown
 from limbeck.files import replacing
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.checkpoints import save_checkpoint
+from limbeck.models.standalone import NETWORK
 from limbeck.optional import imported
 from limbeck.runs import networks
 from limbeck.runs.directory import Run, load
@@ -91,8 +92,12 @@ def export(
 
 
 def _safetensors(student: nn.Module, card: Card, file: Path) -> list[str]:
-    models.save(student, file, metadata(card, preprocessing(card)))
-    return ["weights alone; limbeck.load builds the network around them", summary(preprocessing(card))]
+    made = models.standalone(student)
+    card = card.model_copy(update={"standalone": True})
+    models.save(made, file, metadata(card, preprocessing(card)))
+    beside = [name for name in made.state_dict() if not name.startswith(NETWORK)]
+    what = f"the student's weights below {NETWORK!r}" + (f", beside {', '.join(beside)}" if beside else "")
+    return [f"{what}; limbeck.load builds the network around them", summary(preprocessing(card))]
 
 
 def _repdistiller(student: nn.Module, card: Card, file: Path) -> list[str]:
@@ -118,7 +123,7 @@ def _program(kind: ModuleType, student: nn.Module, card: Card, source: Source, f
     with replacing(file) as partial:
         what = kind.write(program, list(named_tensors(example)), partial, metadata(card, inputs))
         try:
-            agreement = check(student, kind.reopen(partial), split)
+            agreement = check(student, kind.reopen(partial), split, source.task)
         except CheckError as error:
             stays = f"; {str(file)!r} is the one that was there before" if file.exists() else ""
             raise CheckError(f"{error}{stays}") from error

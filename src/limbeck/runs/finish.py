@@ -18,13 +18,22 @@ from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.zoos import untrained
 from limbeck.objective import resolved
-from limbeck.runs import directory, networks
+from limbeck.runs import networks
 from limbeck.runs.directory import Run
 from limbeck.runs.evaluate import of_config, of_run, write
-from limbeck.runs.job import Job, answers
+from limbeck.runs.job import Job, measured
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import describe, metadata_of, read_card
 from limbeck.runs.reporting import write_report
+from limbeck.runs.result import (
+    UNNAMED,
+    DataResult,
+    Metrics,
+    Result,
+    StudentResult,
+    TeacherResult,
+    ViewsResult,
+)
 from limbeck.training import Trainer
 
 
@@ -36,79 +45,103 @@ def conclude(run: Run, job: Job, trainer: Trainer, objects: Mapping[str, Any]) -
         write_text(run.path / name, text)
     card = describe(student, _buildable(config) if _named(student, job, objects) else None, source)
     models.save(student, run.path / "student.safetensors", metadata_of(card))
-    found = _evaluated(run, job, student, trainer)
-    test = found.networks if found and found.split == "test" else {}
-    teacher = None
-    if job.distiller.teacher is not None:
-        teacher = {
-            **job.taught_by,
-            "cached": list(job.distiller.teacher.cached),
-            "top1": test["teacher"].accuracy.top1.value if "teacher" in test else None,
-        }
-    validated = source.validation and answers(student, source.validation, trainer.device)
-    metrics = {
-        "test": test["student"].metrics if test else None,
-        "validation": validated and evaluation.metrics(validated),
-    }
-    history = run.history
-    result = {
-        "objective": str(job.distiller.objective),
-        "arguments": resolved(job.distiller.objective),
-        "seed": config.seed,
-        "selection": config.training.selection,
-        "choices": asdict(trainer.choices),
-        "student": {
-            "model": config.student.model,
-            "parameters": models.count_parameters(student),
-            "top1": test["student"].accuracy.top1.value if test else None,
-        },
-        "teacher": teacher,
-        "metrics": metrics,
-        "agreement": found.fidelity.agreement if test and found and found.fidelity else None,
-        "seconds": round(sum(line["seconds"] for line in history), 3),
-        "data": {
-            "name": source.name,
-            "hub": source.hub,
-            "fingerprint": source.fingerprint(),
-            "train": len(job.split),
-            "labeled": sum(source.task.counts(job.split.targets)),
-            "validation": len(source.validation) if source.validation else 0,
-            "test": len(source.test) if source.test else 0,
-            "classes": source.task.width,
-            "measured": {
-                name: sum(source.task.counts(split.targets))
-                for name, split in (("validation", source.validation), ("test", source.test))
-                if split
-            },
-            "views": {
-                "policy": str(source.views),
-                "count": source.views.count,
-                "drawn": config.training.views or source.views.count,
-            },
-            "noise": source.noise,
-        },
-    }
+    found, notes = _evaluated(run, job, student, trainer)
+    result = _result(run, job, trainer, student, found, notes)
     write_report(run, result, source)
     write_model_card(run, result)
-    directory.write_json(run.path / "result.json", result)  # last: it marks the run as finished
+    result.write(run.path / "result.json")  # last: it marks the run as finished
 
 
-def _evaluated(run: Run, job: Job, student: nn.Module, trainer: Trainer) -> Evaluation | None:
-    """What the quick suite finds, written to the run; None for data with nothing to measure on."""
+def _result(
+    run: Run,
+    job: Job,
+    trainer: Trainer,
+    student: nn.Module,
+    found: Evaluation | None,
+    notes: tuple[str, ...],
+) -> Result:
+    config, source, history = job.config, job.source, run.history
+    test = found.networks if found and found.split == "test" else {}
+    teachers = {}
+    if job.distiller.teacher is not None:
+        teachers[UNNAMED] = TeacherResult(
+            **job.taught_by,
+            cached=tuple(job.distiller.teacher.cached),
+            metrics=test["teacher"].metrics if "teacher" in test else None,
+        )
+    steps = history[-1]["step"]
+    return Result(
+        objective=str(job.distiller.objective),
+        arguments=resolved(job.distiller.objective),
+        seed=config.seed,
+        selection=config.training.selection,
+        choices=asdict(trainer.choices),
+        task=source.task.record(),
+        student=StudentResult(model=config.student.model, parameters=models.count_parameters(student)),
+        teachers=teachers,
+        metrics=Metrics(
+            test=test["student"].metrics if test else None,
+            validation=measured(source.task, student, source.validation, trainer.device)
+            if source.validation
+            else None,
+        ),
+        agreement=found.agreement.agreement if test and found and found.agreement else None,
+        seconds=round(sum(line["seconds"] for line in history), 3),
+        steps=steps,
+        samples_seen=_samples_seen(len(job.split), config.training.batch_size, steps, config.training.epochs),
+        notes=notes,
+        data=_data(job),
+    )
+
+
+def _samples_seen(size: int, batch_size: int, steps: int, epochs: int) -> int:
+    """Samples of all steps; an epoch leaves a last batch out that is too small to train on."""
+    return epochs * min(size, steps // epochs * batch_size)
+
+
+def _data(job: Job) -> DataResult:
+    source, training = job.source, job.config.training
+    measured = {"validation": source.validation, "test": source.test}
+    return DataResult(
+        name=source.name,
+        hub=source.hub,
+        fingerprint=source.fingerprint(),
+        train=len(job.split),
+        labeled=sum(source.task.counts(job.split.targets)),
+        validation=len(source.validation) if source.validation else 0,
+        test=len(source.test) if source.test else 0,
+        outputs=source.task.width,
+        measured={name: sum(source.task.counts(split.targets)) for name, split in measured.items() if split},
+        views=ViewsResult(
+            policy=str(source.views),
+            count=source.views.count,
+            drawn=training.views or source.views.count,
+        ),
+        noise=source.noise,
+    )
+
+
+def _evaluated(
+    run: Run, job: Job, student: nn.Module, trainer: Trainer
+) -> tuple[Evaluation | None, tuple[str, ...]]:
+    """What the quick suite finds, written to the run, and what was left out of it.
+
+    There is no evaluation of data with nothing to measure on.
+    """
     if job.source.test is None and job.source.validation is None:
-        return None
+        return None, ()
     contenders: dict[Role, Contender] = {"student": of_run(student, run)}
     notes: tuple[str, ...] = ()
     try:
         if job.teacher is not None and job.config.teacher is not None:
             contenders["teacher"] = of_config(job.teacher, job.config.teacher)
-    except LimbeckError as error:  # it was let go of, and cannot be had again: no reason to lose the run
+    except LimbeckError as error:  # its network was unloaded and is gone: no reason to lose the run
         notes = (f"The teacher is left out: {error}.",)
         trainer.display.note(notes[0])
     found = evaluation.evaluate(job.source, contenders, device=trainer.device)
     found = found.model_copy(update={"notes": (*notes, *found.notes)})
     write(run, found)
-    return found
+    return found, notes
 
 
 def _named(shipped: nn.Module, job: Job, objects: Mapping[str, Any]) -> bool:

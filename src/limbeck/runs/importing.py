@@ -15,6 +15,7 @@ from limbeck.models.zoos import untrained
 from limbeck.runs import directory
 from limbeck.runs.directory import Run
 from limbeck.runs.network_record import Card, metadata_of
+from limbeck.tasks import Classification
 
 NORMALIZATIONS = {"cifar100": models.CIFAR100, "imagenet": models.IMAGENET}
 """By name, of three channels; pixels are in [0, 1] before it."""
@@ -60,7 +61,7 @@ def import_checkpoint(
     models.normalize_inputs(network, normalization)
     card = Card(
         model=untrained(model),
-        class_names=tuple(map(str, range(classes))),
+        task=Classification(tuple(map(str, range(classes)))).record(),
         input_shape=tuple(shape),
         input_dtype="float32",
         preparation=PIXELS,

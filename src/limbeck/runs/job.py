@@ -17,7 +17,6 @@ from limbeck.data import Loader, Source, Split, views
 from limbeck.data.loader import checked_number
 from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
-from limbeck.evaluation import Predictions, predict
 from limbeck.features import call, logits_of
 from limbeck.methods import DataFacts, Method, Objective
 from limbeck.methods.base import inner_first
@@ -27,6 +26,7 @@ from limbeck.outputs import Batch, Inputs, apply
 from limbeck.runs import caching, networks
 from limbeck.runs.recipe import origin
 from limbeck.seeds import seed_for
+from limbeck.tasks import Task
 from limbeck.training import Loop, Trainer, phase_loops
 
 EVALUATION_BATCH = 512
@@ -168,7 +168,8 @@ class TrainingLoop(Loop):
         """The student's metrics on the validation split."""
         if self._validation is None:
             return None
-        return evaluation.metrics(answers(self._job.distiller.deploy(), self._validation, self._device))
+        job = self._job
+        return measured(job.source.task, job.distiller.deploy(), self._validation, self._device)
 
     def compiled(self) -> AbstractContextManager[None]:
         """Student and teacher compiled."""
@@ -226,9 +227,10 @@ def loops(job: Job, trainer: Trainer) -> list[Loop]:
     return [*phases, training]
 
 
-def answers(network: nn.Module, split: Split, device: torch.device) -> Predictions:
-    """The network's answers for a split, each sample once and as it is."""
-    return predict(network.to(device), Loader(split, EVALUATION_BATCH, shuffle=False, device=device))
+def measured(task: Task, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
+    """The task's metrics of a network on a split, each sample once and as it is."""
+    loader = Loader(split, EVALUATION_BATCH, shuffle=False, device=device)
+    return evaluation.metrics(task, network.to(device), loader)
 
 
 def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:

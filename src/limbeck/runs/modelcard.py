@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -11,25 +11,28 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from limbeck.config import RunConfig
 from limbeck.evaluation import results
-from limbeck.evaluation.results import Evaluation, Rate
+from limbeck.evaluation.results import Evaluation, NetworkResult
 from limbeck.files import write_text
 from limbeck.notation import Call
 from limbeck.optimization import OptimizerConfig, ScheduleConfig
+from limbeck.report.metrics import axis, figure, interval, told
 from limbeck.report.table import percent, show
 from limbeck.runs.directory import Run
 from limbeck.runs.exports.metadata import preprocessing, summary
 from limbeck.runs.network_record import Card, read_card
+from limbeck.runs.result import Result
+from limbeck.tasks import Metric
 
 MARK = "<!-- limbeck writes this card anew with every result; without this line it leaves the card to you -->"
 
-_TASKS = {3: "image-classification", 1: "tabular-classification"}
-"""The hub's word for what a network does, by the axes of a sample; named tensors are texts."""
+_CLASSIFIERS = {3: "image-classification", 1: "tabular-classification"}
+"""The hub's word for what a classifier does, by the axes of a sample; named tensors are texts."""
 
 _NAMED = 20
-"""Classes that the text names; of more it tells the number."""
+"""Outputs that the text names; of more it tells the number."""
 
 
-def write_model_card(run: Run, result: Mapping[str, Any]) -> None:
+def write_model_card(run: Run, result: Result) -> None:
     """Writes a run's `README.md`, whole or not at all; one that has lost its `MARK` is the user's and stays.
 
     Args:
@@ -43,6 +46,7 @@ def write_model_card(run: Run, result: Mapping[str, Any]) -> None:
         return
     card = read_card(run.path / "student.safetensors")
     assert card is not None, "a run writes its card with the weights"
+    task = card.made_for()
     found = results.read(run.path / "evaluation.json")
     front = yaml.safe_dump(_front_matter(card, result, found), sort_keys=False, allow_unicode=True)
     environment = Environment(
@@ -66,77 +70,104 @@ def write_model_card(run: Run, result: Mapping[str, Any]) -> None:
         named=isinstance(card.input_shape, dict),
         tokenizer="tokenizer.json" in card.files,
         files=[name for name in ("student.onnx", "student.pt2") if (run.path / name).exists()],
-        classes=[f"`{name}`" for name in card.class_names] if len(card.class_names) <= _NAMED else None,
+        task=task,
+        classes=task.name == "classification",
+        outputs=[f"`{name}`" for name in task.names] if task.width <= _NAMED else None,
+        constants=_constants(card),
         making=dict(_making(run.config, result)),
         limits=list(_limits(result, found)),
     )
     write_text(file, f"---\n{front}---\n\n{body}")
 
 
-def _front_matter(card: Card, result: Mapping[str, Any], found: Evaluation | None) -> dict[str, Any]:
+def _front_matter(card: Card, result: Result, found: Evaluation | None) -> dict[str, Any]:
     """The metadata of a Hugging Face model card; the license is for who publishes the student."""
-    shape = card.input_shape
-    task = "text-classification" if isinstance(shape, dict) else _TASKS.get(len(shape), "other")
-    data, hub = result["data"]["name"], result["data"].get("hub")
+    tag = _hub_tag(card)
+    data, hub = result.data.name, result.data.hub
     front: dict[str, Any] = {
         "library_name": "limbeck",
-        "pipeline_tag": task,
-        "tags": ["limbeck", *(["knowledge-distillation"] if result["teacher"] else [])],
+        "pipeline_tag": tag,
+        "tags": ["limbeck", *(["knowledge-distillation"] if result.teachers else [])],
         **({"datasets": [hub]} if hub else {}),
     }
     if found is None:
         return front
-    accuracy = found.student.accuracy
-    values = {"accuracy": accuracy.top1.value, "nll": found.student.nll, "ece": found.student.calibration.ece}
-    if accuracy.top5 is not None:
-        values["top5_accuracy"] = accuracy.top5.value
+    metrics = [each for each in found.found_task.metrics if each.name in found.student.metrics]
+    values = {each.hub or each.name: found.student.metrics[each.name] for each in metrics}
     measured = {
-        "task": {"type": task},
+        "task": {"type": tag},
         "dataset": {"name": data, "type": hub or data.partition("(")[0], "split": found.split},
         "metrics": [{"type": name, "value": value} for name, value in values.items()],
     }
     index = [{"name": _title(card, result), "results": [measured]}]
-    return {**front, "metrics": ["accuracy"], "model-index": index}
+    return {**front, "metrics": [metrics[0].hub or metrics[0].name], "model-index": index}
 
 
-def _title(card: Card, result: Mapping[str, Any]) -> str:
-    return f"{card.model or result['student']['model'].strip('<>')} on {result['data']['name']}"
+def _hub_tag(card: Card) -> str:
+    """The hub's word for what the network does; that of a classifier depends on what it takes."""
+    task, shape = card.made_for(), card.input_shape
+    if task.hub_tag or task.scores != "classes":
+        return task.hub_tag or "other"
+    return "text-classification" if isinstance(shape, dict) else _CLASSIFIERS.get(len(shape), "other")
+
+
+def _constants(card: Card) -> dict[str, str]:
+    """What of the network is not among its weights, as lines of Python; empty where there is nothing.
+
+    Returns: `inputs`, the line before the network runs, and `answer`, the line after it.
+    """
+    if card.graft is not None or isinstance(card.input_shape, dict):
+        return {}
+    axes = "".join(", 1" for _ in card.input_shape[1:])
+    lines = {}
+    if card.normalization:
+        lines["inputs"] = f"inputs = (inputs - constant['normalize_mean'].view(-1{axes}))"
+        lines["inputs"] += f" / constant['normalize_std'].view(-1{axes})"
+    if card.rescaling:
+        lines["answer"] = "outputs = outputs * constant['output_std'] + constant['output_mean']"
+    return lines
+
+
+def _title(card: Card, result: Result) -> str:
+    return f"{card.model or result.student.model.strip('<>')} on {result.data.name}"
 
 
 def _figures(found: Evaluation) -> Iterator[tuple[str, list[str]]]:
     """Rows of a table with a column for each network."""
     networks = found.networks.values()
 
-    def rate(value: Rate | None) -> str:
-        return (
-            f"{percent(value.value)} ({percent(value.low)} to {percent(value.high)})" if value else show(None)
-        )
-
-    yield "top-1 accuracy (%)", [rate(each.accuracy.top1) for each in networks]
-    if found.student.accuracy.top5:
-        yield "top-5 accuracy (%)", [rate(each.accuracy.top5) for each in networks]
-    yield "negative log-likelihood (nats)", [show(each.nll) for each in networks]
-    yield "calibration error (%)", [percent(each.calibration.ece) for each in networks]
+    for metric in found.found_task.metrics:
+        if metric.name in found.student.metrics:
+            yield axis(metric), [_figure(metric, each) for each in networks]
     yield "parameters", [show(each.cost.parameters) for each in networks]
     yield "multiply-adds a sample", [show(each.cost.multiply_adds) for each in networks]
     yield "bytes of weights", [show(each.cost.bytes) for each in networks]
 
 
-def _making(config: RunConfig, result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _figure(metric: Metric, network: NetworkResult) -> str:
+    """The value, with its interval where it has one."""
+    value, rate = network.metrics.get(metric.name), network.intervals.get(metric.name)
+    if value is None:
+        return show(None)
+    shown = figure(metric, value, percent=1) or show(None)
+    return shown if rate is None else f"{shown} ({interval(metric, rate)})"
+
+
+def _making(config: RunConfig, result: Result) -> Iterator[tuple[str, str]]:
     """What was done, by name."""
-    data, training = result["data"], config.training
-    yield "data", f"`{data['name']}`, fingerprint `{data['fingerprint']}`"
-    some = "" if data["labeled"] == data["train"] else f", of which {data['labeled']:,} have a label"
-    yield "training samples", f"{data['train']:,}{some}"
-    yield "validation, test", f"{data['validation']:,}, {data['test']:,} samples"
-    if data.get("noise"):
-        yield "training labels", f"`{data['noise']}`"
-    yield "objective", f"`{result['objective']}`"
-    yield "with all its arguments", f"`{json.dumps(result['arguments'])}`"
+    data, training = result.data, config.training
+    yield "data", f"`{data.name}`, fingerprint `{data.fingerprint}`"
+    some = "" if data.labeled == data.train else f", of which {data.labeled:,} have a label"
+    yield "training samples", f"{data.train:,}{some}"
+    yield "validation, test", f"{data.validation:,}, {data.test:,} samples"
+    if data.noise:
+        yield "training labels", f"`{data.noise}`"
+    yield "objective", f"`{result.objective}`"
+    yield "with all its arguments", f"`{json.dumps(result.arguments)}`"
     yield "optimizer", f"`{_call(training.optimizer)}`"
     yield "learning rate", f"`{_call(training.schedule)}`"
     yield "epochs, batch size, seed", f"{training.epochs}, {training.batch_size}, {config.seed}"
-    kept = "the last" if result["selection"] == "last" else "the best on the validation split"
+    kept = "the last" if result.selection == "last" else "the best on the validation split"
     yield "epoch that was kept", kept
 
 
@@ -144,36 +175,23 @@ def _call(part: OptimizerConfig | ScheduleConfig) -> str:
     return str(Call(part.name, kwargs=part.model_dump(mode="json", exclude={"name"})))
 
 
-def _limits(result: Mapping[str, Any], found: Evaluation | None) -> Iterator[str]:
+def _limits(result: Result, found: Evaluation | None) -> Iterator[str]:
     """What is known to be weak, and what is not known."""
     if found is None:
         yield "How good it is was not measured."
         return
     student = found.student
-    names = [f"`{name}`" for name in found.class_names]
     yield f"The figures are of the {found.split} split of this data and say nothing of inputs from elsewhere."
-    if found.split == "validation" and result["selection"] == "validation":
+    if found.split == "validation" and result.selection == "validation":
         yield "The epoch was chosen by that split, so the figures are a little too good."
-    rates = [(rate, name) for rate, name in zip(student.accuracy.per_class, names, strict=True) if rate]
-    worst, name = min(rates, key=lambda each: each[0].value)
-    span = f"{percent(worst.low)} to {percent(worst.high)}"
-    yield f"It is weakest on {name}: right in {percent(worst.value)} % ({span}) of {worst.samples:,} samples."
-    if pairs := student.confusion.pairs[:3]:
-        taken = (f"{names[each.target]} for {names[each.predicted]} ({each.samples:,})" for each in pairs)
-        yield f"What it takes for something else most often: {', '.join(taken)}."
-    calibration = student.calibration
-    yield f"Its confidence is off by {percent(calibration.ece)} % on average (ECE, 15 bins of equal mass)."
-    if calibration.ece_after is not None and calibration.nll_after is not None:
-        helps = calibration.ece_after < calibration.ece and calibration.nll_after < student.nll
-        verdict = "helps" if helps else "does not mend it"
-        after = f"{percent(calibration.ece_after)} %, and the NLL {show(calibration.nll_after)}"
-        yield (
-            f"Dividing the logits by {show(calibration.temperature)}, a temperature fitted on the validation "
-            f"split, {verdict}: that becomes {after} nats instead of {show(student.nll)}."
-        )
+    yield from found.found_task.weaknesses(student.findings)
     if student.robustness:
-        worst_kind, shares = min(student.robustness.items(), key=lambda each: each[1][-1])
-        kind = worst_kind.replace("_", " ")
-        yield f"Of the corruptions tried {kind} harms it most: top-1 {percent(shares[-1])} % at severity 5."
+        metric = found.found_task.primary
+        worst = min if metric.higher else max
+        kind, values = worst(student.robustness.items(), key=lambda each: each[1][-1])
+        yield (
+            f"Of the corruptions tried {kind.replace('_', ' ')} harms it most: {metric.label} "
+            f"{told(metric, values[-1])} at severity 5."
+        )
     else:
         yield "How it fares with noisy inputs was not measured."

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 
-from limbeck import models
+from limbeck import models, tasks
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.methods.parts.grafts import Graft, GraftedStudent
 from limbeck.models.weights import read_metadata
 from limbeck.outputs import Inputs
+from limbeck.tasks import Task
 
 DType: TypeAlias = Literal[
     "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"
@@ -29,21 +31,24 @@ class Card(BaseModel):
     Attributes:
         model: the network in the notation; None if it was handed over as an object.
         graft: what a method grafted onto it; the file then holds the weights of both.
-        class_names: one for each logit.
+        task: the record of the task that the network is for (see `limbeck.tasks.from_record`).
         input_shape: of one sample, or of each named tensor of one.
         input_dtype: of the inputs, or of each named tensor; None in files of before it was written down.
         preparation: what the inputs are and how they were made (see `limbeck.data.Source.preparation`).
         facts: what the network was told of the data besides (see `limbeck.data.Source.facts`).
         files: digests of the files that make such inputs, by name (see `limbeck.data.Source.files`).
         mean: of the normalization that the network brings; None if it has none.
-        std: likewise.
+        std: of the normalization.
+        output_mean: of the rescaling that the network brings; None if it has none.
+        output_std: of the rescaling.
+        standalone: whether the file holds a `limbeck.models.Standalone`: these constants are tensors there.
     """
 
     model_config = ConfigDict(frozen=True)
 
     model: str | None
     graft: Graft | None = None
-    class_names: tuple[str, ...]
+    task: dict[str, Any]
     input_shape: tuple[int, ...] | dict[str, tuple[int, ...]]
     input_dtype: DType | dict[str, DType] | None = None
     preparation: str = Source.preparation
@@ -51,6 +56,50 @@ class Card(BaseModel):
     files: dict[str, str] = {}
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    output_mean: tuple[float, ...] | None = None
+    output_std: tuple[float, ...] | None = None
+    standalone: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_classification(cls, fields: Any) -> Any:
+        """Takes a card of before there were tasks, which named classes."""
+        if not isinstance(fields, dict) or "class_names" not in fields:
+            return fields
+        others = {key: value for key, value in fields.items() if key != "class_names"}
+        return {**others, "task": {"name": "classification", "names": fields["class_names"]}}
+
+    @field_validator("task")
+    @classmethod
+    def _as_json(cls, task: dict[str, Any]) -> dict[str, Any]:
+        """As it is read back: with lists for tuples."""
+        as_json: dict[str, Any] = json.loads(json.dumps(task))
+        return as_json
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for each output of the network."""
+        return self.made_for().names
+
+    def made_for(self) -> Task:
+        """The task that the network is for.
+
+        Raises:
+            LimbeckError: if no installed package has such a task.
+        """
+        return tasks.from_record(self.task)
+
+    @property
+    def normalization(self) -> models.Normalization | None:
+        """The normalization that the network brings."""
+        return models.Normalization(self.mean, self.std) if self.mean and self.std else None
+
+    @property
+    def rescaling(self) -> models.Rescaling | None:
+        """The rescaling that the network brings."""
+        if not (self.output_mean and self.output_std):
+            return None
+        return models.Rescaling(self.output_mean, self.output_std)
 
     @property
     def example(self) -> Inputs:
@@ -72,11 +121,12 @@ class Card(BaseModel):
 
 def describe(network: nn.Module, name: str | None, source: Source) -> Card:
     """The card of a network that takes a source's inputs."""
-    example, normalization = source.example(1), models.normalization_of(network)
+    example = source.example(1)
+    normalization, rescaling = models.normalization_of(network), models.rescaling_of(network)
     return Card(
         model=name,
         graft=network.graft if isinstance(network, GraftedStudent) else None,
-        class_names=source.task.names,
+        task=source.task.record(),
         input_shape=sample_shape(example),
         input_dtype=_dtypes(example),
         preparation=source.preparation,
@@ -84,6 +134,8 @@ def describe(network: nn.Module, name: str | None, source: Source) -> Card:
         files=digests(source.files),
         mean=normalization and normalization.mean,
         std=normalization and normalization.std,
+        output_mean=rescaling and rescaling.mean,
+        output_std=rescaling and rescaling.std,
     )
 
 
@@ -106,8 +158,27 @@ def digests(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def metadata_of(card: Card) -> dict[str, str]:
-    """The metadata of the weights file that carries the card."""
-    return {"limbeck": card.model_dump_json()}
+    """The metadata of the weights file that carries the card.
+
+    What the network computes outside the tensors is there in plain words too, for whoever reads the file
+    without limbeck: `normalize_mean`, `normalize_std`, `output_mean` and `output_std` as JSON lists, and
+    `before_use`, sentences that say what to do with them.
+    """
+    plain: dict[str, str] = {}
+    sentences = []
+    if card.normalization and not card.standalone:
+        plain |= {"normalize_mean": json.dumps(card.mean), "normalize_std": json.dumps(card.std)}
+        sentences.append(
+            "The weights expect normalized inputs: give the network (inputs - normalize_mean) / "
+            f"normalize_std, by channel or feature, of inputs that are {card.preparation}."
+        )
+    if card.rescaling and not card.standalone:
+        plain |= {"output_mean": json.dumps(card.output_mean), "output_std": json.dumps(card.output_std)}
+        sentences.append("The answer in real units is output * output_std + output_mean, by output.")
+    if sentences:
+        sentences.append("limbeck.load(...) does so by itself.")
+        plain["before_use"] = " ".join(sentences)
+    return {"limbeck": card.model_dump_json(), **plain}
 
 
 def read_card(file: Path) -> Card | None:

@@ -25,7 +25,7 @@ def student(config: NetworkConfig, source: Source, seed: int) -> nn.Module:
     """The student, its fresh weights drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "student"))
-        return _network(config, source, "student")
+        return _learns_values(_network(config, source, "student"), config, source)
 
 
 def teacher(config: NetworkConfig, source: Source) -> nn.Module:
@@ -89,6 +89,15 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
     return network
 
 
+def _learns_values(network: nn.Module, config: NetworkConfig, source: Source) -> nn.Module:
+    """The student; one with fresh weights for values answers on the scale of the training targets."""
+    fresh = config.weights is None and not is_path(config.model)
+    if fresh and source.task.scores == "values" and models.rescaling_of(network) is None:
+        targets = source.train.targets[source.task.labeled(source.train.targets)]
+        models.rescale_outputs(network, models.Rescaling.of(targets))
+    return network
+
+
 def check_files(path: Path, role: str, source: Source) -> None:
     """Refuses a network whose inputs meant something else: token 7 of another vocabulary is another word."""
     card = read_card(path / "student.safetensors" if path.is_dir() else path)
@@ -114,7 +123,7 @@ def check_labels(config: TeacherConfig, source: Source) -> None:
     run = None if place is None else Run(place if place.is_dir() else place.parent)
     if source.noise is None or run is None or not run.finished:
         return  # there is no record to check it against
-    learned, said = run.result["data"].get("noise"), source.noise if config.labels == "noisy" else None
+    learned, said = run.result.data.noise, source.noise if config.labels == "noisy" else None
     if learned != said:
         raise LimbeckError(
             f"teacher.labels={config.labels} says that the teacher learned from {said or 'clean labels'}, "

@@ -30,9 +30,9 @@ def recipe(run: Run) -> dict[str, Any]:
     result = run.result
     settings = flat(run.config.model_dump(mode="json"))
     kept = {key: value for key, value in settings.items() if key not in IGNORED}
-    if choices := result.get("choices"):
-        kept["training.precision"] = choices["precision"]
-    return {**kept, "objective": result["objective"]}
+    if result.choices:
+        kept["training.precision"] = result.choices["precision"]
+    return {**kept, "objective": result.objective}
 
 
 def seedless(data: str, seed: int) -> str:
@@ -52,8 +52,8 @@ def origin(config: TeacherConfig) -> dict[str, str | None]:
     made = None
     if path and config.weights is None and (path / "config.yaml").is_file() and Run(path).finished:
         its, result = recipe(Run(path)), Run(path).result
-        its["data.name"] = seedless(its["data.name"], result["seed"])
-        its["teacher.model"] = result["teacher"] and (result["teacher"].get("recipe") or its["teacher.model"])
+        its["data.name"] = seedless(its["data.name"], result.seed)
+        its["teacher.model"] = result.teacher and (result.teacher.recipe or its["teacher.model"])
         made = _digest(json.dumps(its, sort_keys=True).encode())
     return {"weights": _digest(file.read_bytes()) if file and file.is_file() else None, "recipe": made}
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
 from limbeck.files import write_text
-from limbeck.report import read_history, run_report
-from limbeck.report.inputs import mistakes
+from limbeck.report.inputs import examples
+from limbeck.report.run import run_report
 from limbeck.runs.directory import Run
 from limbeck.runs.own_data import own_data
+from limbeck.runs.result import Result
+from limbeck.training.history import read_history
 
 
-def write_report(run: Run, result: Mapping[str, Any], source: Source | None) -> None:
+def write_report(run: Run, result: Result, source: Source | None) -> None:
     """Writes a run's `report.html`, whole or not at all.
 
     Args:
@@ -31,7 +31,7 @@ def write_report(run: Run, result: Mapping[str, Any], source: Source | None) -> 
         history,
         skipped,
         evaluation=evaluation,
-        mistakes=mistakes(evaluation, source) if evaluation and source else None,
+        examples=examples(evaluation, source) if evaluation and source else None,
         transfers=[
             json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.path.glob("transfer/*.json"))
         ],
@@ -48,6 +48,6 @@ def renew_report(run: Run) -> None:
         source: Source | None = own_data(run)
     except LimbeckError:
         source = None
-    if source and source.fingerprint() != result["data"]["fingerprint"]:
+    if source and source.fingerprint() != result.data.fingerprint:
         source = None
     write_report(run, result, source)

@@ -91,6 +91,7 @@ def transfer(
             measured.append({"role": role, "model": each.name, "run": each.run, **_figures(found)})
         result = {
             "mode": mode,
+            "task": source.task.record(),
             "setup": asdict(setup),
             "data": {
                 "name": source.name,
@@ -155,6 +156,6 @@ def _contender(place: Path, role: str, source: Source) -> Contender:
 def _figures(found: Transfer) -> dict[str, Any]:
     return {
         "lr": found.lr,
-        "validation": {str(lr): top1 and top1.model_dump() for lr, top1 in found.tried.items()},
+        "validation": {str(lr): figure and figure.model_dump() for lr, figure in found.tried.items()},
         "test": found.test and found.test.model_dump(),
     }

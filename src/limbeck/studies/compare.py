@@ -9,9 +9,10 @@ from pathlib import Path
 
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
-from limbeck.report import Contender, read_history
 from limbeck.runs import Run
+from limbeck.studies.contender import Contender, common_task
 from limbeck.studies.groups import Finished, data_follows_seed, group
+from limbeck.training.history import read_history
 
 
 @dataclass(frozen=True)
@@ -22,32 +23,45 @@ class Comparison:
         contenders: the groups, in the order their first runs came.
         baseline: name of the contender that the others are compared with; None if there is none.
         notes: sentences on what the reader should know.
+        unequal: whether contenders that took other numbers of steps than the baseline get a verdict.
     """
 
     contenders: tuple[Contender, ...]
     baseline: str | None
     notes: tuple[str, ...] = ()
+    unequal: bool = False
+
+    @property
+    def reference(self) -> Contender | None:
+        """The baseline's contender."""
+        return next((it for it in self.contenders if it.name == self.baseline), None)
 
 
 def compare(
-    runs: Sequence[Run | Path | str], *, baseline: str | None = None, anyway: bool = False
+    runs: Sequence[Run | Path | str],
+    *,
+    baseline: str | None = None,
+    anyway: bool = False,
+    unequal: bool = False,
 ) -> Comparison:
     """Groups runs by what was run, to be compared over their seeds; what `limbeck compare` does.
 
     Args:
         runs: the runs or their directories.
         baseline: name or objective of the group that the others are compared with; the one group that
-            learned from labels alone (`ce`) if None, and none if there is no such group or several.
+            learned from labels alone by the task's own loss (`ce` of classifiers) if None, and none if there
+            is no such group or several.
         anyway: compare runs on different data too, and leave unfinished ones out.
+        unequal: give a verdict on contenders that took other numbers of steps than the baseline, too.
     Raises:
-        LimbeckError: naming the runs that are not finished, or two that were run on different data or are
-            the same thing with the same seed; or an unknown baseline.
+        LimbeckError: naming the runs that are not finished, or two that were run on different data, for
+            different tasks, or are the same thing with the same seed; or an unknown baseline.
     """
     directories = [each if isinstance(each, Run) else Run(Path(each)) for each in runs]
     finished, notes = _finished(directories, anyway=anyway)
     if problem := _different(finished):
         if not anyway:
-            raise LimbeckError(f"{problem}; --anyway compares them all the same")
+            raise LimbeckError(f"{problem}; anyway=True (--anyway) compares them all the same")
         notes.append(f"{problem}.")
     groups = group(finished)
     contenders = []
@@ -67,10 +81,14 @@ def compare(
                 ],
             )
         )
-    chosen = _baseline(groups, baseline)
+    alone = common_task(contenders).recipe(teacher=False)
+    chosen = _baseline(groups, baseline, alone)
     if chosen is None and len(groups) > 1:
-        notes.append("No differences: none of these, or more than one, is ce alone; --baseline names one.")
-    return Comparison(tuple(contenders), chosen, tuple(notes))
+        notes.append(
+            f"No differences: none of these, or more than one, is {alone} alone; "
+            "baseline= (--baseline) names one."
+        )
+    return Comparison(tuple(contenders), chosen, tuple(notes), unequal)
 
 
 def _finished(runs: Sequence[Run], *, anyway: bool) -> tuple[list[Finished], list[str]]:
@@ -86,7 +104,8 @@ def _finished(runs: Sequence[Run], *, anyway: bool) -> tuple[list[Finished], lis
         else:
             finished.append(Finished(run))
     if left_out and not (anyway and finished):
-        raise LimbeckError(f"{'; '.join(left_out)}; leave out what cannot be compared, or say --anyway")
+        problem = "; ".join(left_out)
+        raise LimbeckError(f"{problem}; leave out what cannot be compared, or say anyway=True (--anyway)")
     if not finished:
         raise LimbeckError("there is no run to compare")
     return finished, [f"{problem}, and is left out." for problem in left_out]
@@ -99,21 +118,22 @@ def _different(runs: Sequence[Finished]) -> str | None:
     """
     follows = data_follows_seed(runs)
     for one, other in combinations(runs, 2):
-        ours, theirs = one.result["data"], other.result["data"]
+        ours, theirs = one.result.data, other.result.data
         drawn_anew = follows and one.data == other.data and one.seed != other.seed
-        if ours["fingerprint"] != theirs["fingerprint"] and not drawn_anew:
+        if ours.fingerprint != theirs.fingerprint and not drawn_anew:
             return (
                 f"{str(one.run.path)!r} and {str(other.run.path)!r} were run on different data, "
-                f"{ours['name']} ({ours['fingerprint']}) and {theirs['name']} ({theirs['fingerprint']})"
+                f"{ours.name} ({ours.fingerprint}) and {theirs.name} ({theirs.fingerprint})"
             )
     return None
 
 
-def _baseline(groups: Mapping[str, Sequence[Finished]], wanted: str | None) -> str | None:
+def _baseline(groups: Mapping[str, Sequence[Finished]], wanted: str | None, alone: str) -> str | None:
+    """The group of a name or of an objective; that of the objective `alone` if none is wanted."""
     objectives = {name: members[0].settings["objective"] for name, members in groups.items()}
     if wanted in groups:
         return wanted
-    found = [name for name, objective in objectives.items() if objective == (wanted or "ce")]
+    found = [name for name, objective in objectives.items() if objective == (wanted or alone)]
     if wanted and not found:
         raise LimbeckError(f"no run is named {wanted!r}; there are {', '.join(map(repr, groups))}")
     if wanted and len(found) > 1:

@@ -11,6 +11,7 @@ from typing import Any
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 from limbeck.runs.recipe import recipe, seedless
+from limbeck.runs.result import Result
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,14 @@ class Finished:
     run: Run
 
     @cached_property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Result:
         """Its `result.json`."""
         return self.run.result
 
     @property
     def seed(self) -> int:
         """Its seed."""
-        return int(self.result["seed"])
+        return self.result.seed
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -42,9 +43,10 @@ class Finished:
     @property
     def teacher(self) -> tuple[str | None, str]:
         """Digests of how its teacher was made, if known, and of the weights, or else the text of it."""
-        its = self.result["teacher"] or {}
         text = f"{self.settings['teacher.model']} {self.settings['teacher.weights']}"
-        return its.get("recipe"), its.get("weights") or text
+        if (its := self.result.teacher) is None:
+            return None, text
+        return its.recipe, its.weights or text
 
 
 def data_follows_seed(runs: Iterable[Finished]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +15,9 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
+
+if TYPE_CHECKING:
+    from limbeck.tasks.rates import Rate
 
 
 class Metric(NamedTuple):
@@ -26,6 +29,7 @@ class Metric(NamedTuple):
         scale: a value is multiplied by this to be shown; 100 for a share that is shown in percent.
         unit: what stands behind a shown value, such as "%"; empty if nothing does.
         higher: whether a larger value is better.
+        hub: what the Hugging Face hub calls the metric, in a model card; its name if empty.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Metric(NamedTuple):
     scale: float = 1.0
     unit: str = ""
     higher: bool = True
+    hub: str = ""
 
     def better(self, value: float, than: float) -> bool:
         """Whether one value is better than another; NaN never is."""
@@ -68,6 +73,10 @@ class Meter(ABC):
             LimbeckError: if no row has a target.
         """
 
+    def intervals(self) -> dict[str, Rate]:
+        """95 % intervals by name of those metrics that are shares of rows."""
+        return {}
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on what was measured on a part of the rows only."""
@@ -84,6 +93,11 @@ class Comparison(ABC):
     @abstractmethod
     def compute(self) -> Agreement:
         """What was found."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was measured on a part of the rows only."""
+        return ()
 
 
 class Example(BaseModel):
@@ -284,18 +298,19 @@ class Task(ABC):
 
     # Measuring
 
+    @abstractmethod
     def meter(self, *, quick: bool = False) -> Meter:
         """A new meter.
 
         Args:
             quick: only `compute()` is wanted, of the primary metric at least; nothing is kept for `measure`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def comparison(self) -> Comparison:
         """A new comparison of a student with its teacher."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measure(self, meter: Meter, validation: Meter | None) -> Findings:
         """All there is to say of a network.
 
@@ -304,8 +319,21 @@ class Task(ABC):
             validation: one that has taken in the validation split, by which thresholds or a temperature are
                 chosen; None if there is none, or the network may have been trained on it.
         """
-        raise NotImplementedError
 
+    def remarks(self, found: Mapping[str, Findings], *, validation: bool) -> tuple[str, ...]:
+        """Sentences on what could not be chosen by the validation split, and why.
+
+        Args:
+            found: findings by role.
+            validation: whether there was a validation split to choose by.
+        """
+        return ()
+
+    def weaknesses(self, found: Findings) -> tuple[str, ...]:
+        """What a model card says of a student's weak points: whole sentences of Markdown."""
+        return ()
+
+    @abstractmethod
     def sections(self, found: Mapping[str, Findings], agreement: Agreement | None) -> Sequence[Section]:
         """What a report shows of an evaluation, after the table of metrics.
 
@@ -313,7 +341,14 @@ class Task(ABC):
             found: findings by role; "student" is always there, "teacher" and "baseline" may be.
             agreement: of student and teacher; None without a teacher.
         """
-        raise NotImplementedError
+
+    def compared(self, found: Mapping[str, Sequence[Findings]]) -> Sequence[Section]:
+        """What a page shows of networks side by side, each with one or several seeds; nothing by default.
+
+        Args:
+            found: findings by the name of the network, those of each seed.
+        """
+        return ()
 
     # Recipes
 

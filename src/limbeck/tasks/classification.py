@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,8 +11,15 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import Metric, Task, as_tensor, same_size
+from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
+from limbeck.tasks.calibration import COLDEST, HOTTEST
+from limbeck.tasks.classification_compared import compared
+from limbeck.tasks.classification_findings import ClassificationAgreement, ClassificationFindings
+from limbeck.tasks.classification_meter import ClassificationComparison, ClassificationMeter
+from limbeck.tasks.classification_sections import sections
+from limbeck.tasks.classification_weaknesses import weaknesses
 from limbeck.tasks.rows import Rows
+from limbeck.tasks.sections import Section
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,14 @@ class Classification(Task):
 
     name = "classification"
     hub_tag: ClassVar[str | None] = None  # it depends on what the inputs are
-    metrics = (
-        Metric("top1", "top-1", 100, "%"),
-        Metric("top5", "top-5", 100, "%"),
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("top1", "top-1", 100, "%", hub="accuracy"),
+        Metric("top5", "top-5", 100, "%", hub="top5_accuracy"),
         Metric("nll", "NLL", higher=False),
         Metric("ece", "ECE", 100, "%", higher=False),
     )
+    findings = ClassificationFindings
+    agreement = ClassificationAgreement
 
     names: tuple[str, ...]
 
@@ -131,6 +140,49 @@ class Classification(Task):
     def rows(self, batch: Batch, outputs: Outputs) -> Rows:
         """The samples themselves."""
         return Rows(len(batch), batch.targets)
+
+    def meter(self, *, quick: bool = False) -> ClassificationMeter:
+        """Counts right answers; unless quick, keeps scores for the NLL and the calibration."""
+        return ClassificationMeter(quick=quick)
+
+    def comparison(self) -> ClassificationComparison:
+        """Agreement, divergence, and the correlation of the classes."""
+        return ClassificationComparison(self.names)
+
+    def measure(self, meter: Meter, validation: Meter | None) -> ClassificationFindings:
+        """Accuracy, NLL, confusion and calibration, with the temperature that suits the validation split."""
+        assert isinstance(meter, ClassificationMeter)
+        assert validation is None or isinstance(validation, ClassificationMeter)
+        return meter.findings(validation)
+
+    def remarks(self, found: Mapping[str, Findings], *, validation: bool) -> tuple[str, ...]:
+        """Where no temperature is fitted."""
+        if not validation:
+            return ("No temperature is fitted: the data has no validation split to fit it on.",)
+        unfitted = [
+            role
+            for role, each in found.items()
+            if isinstance(each, ClassificationFindings) and each.calibration.temperature is None
+        ]
+        if not unfitted:
+            return ()
+        return (
+            f"No temperature is given for {' and '.join(unfitted)}: on the validation split, none from "
+            f"{COLDEST:g} to {HOTTEST:g} is best.",
+        )
+
+    def weaknesses(self, found: Findings) -> tuple[str, ...]:
+        """The worst class, what is confused most often, and how far the confidence is off."""
+        assert isinstance(found, ClassificationFindings)
+        return tuple(weaknesses(self.names, found))
+
+    def sections(self, found: Mapping[str, Findings], agreement: Agreement | None) -> Sequence[Section]:
+        """What is taken for what, accuracy by class, calibration, and which classes are alike."""
+        return sections(self.names, found, agreement)
+
+    def compared(self, found: Mapping[str, Sequence[Findings]]) -> Sequence[Section]:
+        """Accuracy by class and calibration, means over the seeds."""
+        return compared(self.names, found)
 
     def recipe(self, *, teacher: bool) -> str:
         """KD as in the CRD benchmark; cross-entropy without a teacher."""

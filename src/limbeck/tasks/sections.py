@@ -30,7 +30,8 @@ class Lines:
         kind: how they are drawn.
         diagonal: whether the line y = x is drawn for comparison.
         x_range: the ends of the axis; None to fit the data.
-        y_range: likewise.
+        y_range: the ends of the other axis; None to fit the data.
+        notes: sentences below the plot.
     """
 
     title: str
@@ -41,11 +42,12 @@ class Lines:
     diagonal: bool = False
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
+    notes: str = ""
 
 
 @dataclass(frozen=True)
 class Bars:
-    """Horizontal bars, a group of one for each series at every name.
+    """Horizontal bars, a group of one for each series at every name, or dots where bars would end.
 
     Attributes:
         title: of the plot.
@@ -53,6 +55,8 @@ class Bars:
         names: one for each group.
         series: lengths by the name of the series; NaN leaves a bar out.
         limits: the ends of an interval around each length, by series; missing where there is none.
+        kind: how they are drawn; the axis of bars begins at 0, that of points where the data does.
+        notes: sentences below the plot.
     """
 
     title: str
@@ -60,6 +64,8 @@ class Bars:
     names: Sequence[str]
     series: dict[str, Sequence[float]]
     limits: dict[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    kind: Literal["bars", "points"] = "bars"
+    notes: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,9 @@ class Heatmap:
         names: of rows and columns alike.
         values: (rows, columns).
         diverging: whether zero is the middle of the colors.
+        shades: how dark each cell is, in [-1, 1], of the shape of `values`; None for the share of the
+            largest value.
+        notes: sentences below the plot.
     """
 
     title: str
@@ -81,14 +90,25 @@ class Heatmap:
     names: Sequence[str]
     values: Sequence[Sequence[float]]
     diverging: bool = False
+    shades: Sequence[Sequence[float]] | None = None
+    notes: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts; the first column is the heading of its row."""
+    """A table of texts; the first column is the heading of its row.
+
+    Attributes:
+        columns: their headings.
+        rows: a text for each column; None where there is nothing to show.
+        title: of the table; that of its section if empty.
+        notes: sentences below the table.
+    """
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | None]]
+    title: str = ""
+    notes: str = ""
 
 
 Figure: TypeAlias = "Lines | Bars | Heatmap | Table"

@@ -11,6 +11,9 @@ from limbeck.data import Split
 from limbeck.data.storage.base import Resident
 from limbeck.outputs import Inputs
 from limbeck.runs.exports.check import CheckError, check
+from limbeck.tasks import Classification
+
+TASK = Classification(("a", "b", "c"))
 
 
 def rows(count: int) -> Split:
@@ -39,7 +42,7 @@ def test_every_sample_is_compared_once_in_batches_of_several_sizes(
 ) -> None:
     seen: list[Tensor] = []
     split = rows(count)
-    found = check(nn.Identity(), changed(lambda logits: seen.append(logits) or logits), split)  # type: ignore[func-returns-value]
+    found = check(nn.Identity(), changed(lambda logits: seen.append(logits) or logits), split, TASK)  # type: ignore[func-returns-value]
     assert isinstance(split.samples, Resident)
     assert torch.equal(torch.cat(seen), split.samples.inputs)  # type: ignore[arg-type]
     assert (found.samples, found.batches, found.difference) == (count, batches, 0.0)
@@ -47,16 +50,16 @@ def test_every_sample_is_compared_once_in_batches_of_several_sizes(
 
 def test_no_sample_is_skipped_where_the_memory_holds_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Resident, "most", 7)
-    found = check(nn.Identity(), changed(lambda logits: logits), rows(20))
+    found = check(nn.Identity(), changed(lambda logits: logits), rows(20), TASK)
     assert (found.samples, found.batches) == (20, (1, 2, 7, 3))
 
 
 def test_float_noise_passes_and_is_told() -> None:
-    found = check(nn.Identity(), changed(lambda logits: logits + 1e-4), rows(40))
+    found = check(nn.Identity(), changed(lambda logits: logits + 1e-4), rows(40), TASK)
     assert found.difference == pytest.approx(1e-4, rel=0.01)
     assert found.summary("the test split of digits") == (
         "read back, it agrees with the student on 40 samples of the test split of digits in batches of 1, 2, "
-        "32, 5: top-1 agreement 100 %, logits differ by 1.0e-04 at most"
+        "32, 5: all decisions are the same, and outputs differ by 1.0e-04 at most"
     )
 
 
@@ -74,23 +77,40 @@ def poison_one(logits: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (flip_one, r"1 of 40 samples get another class, and logits of up to 3 differ by 2\.\de\+00"),
+        (flip_one, r"1 of 40 decisions differ, and outputs of up to 3 differ by 2\.\de\+00"),
         (
             lambda logits: logits * 1.01,
-            r"0 of 40 samples get another class, and logits .* differ by 3\.0e-02",
+            r"0 of 40 decisions differ, and outputs .* differ by 3\.0e-02",
         ),
         (poison_one, "differ by nan"),
-        (lambda logits: logits[:, :2], r"its logits are \(40, 2\) and not \(40, 3\)"),
+        (lambda logits: logits[:, :2], r"its outputs are \(1, 2\) and not \(1, 3\)"),
     ],
 )
 def test_what_differs_is_refused(change: Callable[[Tensor], Tensor], message: str) -> None:
     with pytest.raises(
         CheckError, match=f"the file does not answer as the student and was not kept: .*{message}"
     ):
-        check(nn.Identity(), changed(change), rows(40))
+        check(nn.Identity(), changed(change), rows(40), TASK)
 
 
 def test_a_tie_that_is_broken_the_other_way_is_another_class() -> None:
     tied = Split.whole(Resident(torch.ones(3, 2)), torch.zeros(3, dtype=torch.int64))
-    with pytest.raises(CheckError, match="3 of 3 samples get another class"):
-        check(nn.Identity(), changed(lambda logits: logits + torch.tensor([0, 1e-6])), tied)
+    with pytest.raises(CheckError, match="3 of 3 decisions differ"):
+        check(
+            nn.Identity(),
+            changed(lambda logits: logits + torch.tensor([0, 1e-6])),
+            tied,
+            Classification(("a", "b")),
+        )
+
+
+def test_of_values_nothing_is_a_decision() -> None:
+    class Amounts(Classification):
+        scores = "values"
+
+    tied = Split.whole(Resident(torch.ones(3, 2)), torch.zeros(3, dtype=torch.int64))
+    other = changed(lambda values: values + torch.tensor([0, 1e-6]))
+    found = check(nn.Identity(), other, tied, Amounts(("a", "b")))
+    assert found.difference == pytest.approx(1e-6, rel=0.1)
+    with pytest.raises(CheckError, match="0 of 3 decisions differ, and outputs of up to 1 differ by 1.0e-02"):
+        check(nn.Identity(), changed(lambda values: values + 0.01), tied, Amounts(("a", "b")))

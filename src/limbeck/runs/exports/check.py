@@ -13,10 +13,11 @@ from limbeck.data import Loader, Split
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import inference
 from limbeck.features import call, logits_of
-from limbeck.outputs import Inputs
+from limbeck.outputs import Batch, Inputs, Outputs
+from limbeck.tasks import Task
 
 TOLERANCE = 1e-3
-"""Largest difference of a logit that passes, over the largest logit. Float noise is 100 times smaller."""
+"""Largest difference of an output that passes, over the largest one. Float noise is 100 times smaller."""
 
 LARGEST_BATCH = 512
 
@@ -32,9 +33,9 @@ class Agreement:
     """What the check found.
 
     Attributes:
-        samples: how many were compared; the class is the same for all.
+        samples: how many were compared; every decision is the same.
         batches: the different numbers of samples in a batch, in the order tried.
-        difference: the largest between two logits.
+        difference: the largest between two outputs.
     """
 
     samples: int
@@ -46,42 +47,72 @@ class Agreement:
         sizes = ", ".join(map(str, self.batches))
         return (
             f"read back, it agrees with the student on {self.samples:,} samples of {where} in batches of "
-            f"{sizes}: top-1 agreement 100 %, logits differ by {self.difference:.1e} at most"
+            f"{sizes}: all decisions are the same, and outputs differ by {self.difference:.1e} at most"
         )
 
 
-def check(student: nn.Module, answer: Callable[[Inputs], Tensor], split: Split) -> Agreement:
+def check(student: nn.Module, answer: Callable[[Inputs], Tensor], split: Split, task: Task) -> Agreement:
     """Compares a file's answers with the student's, in batches of 1, 2, 32, and of 512 or what is left.
 
     Fewer at once where the memory that the data may take holds no more.
 
     Args:
         student: on the CPU.
-        answer: (B, C) logits that the file gives for B samples.
+        answer: outputs (B, ...) that the file gives for B samples.
         split: real data; the targets are not looked at.
+        task: what the student is for.
     Raises:
-        CheckError: if one sample gets another class (ties too), or a logit differs by more than `TOLERANCE`.
+        CheckError: if one row gets another class (ties too), where the task has classes, or an output differs
+            by more than `TOLERANCE`.
     """
     sizes = _sizes(len(split), max(split.samples.most, 1))
-    parts = [split.select(rows) for rows in torch.split(torch.arange(len(split)), sizes)]
-    theirs, ours = [], []
+    found = _Differences()
     with inference(student):
-        for part in parts:
-            inputs = next(iter(Loader(part, len(part), shuffle=False))).inputs
-            theirs.append(answer(inputs).float())
-            ours.append(logits_of(call(student, inputs)).float())
-    found, wanted = torch.cat(theirs), torch.cat(ours)
-    if found.shape != wanted.shape:
-        problem = f"its logits are {tuple(found.shape)} and not {tuple(wanted.shape)}"
-        raise CheckError(f"the file does not answer as the student and was not kept: {problem}")
-    differing = int((found.argmax(1) != wanted.argmax(1)).sum())
-    difference, largest = float((found - wanted).abs().max()), float(wanted.abs().max())
-    if differing or not difference <= TOLERANCE * largest:  # not: NaN is no agreement either
+        for rows in torch.split(torch.arange(len(split)), sizes):
+            batch = next(iter(Loader(split.select(rows), len(rows), shuffle=False)))
+            theirs, ours = answer(batch.inputs).float(), logits_of(call(student, batch.inputs)).float()
+            if theirs.shape != ours.shape:
+                raise CheckError(
+                    "the file does not answer as the student and was not kept: its outputs are "
+                    f"{tuple(theirs.shape)} and not {tuple(ours.shape)}"
+                )
+            found.add(theirs, ours, task, batch)
+    if found.decisions or not found.largest <= TOLERANCE * found.scale:  # not: NaN is no agreement either
         raise CheckError(
-            f"the file does not answer as the student and was not kept: {differing:,} of {len(wanted):,} "
-            f"samples get another class, and logits of up to {largest:.3g} differ by {difference:.1e}"
+            f"the file does not answer as the student and was not kept: {found.decisions:,} of "
+            f"{found.rows:,} decisions differ, and outputs of up to {found.scale:.3g} differ by "
+            f"{found.largest:.1e}"
         )
-    return Agreement(len(wanted), tuple(dict.fromkeys(map(len, ours))), difference)
+    return Agreement(len(split), tuple(dict.fromkeys(sizes)), found.largest)
+
+
+@dataclass
+class _Differences:
+    """What was seen of a file and its student so far.
+
+    Attributes:
+        rows: decisions that were compared.
+        decisions: those of them that differ.
+        largest: difference between two outputs.
+        scale: the student's largest output.
+    """
+
+    rows: int = 0
+    decisions: int = 0
+    largest: float = 0.0
+    scale: float = 0.0
+
+    def add(self, theirs: Tensor, ours: Tensor, task: Task, batch: Batch) -> None:
+        """Takes in the file's and the student's outputs for a batch."""
+        rows = task.rows(batch, Outputs(logits=ours))
+        self.rows += rows.count
+        if task.scores == "classes":
+            self.decisions += int((rows.logits(theirs).argmax(1) != rows.logits(ours).argmax(1)).sum())
+        pairs = (self.largest, (theirs - ours).abs()), (self.scale, ours.abs())
+        # Of tensors, so that NaN, once seen, stays.
+        self.largest, self.scale = (
+            float(torch.maximum(torch.tensor(before), now.max())) for before, now in pairs
+        )
 
 
 def _sizes(samples: int, most: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""What travels in an exported file: class names, and how its inputs are made."""
+"""What travels in an exported file: the task, names of the outputs, and how its inputs are made."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ INPUT, OUTPUT = "inputs", "logits"
 
 
 def metadata(card: Card, inputs: dict[str, Any]) -> dict[str, str]:
-    """Texts by key: `class_names` and `preprocessing` in JSON, and `limbeck`, the card.
+    """Texts by key: `task`, `names` of the outputs and `preprocessing` in JSON, and `limbeck`, the card.
 
     Args:
         card: of the student.
         inputs: what `preprocessing` gives.
     """
     return {
-        "class_names": json.dumps(card.class_names, ensure_ascii=False),
+        "task": json.dumps(card.task, ensure_ascii=False),
+        "names": json.dumps(card.names, ensure_ascii=False),
         "preprocessing": json.dumps(inputs, ensure_ascii=False),
         **metadata_of(card),
     }
@@ -36,8 +37,9 @@ def preprocessing(card: Card) -> dict[str, Any]:
         card: of the student.
     Returns:
         `inputs`: name, dtype and shape of each tensor, in the order the file takes them, and the `layout` of
-        images; `values`: what they are and how they were made; `normalization`, which the file does itself,
-        or null; `files`: a digest of each file it takes besides, such as the tokenizer; `output`.
+        images; `values`: what they are and how they were made; `normalization` of the inputs and `rescaling`
+        of the answer to the units of the targets, which the file does itself, or null; `files`: a digest of
+        each file it takes besides, such as the tokenizer; `output`.
     """
     example = card.example
     image = isinstance(example, Tensor) and example.ndim == 4
@@ -54,8 +56,9 @@ def preprocessing(card: Card) -> dict[str, Any]:
         ],
         "values": card.preparation,
         "normalization": normalization,
+        "rescaling": card.output_mean and {"mean": card.output_mean, "std": card.output_std},
         "files": card.files,
-        "output": {"name": OUTPUT, "shape": ["batch", len(card.class_names)]},
+        "output": {"name": OUTPUT, "shape": ["batch", len(card.names)]},
     }
 
 

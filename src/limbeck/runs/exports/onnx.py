@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,8 +49,27 @@ def write(program: ExportedProgram, names: Sequence[str], file: Path, metadata: 
         raise LimbeckError(f"the student cannot be written as ONNX: {reason}; try --format pt2") from error
     assert made is not None, "torch gives nothing only if it writes a file"
     made.model.metadata_props.update(metadata)
-    file.write_bytes(made.model_proto.SerializeToString())  # save() may put the weights into a second file
+    model = made.model_proto
+    _tidy(model.graph)
+    file.write_bytes(model.SerializeToString())  # save() may put the weights into a second file
     return f"ONNX with opset {OPSET}"
+
+
+def _tidy(graph: Any) -> None:
+    """Calls the batch axis `batch`, and leaves out the shapes of what is in between.
+
+    The exporter numbers the axis, and onnxruntime infers shapes by itself; those in the file contradict what
+    its quantization makes of the graph.
+
+    Args:
+        graph: the GraphProto, which is changed.
+    """
+    del graph.value_info[:]
+    own = {each.type.tensor_type.shape.dim[0].dim_param for each in graph.input}
+    for value in (*graph.input, *graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param in own - {""}:
+                dimension.dim_param = "batch"
 
 
 def reopen(file: Path) -> Callable[[Inputs], Tensor]:

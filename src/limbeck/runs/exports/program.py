@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from limbeck.errors import LimbeckError
 from limbeck.features import call, logits_of
+from limbeck.models import standalone
 from limbeck.outputs import Inputs
 from limbeck.runs.exports.metadata import named_tensors
 
@@ -49,7 +50,7 @@ def trace(student: nn.Module, example: Inputs) -> ExportedProgram:
     try:
         with torch.no_grad(), quiet():
             return torch.export.export(
-                Answering(student, names).eval(),
+                Answering(standalone(student), names).eval(),
                 tensors,
                 dynamic_shapes={"tensors": tuple({0: Dim("batch")} for _ in tensors)},
                 strict=False,  # strict does not follow hooks that keep what they see, as a graft's do

@@ -11,10 +11,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limbeck.evaluation.results import Bin, Calibration
+from limbeck.tasks.base import Findings
 
 COLDEST, HOTTEST = 0.01, 100.0
 """Temperatures are looked for between these; a network that is always right, or never, has none."""
+
+
+class Bin(Findings):
+    """A bin of the reliability curve: mean confidence and accuracy of its rows."""
+
+    confidence: float
+    accuracy: float
+    samples: int
+
+
+class Calibration(Findings):
+    """Whether the confidence can be trusted.
+
+    Attributes:
+        ece: expected calibration error over the bins.
+        temperature: what to divide the logits by, fitted on the validation split; None where there is no such
+            split, and where no temperature was best, as for a network that is always right on it.
+        ece_after: the error with that temperature, which is not always lower; None without one.
+        nll_after: the negative log-likelihood with that temperature, in nats; None without one.
+        bins: of equal mass, by rising confidence.
+    """
+
+    ece: float
+    temperature: float | None
+    ece_after: float | None
+    nll_after: float | None
+    bins: tuple[Bin, ...]
 
 
 def calibration(

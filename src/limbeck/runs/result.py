@@ -1,0 +1,234 @@
+"""What a run came to: the record that `result.json` holds, read and written here alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from limbeck.errors import LimbeckError
+from limbeck.files import write_text
+from limbeck.runs.network_record import read_card
+
+UNNAMED = "teacher"
+"""The name of a teacher that was not given one."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class StudentResult(_Record):
+    """The student that came out.
+
+    Attributes:
+        model: the network, in the notation.
+        parameters: how many numbers it has, with what a method grafted onto it.
+    """
+
+    model: str
+    parameters: int
+
+
+class TeacherResult(_Record):
+    """A teacher as it was when the run began.
+
+    Attributes:
+        model: the network, in the notation, or where it lies.
+        weights: a digest of its weights file; None if it has none.
+        recipe: a digest of what made it except the seed; None if no run made it.
+        labels: whether it learned from the "clean" or the "noisy" labels; None where the data has no noise.
+        parameters: how many numbers it has.
+        cached: those of its outputs that were read from files.
+        metrics: the metrics of the task on the test split; None if they were not measured.
+    """
+
+    model: str
+    weights: str | None = None
+    recipe: str | None = None
+    labels: str | None = None
+    parameters: int
+    cached: tuple[str, ...] = ()
+    metrics: dict[str, float] | None = None
+
+
+class Metrics(_Record):
+    """The metrics of the task by split; None for a split that the data does not have."""
+
+    test: dict[str, float] | None
+    validation: dict[str, float] | None
+
+    def on(self, split: str) -> dict[str, float]:
+        """The metrics on a split.
+
+        Args:
+            split: "test" or "validation".
+        Raises:
+            LimbeckError: if the data has no such split.
+        """
+        found = self.by_split().get(split)
+        if found is None:
+            raise LimbeckError(f"the run was not measured on a {split} split, which its data does not have")
+        return found
+
+    def by_split(self) -> dict[str, dict[str, float]]:
+        """The metrics of the splits that were measured."""
+        splits = {"test": self.test, "validation": self.validation}
+        return {split: found for split, found in splits.items() if found}
+
+
+class ViewsResult(_Record):
+    """The views that the run drew.
+
+    Attributes:
+        policy: in the notation.
+        count: how many views of a sample the policy has.
+        drawn: among how many of them the run drew.
+    """
+
+    policy: str
+    count: int
+    drawn: int
+
+
+class DataResult(_Record):
+    """The data that the run was made on.
+
+    Attributes:
+        name: of the data set, in the notation.
+        hub: its name on the Hugging Face hub; None if it has none.
+        fingerprint: a digest of all of it.
+        train: how many training samples the objective used.
+        labeled: how many labels they have.
+        validation: how many samples the validation split has; 0 if there is none.
+        test: how many samples the test split has; 0 if there is none.
+        outputs: how many outputs a network for the task has.
+        measured: how many labels each split to measure on has.
+        views: None in records of runs that had no views.
+        noise: what was done to the training labels; None for clean ones.
+    """
+
+    name: str
+    hub: str | None = None
+    fingerprint: str
+    train: int
+    labeled: int
+    validation: int
+    test: int
+    outputs: int
+    measured: dict[str, int] = {}
+    views: ViewsResult | None = None
+    noise: str | None = None
+
+
+class Result(_Record):
+    """The record of a finished run.
+
+    Attributes:
+        version: of this format.
+        objective: in the notation, with what `auto` came to.
+        arguments: of each method in the objective, with those left at their defaults.
+        seed: the random seed.
+        selection: whether the last epoch was kept or the best on the validation split.
+        choices: precision, memory format and compilation; empty in records of before they were written down.
+        task: the record of the task (see `limbeck.tasks.from_record`).
+        student: see `StudentResult`.
+        teachers: by name; `UNNAMED` for the one that was given without a name.
+        metrics: of the student.
+        agreement: share of the test rows on which student and teacher decide alike; None without a teacher,
+            without a test split, and for a task in which nothing is decided.
+        seconds: that training took, phases included.
+        steps: how many steps the student's optimizer took in the training that follows the phases; None if
+            it was not written down, as are the next.
+        samples_seen: how many samples those steps were made of, repeated ones included.
+        teacher_forwards: how many samples the networks of the teachers were shown in this process, phases
+            included; fewer than `samples_seen` where answers came from a cache.
+        notes: sentences on what was left out, and why.
+        data: see `DataResult`.
+    """
+
+    version: Literal[2] = 2
+    objective: str
+    arguments: dict[str, Any]
+    seed: int
+    selection: Literal["last", "validation"]
+    choices: dict[str, Any] = {}
+    task: dict[str, Any]
+    student: StudentResult
+    teachers: dict[str, TeacherResult] = {}
+    metrics: Metrics
+    agreement: float | None
+    seconds: float
+    steps: int | None = None
+    samples_seen: int | None = None
+    teacher_forwards: int | None = None
+    notes: tuple[str, ...] = ()
+    data: DataResult
+
+    @field_validator("task")
+    @classmethod
+    def _as_json(cls, task: dict[str, Any]) -> dict[str, Any]:
+        """As it is read back: with lists for tuples."""
+        as_json: dict[str, Any] = json.loads(json.dumps(task))
+        return as_json
+
+    @property
+    def teacher(self) -> TeacherResult | None:
+        """The first teacher; None without one."""
+        return next(iter(self.teachers.values()), None)
+
+    @classmethod
+    def read(cls, path: Path) -> Result:
+        """The record in a file, of this version or of the one before versions were written down.
+
+        Args:
+            path: of a `result.json`. Beside one without a version lies the `student.safetensors` that says
+                what the classes are called.
+        Raises:
+            LimbeckError: if the file is missing, damaged, or of a later version.
+        """
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(record, dict) and "version" not in record:
+                record = _from_unversioned(record, path.with_name("student.safetensors"))
+            return cls.model_validate(record)
+        except OSError as error:
+            raise LimbeckError(f"{str(path)!r} cannot be read: {error.strerror}") from None
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"])) or "all of it"
+            raise LimbeckError(f"{str(path)!r} is damaged: {where}: {problem['msg']}") from None
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise LimbeckError(f"{str(path)!r} is damaged: {error}") from None
+
+    def write(self, path: Path) -> None:
+        """Writes the record as JSON, whole or not at all."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+
+def _from_unversioned(old: Mapping[str, Any], weights: Path) -> dict[str, Any]:
+    """The fields of version 2 from a record of before there were versions, which is of a classification."""
+    student, teacher, data = dict(old["student"]), old["teacher"], dict(old["data"])
+    student.pop("top1", None)
+    width = data.pop("classes")
+    card = read_card(weights) if weights.is_file() else None
+    task = card.task if card else {"name": "classification", "names": tuple(map(str, range(width)))}
+    data["outputs"] = width
+    if "measured" not in data:
+        data["measured"] = {split: data[split] for split in ("validation", "test") if data[split]}
+    teachers = {}
+    if teacher:
+        teachers[UNNAMED] = dict(teacher)
+        top1 = teachers[UNNAMED].pop("top1")
+        teachers[UNNAMED]["metrics"] = None if top1 is None else {"top1": top1}
+    return {
+        **{key: value for key, value in old.items() if key != "teacher"},
+        "arguments": old.get("arguments", {}),
+        "task": task,
+        "student": student,
+        "teachers": teachers,
+        "data": data,
+    }
