@@ -76,6 +76,7 @@ def test_it_is_traced_for_any_batch_without_a_warning() -> None:
     network = small()
     with warnings.catch_warnings():
         warnings.simplefilter("error", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
         traced = torch.jit.trace(standalone(network), PIXELS)
     other = torch.rand(7, 3, 8, 8)
     torch.testing.assert_close(traced(other), network(other))

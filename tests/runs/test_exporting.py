@@ -131,7 +131,8 @@ def test_the_weights_go_alone(other: Run, tmp_path: Path) -> None:
     inputs = pixels_of_digits()
     assert torch.equal(limbeck.load(exported.file)(inputs), limbeck.load(other)(inputs))
     assert exported.lines[0] == (
-        "the student's weights below 'network.', beside mean, std; limbeck.load builds the network around them"
+        "the student's weights below 'network.', beside mean, std; "
+        "limbeck.load builds the network around them"
     )
     state = models.load_state(exported.file)
     own = state_of(other)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+import limbeck
 from limbeck import data, models
 from limbeck.errors import LimbeckError
 from limbeck.runs.network_record import Card, describe, metadata_of
@@ -58,7 +60,7 @@ def test_one_of_before_there_were_tasks() -> None:
 
 def test_a_task_that_is_not_installed() -> None:
     card = Card(model="mlp", task={"name": "ranking", "names": ["a"]}, input_shape=(3,), mean=None, std=None)
-    with pytest.raises(LimbeckError, match="unknown task 'ranking'.*; if a package brings it, install"):
+    with pytest.raises(LimbeckError, match=r"unknown task 'ranking'.*; if a package brings it, install"):
         card.made_for()
 
 
@@ -70,8 +72,8 @@ def test_what_is_not_among_the_weights_is_said_in_plain_words() -> None:
     card = describe(network, None, source)
     kept = metadata_of(card)
     assert kept["before_use"] == (
-        "The weights expect normalized inputs: give the network (inputs - normalize_mean) / normalize_std, by "
-        "channel or feature, of inputs that are values as in the data. The answer in real units is "
+        "The weights expect normalized inputs: give the network (inputs - normalize_mean) / normalize_std, "
+        "by channel or feature, of inputs that are values as in the data. The answer in real units is "
         "output * output_std + output_mean, by output. limbeck.load(...) does so by itself."
     )
     assert json.loads(kept["normalize_mean"]) == [0.5, 1.0, 2.0]
@@ -80,6 +82,22 @@ def test_what_is_not_among_the_weights_is_said_in_plain_words() -> None:
     assert card.rescaling == models.rescaling_of(network)
     assert metadata_of(card.model_copy(update={"standalone": True})).keys() == {"limbeck"}
     assert metadata_of(describe(nn.Identity(), None, source)).keys() == {"limbeck"}
+
+
+def test_a_file_gives_the_network_back_with_its_scales(tmp_path: Path) -> None:
+    source = data.from_tensors(torch.rand(20, 3), LABELS)
+    network = models.build("mlp(hidden=[4])", example=source.example(), num_classes=2).eval()
+    models.normalize_inputs(network, models.Normalization((0.5, 1.0, 2.0), (1.0, 2.0, 4.0)))
+    models.rescale_outputs(network, models.Rescaling((150.0, -3.0), (80.0, 0.5)))
+    card, rows = describe(network, "mlp(hidden=[4])", source), torch.rand(5, 3)
+    models.save(network, tmp_path / "own.safetensors", metadata_of(card))
+    made = card.model_copy(update={"standalone": True})
+    models.save(models.standalone(network), tmp_path / "alone.safetensors", metadata_of(made))
+    for name in ("own", "alone"):
+        loaded = limbeck.load(tmp_path / f"{name}.safetensors")
+        assert torch.equal(loaded(rows), network(rows))
+        assert models.rescaling_of(loaded) == models.rescaling_of(network)
+        assert loaded.state_dict().keys() == network.state_dict().keys()
 
 
 def test_one_of_before_dtypes_were_written_down() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from limbeck.config import NetworkConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run, networks
+from limbeck.tasks import Classification
 from zoo_packages import install
 
 
@@ -52,6 +54,23 @@ class TestStudent:
         network = networks.student(config(str(trained.path)), other, 0)
         assert same(network.state_dict(), state_of(trained))
         assert models.normalization_of(network) == models.Normalization(digits.mean, digits.std)
+
+    def test_a_fresh_one_for_values_answers_on_the_scale_of_the_targets(
+        self, trained: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = three_classes()
+        assert models.rescaling_of(networks.student(config("mlp"), source, 0)) is None
+        monkeypatch.setattr(Classification, "scores", "values")
+        source = replace(source, train=replace(source.train, targets=torch.arange(60).double()[:, None]))
+        monkeypatch.setattr(Classification, "labeled", staticmethod(lambda targets: targets[:, 0] > 9))
+        fresh = networks.student(config("mlp"), source, 0)
+        variance = (50**2 - 1) / 12  # of 10, ..., 59
+        assert models.rescaling_of(fresh) == models.Rescaling((34.5,), (pytest.approx(variance**0.5),))
+        torch.save(networks.student(config("mlp"), source, 0).state_dict(), tmp_path / "weights.pt")
+        given = config("mlp", weights=tmp_path / "weights.pt")
+        assert models.rescaling_of(networks.student(given, source, 0)) is None, (
+            "it may answer in units already"
+        )
 
     def test_weights_are_read_from_a_checkpoint(self, digits: Source, trained: Run, tmp_path: Path) -> None:
         torch.save(state_of(trained), tmp_path / "weights.pt")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
@@ -14,6 +15,7 @@ from limbeck import models
 from limbeck.data import Source
 from limbeck.data.storage.base import spread
 from limbeck.errors import LimbeckError, unknown
+from limbeck.evaluation import results
 from limbeck.files import replacing
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.checkpoints import save_checkpoint
@@ -82,25 +84,35 @@ def export(
     student = load(path, network)
     card = read_card(path / "student.safetensors" if path.is_dir() else path)
     assert card is not None, "load has read it"
+    found = results.read(path / "evaluation.json") if path.is_dir() else None
+    shipped = found.student.findings.shipped if found else {}
     if form in _COPIES:
-        return Exported(file, tuple(_COPIES[form](student, card, file)))
-    lines = _program(_PROGRAMS[form], student, card, _source(path, card, data, data_dir), file)
+        return Exported(file, tuple(_COPIES[form](student, card, shipped, file)))
+    source = _source(path, card, data, data_dir)
+    lines = _program(_PROGRAMS[form], student, card, shipped, source, file)
     run = Run(path)
     if run.finished and file.parent.resolve() == path.resolve():
         write_model_card(run, run.result)  # it tells how to use the files that lie beside it
     return Exported(file, tuple(lines))
 
 
-def _safetensors(student: nn.Module, card: Card, file: Path) -> list[str]:
+def _safetensors(student: nn.Module, card: Card, shipped: Mapping[str, Any], file: Path) -> list[str]:
+    inputs = preprocessing(card)
+    if isinstance(student, GraftedStudent):  # only limbeck can put the graft in its place
+        models.save(student, file, metadata(card, inputs, shipped))
+        return [
+            "the student's weights and the graft's; limbeck.load builds both around them",
+            summary(inputs),
+        ]
     made = models.standalone(student)
     card = card.model_copy(update={"standalone": True})
-    models.save(made, file, metadata(card, preprocessing(card)))
+    models.save(made, file, metadata(card, inputs, shipped))
     beside = [name for name in made.state_dict() if not name.startswith(NETWORK)]
     what = f"the student's weights below {NETWORK!r}" + (f", beside {', '.join(beside)}" if beside else "")
-    return [f"{what}; limbeck.load builds the network around them", summary(preprocessing(card))]
+    return [f"{what}; limbeck.load builds the network around them", summary(inputs)]
 
 
-def _repdistiller(student: nn.Module, card: Card, file: Path) -> list[str]:
+def _repdistiller(student: nn.Module, card: Card, shipped: Mapping[str, Any], file: Path) -> list[str]:
     if isinstance(student, GraftedStudent):
         raise LimbeckError(
             "this student answers through a graft of the teacher's classifier, which RepDistiller's networks "
@@ -113,7 +125,14 @@ def _repdistiller(student: nn.Module, card: Card, file: Path) -> list[str]:
     return lines
 
 
-def _program(kind: ModuleType, student: nn.Module, card: Card, source: Source, file: Path) -> list[str]:
+def _program(
+    kind: ModuleType,
+    student: nn.Module,
+    card: Card,
+    shipped: Mapping[str, Any],
+    source: Source,
+    file: Path,
+) -> list[str]:
     splits = {"test": source.test, "validation": source.validation, "training": source.train}
     name, split = next((name, split) for name, split in splits.items() if split is not None)
     split = split.select(spread(len(split), MOST))
@@ -121,7 +140,7 @@ def _program(kind: ModuleType, student: nn.Module, card: Card, source: Source, f
     inputs = preprocessing(card)
     program = trace(student, example)
     with replacing(file) as partial:
-        what = kind.write(program, list(named_tensors(example)), partial, metadata(card, inputs))
+        what = kind.write(program, list(named_tensors(example)), partial, metadata(card, inputs, shipped))
         try:
             agreement = check(student, kind.reopen(partial), split, source.task)
         except CheckError as error:
@@ -130,7 +149,7 @@ def _program(kind: ModuleType, student: nn.Module, card: Card, source: Source, f
     return [what, summary(inputs), agreement.summary(f"the {name} split of {source.name}")]
 
 
-_COPIES: Mapping[str, Callable[[nn.Module, Card, Path], list[str]]] = {
+_COPIES: Mapping[str, Callable[[nn.Module, Card, Mapping[str, Any], Path], list[str]]] = {
     "safetensors": _safetensors,
     "repdistiller": _repdistiller,
 }

@@ -53,6 +53,11 @@ class Findings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
+    @property
+    def shipped(self) -> dict[str, Any]:
+        """What a user of an exported network has to know of these findings, JSON by key, such as thresholds."""
+        return {}
+
 
 class Meter(ABC):
     """Measures one network while its answers come in, in constant memory.

@@ -15,17 +15,19 @@ INPUT, OUTPUT = "inputs", "logits"
 """Names of a single input, and of the answer."""
 
 
-def metadata(card: Card, inputs: dict[str, Any]) -> dict[str, str]:
+def metadata(card: Card, inputs: dict[str, Any], shipped: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Texts by key: `task`, `names` of the outputs and `preprocessing` in JSON, and `limbeck`, the card.
 
     Args:
         card: of the student.
         inputs: what `preprocessing` gives.
+        shipped: what else a user has to know, by key (see `limbeck.tasks.Findings.shipped`).
     """
     return {
         "task": json.dumps(card.task, ensure_ascii=False),
         "names": json.dumps(card.names, ensure_ascii=False),
         "preprocessing": json.dumps(inputs, ensure_ascii=False),
+        **{name: json.dumps(value) for name, value in (shipped or {}).items()},
         **metadata_of(card),
     }
 
@@ -68,6 +70,7 @@ def summary(inputs: dict[str, Any]) -> str:
         f"{each['name']} ({', '.join(map(str, each['shape']))}) {each['dtype']}" for each in inputs["inputs"]
     )
     does = "; it normalizes them itself" if inputs["normalization"] else ""
+    does += "; it answers in the units of the targets" if inputs["rescaling"] else ""
     return f"takes {tensors}, {inputs['values']}{does}"
 
 
