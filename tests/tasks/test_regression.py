@@ -34,6 +34,7 @@ def test_mean_and_deviation_are_those_of_the_known_training_targets() -> None:
     assert task.mean == (4.0, 5.0, 0.0)
     assert task.std == (pytest.approx(math.sqrt((9 + 1 + 16) / 3), rel=1e-15), 1.0, 1.0)
     assert Regression.of(["y"], None, torch.empty(3, 0)) == Regression(("y",), (0.0,), (1.0,))
+    assert Regression.of_width(2) == Regression(("0", "1"), (0.0, 0.0), (1.0, 1.0))
     with pytest.raises(LimbeckError, match="not 2 names, 3 target columns"):
         Regression.of(["a", "b"], None, targets)
     with pytest.raises(LimbeckError, match="no training sample has a value, so their number is unknown"):

@@ -89,6 +89,11 @@ class Regression(Task):
         std = std.where(std > 1e-12 * mean.abs(), 1)  # of a constant, what is left is rounding
         return cls(given, tuple(mean.tolist()), tuple(std.tolist()))
 
+    @classmethod
+    def of_width(cls, width: int) -> Regression:
+        """The task of so many values that are not scaled, with numbers for names."""
+        return cls(tuple(map(str, range(width))), (0.0,) * width, (1.0,) * width)
+
     @property
     def summary(self) -> str:
         """For example "3 values"."""
