@@ -32,7 +32,7 @@ def test_mean_and_deviation_are_those_of_the_known_training_targets() -> None:
     task = Regression.of(None, None, targets)
     assert task.names == ("0", "1", "2")
     assert task.mean == (4.0, 5.0, 0.0)
-    assert task.std == (pytest.approx(math.sqrt((9 + 1 + 16) / 3), rel=1e-15), 1.0, 1.0)
+    assert task.std == pytest.approx((math.sqrt((9 + 1 + 16) / 3), 1.0, 1.0), rel=1e-15)
     assert Regression.of(["y"], None, torch.empty(3, 0)) == Regression(("y",), (0.0,), (1.0,))
     assert Regression.of_width(2) == Regression(("0", "1"), (0.0, 0.0), (1.0, 1.0))
     with pytest.raises(LimbeckError, match="not 2 names, 3 target columns"):
@@ -45,7 +45,7 @@ def test_mean_and_deviation_of_large_targets_are_exact() -> None:
     targets = 1e6 + torch.arange(5).float().unsqueeze(1)
     task = Regression.of(None, None, targets)
     assert task.mean == (1e6 + 2,)
-    assert task.std == (pytest.approx(math.sqrt(2), rel=1e-12),)
+    assert task.std == pytest.approx((math.sqrt(2),), rel=1e-12)
     assert Regression.of(None, None, torch.full((7, 1), 0.1)).std == (1.0,)
 
 

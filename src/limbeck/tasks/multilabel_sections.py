@@ -11,9 +11,6 @@ from limbeck.tasks.sections import Line, Lines, Section, Table
 ROWS = 50
 """Labels of the table; of more, those with the most positives."""
 
-NONE = "-"
-"""A cell of a table without a value."""
-
 
 def sections(
     names: Sequence[str], found: Mapping[str, Findings], agreement: Agreement | None
@@ -92,7 +89,7 @@ def _labels(names: Sequence[str], found: Mapping[str, MultilabelFindings]) -> Ta
     return Table(["label", "samples", *columns], rows, title="By label", notes=notes)
 
 
-def _texts(label: Label) -> Sequence[str]:
+def _texts(label: Label) -> Sequence[str | None]:
     return percent(label.ap), percent(label.f1), f"{label.threshold:.2f}"
 
 
@@ -116,6 +113,6 @@ def weaknesses(names: Sequence[str], found: MultilabelFindings) -> Iterator[str]
         yield f"No sample has {which}, so nothing is known there."
 
 
-def percent(share: float | None) -> str:
-    """A share as a number of percent."""
-    return NONE if share is None else f"{100 * share:.1f}"
+def percent(share: float | None) -> str | None:
+    """A share as a number of percent; None where there is none."""
+    return None if share is None else f"{100 * share:.1f}"

@@ -11,9 +11,6 @@ from limbeck.tasks.sections import Line, Lines, Section, Table
 ROWS = 50
 """Values of the table, the first ones."""
 
-NONE = "-"
-"""A cell of a table without a value."""
-
 
 def sections(
     names: Sequence[str], found: Mapping[str, Findings], agreement: Agreement | None
@@ -92,10 +89,10 @@ def _table(names: Sequence[str], found: Mapping[str, RegressionFindings]) -> Tab
     return Table(["value", *columns], rows, title="By value", notes=notes)
 
 
-def _texts(value: Value | None) -> Sequence[str]:
+def _texts(value: Value | None) -> Sequence[str | None]:
     if value is None:
-        return NONE, NONE, NONE, NONE
-    r2 = NONE if value.r2 is None else f"{value.r2:.3f}"
+        return [None] * 4
+    r2 = None if value.r2 is None else f"{value.r2:.3f}"
     return f"{value.rmse:.4g}", f"{value.mae:.4g}", r2, f"{value.quantiles[0.9]:.4g}"
 
 
