@@ -12,7 +12,13 @@ from torch import Tensor
 from limbeck import losses
 
 SAMPLES, CLASSES = 4, 5
-SHAPES = {"icd": (SAMPLES, 7), "rrd": (SAMPLES, 7), "srrl": (SAMPLES, 7)}
+VALUES = ("bounded", "huber", "imitation", "mse")
+"""Functions of values (B, K) and not of classes."""
+
+SHAPES = {
+    **dict.fromkeys(("icd", "rrd", "srrl"), (SAMPLES, 7)),
+    **dict.fromkeys(VALUES, (SAMPLES, 3)),
+}
 """Of `student` and `teacher`, where a function does not take maps."""
 
 NOT_BY_SAMPLE = ("margins", "keys")
@@ -36,7 +42,7 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "student_logits": lambda: normal(SAMPLES, CLASSES),
         "teacher_logits": lambda: normal(SAMPLES, CLASSES),
         "others": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
-        "targets": lambda: torch.tensor([0, 4, 2, 2]),
+        "targets": lambda: normal(SAMPLES, 3) if name in VALUES else torch.tensor([0, 4, 2, 2]),
         "student": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
         "prediction": lambda: normal(SAMPLES, 2, 3, 4),
         "teacher": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),

@@ -13,6 +13,7 @@ from limbeck import Distiller, methods
 from limbeck.methods import DataFacts, Method
 from limbeck.methods.base import inner_first
 from limbeck.objective import parse
+from limbeck.tasks import Regression, Task
 
 CLASSES = 5
 SAMPLES = 16
@@ -64,6 +65,9 @@ SMALLER = {
 }
 """Recipes fitted to the setting: less to train beforehand or to remember, where the paper's take long."""
 
+VALUES = Regression(tuple("abcde"), mean=(0.0, 1.0, 2.0, 0.0, 0.0), std=(1.0, 1.0, 2.0, 0.5, 1.0))
+"""The task of methods that are about values; all others are tried on classification."""
+
 EQUAL_CHANNELS = ("afd", "fsp", "kdsvd")
 """Methods that compare channel by channel."""
 
@@ -75,12 +79,13 @@ def objective_of(name: str) -> str:
 
 @dataclass
 class Setting:
-    """A student, a teacher and a training set of 16 samples."""
+    """A student, a teacher and a training set of 16 samples of a task; None for classification."""
 
     student: SmallNet
     teacher: SmallNet
     inputs: Tensor
     targets: Tensor
+    task: Task | None = None
 
     def distiller(self, objective: str) -> Distiller:
         """A Distiller over copies of the networks; the same one for the same objective."""
@@ -93,6 +98,7 @@ class Setting:
                 objective,
                 example=self.inputs[:2],
                 data=DataFacts(len(self.inputs), targets=self.targets),
+                task=self.task,
             )
 
 
@@ -105,10 +111,15 @@ def make_setting(
     dtype: torch.dtype = torch.float32,
 ) -> Setting:
     """The same setting for the same arguments; the student is as wide as the teacher if it has to be."""
-    equal = objective and any(part.name in EQUAL_CHANNELS for part in inner_first(parse(objective)))
+    parts = list(inner_first(parse(objective))) if objective else []
+    equal = any(part.name in EQUAL_CHANNELS for part in parts)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         inputs = torch.rand(SAMPLES, 1, *size, dtype=dtype)
         student = SmallNet(4 if equal else 3, norm=norm, dropout=dropout).to(dtype)
         teacher = SmallNet(4, norm=norm, dropout=dropout).to(dtype)
+        values = torch.randn(SAMPLES, CLASSES)
+    if any(part.rows == "values" for part in parts):
+        values[3, 1] = torch.nan  # one that nobody knows
+        return Setting(student, teacher, inputs, values, VALUES)
     return Setting(student, teacher, inputs, torch.arange(SAMPLES) % CLASSES)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from limbeck.methods.ab import AB
     from limbeck.methods.afd import AFD
     from limbeck.methods.at import AT
+    from limbeck.methods.bounded import Bounded
     from limbeck.methods.cc import CC
     from limbeck.methods.ce import CE
     from limbeck.methods.crd import CRD
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from limbeck.methods.fitnet import FitNet
     from limbeck.methods.fsp import FSP
     from limbeck.methods.ft import FT
+    from limbeck.methods.huber import Huber
     from limbeck.methods.icd import ICD
+    from limbeck.methods.imitation import Imitation
     from limbeck.methods.kd import KD
     from limbeck.methods.kdsvd import KDSVD
     from limbeck.methods.label_smoothing import LabelSmoothing
     from limbeck.methods.logit_standardization import LogitStandardization
     from limbeck.methods.lwkd import LWKD
     from limbeck.methods.mgd import MGD
+    from limbeck.methods.mse import MSE
     from limbeck.methods.nst import NST
     from limbeck.methods.ofd import OFD
     from limbeck.methods.pkt import PKT
@@ -52,6 +56,7 @@ _PLACES = {
     "ab": "limbeck.methods.ab:AB",
     "afd": "limbeck.methods.afd:AFD",
     "at": "limbeck.methods.at:AT",
+    "bounded": "limbeck.methods.bounded:Bounded",
     "cc": "limbeck.methods.cc:CC",
     "ce": "limbeck.methods.ce:CE",
     "crd": "limbeck.methods.crd:CRD",
@@ -62,13 +67,16 @@ _PLACES = {
     "fitnet": "limbeck.methods.fitnet:FitNet",
     "fsp": "limbeck.methods.fsp:FSP",
     "ft": "limbeck.methods.ft:FT",
+    "huber": "limbeck.methods.huber:Huber",
     "icd": "limbeck.methods.icd:ICD",
+    "imitation": "limbeck.methods.imitation:Imitation",
     "kd": "limbeck.methods.kd:KD",
     "kdsvd": "limbeck.methods.kdsvd:KDSVD",
     "label_smoothing": "limbeck.methods.label_smoothing:LabelSmoothing",
     "logit_standardization": "limbeck.methods.logit_standardization:LogitStandardization",
     "lwkd": "limbeck.methods.lwkd:LWKD",
     "mgd": "limbeck.methods.mgd:MGD",
+    "mse": "limbeck.methods.mse:MSE",
     "nst": "limbeck.methods.nst:NST",
     "ofd": "limbeck.methods.ofd:OFD",
     "pkt": "limbeck.methods.pkt:PKT",
@@ -104,6 +112,7 @@ __all__ = [
     "LWKD",
     "METHODS",
     "MGD",
+    "MSE",
     "NST",
     "OFD",
     "PKT",
@@ -113,10 +122,13 @@ __all__ = [
     "SRRL",
     "TFKD",
     "VID",
+    "Bounded",
     "Claim",
     "Context",
     "DataFacts",
     "FitNet",
+    "Huber",
+    "Imitation",
     "LabelSmoothing",
     "LogitStandardization",
     "Losses",
