@@ -28,7 +28,9 @@ def unequal(**changes: bool) -> Comparison:
         Contender(
             name,
             [
-                result(seed, 0.7 + seed / 100 + gain, steps=steps, samples_seen=64 * steps, teacher_forwards=9)
+                result(
+                    seed, 0.7 + seed / 100 + gain, steps=steps, samples_seen=64 * steps, teacher_forwards=9
+                )
                 for seed in range(5)
             ],
             [[]] * 5,
@@ -71,7 +73,9 @@ def test_where_less_is_better_a_lower_value_is() -> None:
                 name,
                 [
                     result(seed).model_copy(
-                        update={"metrics": result().metrics.model_copy(update={"test": {"nll": nll + seed / 1e3}})}
+                        update={
+                            "metrics": result().metrics.model_copy(update={"test": {"nll": nll + seed / 1e3}})
+                        }
                     )
                     for seed in range(5)
                 ],
@@ -150,7 +154,11 @@ def test_records_are_not_rounded() -> None:
 
 
 def test_a_measure_that_no_run_has_is_refused() -> None:
-    bare = Contender("a", [result().model_copy(update={"metrics": result().metrics.model_copy(update={"validation": None})})], [[]])
+    bare = Contender(
+        "a",
+        [result().model_copy(update={"metrics": result().metrics.model_copy(update={"validation": None})})],
+        [[]],
+    )
     with pytest.raises(LimbeckError, match="none of the runs was measured by validation top-1"):
         comparison_table(comparison(None, [bare]), by("validation.top1"))
 

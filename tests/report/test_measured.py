@@ -145,8 +145,7 @@ def test_a_task_without_decisions_has_a_distance_alone() -> None:
     assert found.agreement is not None
     undecided = found.agreement.model_copy(update={"agreement": None})
     parts = {
-        it.heading: it.body
-        for it in sections(found.model_copy(update={"agreement": undecided, "cka": None}))
+        it.heading: it.body for it in sections(found.model_copy(update={"agreement": undecided, "cka": None}))
     }
     (measures,) = parts["Agreement with the teacher"]
     assert [row[0] for row in table(measures).rows] == ["distance of the answers"]

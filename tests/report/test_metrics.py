@@ -21,7 +21,14 @@ def test_labels() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0.0, "0.000"), (0.00123, "0.00123"), (0.5, "0.500"), (1.9, "1.900"), (54.21, "54.21"), (12345.6, "12346")],
+    [
+        (0.0, "0.000"),
+        (0.00123, "0.00123"),
+        (0.5, "0.500"),
+        (1.9, "1.900"),
+        (54.21, "54.21"),
+        (12345.6, "12346"),
+    ],
 )
 def test_digits_by_the_size_of_the_value(value: float, shown: str) -> None:
     assert figure(ERROR, value) == shown

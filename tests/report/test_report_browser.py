@@ -44,7 +44,10 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         write_text(path, evaluated_run())
     elif request.param == "comparison":
         found = [replace(it, evaluations=[evaluation(), evaluation()]) for it in contenders()]
-        write_text(path, comparison_report(comparison("student alone", found), measures(["top1", "nll"], found[0].task)))
+        write_text(
+            path,
+            comparison_report(comparison("student alone", found), measures(["top1", "nll"], found[0].task)),
+        )
     else:
         pair = [("student distilled", "student alone")]
         write_text(path, study_report(contenders(), title="Digits", lead="Five seeds.", comparisons=pair))

@@ -3,10 +3,8 @@ from __future__ import annotations
 import pytest
 from runs_for_reports import charts, contenders, data, figures, history, result, text_of
 
-from limbeck.errors import LimbeckError
 from limbeck.report.study import differences, overview, study_report
 from limbeck.studies.contender import Contender
-from limbeck.runs.result import Metrics
 
 PAIR = [("student distilled", "student alone")]
 

@@ -64,7 +64,12 @@ def test_a_diagonal_without_a_range_spans_the_points() -> None:
 @pytest.mark.parametrize("kind", ["bars", "points"])
 def test_bars_run_down_the_page_and_a_missing_one_is_left_out(kind: str) -> None:
     bars = plain.Bars(
-        "T", "share (%)", ["ant", "bee"], {"a": [1.0, math.nan]}, {"a": [(0.5, 2.0), (0, 0)]}, kind=kind  # type: ignore[arg-type]
+        "T",
+        "share (%)",
+        ["ant", "bee"],
+        {"a": [1.0, math.nan]},
+        {"a": [(0.5, 2.0), (0, 0)]},
+        kind=kind,  # type: ignore[arg-type]
     )
     chart = only(bars)
     assert isinstance(chart, Chart)

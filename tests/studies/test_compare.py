@@ -213,7 +213,9 @@ def test_runs_of_different_tasks_are_not_compared(tmp_path: Path, monkeypatch: p
     made = [finished_run(tmp_path / "a"), finished_run(tmp_path / "b", "kd")]
     file = made[1].path / "result.json"
     file.write_text(file.read_text().replace('"name": "classification"', '"name": "ranking"'))
-    with pytest.raises(LimbeckError, match="'ce' is a run of the task classification and 'kd' one of ranking"):
+    with pytest.raises(
+        LimbeckError, match="'ce' is a run of the task classification and 'kd' one of ranking"
+    ):
         compare(made)
 
 

@@ -48,7 +48,9 @@ def test_names_of_splits_and_metrics() -> None:
 
 def test_what_was_not_measured_has_no_value() -> None:
     unmeasured = RESULT.model_copy(update={"metrics": Metrics(test=None, validation=None), "agreement": None})
-    assert [each.of(unmeasured) for each in measures(["top1", "validation.top1", "agreement"], TASK)] == [None] * 3
+    assert [each.of(unmeasured) for each in measures(["top1", "validation.top1", "agreement"], TASK)] == [
+        None
+    ] * 3
     assert Measure(TASK.metrics[2], "validation").of(RESULT) is None
 
 
