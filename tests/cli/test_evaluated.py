@@ -56,10 +56,10 @@ def test_every_figure_is_in_a_row(found: tuple[Evaluation, list[list[str]], list
     assert rows["throughput (samples/s)"][0] == f"{student.cost.throughput:,.0f}"
     assert evaluation.agreement is not None
     kl = f"{evaluation.agreement.distance:.4f}"
-    assert rows["distance of the answers"] == [kl, "", "", ""]
-    assert "Distance of the answers: mean KL(teacher, student) in nats." in lines
+    assert rows["distance to teacher"] == [kl, "", "", ""]
+    assert "Distance to the teacher: mean KL(teacher, student) in nats." in lines
     assert evaluation.agreement.agreement is not None
-    assert rows["agreement with teacher (%)"][0] == f"{100 * evaluation.agreement.agreement:.2f}"
+    assert rows["agreement (%)"][0] == f"{100 * evaluation.agreement.agreement:.2f}"
     assert evaluation.cka is not None
     assert evaluation.cka.stages is not None
     assert rows["student 1"] == [f"{value:.3f}" for value in evaluation.cka.stages[0]]

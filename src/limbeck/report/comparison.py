@@ -9,7 +9,7 @@ from limbeck.report.metrics import digits
 from limbeck.report.table import Cell, Table, spread
 from limbeck.studies.compare import Comparison
 from limbeck.studies.contender import Contender, unequal
-from limbeck.studies.measure import AGREEMENT, Measure
+from limbeck.studies.measures import AGREEMENT, Measure
 from limbeck.studies.statistics import MIN_PAIRS, PairedDifference, paired_difference, summarize
 
 PAIRED = (
@@ -24,7 +24,7 @@ def comparison_table(found: Comparison, measures: Sequence[Measure]) -> Table:
 
     Args:
         found: what is compared.
-        measures: what the contenders are compared by (see `limbeck.studies.measure.measures`).
+        measures: what the contenders are compared by (see `limbeck.studies.measures.measures`).
     Raises:
         LimbeckError: for a measure that no run has.
     """
