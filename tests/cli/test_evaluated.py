@@ -9,6 +9,7 @@ from command import Command
 from limbeck.evaluation import results
 from limbeck.evaluation.results import Evaluation
 from limbeck.runs import Run
+from limbeck.tasks.classification_findings import ClassificationFindings
 
 QUICK = ("--epochs", "2", "--batch-size", "250", "--set", "training.trackers=[]")
 
@@ -39,27 +40,37 @@ def test_every_figure_is_in_a_row(found: tuple[Evaluation, list[list[str]], list
         "baseline: mlp(hidden=[16])",
         "digits, test split, 500 samples",
     ]
-    top1 = student.accuracy.top1
+    top1, its, theirs = student.intervals["top1"], student.findings, teacher.findings
+    assert isinstance(its, ClassificationFindings)
+    assert isinstance(theirs, ClassificationFindings)
     assert rows["top-1 (%)"][0] == f"{100 * top1.value:.2f}"
-    assert rows["95 % interval"][0] == f"{100 * top1.low:.1f} to {100 * top1.high:.1f}"
-    assert rows["fitted temperature"][:2] == [
-        f"{each.calibration.temperature:.3f}" for each in (student, teacher)
-    ]
+    intervals = [rest for first, *rest in cells if first == "95 % interval"]
+    assert intervals[0][0] == f"{100 * top1.low:.1f} to {100 * top1.high:.1f}"
+    assert rows["NLL"][:2] == [f"{each.nll:.3f}" for each in (its, theirs)]
+    temperatures = [row[3] for row in cells if len(row) == 6 and row[0] in ("student", "teacher")]
+    assert temperatures == [f"{each.calibration.temperature:.2f}" for each in (its, theirs)]
     assert rows["parameters"] == ["385", "1,210", "1,210", "0.318"]
     assert rows["multiply-adds a sample"] == ["370", "1,184", "1,184", f"{370 / 1184:.3f}"]
     assert student.cost.latency is not None
     assert rows["latency, batch 32 (ms)"][0] == f"{student.cost.latency[32].median_ms:.3f}"
     assert rows["throughput (samples/s)"][0] == f"{student.cost.throughput:,.0f}"
-    assert evaluation.fidelity is not None
-    assert rows["KL from teacher (nats)"] == [f"{evaluation.fidelity.kl:.4f}", "", "", ""]
-    assert evaluation.fidelity.cka.stages is not None
-    assert rows["student 1"] == [f"{value:.3f}" for value in evaluation.fidelity.cka.stages[0]]
+    assert evaluation.agreement is not None
+    kl = f"{evaluation.agreement.distance:.4f}"
+    assert rows["distance to teacher"] == [kl, "", "", ""]
+    assert "Distance to the teacher: mean KL(teacher, student) in nats." in lines
+    assert evaluation.agreement.agreement is not None
+    assert rows["agreement (%)"][0] == f"{100 * evaluation.agreement.agreement:.2f}"
+    assert evaluation.cka is not None
+    assert evaluation.cka.stages is not None
+    assert rows["student 1"] == [f"{value:.3f}" for value in evaluation.cka.stages[0]]
     assert student.robustness is not None
     curve = student.robustness["salt_and_pepper"]
     shown = [f"{100 * value:.1f}" for value in (*curve, sum(curve) / 5)]
     assert rows["salt and pepper"] == ["student", *shown]
-    worst = student.confusion.pairs[0]
-    assert [str(worst.target), str(worst.predicted), str(worst.samples)] in cells
+    worst = its.confusion.pairs[0]
+    rate = its.accuracy.per_class[worst.target]
+    assert rate is not None
+    assert [str(worst.target), str(worst.predicted), str(worst.samples), str(rate.samples)] in cells
     assert evaluation.seed == 2
     assert f"on {evaluation.machine.processor} (" in lines[-3]
     assert lines[-2:] == ["run/evaluation.json", "run/report.html"]

@@ -11,7 +11,7 @@ from limbeck.report.comparison import comparison_table, records, training_table
 from limbeck.report.comparison_page import comparison_report
 from limbeck.studies.compare import Comparison
 from limbeck.studies.contender import Contender
-from limbeck.studies.measure import Measure, measures
+from limbeck.studies.measures import Measure, measures
 from limbeck.tasks import Classification
 
 ALONE = "student alone"

@@ -50,8 +50,8 @@ def test_of_some_metrics_less_is_better(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_lead_says_what_student_and_teacher_reach() -> None:
     text = lead(result(), TASK).replace("\N{NO-BREAK SPACE}", " ")
     assert text == (
-        "On the test split the student has a top-1 of 85.0 % with 650 parameters; its teacher has 99.6 % with "
-        "26,000. They decide 90.0 % of the samples alike."
+        "On the test split the student has a top-1 of 85.0 % with 650 parameters; its teacher has 99.6 % "
+        "with 26,000. They decide 90.0 % of the samples alike."
     )
     unknown = result(teachers={"teacher": teacher(metrics=None)}, agreement=None)
     text = lead(unknown, TASK).replace("\N{NO-BREAK SPACE}", " ")

@@ -19,7 +19,7 @@ from limbeck.report.comparison_page import comparison_report
 from limbeck.report.inputs import examples
 from limbeck.report.run import run_report
 from limbeck.report.study import study_report
-from limbeck.studies.measure import measures
+from limbeck.studies.measures import measures
 
 CHROMIUM = shutil.which("chromium")
 

@@ -29,5 +29,7 @@ def test_the_page_shows_what_lies_in_the_directory(tmp_path: Path) -> None:
     write(run, found)
     write_report(run, run.result, source)
     page = (run.path / "report.html").read_text(encoding="utf-8")
-    assert page.count('<img src="data:image/png;base64,') == len(found.mistakes) == 12
+    assert page.count('<img src="data:image/png;base64,') == 12
+    assert found.agreement is not None
+    assert len(found.agreement.examples) == 12
     assert "What is taken for what" in page

@@ -9,7 +9,7 @@ from limbeck import tasks
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 from limbeck.studies.compare import compare
-from limbeck.studies.measure import Measure
+from limbeck.studies.measures import Measure
 from limbeck.tasks import Classification, Metric
 
 

@@ -7,7 +7,7 @@ import pytest
 from limbeck.errors import LimbeckError
 from limbeck.runs.result import DataResult, Metrics, Result, StudentResult
 from limbeck.studies.contender import Contender, common_task, unequal
-from limbeck.studies.measure import measures
+from limbeck.studies.measures import measures
 
 
 def result(seed: int = 0, **changes: Any) -> Result:

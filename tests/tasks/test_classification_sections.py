@@ -111,7 +111,7 @@ def test_calibration_without_a_temperature() -> None:
     assert table.notes.endswith("No temperature was fitted.")
 
 
-def test_agreement_with_the_teacher() -> None:
+def test_classes_that_the_student_takes_for_more_alike() -> None:
     matrix = ((0.0, -0.25, 0.0), (-0.25, 0.0, 0.1), (0.0, 0.1, 0.0))
     its = ClassificationAgreement(
         agreement=0.875, distance=0.1234, correlation=Correlation(difference=0.0778, matrix=matrix)

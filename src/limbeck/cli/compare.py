@@ -56,7 +56,7 @@ def compare(
     from limbeck.report import comparison, formats
     from limbeck.report.comparison_page import comparison_report
     from limbeck.studies.compare import compare as compare_runs
-    from limbeck.studies.measure import measures as measures_of
+    from limbeck.studies.measures import measures as measures_of
 
     if html and html == out_file:
         raise LimbeckError(f"--out and --html are both {str(html)!r}; choose two files")

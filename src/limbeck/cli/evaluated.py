@@ -30,6 +30,8 @@ def evaluated(found: Evaluation, run: Run) -> RenderableType:
     parts += [_robustness(found, primary, found.student.robustness)] if found.student.robustness else []
     parts += map(rich_table, _of_the_task(found))
     notes = list(found.notes)
+    if found.agreement is not None:
+        notes.append(f"Distance to the teacher: {found.found_task.distance}.")
     if found.student.cost.latency:
         notes.append(f"Times are wall-clock, on {found.timed_on}.")
     if run.finished and run.result.data.fingerprint == found.data.fingerprint:
@@ -52,8 +54,8 @@ def _networks(found: Evaluation) -> Table:
     if (its := found.agreement) is not None:
         table.add_section()
         if its.agreement is not None:
-            table.add_row("agreement with teacher (%)", f"{100 * its.agreement:.2f}")
-        table.add_row(task.distance, f"{its.distance:.4f}")
+            table.add_row("agreement (%)", f"{100 * its.agreement:.2f}")
+        table.add_row("distance to teacher", f"{its.distance:.4f}")
         if found.cka and found.cka.embedding is not None:
             table.add_row("CKA of the embeddings", f"{found.cka.embedding:.3f}")
     table.add_section()

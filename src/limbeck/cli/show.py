@@ -20,7 +20,7 @@ from limbeck.config import NetworkConfig
 from limbeck.errors import LimbeckError, unknown
 from limbeck.methods import Method
 from limbeck.notation import parse_call, show
-from limbeck.report.metrics import axis, figure
+from limbeck.report.metrics import digits
 from limbeck.runs import Run, load, networks
 
 
@@ -37,10 +37,11 @@ def outcome(run: Run) -> RenderableType:
     measured = [result.metrics.test, *(teacher.metrics for teacher in teachers)]
     table.add_row("parameters", *(f"{size:,}" for size in parameters))
     metric = tasks.from_record(result.task).primary
-    shown = [figure(metric, (found or {}).get(metric.name)) for found in measured]
-    table.add_row(f"{axis(metric)} on test", *(value or "-" for value in shown))
+    values = [(found or {}).get(metric.name) for found in measured]
+    shown = ["-" if value is None else metric.show(value, digits(metric, [value])) for value in values]
+    table.add_row(f"{metric.label} on test", *shown)
     if result.agreement is not None:
-        table.add_row("agreement (%)", f"{100 * result.agreement:.2f}")
+        table.add_row("agreement", f"{100 * result.agreement:.2f} %")
     lines = [f"trained in {result.seconds:.1f} s; selection: {result.selection} epoch"]
     lines += [f"{run.path / name}" for name in ("student.safetensors", "report.html")]
     return Group(table, *map(Text, lines))

@@ -9,7 +9,7 @@ from limbeck.report.metrics import digits
 from limbeck.report.table import Cell, Table, spread
 from limbeck.studies.compare import Comparison
 from limbeck.studies.contender import Contender, unequal
-from limbeck.studies.measure import AGREEMENT, Measure
+from limbeck.studies.measures import AGREEMENT, Measure
 from limbeck.studies.statistics import MIN_PAIRS, PairedDifference, paired_difference, summarize
 
 PAIRED = (
@@ -24,7 +24,7 @@ def comparison_table(found: Comparison, measures: Sequence[Measure]) -> Table:
 
     Args:
         found: what is compared.
-        measures: what the contenders are compared by (see `limbeck.studies.measure.measures`).
+        measures: what the contenders are compared by (see `limbeck.studies.measures.measures`).
     Raises:
         LimbeckError: for a measure that no run has.
     """
@@ -56,8 +56,8 @@ def training_table(found: Comparison) -> Table:
         for name, *given in ((it.name, *_given(it)) for it in found.contenders)
     ]
     notes = (
-        "Means a run, phases before the training not counted in steps and samples. A teacher's forward is one "
-        "sample that its network was shown; answers from a cache cost none."
+        "Means over the runs; phases before the training are not counted in steps and samples. A teacher's "
+        "forward is one sample that its network was shown; answers from a cache cost none."
     )
     return Table("What each learned from", ["run", "steps", "samples seen", "teacher forwards"], rows, notes)
 
@@ -177,7 +177,7 @@ def _notes(found: Comparison, measures: Sequence[Measure]) -> list[str]:
 
 
 def unequal_steps(found: Comparison) -> list[str]:
-    """A sentence on contenders that took other numbers of steps than the baseline; none if all took as many."""
+    """A sentence on contenders that took other numbers of steps than the baseline, if there are any."""
     its = found.reference
     if its is None or not (others := [it for it in found.contenders if unequal(it, its)]):
         return []

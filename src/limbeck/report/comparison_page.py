@@ -23,7 +23,7 @@ from limbeck.report.pareto import Offer, metric_by_cost
 from limbeck.report.study import background, common_facts, every_seed
 from limbeck.studies.compare import Comparison
 from limbeck.studies.contender import Contender
-from limbeck.studies.measure import Measure
+from limbeck.studies.measures import Measure
 from limbeck.studies.statistics import MIN_PAIRS, summarize
 
 

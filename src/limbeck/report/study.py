@@ -13,7 +13,7 @@ from limbeck.report.page import Block, Section, page
 from limbeck.report.run import data_facts
 from limbeck.report.table import Cell, Table, duration, spread
 from limbeck.studies.contender import Contender, common_task
-from limbeck.studies.measure import AGREEMENT, Measure
+from limbeck.studies.measures import AGREEMENT, Measure
 from limbeck.studies.statistics import MIN_PAIRS, paired_difference, summarize
 from limbeck.tasks import Metric
 

@@ -11,7 +11,7 @@ from limbeck import tasks
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.results import Evaluation
 from limbeck.runs.result import Result
-from limbeck.studies.measure import Measure
+from limbeck.studies.measures import Measure
 from limbeck.tasks import Task
 
 History: TypeAlias = Sequence[Mapping[str, Any]]

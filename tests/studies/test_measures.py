@@ -4,7 +4,7 @@ import pytest
 
 from limbeck.errors import LimbeckError
 from limbeck.runs.result import DataResult, Metrics, Result, StudentResult
-from limbeck.studies.measure import AGREEMENT, Measure, measures
+from limbeck.studies.measures import AGREEMENT, Measure, measures
 from limbeck.tasks import Classification
 
 TASK = Classification(("a", "b"))
