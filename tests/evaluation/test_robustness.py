@@ -63,4 +63,6 @@ def test_samples_without_a_label_do_not_count() -> None:
 
 def test_what_it_cannot_corrupt_is_refused() -> None:
     with pytest.raises(LimbeckError, match="with the targets and the index"):
-        robustness(TASK, [Bright()], [Batch(torch.zeros(2, 1, 2, 2), torch.zeros(2).long())], {"light": lighter})
+        robustness(
+            TASK, [Bright()], [Batch(torch.zeros(2, 1, 2, 2), torch.zeros(2).long())], {"light": lighter}
+        )

@@ -313,7 +313,7 @@ def test_logits_beyond_the_classes_are_measured_too() -> None:
     assert len(its.accuracy.per_class) == len(its.confusion.matrix) == 12
     assert its.accuracy.per_class[10:] == (None, None)
     shown, *_ = found.found_task.sections({"student": its}, None)[0].figures
-    assert shown.names == tuple(map(str, range(12)))  # type: ignore[union-attr]
+    assert list(shown.names) == list(map(str, range(12)))  # type: ignore[union-attr]
 
 
 def test_inputs_that_cannot_be_made_noisy_are_told() -> None:

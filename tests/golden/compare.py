@@ -14,12 +14,38 @@ from typing import Any
 
 from record import Record, Values
 
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {
+    r"evaluation\.networks\.(\w+)\.(accuracy|nll|calibration|confusion)(.*)": (
+        r"evaluation.networks.\1.findings.\2\3"
+    ),
+    r"evaluation\.fidelity\.kl": "evaluation.agreement.distance",
+    r"evaluation\.fidelity\.cka(.*)": r"evaluation.cka\1",
+    r"evaluation\.fidelity(.*)": r"evaluation.agreement\1",
+    r"evaluation\.mistakes(.*)": r"evaluation.agreement.examples\1",
+    r"evaluation\.class_names\.(.*)": r"evaluation.task.names.\1",
+}
 r"""Renamed keys: a regular expression that matches the whole old key, as the old record spells it, and the
 new key, which may hold groups of it: `r"result\.(.*)\.top1": r"result.\1.accuracy"`."""
 
-NEW: tuple[str, ...] = ()
+NEW: tuple[str, ...] = (
+    "evaluation.task.name",
+    "evaluation.cka",
+    *(
+        f"evaluation.networks.{role}.{field}"
+        for role in ("student", "teacher", "baseline")
+        for field in ("metrics", "intervals")
+    ),
+)
 """Beginnings of keys that newer checkouts add, `"result.student.flops"`; B alone may have them."""
+
+GONE: tuple[str, ...] = ("evaluation.data.classes", "evaluation.agreement.examples")
+"""Keys, in the new spelling, that newer checkouts have no more where the old have them; A alone may have them.
+
+The examples were an empty list where there was no teacher.
+"""
+
+TEXTS = r"evaluation\.agreement\.examples\.\d+\.(target|student|teacher)"
+"""New keys of what was a number and is a text now."""
 
 SPELLINGS = {
     "colour": "color",
@@ -50,6 +76,11 @@ def renamed(key: str) -> str:
     return key
 
 
+def shown(key: str, value: Any) -> str:
+    """A value as it is compared, to the last bit."""
+    return str(value) if re.fullmatch(TEXTS, key) else repr(value)
+
+
 def differences(old: Record, new: Record) -> Iterator[str]:
     """A line for each value that is not the same to the bit, or that one record lacks."""
     for name in {**old, **new}:
@@ -60,11 +91,12 @@ def differences(old: Record, new: Record) -> Iterator[str]:
         theirs: Values = {respelled(key): respelled(value) for key, value in new[name].items()}
         for key in {**ours, **theirs}:
             if key not in theirs:
-                yield f"{name}: {key}: only in A: {ours[key]!r}"
+                if key not in GONE:
+                    yield f"{name}: {key}: only in A: {ours[key]!r}"
             elif key not in ours:
                 if not key.startswith(NEW):
                     yield f"{name}: {key}: only in B: {theirs[key]!r}"
-            elif repr(ours[key]) != repr(theirs[key]):
+            elif shown(key, ours[key]) != shown(key, theirs[key]):
                 yield f"{name}: {key}: {ours[key]!r} in A, {theirs[key]!r} in B"
 
 
