@@ -12,10 +12,14 @@ from limbeck.errors import LimbeckError, unknown
 from limbeck.plugins import registered
 from limbeck.tasks.base import Agreement, Comparison, Example, Findings, Meter, Metric, Task
 from limbeck.tasks.classification import Classification
+from limbeck.tasks.multilabel import Multilabel
+from limbeck.tasks.regression import Regression
 from limbeck.tasks.rows import Rows
 
 TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
+    "multilabel": Multilabel,
+    "regression": Regression,
 }
 
 __all__ = [
@@ -27,6 +31,8 @@ __all__ = [
     "Findings",
     "Meter",
     "Metric",
+    "Multilabel",
+    "Regression",
     "Rows",
     "Task",
     "from_record",
