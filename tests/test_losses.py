@@ -24,7 +24,10 @@ per_sample = pytest.mark.parametrize(
 )
 
 SAMPLES, CLASSES = 4, 5
-SHAPES = {"icd": (SAMPLES, 7), "rrd": (SAMPLES, 7)}
+VALUES = ("bounded", "huber", "imitation", "mse")
+"""Functions of values (B, K) and not of classes."""
+
+SHAPES = {"icd": (SAMPLES, 7), "rrd": (SAMPLES, 7), **dict.fromkeys(VALUES, (SAMPLES, 3))}
 """Of `student` and `teacher`, where a function does not take maps."""
 
 NOT_BY_SAMPLE = ("margins", "keys")
@@ -48,7 +51,7 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "student_logits": lambda: normal(SAMPLES, CLASSES),
         "teacher_logits": lambda: normal(SAMPLES, CLASSES),
         "others": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
-        "targets": lambda: torch.tensor([0, 4, 2, 2]),
+        "targets": lambda: normal(SAMPLES, 3) if name in VALUES else torch.tensor([0, 4, 2, 2]),
         "student": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
         "prediction": lambda: normal(SAMPLES, 2, 3, 4),
         "teacher": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),

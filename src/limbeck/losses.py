@@ -5,6 +5,7 @@ from __future__ import annotations
 from limbeck.methods.ab import activation_boundary
 from limbeck.methods.afd import attentive_feature_distillation
 from limbeck.methods.at import attention_transfer
+from limbeck.methods.bounded import bounded
 from limbeck.methods.cc import correlation_congruence
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.crd import crd
@@ -14,10 +15,13 @@ from limbeck.methods.dml import mutual_learning
 from limbeck.methods.fitnet import fitnet
 from limbeck.methods.fsp import fsp
 from limbeck.methods.ft import factor_transfer
+from limbeck.methods.huber import huber
 from limbeck.methods.icd import icd
+from limbeck.methods.imitation import imitation
 from limbeck.methods.kd import kd
 from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.lwkd import lwkd
+from limbeck.methods.mse import mse
 from limbeck.methods.nst import nst
 from limbeck.methods.ofd import ofd
 from limbeck.methods.pkt import pkt
@@ -34,6 +38,7 @@ __all__ = [
     "activation_boundary",
     "attention_transfer",
     "attentive_feature_distillation",
+    "bounded",
     "correlation_congruence",
     "crd",
     "cross_entropy",
@@ -43,10 +48,13 @@ __all__ = [
     "fitnet",
     "fsp",
     "hierarchical_context",
+    "huber",
     "icd",
+    "imitation",
     "kd",
     "kdsvd",
     "lwkd",
+    "mse",
     "mutual_learning",
     "nst",
     "ofd",

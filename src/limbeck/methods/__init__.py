@@ -14,6 +14,7 @@ from limbeck.methods.ab import AB
 from limbeck.methods.afd import AFD
 from limbeck.methods.at import AT
 from limbeck.methods.base import Method, Objective
+from limbeck.methods.bounded import Bounded
 from limbeck.methods.cc import CC
 from limbeck.methods.ce import CE
 from limbeck.methods.crd import CRD
@@ -25,13 +26,16 @@ from limbeck.methods.dot import DOT
 from limbeck.methods.fitnet import FitNet
 from limbeck.methods.fsp import FSP
 from limbeck.methods.ft import FT
+from limbeck.methods.huber import Huber
 from limbeck.methods.icd import ICD
+from limbeck.methods.imitation import Imitation
 from limbeck.methods.kd import KD
 from limbeck.methods.kdsvd import KDSVD
 from limbeck.methods.label_smoothing import LabelSmoothing
 from limbeck.methods.logit_standardization import LogitStandardization
 from limbeck.methods.lwkd import LWKD
 from limbeck.methods.mgd import MGD
+from limbeck.methods.mse import MSE
 from limbeck.methods.nst import NST
 from limbeck.methods.ofd import OFD
 from limbeck.methods.pkt import PKT
@@ -49,6 +53,7 @@ METHODS: dict[str, type[Method]] = {
     "ab": AB,
     "afd": AFD,
     "at": AT,
+    "bounded": Bounded,
     "cc": CC,
     "ce": CE,
     "crd": CRD,
@@ -59,13 +64,16 @@ METHODS: dict[str, type[Method]] = {
     "fitnet": FitNet,
     "fsp": FSP,
     "ft": FT,
+    "huber": Huber,
     "icd": ICD,
+    "imitation": Imitation,
     "kd": KD,
     "kdsvd": KDSVD,
     "label_smoothing": LabelSmoothing,
     "logit_standardization": LogitStandardization,
     "lwkd": LWKD,
     "mgd": MGD,
+    "mse": MSE,
     "nst": NST,
     "ofd": OFD,
     "pkt": PKT,
@@ -98,6 +106,7 @@ __all__ = [
     "LWKD",
     "METHODS",
     "MGD",
+    "MSE",
     "NST",
     "OFD",
     "PKT",
@@ -107,10 +116,13 @@ __all__ = [
     "SRRL",
     "TFKD",
     "VID",
+    "Bounded",
     "Claim",
     "Context",
     "DataFacts",
     "FitNet",
+    "Huber",
+    "Imitation",
     "LabelSmoothing",
     "LogitStandardization",
     "Losses",
