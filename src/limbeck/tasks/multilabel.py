@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,8 +11,22 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import Metric, Task, as_tensor, columns_of, same_size
+from limbeck.tasks.base import (
+    Agreement,
+    Comparison,
+    Findings,
+    Meter,
+    Metric,
+    Task,
+    as_tensor,
+    columns_of,
+    same_size,
+)
+from limbeck.tasks.multilabel_findings import MultilabelFindings
+from limbeck.tasks.multilabel_meter import MultilabelComparison, MultilabelMeter
+from limbeck.tasks.multilabel_sections import sections
 from limbeck.tasks.rows import Rows
+from limbeck.tasks.sections import Section
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,7 @@ class Multilabel(Task):
     name = "multilabel"
     one_row_per_sample: ClassVar[bool] = False
     distance: ClassVar[str] = "mean KL(teacher, student) of a label's Bernoulli distribution in nats"
+    findings = MultilabelFindings
     metrics = (
         Metric("map", "mAP", 100, "%"),
         Metric("macro_f1", "macro F1", 100, "%"),
@@ -141,6 +156,25 @@ class Multilabel(Task):
         if targets is not None:
             targets = targets.flatten() if targets.shape[1] else torch.full_like(sample, UNLABELED)
         return Rows(len(sample), targets, sample, logits=pairs, decisions=pairs)
+
+    def meter(self, *, quick: bool = False) -> MultilabelMeter:
+        """The same meter for both: the first metric needs all that it keeps."""
+        return MultilabelMeter()
+
+    def comparison(self) -> Comparison:
+        """See `MultilabelComparison`."""
+        return MultilabelComparison(self.names)
+
+    def measure(self, meter: Meter, validation: Meter | None) -> MultilabelFindings:
+        """With a threshold for each label that is chosen on the validation split."""
+        assert isinstance(meter, MultilabelMeter)
+        assert isinstance(validation, MultilabelMeter | None)
+        return meter.findings(validation)
+
+    def sections(self, found: Mapping[str, Findings], agreement: Agreement | None) -> Sequence[Section]:
+        """Precision-recall curves, and a table of labels."""
+        each = {role: part for role, part in found.items() if isinstance(part, MultilabelFindings)}
+        return sections(each, self.names)
 
     def recipe(self, *, teacher: bool) -> str:
         """Labels and teacher in equal parts; without a teacher the binary cross-entropy."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,8 +11,22 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import Metric, Task, as_tensor, columns_of, same_size
+from limbeck.tasks.base import (
+    Agreement,
+    Comparison,
+    Findings,
+    Meter,
+    Metric,
+    Task,
+    as_tensor,
+    columns_of,
+    same_size,
+)
+from limbeck.tasks.regression_findings import RegressionFindings
+from limbeck.tasks.regression_meter import RegressionComparison, RegressionMeter
+from limbeck.tasks.regression_sections import sections
 from limbeck.tasks.rows import Rows
+from limbeck.tasks.sections import Section
 
 STRATA = 10
 """Ranges of the first value from which a draw takes a like share each; fewer where they would be small."""
@@ -35,6 +49,7 @@ class Regression(Task):
     name = "regression"
     scores: ClassVar[Literal["classes", "values"]] = "values"
     distance: ClassVar[str] = "RMSE between student and teacher in standard deviations of the targets"
+    findings = RegressionFindings
     metrics = (
         Metric("rmse", "RMSE", higher=False),
         Metric("mae", "MAE", higher=False),
@@ -183,6 +198,24 @@ class Regression(Task):
             known = targets if targets.shape[1] else targets.new_full((len(targets), self.width), torch.nan)
             targets = self.standardized(known)
         return Rows(len(batch), targets, logits=self.standardized)
+
+    def meter(self, *, quick: bool = False) -> RegressionMeter:
+        """See `RegressionMeter`."""
+        return RegressionMeter(self.std, quick=quick)
+
+    def comparison(self) -> Comparison:
+        """See `RegressionComparison`."""
+        return RegressionComparison(self.names, self.standardized)
+
+    def measure(self, meter: Meter, validation: Meter | None) -> RegressionFindings:
+        """Nothing is chosen on the validation split."""
+        assert isinstance(meter, RegressionMeter)
+        return meter.findings()
+
+    def sections(self, found: Mapping[str, Findings], agreement: Agreement | None) -> Sequence[Section]:
+        """Predicted against true values, residuals, and a table of values."""
+        each = {role: part for role, part in found.items() if isinstance(part, RegressionFindings)}
+        return sections(each, self.names)
 
     def recipe(self, *, teacher: bool) -> str:
         """Targets and teacher in equal parts; without a teacher the mean squared error."""
