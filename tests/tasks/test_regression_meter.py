@@ -17,7 +17,6 @@ from limbeck.outputs import Batch, Outputs
 from limbeck.tasks import Regression
 from limbeck.tasks.regression_findings import RegressionFindings
 from limbeck.tasks.regression_meter import BINS, RegressionMeter, histogram
-from limbeck.tasks.sections import Lines, Table
 
 NAN = float("nan")
 ONE = Regression(("y",), (100.0,), (20.0,))
@@ -144,10 +143,6 @@ def test_a_value_that_no_sample_has_is_left_out() -> None:
     assert meter.compute() == pytest.approx({"rmse": 0.1, "mae": 0.1, "r2": -3})
     found = meter.findings()
     assert found.values[1] is None
-    _, _, values = SIZES.sections({"student": found}, None)
-    (table,) = values.figures
-    assert isinstance(table, Table)
-    assert list(table.rows[1]) == ["width", "", "", "", ""]
 
 
 def test_a_network_that_diverged_is_not_made_to_look_better() -> None:
@@ -225,33 +220,3 @@ def test_an_example_of_one_value_is_a_number() -> None:
     comparison.update(Outputs(logits=one + 1), Outputs(logits=one), Batch(one, one))
     (example,) = comparison.compute().examples
     assert (example.index, example.target, example.student, example.teacher) == (1, "1", "2", "1")
-
-
-def test_a_report_shows_points_residuals_and_a_table() -> None:
-    student = measured(SIZES, *drawn(50)).findings()
-    teacher = measured(SIZES, *drawn(50, 3)).findings()
-    against, residuals, values = SIZES.sections({"student": student, "teacher": teacher}, None)
-    first = student.values[0]
-    assert first is not None
-    points = against.figures[0]
-    assert isinstance(points, Lines)
-    assert (points.title, points.kind, points.diagonal) == ("height", "points", True)
-    assert [line.role for line in points.lines] == ["student", "teacher"]
-    assert points.lines[0].points == first.points
-    shares = residuals.figures[0]
-    assert isinstance(shares, Lines)
-    drawn_share = sum(y for _, y in shares.lines[0].points)
-    assert drawn_share == pytest.approx(sum(first.residuals.counts) / 50)
-    width = (first.residuals.high - first.residuals.low) / BINS
-    assert shares.lines[0].points[0][0] == pytest.approx(first.residuals.low + width / 2)
-    (table,) = values.figures
-    assert isinstance(table, Table)
-    assert table.columns[:2] == ("value", "RMSE (student)")
-    assert list(table.rows[0][:5]) == [
-        "height",
-        f"{first.rmse:.4g}",
-        f"{first.mae:.4g}",
-        f"{first.r2:.3f}",
-        f"{first.quantiles[0.9]:.4g}",
-    ]
-    assert len(against.figures) == len(residuals.figures) == 2

@@ -13,7 +13,6 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks.base import (
     Agreement,
-    Comparison,
     Findings,
     Meter,
     Metric,
@@ -24,7 +23,7 @@ from limbeck.tasks.base import (
 )
 from limbeck.tasks.multilabel_findings import MultilabelFindings
 from limbeck.tasks.multilabel_meter import MultilabelComparison, MultilabelMeter
-from limbeck.tasks.multilabel_sections import sections
+from limbeck.tasks.multilabel_sections import sections, weaknesses
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
 
@@ -46,8 +45,8 @@ class Multilabel(Task):
     distance: ClassVar[str] = "mean KL(teacher, student) of a label's Bernoulli distribution in nats"
     findings = MultilabelFindings
     metrics = (
-        Metric("map", "mAP", 100, "%"),
-        Metric("macro_f1", "macro F1", 100, "%"),
+        Metric("map", "mAP", 100, "%", hub="mean_average_precision"),
+        Metric("macro_f1", "macro F1", 100, "%", hub="f1"),
         Metric("micro_f1", "micro F1", 100, "%"),
         Metric("hamming", "Hamming loss", 100, "%", higher=False),
         Metric("nll", "NLL", higher=False),
@@ -158,23 +157,33 @@ class Multilabel(Task):
         return Rows(len(sample), targets, sample, logits=pairs, decisions=pairs)
 
     def meter(self, *, quick: bool = False) -> MultilabelMeter:
-        """The same meter for both: the first metric needs all that it keeps."""
+        """Counts decisions and keeps scores, quick or not: the first metric needs them."""
         return MultilabelMeter()
 
-    def comparison(self) -> Comparison:
-        """See `MultilabelComparison`."""
+    def comparison(self) -> MultilabelComparison:
+        """Agreement and divergence over all (sample, label) pairs."""
         return MultilabelComparison(self.names)
 
     def measure(self, meter: Meter, validation: Meter | None) -> MultilabelFindings:
-        """With a threshold for each label that is chosen on the validation split."""
+        """By label and over all, with the thresholds that suit the validation split."""
         assert isinstance(meter, MultilabelMeter)
-        assert isinstance(validation, MultilabelMeter | None)
+        assert validation is None or isinstance(validation, MultilabelMeter)
         return meter.findings(validation)
 
+    def remarks(self, found: Mapping[str, Findings], *, validation: bool) -> tuple[str, ...]:
+        """Where no threshold is chosen."""
+        if validation:
+            return ()
+        return ("All thresholds are 0.5: the data has no validation split to choose others on.",)
+
+    def weaknesses(self, found: Findings) -> tuple[str, ...]:
+        """The worst label, and labels of which nothing is known."""
+        assert isinstance(found, MultilabelFindings)
+        return tuple(weaknesses(self.names, found))
+
     def sections(self, found: Mapping[str, Findings], agreement: Agreement | None) -> Sequence[Section]:
-        """Precision-recall curves, and a table of labels."""
-        each = {role: part for role, part in found.items() if isinstance(part, MultilabelFindings)}
-        return sections(each, self.names)
+        """Precision-recall curves, decisions, figures by label, and the agreement with the teacher."""
+        return sections(self.names, found, agreement)
 
     def recipe(self, *, teacher: bool) -> str:
         """Labels and teacher in equal parts; without a teacher the binary cross-entropy."""

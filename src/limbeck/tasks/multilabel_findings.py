@@ -12,13 +12,13 @@ class Decisions(Findings):
     """How good the decisions are that some thresholds make.
 
     Attributes:
-        macro_f1: mean F1 of the labels that apply to a sample or were given to one; None without any.
-        micro_f1: F1 of all (sample, label) pairs together; None where none applies and none was given.
+        macro_f1: mean F1 of the labels that apply to a sample or were given to one.
+        micro_f1: F1 of all (sample, label) pairs together.
         hamming: share of the pairs that are decided wrongly.
     """
 
-    macro_f1: float | None
-    micro_f1: float | None
+    macro_f1: float
+    micro_f1: float
     hamming: float
 
 
@@ -49,7 +49,7 @@ class MultilabelFindings(Findings):
     """What is found out about a network that gives labels.
 
     Attributes:
-        map: mean average precision over the labels that apply to a sample; None where none does.
+        map: mean average precision over the labels that apply to a sample.
         nll: mean binary cross-entropy of a (sample, label) pair, in nats.
         at_thresholds: decisions by each label's threshold.
         at_half: decisions by a probability above 0.5.
@@ -57,7 +57,7 @@ class MultilabelFindings(Findings):
         curve: of precision and recall over all pairs, the micro-average.
     """
 
-    map: float | None
+    map: float
     nll: float
     at_thresholds: Decisions
     at_half: Decisions

@@ -61,12 +61,11 @@ class Counts:
         return [twice / total if total else None for twice, total in pairs]
 
     def decisions(self) -> Decisions:
-        """Over all labels."""
-        wrong = int((self.false_alarms + self.misses).sum())
-        occurs = 2 * int(self.hits.sum()) + wrong
+        """Over all labels, of which at least one applies to a sample."""
+        twice, wrong = 2 * int(self.hits.sum()), int((self.false_alarms + self.misses).sum())
         return Decisions(
             macro_f1=mean_of(self.f1()),
-            micro_f1=2 * int(self.hits.sum()) / occurs if occurs else None,
+            micro_f1=twice / (twice + wrong),
             hamming=wrong / int(self.known.sum()),
         )
 
@@ -105,18 +104,18 @@ class MultilabelMeter(Meter):
 
     def compute(self) -> dict[str, float]:
         """`map`, then `macro_f1`, `micro_f1` and `hamming` at the threshold 0.5, and `nll`."""
-        counts = self._counted()
+        decisions = self._counted().decisions()
         precisions = [average_precision(*label) for label in self._labels()]
-        found = {"map": mean_of(precisions), **dict(counts.decisions()), "nll": self._nll()}
-        return {name: value for name, value in found.items() if value is not None}
+        return {"map": mean_of(precisions), **decisions.model_dump(), "nll": self._nll()}
 
     def findings(self, validation: MultilabelMeter | None) -> MultilabelFindings:
         """All there is to say; see `limbeck.tasks.Task.measure`."""
         counts = self._counted()
-        if validation is not None and validation._counts is None:
-            validation = None  # without a label it chooses nothing
         logits, targets = self._scores.read()
-        thresholds = [0.5] * len(counts.known) if validation is None else validation.thresholds()
+        if validation is not None and validation._counts is not None:
+            thresholds = validation.thresholds()
+        else:
+            thresholds = [0.5] * len(counts.known)
         given = logits.double().sigmoid() > torch.tensor(thresholds, dtype=torch.float64)
         chosen = Counts.of(given, targets)
         f1, f1_at_half, positives = chosen.f1(), counts.f1(), counts.positives
@@ -161,7 +160,12 @@ class MultilabelMeter(Meter):
     def _counted(self) -> Counts:
         if self._counts is None:
             raise LimbeckError(
-                f"none of the {self._samples} samples has a label, and average precision needs labels"
+                f"no label of the {self._samples} samples is known, and average precision needs labels"
+            )
+        if not self._counts.positives.any():
+            raise LimbeckError(
+                f"no label applies to any of the {self._samples} samples, and average precision needs "
+                "one that does"
             )
         return self._counts
 
@@ -170,7 +174,6 @@ class MultilabelMeter(Meter):
 
     def _labels(self) -> Iterator[tuple[Tensor, Tensor]]:
         """For each label, of the kept samples where it is known: (M,) logits, and whether it applies."""
-        self._counted()
         for logits, targets in zip(*(kept.unbind(1) for kept in self._scores.read()), strict=True):
             known = targets != UNLABELED
             yield logits[known], targets[known] == 1
@@ -222,10 +225,10 @@ class MultilabelComparison(Comparison):
         return ", ".join(self._names[place] for place in given.nonzero().flatten().tolist()) or "no label"
 
 
-def mean_of(values: Sequence[float | None]) -> float | None:
-    """The mean of those that are there; None where none is."""
+def mean_of(values: Sequence[float | None]) -> float:
+    """The mean of those that are there, at least one."""
     there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else None
+    return sum(there) / len(there)
 
 
 def negative_log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:

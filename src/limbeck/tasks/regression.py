@@ -13,7 +13,6 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks.base import (
     Agreement,
-    Comparison,
     Findings,
     Meter,
     Metric,
@@ -24,7 +23,7 @@ from limbeck.tasks.base import (
 )
 from limbeck.tasks.regression_findings import RegressionFindings
 from limbeck.tasks.regression_meter import RegressionComparison, RegressionMeter
-from limbeck.tasks.regression_sections import sections
+from limbeck.tasks.regression_sections import sections, weaknesses
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
 
@@ -53,7 +52,7 @@ class Regression(Task):
     metrics = (
         Metric("rmse", "RMSE", higher=False),
         Metric("mae", "MAE", higher=False),
-        Metric("r2", "R²"),
+        Metric("r2", "R²", hub="r_squared"),
     )
 
     names: tuple[str, ...]
@@ -200,22 +199,26 @@ class Regression(Task):
         return Rows(len(batch), targets, logits=self.standardized)
 
     def meter(self, *, quick: bool = False) -> RegressionMeter:
-        """See `RegressionMeter`."""
+        """Sums up errors; unless quick, keeps answers for histograms and quantiles."""
         return RegressionMeter(self.std, quick=quick)
 
-    def comparison(self) -> Comparison:
-        """See `RegressionComparison`."""
+    def comparison(self) -> RegressionComparison:
+        """The distance of the values."""
         return RegressionComparison(self.names, self.standardized)
 
     def measure(self, meter: Meter, validation: Meter | None) -> RegressionFindings:
-        """Nothing is chosen on the validation split."""
+        """Errors by value and over all; nothing is chosen on the validation split."""
         assert isinstance(meter, RegressionMeter)
         return meter.findings()
 
+    def weaknesses(self, found: Findings) -> tuple[str, ...]:
+        """The worst value, and how large its errors are."""
+        assert isinstance(found, RegressionFindings)
+        return tuple(weaknesses(self.names, found))
+
     def sections(self, found: Mapping[str, Findings], agreement: Agreement | None) -> Sequence[Section]:
-        """Predicted against true values, residuals, and a table of values."""
-        each = {role: part for role, part in found.items() if isinstance(part, RegressionFindings)}
-        return sections(each, self.names)
+        """Predicted against true values, residuals, errors by value, and the agreement with the teacher."""
+        return sections(self.names, found, agreement)
 
     def recipe(self, *, teacher: bool) -> str:
         """Targets and teacher in equal parts; without a teacher the mean squared error."""
