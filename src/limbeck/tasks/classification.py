@@ -27,7 +27,7 @@ class Classification(Task):
     """Targets are (N,) int64 class ids, `UNLABELED` where a sample has none; one row is one sample.
 
     Args:
-        names: of the classes, at least 2.
+        names: of the classes, at least 2; none for data without labels whose classes are not known.
     """
 
     name = "classification"
@@ -44,8 +44,8 @@ class Classification(Task):
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if len(self.names) < 2:
-            raise LimbeckError(f"there should be at least 2 classes, not {len(self.names)}")
+        if len(self.names) == 1:
+            raise LimbeckError("there should be at least 2 classes, not 1")
 
     @classmethod
     def of(cls, names: Sequence[str] | None, width: int | None, targets: Tensor) -> Classification:
@@ -63,7 +63,17 @@ class Classification(Task):
                 raise LimbeckError(
                     "no training sample has a label, so the number of classes is unknown; give num_classes"
                 )
-            width = int(targets.max()) + 1
+            there = set(targets[targets != UNLABELED].clamp(min=0).tolist())
+            width = max(there) + 1
+            if len(there) < width:
+                absent = sorted(set(range(min(width, len(there) + 5))) - there)[:5]
+                listed = ", ".join(map(str, absent)) + (", ..." if width - len(there) > 5 else "")
+                raise LimbeckError(
+                    f"the training targets hold {len(there)} different class ids, up to {width - 1}, and no"
+                    f" sample of class {listed};"
+                    f" number classes from 0 without gaps, write {UNLABELED} for no label, or give"
+                    f" num_classes={width} if there are so many"
+                )
         return cls(tuple(map(str, range(width))))
 
     @property
@@ -83,10 +93,14 @@ class Classification(Task):
             return torch.full((size,), UNLABELED)
         ids = as_tensor(targets, which, "class ids, integers")
         if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-            raise LimbeckError(f"the {which} targets should be class ids, integers, not {ids.dtype}")
+            raise LimbeckError(
+                f"the {which} targets should be class ids, integers, not {ids.dtype};"
+                ' task="regression" takes decimals'
+            )
         if ids.ndim != 1:
             raise LimbeckError(
-                f"the {which} targets should be one class id a sample, (N,), not {tuple(ids.shape)}"
+                f"the {which} targets should be one class id a sample, (N,), not {tuple(ids.shape)};"
+                ' task="multilabel" takes several labels a sample'
             )
         same_size(ids, size, which)
         return ids.long()
