@@ -39,7 +39,7 @@ NEW: tuple[str, ...] = (
 """Beginnings of keys that newer checkouts add, `"result.student.flops"`; B alone may have them."""
 
 GONE: tuple[str, ...] = ("evaluation.data.classes", "evaluation.agreement.examples")
-"""Keys, in the new spelling, that newer checkouts have no more where the old have them; A alone may have them.
+"""Keys, in the new spelling, that newer checkouts have no more; A alone may have them.
 
 The examples were an empty list where there was no teacher.
 """
