@@ -32,7 +32,8 @@ def test_it_answers_as_the_network_does_and_leaves_it_alone() -> None:
     assert torch.equal(made(PIXELS), network(PIXELS))
     assert models.normalization_of(network) == RGB
     assert models.rescaling_of(network) == UNITS
-    assert models.normalization_of(made) is models.rescaling_of(made) is None
+    assert models.normalization_of(made) is None
+    assert models.rescaling_of(made) is None
     assert torch.equal(made.network(PIXELS), bare(PIXELS))
     mean, std = torch.tensor(RGB.mean).view(3, 1, 1), torch.tensor(RGB.std).view(3, 1, 1)
     by_hand = bare((PIXELS - mean) / std) * torch.tensor(UNITS.std) + torch.tensor(UNITS.mean)
@@ -75,9 +76,9 @@ def test_it_keeps_the_mode_and_the_type() -> None:
 def test_it_is_traced_for_any_batch_without_a_warning() -> None:
     network = small()
     with warnings.catch_warnings():
-        warnings.simplefilter("error", torch.jit.TracerWarning)
+        warnings.simplefilter("error", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         warnings.simplefilter("ignore", DeprecationWarning)
-        traced = torch.jit.trace(standalone(network), PIXELS)
+        traced = torch.jit.trace(standalone(network), PIXELS)  # type: ignore[no-untyped-call]
     other = torch.rand(7, 3, 8, 8)
     torch.testing.assert_close(traced(other), network(other))
 

@@ -88,7 +88,7 @@ def test_the_sections_of_the_task_are_drawn() -> None:
     student, teacher = chart(by_class).traces
     assert chart(by_class).horizontal
     assert list(student.x) == ["2", "5", "8", "1", "4", "7", "0", "3", "6", "9"]  # the least known first
-    assert (student.y[0], teacher.y[0]) == (pytest.approx(100 * 30 / 36), pytest.approx(100 * 34 / 36))
+    assert [student.y[0], teacher.y[0]] == [pytest.approx(100 * 30 / 36), pytest.approx(100 * 34 / 36)]
     assert table(pairs).rows[0] == ["8", "9", "6", "36"]
     says, reliability, _, confidence = blocks()["Calibration"]
     assert str(says).startswith("The student's confidence is 4.0 percentage points away")

@@ -49,5 +49,5 @@ def test_percentages_and_what_is_missing() -> None:
 
 def test_intervals() -> None:
     assert interval(SHARE, RATE) == "80.9 to 88.3"
-    assert point(SHARE, 0.85, RATE) == (85, pytest.approx(80.93), pytest.approx(88.32))
+    assert list(point(SHARE, 0.85, RATE)) == [85, pytest.approx(80.93), pytest.approx(88.32)]
     assert point(ERROR, 3.0, None) == (3.0, None, None)

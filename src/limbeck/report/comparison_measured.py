@@ -51,7 +51,7 @@ def _agreement(contenders: Sequence[Contender], task: Task) -> list[Block]:
                     it.name,
                     spread([None if share is None else 100 * share for share in decided], 1),
                     spread([its.distance for its, _ in found], 3),
-                    spread([cka and cka.embedding for _, cka in found], 3),
+                    spread([None if cka is None else cka.embedding for _, cka in found], 3),
                 ]
             )
     columns = ["run", "agreement (%)", "distance", "CKA of embeddings"]

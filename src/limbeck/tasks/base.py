@@ -55,7 +55,7 @@ class Findings(BaseModel):
 
     @property
     def shipped(self) -> dict[str, Any]:
-        """What a user of an exported network has to know of these findings, JSON by key, such as thresholds."""
+        """What a user of an exported network must know of these findings, JSON by key, such as thresholds."""
         return {}
 
 

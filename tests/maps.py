@@ -1,4 +1,4 @@
-"""A task of tests: a class for every pixel, of which some do not count, so that samples differ in their rows."""
+"""A task of tests: a class for every pixel, of which some do not count, so samples differ in their rows."""
 
 from __future__ import annotations
 
