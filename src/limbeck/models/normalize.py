@@ -100,7 +100,8 @@ def normalized(inputs: Tensor, mean: Tensor, std: Tensor, name: str) -> Tensor:
     Raises:
         LimbeckError: for another number of channels, and for integers other than uint8.
     """
-    fits = torch._C._get_tracing_state() or (inputs.dim() >= 2 and inputs.shape[1] == mean.shape[0])
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    fits = tracing or (inputs.dim() >= 2 and inputs.shape[1] == mean.shape[0])
     if not fits:
         raise LimbeckError(
             f"this {name} normalizes inputs of shape (B, {mean.shape[0]}, ...), and got {tuple(inputs.shape)}"

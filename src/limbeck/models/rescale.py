@@ -103,7 +103,8 @@ def rescaled(outputs: Tensor, mean: Tensor, std: Tensor, name: str) -> Tensor:
     Raises:
         LimbeckError: for another number of outputs.
     """
-    if not torch._C._get_tracing_state() and outputs.shape[-1] != mean.shape[0]:
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if not tracing and outputs.shape[-1] != mean.shape[0]:
         raise LimbeckError(
             f"this {name} rescales {mean.shape[0]} outputs, and its answer is of shape {tuple(outputs.shape)}"
         )
