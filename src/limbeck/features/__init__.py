@@ -1,7 +1,8 @@
 """Finds logits, embedding, stages and stem in any network by one forward, and taps them with hooks."""
 
-from limbeck.features.calling import call, logits_of, undisturbed, undone
-from limbeck.features.find import describe, find
+from limbeck.features.calling import call, set_mode, undisturbed, undone
+from limbeck.features.find import answering, describe, find
+from limbeck.features.logits import logits_of, width_of
 from limbeck.features.norms import BatchNorm, batch_norms
 from limbeck.features.points import FeaturePoints, Point
 from limbeck.features.tap import Tap, unfused
@@ -11,12 +12,15 @@ __all__ = [
     "FeaturePoints",
     "Point",
     "Tap",
+    "answering",
     "batch_norms",
     "call",
     "describe",
     "find",
     "logits_of",
+    "set_mode",
     "undisturbed",
     "undone",
     "unfused",
+    "width_of",
 ]
