@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from limbeck.errors import LimbeckError
 from limbeck.features import call, undisturbed
 from limbeck.features.calling import arguments_of, elements_of, uncompiled, version_of
 

@@ -96,7 +96,9 @@ def test_a_named_map_becomes_an_embedding_by_pooling() -> None:
 
 
 def test_several_that_may_be_logits_are_refused_with_the_override_that_decides() -> None:
-    with pytest.raises(LimbeckError, match=r"Small returns may be its logits: \[1\] \(2, 5\), \[2\] \(2, 6\)"):
+    with pytest.raises(
+        LimbeckError, match=r"Small returns may be its logits: \[1\] \(2, 5\), \[2\] \(2, 6\)"
+    ):
         find(Small("tuple"), IMAGES)
     assert str(find(Small("tuple"), IMAGES, overrides={"logits": "[1]"}).logits) == "[1]"
 
@@ -227,9 +229,7 @@ class Eight(Small):
 
 @pytest.mark.parametrize("samples", [1, 2, 5])
 @pytest.mark.parametrize(("network", "embedding"), [(Pair(), "bn"), (Squeezing(), ":input")])
-def test_a_network_that_needs_two_samples_gets_them(
-    network: nn.Module, embedding: str, samples: int
-) -> None:
+def test_a_network_that_needs_two_samples_gets_them(network: nn.Module, embedding: str, samples: int) -> None:
     points = find(network, torch.randn(samples, 6))
     assert (points.logits, str(points.embedding)) == (Point(""), embedding)
 
@@ -237,7 +237,9 @@ def test_a_network_that_needs_two_samples_gets_them(
 def test_a_network_with_a_batch_size_of_its_own_gets_the_whole_example() -> None:
     eight = Eight()
     assert find(eight, torch.randn(8, 3, 16, 16)) == find(Small(), IMAGES)
-    with pytest.raises(LimbeckError, match=r"Eight cannot take the example, a float32 tensor of shape \(3, 3, 16"):
+    with pytest.raises(
+        LimbeckError, match=r"Eight cannot take the example, a float32 tensor of shape \(3, 3, 16"
+    ):
         find(eight, IMAGES)
 
 
@@ -256,14 +258,14 @@ def test_lazy_modules_get_their_shapes_from_the_example() -> None:
     assert network[1].running_mean.tolist() == [0.0] * 6
     assert network.training
     assert str(points.embedding) == "2"
-    with pytest.raises(LimbeckError, match="Sequential has lazy modules, .* cannot take the example"):
+    with pytest.raises(LimbeckError, match=r"Sequential has lazy modules, .* cannot take the example"):
         find(nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten()), torch.randn(4, 5))
 
 
 def test_a_lazy_module_that_does_not_run_is_told() -> None:
     network = Small()
     network.spare = nn.LazyLinear(3)
-    with pytest.raises(LimbeckError, match="lazy module that its forward does not run: spare.weight"):
+    with pytest.raises(LimbeckError, match=r"lazy module that its forward does not run: spare\.weight"):
         find(network, IMAGES)
 
 
@@ -339,7 +341,9 @@ def test_outputs_that_the_network_names_are_fields() -> None:
     renamed = find(network, IMAGES, overrides={"boxes": "[pooled]", "low": "relu1"})
     assert renamed.of("boxes") == (Point("", item="pooled"),)
     assert renamed.of("low") == (Point("relu1"),)
-    with pytest.raises(LimbeckError, match=r"no boxes of Small is to be had at '\[corners\]'; its tensors are"):
+    with pytest.raises(
+        LimbeckError, match=r"no boxes of Small is to be had at '\[corners\]'; its tensors are"
+    ):
         find(network, IMAGES, overrides={"boxes": "[corners]"})
 
 
@@ -354,18 +358,24 @@ class TestPrograms:
             return torch.export.export(network, (IMAGES,), dynamic_shapes=batch).module()
         if request.param == "traced":
             return torch.jit.trace(network, IMAGES)  # type: ignore[no-any-return, no-untyped-call]
-        plain = nn.Sequential(network.conv1, network.bn1, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+        plain = nn.Sequential(
+            network.conv1, network.bn1, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
+        )
         return torch.jit.script(plain.eval())  # type: ignore[no-any-return]
 
     def test_has_logits_and_nothing_else(self, program: nn.Module) -> None:
         points = find(program, IMAGES, training=False)
         assert points == FeaturePoints(logits=Point(""))
         assert torch.equal(Tap(program, points, ())(IMAGES).logits, program(IMAGES))
-        with pytest.raises(LimbeckError, match=r"is an? \w+ program, whose inside .* logits but no embedding; .* kd"):
+        with pytest.raises(
+            LimbeckError, match=r"is an? \w+ program, whose inside .* logits but no embedding; .* kd"
+        ):
             Tap(program, points, ("embedding",))
 
     def test_points_inside_are_refused(self, program: nn.Module) -> None:
-        with pytest.raises(LimbeckError, match=r"its embedding cannot be at 'fc:input'; only what it returns"):
+        with pytest.raises(
+            LimbeckError, match=r"its embedding cannot be at 'fc:input'; only what it returns"
+        ):
             find(program, IMAGES, overrides={"embedding": "fc:input"}, training=False)
 
     def test_a_program_inside_a_network_is_passed_through(self) -> None:
@@ -379,7 +389,7 @@ class TestPrograms:
 def test_answering_is_find_and_tap_in_one() -> None:
     network = Small("tuple").eval()
     answers = answering(network, IMAGES, ["embedding"], width=5)(IMAGES)
-    stages, logits, pooled = network(IMAGES)
+    _, logits, pooled = network(IMAGES)
     assert set(answers) == {"logits", "embedding"}
     assert torch.equal(answers.logits, logits)
     assert torch.equal(answers.embedding, pooled)

@@ -63,7 +63,9 @@ def test_of_several_candidates_the_width_of_the_task_decides() -> None:
     assert logits_item((MAPS, FEATURES, LOGITS), width=5) == 2
     assert logits_item({"boxes": boxes, "scores": LOGITS}, width=5) == "scores"
     assert logits_item((FEATURES,), width=5) == 0, "the only candidate; the mismatch is told by who asks"
-    assert logits_item({"logits": LOGITS, "emb": FEATURES}, width=64) == "logits", "a name goes before a width"
+    assert logits_item({"logits": LOGITS, "emb": FEATURES}, width=64) == "logits", (
+        "a name goes before a width"
+    )
 
 
 def test_in_a_dense_task_logits_have_positions() -> None:

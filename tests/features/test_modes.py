@@ -66,7 +66,9 @@ def test_the_head_of_eval_mode_is_taken_in_training_mode_too(case: str) -> None:
     training, evaluated, expected = CASES[case]
     network = Net(training, evaluated)
     if case == "the same twice":
-        with pytest.raises(LimbeckError, match=r"Net in training mode returns may be its logits: \[0\] .* \[1\]"):
+        with pytest.raises(
+            LimbeckError, match=r"Net in training mode returns may be its logits: \[0\] .* \[1\]"
+        ):
             find(network, X)
         return
     points = find(network, X)
@@ -87,7 +89,9 @@ def test_a_bare_tensor_in_both_modes_is_what_the_network_says_it_is() -> None:
 
 def test_heads_that_are_averaged_in_eval_mode_are_no_one_heads_logits() -> None:
     network = Net(lambda n: (n.main, n.other), lambda n: (n.main + n.other) / 2)
-    with pytest.raises(LimbeckError, match=r"in training mode .*: tuple\(.*\), none .* \(aux and fc\).*\"aux\""):
+    with pytest.raises(
+        LimbeckError, match=r"in training mode .*: tuple\(.*\), none .* \(aux and fc\).*\"aux\""
+    ):
         find(network, X)
     points = find(network, X, overrides={"logits": "fc"})
     assert Tap(network, points, ())(X).logits is network.main
@@ -122,7 +126,9 @@ def test_what_was_not_looked_at_is_refused_and_not_given_wrong() -> None:
     network = Net(lambda n: n.other, lambda n: (n.features, n.main)).eval()
     points = find(network, X, width=5)
     network.train()
-    with pytest.raises(LimbeckError, match=r"the logits of Net are \[1\] of what .* in this mode it returned a float"):
+    with pytest.raises(
+        LimbeckError, match=r"the logits of Net are \[1\] of what .* in this mode it returned a float"
+    ):
         Tap(network, points, ())(X)
     swapped = Net(lambda n: (n.other, n.main), lambda n: n.main).eval()
     points = find(swapped, X)

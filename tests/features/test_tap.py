@@ -318,7 +318,9 @@ def test_embeddings_are_pooled_over_valid_tokens() -> None:
 
 
 def test_embeddings_of_a_dense_task_keep_their_positions() -> None:
-    segmenter = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 5, 1), nn.Upsample(scale_factor=2))
+    segmenter = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 5, 1), nn.Upsample(scale_factor=2)
+    )
     points, maps = find(segmenter, IMAGES, dense=True), segmenter[:2](IMAGES)
     kept = Tap(segmenter, points, ("embedding",), positions=True)(IMAGES)
     assert kept.logits.shape == (4, 5, 16, 16)
@@ -326,7 +328,10 @@ def test_embeddings_of_a_dense_task_keep_their_positions() -> None:
     assert torch.equal(segmenter[3](segmenter[2](kept.embedding)), kept.logits)
     assert torch.equal(Tap(segmenter, points, ("embedding",))(IMAGES).embedding, maps.flatten(2).mean(2))
 
-    tagger, ids = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)), torch.arange(8)
+    tagger, ids = (
+        nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)),
+        torch.arange(8),
+    )
     ids = ids.view(2, 4)
     tap = Tap(tagger, find(tagger, ids, dense=True), ("embedding",), positions=True)
     assert torch.equal(tap(ids).embedding, tagger[:3](ids))
@@ -352,13 +357,16 @@ def test_outputs_that_the_network_names_are_given_if_asked_for() -> None:
     with pytest.raises(LimbeckError, match="unknown feature of Detector 'box'; did you mean 'boxes'"):
         Tap(network, points, ("box",))
     with pytest.raises(
-        LimbeckError, match=r"Detector returns nothing named 'masks'; the other .* levels, boxes; .*\{\"masks\": "
+        LimbeckError,
+        match=r"Detector returns nothing named 'masks'; the other .* levels, boxes; .*\{\"masks\": ",
     ):
         Tap(network, points, ("masks",))
     moved = find(network, IMAGES, overrides={"boxes": "stage1"})
     assert torch.equal(Tap(network, moved, ("boxes",))(IMAGES)["boxes"], network.stage1(IMAGES))
     network.boxes = False
-    with pytest.raises(LimbeckError, match=r"Detector returned no boxes, \[boxes\] of what it returns, but dict"):
+    with pytest.raises(
+        LimbeckError, match=r"Detector returned no boxes, \[boxes\] of what it returns, but dict"
+    ):
         Tap(network, points, ("boxes",))(IMAGES)
 
 

@@ -114,7 +114,9 @@ class TestTeacher:
         with pytest.raises(LimbeckError, match="unknown network of timm: 'resnt18'"):
             networks.teacher(config("timm:resnt18"), digits)
         fetched = networks.teacher(config("timm:resnet18(pretrained=true)"), digits)
-        assert models.normalization_of(fetched) is None, "that of three channels does not fit, nor does the data's"
+        assert models.normalization_of(fetched) is None, (
+            "that of three channels does not fit, nor does the data's"
+        )
         torch.save(fetched.state_dict(), tmp_path / "w.pt")
         loaded = networks.teacher(config("timm:resnet18", weights=tmp_path / "w.pt"), digits)
         assert same(loaded.state_dict(), fetched.state_dict())
@@ -193,7 +195,9 @@ class TestNormalization:
         other = data.from_tensors(torch.rand(20, 1, 8, 8), torch.arange(20) % 10)
         for normalize in ("data", "none"):
             given = NetworkConfig(model=str(trained.path), normalize=normalize)
-            with pytest.raises(LimbeckError, match=f"brings its own .* leave out teacher.normalize={normalize}"):
+            with pytest.raises(
+                LimbeckError, match=f"brings its own .* leave out teacher.normalize={normalize}"
+            ):
                 networks.teacher(given, other)
         same_data = NetworkConfig(model=str(trained.path), normalize="data")
         assert models.normalization_of(networks.teacher(same_data, digits)) is not None

@@ -80,7 +80,9 @@ def test_is_put_back_in_eval_mode_when_somebody_else_trains_it(setting: Setting)
         part.train()
         assert torch.equal(teacher(Batch(setting.inputs)).logits, expected)
     assert all(torch.equal(tensor, before[name]) for name, tensor in setting.teacher.state_dict().items())
-    assert not any(module.training for module in setting.teacher.modules() if any(True for _ in module.parameters()))
+    assert not any(
+        module.training for module in setting.teacher.modules() if any(True for _ in module.parameters())
+    )
 
 
 def test_a_dropout_that_is_the_students_too_drops_for_the_student_alone() -> None:

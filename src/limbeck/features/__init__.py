@@ -5,6 +5,7 @@ from limbeck.features.find import answering, describe, find
 from limbeck.features.logits import logits_of, width_of
 from limbeck.features.norms import BatchNorm, batch_norms
 from limbeck.features.points import FeaturePoints, Point
+from limbeck.features.sizes import check_sizes
 from limbeck.features.tap import Tap, unfused
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "answering",
     "batch_norms",
     "call",
+    "check_sizes",
     "describe",
     "find",
     "logits_of",

@@ -130,7 +130,9 @@ def _materialize(network: nn.Module, example: Inputs) -> None:
     finally:
         for module, mode in modes:
             module.training = mode
-    left = [name for name, tensor in network.named_parameters() if isinstance(tensor, UninitializedTensorMixin)]
+    left = [
+        name for name, tensor in network.named_parameters() if isinstance(tensor, UninitializedTensorMixin)
+    ]
     if left:
         raise LimbeckError(
             f"{type(network).__name__} has a lazy module that its forward does not run: {left[0]} has no "
@@ -211,7 +213,10 @@ def _shown(
     others = {
         item: (Point("", item=item),)
         for item, element in elements_of(trace.result).items()
-        if isinstance(item, str) and item not in FIELDS and element is not None and Point("", item=item) != logits
+        if isinstance(item, str)
+        and item not in FIELDS
+        and element is not None
+        and Point("", item=item) != logits
     }
     return {**others, **{field: found.of(field) for field in FIELDS}}
 

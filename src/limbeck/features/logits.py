@@ -10,10 +10,12 @@ from limbeck.errors import LimbeckError
 from limbeck.features.calling import Item, element_of, elements_of
 
 NAMES = ("logits", "out")
-"""The names by which an element is the logits, whatever stands beside it; torchvision's segmenters say `out`."""
+"""Names by which an element is the logits, whatever stands beside it; torchvision's segmenters say `out`."""
 
 
-def logits_of(result: Any, *, width: int | None = None, dense: bool = False, whose: str = "the network") -> Tensor:
+def logits_of(
+    result: Any, *, width: int | None = None, dense: bool = False, whose: str = "the network"
+) -> Tensor:
     """The logits in what a network returned; see `logits_item`, which says where they are.
 
     Args:
@@ -60,7 +62,7 @@ def logits_item(
     shapes = "a floating (B, C, ...) or (B, L, C) tensor" if dense else "a floating (B, C) tensor"
     raise LimbeckError(
         f"no logits, {shapes}, in what {whose} returned: {summary(result)}; "
-        f'name them by module path or element, for example {naming("fc")}'
+        f"name them by module path or element, for example {naming('fc')}"
     )
 
 
@@ -89,7 +91,7 @@ def width_of(logits: Tensor) -> int:
 def naming(place: str) -> str:
     """How a user names the place of the logits, in Python and on the command line."""
     return (
-        f"student_features={{\"logits\": \"{place}\"}} in Python, --set 'student.features.logits=\"{place}\"' "
+        f'student_features={{"logits": "{place}"}} in Python, --set \'student.features.logits="{place}"\' '
         f"on the command line (teacher_features and teacher.features for a teacher)"
     )
 

@@ -1,4 +1,4 @@
-"""Where the logits of a network are in training mode, if it returns something else there than in eval mode."""
+"""Where the logits are in training mode, of a network that returns something else there than in eval mode."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def in_training(evaluated: Trace, trained: Trace, logits: Point, *, dense: bool)
         found = {item: found[item] for item in matching}
     if any(same is tensor for tensor in found.values()):
         return logits
-    item = logits_item(result, width=width_of(before), dense=before.ndim > 2, whose=f"{evaluated.name} in training mode")
+    item = logits_item(
+        result, width=width_of(before), dense=before.ndim > 2, whose=f"{evaluated.name} in training mode"
+    )
     return Point("", item=item)
 
 

@@ -194,8 +194,8 @@ class Tap:
         inside = opaque(uncompiled(self.network))
         if inside:
             return LimbeckError(
-                f"{self._name} is {inside}, whose inside cannot be seen, so it has logits but no {field}; use "
-                f"methods that read logits alone, such as kd, or the network that it was made from"
+                f"{self._name} is {inside}, whose inside cannot be seen, so it has logits but no {field}; "
+                f"use methods that read logits alone, such as kd, or the network that it was made from"
             )
         example = '["body.1", "body.3"]' if field in SEVERAL else '"body.3"'
         return LimbeckError(

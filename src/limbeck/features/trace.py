@@ -221,17 +221,17 @@ def traced(network: nn.Module, example: Inputs) -> Trace:
 
 
 def trained(network: nn.Module, example: Inputs) -> Trace | None:
-    """The trace of a network in training mode; None where it cannot take any number of samples that is tried."""
+    """The trace of a network in training mode; None if it can take none of the numbers of samples tried."""
     for inputs in _sizes(example):
         try:
             return Trace(network, inputs, training=True)
-        except Exception:  # noqa: S112 (training itself will show it, and say more)
+        except Exception:
             continue
     return None
 
 
 def described(inputs: Inputs) -> str:
-    """What inputs are, for messages: `a float32 tensor of shape (8, 3, 32, 32)`, by name if they have names."""
+    """What inputs are, for messages: `a float32 tensor of shape (8, 3)`, by name if they have names."""
     if isinstance(inputs, Tensor):
         return f"a {str(inputs.dtype).removeprefix('torch.')} tensor of shape {tuple(inputs.shape)}"
     return ", ".join(f"{name}: {described(tensor)}" for name, tensor in inputs.items())

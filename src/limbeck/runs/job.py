@@ -124,9 +124,7 @@ def with_views(source: Source, config: RunConfig) -> Source:
     return source
 
 
-def _notes(
-    config: RunConfig, source: Source, given: Mapping[str, nn.Module | None]
-) -> tuple[str, ...]:
+def _notes(config: RunConfig, source: Source, given: Mapping[str, nn.Module | None]) -> tuple[str, ...]:
     """What was assumed of the inputs of the networks."""
     named = {"student": config.student, "teacher": config.teacher}
     said = [

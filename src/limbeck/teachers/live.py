@@ -19,8 +19,8 @@ from limbeck.teachers.base import Teacher
 class LiveTeacher(Teacher):
     """A network in eval mode and without gradients; its weights, buffers, mode and flags stay as they are.
 
-    A network that is not in float32 runs in its own precision, also under autocast: it gets its inputs in that,
-    and its outputs come back in float32, or in float64 if the inputs are.
+    A network that is not in float32 runs in its own precision, also under autocast: it gets its inputs in
+    that, and its outputs come back in float32, or in float64 if the inputs are.
 
     Args:
         network: the network, which is put in eval mode here, once.
@@ -34,8 +34,8 @@ class LiveTeacher(Teacher):
         for name, tensor in chain(network.named_parameters(), network.named_buffers()):
             if isinstance(tensor, UninitializedTensorMixin):
                 raise LimbeckError(
-                    f"the teacher {type(network).__name__} has a lazy module that was never run, so its {name} "
-                    "has no shape and no weights; call the network once on some inputs and load its weights"
+                    f"the teacher {type(network).__name__} has a lazy module that was never run, so its "
+                    f"{name} has no shape and no weights; call the network once on some inputs and load its weights"
                 )
         set_mode(network, False)
         self._network = network
