@@ -35,7 +35,8 @@ class LiveTeacher(Teacher):
             if isinstance(tensor, UninitializedTensorMixin):
                 raise LimbeckError(
                     f"the teacher {type(network).__name__} has a lazy module that was never run, so its "
-                    f"{name} has no shape and no weights; call the network once on some inputs and load its weights"
+                    f"{name} has no shape and no weights; call the network once on some "
+                    "inputs and load its weights"
                 )
         set_mode(network, False)
         self._network = network
