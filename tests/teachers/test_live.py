@@ -52,6 +52,31 @@ def test_features_may_be_named(setting: Setting) -> None:
         LiveTeacher(setting.teacher, {"stages": ["layer9"]}).open(setting.inputs[:2], ("stages",))
 
 
+def test_what_the_task_is_like_decides_on_logits_and_positions() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 5, 1)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            maps = self.conv(x).relu()
+            scores = self.head(maps)
+            return maps.mean((2, 3)), scores.mean((2, 3)), maps, scores
+
+    network, x = Both(), torch.randn(3, 1, 8, 8)
+    pooled, logits, maps, scores = network(x)
+    teacher = LiveTeacher(network, width=5)
+    teacher.open(x, ("embedding",))
+    outputs = teacher(Batch(x))
+    assert torch.equal(outputs.logits, logits)
+    assert torch.equal(outputs.embedding, pooled)
+    teacher.dense = True
+    teacher.open(x, ("embedding",))
+    outputs = teacher(Batch(x))
+    assert torch.equal(outputs.logits, scores)
+    assert torch.equal(outputs.embedding, maps)
+
+
 def test_builds_no_graph_and_marks_nothing_as_inference(setting: Setting) -> None:
     logits = opened(setting)(Batch(setting.inputs)).logits
     assert not logits.requires_grad

@@ -25,12 +25,24 @@ class LiveTeacher(Teacher):
     Args:
         network: the network, which is put in eval mode here, once.
         features: module paths that override what is found, by field of the Outputs.
+        width: how many logits there are for each decision, where the task tells it.
+        dense: whether the task has a decision at each position; an embedding then keeps its positions.
+
+    Attributes:
+        width, dense: as given; what is set here counts from the next `open()` on.
 
     Raises:
         LimbeckError: if the network has lazy modules that were never run, and so no weights.
     """
 
-    def __init__(self, network: nn.Module, features: Mapping[str, str | Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        features: Mapping[str, str | Sequence[str]] | None = None,
+        *,
+        width: int | None = None,
+        dense: bool = False,
+    ) -> None:
         for name, tensor in chain(network.named_parameters(), network.named_buffers()):
             if isinstance(tensor, UninitializedTensorMixin):
                 raise LimbeckError(
@@ -41,6 +53,7 @@ class LiveTeacher(Teacher):
         set_mode(network, False)
         self._network = network
         self._features = features
+        self.width, self.dense = width, dense
         self._tap: Tap | None = None
         self._modules: tuple[nn.Module, ...] = ()
         self._writes_buffers: bool | None = None  # until it has run once
@@ -55,8 +68,15 @@ class LiveTeacher(Teacher):
         self._modules = tuple(self.network.modules())
         example = self._cast(example)
         with self._own_precision(), self._evaluating():
-            self.points = find(self.network, example, overrides=self._features, training=False)
-        self._tap = Tap(self.network, self.points, fields)
+            self.points = find(
+                self.network,
+                example,
+                overrides=self._features,
+                width=self.width,
+                dense=self.dense,
+                training=False,
+            )
+        self._tap = Tap(self.network, self.points, fields, positions=self.dense)
 
     def __call__(self, batch: Batch) -> Outputs:
         """One forward of the network."""
