@@ -31,7 +31,7 @@ def test_any_number_of_samples_is_fine() -> None:
     check_sizes(answering(network, X), X, "the student")
     assert network.training
     assert network[1].num_batches_tracked == 0
-    assert network[1].running_mean.tolist() == [0, 0, 0]
+    assert network[1].get_buffer("running_mean").tolist() == [0, 0, 0]
 
 
 def test_one_sample_is_tried_before_anything_is_trained() -> None:

@@ -177,7 +177,7 @@ def test_a_network_in_float32_answers_inputs_in_float64_in_their_precision(setti
 @pytest.mark.parametrize("exported", [False, True])
 def test_a_program_answers_with_its_logits(exported: bool) -> None:
     network, x = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).eval(), torch.randn(5, 6)
-    program = torch.jit.script(network)
+    program: nn.Module = torch.jit.script(network)
     if exported:
         batch = ({0: torch.export.Dim("batch")},)
         program = torch.export.export(network, (x,), dynamic_shapes=batch).module()

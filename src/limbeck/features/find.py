@@ -10,7 +10,7 @@ from math import prod
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from limbeck.errors import LimbeckError, unknown
 from limbeck.features.calling import call, elements_of, opaque, set_mode, uncompiled, undisturbed
@@ -114,7 +114,7 @@ def answering(
 def _materialize(network: nn.Module, example: Inputs) -> None:
     """Gives lazy modules their shapes and their fresh weights, by a forward in eval mode."""
     tensors = chain(network.parameters(), network.buffers())
-    if not any(isinstance(tensor, UninitializedTensorMixin) for tensor in tensors):
+    if not any(is_lazy(tensor) for tensor in tensors):
         return
     modes = [(module, module.training) for module in network.modules()]
     set_mode(network, False)
@@ -130,9 +130,7 @@ def _materialize(network: nn.Module, example: Inputs) -> None:
     finally:
         for module, mode in modes:
             module.training = mode
-    left = [
-        name for name, tensor in network.named_parameters() if isinstance(tensor, UninitializedTensorMixin)
-    ]
+    left = [name for name, tensor in network.named_parameters() if is_lazy(tensor)]
     if left:
         raise LimbeckError(
             f"{type(network).__name__} has a lazy module that its forward does not run: {left[0]} has no "

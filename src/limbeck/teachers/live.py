@@ -8,7 +8,7 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find, set_mode, undone
@@ -44,7 +44,7 @@ class LiveTeacher(Teacher):
         dense: bool = False,
     ) -> None:
         for name, tensor in chain(network.named_parameters(), network.named_buffers()):
-            if isinstance(tensor, UninitializedTensorMixin):
+            if is_lazy(tensor):
                 raise LimbeckError(
                     f"the teacher {type(network).__name__} has a lazy module that was never run, so its "
                     f"{name} has no shape and no weights; call the network once on some "
