@@ -34,7 +34,7 @@ def test_a_student_is_enough() -> None:
     config = make_config(None, {"student.model": "lenet"})
     assert config.model_dump(mode="json") == {
         "data": {"name": "digits", "dir": None, "views": None},
-        "student": {"model": "lenet", "weights": None, "size": None, "features": {}},
+        "student": {"model": "lenet", "weights": None, "size": None, "features": {}, "normalize": None},
         "teacher": None,
         "objective": "ce",
         "training": {

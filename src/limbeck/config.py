@@ -60,6 +60,11 @@ class NetworkConfig(_Part):
     features: dict[str, str | list[str]] = Field(
         default_factory=dict, description="module paths that override the features found, by field"
     )
+    normalize: Literal["data", "none"] | None = Field(
+        None,
+        description="what is put before it: the data's normalization or none; null: the data's for fresh "
+        "weights, its run's for a run's, none for other weights",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from limbeck.errors import LimbeckError
-from limbeck.features import call, logits_of, undisturbed
+from limbeck.features import call, undisturbed
 from limbeck.features.calling import arguments_of, elements_of, uncompiled, version_of
 
 LOGITS, MAPS, IDS = torch.randn(3, 5), torch.randn(3, 4, 2, 2), torch.arange(6).view(3, 2)
@@ -34,43 +32,6 @@ class Sum(nn.Module):
 def test_a_tensor_is_the_argument_and_named_tensors_are_keywords() -> None:
     assert torch.equal(call(Sum(), LOGITS), LOGITS)
     assert torch.equal(call(Sum(), {"b": LOGITS, "a": 3 * LOGITS}), 3 * LOGITS - LOGITS)
-
-
-@pytest.mark.parametrize(
-    "result",
-    [
-        LOGITS,
-        (MAPS, LOGITS),
-        ([MAPS, LOGITS + 1], LOGITS),
-        [IDS, LOGITS, LOGITS + 1],
-        {"loss": torch.tensor(1.0), "scores": LOGITS},
-        OrderedDict(hidden=LOGITS + 1, logits=LOGITS),
-        Heads(aux=LOGITS + 1, logits=LOGITS),
-        Result(None, LOGITS),
-    ],
-)
-def test_logits_are_found_in_what_networks_return(result: object) -> None:
-    assert logits_of(result) is LOGITS
-
-
-def test_logits_of_a_hugging_face_output() -> None:
-    outputs = pytest.importorskip("transformers.modeling_outputs")
-    assert logits_of(outputs.SequenceClassifierOutput(logits=LOGITS, hidden_states=(LOGITS + 1,))) is LOGITS
-
-
-@pytest.mark.parametrize(
-    ("result", "said"),
-    [
-        (IDS, r"a int64 tensor of shape \(3, 2\)"),
-        (torch.randn(3), r"a float32 tensor of shape \(3,\)"),
-        ((MAPS, [LOGITS]), r"tuple\(\(3, 4, 2, 2\), list\)"),
-        ({"boxes": MAPS}, r"dict\(boxes: \(3, 4, 2, 2\)\)"),
-        (None, "NoneType"),
-    ],
-)
-def test_a_result_without_logits_is_described(result: object, said: str) -> None:
-    with pytest.raises(LimbeckError, match=f"no logits.*{said}"):
-        logits_of(result)
 
 
 def test_elements_and_arguments_go_by_position_or_name() -> None:

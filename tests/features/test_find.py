@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.features import FeaturePoints, Point, Tap, describe, find
+from limbeck.features import FeaturePoints, Point, Tap, answering, describe, find
 
 IMAGES = torch.randn(3, 3, 16, 16)
 
@@ -49,11 +49,14 @@ class Declaring(Small):
         return {"stages": ["bn1", "bn2"], "embedding": "fc:input"}
 
 
-@pytest.mark.parametrize("form", ["tensor", "tuple", "dict", "object"])
-def test_the_form_of_the_result_does_not_matter(form: str) -> None:
-    points = find(Small(form), IMAGES)
+@pytest.mark.parametrize(
+    ("form", "item"), [("tensor", None), ("tuple", 1), ("dict", "logits"), ("object", "logits")]
+)
+def test_the_form_of_the_result_does_not_matter(form: str, item: int | str | None) -> None:
+    points = find(Small(form), IMAGES, width=5)
     assert points == FeaturePoints(
-        logits=Point(""),
+        outputs=(("pooled", Point("", item="pooled")),) if item == "logits" else (),
+        logits=Point("", item=item),
         embedding=points.embedding,
         stages=(Point("relu1"), Point("relu2")),
         preactivations=(Point("bn1"), Point("bn2")),
@@ -92,6 +95,26 @@ def test_a_named_map_becomes_an_embedding_by_pooling() -> None:
     assert find(Small(), IMAGES, overrides={"embedding": str(points.embedding)}) == points
 
 
+def test_several_that_may_be_logits_are_refused_with_the_override_that_decides() -> None:
+    with pytest.raises(
+        LimbeckError, match=r"Small returns may be its logits: \[1\] \(2, 5\), \[2\] \(2, 6\)"
+    ):
+        find(Small("tuple"), IMAGES)
+    assert str(find(Small("tuple"), IMAGES, overrides={"logits": "[1]"}).logits) == "[1]"
+
+
+def test_where_the_logits_are_is_told_in_words() -> None:
+    def said(form: str, **settings: Any) -> str:
+        logits = find(Small(form), IMAGES, **settings).logits
+        assert logits is not None
+        return logits.described
+
+    assert said("tensor") == "what it returns"
+    assert said("tuple", width=5) == "[1] of what it returns"
+    assert said("dict") == "[logits] of what it returns"
+    assert said("none", overrides={"logits": "fc"}) == "the tensor at 'fc'"
+
+
 def test_a_second_head_may_be_named() -> None:
     class Heads(Small):
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,6 +139,7 @@ def test_a_second_head_may_be_named() -> None:
         ({"stem": "relu1#1"}, "'relu1#1'; its tensors are relu1:input"),
         ({"stem": "relu1[0]"}, r"'relu1\[0\]'; its tensors are relu1:input, .*relu1"),
         ({"stem": "relu1:output"}, "names no place"),
+        ({"stage": ["relu1"]}, "unknown feature of Small 'stage'; did you mean 'stages'"),
         ({"embedding": "relu1[x]"}, r"'relu1\[x\]'"),
     ],
 )
@@ -170,6 +194,208 @@ def test_a_compiled_network_is_found_by_its_own_paths() -> None:
     compiled = torch.compile(network, backend="eager")
     assert isinstance(compiled, nn.Module)
     assert find(compiled, IMAGES) == find(network, IMAGES)
+
+
+class Pair(nn.Module):
+    """Takes two samples or more, as a batch norm without statistics of its own does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bn, self.fc = nn.BatchNorm1d(6, track_running_stats=False), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.bn(x))  # type: ignore[no-any-return]
+
+
+class Squeezing(nn.Module):
+    """Loses its batch axis with one sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(x).squeeze()  # type: ignore[no-any-return]
+
+
+class Eight(Small):
+    """Takes eight samples, no more and no fewer."""
+
+    def forward(self, x: Tensor) -> Any:
+        if len(x) != 8:
+            raise ValueError("eight at a time, please")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5])
+@pytest.mark.parametrize(("network", "embedding"), [(Pair(), "bn"), (Squeezing(), ":input")])
+def test_a_network_that_needs_two_samples_gets_them(network: nn.Module, embedding: str, samples: int) -> None:
+    points = find(network, torch.randn(samples, 6))
+    assert (points.logits, str(points.embedding)) == (Point(""), embedding)
+
+
+def test_a_network_with_a_batch_size_of_its_own_gets_the_whole_example() -> None:
+    eight = Eight()
+    assert find(eight, torch.randn(8, 3, 16, 16)) == find(Small(), IMAGES)
+    with pytest.raises(
+        LimbeckError, match=r"Eight cannot take the example, a float32 tensor of shape \(3, 3, 16"
+    ):
+        find(eight, IMAGES)
+
+
+def test_a_network_that_cannot_take_the_example_is_told_with_its_own_reason() -> None:
+    with pytest.raises(LimbeckError, match=r"cannot take the example, x: a int64 tensor .*: .*keyword"):
+        find(Small(), {"x": torch.zeros(2, 3, dtype=torch.int64), "y": torch.zeros(2, 3)})
+    with pytest.raises(LimbeckError, match="eight at a time, please") as told:
+        find(Eight(), IMAGES)
+    assert isinstance(told.value.__cause__, ValueError)
+
+
+def test_lazy_modules_get_their_shapes_from_the_example() -> None:
+    network = nn.Sequential(nn.LazyLinear(6), nn.LazyBatchNorm1d(), nn.ReLU(), nn.LazyLinear(3)).train()
+    points = find(network, torch.randn(4, 5))
+    assert network[0].weight.shape == (6, 5)
+    assert network[1].get_buffer("running_mean").tolist() == [0.0] * 6
+    assert network.training
+    assert str(points.embedding) == "2"
+    with pytest.raises(LimbeckError, match=r"Sequential has lazy modules, .* cannot take the example"):
+        find(nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten()), torch.randn(4, 5))
+
+
+def test_a_lazy_module_that_does_not_run_is_told() -> None:
+    network = Small()
+    network.spare = nn.LazyLinear(3)
+    with pytest.raises(LimbeckError, match=r"lazy module that its forward does not run: spare\.weight"):
+        find(network, IMAGES)
+
+
+class TestDense:
+    """Networks with a decision at each position."""
+
+    def test_the_embedding_of_a_segmenter_enters_its_last_convolution(self) -> None:
+        network = Segmenter()
+        points = find(network, IMAGES, dense=True)
+        assert str(points.logits) == "[out]"
+        assert str(points.embedding) == "pool(body)"
+        assert points.of("aux") == (Point("", item="aux"),)
+        assert find(Segmenter(bare=True), IMAGES).embedding == points.embedding
+
+    def test_the_embedding_of_a_tagger_is_its_hidden_states(self) -> None:
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        network = nn.Sequential(nn.Embedding(20, 8), nn.TransformerEncoder(layer, 2), nn.Linear(8, 4))
+        points = find(network, torch.randint(0, 20, (3, 7)), width=4, dense=True)
+        assert str(points.embedding) == "pool(1)"
+        assert [str(point) for point in points.stages] == ["1.layers.0", "1"]
+
+    def test_the_embedding_of_a_language_model_enters_its_head_which_is_tied(self) -> None:
+        network = Language()
+        points = find(network, {"input_ids": torch.randint(0, 20, (3, 7))}, width=20, dense=True)
+        assert str(points.logits) == "[logits]"
+        assert str(points.embedding) == "pool(norm)"
+
+    def test_the_last_position_of_a_sequence_is_still_no_mean_over_it(self) -> None:
+        class Last(Language):
+            def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
+                return {"logits": super().forward(input_ids)["logits"][:, -1]}
+
+        assert find(Last(), {"input_ids": torch.randint(0, 20, (3, 7))}).embedding is None
+
+
+class Segmenter(nn.Module):
+    """A small FCN: strided convolutions, a 1x1 head, and bilinear upsampling."""
+
+    def __init__(self, bare: bool = False) -> None:
+        super().__init__()
+        self.bare = bare
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU())
+        self.body = nn.Sequential(nn.Conv2d(4, 6, 3, 2, 1), nn.BatchNorm2d(6), nn.ReLU())
+        self.head, self.aux = nn.Conv2d(6, 5, 1), nn.Conv2d(4, 5, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        low = self.stem(x)
+        scores = [self.aux(low), self.head(self.body(low))]
+        aux, out = (nn.functional.interpolate(s, x.shape[2:], mode="bilinear") for s in scores)
+        return out if self.bare else {"aux": aux, "out": out}
+
+
+class Language(nn.Module):
+    """A language model with the head tied to the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.norm = nn.Embedding(20, 8), nn.LayerNorm(8)
+        self.mix = nn.Linear(8, 8)
+        self.lm_head = nn.Linear(8, 20, bias=False)
+        self.lm_head.weight = self.table.weight
+
+    def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
+        hidden = self.norm(self.mix(self.table(input_ids)))
+        return {"past": hidden, "logits": self.lm_head(hidden)}
+
+
+def test_outputs_that_the_network_names_are_fields() -> None:
+    network = Small("dict").eval()
+    points = find(network, IMAGES)
+    assert points.of("pooled") == (Point("", item="pooled"),)
+    assert points.of("boxes") == ()
+    renamed = find(network, IMAGES, overrides={"boxes": "[pooled]", "low": "relu1"})
+    assert renamed.of("boxes") == (Point("", item="pooled"),)
+    assert renamed.of("low") == (Point("relu1"),)
+    with pytest.raises(
+        LimbeckError, match=r"no boxes of Small is to be had at '\[corners\]'; its tensors are"
+    ):
+        find(network, IMAGES, overrides={"boxes": "[corners]"})
+
+
+class TestPrograms:
+    """Networks whose inside cannot be seen."""
+
+    @pytest.fixture(params=["scripted", "traced", "exported"])
+    def program(self, request: pytest.FixtureRequest) -> nn.Module:
+        network = Small().eval()
+        if request.param == "exported":
+            batch = ({0: torch.export.Dim("batch")},)
+            return torch.export.export(network, (IMAGES,), dynamic_shapes=batch).module()
+        if request.param == "traced":
+            return torch.jit.trace(network, IMAGES)  # type: ignore[no-any-return, no-untyped-call]
+        plain = nn.Sequential(
+            network.conv1, network.bn1, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
+        )
+        return torch.jit.script(plain.eval())
+
+    def test_has_logits_and_nothing_else(self, program: nn.Module) -> None:
+        points = find(program, IMAGES, training=False)
+        assert points == FeaturePoints(logits=Point(""))
+        assert torch.equal(Tap(program, points, ())(IMAGES).logits, program(IMAGES))
+        with pytest.raises(
+            LimbeckError, match=r"is an? \w+ program, whose inside .* logits but no embedding; .* kd"
+        ):
+            Tap(program, points, ("embedding",))
+
+    def test_points_inside_are_refused(self, program: nn.Module) -> None:
+        with pytest.raises(
+            LimbeckError, match=r"its embedding cannot be at 'fc:input'; only what it returns"
+        ):
+            find(program, IMAGES, overrides={"embedding": "fc:input"}, training=False)
+
+    def test_a_program_inside_a_network_is_passed_through(self) -> None:
+        body = torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+        network = nn.Sequential(body, nn.Linear(4, 5))
+        assert str(find(network, IMAGES).logits) == ""
+        named = find(network, IMAGES, overrides={"embedding": "1:input"})
+        assert torch.equal(Tap(network, named, ["embedding"])(IMAGES).embedding, body(IMAGES))
+
+
+def test_answering_is_find_and_tap_in_one() -> None:
+    network = Small("tuple").eval()
+    answers = answering(network, IMAGES, ["embedding"], width=5)(IMAGES)
+    _, logits, pooled = network(IMAGES)
+    assert set(answers) == {"logits", "embedding"}
+    assert torch.equal(answers.logits, logits)
+    assert torch.equal(answers.embedding, pooled)
+    assert torch.equal(answering(network, IMAGES, overrides={"logits": "[2]"})(IMAGES).logits, pooled)
+    with pytest.raises(LimbeckError, match="found no logits in Small"):
+        answering(Small("none"), IMAGES)
 
 
 def test_one_sample_is_enough() -> None:

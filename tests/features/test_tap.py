@@ -317,6 +317,59 @@ def test_embeddings_are_pooled_over_valid_tokens() -> None:
     assert "mask" not in tap(ids)
 
 
+def test_embeddings_of_a_dense_task_keep_their_positions() -> None:
+    segmenter = nn.Sequential(
+        nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 5, 1), nn.Upsample(scale_factor=2)
+    )
+    points, maps = find(segmenter, IMAGES, dense=True), segmenter[:2](IMAGES)
+    kept = Tap(segmenter, points, ("embedding",), positions=True)(IMAGES)
+    assert kept.logits.shape == (4, 5, 16, 16)
+    assert torch.equal(kept.embedding, maps)
+    assert torch.equal(segmenter[3](segmenter[2](kept.embedding)), kept.logits)
+    assert torch.equal(Tap(segmenter, points, ("embedding",))(IMAGES).embedding, maps.flatten(2).mean(2))
+
+    tagger, ids = (
+        nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)),
+        torch.arange(8),
+    )
+    ids = ids.view(2, 4)
+    tap = Tap(tagger, find(tagger, ids, dense=True), ("embedding",), positions=True)
+    assert torch.equal(tap(ids).embedding, tagger[:3](ids))
+    assert tap(ids).embedding.shape == (2, 4, 6)
+
+
+def test_outputs_that_the_network_names_are_given_if_asked_for() -> None:
+    class Detector(Small):
+        boxes = True
+
+        def forward(self, x: Tensor) -> dict[str, object]:  # type: ignore[override]
+            pooled = self.stage2(self.stage1(x)).mean((2, 3))
+            result: dict[str, object] = {"logits": self.fc(pooled), "levels": [pooled, 2 * pooled]}
+            return {**result, "boxes": pooled.sigmoid()} if self.boxes else result
+
+    network = Detector().eval()
+    points = find(network, IMAGES)
+    assert set(Tap(network, points, ())(IMAGES)) == {"logits"}
+    outputs = Tap(network, points, ("boxes", "levels"))(IMAGES)
+    pooled = network.stage2(network.stage1(IMAGES)).mean((2, 3))
+    assert torch.equal(outputs["boxes"], pooled.sigmoid())
+    assert torch.equal(outputs["levels"][1], 2 * pooled)
+    with pytest.raises(LimbeckError, match="unknown feature of Detector 'box'; did you mean 'boxes'"):
+        Tap(network, points, ("box",))
+    with pytest.raises(
+        LimbeckError,
+        match=r"Detector returns nothing named 'masks'; the other .* levels, boxes; .*\{\"masks\": ",
+    ):
+        Tap(network, points, ("masks",))
+    moved = find(network, IMAGES, overrides={"boxes": "stage1"})
+    assert torch.equal(Tap(network, moved, ("boxes",))(IMAGES)["boxes"], network.stage1(IMAGES))
+    network.boxes = False
+    with pytest.raises(
+        LimbeckError, match=r"Detector returned no boxes, \[boxes\] of what it returns, but dict"
+    ):
+        Tap(network, points, ("boxes",))(IMAGES)
+
+
 def test_embeddings_of_one_pixel_are_flattened() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 2, 1), nn.Flatten())
     embedding = Tap(network, find(network, IMAGES), ("embedding",))(IMAGES).embedding

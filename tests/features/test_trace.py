@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.features.points import Point
-from limbeck.features.trace import Trace
+from limbeck.features.trace import Trace, traced
 from limbeck.features.values import Value, channels_last
 
 IMAGES = torch.randn(5, 3, 8, 8)
@@ -38,7 +38,7 @@ class Network(nn.Module):
 
 @pytest.fixture
 def trace() -> Trace:
-    return Trace(Network(), IMAGES)
+    return traced(Network(), IMAGES)
 
 
 def chain(value: Value | None) -> list[str]:

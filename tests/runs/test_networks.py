@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 import torch
 from small_runs import QUICK, STUDENT, make_teacher, same, state_of, three_classes
+from torch import nn
 
 import limbeck
 from limbeck import data, models
-from limbeck.config import NetworkConfig
+from limbeck.config import NetworkConfig, make_config
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run, networks
+from limbeck.runs.job import prepare
 from limbeck.tasks import Classification
 from zoo_packages import install
 
@@ -114,7 +116,9 @@ class TestTeacher:
         with pytest.raises(LimbeckError, match="unknown network of timm: 'resnt18'"):
             networks.teacher(config("timm:resnt18"), digits)
         fetched = networks.teacher(config("timm:resnet18(pretrained=true)"), digits)
-        assert models.normalization_of(fetched) == models.Normalization(digits.mean, digits.std)
+        assert models.normalization_of(fetched) is None, (
+            "that of three channels does not fit, nor does the data's"
+        )
         torch.save(fetched.state_dict(), tmp_path / "w.pt")
         loaded = networks.teacher(config("timm:resnet18", weights=tmp_path / "w.pt"), digits)
         assert same(loaded.state_dict(), fetched.state_dict())
@@ -139,6 +143,80 @@ class TestTeacher:
         networks.teacher(config(str(trained.path)), digits)
         networks.teacher(config("mlp(hidden=[16])", weights=weights), digits)
         assert torch.equal(state, torch.get_rng_state())
+
+
+class TestNormalization:
+    """What is put before a network: what its weights were trained behind."""
+
+    @pytest.fixture
+    def weights(self, trained: Run, tmp_path: Path) -> Path:
+        torch.save(state_of(trained), tmp_path / "weights.pt")
+        return tmp_path / "weights.pt"
+
+    @pytest.fixture
+    def factory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+        (tmp_path / "nets_that_are_ready.py").write_text(
+            "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        return "nets_that_are_ready:make"
+
+    @pytest.mark.parametrize("role", ["student", "teacher"])
+    def test_nothing_is_put_before_other_peoples_weights_unless_asked_for(
+        self, role: str, digits: Source, weights: Path, factory: str
+    ) -> None:
+        of_data = models.Normalization(digits.mean, digits.std)
+        for given in ({"model": "mlp(hidden=[16])", "weights": weights}, {"model": factory}):
+            for normalize, wanted in ((None, None), ("none", None), ("data", of_data)):
+                made = NetworkConfig.model_validate({**given, "normalize": normalize})
+                network = made_as(role, made, digits)
+                assert models.normalization_of(network) == wanted
+                note = networks.normalization_note(made, network, digits, role)
+                assert (note is not None) == (normalize is None)
+        assert networks.normalization_note(config(factory), make(factory), digits, role) == (
+            f"the {role} {factory} brings its own weights, so no normalization is put before it; if it was "
+            f"trained behind that of digits, say {role}.normalize=data"
+        )
+
+    def test_a_run_says_so_as_it_begins(self, weights: Path) -> None:
+        settings = {"student.model": "mlp(hidden=[6])", "teacher.model": "mlp(hidden=[16])"}
+        silent = make_config(None, {**settings, "teacher.weights": weights, "teacher.normalize": "data"})
+        assert prepare(silent).notes == ()
+        (note,) = prepare(make_config(None, {**settings, "teacher.weights": weights})).notes
+        assert note.startswith("the teacher mlp(hidden=[16]) brings its own weights, so no normalization is")
+
+    def test_a_runs_weights_keep_the_runs_normalization(self, digits: Source, trained: Run) -> None:
+        file = trained.path / "student.safetensors"
+        other = data.from_tensors(torch.rand(20, 1, 8, 8), torch.arange(20) % 10)
+        given = config("mlp(hidden=[16])", weights=file)
+        network = networks.teacher(given, other)
+        assert models.normalization_of(network) == models.Normalization(digits.mean, digits.std)
+        assert networks.normalization_note(given, network, digits, "teacher") is None
+
+    def test_what_a_network_brings_is_not_overridden(self, digits: Source, trained: Run) -> None:
+        other = data.from_tensors(torch.rand(20, 1, 8, 8), torch.arange(20) % 10)
+        for normalize in ("data", "none"):
+            given = NetworkConfig(model=str(trained.path), normalize=normalize)
+            with pytest.raises(
+                LimbeckError, match=f"brings its own .* leave out teacher.normalize={normalize}"
+            ):
+                networks.teacher(given, other)
+        same_data = NetworkConfig(model=str(trained.path), normalize="data")
+        assert models.normalization_of(networks.teacher(same_data, digits)) is not None
+
+    def test_fresh_networks_have_the_datas_or_none(self, digits: Source) -> None:
+        plain = NetworkConfig(model="mlp(hidden=[6])", normalize="none")
+        assert models.normalization_of(networks.student(plain, digits, 0)) is None
+        fresh = networks.student(config("mlp(hidden=[6])"), digits, 0)
+        assert networks.normalization_note(config("mlp(hidden=[6])"), fresh, digits, "student") is None
+
+
+def make(factory: str) -> nn.Module:
+    return models.build(factory)
+
+
+def made_as(role: str, given: NetworkConfig, source: Source) -> nn.Module:
+    return networks.student(given, source, 0) if role == "student" else networks.teacher(given, source)
 
 
 class TestPlaces:

@@ -1,9 +1,11 @@
 """Finds logits, embedding, stages and stem in any network by one forward, and taps them with hooks."""
 
-from limbeck.features.calling import call, logits_of, undisturbed, undone
-from limbeck.features.find import describe, find
+from limbeck.features.calling import call, set_mode, undisturbed, undone
+from limbeck.features.find import answering, describe, find
+from limbeck.features.logits import logits_of, width_of
 from limbeck.features.norms import BatchNorm, batch_norms
 from limbeck.features.points import FeaturePoints, Point
+from limbeck.features.sizes import check_sizes
 from limbeck.features.tap import Tap, unfused
 
 __all__ = [
@@ -11,12 +13,16 @@ __all__ = [
     "FeaturePoints",
     "Point",
     "Tap",
+    "answering",
     "batch_norms",
     "call",
+    "check_sizes",
     "describe",
     "find",
     "logits_of",
+    "set_mode",
     "undisturbed",
     "undone",
     "unfused",
+    "width_of",
 ]

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs
 
 Item: TypeAlias = "int | str | None"
@@ -59,54 +58,58 @@ def version_of(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def logits_of(result: Any) -> Tensor:
-    """The logits in what a network returned.
+def element_of(result: Any, item: Item) -> Any:
+    """One element of what a module returned, by its position or name; None where there is no such element.
 
     Args:
-        result: a tensor; or a tuple, list, mapping, dataclass or Hugging Face output object, whose element
-            named `logits` is meant, or else its first floating (B, C) tensor.
-
-    Raises:
-        LimbeckError: saying what was returned, if there are none in it.
+        result: what the module returned.
+        item: the element, as `elements_of` names it; the fields of a named tuple and the attributes of any
+            other object go by name, too.
     """
-    if isinstance(result, Tensor):
-        if result.is_floating_point() and result.ndim >= 2:
-            return result
-    else:
-        elements = elements_of(result)
-        named = elements.get("logits", getattr(result, "logits", None))
-        if isinstance(named, Tensor):
-            return named
-        for element in elements.values():
-            if isinstance(element, Tensor) and element.is_floating_point() and element.ndim == 2:
-                return element
-    raise LimbeckError(
-        f"no logits, a floating (B, C) tensor, in what the network returned: {_summary(result)}"
-    )
+    elements = elements_of(result)
+    if item in elements or not isinstance(item, str):
+        return elements.get(item)
+    return None if isinstance(result, Tensor) else getattr(result, item, None)
 
 
-def _summary(result: Any) -> str:
-    if isinstance(result, Tensor):
-        return f"a {str(result.dtype).removeprefix('torch.')} tensor of shape {tuple(result.shape)}"
-    elements = [
-        (f"{item}: " if isinstance(item, str) else "")
-        + (f"{tuple(element.shape)}" if isinstance(element, Tensor) else type(element).__name__)
-        for item, element in elements_of(result).items()
-        if item is not None
-    ]
-    return f"{type(result).__name__}({', '.join(elements)})"
+def opaque(network: nn.Module) -> str | None:
+    """What a network is called whose inside cannot be seen: "a TorchScript program"; None for any other."""
+    if isinstance(network, torch.jit.ScriptModule):
+        return "a TorchScript program"
+    if isinstance(network, torch.fx.GraphModule) and any(
+        isinstance(node.target, torch._ops.OpOverload) for node in network.graph.nodes
+    ):
+        return "an exported program"
+    return None
+
+
+def set_mode(network: nn.Module, training: bool) -> None:
+    """Puts a network in training or eval mode; an exported program, which has one mode, keeps that."""
+    try:
+        network.train() if training else network.eval()
+    except NotImplementedError:
+        for module in network.modules():
+            module.training = training
 
 
 @contextmanager
-def undisturbed(network: nn.Module, inputs: Inputs) -> Iterator[None]:
-    """Eval mode inside; afterwards modes, buffers and random state are what they were."""
+def undisturbed(network: nn.Module, inputs: Inputs, *, training: bool = False) -> Iterator[None]:
+    """Eval mode inside; afterwards modes, buffers and random state are what they were.
+
+    Args:
+        network: the network that runs inside.
+        inputs: what it runs on.
+        training: training mode inside instead; parts that are in eval mode while the network is not, such as
+            frozen normalizations, stay in it.
+    """
     modes = [(module, module.training) for module in network.modules()]
     # Nothing can have been compiled, and needs running as written, unless the compiler was ever imported.
     compiled = "torch._dynamo" in sys.modules
     eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
     with undone(network, inputs), eager:
         try:
-            network.eval()
+            if not (training and network.training):
+                set_mode(network, training)
             yield
         finally:
             for module, mode in modes:
@@ -114,11 +117,15 @@ def undisturbed(network: nn.Module, inputs: Inputs) -> Iterator[None]:
 
 
 @contextmanager
-def undone(network: nn.Module, inputs: Inputs) -> Iterator[None]:
-    """What a forward changes, buffers and random state, is afterwards as it was."""
+def undone(network: nn.Module, inputs: Inputs) -> Iterator[list[str]]:
+    """What a forward changes, buffers and random state, is afterwards as it was.
+
+    Yields: a list that holds, afterwards, the names of the buffers that were changed inside.
+    """
+    changed: list[str] = []
     buffers = [
-        (module._buffers, name, buffer, buffer.clone())
-        for module in network.modules()
+        (module._buffers, f"{path}.{name}".lstrip("."), name, buffer, buffer.clone())
+        for path, module in network.named_modules()
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
@@ -128,11 +135,15 @@ def undone(network: nn.Module, inputs: Inputs) -> Iterator[None]:
     devices = sorted({tensor.get_device() for tensor in tensors if tensor.is_cuda})
     with torch.random.fork_rng(devices):
         try:
-            yield
+            yield changed
         finally:
-            for table, name, buffer, value in buffers:
+            for table, full_name, name, buffer, value in buffers:
+                written = table[name] is not buffer
                 table[name] = buffer
                 # Not by its version: batch norm does not count what it writes to its statistics.
                 if not buffer.is_meta and not torch.equal(buffer, value):
+                    written = True
                     with torch.no_grad():
                         buffer.copy_(value)
+                if written:
+                    changed.append(full_name)

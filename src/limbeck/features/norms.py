@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from limbeck.features.calling import uncompiled
 from limbeck.features.points import Point
 from limbeck.features.spine import behind
-from limbeck.features.trace import Trace
+from limbeck.features.trace import traced
 from limbeck.features.values import Value
 from limbeck.outputs import Inputs
 
@@ -32,7 +32,7 @@ def batch_norms(network: nn.Module, example: Inputs, points: Sequence[Point]) ->
         example: inputs of a few samples, on the network's device.
         points: what `find` found.
     """
-    trace = Trace(uncompiled(network), example)
+    trace = traced(uncompiled(network), example)
     values = [trace.seen[point].value for point in points]
     return [None if value is None else _maker(value) for value in values]
 

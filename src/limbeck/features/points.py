@@ -10,6 +10,7 @@ from limbeck.errors import LimbeckError
 from limbeck.features.calling import Item
 
 FIELDS = ("logits", "embedding", "stages", "stem", "preactivations")
+"""The fields that are looked for; any other field is an output that the network names."""
 SEVERAL = ("stages", "preactivations")
 """The fields that hold a tuple."""
 
@@ -61,6 +62,13 @@ class Point:
         """Whether it is in what the network itself returns; without an item, that is its logits."""
         return not self.path and self.side == "output"
 
+    @property
+    def described(self) -> str:
+        """The place in words, for a message about the tensor there."""
+        if self.is_result:
+            return "what it returns" if self.item is None else f"[{self.item}] of what it returns"
+        return f"the tensor at {str(self)!r}"
+
     @classmethod
     def parse(cls, text: str) -> Point:
         """The point that a text names.
@@ -87,15 +95,29 @@ class Point:
 
 @dataclass(frozen=True)
 class FeaturePoints:
-    """Where a network's features can be had; None or () for what was not found."""
+    """Where a network's features can be had; None or () for what was not found.
+
+    Attributes:
+        logits: the logits in eval mode; `logits.described` says in words where that is.
+        embedding: what enters the layer that makes the logits.
+        stages: the outputs of the groups of blocks, from shallow to deep.
+        stem: what enters the first of the stages.
+        preactivations: the stages before their last ReLU.
+        outputs: the other things that the network names in what it returns, and those that a user names.
+        training_logits: the logits in training mode, if that is another place than in eval mode.
+    """
 
     logits: Point | None = None
     embedding: Point | None = None
     stages: tuple[Point, ...] = ()
     stem: Point | None = None
     preactivations: tuple[Point, ...] = ()
+    outputs: tuple[tuple[str, Point], ...] = ()
+    training_logits: Point | None = None
 
     def of(self, field: str) -> tuple[Point, ...]:
         """The points of one field, as many as there are."""
+        if field not in FIELDS:
+            return tuple(point for name, point in self.outputs if name == field)
         points: Point | tuple[Point, ...] | None = getattr(self, field)
         return points if isinstance(points, tuple) else () if points is None else (points,)

@@ -60,7 +60,8 @@ def _embedding(spine: Spine, logits: Value) -> Value | None:
     if layer.weight is None or len(layer.sources) != 1:
         return None
     entering = layer.sources[0]
-    if prod(entering.positions) > 1 and not averaged:  # the logits are those of one position
+    dense = prod(logits.positions) > 1
+    if prod(entering.positions) > 1 and not averaged and not dense:  # the logits are those of one position
         return None
     call = layer.module
     if not entering.points and call and call.path and call.inputs:  # a layer that prepares its input itself

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -11,7 +12,16 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from limbeck.errors import LimbeckError, unknown
-from limbeck.features.calling import arguments_of, call, elements_of, logits_of, uncompiled, version_of
+from limbeck.features.calling import (
+    arguments_of,
+    call,
+    element_of,
+    elements_of,
+    opaque,
+    uncompiled,
+    version_of,
+)
+from limbeck.features.logits import logits_of, naming, summary
 from limbeck.features.points import FIELDS, SEVERAL, FeaturePoints, Point
 from limbeck.outputs import Inputs, Outputs
 
@@ -27,7 +37,10 @@ class Tap:
     Args:
         network: the network that was given to `find`.
         points: what `find` found.
-        fields: those to capture, of "embedding", "stages", "stem" and "preactivations"; "logits" always are.
+        fields: those to capture, of "embedding", "stages", "stem" and "preactivations", or the names of other
+            outputs of the network; "logits" always are.
+        positions: whether the embedding of a network with positions keeps them, (B, D, H, W) or (B, L, D);
+            otherwise it is their mean, (B, D).
 
     Raises:
         LimbeckError: if one of the fields was not found.
@@ -37,18 +50,13 @@ class Tap:
         self, network: nn.Module, points: FeaturePoints, fields: Collection[str], *, positions: bool = False
     ) -> None:
         self.network, self._positions = network, positions
+        self._training_logits = points.training_logits
         self._fields: dict[str, list[_Capture]] = {}
         self._handles: list[RemovableHandle] = []
         self._compiled: nn.Module | None = None
         for field in dict.fromkeys(["logits", *fields]):
-            if field not in FIELDS:
-                raise unknown(f"feature of {self._name}", field, FIELDS)
             if not points.of(field):
-                example = '["body.1", "body.3"]' if field in SEVERAL else '"body.3"'
-                raise LimbeckError(
-                    f"found no {field} in {self._name}; name by module path where to have it, "
-                    f'for example student_features={{"{field}": {example}}}, or teacher_features'
-                )
+                raise self._not_found(points, field)
             self._fields[field] = [_Capture(point) for point in points.of(field)]
         self._captures = [capture for captures in self._fields.values() for capture in captures]
         self._hooked = [capture for capture in self._captures if not capture.point.is_result]
@@ -121,17 +129,46 @@ class Tap:
         mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
         fields: dict[str, Any] = {} if mask is None else {"mask": mask.bool()}
         for field, captures in self._fields.items():
-            tensors = tuple(self._tensor(capture, result) for capture in captures)
+            tensors = tuple(self._at(field, capture, result) for capture in captures)
             fields[field] = tensors if field in SEVERAL else tensors[0]
         if "embedding" in fields:
             pool = self._fields["embedding"][0].point.pool
-            fields["embedding"] = _vector(fields["embedding"], pool, fields.get("mask"))
+            if not self._positions:
+                fields["embedding"] = _vector(fields["embedding"], pool, fields.get("mask"))
         return Outputs(**fields)
+
+    def _at(self, field: str, capture: _Capture, result: Any) -> Any:
+        if field == "logits" and capture.point.is_result:
+            return self._logits(capture.point, result)
+        if field not in FIELDS and capture.point.is_result:
+            output = element_of(result, capture.point.item)
+            if output is None:
+                raise LimbeckError(
+                    f"{self._name} returned no {field}, {capture.point.described}, but {summary(result)}"
+                )
+            return output
+        return self._tensor(capture, result)
+
+    def _logits(self, point: Point, result: Any) -> Tensor:
+        """The logits in what the network returned, in the mode that it is in."""
+        later = self._training_logits
+        if later is not None and uncompiled(self.network).training:
+            point = later
+        if point.item is None:
+            return logits_of(result, whose=self._name)
+        logits = element_of(result, point.item)
+        if not isinstance(logits, Tensor):
+            raise LimbeckError(
+                f"the logits of {self._name} are {point.described}, and in this mode it returned "
+                f"{summary(result)}; name a module that makes them in both modes, for example "
+                f"{naming('fc')}"
+            )
+        return logits
 
     def _tensor(self, capture: _Capture, result: Any) -> Tensor:
         point, tensor = capture.point, capture.tensor
         if point.is_result:
-            tensor = logits_of(result) if point.item is None else elements_of(result).get(point.item)
+            tensor = element_of(result, point.item)
         if not isinstance(tensor, Tensor):
             raise LimbeckError(
                 f"the forward of {self._name} did not pass {str(point)!r}: its module did not run, was "
@@ -143,6 +180,28 @@ class Tap:
                 f"there; name the module after it, or make the operation that does so not in place"
             )
         return tensor.movedim(-1, 1) if point.channels_last else tensor
+
+    def _not_found(self, points: FeaturePoints, field: str) -> LimbeckError:
+        if field not in FIELDS:
+            named = [name for name, _ in points.outputs]
+            if get_close_matches(field, [*FIELDS, *named], n=1, cutoff=0.7):
+                return unknown(f"feature of {self._name}", field, [*FIELDS, *named])
+            others = f"; the other outputs that it names are {', '.join(named)}" if named else ""
+            return LimbeckError(
+                f"{self._name} returns nothing named {field!r}{others}; name where to have it, for example "
+                f'student_features={{"{field}": "[0]"}}, or teacher_features'
+            )
+        inside = opaque(uncompiled(self.network))
+        if inside:
+            return LimbeckError(
+                f"{self._name} is {inside}, whose inside cannot be seen, so it has logits but no {field}; "
+                f"use methods that read logits alone, such as kd, or the network that it was made from"
+            )
+        example = '["body.1", "body.3"]' if field in SEVERAL else '"body.3"'
+        return LimbeckError(
+            f"found no {field} in {self._name}; name by module path where to have it, "
+            f'for example student_features={{"{field}": {example}}}, or teacher_features'
+        )
 
     @property
     def _name(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from limbeck.features.calling import arguments_of, call, elements_of, undisturbed, version_of
+from limbeck.errors import LimbeckError
+from limbeck.features.calling import (
+    arguments_of,
+    call,
+    element_of,
+    elements_of,
+    opaque,
+    undisturbed,
+    version_of,
+)
 from limbeck.features.points import Point
 from limbeck.features.values import ModuleCall, Value, channels_last
 from limbeck.outputs import Inputs, apply, size_of
@@ -39,17 +48,26 @@ class Seen(NamedTuple):
 
 
 class Trace(TorchFunctionMode):
-    """One forward of a network in eval mode, on two samples at most, which leaves the network as it was.
+    """One forward of a network on the example, which leaves the network as it was.
+
+    Of a network whose inside cannot be seen, such as a TorchScript program, only the result is written down.
+
+    Args:
+        network: the network, which is called once.
+        example: inputs of a few samples, on the network's device.
+        training: training mode instead of eval mode.
 
     Attributes:
+        network: the network.
         result: what the network returned.
         batch: how many samples went in.
         calls: the module calls in the order they began, the network's own first.
         seen: every tensor that a module was given or returned, by point.
     """
 
-    def __init__(self, network: nn.Module, example: Inputs) -> None:
+    def __init__(self, network: nn.Module, example: Inputs, *, training: bool = False) -> None:
         super().__init__()
+        self.network = network
         self.calls: list[ModuleCall] = []
         self.seen: dict[Point, Seen] = {}
         self._values: dict[tuple[int, int], Value] = {}  # by id and version of the tensor
@@ -58,22 +76,25 @@ class Trace(TorchFunctionMode):
         self._running: list[ModuleCall] = []
         self._entered: Counter[str] = Counter()
         self._left: Counter[str] = Counter()
-        inputs = apply(lambda tensor: tensor[:2], example)
-        self.batch = size_of(inputs)
-        with undisturbed(network, inputs), torch.no_grad(), self._hooked(network):
-            self._add(_data(inputs), Value(0, ()))
-            with self:
-                self.result = call(network, inputs)
-
-    @property
-    def network(self) -> nn.Module:
-        """The network that ran."""
-        return self.calls[0].module
+        self.batch = size_of(example)
+        with undisturbed(network, example, training=training), torch.no_grad(), self._hooked(network):
+            self._add(_data(example), Value(0, ()))
+            with nullcontext() if opaque(network) else self:
+                self.result = call(network, example)
 
     @property
     def name(self) -> str:
         """Its class, for messages."""
         return type(self.network).__name__
+
+    def at(self, point: Point) -> Seen | None:
+        """What there was at a point; None if there was no tensor."""
+        seen = self.seen.get(point)
+        if seen is None and point.is_result and not point.call:
+            tensor = element_of(self.result, point.item)
+            if isinstance(tensor, Tensor):
+                return Seen(tensor, version_of(tensor), self.value_of(tensor))
+        return seen
 
     def marked(self, point: Point) -> Point:
         """The point, marked if what was there is overwritten in place later, and if it was (B, H, W, C)."""
@@ -134,6 +155,8 @@ class Trace(TorchFunctionMode):
     def _hooked(self, network: nn.Module) -> Iterator[None]:
         with ExitStack() as stack:
             for path, module in network.named_modules():
+                if opaque(network) or isinstance(module, torch.jit.ScriptModule):
+                    continue  # hooks cannot see into it, and some kinds refuse them
                 enter, leave = partial(self._enter, path), partial(self._leave, path)
                 stack.enter_context(module.register_forward_pre_hook(enter, with_kwargs=True))
                 stack.enter_context(module.register_forward_hook(leave))
@@ -165,6 +188,62 @@ class Trace(TorchFunctionMode):
             return []
         value.points.append(point)
         return [value]
+
+
+def traced(network: nn.Module, example: Inputs) -> Trace:
+    """The trace of a network on two samples of the example, or on as many as it can take.
+
+    A network may need more than one sample, or exactly as many as the example has, so after two samples the
+    whole example is tried, then one sample, and one sample twice.
+
+    Raises:
+        LimbeckError: if the network can take none of them.
+    """
+    tried: list[Trace] = []
+    first: Exception | None = None
+    for inputs in _sizes(example):
+        try:
+            trace = Trace(network, inputs)
+        except LimbeckError:
+            raise
+        except Exception as error:  # whatever other people's code raises
+            first = first or error
+            continue
+        if any(tensor.ndim >= 2 and len(tensor) == trace.batch for tensor in _tensors(trace.result)):
+            return trace
+        tried.append(trace)  # squeeze() has taken the batch axis with it, perhaps
+    if not tried:
+        reason = next(iter(str(first).strip().splitlines()), "") or type(first).__name__
+        raise LimbeckError(
+            f"{type(network).__name__} cannot take the example, {described(example)}: {reason}"
+        ) from first
+    return tried[0]
+
+
+def trained(network: nn.Module, example: Inputs) -> Trace | None:
+    """The trace of a network in training mode; None if it can take none of the numbers of samples tried."""
+    for inputs in _sizes(example):
+        try:
+            return Trace(network, inputs, training=True)
+        except Exception:
+            continue
+    return None
+
+
+def described(inputs: Inputs) -> str:
+    """What inputs are, for messages: `a float32 tensor of shape (8, 3)`, by name if they have names."""
+    if isinstance(inputs, Tensor):
+        return f"a {str(inputs.dtype).removeprefix('torch.')} tensor of shape {tuple(inputs.shape)}"
+    return ", ".join(f"{name}: {described(tensor)}" for name, tensor in inputs.items())
+
+
+def _sizes(example: Inputs) -> Iterator[Inputs]:
+    """Two samples, all, one, and one twice; each number of samples once."""
+    samples = size_of(example)
+    for size in dict.fromkeys((min(samples, 2), samples, 1)):
+        yield apply(lambda tensor, size=size: tensor[:size], example)  # type: ignore[misc]
+    if samples == 1:
+        yield apply(lambda tensor: torch.cat([tensor, tensor]), example)
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -39,6 +39,7 @@ class Job:
     Attributes:
         teacher_weights: fingerprint of the teacher as the run began; None if there is none.
         taught_by: what the result says of it, as it was then.
+        notes: sentences on what was assumed of the networks, to be shown as the run begins.
     """
 
     config: RunConfig
@@ -47,6 +48,7 @@ class Job:
     distiller: Distiller
     teacher_weights: str | None
     taught_by: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def teacher(self) -> nn.Module | None:
@@ -79,6 +81,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
         teacher = networks.teacher(config.teacher, source)
     example = source.example()
     given = {"student": student, "teacher": teacher}
+    notes = _notes(config, source, given)
     classes = {
         role: classes_of(network, role, example) for role, network in given.items() if network is not None
     }
@@ -103,14 +106,14 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
                 f"the {role} tells {count} classes apart, and {source.name} has {source.task.width}"
             )
     if teacher is None or config.teacher is None:
-        return Job(config, source, split, distiller, None, {})
+        return Job(config, source, split, distiller, None, {}, notes)
     taught_by = {
         "model": config.teacher.model,
         **origin(config.teacher),
         "labels": config.teacher.labels,
         "parameters": count_parameters(teacher),
     }
-    return Job(config, source, split, distiller, fingerprint(teacher), taught_by)
+    return Job(config, source, split, distiller, fingerprint(teacher), taught_by, notes)
 
 
 def with_views(source: Source, config: RunConfig) -> Source:
@@ -119,6 +122,17 @@ def with_views(source: Source, config: RunConfig) -> Source:
         source = replace(source, views=views.parse(config.data.views))
     checked_number(config.training.views, source.views)
     return source
+
+
+def _notes(config: RunConfig, source: Source, given: Mapping[str, nn.Module | None]) -> tuple[str, ...]:
+    """What was assumed of the inputs of the networks."""
+    named = {"student": config.student, "teacher": config.teacher}
+    said = [
+        networks.normalization_note(each, network, source, role)
+        for role, network in given.items()
+        if network is not None and (each := named[role]) is not None
+    ]
+    return tuple(note for note in said if note)
 
 
 def uses_unlabeled(objective: Method) -> bool:
@@ -178,6 +192,8 @@ class TrainingLoop(Loop):
 
 def loops(job: Job, trainer: Trainer) -> list[Loop]:
     """The phases that the objective asks for, and the training."""
+    for note in job.notes:
+        trainer.display.note(note)
     setup, distiller = job.config.training, job.distiller
     comparing = max(inner_first(distiller.objective), key=lambda method: method.min_samples)
     smallest = comparing.min_samples

@@ -89,8 +89,14 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
     network = build(config, role, source.example(1), source.task.width, source.facts)
     if is_path(config.model):
         check_files(Path(config.model), role, source)
-    if source.mean and models.normalization_of(network) is None:
-        models.normalize_inputs(network, models.Normalization(source.mean, source.std))
+    own, wanted = models.normalization_of(network), _normalization(config, source, role)
+    if own is None and wanted is not None:
+        models.normalize_inputs(network, wanted)
+    elif own is not None and config.normalize is not None and own != wanted:
+        raise LimbeckError(
+            f"the {role} {config.model!r} brings its own normalization ({own.summary}); leave out "
+            f"{role}.normalize={config.normalize}"
+        )
     return network
 
 
@@ -101,6 +107,47 @@ def _learns_values(network: nn.Module, config: NetworkConfig, source: Source) ->
         targets = source.train.targets[source.task.labeled(source.train.targets)]
         models.rescale_outputs(network, models.Rescaling.of(targets))
     return network
+
+
+def _normalization(config: NetworkConfig, source: Source, role: str) -> models.Normalization | None:
+    """What is to be put before a network that does not bring a normalization."""
+    of_data = models.Normalization(source.mean, source.std) if source.mean else None
+    if config.normalize == "data" and of_data is None:
+        raise LimbeckError(f"{source.name} has no normalization; leave out {role}.normalize=data")
+    if config.normalize is not None:
+        return of_data if config.normalize == "data" else None
+    card = None if config.weights is None else read_card(config.weights)
+    if card is not None:  # a run's weights
+        return models.Normalization(card.mean, card.std) if card.mean and card.std else None
+    return of_data if _is_fresh(config) else None
+
+
+def normalization_note(config: NetworkConfig, network: nn.Module, source: Source, role: str) -> str | None:
+    """A sentence for a network with weights from elsewhere before which nothing is put; None for any other.
+
+    Args:
+        config: what names the network.
+        network: the network that was made of it.
+        source: the data, which may have a normalization.
+        role: what the network is, "student" or "teacher".
+    """
+    if config.normalize is not None or not source.mean or config.model.startswith("<"):
+        return None  # the user has said it, there is nothing to say, or an object was handed over
+    if _is_fresh(config) or models.normalization_of(network) is not None or _is_of_a_run(config):
+        return None
+    return (
+        f"the {role} {config.model} brings its own weights, so no normalization is put before it; if it was "
+        f"trained behind that of {source.name}, say {role}.normalize=data"
+    )
+
+
+def _is_fresh(config: NetworkConfig) -> bool:
+    """Whether limbeck draws the network's weights; nobody can tell what a factory has put in its network."""
+    return config.weights is None and not is_path(config.model) and not _brings_weights(config.model)
+
+
+def _is_of_a_run(config: NetworkConfig) -> bool:
+    return is_path(config.model) or (config.weights is not None and read_card(config.weights) is not None)
 
 
 def check_files(path: Path, role: str, source: Source) -> None:
