@@ -117,24 +117,23 @@ def gradient_rule(objective: Method) -> GradientRule | None:
 
 
 def task_of(
-    given: Task | str | None, data: object, student: nn.Module, example: Inputs, points: FeaturePoints
+    given: Task | str | None, student: nn.Module, example: Inputs, points: FeaturePoints
 ) -> Task:
-    """The task that was given, or else that of the data; classification if neither says one.
+    """The task that was given, as one or by its name; classification if none was.
 
     A task is never guessed from shapes: outputs that do not fit it are refused.
 
     Args:
         given: a task, or the name of one, whose outputs then have numbers for names.
-        data: what was given as data.
         student: the network that makes the outputs.
         example: inputs for it.
         points: where its logits are.
     """
-    task = getattr(data, "task", None) if given is None else given
     with undisturbed(student, example), torch.no_grad():
         logits = Tap(student, points, ())(example).logits
+    task = given
     if not isinstance(task, Task):
-        kind = tasks.named("classification" if not isinstance(task, str) else task)
+        kind = tasks.named(task or "classification")
         task = kind.of_width(kind.width_of(logits))
     task.check_outputs(logits, "student")
     return task

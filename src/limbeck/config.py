@@ -124,16 +124,30 @@ class RunConfig(_Part):
     data: DataConfig = DataConfig()
     student: NetworkConfig
     teacher: TeacherConfig | None = None
-    objective: str = Field(description="in the notation; if left out, KD's recipe, or ce without a teacher")
+    teachers: dict[str, TeacherConfig] = Field(
+        default_factory=dict, description="several teachers by name, in place of one"
+    )
+    objective: str | None = Field(
+        None, description="in the notation; null: what the task of the data recommends, with or without a teacher"
+    )
+    related: int = Field(
+        1024, ge=2, description="rows of a batch that methods relate to each other, where a sample has several"
+    )
     training: TrainingConfig = TrainingConfig()
     seed: int = Field(0, ge=0)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _usual_objective(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or value.get("objective") is not None:
-            return value
-        return {**value, "objective": "0.1*ce + 0.9*kd(temperature=4)" if value.get("teacher") else "ce"}
+    @model_validator(mode="after")
+    def _one_or_several(self) -> RunConfig:
+        if self.teacher is not None and self.teachers:
+            raise ValueError("should name one teacher, or several under teachers, not both")
+        if len(self.teachers) == 1:
+            raise ValueError("should name two teachers or more under teachers; for one, give teacher")
+        return self
+
+    @property
+    def taught_by(self) -> dict[str, TeacherConfig]:
+        """All teachers by name; one alone is called "teacher"."""
+        return dict(self.teachers) if self.teacher is None else {"teacher": self.teacher}
 
     def to_yaml(self) -> str:
         """The whole config, defaults included, as YAML."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck import checks
+from limbeck import checks, tasks
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find, undisturbed
@@ -108,8 +108,11 @@ class Distiller(nn.Module):
         self._examples = self._teacher_examples(example, teacher_example)
         for each in self.teachers.values():
             each.apply(lambda tensor: tensor.to(place))
-        self._points = find(student, example, overrides=student_features)
-        self.task = checks.task_of(task, data, student, example, self._points)
+        given = getattr(data, "task", None) if task is None else task
+        dense = tasks.named(given).dense if isinstance(given, str) else isinstance(given, Task) and given.dense
+        width = given.width if isinstance(given, Task) else None
+        self._points = find(student, example, overrides=student_features, width=width, dense=dense, training=True)
+        self.task = checks.task_of(given, student, example, self._points)
         checks.serves(self.objective, self.task)
         self._tap = self._student_tap(self.reads)
         self._bind(example, facts)
@@ -360,6 +363,9 @@ class Distiller(nn.Module):
         reads = self.objective.all_reads
         with undisturbed(self.student, example), torch.no_grad():
             student = Tap(self.student, self._points, reads.student, positions=self.task.dense)(example)
+        for teacher in self.teachers.values():
+            if isinstance(teacher, LiveTeacher):
+                teacher.width, teacher.dense = self.task.width, self.task.dense
         answers: dict[str, Outputs] = {}
         for name, fields in self._fields[False].items():
             self.teachers[name].open(self._examples[name], fields)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.cka import LinearCKA
 from limbeck.evaluation.measure import inference
@@ -27,12 +28,21 @@ class Contender:
         name: the model, in the notation.
         run: the directory it comes from, if it comes from a run.
         features: module paths that override the features found, by field.
+        preparation: what it reads of a sample.
+        unseen: whether it is known that it was not trained on the validation split; thresholds and a
+            temperature are chosen on that split only then.
     """
 
     network: nn.Module
     name: str
     run: str | None = None
     features: Mapping[str, str | list[str]] = field(default_factory=dict)
+    preparation: Preparation = AS_RENDERED
+    unseen: bool = True
+
+    def inputs_of(self, role: str, batch: Batch) -> Inputs:
+        """What it reads of a batch that was loaded for several."""
+        return batch.teacher_inputs.get(role, batch.inputs)
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ def answer(
     task: Task,
     contenders: Mapping[Role, Contender],
     batches: Iterable[Batch],
-    example: Inputs,
+    examples: Mapping[Role, Inputs],
     *,
     stages: bool,
 ) -> Answers:
@@ -64,14 +74,17 @@ def answer(
         task: what the networks are for.
         contenders: by role, on the device of the batches.
         batches: at least one.
-        example: inputs of a few samples, on the same device.
+        examples: inputs of a few samples as each network reads them, on the same device.
         stages: compare the stages too, and not only the embeddings.
     Raises:
         LimbeckError: for networks with different numbers of outputs.
     """
     compared = ("embedding", *(["stages"] if stages else []))
     pair = {"student", "teacher"} if "teacher" in contenders else set()
-    taps = {role: _tap(each, example, compared if role in pair else ()) for role, each in contenders.items()}
+    taps = {
+        role: _tap(task, each, examples[role], compared if role in pair else ())
+        for role, each in contenders.items()
+    }
     meters = {role: task.meter() for role in contenders}
     comparison = task.comparison() if pair else None
     alike = {field: LinearCKA() for field in compared}
@@ -79,7 +92,7 @@ def answer(
         for each in contenders.values():
             stack.enter_context(inference(each.network))
         for batch in batches:
-            outputs = {role: tap(batch.inputs) for role, tap in taps.items()}
+            outputs = {role: tap(contenders[role].inputs_of(role, batch)) for role, tap in taps.items()}
             _check_widths(task, outputs, batch)
             for role, found in outputs.items():
                 meters[role].update(found, batch)
@@ -112,9 +125,11 @@ def _check_widths(task: Task, outputs: Mapping[Role, Outputs], batch: Batch) -> 
             )
 
 
-def _tap(contender: Contender, example: Inputs, fields: Collection[str]) -> Tap:
+def _tap(task: Task, contender: Contender, example: Inputs, fields: Collection[str]) -> Tap:
     """Taps those of the fields that the network has."""
-    points = find(contender.network, example, overrides=contender.features)
+    points = find(
+        contender.network, example, overrides=contender.features, width=task.width, dense=task.dense
+    )
     return Tap(contender.network, points, [field for field in fields if points.of(field)])
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from limbeck.errors import LimbeckError
-from limbeck.features import call, logits_of
-from limbeck.outputs import Batch, Outputs
+from limbeck.features import Tap, answering, call, logits_of
+from limbeck.features.find import Names
+from limbeck.outputs import Batch, Inputs, Outputs
 from limbeck.tasks import Agreement, Meter, Task
 
 
@@ -28,7 +29,38 @@ def inference(network: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
-def measure(task: Task, network: nn.Module, batches: Iterable[Batch], *, quick: bool = False) -> Meter:
+Answer = Callable[[Inputs], Outputs]
+"""What gives Outputs for inputs: a network, with where its logits are."""
+
+
+def answer_of(task: Task, network: nn.Module, features: Names | None = None) -> Answer:
+    """A network as what gives its logits for inputs.
+
+    Args:
+        task: what the network is for; it says how many outputs there are.
+        network: any network.
+        features: module paths that override the features found, by field; "logits" among them counts.
+    """
+    if features and "logits" in features:
+        taps: list[Tap] = []
+
+        def tapped(inputs: Inputs) -> Outputs:
+            if not taps:
+                taps.append(answering(network, inputs, overrides=features, width=task.width, dense=task.dense))
+            return taps[0](inputs)
+
+        return tapped
+    return lambda inputs: Outputs(logits=logits_of(call(network, inputs), width=task.width, dense=task.dense))
+
+
+def measure(
+    task: Task,
+    network: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    quick: bool = False,
+    features: Names | None = None,
+) -> Meter:
     """Runs the network over all batches.
 
     Args:
@@ -36,14 +68,15 @@ def measure(task: Task, network: nn.Module, batches: Iterable[Batch], *, quick: 
         network: on the device of the batches; called in eval mode, its modes are restored.
         batches: at least one.
         quick: measure the primary metric only (see `Task.meter`).
+        features: module paths that override the features found, by field.
     Returns: a meter of the task that has taken in the network's outputs for all batches.
     Raises:
         LimbeckError: there is no batch, or the network returns no logits.
     """
-    meter, empty = task.meter(quick=quick), True
+    meter, empty, answer = task.meter(quick=quick), True, answer_of(task, network, features)
     with inference(network):
         for batch in batches:
-            meter.update(Outputs(logits=logits_of(call(network, batch.inputs))), batch)
+            meter.update(answer(batch.inputs), batch)
             empty = False
     if empty:
         raise LimbeckError("there is no batch to measure on; the split is empty")
@@ -62,22 +95,22 @@ def compare(task: Task, student: nn.Module, teacher: nn.Module, batches: Iterabl
         LimbeckError: there is no batch, or a network returns no logits.
     """
     comparison, empty = task.comparison(), True
+    ours, theirs = answer_of(task, student), answer_of(task, teacher)
     with inference(student), inference(teacher):
         for batch in batches:
-            ours, theirs = (
-                Outputs(logits=logits_of(call(network, batch.inputs))) for network in (student, teacher)
-            )
-            comparison.update(ours, theirs, batch)
+            comparison.update(ours(batch.inputs), theirs(batch.inputs), batch)
             empty = False
     if empty:
         raise LimbeckError("there is no batch to measure on; the split is empty")
     return comparison.compute()
 
 
-def metrics(task: Task, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+def metrics(
+    task: Task, network: nn.Module, batches: Iterable[Batch], features: Names | None = None
+) -> dict[str, float]:
     """The task's metrics of a network on some batches, by name; for the arguments see `measure`.
 
     Raises:
         LimbeckError: there is no batch, the network returns no logits, or no sample has a target.
     """
-    return measure(task, network, batches).compute()
+    return measure(task, network, batches, features=features).compute()

@@ -8,6 +8,7 @@ import torch
 
 from limbeck.data import Loader, Source, Split
 from limbeck.data.storage.base import spread
+from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import cost
 from limbeck.evaluation.contenders import Answers, Contender, answer
@@ -65,18 +66,24 @@ def evaluate(
         raise LimbeckError(f"{source.name} has neither a test nor a validation split to measure on")
     for each in contenders.values():
         each.network.to(device)
-    task, example = source.task, _example(source, 2, device)
-    answers = answer(task, contenders, _loader(split, device), example, stages=full)
+    task = source.task
+    examples = {role: _example(source, 2, device, each.preparation) for role, each in contenders.items()}
+    preparations = {role: each.preparation for role, each in contenders.items()}
+    batches = _loader(split, device, preparations.pop("student"), preparations)
+    answers = answer(task, contenders, batches, examples, stages=full)
     noise = corruptions(source, seed or 0) if full else {}
     noisy = split.select(spread(len(split), noise_samples or len(split)))
-    networks = [each.network for each in contenders.values()]
-    curves = robustness(task, networks, _loader(noisy, device), noise) if noise else [None] * len(networks)
+    measured = list(contenders.values())
+    curves = robustness(task, measured, _loader(noisy, device), noise) if noise else [None] * len(measured)
     costs = _costs(source, contenders, full=full, device=device)
     tuning = source.validation if source.test else None
     results: dict[Role, NetworkResult] = {}
     for (role, each), curve, spent in zip(contenders.items(), curves, costs, strict=True):
         meter = answers.meters[role]
-        tuned = None if tuning is None else measure(task, each.network, _loader(tuning, device))
+        tuned = None
+        if tuning is not None and each.unseen:
+            batches = _loader(tuning, device, each.preparation)
+            tuned = measure(task, each.network, batches, features=each.features)
         results[role] = NetworkResult(
             name=each.name,
             run=each.run,
@@ -102,6 +109,7 @@ def evaluate(
         cka=answers.cka,
         notes=(
             *_notes(source, results),
+            *_seen(contenders),
             *_sampled(answers),
             *(_noise_notes(split, noisy if noise else None) if full else ()),
         ),
@@ -113,15 +121,20 @@ def _costs(
 ) -> list[Cost]:
     networks = [each.network for each in contenders.values()]
     largest = min(BATCH, source.train.samples.most)
-    batches = {size: _example(source, size, device) for size in (*LATENCY_BATCHES, largest)} if full else {}
+    preparations = [each.preparation for each in contenders.values()]
+
+    def examples(size: int) -> list[Inputs]:
+        return [_example(source, size, device, preparation) for preparation in preparations]
+
+    batches = {size: examples(size) for size in (*LATENCY_BATCHES, largest)} if full else {}
     timed = {size: cost.latencies(networks, batches[size]) for size in LATENCY_BATCHES if full}
     large = cost.latencies(networks, batches[largest], repeats=5, warmup=1) if full else []
     return [
         Cost(
             parameters=count_parameters(network),
-            multiply_adds=cost.multiply_adds(network, _example(source, 1, device)),
+            multiply_adds=cost.multiply_adds(network, examples(1)[n]),
             bytes=cost.weight_bytes(network),
-            peak_bytes=cost.peak_bytes(network, batches[LATENCY_BATCHES[-1]]) if full else None,
+            peak_bytes=cost.peak_bytes(network, batches[LATENCY_BATCHES[-1]][n]) if full else None,
             latency={size: _timing(found[n]) for size, found in timed.items()} if full else None,
             throughput=1000 / large[n].ms_per_image if full else None,
         )
@@ -160,12 +173,37 @@ def _noise_notes(split: Split, noisy: Split | None) -> tuple[str, ...]:
     return ()
 
 
-def _loader(split: Split, device: torch.device | str) -> Loader:
-    return Loader(split, min(BATCH, split.samples.most), shuffle=False, device=device)
+def _seen(contenders: Mapping[Role, Contender]) -> tuple[str, ...]:
+    """What was not chosen on the validation split, because a network may have been trained on it."""
+    roles = [role for role, each in contenders.items() if not each.unseen]
+    if not roles:
+        return ()
+    return (
+        f"Nothing is fitted on the validation split for {' and '.join(roles)}: what it was trained on is not "
+        "known, and that split may be part of it.",
+    )
 
 
-def _example(source: Source, size: int, device: torch.device | str) -> Inputs:
+def _loader(
+    split: Split,
+    device: torch.device | str,
+    preparation: Preparation = AS_RENDERED,
+    others: Mapping[Role, Preparation] | None = None,
+) -> Loader:
+    return Loader(
+        split,
+        min(BATCH, split.samples.most),
+        shuffle=False,
+        device=device,
+        preparation=preparation,
+        teacher_preparations={str(role): each for role, each in (others or {}).items()},
+    )
+
+
+def _example(
+    source: Source, size: int, device: torch.device | str, preparation: Preparation = AS_RENDERED
+) -> Inputs:
     """As many inputs as asked for, the same over again where the data, or the memory for it, has fewer."""
-    example = source.example(min(size, source.train.samples.most))
+    example = source.example(min(size, source.train.samples.most), preparation)
     rows = torch.arange(size) % size_of(example)
     return apply(lambda tensor: tensor[rows].to(device), example)

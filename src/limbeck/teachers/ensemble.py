@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
+from limbeck.features import call, logits_of
 from limbeck.outputs import Batch, Inputs, Outputs
 from limbeck.tasks import Classification, Task
 from limbeck.teachers.base import Teacher
@@ -85,22 +86,14 @@ class Ensemble(Teacher):
             LimbeckError: for members whose answers differ in shape.
         """
         seen = replace(batch, inputs=self.inputs_of(batch), teacher_inputs={})
-        members = [teacher(seen).logits for teacher in self.teachers]
-        if len({logits.shape for logits in members}) > 1:
-            widths = ", ".join(str(tuple(logits.shape[1:])) for logits in members)
-            raise LimbeckError(
-                f"the members of an ensemble answer a sample in different shapes, {widths}; they should have"
-                " the same outputs in the same order"
-            )
-        exact = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in members]
-        if self.of == "logits":
-            shares = [weight * logits for weight, logits in zip(self.weights, exact, strict=True)]
-            return Outputs(logits=torch.stack(shares).sum(0))
-        shares = [
-            logits.log_softmax(-1) + math.log(weight)
-            for weight, logits in zip(self.weights, exact, strict=True)
-        ]
-        return Outputs(logits=torch.stack(shares).logsumexp(0))
+        return Outputs(logits=mean_of([teacher(seen).logits for teacher in self.teachers], self.of, self.weights))
+
+    @property
+    def network(self) -> nn.Module | None:
+        """The members' networks as one, where each has one."""
+        networks = [teacher.network for teacher in self.teachers]
+        there = [network for network in networks if network is not None]
+        return Averaged(there, self.of, self.weights) if len(there) == len(networks) else None
 
     def release(self) -> None:
         """Unloads what the members can load again."""
@@ -119,3 +112,36 @@ class Ensemble(Teacher):
         """Moves the members."""
         for teacher in self.teachers:
             teacher.apply(function)
+
+
+class Averaged(nn.Module):
+    """Networks that answer together, as one network; see `Ensemble`."""
+
+    def __init__(self, networks: Sequence[nn.Module], of: Mean, weights: Sequence[float]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.of, self.weights = of, tuple(weights)
+
+    def forward(self, inputs: Tensor | None = None, **named: Tensor) -> Tensor:
+        """(B, C) the mean of the networks' answers to what they take, a tensor or named tensors."""
+        given = named if inputs is None else inputs
+        return mean_of([logits_of(call(network, given)) for network in self.networks], self.of, self.weights)
+
+
+def mean_of(members: Sequence[Tensor], of: Mean, weights: Sequence[float]) -> Tensor:
+    """The weighted mean of logits (B, C), or the logarithm of that of their probabilities.
+
+    Raises:
+        LimbeckError: for members whose answers differ in shape.
+    """
+    if len({logits.shape for logits in members}) > 1:
+        widths = ", ".join(str(tuple(logits.shape[1:])) for logits in members)
+        raise LimbeckError(
+            f"the members of an ensemble answer a sample in different shapes, {widths}; they should have"
+            " the same outputs in the same order"
+        )
+    exact = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in members]
+    if of == "logits":
+        return torch.stack([weight * logits for weight, logits in zip(weights, exact, strict=True)]).sum(0)
+    shares = [logits.log_softmax(-1) + math.log(weight) for weight, logits in zip(weights, exact, strict=True)]
+    return torch.stack(shares).logsumexp(0)
