@@ -89,3 +89,12 @@ def test_a_cost_grows_by_factors() -> None:
 def test_quotes_stay_as_they_are() -> None:
     chart = Chart("t", [Trace('mgd(scheme="stable")', [1], [1.0])], "x", "y")
     assert figure(chart, looks([chart]))["data"][0]["name"] == 'mgd(scheme="stable")'
+
+
+def test_the_points_of_a_cloud_are_small() -> None:
+    few, many = (Trace("a", range(size), range(size), kind="points") for size in (60, 61))
+    markers = [
+        figure(chart, looks([chart]))["data"][0]["marker"]
+        for chart in (Chart("t", [trace], "x", "y") for trace in (few, many))
+    ]
+    assert markers == [{"symbol": "circle"}, {"symbol": "circle", "size": 5, "opacity": 0.6}]

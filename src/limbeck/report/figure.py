@@ -39,6 +39,8 @@ _LOOKS = [
 _GUIDE = Look(0, "2px,4px", "circle", "●")
 _FEW = 16
 """A line of so few values shows where each of them is."""
+_CLOUD = 60
+"""More points than these hide each other, so they are small and let others through."""
 
 
 def looks(charts: Iterable[Chart]) -> dict[str, Look]:
@@ -131,7 +133,8 @@ def _draw(trace: Trace, look: Look, chart: Chart) -> list[dict[str, Any]]:
         at = "%{y}" if chart.horizontal else "%{x:.4~s}" if chart.log else "%{x}"
         drawn["hovertemplate"] = f"%{{fullData.name}}, {at}: {value}<extra></extra>"
     if trace.kind != "bars":
-        drawn["marker"] = {"symbol": look.symbol}
+        cloud = {"size": 5, "opacity": 0.6} if trace.kind == "points" and len(x) > _CLOUD else {}
+        drawn["marker"] = {"symbol": look.symbol, **cloud}
     if errors:
         drawn["error_x" if chart.horizontal else "error_y"] = errors
     if chart.horizontal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -62,8 +62,8 @@ class Bars:
     title: str
     x: str
     names: Sequence[str]
-    series: dict[str, Sequence[float]]
-    limits: dict[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    series: Mapping[str, Sequence[float]]
+    limits: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     kind: Literal["bars", "points"] = "bars"
     notes: str = ""
 
