@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -110,19 +111,45 @@ def keep_labels(targets: Tensor, labeled: int, seed: int) -> Tensor:
     return hidden
 
 
-def held_out(strata: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
+def held_out(strata: Tensor, fraction: float, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Parts training data in two, always in the same way: the positions kept, and those held out.
 
     Each stratum gives `fraction` of its samples: at least one, and never its only one. Samples without a
     label are kept.
 
+    Copies of one sample count once and are never parted. A copy without a label of a sample that is held out
+    is in neither part.
+
     Args:
         strata: (N,) int64, see `limbeck.tasks.Task.strata`.
         fraction: in (0, 1).
+        groups: (N,) int64 from 0, equal for copies of one sample; None if no sample has a copy.
     """
-    counts = strata[strata != UNLABELED].cpu().bincount()
+    strata = strata.cpu()
+    once = strata if groups is None else _first_of_each(strata, groups)
+    counts = once[once != UNLABELED].bincount()
     wanted = (counts * fraction).round().long().clamp(min=1).minimum((counts - 1).clamp(min=0))
-    held = pick(strata, wanted, seed=0)
-    kept = torch.ones(len(strata), dtype=torch.bool)
-    kept[held] = False
-    return kept.nonzero().flatten(), held
+    drawn = pick(once, wanted, seed=0)
+    held = torch.zeros(len(strata), dtype=torch.bool)
+    held[drawn] = True
+    if groups is not None:
+        held = torch.isin(groups, groups[drawn])
+    return held.logical_not().nonzero().flatten(), (held & (strata != UNLABELED)).nonzero().flatten()
+
+
+def _first_of_each(strata: Tensor, groups: Tensor) -> Tensor:
+    """The strata with `UNLABELED` for all but the first labeled sample of each group."""
+    labeled = (strata != UNLABELED).nonzero().flatten()
+    first = torch.full((int(groups.max()) + 1,), len(strata))
+    first.scatter_reduce_(0, groups[labeled], labeled, "amin")
+    once = torch.full_like(strata, UNLABELED)
+    representatives = first[first < len(strata)]
+    once[representatives] = strata[representatives]
+    return once
+
+
+def copies(samples: Iterable[bytes]) -> Tensor | None:
+    """(N,) int64 from 0, equal for equal samples, given as bytes each; None if all differ."""
+    numbers: dict[bytes, int] = {}
+    groups = torch.tensor([numbers.setdefault(sample, len(numbers)) for sample in samples])
+    return None if len(numbers) == len(groups) else groups

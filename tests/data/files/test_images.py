@@ -280,7 +280,7 @@ def test_refuses_folders_that_are_no_classes(tmp_path: Path) -> None:
     (tmp_path / "test" / "c").rename(tmp_path / "test" / ".c")
     with pytest.raises(LimbeckError, match=r"test' holds no folder of images for each class"):
         from_images(data_dir=tmp_path)
-    (tmp_path / "train").rename(tmp_path / "training")
+    (tmp_path / "train").rename(tmp_path / "learn")
     with pytest.raises(LimbeckError, match=r"has no split 'train' but 'test'"):
         from_images(data_dir=tmp_path)
 

@@ -29,11 +29,13 @@ class Rows:
         name: what messages call it.
         dataset: it as `datasets` has it.
         folder: where files are that rows name.
+        notes: sentences on what was left out when it was read.
     """
 
     name: str
     dataset: Any
     folder: Path = Path()
+    notes: tuple[str, ...] = ()
 
     def batches(self) -> Iterator[Mapping[str, list[Any]]]:
         """Up to 1,000 rows at a time, as the values of each column.
@@ -71,7 +73,9 @@ class Rows:
         return tuple(names) if names else None
 
 
-def read(path: str, data_dir: Path | None, as_text: Sequence[str] = ()) -> dict[str, Rows]:
+def read(
+    path: str, data_dir: Path | None, as_text: Sequence[str] = (), only: Sequence[str] = ()
+) -> dict[str, Rows]:
     """The splits there are, "train" always, "validation" and "test" where they are found.
 
     Args:
@@ -80,22 +84,23 @@ def read(path: str, data_dir: Path | None, as_text: Sequence[str] = ()) -> dict[
             data set on the hub.
         data_dir: where `path`, then a file or a directory, is; "" is the directory itself.
         as_text: columns whose values in a CSV are text also where they look like numbers.
+        only: columns of a CSV to read; all if none is named.
     Raises:
         LimbeckError: if there is no such thing, or it holds no train split.
     """
     place = find(path, data_dir)
-    return on_the_hub(path) if place is None else _on_disk(place, as_text)
+    return on_the_hub(path) if place is None else _on_disk(place, as_text, only)
 
 
-def _on_disk(place: Path, as_text: Sequence[str]) -> dict[str, Rows]:
+def _on_disk(place: Path, as_text: Sequence[str], only: Sequence[str]) -> dict[str, Rows]:
     import datasets  # imports in a second, which other data should not pay for
 
     files = files_of(place)
-    kind = format_of(files)
+    kind, chosen = format_of(files), options(files, as_text, only)
     # Streamed, because a copy in the cache of `datasets` would outlive the file; a lock it makes even so.
     with reading(repr(str(place))), TemporaryDirectory() as cache:
         found = datasets.load_dataset(
-            kind, data_files=patterns(files), streaming=True, cache_dir=cache, **options(kind, as_text)
+            kind, data_files=patterns(files), streaming=True, cache_dir=cache, **chosen
         )
     return {split: Rows(name_of(some), found[split]) for split, some in files.items()}
 
@@ -114,22 +119,26 @@ def on_the_hub(name: str, test: str = "test") -> dict[str, Rows]:
 
 
 def portions(
-    targets: Mapping[str, Tensor], share: float, validation: float | None = None
+    strata: Mapping[str, Tensor],
+    share: float,
+    validation: float | None = None,
+    groups: Tensor | None = None,
 ) -> dict[str, tuple[str, Tensor]]:
     """What training, validation and test are made of: for each, a split that was found and rows of it.
 
     Args:
-        targets: (N,) class ids of the splits that were found, "train" always.
-        share: of each class of the training rows that is held out for test, and then of what is left for
+        strata: (N,) of the splits that were found, "train" always; see `limbeck.tasks.Task.strata`.
+        share: of each stratum of the training rows that is held out for test, and then of what is left for
             validation, where they were not found; always the same rows (see `limbeck.data.split.held_out`).
         validation: another share for validation; 0 holds nothing out.
+        groups: (N,) of the training rows, equal for copies of one sample, which are never parted.
     """
-    made = {split: (split, torch.arange(len(ids))) for split, ids in targets.items()}
+    made = {split: (split, torch.arange(len(ids))) for split, ids in strata.items()}
     for split, fraction in (("test", share), ("validation", share if validation is None else validation)):
         if split in made or not fraction:
             continue
         rows = made["train"][1]
-        kept, held = held_out(targets["train"][rows], fraction)
+        kept, held = held_out(strata["train"][rows], fraction, None if groups is None else groups[rows])
         if len(held):
             made["train"], made[split] = ("train", rows[kept]), ("train", rows[held])
     return made
