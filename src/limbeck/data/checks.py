@@ -20,12 +20,12 @@ TargetsLike: TypeAlias = "ArrayLike | Sequence[Any]"
 
 
 def as_inputs(inputs: InputsLike, which: str) -> Inputs:
-    """The inputs as tensors: as many samples in each, at least one, and all numbers finite."""
+    """The inputs as tensors: as many samples in each, at least one, and all numbers finite.
+
+    Floats become float32, as networks are.
+    """
     given = inputs if isinstance(inputs, Mapping) else {"": inputs}
-    try:
-        tensors = {name: torch.as_tensor(array) for name, array in given.items()}
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise LimbeckError(f"the {which} inputs should be tensors or arrays of numbers: {error}") from None
+    tensors = {name: _as_input(array, f"{which} inputs {name}".strip()) for name, array in given.items()}
     sizes = {len(tensor) if tensor.ndim else 0 for tensor in tensors.values()}
     if len(sizes) > 1:
         lengths = ", ".join(f"{name} {len(tensor)}" for name, tensor in tensors.items())
@@ -40,10 +40,64 @@ def as_inputs(inputs: InputsLike, which: str) -> Inputs:
     return tensors if isinstance(inputs, Mapping) else tensors[""]
 
 
+def _as_input(array: Any, what: str) -> Tensor:
+    try:
+        tensor = torch.as_tensor(_values(array))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LimbeckError(f"the {what} should be tensors or arrays of numbers: {error}") from None
+    if tensor.layout is not torch.strided:
+        raise LimbeckError(f"the {what} are sparse, which networks do not take; give inputs.to_dense()")
+    tensor = tensor.detach()
+    if tensor.dtype == torch.float64:
+        check_precision(tensor, what)
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _values(array: Any) -> Any:
+    """The array in a data frame or a series of pandas and the like."""
+    return array.to_numpy() if hasattr(array, "to_numpy") else array
+
+
+def check_precision(values: Tensor, what: str) -> None:
+    """Refuses columns of float64 numbers whose differences are lost in float32, such as times in seconds.
+
+    Args:
+        values: (N, F, ...) float64.
+        what: they are, for the message.
+    """
+    if values.ndim < 2:
+        return
+    for column, lost in enumerate(_lost_in_float32(values)):
+        if lost:
+            raise LimbeckError(
+                f"the {what} lose their differences in column {column} when they become float32, as networks"
+                " take them; subtract the mean of the column first"
+            )
+
+
+def offsets(values: Tensor) -> Tensor:
+    """What to subtract from each column, so that its differences are kept in float32; 0 where they are.
+
+    Args:
+        values: (N, F) float64.
+    Returns: (F,) float64, whole numbers.
+    """
+    lost = torch.tensor(_lost_in_float32(values))
+    return torch.where(lost, values.mean(0).round(), 0.0)
+
+
+def _lost_in_float32(values: Tensor) -> list[bool]:
+    """For each column, whether rounding to float32 moves a number by over a thousandth of their deviation."""
+    return [
+        bool((column.float().double() - column).abs().max() > 1e-3 * column.std(correction=0))
+        for column in values.unbind(1)
+    ]
+
+
 def as_targets(targets: TargetsLike | None, inputs: Inputs, which: str, task: type[Task]) -> Tensor:
     """The targets (N, ...) beside the inputs, on their device; all without a label for None."""
     first = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
-    return task.as_targets(targets, len(first), which).to(first.device)
+    return task.as_targets(_values(targets), len(first), which).to(first.device)
 
 
 def check_alike(sample: Inputs, training: Inputs, which: str) -> None:

@@ -25,7 +25,7 @@ BROKEN = (EOFError, OSError, SyntaxError, ValueError, struct.error)
 
 @dataclass(frozen=True)
 class Decoder:
-    """What images are made into.
+    """What images are made into. What is transparent in them is shown over white.
 
     Attributes:
         gray: one channel; RGB otherwise.
@@ -51,15 +51,14 @@ class Decoder:
         file = _file(value, folder, where)
         try:
             with Image.open(file, formats=FORMATS) as picture:
-                mode, pixels = picture.mode, self._pixels(picture)
+                check_depth(picture.mode, f"the image in {where}")
+                pixels = self._pixels(picture)
         except UnidentifiedImageError:
             formats = ", ".join(FORMATS)
             raise LimbeckError(f"the image in {where} is in none of the formats {formats}") from None
         except (*BROKEN, Image.DecompressionBombError) as error:
             reason = getattr(error, "strerror", None) or error
             raise LimbeckError(f"the image in {where} cannot be read: {reason}") from None
-        if mode.startswith(("I", "F")):  # which Pillow cuts down to 8 bits, not scales
-            raise LimbeckError(f"the image in {where} has pixels of mode {mode!r}; they should have 8 bits")
         return pixels[None] if self.gray else pixels.transpose(2, 0, 1)
 
     def _pixels(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
@@ -69,11 +68,39 @@ class Decoder:
         mode = "L" if self.gray else "RGB"
         if "exif" in picture.info:  # it may say that the camera was held on its side
             picture = ImageOps.exif_transpose(picture)
+        picture = opaque(picture)
         if picture.mode != mode:
             picture = picture.convert(mode)
         if self.size is not None and picture.size != (self.size, self.size):
             picture = ImageOps.fit(picture, (self.size, self.size), Image.Resampling.BICUBIC)
         return np.asarray(picture)
+
+
+def check_depth(mode: str, what: str) -> None:
+    """Refuses images of more than 8 bits a channel, whose levels Pillow cuts off instead of scaling them.
+
+    Args:
+        mode: of a PIL image.
+        what: the image, for the message.
+    """
+    if mode.startswith(("I", "F")):
+        raise LimbeckError(
+            f"{what} has pixels of mode {mode!r}; they should have 8 bits: scale them to 0 to 255 and save"
+            " them so, or give tensors of floats"
+        )
+
+
+def opaque(picture: Image.Image) -> Image.Image:
+    """The picture over white where it is transparent; the same object where nothing is."""
+    if picture.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and "transparency" not in picture.info:
+        return picture
+    layers = picture.convert("RGBA")
+    if layers.getextrema()[3] == (255, 255):
+        return picture
+    from PIL import Image
+
+    white = Image.new("RGBA", layers.size, "white")
+    return Image.alpha_composite(white, layers).convert("RGB")
 
 
 def located(value: Any, folder: Path, where: str) -> str:

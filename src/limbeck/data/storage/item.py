@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limbeck.data.files.decoding import check_depth, opaque
 from limbeck.data.kinds import describe
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Inputs
@@ -49,6 +50,8 @@ def _target(target: Any, position: int) -> int:
 
 def _tensor(value: Any, position: int) -> Tensor:
     if hasattr(value, "convert") and hasattr(value, "mode"):  # a PIL image, known without importing PIL
+        check_depth(value.mode, f"the image of item {position}")
+        value = opaque(value)
         pixels = np.array(value if value.mode in ("L", "RGB") else value.convert("RGB"))
         return torch.from_numpy(pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
     try:

@@ -102,7 +102,15 @@ def _fetch(dataset: Dataset[Any], index: Tensor, view: Tensor) -> tuple[Inputs, 
             random.seed(seed)
             np.random.seed(seed % 2**32)
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU too
-            item, target = read(dataset[position], position)
+            try:
+                found = dataset[position]
+            except LimbeckError:
+                raise
+            except Exception as error:
+                raise LimbeckError(
+                    f"item {position} of the data set cannot be read: {type(error).__name__}: {error}"
+                ) from error
+            item, target = read(found, position)
             items.append(item)
             targets.append(target)
     return stack(items, positions), torch.tensor(targets)
