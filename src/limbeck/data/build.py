@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,13 +14,13 @@ from limbeck.data import checks
 from limbeck.data.checks import InputsLike, TargetsLike
 from limbeck.data.kinds import Kind, kind_of, statistics, statistics_of_levels
 from limbeck.data.source import PIXELS, Source
-from limbeck.data.split import Split, held_out
-from limbeck.data.storage.base import Resident, spread
+from limbeck.data.split import Split, copies, held_out
+from limbeck.data.storage.base import Resident, digests, spread
 from limbeck.data.storage.streamed import Encoded
 from limbeck.data.storage.torch_dataset import Items
 from limbeck.data.views import Views, parse
 from limbeck.errors import LimbeckError
-from limbeck.outputs import Inputs
+from limbeck.outputs import Inputs, apply
 
 
 def from_tensors(
@@ -31,7 +31,7 @@ def from_tensors(
     validation: tuple[InputsLike, TargetsLike] | float | None = 0.1,
     test: tuple[InputsLike, TargetsLike] | None = None,
     num_classes: int | None = None,
-    class_names: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
     views: str | Views = "none",
     kind: Kind | None = None,
     name: str = "tensors",
@@ -46,8 +46,8 @@ def from_tensors(
         validation: inputs and targets; or the fraction of each class to hold out of the training data
             (see `limbeck.data.split.held_out`; `Batch.index` then counts what is kept); or None.
         test: inputs and targets; without them a run reports no test metrics.
-        num_classes: needed if the training targets do not show it.
-        class_names: one for each class.
+        num_classes: of classification, where the training targets do not show all classes.
+        names: of the outputs of a network, in their order: classes, labels or values.
         views: the policy that training draws from, such as "crop(padding=4, flip=true)".
         kind: "image", "table", "text" or "other", if the shapes mislead.
         name: what records and reports call the data.
@@ -68,7 +68,7 @@ def from_tensors(
         split("training", (inputs, targets)),
         validation if isinstance(validation, float | None) else split("validation", validation),
         None if test is None else split("test", test),
-        names=class_names,
+        names=names,
         width=num_classes,
         views=views,
         kind=kind,
@@ -81,8 +81,9 @@ def from_dataset(
     *,
     validation: Dataset[Any] | float | None = 0.1,
     test: Dataset[Any] | None = None,
+    task: str = "classification",
     num_classes: int | None = None,
-    class_names: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
     views: str | Views = "bank",
     kind: Kind | None = None,
     name: str = "dataset",
@@ -102,8 +103,9 @@ def from_dataset(
         train: training data.
         validation: a data set, best without random transforms; or a fraction, or None, as in `from_tensors`.
         test: a data set; without one a run reports no test metrics.
-        num_classes: as in `from_tensors`, like all that follow.
-        class_names: one for each class.
+        task: as in `from_tensors`, like all that follow; a target is a vector where the task has several.
+        num_classes: of classification, where the training targets do not show all classes.
+        names: of the outputs of a network, in their order.
         views: the policy that training draws from.
         kind: "image", "table", "text" or "other", if the shapes mislead.
         name: what records and reports call the data.
@@ -111,20 +113,22 @@ def from_dataset(
         LimbeckError: naming the part, the item and what it should be.
     """
 
+    meant = tasks.named(task)
+
     def split(which: str, dataset: Dataset[Any]) -> Split:
         by_position = hasattr(dataset, "__getitem__") and not isinstance(dataset, IterableDataset)
         if not by_position or not hasattr(dataset, "__len__"):
             raise LimbeckError(f"the {which} data set should have a length and items by position (map-style)")
         if not len(dataset):
             raise LimbeckError(f"the {which} data is empty")
-        items = Items.of(dataset)
-        return Split.whole(items, items.targets)
+        items = Items.of(dataset, meant, which)
+        return Split.whole(items, items.targets, meant)
 
     return assemble(
         split("training", train),
         validation if isinstance(validation, float | None) else split("validation", validation),
         None if test is None else split("test", test),
-        names=class_names,
+        names=names,
         width=num_classes,
         views=views,
         kind=kind,
@@ -142,12 +146,15 @@ def assemble(
     views: str | Views,
     kind: Kind | None,
     name: str,
+    contents: Mapping[str, Sequence[bytes]] | None = None,
 ) -> Source:
     """A source of splits; a fraction for the validation split is held out of the training split.
 
     Args:
         names: of the outputs; None for numbers.
         width: how many outputs there are, where there are no names and the training targets do not show it.
+        contents: bytes for each sample of "train", "validation" and "test", equal for equal samples; those of
+            samples in memory if none are given.
     Raises:
         LimbeckError: naming what does not fit together.
     """
@@ -155,6 +162,7 @@ def assemble(
     task.check(train.targets, "training")
     if isinstance(validation, float):
         train, validation = _hold_out(train, validation)
+        task = train.task.of(task.names, None, train.targets)  # what it measures is of what is left
     first = _first(train)
     for which, split in (("validation", validation), ("test", test)):
         if split is not None:
@@ -175,6 +183,7 @@ def assemble(
         mean=mean,
         std=std,
         preparation=PIXELS if _of_pixels(first) else Source.preparation,
+        notes=tuple(_repeats(train, {"validation": validation, "test": test}, contents)),
     )
     source.example(1)  # views that cannot show these inputs say so now
     return source
@@ -186,13 +195,39 @@ def _hold_out(train: Split, fraction: float) -> tuple[Split, Split | None]:
         raise LimbeckError(
             f"validation should be a fraction between 0 and 1, not {fraction}; None holds nothing out"
         )
-    kept, held = held_out(train.task.strata(train.targets), fraction)
+    kept, held = held_out(train.task.strata(train.targets), fraction, copies(_contents(train)))
     if not len(held):
         return train, None
     parts = [
         Split.whole(train.samples.select(rows), train.targets[rows], train.task) for rows in (kept, held)
     ]
     return parts[0], parts[1]
+
+
+def _contents(split: Split) -> Sequence[bytes]:
+    """Bytes for each sample, equal for equal samples; nothing where it would take a pass over files."""
+    samples = split.samples
+    if isinstance(samples, Items):
+        return samples.contents
+    if not isinstance(samples, Resident):
+        return ()
+    return digests(apply(lambda tensor: tensor[split.index.to(tensor.device)], samples.inputs))
+
+
+def _repeats(
+    train: Split, others: Mapping[str, Split | None], contents: Mapping[str, Sequence[bytes]] | None
+) -> Iterator[str]:
+    """Sentences on samples of other splits that are in the training split too."""
+    known = set(_contents(train) if contents is None else contents["train"])
+    for which, split in others.items():
+        if split is None or not known:
+            continue
+        found = _contents(split) if contents is None else contents[which]
+        if twins := sum(sample in known for sample in found):
+            yield (
+                f"{twins} of the {len(split)} {which} samples are in the training data too, so what is measured"
+                " on them is too good"
+            )
 
 
 def _of_pixels(inputs: Inputs) -> bool:

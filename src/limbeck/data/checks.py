@@ -58,20 +58,21 @@ def _values(array: Any) -> Any:
     return array.to_numpy() if hasattr(array, "to_numpy") else array
 
 
-def check_precision(values: Tensor, what: str) -> None:
+def check_precision(values: Tensor, what: str, columns: Sequence[str] = ()) -> None:
     """Refuses columns of float64 numbers whose differences are lost in float32, such as times in seconds.
 
     Args:
         values: (N, F, ...) float64.
         what: they are, for the message.
+        columns: their names; numbers if there are none.
     """
     if values.ndim < 2:
         return
     for column, lost in enumerate(_lost_in_float32(values)):
         if lost:
             raise LimbeckError(
-                f"the {what} lose their differences in column {column} when they become float32, as networks"
-                " take them; subtract the mean of the column first"
+                f"the {what} lose their differences in column {repr(columns[column]) if columns else column}"
+                " when they become float32, as networks take them; subtract the mean of the column first"
             )
 
 
@@ -88,10 +89,13 @@ def offsets(values: Tensor) -> Tensor:
 
 def _lost_in_float32(values: Tensor) -> list[bool]:
     """For each column, whether rounding to float32 moves a number by over a thousandth of their deviation."""
-    return [
-        bool((column.float().double() - column).abs().max() > 1e-3 * column.std(correction=0))
-        for column in values.unbind(1)
-    ]
+    lost = []
+    for column in values.unbind(1):
+        known = column[column.isfinite()]
+        moved = (known.float().double() - known).abs()
+        deviation = float(known.std(correction=0)) if len(known) else 0.0
+        lost.append(deviation > 0 and float(moved.max()) > 1e-3 * deviation)
+    return lost
 
 
 def as_targets(targets: TargetsLike | None, inputs: Inputs, which: str, task: type[Task]) -> Tensor:

@@ -40,6 +40,8 @@ class Source:
         files: what it takes to make such inputs, by file name; a run writes them beside its student.
         preparation: what the inputs are and how they were made, for who has to make such inputs elsewhere.
         hub: its name on the Hugging Face hub; None where it is from elsewhere.
+        notes: sentences on what was left out or looks odd, for people and for records.
+        skipped: what could not be read and was left out, with the reason, one by one.
     """
 
     name: str
@@ -56,6 +58,8 @@ class Source:
     files: Mapping[str, str] = field(default_factory=dict)
     preparation: str = "values as in the data"
     hub: str | None = None
+    notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
     def example(self, size: int = 2) -> Inputs:
         """The first training samples as networks take them."""

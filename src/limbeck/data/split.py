@@ -95,18 +95,26 @@ def pick(strata: Tensor, counts: Tensor, seed: int) -> Tensor:
     return picked.nonzero().flatten()
 
 
-def stratified(targets: Tensor, size: int, seed: int) -> Tensor:
-    """Draws `size` labeled samples, each class in proportion by largest remainders: sorted positions."""
-    counts = targets[targets != UNLABELED].cpu().bincount()
+def stratified(strata: Tensor, size: int, seed: int) -> Tensor:
+    """Draws `size` labeled samples, each stratum in proportion by largest remainders: sorted positions.
+
+    Args:
+        strata: (N,) int64, such as class ids; see `limbeck.tasks.Task.strata`.
+        size: of the draw.
+        seed: of the draw.
+    """
+    counts = strata[strata != UNLABELED].cpu().bincount()
     share, remainder = counts * size // counts.sum(), counts * size % counts.sum()
     share[remainder.argsort(descending=True, stable=True)[: size - int(share.sum())]] += 1
-    return pick(targets, share, seed)
+    return pick(strata, share, seed)
 
 
-def keep_labels(targets: Tensor, labeled: int, seed: int) -> Tensor:
-    """The targets (N,) with all but `labeled` labels taken off, each class in proportion."""
-    kept = stratified(targets, labeled, seed)
-    hidden = torch.full_like(targets, UNLABELED)
+def keep_labels(
+    targets: Tensor, labeled: int, seed: int, task: type[Task] = Classification
+) -> Tensor:
+    """The targets (N, ...) without any label but those of `labeled` samples, each stratum in proportion."""
+    kept = stratified(task.strata(targets), labeled, seed)
+    hidden = torch.full_like(targets, torch.nan if targets.is_floating_point() else UNLABELED)
     hidden[kept] = targets[kept]
     return hidden
 

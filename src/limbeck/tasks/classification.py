@@ -63,7 +63,16 @@ class Classification(Task):
                 raise LimbeckError(
                     "no training sample has a label, so the number of classes is unknown; give num_classes"
                 )
-            width = int(targets.max()) + 1
+            there = targets[targets != UNLABELED].clamp(min=0).unique()
+            width = int(there[-1]) + 1
+            if len(there) < width:
+                absent = sorted(set(range(min(width, len(there) + 6))) - set(there.tolist()))[:5]
+                raise LimbeckError(
+                    f"the training targets hold {len(there)} different class ids, up to {width - 1}, and no"
+                    f" sample of class {', '.join(map(str, absent))}{', ...' if width - len(there) > 5 else ''};"
+                    f" number classes from 0 without gaps, write {UNLABELED} for no label, or give"
+                    f" num_classes={width} if there are so many"
+                )
         return cls(tuple(map(str, range(width))))
 
     @property
@@ -83,10 +92,14 @@ class Classification(Task):
             return torch.full((size,), UNLABELED)
         ids = as_tensor(targets, which, "class ids, integers")
         if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-            raise LimbeckError(f"the {which} targets should be class ids, integers, not {ids.dtype}")
+            raise LimbeckError(
+                f"the {which} targets should be class ids, integers, not {ids.dtype};"
+                ' task="regression" takes decimals'
+            )
         if ids.ndim != 1:
             raise LimbeckError(
-                f"the {which} targets should be one class id a sample, (N,), not {tuple(ids.shape)}"
+                f"the {which} targets should be one class id a sample, (N,), not {tuple(ids.shape)};"
+                ' task="multilabel" takes several labels a sample'
             )
         same_size(ids, size, which)
         return ids.long()

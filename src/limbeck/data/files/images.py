@@ -1,11 +1,11 @@
-"""Classified images, from files and from the Hugging Face hub."""
+"""Images, from files and from the Hugging Face hub."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import torch
 from pydantic import Field
@@ -16,17 +16,19 @@ from limbeck.data.build import assemble
 from limbeck.data.files.arrow import read_mapped
 from limbeck.data.files.decoding import Decoder
 from limbeck.data.files.discover import find
-from limbeck.data.files.labels import class_ids, labels_in
+from limbeck.data.files.readable import contents_of, readable
 from limbeck.data.files.rows import portions
+from limbeck.data.files.table import nameless
+from limbeck.data.files.targets import LABEL, target_reader
 from limbeck.data.memory import budget
 from limbeck.data.registry import written
 from limbeck.data.source import PIXELS, Source
-from limbeck.data.split import Split, keep_labels, stratified
+from limbeck.data.split import Split, copies, keep_labels, stratified
 from limbeck.data.storage.base import Samples
 from limbeck.data.storage.streamed import decoded
 from limbeck.data.views import Crop
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELED
+from limbeck.tasks import Task
 
 Held: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
@@ -34,7 +36,7 @@ Held: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 def from_images(
     path: str = "",
     image: str = "image",
-    label: str = "label",
+    label: str | Sequence[str] = LABEL,
     test: str = "test",
     size: Count | None = None,
     gray: bool = False,
@@ -43,9 +45,13 @@ def from_images(
     seed: int = 0,
     validation: Held = 0.1,
     memory: str = "auto",
+    task: str = "classification",
+    separator: str | None = None,
+    names: Sequence[str] = (),
+    on_error: Literal["raise", "skip"] = "raise",
     data_dir: Path | None = None,
 ) -> Source:
-    """Images of one shape with a label each, (N, 3, H, W) uint8.
+    """Images of one shape with labels, (N, 3, H, W) uint8.
 
     They are decoded once where they fit the memory, and for every batch, by several threads, where they do
     not; the same comes of both. Training crops with a padding of an eighth of a side, and mirrors.
@@ -57,7 +63,9 @@ def from_images(
             the Hugging Face hub. A validation split may be `valid`, `val` or `dev` as well. Without a test
             split, a tenth of each class is held out of the training split.
         image: the column of the images: encoded, or the names of files.
-        label: the column of the class names or numbers; where it is empty an image has no label.
+        label: the column of the labels, or several: class names or numbers for classification; for
+            multilabel, several columns of 0 and 1, or one of lists of names; for regression, columns of
+            numbers. Where it is empty an image has no label.
         test: what the split that final figures are measured on is called there.
         size: pixels a side: an image is scaled until its shorter side has as many, and its middle cut out.
         gray: one channel, (N, 1, H, W).
@@ -67,29 +75,54 @@ def from_images(
         validation: the share of each class that is held out of the training split where there is no
             validation split; 0 holds nothing out.
         memory: what decoded images may take, such as "4 GiB"; half of the free memory by default.
+        task: what the labels are for: classification, multilabel or regression.
+        separator: what parts the names in one field, for multilabel, such as "|".
+        names: of the outputs, in their order; as in the data if none is given.
+        on_error: "skip" leaves out images that cannot be read, up to 1 % of all, and lists them in `skipped`
+            of the source; to find them takes a pass over all images.
         data_dir: the directory that `path` is in; `--data-dir` on the command line.
     """
     given = {name: value for name, value in locals().items() if name != "memory"}
     room = budget(memory)
-    splits = read_mapped(path, data_dir, test, room, as_text=(image, label))
-    labels: dict[str, list[str | None]] = {}
+    reader = target_reader(task, label, separator, names)
+    splits = read_mapped(
+        path, data_dir, test, room, as_text=(image, *reader.columns), only=(image, *reader.columns)
+    )
     for split, rows in splits.items():
-        rows.check_columns(image, label)
-        labels[split] = labels_in({label: rows.dataset[label][:]}, label, rows, 0)
-    classes, targets = class_ids(labels, splits, label)
-    chosen = _choose(targets, len(classes), train, labeled, seed, validation)
-    of = {split: splits[found] for split, (found, _, _) in chosen.items()}
-    numbers = {split: where for split, (_, where, _) in chosen.items()}
-    samples = decoded(of, image, numbers, Decoder(gray, size), room)
-    parts = {split: Split.whole(samples[split], ids) for split, (_, _, ids) in chosen.items()}
+        rows.check_columns(image)
+        others = [column for column in rows.dataset.column_names if column != image]
+        columns = {column: rows.dataset[column][:] for column in others if column in reader.columns}
+        # The images themselves stay where they are; their number tells how many rows are without a label.
+        unread = {column: range(len(rows.dataset)) for column in (image, *others) if column not in columns}
+        reader.add(split, {**columns, **unread}, rows, [image, *filter(nameless, others)])
+    found = reader.finish(splits)
+    decoder = Decoder(gray, size)
+    there, skipped = (
+        readable(splits, image, decoder)
+        if on_error == "skip"
+        else ({split: torch.arange(len(rows.dataset)) for split, rows in splits.items()}, ())
+    )
+    targets = {split: found.of[split][there[split]] for split in splits}
+    contents = {split: contents_of(rows, image, there[split]) for split, rows in splits.items()}
+    chosen = _choose(
+        targets, reader.task, len(found.names), copies(contents["train"]), train, labeled, seed, validation
+    )
+    of = {split: splits[theirs] for split, (theirs, _, _) in chosen.items()}
+    numbers = {split: there[theirs][where] for split, (theirs, where, _) in chosen.items()}
+    samples = decoded(of, image, numbers, decoder, room)
+    parts = {split: Split.whole(samples[split], ids, reader.task) for split, (_, _, ids) in chosen.items()}
     source = assemble(
         parts["train"],
         parts.get("validation"),
         parts.get("test"),
-        names=classes,
+        names=found.names,
         views=_views(samples["train"]),
         kind="image",
         name=written("images", from_images, given),
+        contents={
+            split: [contents[theirs][row] for row in where.tolist()]
+            for split, (theirs, where, _) in chosen.items()
+        },
     )
     cut = (
         f", scaled bicubically to {size} on the shorter side and cut to the middle {size} x {size}"
@@ -100,34 +133,44 @@ def from_images(
         source,
         preparation=f"{PIXELS} of {'gray' if gray else 'RGB'} images, turned as their EXIF says{cut}",
         hub=path if find(path, data_dir) is None else None,
+        notes=(
+            *(note for rows in splits.values() for note in rows.notes),
+            *found.notes,
+            *([f"{len(skipped)} images cannot be read and are left out, such as {skipped[0]}"] if skipped else ()),
+            *source.notes,
+        ),
+        skipped=skipped,
     )
 
 
 def _choose(
     targets: Mapping[str, Tensor],
-    classes: int,
+    task: type[Task],
+    least: int,
+    groups: Tensor | None,
     train: int | None,
     labeled: int | None,
     seed: int,
     validation: float,
 ) -> dict[str, tuple[str, Tensor, Tensor]]:
     """For each split, the split that was found that it is made of, rows of that, and their targets."""
+    strata = {split: task.strata(found) for split, found in targets.items()}
     made = {
         split: (of, rows, targets[of][rows])
-        for split, (of, rows) in portions(targets, 0.1, validation).items()
+        for split, (of, rows) in portions(strata, 0.1, validation, groups).items()
     }
     of, rows, ids = made["train"]
     for name, count in (("train", train), ("labeled", labeled)):
-        there = int((ids != UNLABELED).sum()) if train is None or name == "train" else train
-        if count is not None and not classes <= count <= there:
+        there = int(task.labeled(ids).sum()) if train is None or name == "train" else train
+        if count is not None and not least <= count <= there:
             raise LimbeckError(
-                f"{name} should be {classes} to {there}, from one image a class to all, not {count}"
+                f"{name} should be {least} to {there}, from one image for each output to all, not {count}"
             )
     if train is not None:
-        kept = stratified(ids, train, seed)
+        kept = stratified(task.strata(ids), train, seed)
         rows, ids = rows[kept], ids[kept]
     if labeled is not None:
-        ids = keep_labels(ids, labeled, seed)
+        ids = keep_labels(ids, labeled, seed, task)
     elif train is None and seed:
         raise LimbeckError("the seed picks images or labels, so it needs train=... or labeled=...")
     return made | {"train": (of, rows, ids)}

@@ -68,9 +68,15 @@ class Rows:
         return self.dataset.with_format("arrow")
 
     def classes(self, column: str) -> tuple[str, ...] | None:
-        """The class names that a data set declares for the numbers in a column."""
-        names = getattr((self.dataset.features or {}).get(column), "names", None)
+        """The class names that a data set declares for the numbers in a column, or in lists in it."""
+        feature = (self.dataset.features or {}).get(column)
+        names = getattr(getattr(feature, "feature", feature), "names", None)
         return tuple(names) if names else None
+
+    def stored(self, column: str) -> Iterator[Any]:
+        """What each row has in a column, as it is stored."""
+        for batch in self._stored.select_columns([column]).iter(_BATCH):
+            yield from batch[column].to_pylist()
 
 
 def read(

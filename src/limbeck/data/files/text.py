@@ -1,8 +1,8 @@
-"""Classified texts: from files, from the Hugging Face hub, and Banking77."""
+"""Texts: from files, from the Hugging Face hub, and Banking77."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -10,13 +10,16 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field
 
 from limbeck.arguments import Count
-from limbeck.data.build import from_tensors
+from limbeck.data.build import assemble
 from limbeck.data.files.discover import find
-from limbeck.data.files.labels import class_ids, labels_in
 from limbeck.data.files.rows import Rows, portions, read
-from limbeck.data.files.tokens import LEAST_VOCABULARY, encode, train_tokenizer
+from limbeck.data.files.table import nameless
+from limbeck.data.files.targets import LABEL, target_reader
+from limbeck.data.files.tokens import LEAST_VOCABULARY, encode, normalizer, train_tokenizer
 from limbeck.data.registry import written
 from limbeck.data.source import Source
+from limbeck.data.split import Split, copies
+from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError, unknown
 
 VocabularySize: TypeAlias = Annotated[int, Field(ge=LEAST_VOCABULARY)]
@@ -25,48 +28,64 @@ VocabularySize: TypeAlias = Annotated[int, Field(ge=LEAST_VOCABULARY)]
 def from_text(
     path: str = "",
     text: str = "text",
-    label: str = "label",
+    label: str | Sequence[str] = LABEL,
     vocab_size: VocabularySize = 8000,
     max_length: Count = 64,
     lowercase: bool = True,
+    task: str = "classification",
+    separator: str | None = None,
+    names: Sequence[str] = (),
     data_dir: Path | None = None,
 ) -> Source:
-    """Texts with a label each, as token ids of a tokenizer that is trained on the training split.
+    """Texts with labels, as token ids of a tokenizer that is trained on the training split.
 
     Networks are called as `network(input_ids=..., attention_mask=...)`, both (B, L) int64 and 0 where a text
     has ended; L is the length of the longest training text. A run saves the tokenizer as `tokenizer.json`.
 
     Args:
         path: a file .csv, .json, .jsonl or .parquet; a directory with such a file `train` and maybe
-            `validation` and `test`; or a data set of the Hugging Face hub. Without them, a tenth of each
-            class of the training split is held out for the test, then as much of the rest for validation.
+            `validation` and `test`; or a data set of the Hugging Face hub. Without them, a tenth of the
+            training split is held out for the test, then as much of the rest for validation, with every class
+            in proportion. A file of texts alone has no labels: a teacher answers for them.
         text: the column of the texts.
-        label: the column of the class names or numbers; where it is empty a text has no label.
+        label: the column of the labels, or several: class names or numbers for classification; for
+            multilabel, several columns of 0 and 1, or one of lists of names; for regression, columns of
+            numbers. Where it is empty a text has no label.
         vocab_size: tokens at most.
         max_length: tokens of a text at most; what is longer is cut off.
         lowercase: whether capitals are the same as small letters.
+        task: what the labels are for: classification, multilabel or regression.
+        separator: what parts the names in one field, for multilabel, such as "|".
+        names: of the outputs, in their order; as in the data if none is given.
         data_dir: the directory that `path` is in; `--data-dir` on the command line.
     """
     name = written("text", from_text, locals())
-    splits = read(path, data_dir, as_text=(text, label))
+    reader = target_reader(task, label, separator, names)
+    splits = read(path, data_dir, (text, *reader.columns), (text, *reader.columns))
     texts: dict[str, list[str]] = {split: [] for split in splits}
-    labels: dict[str, list[str | None]] = {split: [] for split in splits}
     for split, rows in splits.items():
         for batch in rows.batches():
-            labels[split] += labels_in(batch, label, rows, len(labels[split]))
+            reader.add(split, batch, rows, [text, *filter(nameless, batch)])
             texts[split] += _texts_in(batch, text, rows, len(texts[split]))
-    classes, targets = class_ids(labels, splits, label)
-    made = portions(targets, 0.1)
+    targets = reader.finish(splits)
+    same = normalizer(lowercase).normalize_str
+    made = portions(
+        {split: reader.task.strata(found) for split, found in targets.of.items()},
+        0.1,
+        groups=copies(same(each).encode() for each in texts["train"]),
+    )
     chosen = {split: [texts[of][row] for row in rows.tolist()] for split, (of, rows) in made.items()}
     tokenizer = train_tokenizer(chosen["train"], vocab_size, max_length, lowercase)
-    pairs = {
-        split: (encode(tokenizer, chosen[split]), targets[of][rows]) for split, (of, rows) in made.items()
+    parts = {
+        split: Split.whole(Resident(encode(tokenizer, chosen[split])), targets.of[of][rows], reader.task)
+        for split, (of, rows) in made.items()
     }
-    source = from_tensors(
-        *pairs["train"],
-        validation=pairs.get("validation"),
-        test=pairs.get("test"),
-        class_names=classes,
+    source = assemble(
+        parts["train"],
+        parts.get("validation"),
+        parts.get("test"),
+        names=targets.names,
+        views="none",
         kind="text",
         name=name,
     )
@@ -76,6 +95,7 @@ def from_text(
         files={"tokenizer.json": tokenizer.to_str(pretty=True)},
         preparation="token ids by tokenizer.json and a mask of 1 where there is a token, both 0 after it",
         hub=path if find(path, data_dir) is None else None,
+        notes=(*targets.notes, *source.notes),
     )
 
 

@@ -27,10 +27,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, max_length: int, lowe
         lowercase: whether capitals are the same as small letters.
     """
     tokenizer = Tokenizer(models.BPE())  # WordPiece, as trained here, differs from one time to the next
-    case = [normalizers.Lowercase()] if lowercase else []
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), *case]
-    )
+    tokenizer.normalizer = normalizer(lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -45,6 +42,14 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, max_length: int, lowe
     tokenizer.enable_truncation(length)
     tokenizer.enable_padding(length=length, pad_id=0, pad_token=PADDING)
     return tokenizer
+
+
+def normalizer(lowercase: bool) -> normalizers.Normalizer:
+    """What makes texts alike that have the same tokens: one form of each letter, and single spaces."""
+    case = [normalizers.Lowercase()] if lowercase else []
+    return normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), *case]
+    )
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Tensor]:

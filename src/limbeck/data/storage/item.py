@@ -13,13 +13,14 @@ from limbeck.data.files.decoding import check_depth, opaque
 from limbeck.data.kinds import describe
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Inputs
+from limbeck.tasks import Classification, Task
 
 TARGET_KEYS = ("label", "labels", "target", "targets")
 LONE_INPUT_KEYS = ("image", "img", "input", "inputs")
 
 
-def read(item: Any, position: int) -> tuple[Mapping[str, Tensor], int]:
-    """An item's inputs by name, "" for one that is given to networks plainly, and its target."""
+def read(item: Any, position: int) -> tuple[Mapping[str, Tensor], Any]:
+    """An item's inputs by name, "" for one that is given to networks plainly, and its target as it is."""
     target: Any = None
     if isinstance(item, (tuple, list)):
         if len(item) not in (1, 2):
@@ -36,15 +37,51 @@ def read(item: Any, position: int) -> tuple[Mapping[str, Tensor], int]:
         if len(item) == 1 and next(iter(item)) in LONE_INPUT_KEYS:
             (item,) = item.values()
     inputs = item if isinstance(item, Mapping) else {"": item}
-    return {name: _tensor(value, position) for name, value in inputs.items()}, _target(target, position)
+    return {name: _tensor(value, position) for name, value in inputs.items()}, target
 
 
-def _target(target: Any, position: int) -> int:
+def as_targets(targets: Sequence[Any], positions: Sequence[int], task: type[Task], which: str) -> Tensor:
+    """The targets of some items as the task has them, (N, ...).
+
+    Args:
+        targets: one for each item; None where it has none.
+        positions: of the items, for messages.
+        task: what the targets are.
+        which: "training", "validation" or "test", for messages.
+    Raises:
+        LimbeckError: naming the item and what its target should be.
+    """
+    if task is Classification:
+        return torch.tensor([_class_id(*pair) for pair in zip(targets, positions, strict=True)])
+    if all(target is None for target in targets):
+        return task.as_targets(None, len(targets), which)
+    arrays = []
+    for target, position in zip(targets, positions, strict=True):
+        if target is None:
+            raise LimbeckError(f"item {position} of the data set has no target, and others have one")
+        try:
+            arrays.append(torch.as_tensor(target))
+        except (TypeError, ValueError, RuntimeError):
+            raise LimbeckError(
+                f"the target of item {position} should be a number or a vector, not {target!r:.60}"
+            ) from None
+        if arrays[-1].shape != arrays[0].shape:
+            raise LimbeckError(
+                f"the target of item {position} has the shape {tuple(arrays[-1].shape)}, that of item"
+                f" {positions[0]} {tuple(arrays[0].shape)}"
+            )
+    return task.as_targets(torch.stack(arrays), len(arrays), which)
+
+
+def _class_id(target: Any, position: int) -> int:
     if target is None:
         return UNLABELED
     number = target.item() if getattr(target, "ndim", None) == 0 else target
     if type(number) is not int:
-        raise LimbeckError(f"the target of item {position} should be a class id, an integer, not {target!r}")
+        raise LimbeckError(
+            f"the target of item {position} should be a class id, an integer, not {target!r};"
+            ' task="multilabel" and task="regression" take vectors and decimals'
+        )
     return number
 
 

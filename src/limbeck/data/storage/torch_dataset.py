@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from limbeck.data.storage.base import Samples, digest, named, spread
-from limbeck.data.storage.item import read, stack
+from limbeck.data.storage.base import Samples, digest, digests, named, spread
+from limbeck.data.storage.item import as_targets, read, stack
 from limbeck.errors import LimbeckError
 from limbeck.hashing import mix
 from limbeck.outputs import Inputs, apply
+from limbeck.tasks import Classification, Task
 
 _PART = 256
 """Items that are fetched together in a pass over all."""
@@ -34,42 +35,66 @@ class Items(Samples):
 
     Attributes:
         dataset: the user's.
-        targets: (N,) int64 targets of the items, which every fetch is held against.
+        targets: (N, ...) targets of the items, which every fetch is held against.
+        task: what they are.
         device: where batches are handed out.
+        contents: bytes for each item in view 0, equal for equal ones, if a pass over all was needed anyway.
     """
 
     dataset: Dataset[Any]
     targets: Tensor
+    task: type[Task] = Classification
     device: torch.device | str = "cpu"
+    contents: Sequence[bytes] = ()
 
     @classmethod
-    def of(cls, dataset: Dataset[Any]) -> Items:
-        """All items; targets that the data set does not list take a pass over it."""
-        known = _listed_targets(dataset)
-        return cls(dataset, _pass_for_targets(dataset) if known is None else known)
+    def of(
+        cls, dataset: Dataset[Any], task: type[Task] = Classification, which: str = "training"
+    ) -> Items:
+        """All items; targets that the data set does not list take a pass over it.
+
+        Args:
+            dataset: map-style.
+            task: what the targets are.
+            which: "training", "validation" or "test", for messages.
+        """
+        known = _listed_targets(dataset) if task is Classification else None
+        if known is not None:
+            return cls(dataset, known, task)
+        targets: list[Any] = []
+        contents: list[bytes] = []
+        for part in torch.split(torch.arange(len(dataset)), _PART):  # type: ignore[arg-type]
+            inputs, found = _fetch(dataset, part, torch.zeros_like(part))
+            targets += found
+            contents += digests(inputs)
+        return cls(dataset, as_targets(targets, range(len(targets)), task, which), task, contents=contents)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def take(self, index: Tensor, view: Tensor) -> Inputs:
         """Fetches the items one after the other and stacks them."""
-        inputs, targets = _fetch(self.dataset, index, view)
-        known = self.targets[index.cpu()]
-        if not torch.equal(targets, known):
-            row = int((targets != known).nonzero()[0])
+        inputs, found = _fetch(self.dataset, index, view)
+        targets, known = as_targets(found, index.tolist(), self.task, "training"), self.targets[index.cpu()]
+        if targets.shape != known.shape or not torch.equal(targets.nan_to_num(), known.nan_to_num()):
+            row = next(row for row, each in enumerate(targets) if not _same(each, known[row]))
             raise LimbeckError(
-                f"item {index[row]} of the data set has the target {targets[row]}, but its list of targets or"
-                f" an earlier look at the item said {known[row]}; a target should be the same in every view"
+                f"item {index[row]} of the data set has the target {_said(targets[row])}, but its list of"
+                f" targets or an earlier look at the item said {_said(known[row])}; a target should be the same"
+                " in every view"
             )
         return apply(lambda tensor: tensor.to(self.device), inputs)
 
     def select(self, rows: Tensor) -> Items:
         """Some of the items, counted anew from 0."""
-        return Items(Subset(self.dataset, rows.tolist()), self.targets[rows], self.device)
+        contents = [self.contents[row] for row in rows.tolist()] if self.contents else ()
+        return replace(
+            self, dataset=Subset(self.dataset, rows.tolist()), targets=self.targets[rows], contents=contents
+        )
 
     def to(self, device: torch.device | str) -> Items:
         """The same items, handed out on another device."""
-        return Items(self.dataset, self.targets, device)
+        return replace(self, device=device)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -93,8 +118,16 @@ class Items(Samples):
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
-def _fetch(dataset: Dataset[Any], index: Tensor, view: Tensor) -> tuple[Inputs, Tensor]:
-    """The inputs and the targets (B,) of some items."""
+def _same(target: Tensor, known: Tensor) -> bool:
+    return target.shape == known.shape and torch.equal(target.nan_to_num(), known.nan_to_num())
+
+
+def _said(target: Tensor) -> Any:
+    return target.tolist()
+
+
+def _fetch(dataset: Dataset[Any], index: Tensor, view: Tensor) -> tuple[Inputs, list[Any]]:
+    """The inputs and the targets, one by one as they are, of some items."""
     positions, seeds = index.tolist(), mix(index, view).tolist()
     items, targets = [], []
     with _borrowed_generators():
@@ -113,7 +146,7 @@ def _fetch(dataset: Dataset[Any], index: Tensor, view: Tensor) -> tuple[Inputs, 
             item, target = read(found, position)
             items.append(item)
             targets.append(target)
-    return stack(items, positions), torch.tensor(targets)
+    return stack(items, positions), targets
 
 
 @contextmanager
@@ -126,11 +159,6 @@ def _borrowed_generators() -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(array)
         torch.set_rng_state(tensor)
-
-
-def _pass_for_targets(dataset: Dataset[Any]) -> Tensor:
-    parts = torch.split(torch.arange(len(dataset)), _PART)  # type: ignore[arg-type]
-    return torch.cat([_fetch(dataset, part, torch.zeros_like(part))[1] for part in parts])
 
 
 def _listed_targets(dataset: Dataset[Any]) -> Tensor | None:
