@@ -16,6 +16,7 @@ from limbeck.data.storage.base import Resident
 from limbeck.data.storage.torch_dataset import Items
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Inputs
+from limbeck.tasks import Regression
 
 IMAGES = torch.randint(0, 256, (30, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.arange(30) % 3
@@ -40,7 +41,7 @@ def test_tensors_given_for_every_split_are_taken_as_they_are() -> None:
         TARGETS[:20],
         validation=(IMAGES[20:25], TARGETS[20:25]),
         test=(IMAGES[25:], TARGETS[25:]),
-        class_names=["a", "b", "c"],
+        names=["a", "b", "c"],
         views="crop(padding=2)",
         name="mine",
     )
@@ -137,7 +138,7 @@ NAN[17, 2] = torch.nan
         (IMAGES, TARGETS * 0, {}, "at least 2 classes, not 1"),
         (IMAGES, TARGETS, {"num_classes": 1}, "at least 2 classes, not 1"),
         (IMAGES, None, {}, "no training sample has a label, .* give num_classes"),
-        (IMAGES, TARGETS, {"num_classes": 4, "class_names": ["a", "b"]}, "2 class names for 4 classes"),
+        (IMAGES, TARGETS, {"num_classes": 4, "names": ["a", "b"]}, "2 class names for 4 classes"),
         (NAN, TARGETS, {}, r"training inputs hold nan in sample 17, at \(2,\)"),
         ({"x": NAN / 0}, TARGETS, {}, r"training inputs x hold nan in sample 0, at \(0,\)"),
         (np.array(["a", "b"]), [0, 1], {}, "training inputs should be tensors or arrays of numbers"),
@@ -262,3 +263,78 @@ class Stream(IterableDataset[Any]):
 def test_refuses_data_sets(dataset: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(LimbeckError, match=message):
         from_dataset(dataset, **options)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (torch.arange(30) % 10 + 1, r"hold 10 different class ids, up to 10, and no sample of class 0; .*num_classes=11"),
+        (torch.where(TARGETS == 2, 255, TARGETS), r"hold 3 .* up to 255, and no sample of class 2, 3, 4, 5, 6, \.\.\.; number"),
+        (torch.tensor([0, 5, 1000])[TARGETS], "no sample of class 1, 2, 3, 4, 6, ...; number classes from 0"),
+    ],
+)
+def test_classes_without_a_sample_are_refused(targets: Tensor, message: str) -> None:
+    with pytest.raises(LimbeckError, match=message):
+        from_tensors(IMAGES, targets)
+    classes = int(targets.max()) + 1
+    assert from_tensors(IMAGES, targets, num_classes=classes).task.width == classes
+    assert from_tensors(IMAGES, targets, names=list(map(str, range(classes)))).task.width == classes
+
+
+def test_copies_are_on_one_side_of_the_split() -> None:
+    table = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).repeat(3, 1)
+    for source in (
+        from_tensors(table, torch.arange(120) % 2, validation=0.25),
+        from_dataset(TensorDataset(table, torch.arange(120) % 2), validation=0.25),
+    ):
+        assert source.validation is not None
+        assert (len(source.train), len(source.validation), source.notes) == (90, 30, ())
+        parts = [
+            part.samples.take(part.index, torch.zeros_like(part.index))
+            for part in (source.train, source.validation)
+        ]
+        train, held = ({tuple(row) for row in plain(part).tolist()} for part in parts)
+        assert len(train) == 30
+        assert len(held) == 10
+        assert not train & held
+
+
+def test_test_samples_that_are_training_samples_are_counted() -> None:
+    test = torch.cat([IMAGES[:4], 255 - IMAGES[:5]])
+    source = from_tensors(IMAGES, TARGETS, validation=None, test=(test, TARGETS[:9]))
+    assert source.notes == (
+        "4 of the 9 test samples are in the training data too, so what is measured on them is too good",
+    )
+    words = {"ids": torch.arange(30)[:, None], "mask": torch.ones(30, 1, dtype=torch.int64)}
+    other = {"ids": words["ids"], "mask": words["mask"] * torch.tensor([[1], [0]]).repeat(15, 1)}
+    source = from_tensors(words, TARGETS, validation=(other, TARGETS))
+    assert source.notes[0].startswith("15 of the 30 validation samples are in the training data too")
+    pairs = TensorDataset(IMAGES, TARGETS)
+    assert from_dataset(pairs, validation=None, test=pairs).notes[0].startswith("30 of the 30 test samples")
+
+
+def test_other_tasks_by_tensors_and_by_data_sets() -> None:
+    several = torch.stack([TARGETS == 0, TARGETS > 0], 1).long()
+    values = torch.stack([TARGETS.float(), torch.arange(30.0)], 1)
+    for task, targets, name in (("multilabel", several, "ab"), ("regression", values, "pq")):
+        by_tensors = from_tensors(IMAGES, targets, task=task, names=list(name), validation=0.2)
+        by_items = from_dataset(
+            TensorDataset(IMAGES, targets), task=task, names=list(name), validation=0.2, views="none"
+        )
+        for source in (by_tensors, by_items):
+            assert (source.task.name, source.task.names) == (task, tuple(name))
+            assert source.validation is not None
+            assert len(source.validation) == 6
+            assert source.train.targets.dtype == targets.dtype
+            assert source.train.task is type(source.task)
+        assert torch.equal(by_tensors.train.targets, by_items.train.targets)
+
+
+def test_values_are_scaled_by_what_is_trained_on() -> None:
+    values = torch.arange(30.0)[:, None]
+    source = from_tensors(IMAGES, values, task="regression", validation=0.5)
+    kept = source.train.targets.double()
+    assert len(kept) == 15
+    assert isinstance(source.task, Regression)
+    assert source.task.mean == pytest.approx(kept.mean(0).tolist())
+    assert source.task.std == pytest.approx(kept.std(0, correction=0).tolist())

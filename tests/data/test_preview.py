@@ -64,7 +64,7 @@ def test_the_seed_draws() -> None:
 def test_a_long_name_is_cut_to_its_place() -> None:
     source = plain([1, 1])
     long = from_tensors(
-        torch.zeros(2, 1, 8, 8, dtype=torch.uint8), [0, 1], validation=None, class_names=["x" * 500, "b"]
+        torch.zeros(2, 1, 8, 8, dtype=torch.uint8), [0, 1], validation=None, names=["x" * 500, "b"]
     )
     assert contact_sheet(long, count=1).size == contact_sheet(source, count=1).size
 

@@ -31,7 +31,7 @@ def test_the_example_is_what_networks_take() -> None:
 
 
 def test_num_classes_counts_names() -> None:
-    assert source(class_names=["a", "b", "c", "d"]).task.width == 4
+    assert source(names=["a", "b", "c", "d"]).task.width == 4
 
 
 def test_the_fingerprint_is_of_the_content() -> None:

@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 
 from class_counts import class_counts
-from limbeck.data.split import ABSENT, Split, held_out, keep_labels, pick, stratified
+from limbeck.data.split import ABSENT, Split, copies, held_out, keep_labels, pick, stratified
 from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED
+from limbeck.tasks import Multilabel, Regression
 
 
 def split(targets: list[int]) -> Split:
@@ -105,3 +106,51 @@ def test_keep_labels_hides_the_others_class_by_class() -> None:
     assert kept[kept != UNLABELED].bincount().tolist() == [5, 5]
     assert ((kept == targets) | (kept == UNLABELED)).all()
     assert not torch.equal(kept, keep_labels(targets, 10, seed=4))
+
+
+def test_copies_are_held_out_together() -> None:
+    torch.manual_seed(0)
+    samples = [bytes([number]) for number in range(100)] * 3
+    groups = copies(samples)
+    assert groups is not None
+    assert groups.tolist() == list(range(100)) * 3
+    targets = torch.arange(300) % 100 % 4
+    kept, held = held_out(targets, 0.2, groups)
+    assert len(held) == 60
+    assert len(kept) + len(held) == 300
+    assert not {samples[row] for row in held.tolist()} & {samples[row] for row in kept.tolist()}
+    assert targets[held].bincount().tolist() == [15] * 4
+
+
+def test_without_copies_the_draw_is_the_same() -> None:
+    assert copies([b"a", b"b"]) is None
+    assert copies([]) is None
+    targets = torch.randint(0, 5, (200,))
+    for ours, plain in zip(held_out(targets, 0.1, torch.arange(200)), held_out(targets, 0.1), strict=True):
+        assert torch.equal(ours, plain)
+
+
+def test_a_class_of_copies_alone_is_kept() -> None:
+    targets, groups = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 2, 3])
+    kept, held = held_out(targets, 0.5, groups)
+    assert targets[held].tolist() == [1, 1]
+    assert kept.tolist()[:2] == [0, 1]
+
+
+def test_a_copy_without_a_label_is_in_neither_part() -> None:
+    targets, groups = torch.tensor([0, 0, UNLABELED, UNLABELED]), torch.tensor([0, 1, 0, 1])
+    kept, held = held_out(targets, 0.5, groups)
+    assert len(kept) == 2
+    assert len(held) == 1
+    assert groups[kept].tolist() == [1 - int(groups[held])] * 2
+
+
+def test_labels_are_taken_off_for_every_task() -> None:
+    several = torch.tensor([[1, 0], [0, 1]] * 5)
+    kept = keep_labels(several, 4, 0, Multilabel)
+    assert ((kept == UNLABELED).all(1)).sum() == 6
+    assert torch.equal(kept[kept[:, 0] >= 0], several[kept[:, 0] >= 0])
+    values = torch.arange(10.0)[:, None]
+    left = keep_labels(values, 3, 0, Regression)
+    assert left.isnan().sum() == 7
+    assert torch.equal(left[~left.isnan()], values[~left.isnan()])

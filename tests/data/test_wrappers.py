@@ -186,3 +186,11 @@ class TestNotation:
     def test_refuses(self, spec: str, message: str) -> None:
         with pytest.raises(LimbeckError, match=message):
             load(spec)
+
+
+@pytest.mark.parametrize(("wrapper", "argument"), [("noisy_labels", "rate=0.1"), ("imbalanced", "ratio=2")])
+def test_wrappers_are_for_classification(wrapper: str, argument: str) -> None:
+    with pytest.raises(
+        LimbeckError, match=f"{wrapper} is for classification, and diabetes is for the task regression"
+    ):
+        load(f"{wrapper}(diabetes, {argument})")

@@ -9,7 +9,7 @@ from pathlib import Path
 from limbeck.data.build import from_dataset, from_tensors
 from limbeck.data.digits import digits
 from limbeck.data.files.images import from_images
-from limbeck.data.files.table import breast_cancer, from_table, iris, wine
+from limbeck.data.files.table import breast_cancer, diabetes, from_table, iris, linnerud, wine
 from limbeck.data.files.text import banking77, from_text
 from limbeck.data.files.tokens import encode
 from limbeck.data.loader import Loader
@@ -61,6 +61,9 @@ SOURCES: Mapping[str, Entry] = {
     ),
     "cifar10": Entry(cifar10, "60,000 photographs, 32 x 32, 10 classes", "Krizhevsky 2009"),
     "cifar100": Entry(cifar100, "60,000 photographs, 32 x 32, 100 classes", "Krizhevsky 2009"),
+    "diabetes": Entry(
+        diabetes, "442 patients in 10 numbers, for regression; no download", "Efron et al. 2004"
+    ),
     "digits": Entry(
         digits, "1,797 scans of handwritten digits, 8 x 8; no download", "Alpaydin & Kaynak, UCI 1998"
     ),
@@ -68,7 +71,7 @@ SOURCES: Mapping[str, Entry] = {
         fashion_mnist, "70,000 pictures of clothes in gray, 28 x 28", "Xiao et al. 2017, arXiv:1708.07747"
     ),
     "images": Entry(
-        from_images, "any images with a label each", "folders, Parquet, CSV, JSON or Arrow, or the hub"
+        from_images, "any images with labels", "folders, Parquet, CSV, JSON or Arrow, or the hub"
     ),
     "imbalanced": Entry(
         imbalanced,
@@ -76,6 +79,9 @@ SOURCES: Mapping[str, Entry] = {
         "Cui et al. 2019, arXiv:1901.05555; Buda et al. 2018, arXiv:1710.05381",
     ),
     "iris": Entry(iris, "150 flowers of 3 species in 4 numbers; no download", "Fisher 1936"),
+    "linnerud": Entry(
+        linnerud, "20 men in 3 numbers, for regression of 3 others; no download", "Tenenhaus 1998"
+    ),
     "noisy_labels": Entry(
         noisy_labels,
         "any data set, with wrong training labels: noisy_labels(digits, rate=0.4)",
@@ -88,9 +94,9 @@ SOURCES: Mapping[str, Entry] = {
         "after Liu et al. 2020, arXiv:2005.09163",
     ),
     "table": Entry(
-        from_table, "any table of numbers with a column of labels", "CSV, JSON or Parquet, or the hub"
+        from_table, "any table of numbers with columns of labels", "CSV, JSON or Parquet, or the hub"
     ),
-    "text": Entry(from_text, "any texts with a column of labels", "CSV, JSON or Parquet, or the hub"),
+    "text": Entry(from_text, "any texts with columns of labels", "CSV, JSON or Parquet, or the hub"),
     "tiny_imagenet": Entry(
         tiny_imagenet, "110,000 photographs, 64 x 64, 200 classes", "Le & Yang, Stanford CS 231N 2015"
     ),

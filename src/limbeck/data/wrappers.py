@@ -22,6 +22,7 @@ from limbeck.errors import LimbeckError
 from limbeck.notation import Call
 from limbeck.outputs import UNLABELED
 from limbeck.seeds import seed_for
+from limbeck.tasks import Classification
 
 
 def noisy_labels(
@@ -46,6 +47,7 @@ def noisy_labels(
     """
     given = {"rate": rate, "kind": kind, "seed": seed}
     checked_arguments("noisy_labels", noisy_labels, (source,), given)
+    _check_task("noisy_labels", source)
     if source.noise is not None:
         raise LimbeckError(f"the labels of {source.name} are noisy already; once is enough")
     targets = source.train.labeled().targets
@@ -89,6 +91,7 @@ def imbalanced(
     """
     given = {"ratio": ratio, "profile": profile, "seed": seed}
     checked_arguments("imbalanced", imbalanced, (source,), given)
+    _check_task("imbalanced", source)
     classes, train = source.task.width, source.train.labeled()
     rank = torch.arange(classes, dtype=torch.float64)
     fall = rank / (classes - 1) if profile == "exponential" else (rank >= classes - classes // 2).double()
@@ -103,6 +106,13 @@ def imbalanced(
     return replace(
         source, name=_name("imbalanced", source, given), train=source.train.select(_kept(source, sizes, seed))
     )
+
+
+def _check_task(wrapper: str, source: Source) -> None:
+    if source.train.task is not Classification:
+        raise LimbeckError(
+            f"{wrapper} is for classification, and {source.name} is for the task {source.task.name}"
+        )
 
 
 def _kept(source: Source, sizes: Tensor, seed: int) -> Tensor:

@@ -81,6 +81,11 @@ def _brings_weights(model: str) -> bool:
 
 
 def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
+    if not source.task.names:
+        raise LimbeckError(
+            f"the data {source.name} has no labels, so nothing says what the outputs of the {role} are; give"
+            " their names, names=[...]"
+        )
     network = build(config, role, source.example(1), source.task.width, source.facts)
     if is_path(config.model):
         check_files(Path(config.model), role, source)

@@ -27,7 +27,7 @@ class Classification(Task):
     """Targets are (N,) int64 class ids, `UNLABELED` where a sample has none; one row is one sample.
 
     Args:
-        names: of the classes, at least 2.
+        names: of the classes, at least 2; none for data without labels whose classes are not known.
     """
 
     name = "classification"
@@ -44,8 +44,8 @@ class Classification(Task):
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if len(self.names) < 2:
-            raise LimbeckError(f"there should be at least 2 classes, not {len(self.names)}")
+        if len(self.names) == 1:
+            raise LimbeckError("there should be at least 2 classes, not 1")
 
     @classmethod
     def of(cls, names: Sequence[str] | None, width: int | None, targets: Tensor) -> Classification:

@@ -111,3 +111,27 @@ def test_a_frame_that_cannot_be_decoded_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("PIL.WebPImagePlugin.WebPImageFile.load", load)
     with pytest.raises(LimbeckError, match="the image in row 3 cannot be read: failed to decode next frame"):
         Decoder()(saved(Image.new("RGB", (4, 4)), "WEBP"), HERE, "row 3")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_shown_over_white(mode: str) -> None:
+    layers = np.zeros((2, 3, 4), np.uint8)
+    layers[..., :3] = 90
+    layers[..., 3] = [[255, 0, 128], [255, 255, 0]]
+    picture = Image.fromarray(layers)
+    if mode == "P":  # a palette with one color that is clear
+        picture = Image.fromarray(np.where(layers[..., 3] > 0, 90, 0).astype(np.uint8))
+        picture.putpalette([value for level in range(256) for value in (level,) * 3])
+        picture.info["transparency"] = 0
+    file = saved(picture if mode == "P" else picture.convert(mode))
+    half = 90 if mode == "P" else round(90 * 128 / 255 + 127)
+    for gray in (False, True):
+        assert Decoder(gray=gray)(file, Path(), "row 1")[0].tolist() == [[90, 255, half], [90, 90, 255]]
+
+
+def test_an_opaque_picture_is_untouched() -> None:
+    layers = np.full((2, 2, 4), 255, np.uint8)
+    layers[..., :3] = np.arange(12).reshape(2, 2, 3)
+    picture = Image.fromarray(layers)
+    assert opaque(picture) is picture
+    assert Decoder()(saved(picture), Path(), "row 1").tolist() == layers[..., :3].transpose(2, 0, 1).tolist()

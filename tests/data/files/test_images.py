@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from command import Command
+from PIL import Image
 from torch import Tensor
 
 from class_counts import class_counts
@@ -193,7 +195,7 @@ def test_images_that_do_not_fit_the_memory_are_decoded_when_asked_for(
         ),
         ({"label": "xyz"}, r"unknown column of .*: 'xyz'; there are: image, label"),
         ({"test": "valid"}, r"has no split 'valid' but 'test', 'train'"),
-        ({"train": 55}, "train should be 3 to 54, from one image a class to all, not 55"),
+        ({"train": 55}, "train should be 3 to 54, from one image for each output to all, not 55"),
         ({"labeled": 2}, "labeled should be 3 to 54"),
         ({"train": 30, "labeled": 31}, "labeled should be 3 to 30"),
         ({"seed": 1}, "the seed picks images or labels"),
@@ -237,7 +239,7 @@ def test_refuses_labels_that_are_no_class_ids(tmp_path: Path) -> None:
     rows["label"] = [0.5] * 6
     datasets.Dataset.from_dict(rows).to_parquet(file)
     with pytest.raises(
-        LimbeckError, match=r"the label 0\.5 in row 1 .* should be a class, a text or an integer"
+        LimbeckError, match=r"the column .label. holds decimals, such as 0\.5 in row 1 .*task=.regression."
     ):
         from_images(data_dir=tmp_path)
 
@@ -329,3 +331,126 @@ def test_it_says_how_its_inputs_are_made(tmp_path: Path) -> None:
     source = from_images(data_dir=tmp_path, size=4, gray=True)
     assert source.preparation == made.format("gray", cut)
     assert source.hub is None
+
+
+def test_a_column_nobody_asked_for_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "train.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "note", "label"])
+        for number, image in enumerate(pixels(20)):
+            (tmp_path / f"{number}.png").write_bytes(png(image))
+            writer.writerow([f"{number}.png", number if number < 10 else "late", number % 2])
+    assert from_images(data_dir=tmp_path).task.names == ("0", "1")
+
+
+def write_broken(folder: Path, count: int, broken: int) -> None:
+    for number, image in enumerate(pixels(count)):
+        (folder / "ab"[number % 2]).mkdir(exist_ok=True)
+        content = png(image)
+        (folder / "ab"[number % 2] / f"{number:03}.png").write_bytes(content[:50] if number < broken else content)
+
+
+def test_images_that_cannot_be_read_are_left_out_if_asked(tmp_path: Path) -> None:
+    write_broken(tmp_path, 200, 2)
+    with pytest.raises(LimbeckError, match=r"000\.png', cannot be read"):
+        from_images(data_dir=tmp_path)
+    source = load('images(on_error="skip")', tmp_path)
+    assert source.name == 'images(on_error="skip")'
+    sizes = [len(part) for part in (source.train, source.validation, source.test) if part is not None]
+    assert sum(sizes) == 198
+    assert [message.split("'")[3][-7:] for message in source.skipped] == ["000.png", "001.png"]
+    assert source.notes[-1].startswith("2 images cannot be read and are left out, such as the image in row 1")
+    shown = {image.tobytes() for image in pixels(200)[2:]}
+    assert {image.numpy().tobytes() for image in images_of(source.train)} <= shown
+    assert (images_of(source.train)[:, 0, 0, 0] >= 0).all()
+    streamed = load('images(on_error="skip", memory="40 kB")', tmp_path)
+    assert streamed.fingerprint() == source.fingerprint()
+
+
+def test_too_many_images_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    write_broken(tmp_path, 200, 3)
+    with pytest.raises(LimbeckError, match="3 of 200 images cannot be read, more than the 1% that may be skip"):
+        from_images(data_dir=tmp_path, on_error="skip")
+
+
+def test_copies_of_an_image_are_on_one_side(tmp_path: Path) -> None:
+    shown = pixels(20)
+    for number in range(60):
+        (tmp_path / "ab"[number % 2]).mkdir(exist_ok=True)
+        (tmp_path / "ab"[number % 2] / f"{number:02}.png").write_bytes(png(shown[number % 20]))
+    source = from_images(data_dir=tmp_path)
+    parts = [
+        {image.numpy().tobytes() for image in images_of(part)}
+        for part in (source.train, source.validation, source.test)
+    ]
+    assert [len(part) for part in parts] == [16, 2, 2]
+    assert len(set().union(*parts)) == 20
+    assert source.notes == ()
+
+
+def test_test_images_that_are_training_images_are_counted(tmp_path: Path) -> None:
+    for number, image in enumerate(pixels(20)):
+        for split in ("train", "test") if number < 3 else ("train",):
+            folder = tmp_path / split / "ab"[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number:02}.png").write_bytes(png(image))
+    for memory in ("auto", "5 kB"):
+        source = from_images(data_dir=tmp_path, memory=memory)
+        assert source.notes[0].startswith("3 of the 3 test samples are in the training data too")
+
+
+def test_images_of_other_tasks(tmp_path: Path) -> None:
+    shown = pixels(40)
+    rows: dict[str, Any] = {
+        "image": [{"bytes": png(image), "path": None} for image in shown],
+        "tags": [["x"] * (number % 2) + ["y"] * (number % 4 == 0) for number in range(40)],
+        "age": [float(number) for number in range(40)],
+    }
+    datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "train.parquet")
+    place = {image.tobytes(): number for number, image in enumerate(shown)}
+    several = load('images(label="tags", task="multilabel", train=20, labeled=8)', tmp_path)
+    assert several.task.names == ("x", "y")
+    assert len(several.train) == 20
+    known = (several.train.targets >= 0).all(1)
+    assert int(known.sum()) == 8
+    ages = load('images(label="age", task="regression")', tmp_path)
+    for source in (several, ages):
+        for part in (source.train, source.validation, source.test):
+            assert part is not None
+            for image, target in zip(images_of(part), part.targets.tolist(), strict=True):
+                number = place[image.numpy().tobytes()]
+                if source is ages:
+                    assert target == [number]
+                else:
+                    assert target in ([number % 2, int(number % 4 == 0)], [-100, -100])
+
+
+CAMVID = Path(__file__).parents[3].parent / "shared" / "data" / "segmentation" / "camvid"
+CAMVID_CLASSES = (
+    *("sky", "building", "pole", "road", "pavement", "tree"),
+    *("sign", "fence", "car", "pedestrian", "bicyclist"),
+)
+
+
+@pytest.mark.skipif(not CAMVID.is_dir(), reason="needs ../shared/data/segmentation/camvid")
+def test_road_scenes_with_a_label_for_each_class_that_occurs(tmp_path: Path) -> None:
+    occurs = {}
+    for split, theirs in (("train", "train"), ("validation", "val"), ("test", "test")):
+        names = sorted(file.name for file in (CAMVID / theirs).glob("*.png"))
+        found = []
+        with (tmp_path / f"{split}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", *CAMVID_CLASSES])
+            for name in names:
+                ids = np.unique(np.asarray(Image.open(CAMVID / f"{theirs}annot" / name)))
+                found.append([int(label in ids) for label in range(11)])
+                writer.writerow([str(CAMVID / theirs / name), *found[-1]])
+        occurs[split] = torch.tensor(found)
+    labels = ", ".join(f'"{name}"' for name in CAMVID_CLASSES)
+    source = load(f'images(label=[{labels}], task="multilabel", size=32)', tmp_path)
+    assert source.task.names == CAMVID_CLASSES
+    for split, part in (("train", source.train), ("validation", source.validation), ("test", source.test)):
+        assert part is not None
+        assert torch.equal(part.targets, occurs[split])
+        assert source.task.counts(part.targets) == tuple(occurs[split].sum(0).tolist())
+    assert [len(found) for found in occurs.values()] == [367, 101, 233]

@@ -36,7 +36,7 @@ def ids_of(
         (["b", "a", "b"], ("a", "b"), [1, 0, 1]),
         (["b", "A", "a", "B "], ("A", "a", "B", "b"), [3, 0, 1, 2]),  # as dictionaries do, not as bytes
         ([10, 9, 10, 0], ("0", "9", "10"), [2, 1, 2, 0]),
-        (["10", "9", "x"], ("10", "9", "x"), [0, 1, 2]),
+        (["10", "9", "x"], ("9", "10", "x"), [1, 0, 2]),
         ([2.0, None, 1.0], ("1", "2"), [1, -100, 0]),  # how a file holds integers when one is missing
         ([True, False], ("False", "True"), [1, 0]),
         (["a", "", "b", "  "], ("a", "b"), [0, -100, 1, -100]),
@@ -65,14 +65,14 @@ def test_other_splits_have_the_classes_of_the_train_split() -> None:
     [
         (["a", "a"], "the column 'y' of 'train.csv' should hold 2 classes or more, not 1"),
         ([None, None], "should hold 2 classes or more, not 0"),
-        ([1.0, 0.5], "the label 0.5 in row 2 of 'train.csv' should be a class, a text or an integer"),
+        ([1.0, 0.5], r"column 'y' holds decimals, such as 0\.5 in row 2 of 'train\.csv'; choose the regression task"),
         (
             [0, 1, -1],
             "the label -1 in row 3 of 'train.csv' is negative; leave the field empty where a row",
         ),
         ([2.0, None, -100.0], "the label -100 in row 3 of 'train.csv' is negative"),
         (["a", " -1"], "the label  -1 in row 2 of 'train.csv' is negative; .*, and give classes names, or"),
-        ([[1, 2], [3]], r"the label \[1, 2\] in row 1 of 'train.csv' should be a class"),
+        ([[1, 2], [3]], r"column 'y' holds lists, such as \[1, 2\] in row 1 of 'train\.csv'; choose the multilabel task"),
     ],
 )
 def test_refuses(train: list[Any], message: str) -> None:
@@ -96,3 +96,28 @@ def test_a_number_of_no_declared_class_is_refused(value: int) -> None:
         LimbeckError, match=rf"the label {value} in row 6 of 'a.csv' is no class id: with 2 .* 0 to 1"
     ):
         labels_in({"y": [0, value]}, "y", rows([0, 1], classes=["a", "b"]), 4)
+
+
+def test_a_whole_number_has_one_name() -> None:
+    assert ids_of(["1", "1.0", "0", "10.", "2.00"]) == (("0", "1", "2", "10"), {"train": [1, 1, 0, 3, 2]})
+    assert ids_of(["1.0", "x"])[0] == ("1", "x")
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (["12.5", "7", "8"], r"column 'y' holds decimals, such as 12\.5 in row 1 of .* task=\"regression\""),
+        (["1e-3", "7"], "holds decimals, such as 1e-3 in row 1"),
+        (["7", "1", "07"], "labels '07' and '7' in the column 'y' .* are one number written in two ways"),
+        (["cat", "dog|cat"], r"several labels in one, such as 'dog\|cat' in row 2; .*, separator=\"\|\""),
+        (["a;b", "b;c"], r"several labels in one, such as 'a;b' in row 1; .*, separator=\";\""),
+    ],
+)
+def test_labels_for_another_task_are_refused(train: list[str], message: str) -> None:
+    with pytest.raises(LimbeckError, match=message):
+        ids_of(train)
+
+
+def test_separators_and_decimals_in_names_of_classes_are_no_other_task() -> None:
+    assert ids_of(["a|b", "c|d"])[0] == ("a|b", "c|d")  # no part comes twice
+    assert ids_of(["1.5", "v2"])[0] == ("1.5", "v2")

@@ -206,3 +206,43 @@ def test_banking77_from_the_hub_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     assert source.name == spec
     assert source.fingerprint() == original.fingerprint()
     assert tensors(source.train)["input_ids"].shape == (9000, 8)
+
+
+def test_a_file_of_texts_alone_has_no_labels(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", [f"hello {i}" for i in range(40)], "text")
+    source = from_text(str(tmp_path / "train.csv"))
+    assert source.task.names == ()
+    assert (len(source.train), source.validation, source.test) == (40, None, None)
+    assert not source.train.has_labels
+    assert source.notes == (f"{str(tmp_path / 'train.csv')!r} has no column 'label' and no labels",)
+    write(tmp_path / "test.csv", ["hello 1,b", "hello 2,a"])
+    source = load('text(names=["b", "a"])', tmp_path)
+    assert (source.name, source.task.names) == ('text(names=["b", "a"])', ("b", "a"))
+    assert source.test is not None
+    assert source.test.targets.tolist() == [0, 1]
+    assert source.notes[1].startswith("2 of the 2 test samples are in the training data too")
+
+
+def test_texts_with_several_labels(tmp_path: Path) -> None:
+    tags = ["a", "b|a", "", "|"]
+    write(tmp_path / "a.csv", [f"word {i},{tags[i % 4]},{i}.5" for i in range(80)], "text,tags,score")
+    source = load('text(path="a.csv", label="tags", task="multilabel", separator="|")', tmp_path)
+    assert source.task.names == ("a", "b")
+    assert source.task.counts(source.train.targets)[0] > source.task.counts(source.train.targets)[1] > 0
+    for part in (source.train, source.validation, source.test):
+        assert part is not None
+        for text, target in zip(texts(source, part), part.targets.tolist(), strict=True):
+            assert target == [[1, 0], [1, 1], [-100, -100], [0, 0]][int(text.split()[1]) % 4]
+    source = load('text(path="a.csv", label="score", task="regression")', tmp_path)
+    for text, target in zip(texts(source, source.test), source.test.targets.tolist(), strict=True):  # type: ignore[union-attr]
+        assert target == [int(text.split()[1]) + 0.5]
+
+
+def test_texts_with_the_same_tokens_are_on_one_side(tmp_path: Path) -> None:
+    words = [f"{'Word' if i % 2 else 'word'}{' ' * (1 + i % 3)}{i % 20},{'ab'[i % 20 % 2]}" for i in range(120)]
+    write(tmp_path / "a.csv", words)
+    source = from_text(str(tmp_path / "a.csv"))
+    parts = [set(texts(source, part)) for part in (source.train, source.validation, source.test)]
+    assert [len(part) for part in parts] == [16, 2, 2]
+    assert len(set().union(*parts)) == 20
+    assert source.notes == ()

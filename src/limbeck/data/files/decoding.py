@@ -53,6 +53,8 @@ class Decoder:
             with Image.open(file, formats=FORMATS) as picture:
                 check_depth(picture.mode, f"the image in {where}")
                 pixels = self._pixels(picture)
+        except LimbeckError:
+            raise
         except UnidentifiedImageError:
             formats = ", ".join(FORMATS)
             raise LimbeckError(f"the image in {where} is in none of the formats {formats}") from None

@@ -64,16 +64,17 @@ def from_table(
         if column in reader.columns:
             raise LimbeckError(f"the label {column!r} is no column to learn from")
     splits = read(path, data_dir, reader.columns, (*columns, *reader.columns) if columns else ())
-    features, chosen = {}, tuple(columns)
+    features, chosen, unnamed = {}, tuple(columns), ()
     for split, rows in splits.items():
         parts, start = [], 0
         for batch in rows.batches():
             reader.add(split, batch, rows, columns)
-            chosen = chosen or _besides(reader.columns, batch, rows)
+            if not chosen:
+                chosen, unnamed = _besides(reader.columns, batch, rows)
             parts.append(_numbers(batch, chosen, rows, start))
             start += len(parts[-1])
         features[split] = torch.cat(parts)
-    kept, notes = (chosen, ()) if columns else _without_index(features, chosen)
+    kept, notes = (chosen, ()) if columns else _without_index(features, chosen, unnamed)
     places = [chosen.index(column) for column in kept]
     features = {split: values[:, places] for split, values in features.items()}
     targets = reader.finish(splits)
@@ -170,43 +171,50 @@ def _source(
     )
 
 
-def _besides(labels: Sequence[str], batch: Mapping[str, Sequence[Any]], rows: Rows) -> tuple[str, ...]:
+def _besides(
+    labels: Sequence[str], batch: Mapping[str, Sequence[Any]], rows: Rows
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns besides the labels: those to read, and those without a name, which are left out."""
     columns = tuple(column for column in batch if column not in labels)
     if not columns:
         listed = ", ".join(map(repr, labels))
         raise LimbeckError(f"{rows.name} has no column besides the label {listed}")
-    return columns
+    own = tuple(column for column in columns if not nameless(column))
+    return (own, tuple(filter(nameless, columns))) if own else (columns, ())
 
 
 def _without_index(
-    features: Mapping[str, Tensor], columns: Sequence[str]
+    features: Mapping[str, Tensor], columns: Sequence[str], unnamed: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The columns to learn from, and sentences on those that number the rows.
 
     Args:
         features: (N, F) of each split.
         columns: F names.
+        unnamed: columns without a name, which are left out already.
     """
     counting = [
         column
         for place, column in enumerate(columns)
         if _numbers_rows(column, {split: values[:, place] for split, values in features.items()})
     ]
+    notes = []
+    if unnamed:
+        notes.append(f"the columns {', '.join(map(repr, unnamed))} have no name of their own and are left out")
     if not counting:
-        return tuple(columns), ()
+        return tuple(columns), tuple(notes)
     listed = ", ".join(map(repr, counting))
     if len(counting) == len(columns):
-        return tuple(columns), (f"the columns {listed} number the rows, and there are no others to learn from",)
-    kept = tuple(column for column in columns if column not in counting)
-    return kept, (
-        f"the columns {listed} number the rows and are left out; columns=[...] names those to learn from",
+        notes.append(f"the columns {listed} number the rows, and there are no others to learn from")
+        return tuple(columns), tuple(notes)
+    notes.append(
+        f"the columns {listed} number the rows and are left out; columns=[...] names those to learn from"
     )
+    return tuple(column for column in columns if column not in counting), tuple(notes)
 
 
 def _numbers_rows(column: str, values: Mapping[str, Tensor]) -> bool:
-    """Whether a column is the index that pandas saves, or has each number from 0 or 1 on once."""
-    if nameless(column):
-        return True
+    """Whether a column has each number from 0 or 1 on once, or other numbers once under a name such as "id"."""
     for numbers in (values["train"], torch.cat(list(values.values()))):
         once = numbers.unique()
         if len(numbers) < _COUNTED or len(once) < len(numbers) or (once != once.round()).any():

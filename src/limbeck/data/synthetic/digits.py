@@ -54,7 +54,7 @@ def synthetic_digits(
         *splits["train"],
         validation=splits["validation"],
         test=splits["test"],
-        class_names=[f"{label:0{places(classes)}}" for label in range(classes)],
+        names=[f"{label:0{places(classes)}}" for label in range(classes)],
         name=str(
             Call("synthetic_digits", (), {name: value for name, value in given.items() if value is not None})
         ),
