@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limbeck.data.files.decoding import Decoder, located
+from limbeck.data.files.decoding import Decoder, located, opaque
 from limbeck.errors import LimbeckError
 from picture_files import pixels, png
 

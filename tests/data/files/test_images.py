@@ -363,7 +363,7 @@ def test_images_that_cannot_be_read_are_left_out_if_asked(tmp_path: Path) -> Non
     shown = {image.tobytes() for image in pixels(200)[2:]}
     assert {image.numpy().tobytes() for image in images_of(source.train)} <= shown
     assert (images_of(source.train)[:, 0, 0, 0] >= 0).all()
-    streamed = load('images(on_error="skip", memory="40 kB")', tmp_path)
+    streamed = load('images(on_error="skip", memory="30 KB")', tmp_path)
     assert streamed.fingerprint() == source.fingerprint()
 
 
@@ -394,7 +394,7 @@ def test_test_images_that_are_training_images_are_counted(tmp_path: Path) -> Non
             folder = tmp_path / split / "ab"[number % 2]
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{number:02}.png").write_bytes(png(image))
-    for memory in ("auto", "5 kB"):
+    for memory in ("auto", "5 KB"):
         source = from_images(data_dir=tmp_path, memory=memory)
         assert source.notes[0].startswith("3 of the 3 test samples are in the training data too")
 
@@ -436,13 +436,13 @@ CAMVID_CLASSES = (
 def test_road_scenes_with_a_label_for_each_class_that_occurs(tmp_path: Path) -> None:
     occurs = {}
     for split, theirs in (("train", "train"), ("validation", "val"), ("test", "test")):
-        names = sorted(file.name for file in (CAMVID / theirs).glob("*.png"))
+        names = sorted(file.name for file in (CAMVID / theirs).glob("*.jpg"))
         found = []
         with (tmp_path / f"{split}.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["image", *CAMVID_CLASSES])
             for name in names:
-                ids = np.unique(np.asarray(Image.open(CAMVID / f"{theirs}annot" / name)))
+                ids = np.unique(np.asarray(Image.open(CAMVID / f"{theirs}annot" / name.replace(".jpg", ".png"))))
                 found.append([int(label in ids) for label in range(11)])
                 writer.writerow([str(CAMVID / theirs / name), *found[-1]])
         occurs[split] = torch.tensor(found)

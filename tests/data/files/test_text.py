@@ -18,7 +18,7 @@ from limbeck.data.split import Split
 from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError
 
-BANKING77 = Path(__file__).parents[2].parent / "shared" / "data" / "banking77"
+BANKING77 = Path(__file__).parents[3].parent / "shared" / "data" / "banking77"
 shared = pytest.mark.skipif(not BANKING77.is_dir(), reason="needs ../shared/data/banking77")
 
 WORDS = {"cold": ["snow", "ice", "frost"], "warm": ["sun", "fire", "stove"]}
@@ -239,7 +239,7 @@ def test_texts_with_several_labels(tmp_path: Path) -> None:
 
 
 def test_texts_with_the_same_tokens_are_on_one_side(tmp_path: Path) -> None:
-    words = [f"{'Word' if i % 2 else 'word'}{' ' * (1 + i % 3)}{i % 20},{'ab'[i % 20 % 2]}" for i in range(120)]
+    words = [f"{i % 20 + 10}{' ' * (1 + i % 3)}{'Word' if i % 2 else 'word'},{'ab'[i % 20 % 2]}" for i in range(120)]
     write(tmp_path / "a.csv", words)
     source = from_text(str(tmp_path / "a.csv"))
     parts = [set(texts(source, part)) for part in (source.train, source.validation, source.test)]
