@@ -268,8 +268,14 @@ def test_refuses_data_sets(dataset: Any, options: dict[str, Any], message: str) 
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (torch.arange(30) % 10 + 1, r"hold 10 different class ids, up to 10, and no sample of class 0; .*num_classes=11"),
-        (torch.where(TARGETS == 2, 255, TARGETS), r"hold 3 .* up to 255, and no sample of class 2, 3, 4, 5, 6, \.\.\.; number"),
+        (
+            torch.arange(30) % 10 + 1,
+            r"hold 10 different class ids, up to 10, and no sample of class 0; .*num_classes=11",
+        ),
+        (
+            torch.where(TARGETS == 2, 255, TARGETS),
+            r"hold 3 .* up to 255, and no sample of class 2, 3, 4, 5, 6, \.\.\.; number",
+        ),
         (torch.tensor([0, 5, 1000])[TARGETS], "no sample of class 1, 2, 3, 4, 6, ...; number classes from 0"),
     ],
 )

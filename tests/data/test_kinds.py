@@ -69,7 +69,9 @@ def test_statistics_of_levels_are_those_of_the_images() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 32, 32, 3), (1, 28, 28, 1), (1, 8, 6, 4)])
 def test_channels_last_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(LimbeckError, match=r"looks as if channels were last; .*permute\(0, 3, 1, 2\) moves them"):
+    with pytest.raises(
+        LimbeckError, match=r"looks as if channels were last; .*permute\(0, 3, 1, 2\) moves them"
+    ):
         kind_of(torch.zeros(shape, dtype=torch.uint8))
     assert kind_of(torch.zeros(shape).permute(0, 3, 1, 2)) == "image"
     assert kind_of(torch.zeros(1, 3, 32, 4)) == "image"

@@ -225,8 +225,8 @@ def _repeats(
         found = _contents(split) if contents is None else contents[which]
         if twins := sum(sample in known for sample in found):
             yield (
-                f"{twins} of the {len(split)} {which} samples are in the training data too, so what is measured"
-                " on them is too good"
+                f"{twins} of the {len(split)} {which} samples are in the training data too, so what is"
+                " measured on them is too good"
             )
 
 

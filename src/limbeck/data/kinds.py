@@ -28,8 +28,8 @@ def kind_of(inputs: Inputs) -> Kind:
         if inputs.shape[1] > 4 >= inputs.shape[3]:
             raise LimbeckError(
                 f"images should be (N, channels, height, width), and {shape} looks as if channels were last;"
-                ' torch.as_tensor(images).permute(0, 3, 1, 2) moves them (of one image, permute(2, 0, 1)), and'
-                ' kind="image" says that the shape is right'
+                " torch.as_tensor(images).permute(0, 3, 1, 2) moves them (of one image, permute(2, 0, 1)),"
+                ' and kind="image" says that the shape is right'
             )
         return "image"
     if inputs.ndim == 3 and inputs.dtype == torch.uint8:

@@ -109,9 +109,7 @@ def stratified(strata: Tensor, size: int, seed: int) -> Tensor:
     return pick(strata, share, seed)
 
 
-def keep_labels(
-    targets: Tensor, labeled: int, seed: int, task: type[Task] = Classification
-) -> Tensor:
+def keep_labels(targets: Tensor, labeled: int, seed: int, task: type[Task] = Classification) -> Tensor:
     """The targets (N, ...) without any label but those of `labeled` samples, each stratum in proportion."""
     kept = stratified(task.strata(targets), labeled, seed)
     hidden = torch.full_like(targets, torch.nan if targets.is_floating_point() else UNLABELED)

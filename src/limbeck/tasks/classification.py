@@ -63,13 +63,14 @@ class Classification(Task):
                 raise LimbeckError(
                     "no training sample has a label, so the number of classes is unknown; give num_classes"
                 )
-            there = targets[targets != UNLABELED].clamp(min=0).unique()
-            width = int(there[-1]) + 1
+            there = set(targets[targets != UNLABELED].clamp(min=0).tolist())
+            width = max(there) + 1
             if len(there) < width:
-                absent = sorted(set(range(min(width, len(there) + 6))) - set(there.tolist()))[:5]
+                absent = sorted(set(range(min(width, len(there) + 5))) - there)[:5]
+                listed = ", ".join(map(str, absent)) + (", ..." if width - len(there) > 5 else "")
                 raise LimbeckError(
                     f"the training targets hold {len(there)} different class ids, up to {width - 1}, and no"
-                    f" sample of class {', '.join(map(str, absent))}{', ...' if width - len(there) > 5 else ''};"
+                    f" sample of class {listed};"
                     f" number classes from 0 without gaps, write {UNLABELED} for no label, or give"
                     f" num_classes={width} if there are so many"
                 )

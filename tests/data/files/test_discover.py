@@ -85,7 +85,9 @@ def test_rows_that_end_in_commas(tmp_path: Path, text: str, commas: bool) -> Non
 
 def test_refuses_rows_with_more_fields_than_names(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2,\n3,4,5\n")
-    with pytest.raises(LimbeckError, match=r"row 2 of '.*a\.csv' has 3 fields, but the first line names 2 col"):
+    with pytest.raises(
+        LimbeckError, match=r"row 2 of '.*a\.csv' has 3 fields, but the first line names 2 col"
+    ):
         options({"train": [tmp_path / "a.csv"]}, ())
 
 

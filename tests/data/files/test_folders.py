@@ -18,16 +18,20 @@ def fill(place: Path, *names: str) -> None:
 def found(place: Path, test: str = "test") -> dict[str, list[tuple[str, int]]]:
     """For each split the files, without the folder, and their class ids."""
     return {
-        split: [
-            (str(Path(row["image"]).relative_to(place)), row["label"]) for row in rows.dataset.to_list()
-        ]
+        split: [(str(Path(row["image"]).relative_to(place)), row["label"]) for row in rows.dataset.to_list()]
         for split, rows in folders(place, test).items()
     }
 
 
 @pytest.mark.parametrize(
     ("train", "test"),
-    [("Train", "Test"), ("Training", "Testing"), ("TRAIN", "TEST"), ("training_set", "test_set"), ("train2017", "test-images")],
+    [
+        ("Train", "Test"),
+        ("Training", "Testing"),
+        ("TRAIN", "TEST"),
+        ("training_set", "test_set"),
+        ("train2017", "test-images"),
+    ],
 )
 def test_splits_are_found_without_regard_to_case(tmp_path: Path, train: str, test: str) -> None:
     fill(tmp_path, f"{train}/a/1.png", f"{train}/b/2.png", f"{test}/b/3.png")
@@ -44,7 +48,9 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
     fill(tmp_path, "Train/a/1.png", "TRAINING/b/2.png")
-    with pytest.raises(LimbeckError, match=r"has 'TRAINING' and 'Train', which may both be its split 'train'"):
+    with pytest.raises(
+        LimbeckError, match=r"has 'TRAINING' and 'Train', which may both be its split 'train'"
+    ):
         folders(tmp_path, "test")
 
 
@@ -76,9 +82,7 @@ def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path) -> None:
         " such as '2.heic'",
         f"1 images in {str(tmp_path / 'train')!r} are in no folder of a class and are not read: 'loose.png'",
     )
-    assert splits["test"].notes == (
-        f"{str(tmp_path / 'test')!r} has no images of 1 of the 2 classes: 'b'",
-    )
+    assert splits["test"].notes == (f"{str(tmp_path / 'test')!r} has no images of 1 of the 2 classes: 'b'",)
 
 
 def test_a_class_that_would_vanish_is_refused(tmp_path: Path) -> None:
@@ -95,5 +99,6 @@ def test_a_test_class_without_images_is_said(tmp_path: Path) -> None:
     fill(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png")
     (tmp_path / "test" / "c").mkdir()
     assert folders(tmp_path, "test")["test"].notes == (
-        f"the folder {str(tmp_path / 'test' / 'c')!r} holds no images and is of no class that the train split has",
+        f"the folder {str(tmp_path / 'test' / 'c')!r} holds no images and is of no class that the train split"
+        " has",
     )

@@ -347,7 +347,9 @@ def write_broken(folder: Path, count: int, broken: int) -> None:
     for number, image in enumerate(pixels(count)):
         (folder / "ab"[number % 2]).mkdir(exist_ok=True)
         content = png(image)
-        (folder / "ab"[number % 2] / f"{number:03}.png").write_bytes(content[:50] if number < broken else content)
+        (folder / "ab"[number % 2] / f"{number:03}.png").write_bytes(
+            content[:50] if number < broken else content
+        )
 
 
 def test_images_that_cannot_be_read_are_left_out_if_asked(tmp_path: Path) -> None:
@@ -369,7 +371,9 @@ def test_images_that_cannot_be_read_are_left_out_if_asked(tmp_path: Path) -> Non
 
 def test_too_many_images_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     write_broken(tmp_path, 200, 3)
-    with pytest.raises(LimbeckError, match="3 of 200 images cannot be read, more than the 1% that may be skip"):
+    with pytest.raises(
+        LimbeckError, match="3 of 200 images cannot be read, more than the 1% that may be skip"
+    ):
         from_images(data_dir=tmp_path, on_error="skip")
 
 
@@ -442,7 +446,9 @@ def test_road_scenes_with_a_label_for_each_class_that_occurs(tmp_path: Path) -> 
             writer = csv.writer(file)
             writer.writerow(["image", *CAMVID_CLASSES])
             for name in names:
-                ids = np.unique(np.asarray(Image.open(CAMVID / f"{theirs}annot" / name.replace(".jpg", ".png"))))
+                ids = np.unique(
+                    np.asarray(Image.open(CAMVID / f"{theirs}annot" / name.replace(".jpg", ".png")))
+                )
                 found.append([int(label in ids) for label in range(11)])
                 writer.writerow([str(CAMVID / theirs / name), *found[-1]])
         occurs[split] = torch.tensor(found)

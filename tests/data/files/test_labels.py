@@ -65,14 +65,20 @@ def test_other_splits_have_the_classes_of_the_train_split() -> None:
     [
         (["a", "a"], "the column 'y' of 'train.csv' should hold 2 classes or more, not 1"),
         ([None, None], "should hold 2 classes or more, not 0"),
-        ([1.0, 0.5], r"column 'y' holds decimals, such as 0\.5 in row 2 of 'train\.csv'; choose the regression task"),
+        (
+            [1.0, 0.5],
+            r"column 'y' holds decimals, such as 0\.5 in row 2 of 'train\.csv'; choose the regression task",
+        ),
         (
             [0, 1, -1],
             "the label -1 in row 3 of 'train.csv' is negative; leave the field empty where a row",
         ),
         ([2.0, None, -100.0], "the label -100 in row 3 of 'train.csv' is negative"),
         (["a", " -1"], "the label  -1 in row 2 of 'train.csv' is negative; .*, and give classes names, or"),
-        ([[1, 2], [3]], r"column 'y' holds lists, such as \[1, 2\] in row 1 of 'train\.csv'; choose the multilabel task"),
+        (
+            [[1, 2], [3]],
+            r"column 'y' holds lists, such as \[1, 2\] in row 1 of 'train\.csv'; choose the multilabel task",
+        ),
     ],
 )
 def test_refuses(train: list[Any], message: str) -> None:

@@ -27,12 +27,16 @@ def test_what_cannot_be_read_is_listed(tmp_path: Path) -> None:
     there, skipped = readable({"train": rows_of(tmp_path, [7, 270])}, "image", Decoder())
     assert there["train"].tolist() == [number for number in range(300) if number not in (7, 270)]
     assert len(skipped) == 2
-    assert skipped[0].startswith(f"the image in row 8 of 'a.csv', {str(tmp_path / '7.png')!r}, cannot be read")
+    assert skipped[0].startswith(
+        f"the image in row 8 of 'a.csv', {str(tmp_path / '7.png')!r}, cannot be read"
+    )
     assert "row 271 of 'a.csv'" in skipped[1]
 
 
 def test_one_in_a_hundred_is_the_most(tmp_path: Path) -> None:
-    with pytest.raises(LimbeckError, match=r"4 of 300 images cannot be read, more than the 1% .* the image in row 2"):
+    with pytest.raises(
+        LimbeckError, match=r"4 of 300 images cannot be read, more than the 1% .* the image in row 2"
+    ):
         readable({"train": rows_of(tmp_path, [1, 2, 3, 4])}, "image", Decoder())
 
 

@@ -36,9 +36,7 @@ def read(
 
 
 def test_columns_of_zero_and_one() -> None:
-    found = read(
-        {"a": ["1", "0", "", "1.0"], "b": ["True", "False", "0", " 1 "]}, "multilabel", ["b", "a"]
-    )
+    found = read({"a": ["1", "0", "", "1.0"], "b": ["True", "False", "0", " 1 "]}, "multilabel", ["b", "a"])
     assert found.names == ("b", "a")
     assert found.of["train"].dtype == torch.int64
     assert found.of["train"].tolist() == [[1, 1], [0, 0], [0, -100], [1, 1]]
@@ -79,7 +77,9 @@ def test_values() -> None:
 def test_names_decide_the_order_and_which_classes_there_are() -> None:
     found = read({"label": ["b", "a"]}, "classification", "label", names=["c", "b", "a"])
     assert (found.names, found.of["train"].tolist()) == (("c", "b", "a"), [1, 2])
-    with pytest.raises(LimbeckError, match=r"class 'a' in row 2 of 'train.csv' is none that names=\[...\] has"):
+    with pytest.raises(
+        LimbeckError, match=r"class 'a' in row 2 of 'train.csv' is none that names=\[...\] has"
+    ):
         read({"label": ["b", "a"]}, "classification", "label", names=["b", "c"])
 
 
@@ -103,20 +103,50 @@ def test_rows_without_a_label_column() -> None:
 @pytest.mark.parametrize(
     ("columns", "task", "label", "separator", "message"),
     [
-        ({"a": [0, 2]}, "multilabel", ["a"], None, "column 'a' of 'train.csv' holds 2 in row 2; a label is 1"),
+        (
+            {"a": [0, 2]},
+            "multilabel",
+            ["a"],
+            None,
+            "column 'a' of 'train.csv' holds 2 in row 2; a label is 1",
+        ),
         ({"a": ["0", "x"]}, "multilabel", ["a"], None, "holds 'x' in row 2"),
         ({"a": [0.0, 0.5]}, "multilabel", ["a"], None, "holds 0.5 in row 2"),
-        ({"a": ["b", "c|d"]}, "multilabel", "a", None, "holds 'b' in row 1 of .*, which is no list of labels"),
+        (
+            {"a": ["b", "c|d"]},
+            "multilabel",
+            "a",
+            None,
+            "holds 'b' in row 1 of .*, which is no list of labels",
+        ),
         ({"a": [0, 1]}, "multilabel", "a", None, "no list of labels; give separator"),
         ({"a": [["b"], [""]]}, "multilabel", "a", None, "empty label in row 2"),
         ({"p": ["1", "nan"]}, "regression", "p", None, "column 'p' of 'train.csv' holds 'nan' in row 2"),
         ({"p": ["1", "2", "inf"]}, "regression", "p", None, "holds 'inf' in row 3"),
-        ({"p": ["1", "2", "much"]}, "regression", "p", None, "holds 'much' in row 3, which is no finite number"),
+        (
+            {"p": ["1", "2", "much"]},
+            "regression",
+            "p",
+            None,
+            "holds 'much' in row 3, which is no finite number",
+        ),
         ({"p": [1.0, float("nan")]}, "regression", "p", None, "holds nan in row 2"),
         ({"p": [True, False]}, "regression", "p", None, "holds True in row 1"),
         ({"p": [1.7e9 + i for i in range(4)]}, "regression", "p", None, "differences in column 'p'"),
-        ({"a": [0], "b": [1]}, "classification", ["a", "b"], None, "one column of labels, not 2; .*multilabel"),
-        ({"a": [0]}, "classification", "a", "|", "separator=.* parts the labels in one column of .* multilabel"),
+        (
+            {"a": [0], "b": [1]},
+            "classification",
+            ["a", "b"],
+            None,
+            "one column of labels, not 2; .*multilabel",
+        ),
+        (
+            {"a": [0]},
+            "classification",
+            "a",
+            "|",
+            "separator=.* parts the labels in one column of .* multilabel",
+        ),
         ({"a": [0]}, "multilabel", ["a"], "|", "separator=.* leave it out otherwise"),
         ({"a": [0]}, "multilabel", ["a", "a"], None, "label should name different columns"),
         ({"a": [0]}, "multilabel", ["a", "d"], None, "unknown column of 'train.csv': 'd'"),
@@ -131,13 +161,15 @@ def test_refuses(
 
 
 def test_refuses_a_label_that_the_train_split_has_not() -> None:
-    with pytest.raises(LimbeckError, match="label 'd' in row 2 of 'test.csv' is none that 'train.csv' has"):
+    with pytest.raises(LimbeckError, match=r"label 'd' in row 2 of 'test.csv' is none that 'train.csv' has"):
         read({"a": ["b", "c"]}, "multilabel", "a", "|", test={"a": ["b", "c|d"]})
 
 
 def test_classes_are_no_values() -> None:
     features = datasets.Features({"label": datasets.ClassLabel(names=["a", "b"])})
-    with pytest.raises(LimbeckError, match="column 'label' of 'train.csv' holds classes, and regression takes"):
+    with pytest.raises(
+        LimbeckError, match=r"column 'label' of 'train.csv' holds classes, and regression takes"
+    ):
         read({"label": [0, 1]}, "regression", "label", features=features)
 
 

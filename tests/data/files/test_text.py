@@ -239,7 +239,10 @@ def test_texts_with_several_labels(tmp_path: Path) -> None:
 
 
 def test_texts_with_the_same_tokens_are_on_one_side(tmp_path: Path) -> None:
-    words = [f"{i % 20 + 10}{' ' * (1 + i % 3)}{'Word' if i % 2 else 'word'},{'ab'[i % 20 % 2]}" for i in range(120)]
+    words = [
+        f"{i % 20 + 10}{' ' * (1 + i % 3)}{'Word' if i % 2 else 'word'},{'ab'[i % 20 % 2]}"
+        for i in range(120)
+    ]
     write(tmp_path / "a.csv", words)
     source = from_text(str(tmp_path / "a.csv"))
     parts = [set(texts(source, part)) for part in (source.train, source.validation, source.test)]

@@ -104,7 +104,9 @@ def test_refuses_vectors_that_differ(targets: list[Any], message: str) -> None:
 def test_images_of_more_than_8_bits_are_refused_and_transparency_is_white() -> None:
     image = pytest.importorskip("PIL.Image")
     for array in (np.full((4, 4), 40_000, np.uint16), np.full((4, 4), 0.5, np.float32)):
-        with pytest.raises(LimbeckError, match="the image of item 3 has pixels of mode .*they should have 8"):
+        with pytest.raises(
+            LimbeckError, match=r"the image of item 3 has pixels of mode .*they should have 8"
+        ):
             read(image.fromarray(array), 3)
     clear = np.zeros((2, 1, 4), np.uint8)
     clear[0, 0] = (10, 20, 30, 255)

@@ -61,7 +61,9 @@ def test_the_global_generators_are_left_as_they_were() -> None:
     items, before = Items.of(Noisy()), state()
     take(items, [1, 2], [0, 9])
     assert state() == before
-    with pytest.raises(LimbeckError, match="item 0 of the data set cannot be read: RuntimeError: broken item"):
+    with pytest.raises(
+        LimbeckError, match="item 0 of the data set cannot be read: RuntimeError: broken item"
+    ):
         Items.of(Noisy(target=lambda position: broken()))
     assert state() == before
 

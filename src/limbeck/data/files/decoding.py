@@ -97,7 +97,7 @@ def opaque(picture: Image.Image) -> Image.Image:
     if picture.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and "transparency" not in picture.info:
         return picture
     layers = picture.convert("RGBA")
-    if layers.getextrema()[3] == (255, 255):
+    if layers.getchannel("A").getextrema() == (255, 255):
         return picture
     from PIL import Image
 

@@ -137,7 +137,8 @@ def options(
     # pandas would take a text such as "None" or "NA" for a missing value
     chosen: dict[str, Any] = {"na_filter": False, "converters": dict.fromkeys(as_text, str)}
     every = [file for some in files.values() for file in some]
-    if any([_ends_in_commas(file) for file in every]):
+    ending = [_ends_in_commas(file) for file in every]  # each is looked at
+    if any(ending):
         chosen["index_col"] = False  # else pandas takes the first column for names of the rows
     if only and all(set(only) <= set(_first_lines(file)[0]) for file in every):
         chosen["usecols"] = list(dict.fromkeys(only))

@@ -63,9 +63,7 @@ def folders(place: Path, test: str) -> dict[str, Rows]:
     classes = sorted(train.images, key=natural)
     unused = [*beside, *sorted(parts.keys() - set(splits.values()), key=natural)]
     notes = (f"{str(place)!r} has other folders, which are not read: {_some(unused)}",) if unused else ()
-    return {
-        split: _listed(part, classes, notes if split == "train" else ()) for split, part in found.items()
-    }
+    return {split: _listed(part, classes, notes if split == "train" else ()) for split, part in found.items()}
 
 
 def _part(folder: Path) -> _Part:

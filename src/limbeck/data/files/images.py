@@ -136,7 +136,11 @@ def from_images(
         notes=(
             *(note for rows in splits.values() for note in rows.notes),
             *found.notes,
-            *([f"{len(skipped)} images cannot be read and are left out, such as {skipped[0]}"] if skipped else ()),
+            *(
+                [f"{len(skipped)} images cannot be read and are left out, such as {skipped[0]}"]
+                if skipped
+                else ()
+            ),
             *source.notes,
         ),
         skipped=skipped,

@@ -64,8 +64,8 @@ def class_name(value: Any, declared: Sequence[str] | None, where: str, column: s
         raise _decimals(column, repr(value), where)
     if isinstance(value, (list, tuple)):
         raise LimbeckError(
-            f"the column {column!r} holds lists, such as {value!r:.60} in {where}; choose the multilabel task,"
-            ' task="multilabel"'
+            f"the column {column!r} holds lists, such as {value!r:.60} in {where}; choose the multilabel"
+            ' task, task="multilabel"'
         )
     if not isinstance(value, (str, int)):
         raise LimbeckError(f"the label {value!r} in {where} should be a class, a text or an integer")

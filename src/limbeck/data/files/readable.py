@@ -34,7 +34,9 @@ def readable(
     Raises:
         LimbeckError: if more than 1 % cannot be read.
     """
-    there, skipped, total = {}, [], 0
+    there: dict[str, Tensor] = {}
+    skipped: list[str] = []
+    total = 0
     for split, rows in splits.items():
         parts = torch.split(torch.arange(len(rows.dataset)), _CHUNK)
         tries = (partial(_tried, rows, column, decoder, part.tolist()) for part in parts)
@@ -83,6 +85,6 @@ def _encoded(value: Any, rows: Rows, number: int) -> bytes:
     if isinstance(content, bytes):
         return content
     try:
-        return (rows.folder / name).read_bytes()
-    except (OSError, TypeError):
+        return (rows.folder / name).read_bytes() if isinstance(name, str) else f"row {number}".encode()
+    except OSError:
         return f"row {number}".encode()

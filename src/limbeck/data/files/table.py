@@ -64,7 +64,8 @@ def from_table(
         if column in reader.columns:
             raise LimbeckError(f"the label {column!r} is no column to learn from")
     splits = read(path, data_dir, reader.columns, (*columns, *reader.columns) if columns else ())
-    features, chosen, unnamed = {}, tuple(columns), ()
+    features: dict[str, Tensor] = {}
+    chosen, unnamed = tuple(columns), tuple[str, ...]()
     for split, rows in splits.items():
         parts, start = [], 0
         for batch in rows.batches():
@@ -111,9 +112,7 @@ def wine() -> Source:
     return _bundled("wine")
 
 
-def _bundled(
-    name: str, names: Sequence[str] = (), task: str = "classification", **options: bool
-) -> Source:
+def _bundled(name: str, names: Sequence[str] = (), task: str = "classification", **options: bool) -> Source:
     from sklearn import datasets  # imports in a second, which other data should not pay for
 
     found: Any = getattr(datasets, f"load_{name}")(**options)
@@ -163,7 +162,9 @@ def _source(
         f"{column} minus {offset:.0f}" if offset else column
         for column, offset in zip(columns, shift.tolist(), strict=True)
     ]
-    notes = [f"networks take {text}, as float32 would lose its differences" for text in said if " minus " in text]
+    notes = [
+        f"networks take {text}, as float32 would lose its differences" for text in said if " minus " in text
+    ]
     return replace(
         source,
         preparation=f"the numbers of the columns {', '.join(said)}, in this order",
@@ -200,7 +201,9 @@ def _without_index(
     ]
     notes = []
     if unnamed:
-        notes.append(f"the columns {', '.join(map(repr, unnamed))} have no name of their own and are left out")
+        notes.append(
+            f"the columns {', '.join(map(repr, unnamed))} have no name of their own and are left out"
+        )
     if not counting:
         return tuple(columns), tuple(notes)
     listed = ", ".join(map(repr, counting))
@@ -214,12 +217,13 @@ def _without_index(
 
 
 def _numbers_rows(column: str, values: Mapping[str, Tensor]) -> bool:
-    """Whether a column has each number from 0 or 1 on once, or other numbers once under a name such as "id"."""
+    """Whether a column has each number from 0 or 1 on once, or is called "id" and differs by row."""
     for numbers in (values["train"], torch.cat(list(values.values()))):
-        once = numbers.unique()
-        if len(numbers) < _COUNTED or len(once) < len(numbers) or (once != once.round()).any():
+        ordered = numbers.sort().values
+        if len(numbers) < _COUNTED or (ordered.diff() == 0).any() or (ordered != ordered.round()).any():
             continue
-        if column.casefold() in _INDEX_NAMES or (once[0] in (0, 1) and once[-1] - once[0] == len(once) - 1):
+        first, last = int(ordered[0]), int(ordered[-1])
+        if column.casefold() in _INDEX_NAMES or (first in (0, 1) and last - first == len(ordered) - 1):
             return True
     return False
 

@@ -120,7 +120,9 @@ class Classes(TargetReader):
     def _without_names(self, splits: Mapping[str, Rows], notes: tuple[str, ...]) -> Targets:
         if any(label is not None for taken in self._taken.values() for label in taken):
             return super()._without_names(splits, notes)
-        return Targets((), {split: torch.full((len(rows),), UNLABELED) for split, rows in self._taken.items()}, notes)
+        return Targets(
+            (), {split: torch.full((len(rows),), UNLABELED) for split, rows in self._taken.items()}, notes
+        )
 
     def _finish(self, taken: Mapping[str, list[Any]], splits: Mapping[str, Rows]) -> Targets:
         names, ids = class_ids(taken, splits, self.columns[0], self._names)
@@ -284,7 +286,7 @@ def _value(value: Any, column: str, number: int, rows: Rows) -> float:
         found = math.nan
     if not math.isfinite(found):
         raise LimbeckError(
-            f"the column {column!r} of {rows.name} holds {value!r} in row {number}, which is no finite number;"
-            " leave the field empty where a value is not known"
+            f"the column {column!r} of {rows.name} holds {value!r} in row {number}, which is no finite"
+            " number; leave the field empty where a value is not known"
         )
     return found

@@ -163,7 +163,9 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 def digests(inputs: Inputs) -> list[bytes]:
     """16 bytes for each sample, equal for equal samples."""
     tensors = [tensor.detach().cpu().contiguous() for _, tensor in sorted(named(inputs).items())]
-    parts = [tensor.view(torch.uint8).reshape(len(tensor), -1).numpy() for tensor in tensors if tensor.numel()]
+    parts = [
+        tensor.view(torch.uint8).reshape(len(tensor), -1).numpy() for tensor in tensors if tensor.numel()
+    ]
     return [
         hashlib.blake2b(b"".join(row.tobytes() for row in rows), digest_size=16).digest()
         for rows in zip(*parts, strict=True)

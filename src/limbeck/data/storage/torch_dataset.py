@@ -48,9 +48,7 @@ class Items(Samples):
     contents: Sequence[bytes] = ()
 
     @classmethod
-    def of(
-        cls, dataset: Dataset[Any], task: type[Task] = Classification, which: str = "training"
-    ) -> Items:
+    def of(cls, dataset: Dataset[Any], task: type[Task] = Classification, which: str = "training") -> Items:
         """All items; targets that the data set does not list take a pass over it.
 
         Args:
@@ -80,8 +78,8 @@ class Items(Samples):
             row = next(row for row, each in enumerate(targets) if not _same(each, known[row]))
             raise LimbeckError(
                 f"item {index[row]} of the data set has the target {_said(targets[row])}, but its list of"
-                f" targets or an earlier look at the item said {_said(known[row])}; a target should be the same"
-                " in every view"
+                f" targets or an earlier look at the item said {_said(known[row])}; a target should be the"
+                " same in every view"
             )
         return apply(lambda tensor: tensor.to(self.device), inputs)
 

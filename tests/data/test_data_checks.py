@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
 import torch
 from torch import Tensor
@@ -48,7 +48,10 @@ def test_a_series_is_a_target() -> None:
     [
         (TABLE.to_sparse(), r"training inputs are sparse, .* give inputs.to_dense\(\)"),
         (pd.DataFrame({"a": ["x", "y"]}), "training inputs should be tensors or arrays of numbers"),
-        (1.7e9 + torch.arange(100.0).double()[:, None] / 10, "lose their differences in column 0 .* subtract"),
+        (
+            1.7e9 + torch.arange(100.0).double()[:, None] / 10,
+            "lose their differences in column 0 .* subtract",
+        ),
         ({"x": TABLE.to_sparse()}, "training inputs x are sparse"),
     ],
 )
