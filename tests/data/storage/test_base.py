@@ -10,7 +10,7 @@ from torch import Tensor
 
 from limbeck.data import Split
 from limbeck.data.storage import base as samples
-from limbeck.data.storage.base import Resident, digest, spread
+from limbeck.data.storage.base import Resident, digest, spread, digests
 from limbeck.data.views import Crop, Unchanged
 from limbeck.outputs import Inputs
 
@@ -117,3 +117,17 @@ def test_a_device_without_room_gets_batches(monkeypatch: pytest.MonkeyPatch) -> 
     budgets["meta"] += 1
     del moving
     assert plain(kept.to("meta").inputs).device.type == "meta"
+
+
+def test_equal_samples_have_equal_digests() -> None:
+    for width in (3, 40):
+        table = torch.randn(4, width)
+        table[2] = table[0]
+        found = digests(table)
+        assert [found.index(each) for each in found] == [0, 1, 0, 3]
+        assert digests(table[1:]) == found[1:]
+        other = torch.arange(4)  # beside it, what was equal differs
+        assert len(set(digests({"x": table, "y": other}))) == 4
+    assert digests(torch.tensor([1, 2, 1])) == digests(torch.tensor([[1], [2], [1]]))
+    assert len(set(digests(torch.tensor([True, False, True])))) == 2
+    assert len(set(digests(torch.zeros(3, 2).bfloat16()))) == 1
