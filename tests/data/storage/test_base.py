@@ -10,7 +10,7 @@ from torch import Tensor
 
 from limbeck.data import Split
 from limbeck.data.storage import base as samples
-from limbeck.data.storage.base import Resident, digest, spread, digests
+from limbeck.data.storage.base import Resident, digest, digests, spread
 from limbeck.data.views import Crop, Unchanged
 from limbeck.outputs import Inputs
 
