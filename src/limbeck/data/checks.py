@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -54,8 +55,8 @@ def _as_input(array: Any, what: str) -> Tensor:
 
 
 def _values(array: Any) -> Any:
-    """The array in a data frame or a series of pandas and the like."""
-    return array.to_numpy() if hasattr(array, "to_numpy") else array
+    """A copy of the array in a data frame or a series of pandas and the like, which may be read-only."""
+    return np.array(array.to_numpy()) if hasattr(array, "to_numpy") else array
 
 
 def check_precision(values: Tensor, what: str, columns: Sequence[str] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,7 +161,10 @@ def reading(name: str) -> Iterator[None]:
     for log in logs:
         log.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            # pandas says so of rows that end in commas, which are looked at before
+            warnings.filterwarnings("ignore", "Length of header or names does not match")
+            yield
     except LimbeckError:
         raise
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
