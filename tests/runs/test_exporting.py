@@ -23,6 +23,7 @@ from limbeck.models.weights import read_metadata
 from limbeck.runs import Run
 from limbeck.runs.exporting import export
 from limbeck.runs.exports import pt2
+from limbeck.tasks import Findings
 
 MEAN, STD = (0.25, 0.5, 0.75), (0.2, 0.25, 0.3)
 
@@ -188,6 +189,20 @@ def test_plain_torch_answers_as_the_student_does(other: Run, tmp_path: Path) -> 
     torch.testing.assert_close(torch.load(files[2]), limbeck.load(other)(inputs).detach())
 
 
+def test_what_an_evaluation_chose_travels_along(
+    other: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = property(lambda found: {"thresholds": [0.25, 0.5]})
+    monkeypatch.setattr(Findings, "shipped", chosen)
+    for form in ("safetensors", "pt2"):
+        export(other, form, tmp_path / form)
+    kept = {"thresholds": "", "task": ""}
+    torch.export.load(tmp_path / "pt2", extra_files=kept)
+    assert json.loads(kept["thresholds"]) == [0.25, 0.5]
+    assert json.loads(kept["task"]) == {"name": "classification", "names": list("0123456789")}
+    assert json.loads(read_metadata(tmp_path / "safetensors")["thresholds"]) == [0.25, 0.5]
+
+
 def test_the_runs_own_file_says_what_to_do_before_use(other: Run) -> None:
     """As the model card says it."""
     kept = read_metadata(other.path / "student.safetensors")
@@ -214,7 +229,7 @@ def test_a_program_is_checked_on_the_runs_own_test_split(other: Run) -> None:
     found = export(other, "onnx")
     assert found.file == other.path / "student.onnx"
     assert found.lines[0] == "ONNX with opset 20"
-    assert "on 500 samples of the test split of digits in batches of 1, 2, 32, 465: top-1" in found.lines[2]
+    assert "on 500 samples of the test split of digits in batches of 1, 2, 32, 465: all" in found.lines[2]
     session = onnxruntime.InferenceSession(str(found.file), providers=["CPUExecutionProvider"])
     answers = torch.from_numpy(session.run(None, {"inputs": inputs.numpy()})[0])
     torch.testing.assert_close(answers, wanted)
@@ -256,6 +271,9 @@ def test_a_graft_goes_along(tmp_path: Path) -> None:
     for form in ("onnx", "pt2"):
         assert "all decisions are the same" in export(run, form).lines[2]
     inputs = pixels_of_digits()
+    alone = export(run, "safetensors", tmp_path / "weights.safetensors").file
+    assert torch.equal(limbeck.load(alone)(inputs), limbeck.load(run)(inputs))
+    assert "normalize_mean" in read_metadata(alone), "the student inside normalizes, so no tensor says it"
     program = torch.export.load(run.path / "student.pt2").module()
     assert torch.equal(program(inputs), limbeck.load(run)(inputs))
     with pytest.raises(

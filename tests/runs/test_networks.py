@@ -69,7 +69,8 @@ class TestStudent:
         variance = (50**2 - 1) / 12  # of 10, ..., 59
         rescaling = models.rescaling_of(fresh)
         assert rescaling is not None
-        assert (rescaling.mean, rescaling.std) == ((34.5,), pytest.approx((variance**0.5,)))
+        assert rescaling.mean == (34.5,)
+        assert rescaling.std == pytest.approx((variance**0.5,))
         torch.save(networks.student(config("mlp"), source, 0).state_dict(), tmp_path / "weights.pt")
         given = config("mlp", weights=tmp_path / "weights.pt")
         assert models.rescaling_of(networks.student(given, source, 0)) is None, (

@@ -137,6 +137,7 @@ def test_without_validation_labels_the_thresholds_are_one_half() -> None:
     for validation in (None, unlabeled, never):
         found = LABELS.measure(meter, validation)
         assert [label.threshold for label in found.labels] == [0.5] * 4
+        assert found.shipped == {"thresholds": [0.5] * 4}
         assert found.at_thresholds == found.at_half
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from limbeck.tasks.base import Findings
 
 Points = tuple[tuple[float, float], ...]
@@ -63,3 +65,8 @@ class MultilabelFindings(Findings):
     at_half: Decisions
     labels: tuple[Label, ...]
     curve: Points
+
+    @property
+    def shipped(self) -> dict[str, Any]:
+        """`thresholds`: for each label the probability above which it is given."""
+        return {"thresholds": [label.threshold for label in self.labels]}

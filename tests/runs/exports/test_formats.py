@@ -118,7 +118,7 @@ def test_onnxruntime_quantizes_the_file(tmp_path: Path) -> None:
     source, file, smaller = images(8), tmp_path / "student.onnx", tmp_path / "int8.onnx"
     network = network_for(source, "mlp(hidden=[64, 64])")
     write(onnx, network, source, file)
-    quantize_dynamic(file, smaller, weight_type=QuantType.QInt8)
+    quantize_dynamic(file, smaller, weight_type=QuantType.QUInt8)
     assert smaller.stat().st_size < 0.5 * file.stat().st_size
     pixels = source.example(40)
     assert isinstance(pixels, torch.Tensor)
