@@ -116,9 +116,7 @@ def gradient_rule(objective: Method) -> GradientRule | None:
     return rules[0][1] if rules else None
 
 
-def task_of(
-    given: Task | str | None, student: nn.Module, example: Inputs, points: FeaturePoints
-) -> Task:
+def task_of(given: Task | str | None, student: nn.Module, example: Inputs, points: FeaturePoints) -> Task:
     """The task that was given, as one or by its name; classification if none was.
 
     A task is never guessed from shapes: outputs that do not fit it are refused.

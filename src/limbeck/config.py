@@ -128,10 +128,13 @@ class RunConfig(_Part):
         default_factory=dict, description="several teachers by name, in place of one"
     )
     objective: str | None = Field(
-        None, description="in the notation; null: what the task of the data recommends, with or without a teacher"
+        None,
+        description="in the notation; null: what the task of the data recommends, with or without a teacher",
     )
     related: int = Field(
-        1024, ge=2, description="rows of a batch that methods relate to each other, where a sample has several"
+        1024,
+        ge=2,
+        description="rows of a batch that methods relate to each other, where a sample has several",
     )
     training: TrainingConfig = TrainingConfig()
     seed: int = Field(0, ge=0)

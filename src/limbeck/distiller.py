@@ -109,15 +109,21 @@ class Distiller(nn.Module):
         for each in self.teachers.values():
             each.apply(lambda tensor: tensor.to(place))
         given = getattr(data, "task", None) if task is None else task
-        dense = tasks.named(given).dense if isinstance(given, str) else isinstance(given, Task) and given.dense
+        dense = (
+            tasks.named(given).dense if isinstance(given, str) else isinstance(given, Task) and given.dense
+        )
         width = given.width if isinstance(given, Task) else None
-        self._points = find(student, example, overrides=student_features, width=width, dense=dense, training=True)
+        self._points = find(
+            student, example, overrides=student_features, width=width, dense=dense, training=True
+        )
         self.task = checks.task_of(given, student, example, self._points)
         checks.serves(self.objective, self.task)
         self._tap = self._student_tap(self.reads)
         self._bind(example, facts)
         self._opened = dict(self._fields[False])
         self._open_teachers()
+        self._shown = 0
+        self.take_teacher_forwards()
 
     @property
     def teacher(self) -> Teacher | None:
@@ -240,6 +246,12 @@ class Distiller(nn.Module):
     def progress(self, step: int, epoch: int, fraction: float) -> None:
         """Tells the methods how far training has come: steps and epochs done, the fraction of the whole."""
         self._progress = Progress(step, epoch, fraction)
+
+    def take_teacher_forwards(self) -> int:
+        """How many samples the teachers' networks were shown since this was last asked."""
+        shown = sum(teacher.shown for teacher in self.teachers.values())
+        since, self._shown = shown - self._shown, shown
+        return since
 
     def optimizer(self, make: MakeOptimizer) -> torch.optim.Optimizer:
         """One optimizer over everything that is trained.
@@ -364,8 +376,7 @@ class Distiller(nn.Module):
         with undisturbed(self.student, example), torch.no_grad():
             student = Tap(self.student, self._points, reads.student, positions=self.task.dense)(example)
         for teacher in self.teachers.values():
-            if isinstance(teacher, LiveTeacher):
-                teacher.width, teacher.dense = self.task.width, self.task.dense
+            teacher.width, teacher.dense = self.task.width, self.task.dense
         answers: dict[str, Outputs] = {}
         for name, fields in self._fields[False].items():
             self.teachers[name].open(self._examples[name], fields)

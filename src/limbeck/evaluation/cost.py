@@ -37,30 +37,31 @@ class Latency:
 
 def latency(network: nn.Module, example: Inputs, *, repeats: int = 50, warmup: int = 10) -> Latency:
     """The latency of one network; see `latencies`."""
-    return latencies([network], example, repeats=repeats, warmup=warmup)[0]
+    return latencies([network], [example], repeats=repeats, warmup=warmup)[0]
 
 
 def latencies(
-    networks: Sequence[nn.Module], example: Inputs, *, repeats: int = 50, warmup: int = 10
+    networks: Sequence[nn.Module], examples: Sequence[Inputs], *, repeats: int = 50, warmup: int = 10
 ) -> list[Latency]:
-    """Times single calls in eval mode, without gradients, on the device the networks and the example are on.
+    """Times single calls in eval mode, without gradients, on the device the networks and the examples are on.
 
     The networks take turns, so that what else the machine does meets all of them alike. Each call is timed by
     itself and waits for the device: percentiles need single times, which `torch.utils.benchmark` averages
     away.
 
     Args:
-        networks: on the device of the example; their modes are restored.
-        example: what one call gets, in the batch size to measure.
+        networks: on the device of the examples; their modes are restored.
+        examples: what one call of each gets, in the batch size to measure.
         repeats: timed calls of each, at least 1.
         warmup: calls before them, not timed.
     """
     if repeats < 1 or warmup < 0:
         raise LimbeckError(f"latency needs repeats >= 1 and warmup >= 0, not {repeats} and {warmup}")
-    tensor = example if isinstance(example, Tensor) else next(iter(example.values()))
+    first = examples[0]
+    tensor = first if isinstance(first, Tensor) else next(iter(first.values()))
     times = torch.empty(warmup + repeats, len(networks), dtype=torch.float64)
     for turn in times:
-        for place, network in enumerate(networks):
+        for place, (network, example) in enumerate(zip(networks, examples, strict=True)):
             with inference(network):
                 _wait(tensor.device)
                 start = perf_counter()
@@ -68,7 +69,7 @@ def latencies(
                 _wait(tensor.device)
                 turn[place] = 1000 * (perf_counter() - start)
     return [
-        Latency(float(measured.quantile(0.5)), float(measured.quantile(0.95)), size_of(example))
+        Latency(float(measured.quantile(0.5)), float(measured.quantile(0.95)), size_of(first))
         for measured in times[warmup:].T
     ]
 

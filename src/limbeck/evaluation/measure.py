@@ -46,7 +46,9 @@ def answer_of(task: Task, network: nn.Module, features: Names | None = None) -> 
 
         def tapped(inputs: Inputs) -> Outputs:
             if not taps:
-                taps.append(answering(network, inputs, overrides=features, width=task.width, dense=task.dense))
+                taps.append(
+                    answering(network, inputs, overrides=features, width=task.width, dense=task.dense)
+                )
             return taps[0](inputs)
 
         return tapped

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 
 from limbeck.data import Loader, Source, Split
-from limbeck.data.storage.base import spread
 from limbeck.data.preparation import AS_RENDERED, Preparation
+from limbeck.data.storage.base import spread
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import cost
 from limbeck.evaluation.contenders import Answers, Contender, answer

@@ -6,7 +6,6 @@ from torch import nn
 
 from limbeck.config import RunConfig, TeacherConfig
 from limbeck.data import Source
-from limbeck.data.preparation import Preparation
 from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
 from limbeck.methods import Objective
@@ -19,19 +18,20 @@ MOST_VIEWS = 4096
 """Views of a sample that a cache is of use for: of more, hardly one is drawn twice."""
 
 
-def asked(network: nn.Module, config: RunConfig, source: Source, *, again: bool) -> Teacher:
+def asked(
+    network: nn.Module, teacher: TeacherConfig, config: RunConfig, source: Source, *, again: bool
+) -> Teacher:
     """The teacher as an objective asks it, with a cache if the config says so.
 
     Args:
-        network: the teacher's.
-        config: of the run; it names a teacher.
+        network: the teacher's network.
+        teacher: what the config says of it.
+        config: the run's.
         source: what the teacher is asked about.
         again: whether the network can be made again from the config, so that it need not stay in memory.
     Raises:
         LimbeckError: for a cache of more views than would ever come twice.
     """
-    teacher = config.teacher
-    assert teacher is not None, "one that is handed over as an object has a name in the config too"
     if not teacher.cached:
         return LiveTeacher(network, teacher.features)
     if (config.training.views or source.views.count) > MOST_VIEWS:
@@ -44,7 +44,7 @@ def asked(network: nn.Module, config: RunConfig, source: Source, *, again: bool)
         source,
         teacher.cached,
         views=config.training.views,
-        preparation=Preparation(teacher.size),
+        preparation=networks.preparation(teacher),
         features=teacher.features,
         rebuild=(lambda: networks.teacher(teacher, source)) if again else None,
     )

@@ -235,7 +235,10 @@ def same_config(path: Path, config: RunConfig) -> None:
     Raises:
         LimbeckError: naming the first key that differs.
     """
-    there, here = (flat(each.model_dump(mode="json")) for each in (make_config(path / "config.yaml"), config))
+    made = make_config(path / "config.yaml")
+    if config.objective is None:  # the task of the data said then what it says now
+        config = config.model_copy(update={"objective": made.objective})
+    there, here = (flat(each.model_dump(mode="json")) for each in (made, config))
     for key in {**there, **here}:
         if there.get(key) != here.get(key):
             raise LimbeckError(

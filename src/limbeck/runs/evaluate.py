@@ -13,6 +13,7 @@ from limbeck import data as sources
 from limbeck import evaluation
 from limbeck.config import NetworkConfig
 from limbeck.data import Source
+from limbeck.data.preparation import Preparation
 from limbeck.errors import LimbeckError, unknown
 from limbeck.evaluation import Contender, Evaluation, results
 from limbeck.evaluation.results import Role, Suite
@@ -20,7 +21,7 @@ from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.runs import networks
 from limbeck.runs.directory import Run, is_imported, load
-from limbeck.runs.job import classes_of
+from limbeck.runs.job import width_of
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import read_card
 from limbeck.runs.own_data import own_data
@@ -121,7 +122,9 @@ def of_run(network: nn.Module, run: Run, features: Mapping[str, str | list[str]]
     name = (card and card.model) or (config.model if config else type(network).__name__)
     # A network with a graft on it has its modules under other paths.
     points = config.features if config and not isinstance(network, GraftedStudent) else {}
-    return Contender(network, name, str(run.path), features or points)
+    preparation = Preparation(card.size if card else None)
+    known = config is not None
+    return Contender(network, name, str(run.path), features or points, preparation, unseen=known)
 
 
 def of_config(network: nn.Module, config: NetworkConfig) -> Contender:
@@ -129,7 +132,13 @@ def of_config(network: nn.Module, config: NetworkConfig) -> Contender:
     path = Path(config.model)
     if networks.is_path(config.model) and path.is_dir():
         return of_run(network, Run(path), config.features)
-    return Contender(network, config.model, features=config.features)
+    return Contender(
+        network,
+        config.model,
+        features=config.features,
+        preparation=networks.preparation(config),
+        unseen=False,
+    )
 
 
 def _run(run: Run | Path | str) -> Run:
@@ -142,7 +151,7 @@ def _run(run: Run | Path | str) -> Run:
 def _source(run: Run, student: nn.Module, data: str | Source, data_dir: Path | None) -> Source:
     source = data if isinstance(data, Source) else sources.load(data, data_dir)
     networks.check_files(run.path, "student", source)
-    _check_classes(student, "student", source)
+    _check_outputs(of_run(student, run), "student", source)
     return source
 
 
@@ -169,13 +178,14 @@ def _check_replaceable(
 
 def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Contender | None:
     """The run's teacher, made with the run's own data, which may have given it its normalization."""
-    config = None if is_imported(run.path) else run.config.teacher
+    taught_by = {} if is_imported(run.path) else run.config.taught_by
+    config = next(iter(taught_by.values()), None)
     if config is None and given is not None:
-        return Contender(given, f"<{type(given).__name__}>")
+        return Contender(given, f"<{type(given).__name__}>", unseen=False)
     if config is None:
         return None
     if given is not None:
-        return Contender(given, config.model, features=config.features)
+        return Contender(given, config.model, features=config.features, unseen=False)
     if config.model.startswith("<"):
         raise LimbeckError(f"{config.model} was handed over as an object, and has to be again, in Python")
     return of_config(networks.teacher(config, source or own_data(run)), config)
@@ -190,13 +200,12 @@ def _baseline(baseline: Run, known: str | None, source: Source) -> Contender:
             f"fingerprint {theirs}) than the run (fingerprint {known}); compare runs on the same data"
         )
     networks.check_files(baseline.path, "baseline", source)
-    _check_classes(network, "baseline", source)
-    return of_run(network, baseline)
+    contender = of_run(network, baseline)
+    _check_outputs(contender, "baseline", source)
+    return contender
 
 
-def _check_classes(network: nn.Module, role: str, source: Source) -> None:
-    classes = classes_of(network, role, source.example())
-    if classes != source.task.width:
-        raise LimbeckError(
-            f"the {role} tells {classes} classes apart, and {source.name} has {source.task.width}"
-        )
+def _check_outputs(contender: Contender, role: str, source: Source) -> None:
+    width = width_of(contender.network, role, source, contender.preparation, contender.features)
+    if width != source.task.width:
+        raise LimbeckError(f"the {role} has {width} outputs, and {source.name} has {source.task.summary}")

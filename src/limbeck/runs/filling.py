@@ -79,7 +79,7 @@ def fill(
     source = with_views(sources.load(made.data.name, made.data.dir), made)
     source.train.samples.check_batch(min(made.training.batch_size, len(source.train)))
     assert made.teacher is not None
-    asked = caching.asked(networks.teacher(made.teacher, source), made, source, again=False)
+    asked = caching.asked(networks.teacher(made.teacher, source), made.teacher, made, source, again=False)
     assert isinstance(asked, CachedTeacher)
     asked.open(source.example(preparation=asked.preparation), made.teacher.cached)
     yield from _fill(asked, source, made)

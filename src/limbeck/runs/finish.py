@@ -26,7 +26,6 @@ from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import describe, metadata_of, read_card
 from limbeck.runs.reporting import write_report
 from limbeck.runs.result import (
-    UNNAMED,
     DataResult,
     Metrics,
     Result,
@@ -43,7 +42,8 @@ def conclude(run: Run, job: Job, trainer: Trainer, objects: Mapping[str, Any]) -
     student = job.distiller.deploy()
     for name, text in source.files.items():
         write_text(run.path / name, text)
-    card = describe(student, _buildable(config) if _named(student, job, objects) else None, source)
+    built = _buildable(config) if _named(student, job, objects) else None
+    card = describe(student, built, source, config.student.size)
     models.save(student, run.path / "student.safetensors", metadata_of(card))
     found, notes = _evaluated(run, job, student, trainer)
     result = _result(run, job, trainer, student, found, notes)
@@ -62,13 +62,14 @@ def _result(
 ) -> Result:
     config, source, history = job.config, job.source, run.history
     test = found.networks if found and found.split == "test" else {}
-    teachers = {}
-    if job.distiller.teacher is not None:
-        teachers[UNNAMED] = TeacherResult(
-            **job.taught_by,
-            cached=tuple(job.distiller.teacher.cached),
-            metrics=test["teacher"].metrics if "teacher" in test else None,
+    teachers = {
+        name: TeacherResult(
+            **facts,
+            cached=tuple(job.distiller.teachers[name].cached),
+            metrics=test["teacher"].metrics if "teacher" in test and name == job.first else None,
         )
+        for name, facts in job.taught_by.items()
+    }
     steps = history[-1]["step"]
     return Result(
         objective=str(job.distiller.objective),
@@ -81,7 +82,7 @@ def _result(
         teachers=teachers,
         metrics=Metrics(
             test=test["student"].metrics if test else None,
-            validation=measured(source.task, student, source.validation, trainer.device)
+            validation=measured(job, student, source.validation, trainer.device)
             if source.validation
             else None,
         ),
@@ -89,7 +90,8 @@ def _result(
         seconds=round(sum(line["seconds"] for line in history), 3),
         steps=steps,
         samples_seen=_samples_seen(len(job.split), config.training.batch_size, steps, config.training.epochs),
-        notes=notes,
+        teacher_forwards=sum(line.get("teacher_forwards", 0) for line in history) if teachers else None,
+        notes=(*job.notes, *notes),
         data=_data(job),
     )
 
@@ -107,11 +109,13 @@ def _data(job: Job) -> DataResult:
         hub=source.hub,
         fingerprint=source.fingerprint(),
         train=len(job.split),
-        labeled=sum(source.task.counts(job.split.targets)),
+        labeled=int(source.task.labeled(job.split.targets).sum()),
         validation=len(source.validation) if source.validation else 0,
         test=len(source.test) if source.test else 0,
         outputs=source.task.width,
-        measured={name: sum(source.task.counts(split.targets)) for name, split in measured.items() if split},
+        measured={
+            name: int(source.task.labeled(split.targets).sum()) for name, split in measured.items() if split
+        },
         views=ViewsResult(
             policy=str(source.views),
             count=source.views.count,
@@ -133,8 +137,8 @@ def _evaluated(
     contenders: dict[Role, Contender] = {"student": of_run(student, run)}
     notes: tuple[str, ...] = ()
     try:
-        if job.teacher is not None and job.config.teacher is not None:
-            contenders["teacher"] = of_config(job.teacher, job.config.teacher)
+        if job.first is not None and (teacher := job.distiller.teachers[job.first].network) is not None:
+            contenders["teacher"] = of_config(teacher, job.config.taught_by[job.first])
     except LimbeckError as error:  # its network was unloaded and is gone: no reason to lose the run
         notes = (f"The teacher is left out: {error}.",)
         trainer.display.note(notes[0])

@@ -15,18 +15,19 @@ from limbeck import evaluation
 from limbeck.config import RunConfig
 from limbeck.data import Loader, Source, Split, views
 from limbeck.data.loader import checked_number
+from limbeck.data.preparation import Preparation
 from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
-from limbeck.features import call, logits_of
+from limbeck.features import answering, call, check_sizes
 from limbeck.methods import DataFacts, Method, Objective
 from limbeck.methods.base import inner_first
+from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models import count_parameters, fingerprint
 from limbeck.objective import parse
-from limbeck.outputs import Batch, Inputs, apply
+from limbeck.outputs import Batch, apply
 from limbeck.runs import caching, networks
 from limbeck.runs.recipe import origin
 from limbeck.seeds import seed_for
-from limbeck.tasks import Task
 from limbeck.training import Loop, Trainer, phase_loops
 
 EVALUATION_BATCH = 512
@@ -37,23 +38,27 @@ class Job:
     """What a run is made of.
 
     Attributes:
-        teacher_weights: fingerprint of the teacher as the run began; None if there is none.
-        taught_by: what the result says of it, as it was then.
-        notes: sentences on what was assumed of the networks, to be shown as the run begins.
+        config: what was asked for, with the objective that is minimized.
+        source: the data.
+        split: the training samples that are learned from.
+        distiller: student, teachers and objective.
+        teacher_weights: a fingerprint of each teacher as the run began, by name.
+        taught_by: what the result says of each teacher, as it was then.
+        notes: sentences on what was assumed of data and networks, to be shown as the run begins.
     """
 
     config: RunConfig
     source: Source
     split: Split
     distiller: Distiller
-    teacher_weights: str | None
-    taught_by: Mapping[str, Any]
+    teacher_weights: Mapping[str, str]
+    taught_by: Mapping[str, Mapping[str, Any]]
     notes: tuple[str, ...] = ()
 
     @property
-    def teacher(self) -> nn.Module | None:
-        """The teacher's network; one that was let go of is made again."""
-        return None if self.distiller.teacher is None else self.distiller.teacher.network
+    def first(self) -> str | None:
+        """The name of the teacher, or of the first of several, beside which the student is measured."""
+        return next(iter(self.distiller.teachers), None)
 
 
 def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
@@ -65,55 +70,76 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
     """
     objects = objects or {}
     _check_handed_over(config, objects)
-    objective = parse(objects.get("objective", config.objective))
     source = objects["data"] if "data" in objects else sources.load(config.data.name, config.data.dir)
     source = with_views(source, config)
+    if config.objective is None:
+        config = config.model_copy(update={"objective": source.task.recipe(teacher=bool(config.taught_by))})
+    objective = parse(objects.get("objective", config.objective))
     if config.training.selection == "validation" and source.validation is None:
         raise LimbeckError(f"{source.name} has no validation split; use training.selection=last")
-    if config.teacher is not None:
-        networks.check_labels(config.teacher, source)
+    for each in config.taught_by.values():
+        networks.check_labels(each, source)
     split = source.train if uses_unlabeled(objective) else source.train.labeled()
-    teacher = objects.get("teacher")
     student = objects.get("student")
     if student is None:
         student = networks.student(config.student, source, config.seed)
-    if teacher is None and config.teacher is not None:
-        teacher = networks.teacher(config.teacher, source)
-    example = source.example()
-    given = {"student": student, "teacher": teacher}
-    notes = _notes(config, source, given)
-    classes = {
-        role: classes_of(network, role, example) for role, network in given.items() if network is not None
+    teachers = _teachers(config, source, objects)
+    examples = {"student": source.example(preparation=Preparation(config.student.size))}
+    examples |= {
+        name: source.example(preparation=networks.preparation(each))
+        for name, each in config.taught_by.items()
     }
+    named = {"student": config.student, **config.taught_by}
+    for role, network in {"student": student, **teachers}.items():
+        width = width_of(network, role, source, networks.preparation(named[role]), named[role].features)
+        if width < source.task.width:
+            raise LimbeckError(f"the {role} has {width} outputs, and {source.name} has {source.task.summary}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "objective"))
         distiller = Distiller(
             student,
-            teacher and caching.asked(teacher, config, source, again="teacher" not in objects),
+            {
+                name: caching.asked(
+                    network, config.taught_by[name], config, source, again="teacher" not in objects
+                )
+                for name, network in teachers.items()
+            },
             objective,
-            example=example,
+            example=examples.pop("student"),
+            teacher_example=examples,
             data=DataFacts(
                 size=split.positions,
                 fingerprint=f"{source.fingerprint()} {len(split)} {source.views} {config.training.views}",
                 class_counts=source.task.counts(split.targets),
                 targets=split.targets_by_position,
             ),
+            task=source.task,
+            related=config.related,
+            seed=config.seed,
             student_features=config.student.features,
         )
-    for role, count in classes.items():
-        if count < source.task.width:
-            raise LimbeckError(
-                f"the {role} tells {count} classes apart, and {source.name} has {source.task.width}"
-            )
-    if teacher is None or config.teacher is None:
-        return Job(config, source, split, distiller, None, {}, notes)
     taught_by = {
-        "model": config.teacher.model,
-        **origin(config.teacher),
-        "labels": config.teacher.labels,
-        "parameters": count_parameters(teacher),
+        name: {
+            "model": named[name].model,
+            **origin(config.taught_by[name]),
+            "labels": config.taught_by[name].labels,
+            "parameters": count_parameters(network),
+        }
+        for name, network in teachers.items()
     }
-    return Job(config, source, split, distiller, fingerprint(teacher), taught_by, notes)
+    weights = {name: fingerprint(network) for name, network in teachers.items()}
+    notes = (*source.notes, *_notes(config, source, {"student": student, **teachers}))
+    return Job(config, source, split, distiller, weights, taught_by, notes)
+
+
+def _teachers(config: RunConfig, source: Source, objects: Mapping[str, Any]) -> dict[str, nn.Module]:
+    """The networks of the teachers by name, those that were handed over and those that the config names."""
+    given = objects.get("teacher")
+    by_name = given if isinstance(given, Mapping) else {} if given is None else {"teacher": given}
+    return {
+        name: by_name[name] if name in by_name else networks.teacher(each, source)
+        for name, each in config.taught_by.items()
+    }
 
 
 def with_views(source: Source, config: RunConfig) -> Source:
@@ -124,13 +150,11 @@ def with_views(source: Source, config: RunConfig) -> Source:
     return source
 
 
-def _notes(config: RunConfig, source: Source, given: Mapping[str, nn.Module | None]) -> tuple[str, ...]:
+def _notes(config: RunConfig, source: Source, given: Mapping[str, nn.Module]) -> tuple[str, ...]:
     """What was assumed of the inputs of the networks."""
-    named = {"student": config.student, "teacher": config.teacher}
+    named = {"student": config.student, **config.taught_by}
     said = [
-        networks.normalization_note(each, network, source, role)
-        for role, network in given.items()
-        if network is not None and (each := named[role]) is not None
+        networks.normalization_note(named[role], network, source, role) for role, network in given.items()
     ]
     return tuple(note for note in said if note)
 
@@ -183,7 +207,11 @@ class TrainingLoop(Loop):
         if self._validation is None:
             return None
         job = self._job
-        return measured(job.source.task, job.distiller.deploy(), self._validation, self._device)
+        return measured(job, job.distiller.deploy(), self._validation, self._device)
+
+    def counts(self) -> Mapping[str, int]:
+        """The samples that the teachers' networks were shown."""
+        return {"teacher_forwards": self._job.distiller.take_teacher_forwards()}
 
     def compiled(self) -> AbstractContextManager[None]:
         """Student and teacher compiled."""
@@ -228,6 +256,10 @@ def loops(job: Job, trainer: Trainer) -> list[Loop]:
             rank=trainer.accelerator.process_index,
             world=trainer.accelerator.num_processes,
             extra_views=distiller.reads.views,
+            preparation=Preparation(job.config.student.size),
+            teacher_preparations={
+                name: networks.preparation(each) for name, each in job.config.taught_by.items()
+            },
         )
 
         def epoch(number: int) -> Iterable[object]:
@@ -237,37 +269,67 @@ def loops(job: Job, trainer: Trainer) -> list[Loop]:
         return epoch
 
     training = TrainingLoop(job, batches(None, None), trainer.device)
-    if job.config.teacher is not None and job.config.teacher.cached:
-        trainer.display.note(caching.note(distiller, job.config.teacher))
+    for each in job.config.taught_by.values():
+        if each.cached:
+            trainer.display.note(caching.note(distiller, each))
     phases = phase_loops(distiller, lambda phase: batches(phase.batch_size, phase.seed))
     return [*phases, training]
 
 
-def measured(task: Task, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
-    """The task's metrics of a network on a split, each sample once and as it is."""
-    loader = Loader(split, EVALUATION_BATCH, shuffle=False, device=device)
-    return evaluation.metrics(task, network.to(device), loader)
+def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
+    """The task's metrics of a run's student on a split, each sample once and as it is."""
+    config = job.config.student
+    loader = Loader(
+        split, EVALUATION_BATCH, shuffle=False, device=device, preparation=Preparation(config.size)
+    )
+    features = {} if isinstance(network, GraftedStudent) else config.features
+    return evaluation.metrics(job.source.task, network.to(device), loader, features)
 
 
 def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
     """Refuses a record of objects without the objects."""
     named = {"student": config.student.model, "data": config.data.name}
-    named |= {"teacher": config.teacher.model} if config.teacher else {}
+    named |= {name: each.model for name, each in config.taught_by.items()}
+    given = objects.get("teacher")
+    there = {*objects, *(given if isinstance(given, Mapping) else ())}
     for role, name in named.items():
-        if name.startswith("<") and role not in objects:
+        if name.startswith("<") and role not in there:
             raise LimbeckError(
                 f"the {role} {name} was handed over as an object; hand it over again, {role}=... in Python"
             )
 
 
-def classes_of(network: nn.Module, role: str, example: Inputs) -> int:
-    """How many classes the network tells apart; refuses one that cannot be called with the data."""
-    with evaluation.inference(network):
-        try:
-            device = next((p.device for p in network.parameters()), torch.device("cpu"))
-            outputs = call(network, apply(lambda tensor: tensor.to(device), example))
-        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
-            shape = tuple(example.shape[1:]) if isinstance(example, torch.Tensor) else sorted(example)
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise LimbeckError(f"the {role} cannot take inputs of shape {shape}: {reason}") from None
-    return logits_of(outputs).shape[-1]
+def width_of(
+    network: nn.Module,
+    role: str,
+    source: Source,
+    preparation: Preparation,
+    features: Mapping[str, str | list[str]] | None = None,
+) -> int:
+    """How many outputs a network has.
+
+    Args:
+        network: a network of the run.
+        role: what it is, for messages.
+        source: the data.
+        preparation: what it reads of a sample.
+        features: module paths that override the features found.
+    Raises:
+        LimbeckError: for a network that cannot be called with the data, with one sample or with several.
+    """
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    example = apply(lambda tensor: tensor.to(device), source.example(preparation=preparation))
+    task = source.task
+    try:
+        with evaluation.inference(network):
+            call(network, example)
+            tap = answering(network, example, overrides=features, width=task.width, dense=task.dense)
+            logits = tap(example).logits
+    except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+        if isinstance(error, LimbeckError):
+            raise
+        shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else sorted(example)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise LimbeckError(f"the {role} cannot take inputs of shape {shape}: {reason}") from None
+    check_sizes(tap, example, f"the {role}")
+    return task.width_of(logits)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from limbeck import models, tasks
 from limbeck.data import Source
+from limbeck.data.preparation import Preparation
 from limbeck.errors import LimbeckError
 from limbeck.methods.parts.grafts import Graft, GraftedStudent
 from limbeck.models.weights import read_metadata
@@ -35,6 +36,7 @@ class Card(BaseModel):
         input_shape: of one sample, or of each named tensor of one.
         input_dtype: of the inputs, or of each named tensor; None in files of before it was written down.
         preparation: what the inputs are and how they were made (see `limbeck.data.Source.preparation`).
+        size: the pixels a side that images are resampled to for it; None for images as the data has them.
         facts: what the network was told of the data besides (see `limbeck.data.Source.facts`).
         files: digests of the files that make such inputs, by name (see `limbeck.data.Source.files`).
         mean: of the normalization that the network brings; None if it has none.
@@ -52,6 +54,7 @@ class Card(BaseModel):
     input_shape: tuple[int, ...] | dict[str, tuple[int, ...]]
     input_dtype: DType | dict[str, DType] | None = None
     preparation: str = Source.preparation
+    size: int | None = None
     facts: dict[str, int] = {}
     files: dict[str, str] = {}
     mean: tuple[float, ...] | None
@@ -119,9 +122,9 @@ class Card(BaseModel):
         return self.model is not None and ":" in self.model.partition("(")[0]
 
 
-def describe(network: nn.Module, name: str | None, source: Source) -> Card:
-    """The card of a network that takes a source's inputs."""
-    example = source.example(1)
+def describe(network: nn.Module, name: str | None, source: Source, size: int | None = None) -> Card:
+    """The card of a network that takes a source's inputs, images at a size of its own if it has one."""
+    example = source.example(1, Preparation(size))
     normalization, rescaling = models.normalization_of(network), models.rescaling_of(network)
     return Card(
         model=name,
@@ -130,6 +133,7 @@ def describe(network: nn.Module, name: str | None, source: Source) -> Card:
         input_shape=sample_shape(example),
         input_dtype=_dtypes(example),
         preparation=source.preparation,
+        size=size,
         facts=dict(source.facts),
         files=digests(source.files),
         mean=normalization and normalization.mean,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,13 +13,17 @@ from torch import nn
 from limbeck import models
 from limbeck.config import NetworkConfig, TeacherConfig
 from limbeck.data import Source
-from limbeck.errors import LimbeckError
+from limbeck.data.preparation import Preparation
+from limbeck.errors import LimbeckError, unknown
 from limbeck.models import zoos
 from limbeck.models.checkpoints import load_weights
+from limbeck.notation import Call, parse_call
 from limbeck.outputs import Inputs
 from limbeck.runs.directory import Run, load
 from limbeck.runs.network_record import digests, read_card
 from limbeck.seeds import seed_for
+from limbeck.tasks import Regression
+from limbeck.teachers import Ensemble, LiveTeacher
 
 
 def student(config: NetworkConfig, source: Source, seed: int) -> nn.Module:
@@ -29,13 +34,15 @@ def student(config: NetworkConfig, source: Source, seed: int) -> nn.Module:
 
 
 def teacher(config: NetworkConfig, source: Source) -> nn.Module:
-    """The teacher.
+    """The teacher; several as one where the config names an ensemble.
 
     Raises:
         LimbeckError: for a network of limbeck's or of a zoo's without weights: it would teach noise.
     """
+    if (call := ensemble_of(config.model)) is not None:
+        return _averaged(call, config, source)
     if config.weights is None and not is_path(config.model) and not _brings_weights(config.model):
-        build(config, "teacher", source.example(1), source.task.width, source.facts)  # typos first
+        build(config, "teacher", _example(config, source), source.task.width, source.facts)  # typos first
         raise LimbeckError(
             f"the teacher {config.model!r} has no weights; give a run's directory (make one with "
             f"`limbeck train --model {config.model!r}`) or a checkpoint with --set teacher.weights=FILE"
@@ -86,7 +93,7 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
             f"the data {source.name} has no labels, so nothing says what the outputs of the {role} are; give"
             " their names, names=[...]"
         )
-    network = build(config, role, source.example(1), source.task.width, source.facts)
+    network = build(config, role, _example(config, source), source.task.width, source.facts)
     if is_path(config.model):
         check_files(Path(config.model), role, source)
     own, wanted = models.normalization_of(network), _normalization(config, source, role)
@@ -104,8 +111,7 @@ def _learns_values(network: nn.Module, config: NetworkConfig, source: Source) ->
     """The student; one with fresh weights for values answers on the scale of the training targets."""
     fresh = config.weights is None and not is_path(config.model)
     if fresh and source.task.scores == "values" and models.rescaling_of(network) is None:
-        targets = source.train.targets[source.task.labeled(source.train.targets)]
-        models.rescale_outputs(network, models.Rescaling.of(targets))
+        models.rescale_outputs(network, _scale(source))
     return network
 
 
@@ -148,6 +154,50 @@ def _is_fresh(config: NetworkConfig) -> bool:
 
 def _is_of_a_run(config: NetworkConfig) -> bool:
     return is_path(config.model) or (config.weights is not None and read_card(config.weights) is not None)
+
+
+def _scale(source: Source) -> models.Rescaling:
+    if isinstance(source.task, Regression):
+        return models.Rescaling(source.task.mean, source.task.std)
+    return models.Rescaling.of(source.train.targets[source.task.labeled(source.train.targets)])
+
+
+def preparation(config: NetworkConfig) -> Preparation:
+    """What the network reads of a sample: the size that the config says, or that its run trained it at."""
+    if config.size is not None or not is_path(config.model):
+        return Preparation(config.size)
+    path = Path(config.model)
+    card = read_card(path / "student.safetensors" if path.is_dir() else path) if path.exists() else None
+    return Preparation(card.size if card else None)
+
+
+def _example(config: NetworkConfig, source: Source) -> Inputs:
+    return source.example(1, preparation(config))
+
+
+def ensemble_of(model: str) -> Call | None:
+    """The call that a model text is, if it is `ensemble("runs/a", "runs/b", ...)`."""
+    return parse_call(model, "teacher") if model.startswith("ensemble(") else None
+
+
+def _averaged(call: Call, config: NetworkConfig, source: Source) -> nn.Module:
+    """The networks of an ensemble as one."""
+    strange = [name for name in call.kwargs if name not in ("of", "weights")]
+    if strange:
+        raise unknown("argument of ensemble", strange[0], ("of", "weights"))
+    if len(call.args) < 2 or not all(isinstance(member, str) for member in call.args):
+        raise LimbeckError(
+            'an ensemble names two teachers or more, in quotes: ensemble("runs/a", "runs/b", weights=[2, 1])'
+        )
+    members = [teacher(config.model_copy(update={"model": str(each)}), source) for each in call.args]
+    usual = source.task.scores == "classes" and source.task.one_row_per_sample
+    of: Any = call.kwargs.get("of", "probabilities" if usual else "logits")
+    weights: Any = call.kwargs.get("weights")
+    made = Ensemble(
+        [LiveTeacher(each) for each in members], of=of, weights=weights, task=type(source.task)
+    ).network
+    assert made is not None
+    return made
 
 
 def check_files(path: Path, role: str, source: Source) -> None:

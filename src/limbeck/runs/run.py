@@ -80,7 +80,7 @@ def distill(
     }
     path = _directory(out, "distill", resume=resume, overwrite=overwrite)
     made, objects = _settle(config, given, settings or {}, path, resume=resume)
-    if made.teacher is None and made.objective == "ce":
+    if not made.taught_by and made.objective in (None, "ce"):
         raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
     return _run(made, path, objects, resume=resume, display=display)
 
@@ -123,7 +123,7 @@ def train(
     }
     path = _directory(out, "train", resume=resume, overwrite=overwrite)
     made, objects = _settle(config, given, settings or {}, path, resume=resume)
-    if made.teacher is not None:
+    if made.taught_by:
         raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")
     return _run(made, path, objects, resume=resume, display=display)
 
@@ -154,9 +154,7 @@ def _settle(
     made = make_config(file, {**flags, **settings})
     if resume:
         directory.same_config(path, made)
-    for role, network in (("student", made.student), ("teacher", made.teacher)):
-        if network is None:
-            continue
+    for role, network in {"student": made.student, **made.taught_by}.items():
         read = [Path(network.model)] if networks.is_path(network.model) else []
         read += [] if network.weights is None else [network.weights]
         if any(place.resolve().is_relative_to(path.resolve()) for place in read):
@@ -176,11 +174,13 @@ def _run(config: RunConfig, path: Path, objects: Mapping[str, Any], *, resume: b
     if resume and run.finished:
         return run
     job = prepare(config, objects)
-    if resume and (known := run.environment.get("teacher")) and known != job.teacher_weights:
-        raise LimbeckError(
-            f"the teacher's weights have changed since the run in {str(path)!r} began; put the old ones "
-            "back, or start another run"
-        )
+    known = run.environment.get("teachers", {}) if resume else {}
+    for name, weights in job.teacher_weights.items():
+        if known.get(name, weights) != weights:
+            raise LimbeckError(
+                f"the weights of the teacher {'' if name == 'teacher' else f'{name!r} '}have changed "
+                f"since the run in {str(path)!r} began; put the old ones back, or start another run"
+            )
     setup = config.training
     precision = setup.precision
     if resume and precision == "auto":
@@ -203,7 +203,7 @@ def _run(config: RunConfig, path: Path, objects: Mapping[str, Any], *, resume: b
         if resume:
             directory.sweep(path)
         else:
-            directory.claim(path, config, precision=trainer.precision, teacher=job.teacher_weights)
+            directory.claim(path, job.config, precision=trainer.precision, teachers=dict(job.teacher_weights))
     trainer.accelerator.wait_for_everyone()
     trainer.fit(job.distiller, to_do, resume=resume)
     if trainer.main:

@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 from limbeck import data as sources
 from limbeck.data import Source
+from limbeck.data.preparation import Preparation
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import Contender
 from limbeck.evaluation.transfer import FINETUNE, PROBE, Setup, Transfer, finetune, linear_probe
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.runs import directory, networks
 from limbeck.runs.directory import Run, load
-from limbeck.runs.job import classes_of
+from limbeck.runs.job import width_of
 from limbeck.runs.network_record import read_card
 from limbeck.runs.reporting import renew_report
 from limbeck.training import Trainer
@@ -142,9 +143,9 @@ def _contender(place: Path, role: str, source: Source) -> Contender:
     name = f"network of {str(place)!r}" if role == "also" else role
     if isinstance(card.input_shape, dict):
         networks.check_files(place, name, source)
-    classes_of(network, name, source.example())
     own = (place / "config.yaml").is_file() and not isinstance(network, GraftedStudent)
     named = Run(place).config.student.features if own else {}
+    width_of(network, name, source, Preparation(card.size), named)
     return Contender(
         network,
         name=card.model or type(network).__name__,

@@ -63,6 +63,15 @@ class AskedNetwork:
         self.points: FeaturePoints | None = None
 
     @property
+    def shown(self) -> int:
+        """How many samples the network was shown."""
+        return self._teacher.shown
+
+    def told(self, width: int | None, dense: bool) -> None:
+        """Says what the task's outputs are, before `open`."""
+        self._teacher.width, self._teacher.dense = width, dense
+
+    @property
     def live(self) -> LiveTeacher:
         """The network as a teacher, made again where it was released."""
         return self._teacher.live

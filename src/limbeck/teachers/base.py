@@ -21,6 +21,10 @@ class Teacher(ABC):
 
     name: str = "teacher"
     """What a distiller with several teachers calls it, and the name of what it reads in a batch."""
+    width: int | None = None
+    """How many outputs the task has, where it is known; set before `open`."""
+    dense: bool = False
+    """Whether the task has a decision at each position; set before `open`."""
     points: FeaturePoints | None = None
     """Where the live network's features are, once it is open."""
     keeps: tuple[str, ...] = ()
@@ -32,6 +36,11 @@ class Teacher(ABC):
     def network(self) -> nn.Module | None:
         """The live network, where there is one; to be read only."""
         return None
+
+    @property
+    def shown(self) -> int:
+        """How many samples the networks were shown so far."""
+        return 0
 
     @abstractmethod
     def open(self, example: Inputs, fields: Sequence[str]) -> None:

@@ -98,10 +98,16 @@ class CachedTeacher(Teacher):
         """The network, made again where it was unloaded."""
         return self._asked.live.network
 
+    @property
+    def shown(self) -> int:
+        """How many samples the network was shown."""
+        return self._asked.shown
+
     def open(self, example: Inputs, fields: Sequence[str]) -> None:
         """Finds the features in the network, and what it answers to a few samples."""
         self.cached = tuple(fields) if set(fields) <= set(self.keeps) else ()
         self._answers.drop_tables()
+        self._asked.told(self.width, self.dense)
         self._asked.open(example, fields, self.cached)
         self.points = self._asked.points
 

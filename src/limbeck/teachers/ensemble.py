@@ -63,6 +63,11 @@ class Ensemble(Teacher):
         self.weights = tuple(weight / sum(weights) for weight in weights)
         self.keeps = tuple(field for field in ("logits",) if any(field in each.keeps for each in teachers))
 
+    @property
+    def shown(self) -> int:
+        """How many samples the members were shown, each counted."""
+        return sum(teacher.shown for teacher in self.teachers)
+
     def open(self, example: Inputs, fields: Sequence[str]) -> None:
         """Opens the members.
 
@@ -76,6 +81,7 @@ class Ensemble(Teacher):
                     " be averaged; take a method that reads logits alone, or one teacher"
                 )
         for teacher in self.teachers:
+            teacher.width, teacher.dense = self.width, self.dense
             teacher.open(example, fields)
         self.cached = tuple(fields) if any(teacher.cached for teacher in self.teachers) else ()
 
@@ -86,7 +92,9 @@ class Ensemble(Teacher):
             LimbeckError: for members whose answers differ in shape.
         """
         seen = replace(batch, inputs=self.inputs_of(batch), teacher_inputs={})
-        return Outputs(logits=mean_of([teacher(seen).logits for teacher in self.teachers], self.of, self.weights))
+        return Outputs(
+            logits=mean_of([teacher(seen).logits for teacher in self.teachers], self.of, self.weights)
+        )
 
     @property
     def network(self) -> nn.Module | None:
@@ -143,5 +151,7 @@ def mean_of(members: Sequence[Tensor], of: Mean, weights: Sequence[float]) -> Te
     exact = [logits.to(torch.promote_types(logits.dtype, torch.float32)) for logits in members]
     if of == "logits":
         return torch.stack([weight * logits for weight, logits in zip(weights, exact, strict=True)]).sum(0)
-    shares = [logits.log_softmax(-1) + math.log(weight) for weight, logits in zip(weights, exact, strict=True)]
+    shares = [
+        logits.log_softmax(-1) + math.log(weight) for weight, logits in zip(weights, exact, strict=True)
+    ]
     return torch.stack(shares).logsumexp(0)

@@ -54,6 +54,7 @@ class LiveTeacher(Teacher):
         self._network = network
         self._features = features
         self.width, self.dense = width, dense
+        self._shown = 0
         self._tap: Tap | None = None
         self._modules: tuple[nn.Module, ...] = ()
         self._writes_buffers: bool | None = None  # until it has run once
@@ -62,6 +63,11 @@ class LiveTeacher(Teacher):
     def network(self) -> nn.Module:
         """The network."""
         return self._network
+
+    @property
+    def shown(self) -> int:
+        """How many samples the network was shown."""
+        return self._shown
 
     def open(self, example: Inputs, fields: Sequence[str]) -> None:
         """Finds the features in the network."""
@@ -83,6 +89,7 @@ class LiveTeacher(Teacher):
         assert self._tap is not None, "open() comes first"
         given = self.inputs_of(batch)
         inputs = self._cast(given)
+        self._shown += len(batch)
         with torch.no_grad(), self._evaluating(), self._own_precision():
             if self._writes_buffers is False:
                 outputs = self._tap(inputs)

@@ -33,6 +33,14 @@ class Reloadable:
         self._live: LiveTeacher | None = LiveTeacher(network, features)
         self._features, self._rebuild = features, rebuild
         self._moves: list[Callable[[Tensor], Tensor]] = []
+        self._shown = 0
+        self.width: int | None = None
+        self.dense = False
+
+    @property
+    def shown(self) -> int:
+        """How many samples the network was shown, this one and those before."""
+        return self._shown + (0 if self._live is None else self._live.shown)
 
     @property
     def held(self) -> bool:
@@ -62,19 +70,21 @@ class Reloadable:
         for move in self._moves:
             network._apply(move)  # type: ignore[no-untyped-call]
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-        live = LiveTeacher(network, self._features)
+        live = LiveTeacher(network, self._features, width=self.width, dense=self.dense)
         live.open(apply(lambda tensor: tensor.to(device), self._example), self._fields)
         return live
 
     def open(self, example: Inputs, fields: Sequence[str]) -> None:
         """Gets the teacher ready to give these fields, this one and those made later."""
         if self._live is not None:
+            self._live.width, self._live.dense = self.width, self.dense
             self._live.open(example, fields)
         self._example, self._fields = example, fields
 
     def release(self) -> None:
         """Releases the teacher's memory, if the teacher can be made again."""
-        if self._rebuild is not None:
+        if self._rebuild is not None and self._live is not None:
+            self._shown += self._live.shown
             self._live = None
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> None:

@@ -62,6 +62,10 @@ class Loop(ABC):
         """Figures of the validation split after an epoch, by metric; None without such a split."""
         return None
 
+    def counts(self) -> Mapping[str, int]:
+        """Numbers of the epoch, to be summed over all processes and written into its line."""
+        return {}
+
     def compiled(self) -> AbstractContextManager[None] | None:
         """A context in which the networks run compiled; None for a loop that is not worth it."""
         return None

@@ -47,6 +47,10 @@ class PhaseLoop(Loop):
         uneven = not self._distiller.task.even and self._phase.data is None
         return self._distiller.task.count(batch) if uneven else None
 
+    def counts(self) -> Mapping[str, int]:
+        """The samples that the teachers' networks were shown."""
+        return {"teacher_forwards": self._distiller.take_teacher_forwards()}
+
     def recall(self, setting: str) -> tuple[Mapping[str, Any], Callable[[], None]] | None:
         """What the cache of phases holds of it."""
         return phase_cache.recall(self._phase, setting)

@@ -188,6 +188,7 @@ class Trainer:
             self.display.begin(loop.name, first, loop.epochs, steps, loop.metric)
             for epoch in range(first, loop.epochs):
                 line = self._epoch(loop, epoch, steps, step, schedule)
+                line |= {name: self._sum(count) for name, count in loop.counts().items()}
                 if (figures := loop.validate()) is not None:
                     line["validation"] = dict(figures)
                     best = _best(root, loop, figures, best)
@@ -255,6 +256,10 @@ class Trainer:
             choices = trials.compile(choices, asked["compile"], compiled, context, left * pieces)
         self.choices = choices
         return choices
+
+    def _sum(self, number: int) -> int:
+        """The sum of a number that each process has."""
+        return int(self.accelerator.reduce(torch.tensor(number, device=self.device), "sum"))
 
     def _average(self, number: float) -> float:
         """Of a number that each process has."""
