@@ -20,6 +20,7 @@ from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.parts.shapes import class_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs, apply
+from limbeck.tasks.rows import rows_of
 
 
 def mutual_learning(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
@@ -82,8 +83,7 @@ class DML(Method):
         """
         inputs = apply(full_precision, batch.inputs)
         taps = [Tap(peer, points, fields) for peer, points in zip(self.peers, self.points, strict=True)]
-        assert batch.rows is not None
-        return [student, *(batch.rows.of(tap(inputs).map(full_precision)) for tap in taps)]
+        return [student, *(rows_of(batch).of(tap(inputs).map(full_precision)) for tap in taps)]
 
     def mutual(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Term]:
         """The terms of all networks, from what `outputs` gave."""

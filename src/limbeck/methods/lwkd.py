@@ -24,6 +24,7 @@ from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import UNLABELED, Batch, Outputs
+from limbeck.tasks.rows import rows_of
 
 
 def lwkd(
@@ -235,7 +236,7 @@ class LWKD(Method):
         if self.target == "class_mean":
             return self.bank.class_mean(classes, self.teacher_temperature)
         step = None if batch.progress is None else batch.progress.step
-        return self.bank.draw(classes, batch.index, step, self.draws)
+        return self.bank.draw(classes, rows_of(batch).numbers(batch.index), step, self.draws)
 
     @staticmethod
     def _seen(logits: Tensor, condition: Tensor | None) -> Tensor:

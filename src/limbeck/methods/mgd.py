@@ -22,6 +22,7 @@ from limbeck.methods.kd import kd
 from limbeck.methods.terms import Term
 from limbeck.optimization import SGD, MultiStep
 from limbeck.outputs import UNLABELED, Batch, Outputs
+from limbeck.tasks.rows import rows_of
 
 
 class Analyzer(nn.Module):
@@ -135,8 +136,7 @@ class MGD(Method):
 
         def loss(student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
             assert batch.targets is not None
-            assert batch.rows is not None
-            logits = batch.rows.decisions(analyzer(teacher.embedding)[1])
+            logits = rows_of(batch).decisions(analyzer(teacher.embedding)[1])
             labeled = (batch.targets != UNLABELED).sum()
             right = (logits.argmax(1) == batch.targets).sum()  # no class is UNLABELED
             return {
@@ -168,11 +168,10 @@ class MGD(Method):
         ours, theirs, _ = related(student, teacher, batch)  # of very many rows, codes are compared for some
         codes = {name: analyzer.encoder(theirs.embedding) for name, analyzer in self._analyzers.items()}
         if self.scheme == "stable":
-            assert batch.rows is not None
             decoded = []
             for name, analyzer in self._analyzers.items():
                 code = codes[name] if theirs is teacher else analyzer.encoder(teacher.embedding)
-                decoded.append(batch.rows.decisions(analyzer.decoder(code)))
+                decoded.append(rows_of(batch).decisions(analyzer.decoder(code)))
             teacher = teacher.replace(logits=stable_excitation(teacher.logits, *decoded))
         terms = {
             name: kd(self.encoders[name](ours.embedding), code, self.temperatures[name])

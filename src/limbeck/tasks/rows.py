@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
+from limbeck.hashing import mix
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
@@ -39,6 +41,16 @@ class Rows:
     embedding: Callable[[Tensor], Tensor] = _same
     decisions: Callable[[Tensor], Tensor] = _same
 
+    def numbers(self, index: Tensor | None) -> Tensor | None:
+        """(P,) int64 a number for each row, the same however a batch is split.
+
+        It is the index of the sample where a row is a sample, and a hash of that and the row's place
+        elsewhere; None without an index.
+        """
+        if index is None or self.sample is None:
+            return index
+        return mix(index[self.sample], within(self.sample))
+
     def of(self, outputs: Outputs) -> Outputs:
         """The outputs of a network with logits and embedding as rows; stages stay as they are, by sample."""
         fields = {
@@ -49,6 +61,11 @@ class Rows:
     def batch(self, batch: Batch) -> Batch:
         """The batch with the targets of the rows, and with these rows as `batch.rows`."""
         return replace(batch, targets=self.targets, rows=self)
+
+
+def rows_of(batch: Batch) -> Rows:
+    """The rows of a batch as a method sees it; its samples where nobody has made rows of it."""
+    return Rows(len(batch), batch.targets) if batch.rows is None else batch.rows
 
 
 def masked(valid: Tensor, targets: Tensor | None) -> Rows:
@@ -73,3 +90,11 @@ def masked(valid: Tensor, targets: Tensor | None) -> Rows:
         return last.flatten(0, -2)[chosen]
 
     return Rows(count, labels, chosen // valid[0].numel(), logits=of, embedding=of)
+
+
+def within(sample: Tensor) -> Tensor:
+    """(P,) number of each row within its sample (P,); the rows of a sample are neighbors."""
+    place = torch.arange(len(sample), device=sample.device)
+    first = torch.ones_like(sample, dtype=torch.bool)
+    first[1:] = sample[1:] != sample[:-1]
+    return place - torch.where(first, place, 0).cummax(0).values

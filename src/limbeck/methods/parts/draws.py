@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
 from limbeck.hashing import mix
 from limbeck.methods.parts.blocks import gather
 from limbeck.outputs import Batch, Outputs
+from limbeck.tasks.rows import within
 
 _SALT = 0x726F7773  # no other hash of a seed starts with it
 
@@ -33,18 +31,10 @@ def draw_related(batch: Batch, student: Outputs, most: int, seed: int) -> Batch:
         return batch
     index = rows.sample if batch.index is None else batch.index[rows.sample]
     step = 0 if batch.progress is None else batch.progress.step
-    rank = mix(_SALT, seed, step, index, _within(rows.sample)) & 2**63 - 1
+    rank = mix(_SALT, seed, step, index, within(rows.sample)) & 2**63 - 1
     order = rank.argsort(stable=True)
     smallest = gather(rank[order[:most]])
     if len(smallest) <= most and len(rank) <= most:
         return batch
     limit = smallest.sort().values[min(most, len(smallest)) - 1]
     return replace(batch, related=order[rank[order] <= limit].sort().values)
-
-
-def _within(sample: Tensor) -> Tensor:
-    """(P,) number of each row within its sample; rows of a sample are neighbors."""
-    place = torch.arange(len(sample), device=sample.device)
-    first = torch.ones_like(sample, dtype=torch.bool)
-    first[1:] = sample[1:] != sample[:-1]
-    return place - torch.where(first, place, 0).cummax(0).values
