@@ -164,6 +164,14 @@ def _scale(source: Source) -> models.Rescaling:
 
 def preparation(config: NetworkConfig) -> Preparation:
     """What the network reads of a sample: the size that the config says, or that its run trained it at."""
+    if config.size is None and (call := ensemble_of(config.model)) is not None:
+        members = [config.model_copy(update={"model": str(each)}) for each in call.args]
+        sizes = {preparation(each) for each in members}
+        if len(sizes) > 1:
+            raise LimbeckError(
+                f"the members of {config.model} read images of different sizes; name them as several teachers"
+            )
+        return sizes.pop() if sizes else Preparation()
     if config.size is not None or not is_path(config.model):
         return Preparation(config.size)
     path = Path(config.model)
