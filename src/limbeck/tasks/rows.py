@@ -12,6 +12,10 @@ from limbeck.hashing import mix
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
+STAND_INS = 4
+"""Rows that stand in where a batch has no valid one; methods that compare rows need a few."""
+
+
 def _same(tensor: Tensor) -> Tensor:
     return tensor
 
@@ -71,7 +75,7 @@ def rows_of(batch: Batch) -> Rows:
 def masked(valid: Tensor, targets: Tensor | None) -> Rows:
     """The rows of a task that decides at every position, of which some are valid.
 
-    Where none is, one row stands in, without a target, and `count` is 0: it counts for nothing.
+    Where none is, a few rows stand in, without a target, and `count` is 0: they count for nothing.
 
     Args:
         valid: (B, ...) bool, the positions: (B, H, W) pixels or (B, L) tokens.
@@ -80,10 +84,10 @@ def masked(valid: Tensor, targets: Tensor | None) -> Rows:
     """
     places = valid.flatten().nonzero().flatten()
     count = len(places)
-    chosen = places if count else places.new_zeros(1)
+    chosen = places if count else torch.arange(min(STAND_INS, valid.numel()), device=valid.device)
     labels = None
     if targets is not None:
-        labels = targets.flatten()[chosen] if count else targets.new_full((1,), UNLABELED)
+        labels = targets.flatten()[chosen] if count else targets.new_full((len(chosen),), UNLABELED)
 
     def of(tensor: Tensor) -> Tensor:
         last = tensor if valid.ndim == 2 else tensor.movedim(1, -1)
