@@ -23,12 +23,22 @@ RENAMED: dict[str, str] = {
     r"evaluation\.fidelity(.*)": r"evaluation.agreement\1",
     r"evaluation\.mistakes(.*)": r"evaluation.agreement.examples\1",
     r"evaluation\.class_names\.(.*)": r"evaluation.task.names.\1",
+    r"metrics\.(\d+)\.stage": r"metrics.\1.phase",
+    r"result\.student\.top1": "result.metrics.test.top1",
+    r"result\.teacher\.top1": "result.teachers.teacher.metrics.top1",
+    r"result\.teacher\.(weights|recipe)": r"result.teacher.\1",
+    r"result\.teacher\.(.*)": r"result.teachers.teacher.\1",
+    r"result\.data\.classes": "result.data.outputs",
 }
 r"""Renamed keys: a regular expression that matches the whole old key, as the old record spells it, and the
 new key, which may hold groups of it: `r"result\.(.*)\.top1": r"result.\1.accuracy"`."""
 
 NEW: tuple[str, ...] = (
     "evaluation.task.name",
+    *(
+        "result." + name
+        for name in ("task", "teachers", "steps", "samples_seen", "teacher_forwards", "notes")
+    ),
     "evaluation.cka",
     *(
         f"evaluation.networks.{role}.{field}"
@@ -38,10 +48,17 @@ NEW: tuple[str, ...] = (
 )
 """Beginnings of keys that newer checkouts add, `"result.student.flops"`; B alone may have them."""
 
-GONE: tuple[str, ...] = ("evaluation.data.classes", "evaluation.agreement.examples")
+GONE: tuple[str, ...] = (
+    "evaluation.data.classes",
+    "evaluation.agreement.examples",
+    "result.teacher",
+    "result.teacher.weights",
+    "result.teacher.recipe",
+)
 """Keys, in the new spelling, that newer checkouts have no more; A alone may have them.
 
-The examples were an empty list where there was no teacher.
+The examples were an empty list where there was no teacher, and the teacher was null. A teacher's weights and
+recipe are digests of files, to whose metadata and config the task was added.
 """
 
 TEXTS = r"evaluation\.agreement\.examples\.\d+\.(target|student|teacher)"
@@ -54,6 +71,7 @@ SPELLINGS = {
     "optimis": "optimiz",
     "regularis": "regulariz",
     "analys": "analyz",
+    "initialis": "initializ",
     "labelled": "labeled",  # and unlabelled
     "grey": "gray",
 }
@@ -94,7 +112,7 @@ def differences(old: Record, new: Record) -> Iterator[str]:
                 if key not in GONE:
                     yield f"{name}: {key}: only in A: {ours[key]!r}"
             elif key not in ours:
-                if not key.startswith(NEW):
+                if not key.startswith(NEW) and not re.fullmatch(r"metrics\.\d+\.teacher_forwards", key):
                     yield f"{name}: {key}: only in B: {theirs[key]!r}"
             elif shown(key, ours[key]) != shown(key, theirs[key]):
                 yield f"{name}: {key}: {ours[key]!r} in A, {theirs[key]!r} in B"

@@ -11,7 +11,6 @@ from torch import Tensor
 from limbeck.hashing import mix
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
-
 STAND_INS = 4
 """Rows that stand in where a batch has no valid one; methods that compare rows need a few."""
 
