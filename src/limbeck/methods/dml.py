@@ -20,7 +20,6 @@ from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.parts.shapes import class_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs, apply
-from limbeck.tasks.rows import rows_of
 
 
 def mutual_learning(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
@@ -81,6 +80,8 @@ class DML(Method):
         Args:
             fields: what the peers are asked for besides their logits.
         """
+        from limbeck.tasks.rows import rows_of
+
         inputs = apply(full_precision, batch.inputs)
         taps = [Tap(peer, points, fields) for peer, points in zip(self.peers, self.points, strict=True)]
         return [student, *(rows_of(batch).of(tap(inputs).map(full_precision)) for tap in taps)]

@@ -24,7 +24,6 @@ from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.rows import rows_of
 
 
 def lwkd(
@@ -235,6 +234,8 @@ class LWKD(Method):
         """(B, C) logits of the lightweight teacher."""
         if self.target == "class_mean":
             return self.bank.class_mean(classes, self.teacher_temperature)
+        from limbeck.tasks.rows import rows_of
+
         step = None if batch.progress is None else batch.progress.step
         return self.bank.draw(classes, rows_of(batch).numbers(batch.index), step, self.draws)
 

@@ -16,7 +16,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce
 from limbeck.methods.parts.regressors import projector
-from limbeck.methods.parts.shapes import same_samples, stage_like
+from limbeck.methods.parts.shapes import same_samples
 from limbeck.methods.parts.stages import Pairs, StageField, described, doubling, pooled, stage_pairs
 from limbeck.outputs import Batch, Outputs
 
@@ -46,16 +46,13 @@ def ofd(
     Raises:
         LimbeckError: for stages of different number or channel counts, or of different numbers of samples.
     """
-    for ours in student_stages:
-        stage_like("ofd", (4,), student_stages=ours)
-    for theirs in teacher_stages:
-        stage_like("ofd", (4,), teacher_stages=theirs)
+    maps = all(stage.ndim == 4 for stage in [*student_stages, *teacher_stages])
     channels = [
-        [*(stage.shape[1] for stage in student_stages)],
-        [*(stage.shape[1] for stage in teacher_stages)],
-        [margin.numel() if margin.ndim == 1 else tuple(margin.shape) for margin in margins],
+        [stage.shape[1] if maps else tuple(stage.shape) for stage in student_stages],
+        [stage.shape[1] if maps else tuple(stage.shape) for stage in teacher_stages],
+        [margin.numel() for margin in margins],
     ]
-    if not channels[0] == channels[1] == channels[2] != []:
+    if not (maps and channels[0] == channels[1] == channels[2] != []):
         raise LimbeckError(
             "ofd compares maps (B, C, H, W) of the same channel counts, with a margin for each channel, "
             f"not {channels[0]} and {channels[1]} with {channels[2]}; bring the student's there by connectors"
