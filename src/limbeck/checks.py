@@ -116,23 +116,28 @@ def gradient_rule(objective: Method) -> GradientRule | None:
     return rules[0][1] if rules else None
 
 
-def task_of(given: Task | str | None, student: nn.Module, example: Inputs, points: FeaturePoints) -> Task:
-    """The task that was given, as one or by its name; classification if none was.
+def task_given(task: Task | str | None, data: object) -> Task | type[Task]:
+    """The task that was given, or else that of the data; classification if neither says one."""
+    given = getattr(data, "task", None) if task is None else task
+    if isinstance(given, Task) or (isinstance(given, type) and issubclass(given, Task)):
+        return given
+    return tasks.named("classification" if given is None else str(given))
+
+
+def task_of(given: Task | type[Task], student: nn.Module, example: Inputs, points: FeaturePoints) -> Task:
+    """The task, made for the outputs that the student has where only its class is known.
 
     A task is never guessed from shapes: outputs that do not fit it are refused.
 
     Args:
-        given: a task, or the name of one, whose outputs then have numbers for names.
+        given: a task, or a class of tasks, whose outputs then have numbers for names.
         student: the network that makes the outputs.
         example: inputs for it.
         points: where its logits are.
     """
     with undisturbed(student, example), torch.no_grad():
         logits = Tap(student, points, ())(example).logits
-    task = given
-    if not isinstance(task, Task):
-        kind = tasks.named(task or "classification")
-        task = kind.of_width(kind.width_of(logits))
+    task = given if isinstance(given, Task) else given.of_width(given.width_of(logits))
     task.check_outputs(logits, "student")
     return task
 

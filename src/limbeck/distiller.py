@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck import checks, tasks
+from limbeck import checks
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find, undisturbed
@@ -108,13 +108,14 @@ class Distiller(nn.Module):
         self._examples = self._teacher_examples(example, teacher_example)
         for each in self.teachers.values():
             each.apply(lambda tensor: tensor.to(place))
-        given = getattr(data, "task", None) if task is None else task
-        dense = (
-            tasks.named(given).dense if isinstance(given, str) else isinstance(given, Task) and given.dense
-        )
-        width = given.width if isinstance(given, Task) else None
+        given = checks.task_given(task, data)
         self._points = find(
-            student, example, overrides=student_features, width=width, dense=dense, training=True
+            student,
+            example,
+            overrides=student_features,
+            width=given.width if isinstance(given, Task) else None,
+            dense=given.dense,
+            training=True,
         )
         self.task = checks.task_of(given, student, example, self._points)
         checks.serves(self.objective, self.task)

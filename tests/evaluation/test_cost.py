@@ -68,12 +68,14 @@ def test_networks_take_turns() -> None:
             turns.append(self.name)
             return x
 
-    latencies([Noted("a"), Noted("b")], torch.zeros(1), repeats=2, warmup=1)
+    latencies([Noted("a"), Noted("b")], [torch.zeros(1)] * 2, repeats=2, warmup=1)
     assert "".join(turns) == "ababab"
 
 
 def test_each_network_has_its_own_times() -> None:
-    slow, quick = latencies([Sleeper(*[30] * 3), Sleeper(*[5] * 3)], torch.zeros(1), repeats=3, warmup=0)
+    slow, quick = latencies(
+        [Sleeper(*[30] * 3), Sleeper(*[5] * 3)], [torch.zeros(1)] * 2, repeats=3, warmup=0
+    )
     assert slow.median_ms >= 30
     assert 5 <= quick.median_ms < 30
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import robustness
+from limbeck.evaluation.contenders import Contender
 from limbeck.outputs import Batch
 from limbeck.tasks import Classification
 
@@ -45,7 +46,12 @@ def batches(targets: list[int]) -> list[Batch]:
 
 def test_accuracy_at_each_severity_for_each_network() -> None:
     network = Bright()
-    first, second = robustness(TASK, [network, Zero()], batches([0, 0, 0, 0, 0, 1, 1, 1]), {"light": lighter})
+    first, second = robustness(
+        TASK,
+        [Contender(network, "bright"), Contender(Zero(), "zero")],
+        batches([0, 0, 0, 0, 0, 1, 1, 1]),
+        {"light": lighter},
+    )
     assert first.noisy == {"light": (7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8)}
     assert second.noisy == {"light": (5 / 8,) * 5}
     assert (first.noiseless, second.noiseless) == (1, 5 / 8)
@@ -54,14 +60,19 @@ def test_accuracy_at_each_severity_for_each_network() -> None:
 
 
 def test_samples_without_a_label_do_not_count() -> None:
-    (found,) = robustness(TASK, [Bright()], batches([0, 0, 0, 0, 0, -100, -100, -100]), {"light": lighter})
+    (found,) = robustness(
+        TASK, [Contender(Bright(), "bright")], batches([0, 0, 0, 0, 0, -100, -100, -100]), {"light": lighter}
+    )
     assert found.noisy["light"] == (4 / 5, 3 / 5, 2 / 5, 1 / 5, 0)
     with pytest.raises(LimbeckError, match="none of the 8 samples has a label"):
-        robustness(TASK, [Bright()], batches([-100] * 8), {"light": lighter})
+        robustness(TASK, [Contender(Bright(), "bright")], batches([-100] * 8), {"light": lighter})
 
 
 def test_what_it_cannot_corrupt_is_refused() -> None:
     with pytest.raises(LimbeckError, match="with the targets and the index"):
         robustness(
-            TASK, [Bright()], [Batch(torch.zeros(2, 1, 2, 2), torch.zeros(2).long())], {"light": lighter}
+            TASK,
+            [Contender(Bright(), "bright")],
+            [Batch(torch.zeros(2, 1, 2, 2), torch.zeros(2).long())],
+            {"light": lighter},
         )

@@ -9,10 +9,9 @@ from method_setting import make_setting
 from reference_values import has_reference
 from torch import Tensor
 
-from limbeck import Batch, Distiller, LimbeckError, Outputs
+from limbeck import Batch, LimbeckError, Outputs
 from limbeck.losses import dkd, kd
 from limbeck.methods import DKD
-from limbeck.models import MLP
 from limbeck.outputs import UNLABELED, Progress
 
 
@@ -144,9 +143,6 @@ def test_what_it_refuses() -> None:
     student, _, targets = logits()
     with pytest.raises(LimbeckError, match=r"dkd compares logits of one shape, not \(4, 5\) and \(4, 6\)"):
         dkd(student, torch.zeros(4, 6), targets)
-    one, other = (MLP((4,), in_features=3, num_classes=1) for _ in range(2))
-    with pytest.raises(LimbeckError, match="dkd needs at least 2 classes, and the student has 1"):
-        Distiller(one, other, "dkd", example=torch.rand(2, 3))
     for argument in ("alpha=-1", "beta=-1", "temperature=0", "warmup=-1"):
         with pytest.raises(LimbeckError, match=f"dkd: the argument {argument}"):
             make_setting().distiller(f"dkd({argument})")

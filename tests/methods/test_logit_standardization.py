@@ -13,7 +13,6 @@ from limbeck.losses import dkd, kd
 from limbeck.methods import KD, LogitStandardization, Method, Reads, Term
 from limbeck.methods.declarations import LossTerms
 from limbeck.methods.logit_standardization import standardize
-from limbeck.models import MLP
 
 
 def rows(samples: int = 4, classes: int = 5, seed: int = 0) -> Tensor:
@@ -164,12 +163,6 @@ def test_a_task_term_belongs_outside_too() -> None:
 
     with pytest.raises(LimbeckError, match=r"and the term both.fit is of the task; write it outside"):
         LogitStandardization(Both()).terms(*outputs())
-
-
-def test_one_class_has_no_deviation() -> None:
-    one, other = (MLP((4,), in_features=3, num_classes=1) for _ in range(2))
-    with pytest.raises(LimbeckError, match="logit_standardization needs at least 2 classes"):
-        Distiller(one, other, "logit_standardization(kd)", example=torch.rand(2, 3))
 
 
 def test_a_head_that_starts_at_zero_takes_its_first_step_by_the_labels() -> None:

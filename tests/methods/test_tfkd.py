@@ -131,6 +131,6 @@ def test_arguments_that_make_no_sense_are_refused(text: str, message: str) -> No
         parse(text)
 
 
-def test_a_single_class_is_refused() -> None:
-    with pytest.raises(LimbeckError, match="at least 2 classes"):
+def test_a_single_output_is_refused() -> None:
+    with pytest.raises(LimbeckError, match="one output, and a choice among classes needs 2 or more"):
         Distiller(MLP(in_features=4, num_classes=1), None, "tfkd", example=torch.rand(2, 4))

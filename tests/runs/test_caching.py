@@ -398,7 +398,7 @@ def test_a_network_that_was_handed_over_is_cached_and_stays(
             display=False,
             out=tmp_path / str(number),
         )
-        assert jobs[-1].teacher is network
+        assert jobs[-1].distiller.teachers["teacher"].network is network
         assert sum(asked) == 60 * (number == 0)
 
 

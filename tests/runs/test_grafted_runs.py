@@ -143,8 +143,10 @@ def test_it_may_teach_another_student(run: Run, tmp_path: Path, monkeypatch: pyt
     jobs = catch_job(monkeypatch)
     taught = make_student(tmp_path / "taught", run, student=STUDENT, objective="ce + kd + srrl")
     assert taught.result.teachers["teacher"].metrics == pytest.approx(run.result.metrics.test)
-    assert jobs[0].teacher is not None
-    assert torch.equal(on_test(jobs[0].teacher)[0], on_test(limbeck.load(run))[0]), "normalized only once"
+    assert jobs[0].distiller.teacher is not None
+    network = jobs[0].distiller.teacher.network
+    assert network is not None
+    assert torch.equal(on_test(network)[0], on_test(limbeck.load(run))[0]), "normalized only once"
 
 
 def test_it_may_be_trained_on(run: Run, tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_every_method_names_its_teacher(taught: dict[str, Path], tmp_path: Path)
     run = distilled(tmp_path / "run", objective=objective, settings=both(taught))
     assert list(run.result.teachers) == ["big", "small"]
     assert run.result.objective == objective
+    assert run.result.samples_seen is not None
     assert run.result.teacher_forwards == 2 * run.result.samples_seen
     line = run.history[-1]["terms"]
     assert line["total"] == pytest.approx(line["ce"] + 0.5 * line["kd"] + 0.5 * line["kd_2"], rel=1e-5)

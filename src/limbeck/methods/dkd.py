@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.arguments import NonNegative, Positive
-from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
-from limbeck.methods.declarations import Context, LossTerms, Reads
+from limbeck.methods.declarations import LossTerms, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, risen
 from limbeck.methods.parts.shapes import class_ids, same_logits
 from limbeck.methods.terms import Term
@@ -104,11 +103,6 @@ class DKD(Method):
         if not warmup:
             self.reads = Reads(student=("logits",), teacher=("logits",), batch=("targets",))
         self.alpha, self.beta, self.temperature, self.warmup = alpha, beta, temperature, warmup
-
-    def bind(self, context: Context) -> None:
-        """Refuses a single class, which leaves no others."""
-        if context.columns < 2:
-            raise LimbeckError("dkd needs at least 2 classes, and the student has 1")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The two terms."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method, Objective, inner_first
-from limbeck.methods.declarations import Context, LossTerms, Reads
+from limbeck.methods.declarations import LossTerms, Reads
 from limbeck.methods.parts.blocks import centered, full_precision
 from limbeck.methods.parts.shapes import class_logits
 from limbeck.outputs import Batch, Outputs
@@ -56,11 +56,6 @@ class LogitStandardization(Method):
             compares = "logits" in method.reads.student and "logits" in method.reads.teacher
             if not compares and not isinstance(method, Objective):
                 raise self._misplaced(f"{method.name} does not compare the logits of student and teacher")
-
-    def bind(self, context: Context) -> None:
-        """Refuses a single class, which has no deviation."""
-        if context.columns < 2:
-            raise LimbeckError(f"{self.name} needs at least 2 classes, and the student has 1")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The wrapped methods' terms.

@@ -11,7 +11,7 @@ from torch import Tensor
 from limbeck.arguments import Limits, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
-from limbeck.methods.declarations import Context, Reads
+from limbeck.methods.declarations import Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import class_ids, class_logits
@@ -96,11 +96,6 @@ class TFKD(Method):
             self.reads = Reads(student=("logits",), teacher=("logits",))
         self.mode, self.temperature = mode, temperature
         self.correct, self.form = correct, form
-
-    def bind(self, context: Context) -> None:
-        """Refuses a single class, which leaves the virtual teacher no other to give a share to."""
-        if context.columns < 2:
-            raise LimbeckError("tfkd needs at least 2 classes, and the student has 1")
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""

@@ -76,6 +76,16 @@ class Classification(Task):
                 )
         return cls(tuple(map(str, range(width))))
 
+    @classmethod
+    def of_width(cls, width: int) -> Classification:
+        """The task of so many classes, with numbers for names."""
+        if width < 2:
+            raise LimbeckError(
+                "the student has one output, and a choice among classes needs 2 or more; a network with one "
+                "logit for yes or no is for the task multilabel"
+            )
+        return cls(tuple(map(str, range(width))))
+
     @property
     def summary(self) -> str:
         """For example "10 classes"."""
