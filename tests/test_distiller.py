@@ -527,7 +527,7 @@ def test_forward_and_optimizer_wait_for_the_phases(setting: Setting) -> None:
         LimbeckError, match=r"phases to run first \(projected.code, around.head\); call limbeck.prepare\("
     ):
         distiller(setting.inputs, setting.targets)
-    with pytest.raises(LimbeckError, match=r"call limbeck.prepare\(loader\) first"):
+    with pytest.raises(LimbeckError, match=r"call limbeck.prepare\(distiller, loader\) first"):
         distiller.optimizer(SGD())
     prepare(distiller, setting)
     assert distiller(setting.inputs, setting.targets).total.isfinite()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +27,10 @@ from limbeck.objective import parse
 from limbeck.optimization import JointOptimizer, MakeOptimizer
 from limbeck.outputs import Batch, Inputs, Outputs, Progress, apply
 from limbeck.tasks import Rows, Task
-from limbeck.teachers import LiveTeacher, Teacher
+from limbeck.teachers import Teacher
+from limbeck.teachers.group import Given, TeacherGroup, teachers_of
 
 Features = Mapping[str, "str | Sequence[str]"]
-Given = Teacher | nn.Module
 
 RELATED = 1024
 """Rows of a batch that methods relate to each other, where a sample has many."""
@@ -91,8 +91,12 @@ class Distiller(nn.Module):
         self.register_load_state_dict_post_hook(_read_phases_done)  # type: ignore[no-untyped-call]
         self._progress: Progress | None = None
         self.related, self.seed = related, seed
-        self.teachers = _teachers(teacher, teacher_features)
-        checks.networks(student, self.teachers, example)
+        teachers = teachers_of(teacher, teacher_features)
+        checks.networks(student, teachers, example)
+        place = _device(student)
+        example = apply(lambda tensor: tensor.to(place), example)
+        self.teachers = TeacherGroup(teachers, _examples(teachers, example, teacher_example))
+        self.teachers.apply(lambda tensor: tensor.to(place))
 
         self.reads = training_reads(self.objective)
         facts = DataFacts.of(data)
@@ -100,14 +104,9 @@ class Distiller(nn.Module):
         self._rule = checks.gradient_rule(self.objective)
         self._split: SplitOptimizer | None = None
         self._fields = {
-            of_training: self._named(teachers_read(self.objective, of_training=of_training))
+            of_training: self.teachers.by_name(teachers_read(self.objective, of_training=of_training))
             for of_training in (False, True)
         }
-        place = _device(student)
-        example = _to(place, example)
-        self._examples = self._teacher_examples(example, teacher_example)
-        for each in self.teachers.values():
-            each.apply(lambda tensor: tensor.to(place))
         given = checks.task_given(task, data)
         self._points = find(
             student,
@@ -121,15 +120,13 @@ class Distiller(nn.Module):
         checks.serves(self.objective, self.task)
         self._tap = self._student_tap(self.reads)
         self._bind(example, facts)
-        self._opened = dict(self._fields[False])
         self._open_teachers()
-        self._shown = 0
-        self.take_teacher_forwards()
+        self.teachers.take_shown()
 
     @property
     def teacher(self) -> Teacher | None:
         """The teacher, or the first of several."""
-        return next(iter(self.teachers.values()), None)
+        return None if self.teachers.first is None else self.teachers[self.teachers.first]
 
     @cached_property
     def phases(self) -> list[tuple[str, Phase]]:
@@ -208,7 +205,7 @@ class Distiller(nn.Module):
         with torch.no_grad():
             # Of other data, index and view say nothing to a cache.
             asked = batch if of_training else replace(batch, view=None, view_numbers={})
-            teacher = self._ask(asked, reads, fields)
+            teacher = self.teachers.ask(asked, fields, reads.views)
         device = _device(self.student)
         if device.type == "cpu" and batch.targets is not None and "logits" in student:
             # An accelerator's targets are not looked at: it would be waited for.
@@ -223,36 +220,9 @@ class Distiller(nn.Module):
             losses = Losses(loss(student, teacher, batch), rule)
             return losses if rows.count else losses.reweighed(0.0)
 
-    def _ask(self, batch: Batch, reads: Reads, fields: Mapping[str, Sequence[str]]) -> Outputs:
-        """The outputs of the teachers that are read; those of the first, with the others under `named`."""
-        answers = {name: self._answer(self.teachers[name], batch, reads) for name in fields}
-        if not answers:
-            return Outputs()
-        given = next(iter(answers.values()))
-        return given if len(self.teachers) == 1 else given.replace(named=answers)
-
-    @staticmethod
-    def _answer(teacher: Teacher, batch: Batch, reads: Reads) -> Outputs:
-        outputs = teacher(batch)
-        if not reads.views:
-            return outputs
-        further = {
-            name: replace(
-                batch, inputs=batch.views[name], view=batch.view_numbers.get(name), teacher_inputs={}
-            )
-            for name in reads.views
-        }
-        return outputs.replace(views={name: teacher(seen) for name, seen in further.items()})
-
     def progress(self, step: int, epoch: int, fraction: float) -> None:
         """Tells the methods how far training has come: steps and epochs done, the fraction of the whole."""
         self._progress = Progress(step, epoch, fraction)
-
-    def take_teacher_forwards(self) -> int:
-        """How many samples the teachers' networks were shown since this was last asked."""
-        shown = sum(teacher.shown for teacher in self.teachers.values())
-        since, self._shown = shown - self._shown, shown
-        return since
 
     def optimizer(self, make: MakeOptimizer) -> torch.optim.Optimizer:
         """One optimizer over everything that is trained.
@@ -306,25 +276,12 @@ class Distiller(nn.Module):
 
     def _open_teachers(self) -> None:
         """Has the teachers give what comes next reads; what another reads costs that one, or its cache."""
-        stretches = [*(self._phase_fields(phase) for _, phase in self.phases), self._fields[True]]
-        for name, needed in stretches[self._done].items():
-            if needed != self._opened.get(name):
-                self.teachers[name].open(_to(_device(self.student), self._examples[name]), needed)
-                self._opened[name] = needed
-        for teacher in self.teachers.values():
-            teacher.release()
+        needed = [*(self._phase_fields(phase) for _, phase in self.phases), self._fields[True]]
+        self.teachers.open(needed[self._done], _device(self.student))
+        self.teachers.release()
 
     def _phase_fields(self, phase: Phase) -> dict[str, tuple[str, ...]]:
-        return self._named(dict.fromkeys(phase.reads.teachers or (None,), phase.reads.teacher))
-
-    def _named(self, fields: Mapping[str | None, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        """Fields by the names of teachers; None is the first. In the order of the teachers."""
-        first = next(iter(self.teachers), "")
-        found: dict[str, tuple[str, ...]] = {}
-        for name, some in fields.items():
-            key = first if name is None else name
-            found[key] = tuple(dict.fromkeys([*found.get(key, ()), *some]))
-        return {name: found[name] for name in self.teachers if found.get(name)}
+        return self.teachers.by_name(dict.fromkeys(phase.reads.teachers or (None,), phase.reads.teacher))
 
     def _freeze(self) -> None:
         """Freezes what the phases that are done have left finished."""
@@ -342,9 +299,9 @@ class Distiller(nn.Module):
     def compiled(self) -> Iterator[None]:
         """Runs student and teachers compiled inside, phases apart; all stay as they are for others."""
         with ExitStack() as stack:
-            for part in (self._tap, *(self.teachers[name] for name in self._fields[True])):
-                if part is not None:
-                    stack.enter_context(part.compiled())
+            if self._tap is not None:
+                stack.enter_context(self._tap.compiled())
+            stack.enter_context(self.teachers.compiled(list(self._fields[True])))
             yield
 
     def deploy(self) -> nn.Module:
@@ -356,35 +313,18 @@ class Distiller(nn.Module):
             return None
         return Tap(self.student, self._points, reads.student, positions=self.task.dense)
 
-    def _teacher_examples(
-        self, example: Inputs, given: Mapping[str, Inputs] | Inputs | None
-    ) -> dict[str, Inputs]:
-        """The example as each teacher takes it, where the student is."""
-        by_name: Mapping[str, Any] = {}
-        if isinstance(given, Mapping) and given.keys() <= self.teachers.keys():
-            by_name = given
-        elif given is not None:
-            by_name = dict.fromkeys(self.teachers, given)
-        device = _device(self.student)
-        return {
-            name: apply(lambda tensor: tensor.to(device), by_name.get(name, example))
-            for name in self.teachers
-        }
-
     def _bind(self, example: Inputs, facts: DataFacts) -> None:
         """Binds every method to what the networks give for the example."""
         reads = self.objective.all_reads
         with undisturbed(self.student, example), torch.no_grad():
             student = Tap(self.student, self._points, reads.student, positions=self.task.dense)(example)
-        for teacher in self.teachers.values():
-            teacher.width, teacher.dense = self.task.width, self.task.dense
-        answers: dict[str, Outputs] = {}
-        for name, fields in self._fields[False].items():
-            self.teachers[name].open(self._examples[name], fields)
-            answers[name] = self.teachers[name](Batch(self._examples[name]))
-            if "logits" in answers[name]:
-                self.task.check_outputs(answers[name].logits, "teacher")
-                checks.same_width(student, answers[name], self.task)
+        self.teachers.told(self.task.width, self.task.dense)
+        self.teachers.open(self._fields[False], _device(self.student))
+        answers = self.teachers.answers(self._fields[False])
+        for answer in answers.values():
+            if "logits" in answer:
+                self.task.check_outputs(answer.logits, "teacher")
+                checks.same_width(student, answer, self.task)
         rows = self.task.rows(Batch(example), student)
         contexts = {
             each: TeacherContext(
@@ -406,9 +346,8 @@ class Distiller(nn.Module):
             data=facts,
             teachers=contexts,
         )
-        first = next(iter(self.teachers), None)
         for method, given in taught(self.objective):
-            own = given or first
+            own = given or self.teachers.first
             method.bind(context if own is None else context.of_teacher(own))
         self.objective.to(_device(self.student), student.logits.dtype)
 
@@ -418,9 +357,7 @@ class Distiller(nn.Module):
         return {**state, "_split": None}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
-        for teacher in self.teachers.values():  # no submodules, but they go where the student goes
-            teacher.apply(fn)
-        self._examples = {name: apply(fn, each) for name, each in self._examples.items()}
+        self.teachers.apply(fn)  # no submodules, but they go where the student goes
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -450,20 +387,13 @@ class _PhaseModule(nn.Module):
         return self
 
 
-def _teachers(given: Given | Mapping[str, Given] | None, features: Features | None) -> dict[str, Teacher]:
-    """The teachers by name; one without a name is called "teacher"."""
-    if given is None or (isinstance(given, Mapping) and not given):
-        return {}
-    by_name = given if isinstance(given, Mapping) else {"teacher": given}
-    if features and (len(by_name) > 1 or not isinstance(next(iter(by_name.values())), nn.Module)):
-        raise LimbeckError("teacher_features are for one teacher that is given as a network")
-    made: dict[str, Teacher] = {}
-    for name, each in by_name.items():
-        if not isinstance(each, (nn.Module, Teacher)):
-            raise LimbeckError(f"the teacher must be an nn.Module, a Teacher or None, not {each!r:.80}")
-        made[name] = LiveTeacher(each, features) if isinstance(each, nn.Module) else each
-        made[name].name = name
-    return made
+def _examples(
+    teachers: Collection[str], example: Inputs, given: Mapping[str, Inputs] | Inputs | None
+) -> dict[str, Inputs]:
+    """The example as each teacher reads it: one of its own, the same for all, or the student's."""
+    if isinstance(given, Mapping) and given.keys() <= set(teachers):
+        return {name: given.get(name, example) for name in teachers}
+    return dict.fromkeys(teachers, example if given is None else cast("Inputs", given))
 
 
 def _in_rows(outputs: Outputs, rows: Rows) -> Outputs:
@@ -492,10 +422,6 @@ def _with_views(network: Callable[[Inputs], Outputs], batch: Batch, reads: Reads
 def _device(module: nn.Module) -> torch.device:
     tensor = next(chain(module.parameters(), module.buffers()), None)
     return torch.device("cpu") if tensor is None else tensor.device
-
-
-def _to(device: torch.device, inputs: Inputs) -> Inputs:
-    return apply(lambda tensor: tensor.to(device), inputs)
 
 
 def _claimed(claim: Claim) -> torch.optim.Optimizer:

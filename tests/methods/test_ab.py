@@ -21,6 +21,7 @@ from limbeck.models import CNN, MLP
 from limbeck.objective import parse
 from limbeck.optimization import SGD
 from limbeck.outputs import Outputs
+from limbeck.teachers.group import TeacherGroup
 from limbeck.training import phase_loops
 
 
@@ -153,7 +154,7 @@ def test_the_student_is_initialized_and_then_left_to_the_rest() -> None:
     losses = distiller(batch)
     assert list(losses) == ["ce"]
     assert losses.total.item() == losses["ce"].item()
-    distiller.teachers = {}  # which nobody asks any more
+    distiller.teachers = TeacherGroup({}, {})  # which nobody asks any more
     assert list(distiller(batch)) == ["ce"]
 
 

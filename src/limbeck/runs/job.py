@@ -211,7 +211,7 @@ class TrainingLoop(Loop):
 
     def counts(self) -> Mapping[str, int]:
         """The samples that the teachers' networks were shown."""
-        return {"teacher_forwards": self._job.distiller.take_teacher_forwards()}
+        return {"teacher_forwards": self._job.distiller.teachers.take_shown()}
 
     def compiled(self) -> AbstractContextManager[None]:
         """Student and teacher compiled."""

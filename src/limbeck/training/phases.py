@@ -49,7 +49,7 @@ class PhaseLoop(Loop):
 
     def counts(self) -> Mapping[str, int]:
         """The samples that the teachers' networks were shown."""
-        return {"teacher_forwards": self._distiller.take_teacher_forwards()}
+        return {"teacher_forwards": self._distiller.teachers.take_shown()}
 
     def recall(self, setting: str) -> tuple[Mapping[str, Any], Callable[[], None]] | None:
         """What the cache of phases holds of it."""
