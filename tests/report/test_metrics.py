@@ -6,7 +6,7 @@ import pytest
 
 from limbeck.report.metrics import axis, digits, figure, heading, interval, point, told, unit_of_difference
 from limbeck.tasks import Metric
-from limbeck.tasks.rates import Rate
+from limbeck.tasks.parts.rates import Rate
 
 SHARE = Metric("top1", "top-1", 100, "%")
 ERROR = Metric("rmse", "RMSE", unit="mm", higher=False)

@@ -24,7 +24,7 @@ from limbeck.runs import Run
 from limbeck.runs.evaluate import evaluate
 from limbeck.runs.importing import import_checkpoint
 from limbeck.tasks import Classification
-from limbeck.tasks.classification_findings import ClassificationFindings
+from limbeck.tasks.classification.findings import ClassificationFindings
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from limbeck.runs.evaluate import evaluate, write
 from limbeck.runs.exporting import export
 from limbeck.runs.exports.metadata import named_tensors
 from limbeck.runs.modelcard import MARK, write_model_card
-from limbeck.tasks.classification_findings import ClassificationFindings
+from limbeck.tasks.classification.findings import ClassificationFindings
 
 
 @pytest.fixture(scope="module")

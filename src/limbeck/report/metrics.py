@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from limbeck.tasks import Metric
-from limbeck.tasks.rates import Rate
+from limbeck.tasks.parts.rates import Rate
 
 
 def axis(metric: Metric) -> str:

@@ -21,9 +21,9 @@ from limbeck.tasks.base import (
     columns_of,
     same_size,
 )
-from limbeck.tasks.multilabel_findings import MultilabelFindings
-from limbeck.tasks.multilabel_meter import MultilabelComparison, MultilabelMeter
-from limbeck.tasks.multilabel_sections import sections, weaknesses
+from limbeck.tasks.multilabel.findings import MultilabelFindings
+from limbeck.tasks.multilabel.meter import MultilabelComparison, MultilabelMeter
+from limbeck.tasks.multilabel.sections import sections, weaknesses
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from limbeck.tasks.calibration import calibration, ece, reliability, temperature
+from limbeck.tasks.classification.calibration import calibration, ece, reliability, temperature
 
 
 def naive_ece(logits: Tensor, targets: Tensor, bins: int) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from limbeck.tasks.calibration import Calibration
-from limbeck.tasks.classification_findings import ClassificationFindings
+from limbeck.tasks.classification.calibration import Calibration
+from limbeck.tasks.classification.findings import ClassificationFindings
 
 PAIRS = 3
 """Confused pairs that are named."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 
-from limbeck.tasks.calibration import Bin
-from limbeck.tasks.classification_findings import ClassificationFindings
+from limbeck.tasks.classification.calibration import Bin
+from limbeck.tasks.classification.findings import ClassificationFindings
 from limbeck.tasks.sections import Line, Lines, Section, Table
 
 Seeds = Sequence[ClassificationFindings]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from limbeck.tasks.moments import Moments
+from limbeck.tasks.parts.moments import Moments
 
 NAN = float("nan")
 

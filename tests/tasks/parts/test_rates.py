@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from limbeck.errors import LimbeckError
-from limbeck.tasks.rates import rate, wilson
+from limbeck.tasks.parts.rates import rate, wilson
 
 
 def test_a_rate_is_a_share_with_its_interval() -> None:

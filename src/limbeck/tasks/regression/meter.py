@@ -10,10 +10,10 @@ from torch import Tensor
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, Outputs
 from limbeck.tasks.base import Agreement, Comparison, Example, Meter
-from limbeck.tasks.moments import Moments
-from limbeck.tasks.regression_findings import Histogram, RegressionFindings, Value
-from limbeck.tasks.scores import BOUND, Scores
-from limbeck.tasks.worst import Worst
+from limbeck.tasks.parts.moments import Moments
+from limbeck.tasks.parts.scores import BOUND, Scores
+from limbeck.tasks.parts.worst import Worst
+from limbeck.tasks.regression.findings import Histogram, RegressionFindings, Value
 
 BINS = 40
 """Bins of a histogram of residuals."""

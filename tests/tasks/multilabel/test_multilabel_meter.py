@@ -20,8 +20,8 @@ from torchmetrics.functional.classification import (
 from limbeck import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks import Multilabel
-from limbeck.tasks.multilabel_findings import MultilabelFindings
-from limbeck.tasks.multilabel_meter import MultilabelMeter
+from limbeck.tasks.multilabel.findings import MultilabelFindings
+from limbeck.tasks.multilabel.meter import MultilabelMeter
 
 LABELS = Multilabel(("cat", "dog", "bird", "fish"))
 

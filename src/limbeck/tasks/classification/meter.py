@@ -11,17 +11,17 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.accuracy import Counts, nll
 from limbeck.tasks.base import Comparison, Example, Meter
-from limbeck.tasks.calibration import Calibration, calibration, ece
-from limbeck.tasks.classification_findings import (
+from limbeck.tasks.classification.accuracy import Counts, nll
+from limbeck.tasks.classification.calibration import Calibration, calibration, ece
+from limbeck.tasks.classification.fidelity import FEW_CLASSES, correlation_difference, divergence
+from limbeck.tasks.classification.findings import (
     ClassificationAgreement,
     ClassificationFindings,
     Correlation,
 )
-from limbeck.tasks.fidelity import FEW_CLASSES, correlation_difference, divergence
-from limbeck.tasks.rates import Rate
-from limbeck.tasks.scores import BOUND, Scores
+from limbeck.tasks.parts.rates import Rate
+from limbeck.tasks.parts.scores import BOUND, Scores
 
 EXAMPLES = 12
 """Samples that only the teacher gets right, and that are named."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from limbeck.outputs import Batch, Outputs
 from limbeck.tasks import Agreement, Regression
-from limbeck.tasks.regression_findings import RegressionFindings
+from limbeck.tasks.regression.findings import RegressionFindings
 from limbeck.tasks.sections import Lines, Table
 
 NAN = float("nan")

@@ -7,7 +7,7 @@ import torch
 
 from limbeck.outputs import Batch, Outputs
 from limbeck.tasks import Classification
-from limbeck.tasks.classification_findings import ClassificationAgreement, ClassificationFindings, Correlation
+from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings, Correlation
 from limbeck.tasks.sections import Bars, Heatmap, Lines, Table
 
 TASK = Classification(("ant", "bee", "cow"))

@@ -21,9 +21,9 @@ from limbeck.tasks.base import (
     columns_of,
     same_size,
 )
-from limbeck.tasks.regression_findings import RegressionFindings
-from limbeck.tasks.regression_meter import RegressionComparison, RegressionMeter
-from limbeck.tasks.regression_sections import sections, weaknesses
+from limbeck.tasks.regression.findings import RegressionFindings
+from limbeck.tasks.regression.meter import RegressionComparison, RegressionMeter
+from limbeck.tasks.regression.sections import sections, weaknesses
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
 

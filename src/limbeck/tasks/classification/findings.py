@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from limbeck.tasks.base import Agreement, Findings
-from limbeck.tasks.calibration import Calibration
-from limbeck.tasks.rates import Rate
+from limbeck.tasks.classification.calibration import Calibration
+from limbeck.tasks.parts.rates import Rate
 
 
 class Accuracy(Findings):

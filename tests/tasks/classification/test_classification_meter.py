@@ -9,10 +9,10 @@ from torch import Tensor
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks import Classification
-from limbeck.tasks.accuracy import accuracy, confusion, nll
-from limbeck.tasks.calibration import calibration, ece
-from limbeck.tasks.classification_meter import ClassificationComparison, ClassificationMeter
-from limbeck.tasks.fidelity import agreement, correlation_difference, divergence
+from limbeck.tasks.classification.accuracy import accuracy, confusion, nll
+from limbeck.tasks.classification.calibration import calibration, ece
+from limbeck.tasks.classification.fidelity import agreement, correlation_difference, divergence
+from limbeck.tasks.classification.meter import ClassificationComparison, ClassificationMeter
 
 NAMES = tuple(f"class {number}" for number in range(12))
 

@@ -15,8 +15,8 @@ from torchmetrics.functional import mean_squared_error
 from limbeck import LimbeckError
 from limbeck.outputs import Batch, Outputs
 from limbeck.tasks import Regression
-from limbeck.tasks.regression_findings import RegressionFindings
-from limbeck.tasks.regression_meter import BINS, RegressionMeter, histogram
+from limbeck.tasks.regression.findings import RegressionFindings
+from limbeck.tasks.regression.meter import BINS, RegressionMeter, histogram
 
 NAN = float("nan")
 ONE = Regression(("y",), (100.0,), (20.0,))

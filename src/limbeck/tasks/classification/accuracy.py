@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.tasks.classification_findings import Accuracy, Confusion, Pair
-from limbeck.tasks.rates import share_of
+from limbeck.tasks.classification.findings import Accuracy, Confusion, Pair
+from limbeck.tasks.parts.rates import share_of
 
 TOP5_FROM = 10
 """Top-5 accuracy says something from this number of classes on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from limbeck.tasks.base import Example
-from limbeck.tasks.worst import EXAMPLES, Worst
+from limbeck.tasks.parts.worst import EXAMPLES, Worst
 
 
 def test_the_worst_of_all_batches_are_kept_and_of_equally_bad_ones_the_first() -> None:

@@ -12,12 +12,12 @@ from torch import Tensor
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
-from limbeck.tasks.calibration import COLDEST, HOTTEST
-from limbeck.tasks.classification_compared import compared
-from limbeck.tasks.classification_findings import ClassificationAgreement, ClassificationFindings
-from limbeck.tasks.classification_meter import ClassificationComparison, ClassificationMeter
-from limbeck.tasks.classification_sections import sections
-from limbeck.tasks.classification_weaknesses import weaknesses
+from limbeck.tasks.classification.calibration import COLDEST, HOTTEST
+from limbeck.tasks.classification.compared import compared
+from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings
+from limbeck.tasks.classification.meter import ClassificationComparison, ClassificationMeter
+from limbeck.tasks.classification.sections import sections
+from limbeck.tasks.classification.weaknesses import weaknesses
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
 

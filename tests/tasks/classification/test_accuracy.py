@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from limbeck.tasks.accuracy import Counts, accuracy, confusion, nll
-from limbeck.tasks.rates import wilson
+from limbeck.tasks.classification.accuracy import Counts, accuracy, confusion, nll
+from limbeck.tasks.parts.rates import wilson
 
 
 def random_predictions(n: int, classes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -28,7 +28,9 @@ def test_nll_by_hand() -> None:
 
 
 def test_counts_do_not_depend_on_the_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limbeck.tasks.accuracy.PENDING", 30)  # so that some are counted on the way
+    monkeypatch.setattr(
+        "limbeck.tasks.classification.accuracy.PENDING", 30
+    )  # so that some are counted on the way
     logits, targets = random_predictions(200, 12)
     for size in (1, 7, 64, 200):
         counts = Counts()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from limbeck.tasks import classification_calibration as calibration
 from limbeck.tasks.base import Agreement, Findings
-from limbeck.tasks.classification_findings import ClassificationAgreement, ClassificationFindings
-from limbeck.tasks.fidelity import FEW_CLASSES
+from limbeck.tasks.classification import calibration_section as calibration
+from limbeck.tasks.classification.fidelity import FEW_CLASSES
+from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings
 from limbeck.tasks.sections import Bars, Figure, Heatmap, Section, Table
 
 WILSON = "Bars are 95 % Wilson intervals: they cover other samples, not other seeds."

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from limbeck.outputs import Batch, Outputs
 from limbeck.tasks import Agreement, Multilabel
-from limbeck.tasks.multilabel_findings import MultilabelFindings
+from limbeck.tasks.multilabel.findings import MultilabelFindings
 from limbeck.tasks.sections import Lines, Table
 
 LABELS = Multilabel(("cat", "dog", "fish"))

@@ -5,7 +5,12 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.tasks.fidelity import agreement, class_correlation, correlation_difference, divergence
+from limbeck.tasks.classification.fidelity import (
+    agreement,
+    class_correlation,
+    correlation_difference,
+    divergence,
+)
 
 
 def logits(seed: int, n: int = 200, classes: int = 4) -> Tensor:

@@ -7,7 +7,13 @@ import torch
 from sklearn.metrics import average_precision_score, f1_score
 from torch import Tensor
 
-from limbeck.tasks.precision_recall import POINTS, average_precision, best_threshold, curve, precision_recall
+from limbeck.tasks.parts.precision_recall import (
+    POINTS,
+    average_precision,
+    best_threshold,
+    curve,
+    precision_recall,
+)
 
 
 def drawn(count: int, levels: int, seed: int = 0) -> tuple[Tensor, Tensor]:

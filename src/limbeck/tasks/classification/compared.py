@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from limbeck.tasks.base import Findings
-from limbeck.tasks.classification_calibration import Seeds, section
-from limbeck.tasks.classification_findings import ClassificationFindings
-from limbeck.tasks.fidelity import FEW_CLASSES
+from limbeck.tasks.classification.calibration_section import Seeds, section
+from limbeck.tasks.classification.fidelity import FEW_CLASSES
+from limbeck.tasks.classification.findings import ClassificationFindings
 from limbeck.tasks.sections import Bars, Section
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks.base import Agreement, Comparison, Example, Meter
-from limbeck.tasks.multilabel_findings import Decisions, Label, MultilabelFindings
-from limbeck.tasks.precision_recall import average_precision, best_threshold, curve
-from limbeck.tasks.scores import BOUND, Scores
-from limbeck.tasks.worst import Worst
+from limbeck.tasks.multilabel.findings import Decisions, Label, MultilabelFindings
+from limbeck.tasks.parts.precision_recall import average_precision, best_threshold, curve
+from limbeck.tasks.parts.scores import BOUND, Scores
+from limbeck.tasks.parts.worst import Worst
 
 CURVES = 8
 """Labels whose curves are kept, those with the most positives."""
