@@ -1,12 +1,16 @@
-"""How a page writes the metrics of a task."""
+"""How figures are written: the values of a metric with their digits and unit, and other numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import TypeAlias
 
-from limbeck.tasks import Metric
+from limbeck.tasks.base import Metric
 from limbeck.tasks.parts.rates import Rate
+
+Cell: TypeAlias = "str | float | None"
+"""A text, a number (shown to four digits), or None where there is nothing to show."""
 
 
 def axis(metric: Metric) -> str:
@@ -71,3 +75,17 @@ def point(metric: Metric, value: float, rate: Rate | None) -> tuple[float, float
     """The shown value with the ends of its interval, None where it has none."""
     ends = (None, None) if rate is None else (metric.scale * rate.low, metric.scale * rate.high)
     return metric.scale * value, *ends
+
+
+def show(cell: Cell) -> str:
+    """A cell as text: `61,706`, `0.1234`, or a dash for nothing."""
+    if cell is None:
+        return "\N{EN DASH}"
+    if isinstance(cell, str):
+        return cell
+    return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.0f}" if abs(cell) >= 10_000 else f"{cell:.4g}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a table shows it where the heading has the unit: 0.85234 is `85.2`."""
+    return f"{100 * fraction:.1f}"

@@ -4,9 +4,20 @@ import math
 
 import pytest
 
-from limbeck.report.metrics import axis, digits, figure, heading, interval, point, told, unit_of_difference
 from limbeck.tasks import Metric
 from limbeck.tasks.parts.rates import Rate
+from limbeck.tasks.wording import (
+    Cell,
+    axis,
+    digits,
+    figure,
+    heading,
+    interval,
+    point,
+    show,
+    told,
+    unit_of_difference,
+)
 
 SHARE = Metric("top1", "top-1", 100, "%")
 ERROR = Metric("rmse", "RMSE", unit="mm", higher=False)
@@ -51,3 +62,20 @@ def test_intervals() -> None:
     assert interval(SHARE, RATE) == "80.9 to 88.3"
     assert list(point(SHARE, 0.85, RATE)) == [85, pytest.approx(80.93), pytest.approx(88.32)]
     assert point(ERROR, 3.0, None) == (3.0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (61706, "61,706"),
+        (0.123456, "0.1235"),
+        (12345.6, "12,346"),
+        (1e-7, "1e-07"),
+        (0, "0"),
+        (math.nan, "nan"),
+        (None, "\N{EN DASH}"),
+        ("85.1 ± 3.3", "85.1 ± 3.3"),
+    ],
+)
+def test_cells_as_text(cell: Cell, text: str) -> None:
+    assert show(cell) == text
