@@ -37,7 +37,7 @@ def transfer(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
 ) -> None:
     """Trains new classifiers for other data on a run's student, its teacher and further runs."""
-    from limbeck.runs.transfer import transfer as transfer_run
+    from limbeck.doors import transfer as transfer_run
 
     results = transfer_run(
         run,

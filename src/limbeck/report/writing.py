@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 
 from limbeck.data import Source
-from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
 from limbeck.files import write_text
 from limbeck.report.inputs import examples
 from limbeck.report.run import run_report
 from limbeck.runs.directory import Run
-from limbeck.runs.own_data import own_data
 from limbeck.runs.result import Result
 from limbeck.training.history import read_history
 
@@ -20,9 +18,9 @@ def write_report(run: Run, result: Result, source: Source | None) -> None:
     """Writes a run's `report.html`, whole or not at all.
 
     Args:
-        run: with a history, and maybe an evaluation.
-        result: what its `result.json` holds or will hold.
-        source: its data, of which the page shows inputs that the student gets wrong; none of them if None.
+        run: the run; it has a history, and may have an evaluation.
+        result: the content of its `result.json`, which may not be written yet.
+        source: its data, of which the page shows inputs that the student gets wrong; None shows no inputs.
     """
     history, skipped = read_history(run.path / "metrics.jsonl")
     evaluation = results.read(run.path / "evaluation.json")
@@ -39,15 +37,3 @@ def write_report(run: Run, result: Result, source: Source | None) -> None:
         environment=json.loads((run.path / "environment.json").read_text(encoding="utf-8")),
     )
     write_text(run.path / "report.html", page)
-
-
-def renew_report(run: Run) -> None:
-    """Writes the report of a finished run again, without inputs where its data cannot be had back."""
-    result = run.result
-    try:
-        source: Source | None = own_data(run)
-    except LimbeckError:
-        source = None
-    if source and source.fingerprint() != result.data.fingerprint:
-        source = None
-    write_report(run, result, source)

@@ -7,8 +7,8 @@ import torch
 from finished_runs import finished_run
 from limbeck import data, evaluation
 from limbeck.evaluation import Contender
+from limbeck.report.writing import write_report
 from limbeck.runs.evaluate import write
-from limbeck.runs.reporting import write_report
 
 
 def test_the_page_shows_what_lies_in_the_directory(tmp_path: Path) -> None:
