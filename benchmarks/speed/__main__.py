@@ -1,6 +1,6 @@
 """How fast limbeck is, beside loops in plain PyTorch, and what it costs besides.
 
-    python benchmarks/speed/run.py [PIECE ...] [--device cpu|cuda] [--batch-size 64] [--quick]
+    python -m benchmarks.speed [PIECE ...] [--device cpu|cuda] [--batch-size 64] [--quick]
 
 The pieces, each of which may be run by itself and again: step, epochs, memory, filling, start, whole (which
 takes a GPU), accuracy.
@@ -19,17 +19,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import accuracy
-import epochs
-import filling
-import machine
-import memory
-import start
-import step
 import torch
-import whole
-from readme import readme
 
+from benchmarks.speed import accuracy, epochs, filling, machine, memory, start, step, whole
+from benchmarks.speed.readme import readme
 from limbeck import data
 from limbeck.files import write_text
 
@@ -96,7 +89,9 @@ PIECES: Mapping[str, Piece] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("pieces", nargs="*", choices=[[], *PIECES], help="which; all if left out")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
