@@ -35,7 +35,7 @@ browser:
 		|| echo 'make: cannot install chromium; tests in a browser are skipped until you do (Debian: apt-get install chromium)' >&2
 
 bench: .venv/.dev  ## measure how fast limbeck is, and write benchmarks/speed (half an hour on 2 cores)
-	$(python) benchmarks/speed/run.py
+	$(python) -m benchmarks.speed
 
 bench-seed-systems: .venv/.dev  ## run what is missing of benchmarks/seed-systems, and write its tables
 	OMP_NUM_THREADS=1 $(python) benchmarks/seed-systems/run.py

@@ -48,7 +48,7 @@ HEAVY = {"accelerate", "datasets", "rich", "scipy", "sklearn", "tokenizers"}
 
 @pytest.mark.parametrize(
     "door",
-    ["checks", "distiller", "features", "models", "objective", "outputs", "phase_cache", "tasks", "teachers"],
+    ["checks", "distiller", "features", "models", "objective", "outputs", "tasks", "teachers"],
 )
 def test_the_distiller_and_the_rooms_below_it_load_neither_data_nor_trainer(door: str) -> None:
     loaded = modules_after(f"limbeck.{door}")

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loop import KD
-
 import limbeck
+from benchmarks.speed.loop import KD
 from limbeck.runs import Run
 from limbeck.studies.grid import Grid
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-import epochs
-from accuracy import largest_difference
-from tables import PLACES, table
-from whole import VIEWS
-
+from benchmarks.speed import epochs
+from benchmarks.speed.accuracy import largest_difference
+from benchmarks.speed.tables import PLACES, table
+from benchmarks.speed.whole import VIEWS
 from limbeck.studies import paired_difference, summarize
 
 

@@ -10,12 +10,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from contest import alternate, seconds
-from loop import KD, ask, some, tensors, train
-from networks import PAIRS, network
-from plain import Images, PlainLoop
 from torch import Tensor
 
+from benchmarks.speed.contest import alternate, seconds
+from benchmarks.speed.loop import KD, ask, some, tensors, train
+from benchmarks.speed.networks import PAIRS, network
+from benchmarks.speed.plain import Images, PlainLoop
 from limbeck import Distiller
 from limbeck.data import Loader, Source
 from limbeck.errors import LimbeckError

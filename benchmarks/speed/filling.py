@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from networks import PAIRS, network
-
+from benchmarks.speed.networks import PAIRS, network
 from limbeck import data, models
 from limbeck.data import Source
 from limbeck.runs.filling import fill

@@ -1,6 +1,6 @@
 """Figure 3, first half: the memory of a training, in a process of its own.
 
-    python benchmarks/speed/memory.py TEACHER DIRECTORY DEVICE BATCH_SIZE
+    python -m benchmarks.speed.memory TEACHER DIRECTORY DEVICE BATCH_SIZE
 
 TEACHER is none, live or cached; DIRECTORY is that of the cached teacher's files. Prints peak bytes as JSON.
 """
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from loop import KD, train
-from networks import PAIRS, network, noise
 from torch import nn
 
+from benchmarks.speed import ROOT
+from benchmarks.speed.loop import KD, train
+from benchmarks.speed.networks import PAIRS, network, noise
 from limbeck import Distiller
 from limbeck.data import Loader
 from limbeck.teachers import CachedTeacher, LiveTeacher, Teacher
@@ -33,8 +34,8 @@ def measure(device: str, batch_size: int, cache: Path, *, repetitions: int) -> d
     given = [str(cache), device, str(batch_size)]
 
     def peak(teacher: str) -> dict[str, int]:
-        command = [sys.executable, __file__, teacher, *given]
-        out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        command = [sys.executable, "-m", "benchmarks.speed.memory", teacher, *given]
+        out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout
         found: dict[str, int] = json.loads(out)
         return found
 

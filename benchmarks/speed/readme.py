@@ -6,13 +6,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import epochs
-import machine
-import step
-from contest import ratio
-from costs import accuracies, fillings, peaks, starts, whole_run
-from speeds import speed, steps, whole_epochs
-from tables import paragraph, table
+from benchmarks.speed import epochs, machine, step
+from benchmarks.speed.contest import ratio
+from benchmarks.speed.costs import accuracies, fillings, peaks, starts, whole_run
+from benchmarks.speed.speeds import speed, steps, whole_epochs
+from benchmarks.speed.tables import paragraph, table
 
 STEP_TARGET = {f"{name}, cached" for name in ("kd", "icd", "mgd(kd)")} | {"lwkd"}, 1.05
 EPOCH_TARGETS = {
@@ -45,7 +43,7 @@ def head(results: Results) -> list[str]:
         for found in places.values():
             machines.setdefault(machine.sentence(found["machine"]), []).append(piece)
     lines = [
-        "Printed by `make bench`, that is `python benchmarks/speed/run.py`, from results.json.",
+        "Printed by `make bench`, that is `python -m benchmarks.speed`, from results.json.",
         *(f"Machine ({', '.join(dict.fromkeys(pieces))}): {name}." for name, pieces in machines.items()),
         "",
         *paragraph(

@@ -1,6 +1,6 @@
 """What it costs that a teacher reads another size than its student: milliseconds of one thread a batch.
 
-    python benchmarks/speed/sizes.py [--batch-size 64] [--size 64]
+    python -m benchmarks.speed.sizes [--batch-size 64] [--size 64]
 
 Images of 3 x 32 x 32 pixels are rendered in the views of CIFAR's recipes, with a second size and without, in
 turns.
@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 
 import torch
-from contest import alternate
 
+from benchmarks.speed.contest import alternate
 from limbeck.data import Loader, Split
 from limbeck.data.preparation import Preparation
 from limbeck.data.storage.base import Resident

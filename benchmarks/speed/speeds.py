@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-import epochs
-import step
-from contest import ratio
-from networks import PAIRS
-from tables import PLACES, table
+from benchmarks.speed import epochs, step
+from benchmarks.speed.contest import ratio
+from benchmarks.speed.networks import PAIRS
+from benchmarks.speed.tables import PLACES, table
 
 
 def steps(places: Mapping[str, Any]) -> list[str]:

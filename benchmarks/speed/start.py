@@ -8,11 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from contest import alternate
-
 import limbeck
+from benchmarks.speed import ROOT
+from benchmarks.speed.contest import alternate
 
-HERE = Path(__file__).parent
 COMMANDS = {
     "train": ["train", "--model", "cnn(channels=[4, 8])", "--data", "digits"],
     "distill": ["distill", "--student", "cnn(channels=[4, 8])", "--teacher", "{teacher}", "--data", "digits"],
@@ -31,10 +30,11 @@ def measure(scratch: Path, *, repetitions: int) -> dict[str, Any]:
         given += ["--epochs", "1", "--out", str(scratch / "start"), "--overwrite"]
         begun = time.time()
         process = subprocess.run(
-            [sys.executable, str(HERE / "first_step.py"), *given],
+            [sys.executable, "-m", "benchmarks.speed.first_step", *given],
             check=True,
             stdout=subprocess.PIPE,
             text=True,
+            cwd=ROOT,
         )
         return float(process.stdout.split()[-1]) - begun
 

@@ -8,12 +8,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from contest import Timed, alternate
-from loop import KD, ask, some, tensors, train
-from networks import PAIRS, network, noise
-from plain import bare_step
-
 import limbeck
+from benchmarks.speed.contest import Timed, alternate
+from benchmarks.speed.loop import KD, ask, some, tensors, train
+from benchmarks.speed.networks import PAIRS, network, noise
+from benchmarks.speed.plain import bare_step
 from limbeck import Distiller
 from limbeck.data import Loader
 from limbeck.objective import parse

@@ -8,11 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import epochs
-from filling import saved
-from loop import KD
-from networks import PAIRS
-
+from benchmarks.speed import epochs
+from benchmarks.speed.filling import saved
+from benchmarks.speed.loop import KD
+from benchmarks.speed.networks import PAIRS
 from limbeck import data
 
 VIEWS = 16

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limbeck.distiller import Distiller
+    from limbeck.doors import distill, evaluate, train, transfer
     from limbeck.errors import LimbeckError
     from limbeck.methods import Method, Objective
     from limbeck.models.checkpoints import load_checkpoint
     from limbeck.outputs import Batch, Outputs
-    from limbeck.runs import Run, distill, load, train
+    from limbeck.runs import Run, load
     from limbeck.training import Trainer, prepare
 
 __all__ = [
@@ -28,10 +29,12 @@ __all__ = [
     "Run",
     "Trainer",
     "distill",
+    "evaluate",
     "load",
     "load_checkpoint",
     "prepare",
     "train",
+    "transfer",
 ]
 
 _HOMES = {
@@ -43,11 +46,13 @@ _HOMES = {
     "Outputs": "outputs",
     "Run": "runs",
     "Trainer": "training",
-    "distill": "runs",
+    "distill": "doors",
+    "evaluate": "doors",
     "load": "runs",
     "load_checkpoint": "models.checkpoints",
     "prepare": "training",
-    "train": "runs",
+    "train": "doors",
+    "transfer": "doors",
 }
 _MODULES = ("data", "evaluation", "features", "losses", "methods", "models", "tasks", "teachers")
 

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from contest import Timed, alternate, ratio, seconds
+from benchmarks.speed.contest import Timed, alternate, ratio, seconds
 
 
 def test_contenders_take_turns() -> None:
@@ -39,7 +39,7 @@ def test_the_device_is_waited_for_at_a_turns_ends_alone(monkeypatch: pytest.Monk
         events.append(device)
         return float(len(events))
 
-    monkeypatch.setattr("contest.now", now)
+    monkeypatch.setattr("benchmarks.speed.contest.now", now)
     for item in (timed := Timed(["warm", "up", "a", "b"], 2, "cuda")):
         events.append(item)
     assert events == ["warm", "up", "cuda", "a", "b", "cuda"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from plain import Images, PlainLoop, accuracy, bare_step, distillation
+from benchmarks.speed.plain import Images, PlainLoop, accuracy, bare_step, distillation
 from torch import Tensor, nn
 
 from limbeck.data.views import Crop

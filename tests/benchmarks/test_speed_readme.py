@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import epochs
 import pytest
-import step
-from networks import PAIRS
-from readme import readme
+from benchmarks.speed import epochs, step
+from benchmarks.speed.networks import PAIRS
+from benchmarks.speed.readme import readme
 
 MACHINE = {
     "processor": "Abacus",

@@ -232,7 +232,7 @@ def test_a_bug_is_not_taken_for_a_mistake_of_the_users(
     def broken(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("limbeck.runs.train", broken)
+    monkeypatch.setattr("limbeck.doors.train", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         command("train", "--model", "mlp")
 

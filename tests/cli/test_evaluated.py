@@ -9,7 +9,7 @@ from command import Command
 from limbeck.evaluation import results
 from limbeck.evaluation.results import Evaluation
 from limbeck.runs import Run
-from limbeck.tasks.classification_findings import ClassificationFindings
+from limbeck.tasks.classification.findings import ClassificationFindings
 
 QUICK = ("--epochs", "2", "--batch-size", "250", "--set", "training.trackers=[]")
 

@@ -10,8 +10,8 @@ import pytest
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.results import Evaluation, Timing, read
 from limbeck.tasks import Classification
-from limbeck.tasks.calibration import Bin
-from limbeck.tasks.classification_findings import ClassificationAgreement, ClassificationFindings
+from limbeck.tasks.classification.calibration import Bin
+from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings
 
 RATE = {"value": 0.75, "low": 0.3, "high": 0.95, "samples": 4}
 FINDINGS = {

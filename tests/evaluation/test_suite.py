@@ -25,8 +25,8 @@ from limbeck.evaluation.results import NetworkResult, Role
 from limbeck.features import call
 from limbeck.models import fingerprint
 from limbeck.tasks import Classification
-from limbeck.tasks.classification_findings import ClassificationAgreement, ClassificationFindings
-from limbeck.tasks.classification_meter import ClassificationComparison, ClassificationMeter
+from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings
+from limbeck.tasks.classification.meter import ClassificationComparison, ClassificationMeter
 
 
 def images(*, validation: bool = True, test: bool = True, classes: int = 10) -> Source:

@@ -17,7 +17,7 @@ from limbeck.evaluation.transfer import Setup, finetune, linear_probe
 from limbeck.outputs import Inputs
 from limbeck.seeds import seed_for
 from limbeck.tasks import Classification
-from limbeck.tasks.classification_meter import ClassificationMeter
+from limbeck.tasks.classification.meter import ClassificationMeter
 from limbeck.teachers import CachedTeacher
 from limbeck.training import DivergenceError, Trainer
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from limbeck.evaluation import results
 from limbeck.tasks import Example
-from limbeck.tasks.calibration import Bin, Calibration
-from limbeck.tasks.classification_findings import (
+from limbeck.tasks.classification.calibration import Bin, Calibration
+from limbeck.tasks.classification.findings import (
     Accuracy,
     ClassificationAgreement,
     ClassificationFindings,
@@ -13,7 +13,7 @@ from limbeck.tasks.classification_findings import (
     Correlation,
     Pair,
 )
-from limbeck.tasks.rates import Rate
+from limbeck.tasks.parts.rates import Rate
 
 
 def rate(right: int, samples: int) -> Rate:

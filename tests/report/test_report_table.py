@@ -1,27 +1,9 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 
-from limbeck.report.table import Cell, Table, aligned, show
-
-
-@pytest.mark.parametrize(
-    ("cell", "text"),
-    [
-        (61706, "61,706"),
-        (0.123456, "0.1235"),
-        (12345.6, "12,346"),
-        (1e-7, "1e-07"),
-        (0, "0"),
-        (math.nan, "nan"),
-        (None, "\N{EN DASH}"),
-        ("85.1 ± 3.3", "85.1 ± 3.3"),
-    ],
-)
-def test_cells_as_text(cell: Cell, text: str) -> None:
-    assert show(cell) == text
+from limbeck.report.table import Table, aligned
+from limbeck.tasks.wording import Cell
 
 
 def test_columns_of_figures_stand_under_each_other() -> None:

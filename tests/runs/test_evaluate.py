@@ -18,13 +18,13 @@ from small_runs import (
 )
 
 import limbeck
+from limbeck.doors import evaluate
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
 from limbeck.runs import Run
-from limbeck.runs.evaluate import evaluate
 from limbeck.runs.importing import import_checkpoint
 from limbeck.tasks import Classification
-from limbeck.tasks.classification_findings import ClassificationFindings
+from limbeck.tasks.classification.findings import ClassificationFindings
 
 
 @pytest.fixture(scope="module")

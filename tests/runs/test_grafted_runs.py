@@ -27,11 +27,11 @@ import limbeck
 from limbeck import data, models
 from limbeck.cli.app import app
 from limbeck.data import Source
+from limbeck.doors import evaluate
 from limbeck.errors import LimbeckError
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.weights import read_metadata
 from limbeck.runs import Run
-from limbeck.runs.evaluate import evaluate
 
 STUDENT = "cnn(channels=[2,4])"
 SETTINGS: dict[str, Any] = {

@@ -13,10 +13,10 @@ from torch import nn
 import limbeck
 from limbeck import data, models
 from limbeck.data import Source
+from limbeck.doors import evaluate
 from limbeck.errors import LimbeckError
 from limbeck.models import CIFAR100, Normalization
 from limbeck.runs import Run
-from limbeck.runs.evaluate import evaluate
 from limbeck.runs.importing import import_checkpoint
 
 GRAY = Normalization((0.3,), (0.4,))

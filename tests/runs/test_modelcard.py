@@ -13,14 +13,15 @@ from torch import Tensor
 
 import limbeck
 from limbeck import data, models
+from limbeck.doors import evaluate
 from limbeck.evaluation import results
 from limbeck.outputs import Inputs
 from limbeck.runs import Run
-from limbeck.runs.evaluate import evaluate, write
+from limbeck.runs.evaluate import write
 from limbeck.runs.exporting import export
 from limbeck.runs.exports.metadata import named_tensors
 from limbeck.runs.modelcard import MARK, write_model_card
-from limbeck.tasks.classification_findings import ClassificationFindings
+from limbeck.tasks.classification.findings import ClassificationFindings
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 import limbeck
 from limbeck import data
 from limbeck.cli.app import app
+from limbeck.doors import evaluate
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
-from limbeck.runs.evaluate import evaluate
 
 TEACHER, STUDENT = "textcnn(dim=16, channels=8)", "transformer(dim=8, depth=2, heads=2)"
 FAST: dict[str, Any] = {**QUICK, "batch_size": 32, "lr": 0.01}

@@ -10,10 +10,10 @@ import torch
 from small_runs import QUICK, make_student, make_teacher, same, state_of, three_classes
 
 import limbeck
+from limbeck.doors import transfer
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 from limbeck.runs.importing import import_checkpoint
-from limbeck.runs.transfer import transfer
 
 FAST: dict[str, Any] = {"modes": ("probe",), "epochs": 1, "rates": (0.1,), "device": "cpu", "display": False}
 OTHER = "digits(labeled=40)"

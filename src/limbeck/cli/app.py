@@ -143,8 +143,8 @@ def evaluate(
 ) -> None:
     """Measures a run's student beside its teacher; on its own data, the report is made anew."""
     from limbeck.cli.evaluated import evaluated
+    from limbeck.doors import evaluate as evaluate_run
     from limbeck.runs import Run
-    from limbeck.runs.evaluate import evaluate as evaluate_run
 
     with out.status("measuring"):
         found = evaluate_run(
@@ -263,7 +263,7 @@ def models(name: Name = None) -> None:
 
 def _run(command: str, given: dict[str, Any]) -> None:
     """Calls `limbeck.train` or `limbeck.distill` with what was given, and says what came out."""
-    from limbeck import runs
+    from limbeck import doors
     from limbeck.cli.show import outcome
     from limbeck.config import parse_settings
 
@@ -271,7 +271,7 @@ def _run(command: str, given: dict[str, Any]) -> None:
     given["out"] = given.pop("out_dir")
     given["compile"] = {"true": True, "false": False}.get(given["compile"], given["compile"])
     try:
-        run = getattr(runs, command)(**given)
+        run = getattr(doors, command)(**given)
     except KeyboardInterrupt:
         typer.echo(
             "limbeck: interrupted; --resume with the run's --out goes on from its checkpoint", err=True

@@ -10,12 +10,12 @@ from rich.text import Text
 
 from limbeck.evaluation.results import Evaluation, NetworkResult
 from limbeck.report.formats import rich_table
-from limbeck.report.metrics import axis, figure, interval
 from limbeck.report.sections import table as table_of
 from limbeck.report.table import Table as Shown
 from limbeck.runs import Run
 from limbeck.tasks import Metric
 from limbeck.tasks import sections as plain
+from limbeck.tasks.wording import axis, figure, interval
 
 ROWS = 5
 """Rows of a task's table that are printed; the page has them all."""

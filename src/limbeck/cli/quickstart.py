@@ -9,6 +9,7 @@ from rich.console import Console
 from limbeck.files import write_text
 from limbeck.report.formats import rich_table
 from limbeck.report.study import differences, overview, study_report
+from limbeck.report.writing import write_report
 from limbeck.studies import quickstart as study
 
 
@@ -21,7 +22,7 @@ def quickstart(out: Path, seed: int, console: Console) -> None:
         console: where the tables go.
     """
     with console.status("training the teacher") as status:
-        found = study.quickstart(out, seed, status.update)
+        found = study.quickstart(out, seed, status.update, write_report)
     report = out / "report.html"
     page = study_report(
         found.contenders, title="limbeck quickstart", lead=found.lead, comparisons=found.comparisons

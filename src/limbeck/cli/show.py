@@ -20,8 +20,8 @@ from limbeck.config import NetworkConfig
 from limbeck.errors import LimbeckError, unknown
 from limbeck.methods import Method
 from limbeck.notation import parse_call, show
-from limbeck.report.metrics import digits
 from limbeck.runs import Run, load, networks
+from limbeck.tasks.wording import digits
 
 
 def outcome(run: Run) -> RenderableType:

@@ -37,7 +37,7 @@ def transfer(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
 ) -> None:
     """Trains new classifiers for other data on a run's student, its teacher and further runs."""
-    from limbeck.runs.transfer import transfer as transfer_run
+    from limbeck.doors import transfer as transfer_run
 
     results = transfer_run(
         run,
@@ -58,7 +58,7 @@ def transfer(
 def _table(result: Mapping[str, Any]) -> Table:
     """The networks by the primary metric of the other data's task."""
     from limbeck import tasks
-    from limbeck.report.metrics import axis
+    from limbeck.tasks.wording import axis
 
     metric, setup = tasks.from_record(result["task"]).primary, result["setup"]
     title = f"{result['mode']} on {result['data']['name']}, {setup['epochs']} epochs, seed {setup['seed']}"
@@ -80,13 +80,13 @@ def _table(result: Mapping[str, Any]) -> Table:
 
 
 def _shown(metric: Metric, measured: Mapping[str, float] | None) -> str:
-    from limbeck.report.metrics import told
+    from limbeck.tasks.wording import told
 
     return "-" if measured is None else told(metric, measured["value"], percent=2)
 
 
 def _interval(metric: Metric, measured: Mapping[str, float | None] | None) -> str:
-    from limbeck.report.metrics import span
+    from limbeck.tasks.wording import span
 
     if measured is None or measured["low"] is None or measured["high"] is None:
         return "-"

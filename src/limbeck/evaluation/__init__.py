@@ -8,10 +8,15 @@ from limbeck.evaluation.measure import compare, inference, measure, metrics
 from limbeck.evaluation.results import Evaluation
 from limbeck.evaluation.robustness import Robustness, robustness
 from limbeck.evaluation.suite import evaluate
-from limbeck.tasks.accuracy import accuracy, confusion, nll
-from limbeck.tasks.calibration import calibration, ece, reliability, temperature
-from limbeck.tasks.fidelity import agreement, class_correlation, correlation_difference, divergence
-from limbeck.tasks.rates import rate, wilson
+from limbeck.tasks.classification.accuracy import accuracy, confusion, nll
+from limbeck.tasks.classification.calibration import calibration, ece, reliability, temperature
+from limbeck.tasks.classification.fidelity import (
+    agreement,
+    class_correlation,
+    correlation_difference,
+    divergence,
+)
+from limbeck.tasks.parts.rates import rate, wilson
 
 __all__ = [
     "SEVERITIES",

@@ -21,7 +21,7 @@ from limbeck import tasks
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import version1
 from limbeck.tasks import Agreement, Findings, Task
-from limbeck.tasks.rates import Rate
+from limbeck.tasks.parts.rates import Rate
 
 Suite: TypeAlias = Literal["quick", "full"]
 Role: TypeAlias = Literal["student", "teacher", "baseline"]

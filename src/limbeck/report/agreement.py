@@ -5,7 +5,8 @@ from __future__ import annotations
 from limbeck.evaluation.results import Evaluation
 from limbeck.report.chart import HeatMap
 from limbeck.report.page import Block
-from limbeck.report.table import Cell, Table, percent
+from limbeck.report.table import Table
+from limbeck.tasks.wording import Cell, percent
 
 DECIDED = "share of the rows that both decide alike"
 CKA = "1 if equal up to rotation and scale"

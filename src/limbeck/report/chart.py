@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from limbeck.report.table import Cell, Table
+from limbeck.report.table import Table
+from limbeck.tasks.wording import Cell
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from limbeck.errors import LimbeckError
-from limbeck.report.metrics import digits
-from limbeck.report.table import Cell, Table, spread
+from limbeck.report.table import Table, spread
 from limbeck.studies.compare import Comparison
 from limbeck.studies.contender import Contender, unequal
 from limbeck.studies.measures import AGREEMENT, Measure
 from limbeck.studies.statistics import MIN_PAIRS, PairedDifference, paired_difference, summarize
+from limbeck.tasks.wording import Cell, digits
 
 PAIRED = (
     "Differences are to {}, means over the seeds that both have, seed by seed, with a 95 % Student-t "

@@ -9,9 +9,10 @@ from limbeck.report.agreement import CKA, DECIDED
 from limbeck.report.page import Block, Section
 from limbeck.report.robustness import robustness
 from limbeck.report.sections import drawn
-from limbeck.report.table import Cell, Table, spread
+from limbeck.report.table import Table, spread
 from limbeck.studies.contender import Contender
 from limbeck.tasks import Task
+from limbeck.tasks.wording import Cell
 
 
 def sections(contenders: Sequence[Contender]) -> list[Section]:

@@ -17,7 +17,6 @@ from limbeck.report.comparison import (
     verdict,
     withheld,
 )
-from limbeck.report.metrics import unit_of_difference
 from limbeck.report.page import Block, Section, page
 from limbeck.report.pareto import Offer, metric_by_cost
 from limbeck.report.study import background, common_facts, every_seed
@@ -25,6 +24,7 @@ from limbeck.studies.compare import Comparison
 from limbeck.studies.contender import Contender
 from limbeck.studies.measures import Measure
 from limbeck.studies.statistics import MIN_PAIRS, summarize
+from limbeck.tasks.wording import unit_of_difference
 
 
 def comparison_report(found: Comparison, measures: Sequence[Measure]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from limbeck.evaluation.results import Cost, Evaluation
-from limbeck.report.metrics import point
 from limbeck.report.page import Block
 from limbeck.report.pareto import Offer, metric_by_cost
-from limbeck.report.table import Cell, Table
+from limbeck.report.table import Table
+from limbeck.tasks.wording import Cell, point
 
 WILSON = "Bars are 95 % Wilson intervals: they cover other samples, not other seeds."
 

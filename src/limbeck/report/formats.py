@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from limbeck.report.table import Cell, Table, aligned, show
+from limbeck.report.table import Table, aligned
+from limbeck.tasks.wording import Cell, show
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from limbeck.evaluation.results import Evaluation
-from limbeck.report.metrics import digits, heading, interval, told, unit_of_difference
 from limbeck.report.page import Tile
 from limbeck.tasks import Metric, Task
+from limbeck.tasks.wording import digits, heading, interval, told, unit_of_difference
 
 if TYPE_CHECKING:
     from limbeck.runs.result import Result

@@ -14,7 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from limbeck.report.chart import Chart, HeatMap, data_table
 from limbeck.report.figure import figure, looks
-from limbeck.report.table import Table, aligned, show
+from limbeck.report.table import Table, aligned
+from limbeck.tasks.wording import show
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from limbeck.report.chart import Chart, Trace
-from limbeck.report.metrics import axis, heading
 from limbeck.tasks import Metric
+from limbeck.tasks.wording import axis, heading
 
 
 class Offer(NamedTuple):

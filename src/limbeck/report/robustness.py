@@ -7,9 +7,9 @@ from statistics import fmean
 
 from limbeck.evaluation.results import NetworkResult
 from limbeck.report.chart import Chart, over_seeds
-from limbeck.report.metrics import axis, heading
 from limbeck.report.page import Block
 from limbeck.tasks import Metric
+from limbeck.tasks.wording import axis, heading
 
 
 def robustness(networks: Mapping[str, Sequence[NetworkResult]], metric: Metric) -> list[Block]:

@@ -11,11 +11,11 @@ from limbeck.evaluation.results import Evaluation
 from limbeck.report import measured
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.headline import lead, tiles
-from limbeck.report.metrics import axis, figure, interval
 from limbeck.report.page import Block, Folded, Gallery, Section, page
-from limbeck.report.table import Cell, Table, duration, percent
+from limbeck.report.table import Table, duration
 from limbeck.report.transferred import transferred
 from limbeck.tasks import Task
+from limbeck.tasks.wording import Cell, axis, figure, interval, percent
 
 if TYPE_CHECKING:
     from limbeck.runs.result import Result

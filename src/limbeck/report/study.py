@@ -8,14 +8,14 @@ from statistics import fmean
 from typing import Any
 
 from limbeck.report.chart import Chart, Trace, over_seeds
-from limbeck.report.metrics import axis, digits, heading, unit_of_difference
 from limbeck.report.page import Block, Section, page
 from limbeck.report.run import data_facts
-from limbeck.report.table import Cell, Table, duration, spread
+from limbeck.report.table import Table, duration, spread
 from limbeck.studies.contender import Contender, common_task
 from limbeck.studies.measures import AGREEMENT, Measure
 from limbeck.studies.statistics import MIN_PAIRS, paired_difference, summarize
 from limbeck.tasks import Metric
+from limbeck.tasks.wording import Cell, axis, digits, heading, unit_of_difference
 
 
 def study_report(

@@ -6,15 +6,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeAlias
 
 from limbeck.studies.statistics import summarize
+from limbeck.tasks.wording import Cell
 
 _NUMBER = r"[+-]?[\d.,:]+"
 _FIGURE = re.compile(rf"{_NUMBER}( (±|to) {_NUMBER})?( \({_NUMBER} to {_NUMBER}\))?( s| ?%)?")
-
-Cell: TypeAlias = "str | float | None"
-"""A text, a number (shown to four digits), or None where there is nothing to show."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +29,6 @@ class Table:
                 raise ValueError(
                     f"a row of {self.caption!r} has {len(row)} cells for {len(self.columns)} columns"
                 )
-
-
-def show(cell: Cell) -> str:
-    """A cell as text: `61,706`, `0.1234`, or a dash for nothing."""
-    if cell is None:
-        return "\N{EN DASH}"
-    if isinstance(cell, str):
-        return cell
-    return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.0f}" if abs(cell) >= 10_000 else f"{cell:.4g}"
-
-
-def percent(fraction: float) -> str:
-    """A fraction as a table shows it where the heading has the unit: 0.85234 is `85.2`."""
-    return f"{100 * fraction:.1f}"
 
 
 def spread(values: Iterable[float | None], digits: int) -> str | None:

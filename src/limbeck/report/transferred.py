@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limbeck import tasks
-from limbeck.report.metrics import axis, figure, span
 from limbeck.report.page import Block, Section
-from limbeck.report.table import Cell, Table
+from limbeck.report.table import Table
 from limbeck.tasks import Metric
+from limbeck.tasks.wording import Cell, axis, figure, span
 
 MODES = {"probe": "linear heads on the frozen embedding", "finetune": "all weights trained"}
 

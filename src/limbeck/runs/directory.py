@@ -6,16 +6,18 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
-from limbeck import models
+from limbeck import data, models
 from limbeck.config import RunConfig, flat, make_config
+from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.files import partials, write_text
 from limbeck.models.standalone import NETWORK
@@ -84,6 +86,33 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """What was logged, a mapping an epoch; half a line after a crash is left out."""
         return read_history(self.path / "metrics.jsonl")[0]
+
+    def data(self, data_dir: Path | None = None) -> Source:
+        """The source that the config names, loaded again.
+
+        Args:
+            data_dir: the directory that its files are in now; the one in the config if None.
+        Raises:
+            LimbeckError: for an imported network, data that was handed over as an object, and a path that is
+                not the directory of a run.
+        """
+        if is_imported(self.path):
+            raise LimbeckError(
+                f"{str(self.path)!r} was imported and has no data of its own; name some with --data"
+            )
+        if not (self.path / "config.yaml").is_file():
+            raise LimbeckError(f"{str(self.path)!r} is no run's directory: it holds no config.yaml")
+        config = self.config.data
+        if config.name.startswith("<"):
+            raise LimbeckError(
+                f"the data of {str(self.path)!r} was handed over as an object; name some with --data, or "
+                "give the object in Python"
+            )
+        return data.load(config.name, data_dir or config.dir)
+
+
+Report: TypeAlias = "Callable[[Run, Result, Source | None], None]"
+"""Writes the page of a run, which may not have its `result.json` yet. Its data is None if it is gone."""
 
 
 def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:

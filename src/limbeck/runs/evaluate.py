@@ -20,12 +20,10 @@ from limbeck.evaluation.results import Role, Suite
 from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.runs import networks
-from limbeck.runs.directory import Run, is_imported, load
+from limbeck.runs.directory import Report, Run, is_imported, load
 from limbeck.runs.job import width_of
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import read_card
-from limbeck.runs.own_data import own_data
-from limbeck.runs.reporting import write_report
 
 FILE = "evaluation.json"
 
@@ -43,6 +41,7 @@ def evaluate(
     network: nn.Module | None = None,
     teacher: nn.Module | None = None,
     overwrite: bool = False,
+    report: Report | None = None,
 ) -> Evaluation:
     """Measures a run's student, its teacher and a baseline; what `limbeck evaluate` does.
 
@@ -62,6 +61,8 @@ def evaluate(
         network: where the student was handed over as an object, one like it; it gets the run's weights.
         teacher: where the teacher was handed over as an object, that one.
         overwrite: replace an evaluation that holds more.
+        report: a function that writes the run's page, as `limbeck.evaluate` gives one by default; no page is
+            written if None.
     Raises:
         LimbeckError: for a run without a student, or without data of its own where none is given; for data
             that the student does not fit, that has changed since the run, or that has nothing to measure on;
@@ -74,7 +75,7 @@ def evaluate(
         raise unknown("device", device, ("auto", "cpu"))
     run = _run(run)
     student = load(run, network)
-    source = own_data(run, data_dir) if data is None else _source(run, student, data, data_dir)
+    source = run.data(data_dir) if data is None else _source(run, student, data, data_dir)
     known = None if is_imported(run.path) else run.result.data.fingerprint
     own = source.fingerprint() == known
     if data is None and not own:
@@ -103,7 +104,8 @@ def evaluate(
     found = found.model_copy(update={"notes": (*notes, *found.notes)})
     if own:
         write(run, found)
-        write_report(run, run.result, source)
+        if report:
+            report(run, run.result, source)
         write_model_card(run, run.result)
     return found
 
@@ -188,7 +190,7 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
         return Contender(given, config.model, features=config.features, unseen=False)
     if config.model.startswith("<"):
         raise LimbeckError(f"{config.model} was handed over as an object, and has to be again, in Python")
-    return of_config(networks.teacher(config, source or own_data(run)), config)
+    return of_config(networks.teacher(config, source or run.data()), config)
 
 
 def _baseline(baseline: Run, known: str | None, source: Source) -> Contender:

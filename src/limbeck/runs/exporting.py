@@ -29,7 +29,6 @@ from limbeck.runs.exports.metadata import metadata, named_tensors, preprocessing
 from limbeck.runs.exports.program import trace
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import Card, read_card, sample_shape
-from limbeck.runs.own_data import own_data
 
 MOST = 10_000
 """Samples that a program is checked on; of a larger split, some from all over it."""
@@ -180,7 +179,7 @@ def _free(path: Path, out: Path | str | None, suffix: str, *, overwrite: bool) -
 def _source(path: Path, card: Card, data: str | Source | None, data_dir: Path | None) -> Source:
     """What the check is made on."""
     if data is None:
-        source = own_data(Run(path), data_dir)
+        source = Run(path).data(data_dir)
     else:
         source = data if isinstance(data, Source) else sources.load(data, data_dir)
     networks.check_files(path, "student", source)

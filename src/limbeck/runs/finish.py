@@ -19,12 +19,11 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.zoos import untrained
 from limbeck.objective import resolved
 from limbeck.runs import networks
-from limbeck.runs.directory import Run
+from limbeck.runs.directory import Report, Run
 from limbeck.runs.evaluate import of_config, of_run, write
 from limbeck.runs.job import Job, measured
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import describe, metadata_of, read_card
-from limbeck.runs.reporting import write_report
 from limbeck.runs.result import (
     DataResult,
     Metrics,
@@ -36,8 +35,18 @@ from limbeck.runs.result import (
 from limbeck.training import Trainer
 
 
-def conclude(run: Run, job: Job, trainer: Trainer, objects: Mapping[str, Any]) -> None:
-    """Measures the student, on the test split for the first time, and writes weights, result and report."""
+def conclude(
+    run: Run, job: Job, trainer: Trainer, objects: Mapping[str, Any], report: Report | None = None
+) -> None:
+    """Measures the student, on the test split for the first time, and writes weights, result and cards.
+
+    Args:
+        run: the run's directory.
+        job: what was done.
+        trainer: the trainer that did it.
+        objects: the student, teacher or data that were handed over as objects.
+        report: a function that writes the run's page; no page is written if None.
+    """
     config, source = job.config, job.source
     student = job.distiller.deploy()
     for name, text in source.files.items():
@@ -47,7 +56,8 @@ def conclude(run: Run, job: Job, trainer: Trainer, objects: Mapping[str, Any]) -
     models.save(student, run.path / "student.safetensors", metadata_of(card))
     found, notes = _evaluated(run, job, student, trainer)
     result = _result(run, job, trainer, student, found, notes)
-    write_report(run, result, source)
+    if report:
+        report(run, result, source)
     write_model_card(run, result)
     result.write(run.path / "result.json")  # last: it marks the run as finished
 

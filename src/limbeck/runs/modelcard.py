@@ -15,13 +15,12 @@ from limbeck.evaluation.results import Evaluation, NetworkResult
 from limbeck.files import write_text
 from limbeck.notation import Call
 from limbeck.optimization import OptimizerConfig, ScheduleConfig
-from limbeck.report.metrics import axis, figure, interval, told
-from limbeck.report.table import percent, show
 from limbeck.runs.directory import Run
 from limbeck.runs.exports.metadata import preprocessing, summary
 from limbeck.runs.network_record import Card, read_card
 from limbeck.runs.result import Result
 from limbeck.tasks import Metric
+from limbeck.tasks.wording import axis, figure, interval, percent, show, told
 
 MARK = "<!-- limbeck writes this card anew with every result; without this line it leaves the card to you -->"
 

@@ -13,7 +13,7 @@ from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.methods import Method
 from limbeck.runs import directory, networks
-from limbeck.runs.directory import Run
+from limbeck.runs.directory import Report, Run
 from limbeck.runs.finish import conclude
 from limbeck.runs.job import loops, prepare
 from limbeck.training import Trainer
@@ -39,6 +39,7 @@ def distill(
     resume: bool = False,
     overwrite: bool = False,
     display: bool = True,
+    report: Report | None = None,
 ) -> Run:
     """Distills a student, from data to a run directory; what `limbeck distill` does.
 
@@ -60,6 +61,8 @@ def distill(
         resume: go on with the run in `out`.
         overwrite: replace the run in `out`.
         display: whether to show progress.
+        report: a function that writes the run's page, as `limbeck.distill` gives one by default; no page is
+            written if None.
     Raises:
         LimbeckError: for whatever the run cannot be done with, before a file is written.
         DivergenceError: when a loss turns NaN or infinite.
@@ -82,7 +85,7 @@ def distill(
     made, objects = _settle(config, given, settings or {}, path, resume=resume)
     if not made.taught_by and made.objective in (None, "ce"):
         raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
-    return _run(made, path, objects, resume=resume, display=display)
+    return _run(made, path, objects, resume=resume, display=display, report=report)
 
 
 def train(
@@ -103,6 +106,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     display: bool = True,
+    report: Report | None = None,
 ) -> Run:
     """Trains one network on labels alone, to make a teacher or a baseline; what `limbeck train` does.
 
@@ -125,7 +129,7 @@ def train(
     made, objects = _settle(config, given, settings or {}, path, resume=resume)
     if made.taught_by:
         raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")
-    return _run(made, path, objects, resume=resume, display=display)
+    return _run(made, path, objects, resume=resume, display=display, report=report)
 
 
 def _directory(out: Path | str | None, prefix: str, *, resume: bool, overwrite: bool) -> Path:
@@ -169,7 +173,15 @@ def _settle(
     return made, objects
 
 
-def _run(config: RunConfig, path: Path, objects: Mapping[str, Any], *, resume: bool, display: bool) -> Run:
+def _run(
+    config: RunConfig,
+    path: Path,
+    objects: Mapping[str, Any],
+    *,
+    resume: bool,
+    display: bool,
+    report: Report | None,
+) -> Run:
     run = Run(path)
     if resume and run.finished:
         return run
@@ -207,7 +219,7 @@ def _run(config: RunConfig, path: Path, objects: Mapping[str, Any], *, resume: b
     trainer.accelerator.wait_for_everyone()
     trainer.fit(job.distiller, to_do, resume=resume)
     if trainer.main:
-        conclude(run, job, trainer, objects)
+        conclude(run, job, trainer, objects, report)
     trainer.accelerator.wait_for_everyone()
     return run
 

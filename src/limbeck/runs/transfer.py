@@ -16,10 +16,9 @@ from limbeck.evaluation import Contender
 from limbeck.evaluation.transfer import FINETUNE, PROBE, Setup, Transfer, finetune, linear_probe
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.runs import directory, networks
-from limbeck.runs.directory import Run, load
+from limbeck.runs.directory import Report, Run, load
 from limbeck.runs.job import width_of
 from limbeck.runs.network_record import read_card
-from limbeck.runs.reporting import renew_report
 from limbeck.training import Trainer
 
 Mode = Literal["probe", "finetune"]
@@ -40,6 +39,7 @@ def transfer(
     device: str = "auto",
     overwrite: bool = False,
     display: bool = True,
+    report: Report | None = None,
 ) -> list[dict[str, Any]]:
     """Trains new classifiers for other data on the student of a run and on the networks to compare it with.
 
@@ -59,6 +59,8 @@ def transfer(
         device: "auto" takes the accelerator there is; "cpu" none.
         overwrite: replace results of the same data, mode and seed.
         display: whether to show progress.
+        report: a function that writes the run's page anew, as `limbeck.transfer` gives one by default; the
+            page is left as it is if None.
     Returns: what was written, a mapping for each mode.
     Raises:
         LimbeckError: for a run without weights, data that a network cannot take, and results that exist.
@@ -106,13 +108,22 @@ def transfer(
         if trainer.main:
             directory.write_json(file, result)
         results.append(result)
-    if trainer.main and Run(home).finished:
-        renew_report(Run(home))
+    if report and trainer.main and Run(home).finished:
+        report(Run(home), Run(home).result, _own_data(Run(home)))
     return results
 
 
 def _path(run: Run | Path | str) -> Path:
     return run.path if isinstance(run, Run) else Path(run)
+
+
+def _own_data(run: Run) -> Source | None:
+    """The data that the run was made on; None if it is gone or has changed."""
+    try:
+        source = run.data()
+    except LimbeckError:
+        return None
+    return source if source.fingerprint() == run.result.data.fingerprint else None
 
 
 def _plain(source: Source, *, told: bool) -> str:

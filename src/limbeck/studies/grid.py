@@ -25,7 +25,8 @@ class Grid:
         seeds: of the runs.
         student: what is trained, as in `limbeck.distill`.
         teacher: what teaches those whose objective reads a teacher.
-        common: further arguments of `limbeck.distill` and `limbeck.train` that all runs share.
+        common: further arguments of `limbeck.runs.distill` and `limbeck.runs.train` that all runs share;
+            `report`, which writes the page of a run, is one of them.
     """
 
     directory: Path

@@ -20,6 +20,7 @@ from limbeck import data, evaluation
 from limbeck.errors import LimbeckError
 from limbeck.files import write_text
 from limbeck.runs import Run, distill, load, train
+from limbeck.runs.directory import Report
 from limbeck.studies.contender import Contender
 
 TEACHER, STUDENT = "cnn(channels=[32, 64], depth=2)", "cnn(channels=[4, 8])"
@@ -53,13 +54,14 @@ class Quickstart:
     student: Path
 
 
-def quickstart(out: Path, seed: int, note: Callable[[str], None]) -> Quickstart:
+def quickstart(out: Path, seed: int, note: Callable[[str], None], report: Report | None = None) -> Quickstart:
     """Trains and measures all of it.
 
     Args:
         out: where the runs go; replaced if it is an earlier quickstart's.
         seed: of the first of five runs, the others count on from it.
         note: is told what is being done.
+        report: a function that writes the page of each run; no pages are written if None.
     Raises:
         LimbeckError: if `out` holds something else.
     """
@@ -68,7 +70,7 @@ def quickstart(out: Path, seed: int, note: Callable[[str], None]) -> Quickstart:
         raise LimbeckError(f"{str(out)!r} holds something else; choose another --out")
     write_text(marker, json.dumps({"seed": seed}) + "\n")
     torch.set_num_threads(1)  # networks this small gain nothing from more, and lose much on a busy machine
-    common: dict[str, Any] = {"settings": SETTINGS, "display": False, "overwrite": True}
+    common: dict[str, Any] = {"settings": SETTINGS, "display": False, "overwrite": True, "report": report}
     note("training the teacher")
     teacher = train(model=TEACHER, data="digits", epochs=30, seed=seed, out=out / "teacher", **common)
     alone, distilled = [], []

@@ -1,4 +1,4 @@
-"""The tasks, one task one file, and the table of them all.
+"""The tasks, each in a package of its own, and the table of them all.
 
 Another package adds its own through the entry-point group `limbeck.tasks` (name = "module:Class").
 """

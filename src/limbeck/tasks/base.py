@@ -17,7 +17,7 @@ from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
 
 if TYPE_CHECKING:
-    from limbeck.tasks.rates import Rate
+    from limbeck.tasks.parts.rates import Rate
 
 
 class Metric(NamedTuple):

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck import phase_cache
 from limbeck.distiller import Distiller
 from limbeck.methods.declarations import Phase
 from limbeck.outputs import Batch
+from limbeck.training import phase_cache
 from limbeck.training.loop import Loop
 from limbeck.training.trainer import Trainer
 

@@ -1,0 +1,113 @@
+"""What a report shows of classifiers: confusion, calibration, and the agreement with the teacher."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from limbeck.tasks.base import Agreement, Findings
+from limbeck.tasks.classification import calibration_section as calibration
+from limbeck.tasks.classification.fidelity import FEW_CLASSES
+from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings
+from limbeck.tasks.sections import Bars, Figure, Heatmap, Section, Table
+
+WILSON = "Bars are 95 % Wilson intervals: they cover other samples, not other seeds."
+
+
+def sections(
+    names: Sequence[str], found: Mapping[str, Findings], agreement: Agreement | None
+) -> Sequence[Section]:
+    """The sections of a report; see `limbeck.tasks.Task.sections`.
+
+    Args:
+        names: of the classes.
+        found: findings by role, the student's among them.
+        agreement: of student and teacher; None without a teacher.
+    """
+    each = {role: its for role, its in found.items() if isinstance(its, ClassificationFindings)}
+    student = each["student"]
+    outputs = [*names, *map(str, range(len(names), student.confusion.classes))]
+    parts = [_confusion(outputs, each), calibration.section({role: [its] for role, its in each.items()})]
+    if isinstance(agreement, ClassificationAgreement):
+        parts.append(_agreement(outputs, agreement))
+    return parts
+
+
+def _confusion(names: Sequence[str], found: Mapping[str, ClassificationFindings]) -> Section:
+    """The matrix of few classes, the accuracy of those that the student knows least, and confused pairs."""
+    student, figures = found["student"], list[Figure]()
+    if len(names) <= FEW_CLASSES:
+        matrix = student.confusion.matrix
+        figures.append(
+            Heatmap(
+                "What is taken for what",
+                "answer",
+                "true class",
+                names,
+                matrix,
+                shades=[[math.sqrt(count / max(sum(row), 1)) for count in row] for row in matrix],
+                notes="The student's answers, in samples. A shade is the share of the row, on a square-root "
+                "scale, so that rare mistakes show.",
+            )
+        )
+    figures.append(_by_class(names, found))
+    if pairs := student.confusion.pairs:
+        sizes = [rate.samples if rate else 0 for rate in student.accuracy.per_class]
+        rows = [
+            [names[pair.target], names[pair.predicted], f"{pair.samples:,}", f"{sizes[pair.target]:,}"]
+            for pair in pairs
+        ]
+        figures.append(Table(["true class", "taken for", "samples", "of"], rows, title="Most confused pairs"))
+    return Section("Confusion", figures=figures)
+
+
+def _by_class(names: Sequence[str], found: Mapping[str, ClassificationFindings]) -> Bars:
+    """Accuracy of the classes that the student knows least, of the student and its teacher."""
+    rates = found["student"].accuracy.per_class
+    measured = [(rate.value, at) for at, rate in enumerate(rates) if rate]
+    worst = [at for _, at in sorted(measured, key=lambda item: item[0])[:FEW_CLASSES]]
+    series: dict[str, Sequence[float]] = {
+        role: [
+            math.nan if (rate := found[role].accuracy.per_class[at]) is None else 100 * rate.value
+            for at in worst
+        ]
+        for role in ("student", "teacher")
+        if role in found
+    }
+    limits = [(100 * rate.low, 100 * rate.high) for at in worst if (rate := rates[at])]
+    which = "" if len(worst) == len(measured) else f" The {len(worst)} that the student knows least."
+    return Bars(
+        "Accuracy by class",
+        "accuracy (%)",
+        [names[at] for at in worst],
+        series,
+        {"student": limits},
+        kind="points",
+        notes=WILSON + which,
+    )
+
+
+def _agreement(names: Sequence[str], its: ClassificationAgreement) -> Section:
+    """Which classes the student takes for more alike than its teacher does."""
+    figures = list[Figure]()
+    if matrix := its.correlation.matrix:
+        most = max(abs(value) for row in matrix for value in row)
+        figures.append(
+            Heatmap(
+                "Class correlations",
+                "other class",
+                "class",
+                names,
+                matrix,
+                diverging=True,
+                notes="How much more alike two classes are to the student than to its teacher: the "
+                "correlation of their logits, student less teacher. The darkest cell is "
+                f"{most:.2f} away from 0.",
+            )
+        )
+    text = (
+        "The correlations between the logits of two classes differ by "
+        f"{its.correlation.difference:.3f} between student and teacher on average; 0 if both take the same "
+        "classes for alike."
+    )
+    return Section("Class correlations", text, figures)
