@@ -272,8 +272,17 @@ NO_STABLE_SCHEME = {"dml": "mutual learning in the paper prepares nothing, so th
 """Objectives that the stable scheme is not defined for, with the place in the paper."""
 
 
+@pytest.mark.parametrize("name", sorted(name for name, method in ALL.items() if method.rows == "values"))
+def test_what_is_about_values_it_does_not_wrap(name: str) -> None:
+    objective = f"mgd({objective_of(name)})"
+    with pytest.raises(
+        LimbeckError, match="mgd chooses among classes, and the outputs of regression are values"
+    ):
+        make_setting(objective_of(name)).distiller(objective)
+
+
 @pytest.mark.parametrize("scheme", ["granular", "stable"])
-@pytest.mark.parametrize("name", sorted(ALL))
+@pytest.mark.parametrize("name", sorted(name for name, method in ALL.items() if method.rows != "values"))
 def test_it_wraps_every_method_and_goes_on_after_a_kill(
     name: str, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
