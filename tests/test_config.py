@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from limbeck.config import FLAGS, RunConfig, make_config, parse_settings
+from limbeck.cli.values import settings as parse_settings
+from limbeck.config import RunConfig, make_config
 from limbeck.errors import LimbeckError
 from limbeck.optimization import SGD, Adam, Cosine, MultiStep, OneCycle
-
-USUAL = "0.1*ce + 0.9*kd(temperature=4)"
 
 
 @pytest.fixture
@@ -36,7 +35,9 @@ def test_a_student_is_enough() -> None:
         "data": {"name": "digits", "dir": None, "views": None},
         "student": {"model": "lenet", "weights": None, "size": None, "features": {}, "normalize": None},
         "teacher": None,
-        "objective": "ce",
+        "teachers": {},
+        "objective": None,
+        "related": 1024,
         "training": {
             "epochs": 30,
             "batch_size": 64,
@@ -116,31 +117,6 @@ def test_a_file_flags_and_settings_fill_the_same_model(file: Path) -> None:
     assert str(from_file.objective).split() == str(from_sets.objective).split() == ["ce", "+", "2*kd"]
 
 
-def test_every_flag_is_a_key_of_the_config() -> None:
-    values: dict[str, Any] = {
-        "data": "cifar10",
-        "data_dir": "/data",
-        "student": "mlp",
-        "model": "mlp",
-        "teacher": "lenet",
-        "objective": "kd",
-        "epochs": 3,
-        "batch_size": 8,
-        "views": 4,
-        "cache_teacher": "both",
-        "lr": 0.3,
-        "compile": True,
-        "seed": 5,
-    }
-    assert values.keys() == FLAGS.keys()
-    config: Any = make_config(None, {FLAGS[name]: value for name, value in values.items()})
-    for name, key in FLAGS.items():
-        found = config
-        for part in key.split("."):
-            found = getattr(found, part)
-        assert str(found) == str(values[name])
-
-
 def test_settings_win_over_the_file_and_leave_the_rest(file: Path) -> None:
     file.write_text(WHOLE)
     settings = {
@@ -159,18 +135,9 @@ def test_settings_win_over_the_file_and_leave_the_rest(file: Path) -> None:
     assert settings["training.epochs"] == 9
 
 
-@pytest.mark.parametrize(
-    ("settings", "objective"),
-    [
-        ({}, "ce"),
-        ({"teacher.model": "lenet"}, USUAL),
-        ({"teacher.model": "lenet", "objective": None}, USUAL),
-        ({"teacher.model": "lenet", "objective": "kd"}, "kd"),
-        ({"objective": "label_smoothing"}, "label_smoothing"),
-    ],
-)
-def test_an_objective_that_is_left_out(settings: dict[str, Any], objective: str) -> None:
-    assert make_config(None, {"student.model": "mlp", **settings}).objective == objective
+@pytest.mark.parametrize("settings", [{}, {"teacher.model": "lenet"}, {"objective": None}])
+def test_an_objective_that_is_left_out_is_up_to_the_task(settings: dict[str, Any]) -> None:
+    assert make_config(None, {"student.model": "mlp", **settings}).objective is None
 
 
 @pytest.mark.parametrize(
@@ -180,6 +147,10 @@ def test_an_objective_that_is_left_out(settings: dict[str, Any], objective: str)
         ("training: {schedule: one_cycle}", {"training.schedule": {"name": "one_cycle"}}),
         ("data: digits", {"data.name": "digits"}),
         ("teacher: lenet", {"teacher": {"model": "lenet"}}),
+        (
+            "teachers: {big: runs/a, small: lenet}",
+            {"teachers.big.model": "runs/a", "teachers.small": {"model": "lenet"}},
+        ),
     ],
 )
 def test_a_name_alone_is_enough(file: Path, short: str, whole: dict[str, Any]) -> None:
@@ -210,17 +181,6 @@ def test_numbers_as_people_write_them(file: Path) -> None:
     config = make_config(file)
     assert config.training.optimizer == SGD(lr=0.0005, weight_decay=0.01)
     assert config.training.epochs == 10
-    assert parse_settings(
-        ["a.b=5e-4", "c=[1e3, {d: 1e-1}]", "e=nested", "f=", "g=a=b", "h=true", "i='5'"]
-    ) == {
-        "a.b": 0.0005,
-        "c": [1000.0, {"d": 0.1}],
-        "e": "nested",
-        "f": None,
-        "g": "a=b",
-        "h": True,
-        "i": "5",
-    }
 
 
 @pytest.mark.parametrize(
@@ -232,6 +192,8 @@ def test_numbers_as_people_write_them(file: Path) -> None:
         {"training.clip": 1e-300, "training.view_seed": -1, "training.trackers": ["wandb", "comet_ml"]},
         {"data.dir": Path("a b/c"), "student.features": {"stages": ["a.0", "a.1"], "stem": "b"}},
         {"training.schedule": MultiStep(milestones=(1, 2.5), factor=0.2)},
+        {"teachers.big": {"model": "runs/a", "cache": "logits"}, "teachers.small.model": "runs/b"},
+        {"teacher": 'ensemble("runs/a", "runs/b", of="probabilities", weights=[1, 2])'},
     ],
 )
 def test_yaml_gives_the_config_back(file: Path, settings: dict[str, Any]) -> None:
@@ -364,7 +326,8 @@ def test_a_wrong_setting_is_named(file: Path, setting: str, message: str) -> Non
         ),
         (
             "1: 2",
-            "run.yaml: unknown config key: '1'; there are: data, objective, seed, student, teacher, training",
+            "run.yaml: unknown config key: '1'; there are: data, objective, related, seed, student, teacher, "
+            "teachers, training",
         ),
         (
             "seed: 2024-01-01",
@@ -396,8 +359,8 @@ def test_a_wrong_file_is_named(file: Path, text: str, message: str) -> None:
 @pytest.mark.parametrize("text", ["", "# nothing", "5", "- student", "lenet"])
 def test_a_config_is_a_mapping(file: Path, text: str) -> None:
     assert refusal(file, text) == (
-        "the config 'run.yaml' must be a mapping with the keys data, student, teacher, objective, training, "
-        "seed"
+        "the config 'run.yaml' must be a mapping with the keys data, student, teacher, teachers, objective, "
+        "related, training, seed"
     )
 
 
@@ -436,20 +399,6 @@ def test_yaml_may_merge_mappings(file: Path) -> None:
     assert (teacher.model, teacher.weights) == ("lenet", Path("a.pt"))
 
 
-@pytest.mark.parametrize("pair", ["training.epochs", "", "=5"])
-def test_a_setting_needs_a_key_and_a_value(pair: str) -> None:
-    with pytest.raises(LimbeckError) as caught:
-        parse_settings([pair])
-    assert str(caught.value) == f"--set takes key=value, for example training.epochs=5, not {pair!r}"
-
-
-@pytest.mark.parametrize("text", ["[1", "{a: b: c}", "!!python/name:os.system"])
-def test_a_value_that_is_no_yaml(text: str) -> None:
-    with pytest.raises(LimbeckError) as caught:
-        parse_settings([f"seed={text}"])
-    assert str(caught.value) == f"--set seed: the value {text!r} is not YAML"
-
-
 def test_a_part_given_whole_and_its_values_given_apart_both_count() -> None:
     settings = {
         "training.epochs": 5,
@@ -461,20 +410,84 @@ def test_a_part_given_whole_and_its_values_given_apart_both_count() -> None:
     assert training.optimizer.name == "sgd"
 
 
-@pytest.mark.parametrize(
-    ("pairs", "message"),
-    [
-        (["seed=1", "seed=2"], "--set seed is given twice"),
-        (["training.optimizer={lr: 0.1, lr: 0.2}"], "the key 'lr' stands twice"),
-    ],
-)
-def test_a_setting_that_stands_twice(pairs: list[str], message: str) -> None:
-    with pytest.raises(LimbeckError, match=message):
-        parse_settings(pairs)
+class TestTeachers:
+    TWO = "student: mlp\nteachers: {big: runs/a, small: {model: runs/b, size: 32}}\n"
 
+    def test_each_is_set_by_its_name(self, file: Path) -> None:
+        file.write_text(self.TWO)
+        sets = {"teachers.big.cache": "logits", "teachers.big.features": {"stem": "conv"}}
+        config = make_config(file, sets)
+        assert config.teacher is None
+        assert list(config.taught_by) == list(config.teachers) == ["big", "small"]
+        big, small = config.teachers.values()
+        assert (big.model, big.cache, big.features) == ("runs/a", "logits", {"stem": "conv"})
+        assert (small.model, small.cache, small.size) == ("runs/b", None, 32)
 
-def test_what_looks_like_a_number_in_quotes_stays_a_text() -> None:
-    assert parse_settings(["data.name='1e5'", "training.clip=1e-2"]) == {
-        "data.name": "1e5",
-        "training.clip": 0.01,
-    }
+    def test_one_teacher_is_called_teacher(self) -> None:
+        config = make_config(None, {"student": "mlp", "teacher": "runs/a", "teacher.size": 64})
+        assert {name: each.size for name, each in config.taught_by.items()} == {"teacher": 64}
+        assert make_config(None, {"student": "mlp"}).taught_by == {}
+
+    def test_one_takes_the_place_of_several(self, file: Path) -> None:
+        file.write_text(self.TWO)
+        config = make_config(file, {"teachers": None, "teacher.model": "runs/c"})
+        assert {name: each.model for name, each in config.taught_by.items()} == {"teacher": "runs/c"}
+
+    @pytest.mark.parametrize(
+        ("text", "sets", "message"),
+        [
+            ("teacher: a\nteachers: {b: b, c: c}", [], "run.yaml: give teacher or teachers, not both"),
+            (TWO, ["teacher=runs/c"], "give teacher or teachers, not both"),
+            (
+                TWO,
+                ["teacher.cache=logits"],
+                "there are several teachers; set teachers.big.cache in place of teacher.cache",
+            ),
+            (
+                "teachers: {big: runs/a}",
+                [],
+                "run.yaml: teachers has only 'big'; give it as teacher, or add another",
+            ),
+            (
+                "teachers: {1st: runs/a, b: runs/b}",
+                [],
+                "run.yaml: the name of a teacher has letters, digits and _ only, such as big; not '1st'",
+            ),
+            (
+                "teachers: {student: runs/a, b: runs/b}",
+                [],
+                "run.yaml: a teacher cannot be named 'student'; choose another name, such as big",
+            ),
+            (
+                "teachers: {big: runs/a, big: runs/b}",
+                [],
+                "the config 'run.yaml' is not YAML: the key 'big' stands twice in line 2",
+            ),
+            (
+                "teachers: [runs/a, runs/b]",
+                [],
+                "run.yaml: the config value teachers=['runs/a', 'runs/b'] should",
+            ),
+            (
+                TWO,
+                ["teachers.big.cach=logits"],
+                "unknown config key in teachers.big: 'cach'; did you mean 'cache'?",
+            ),
+            (
+                TWO,
+                ["teachers.big.cache=all"],
+                "the config value teachers.big.cache='all' should be 'logits', 'embedding' or 'both'",
+            ),
+            (TWO, ["teachers.huge.cache=logits"], "run.yaml: the config lacks teachers.huge.model"),
+            (
+                "teacher: a",
+                ["teacher.size=0"],
+                "the config value teacher.size=0 should be greater than or equal",
+            ),
+        ],
+    )
+    def test_teachers_that_do_not_go_together(
+        self, text: str, sets: list[str], message: str, file: Path
+    ) -> None:
+        whole = text if text == self.TWO else f"student: mlp\n{text}"
+        assert refusal(file, whole, *sets).startswith(message)

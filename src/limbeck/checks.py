@@ -145,18 +145,25 @@ def task_of(given: Task | type[Task], student: nn.Module, example: Inputs, point
 def serves(objective: Method, task: Task) -> None:
     """Refuses a method that cannot serve the task, by name and with the reason."""
     for method in inner_first(objective):
-        if method.rows != "any" and method.rows != task.scores:
-            does = "chooses among classes" if method.rows == "classes" else "is about values"
-            instead = "mse, huber or imitation" if task.scores == "values" else "ce or kd"
-            raise LimbeckError(
-                f"{method.name} {does}, and the outputs of {task.name} are {task.scores}; use {instead}, or "
-                "a method that compares embeddings or stages"
-            )
-        if method.one_row_per_sample and not task.one_row_per_sample:
-            raise LimbeckError(
-                f"{method.name} is for tasks with one decision for each sample, and {task.name} has several; "
-                "use a method without that need, such as kd or icd"
-            )
+        if reason := misfit(method, task):
+            raise LimbeckError(reason)
+
+
+def misfit(method: Method | type[Method], task: Task | type[Task]) -> str | None:
+    """The reason why a method cannot serve a task, and what can instead; None if it serves it."""
+    if method.rows not in ("any", task.scores):
+        does = "chooses among classes" if method.rows == "classes" else "is about values"
+        instead = "mse, huber or imitation" if task.scores == "values" else "ce or kd"
+        return (
+            f"{method.name} {does}, and the outputs of {task.name} are {task.scores}; use {instead}, or "
+            "a method that compares embeddings or stages"
+        )
+    if method.one_row_per_sample and not task.one_row_per_sample:
+        return (
+            f"{method.name} is for tasks with one decision for each sample, and {task.name} has several; "
+            "use a method without that need, such as kd or icd"
+        )
+    return None
 
 
 def same_width(student: Outputs, teacher: Outputs, task: Task) -> None:

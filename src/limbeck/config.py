@@ -1,4 +1,4 @@
-"""What a run is, as typed data: the YAML file, the command line's flags and `--set` all fill this."""
+"""What a run is, as typed data: a YAML file, the arguments of a run and its settings all fill this."""
 
 from __future__ import annotations
 
@@ -13,23 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from limbeck.errors import LimbeckError, unknown
 from limbeck.optimization import SGD, Cosine, OptimizerConfig, ScheduleConfig
-
-FLAGS = {
-    "data": "data.name",
-    "data_dir": "data.dir",
-    "student": "student.model",
-    "model": "student.model",
-    "teacher": "teacher.model",
-    "cache_teacher": "teacher.cache",
-    "objective": "objective",
-    "epochs": "training.epochs",
-    "batch_size": "training.batch_size",
-    "views": "training.views",
-    "lr": "training.optimizer.lr",
-    "compile": "training.compile",
-    "seed": "seed",
-}
-"""What the short names of the command line and of `limbeck.distill` stand for."""
 
 
 class _Part(BaseModel):
@@ -139,13 +122,29 @@ class RunConfig(_Part):
     training: TrainingConfig = TrainingConfig()
     seed: int = Field(0, ge=0)
 
-    @model_validator(mode="after")
-    def _one_or_several(self) -> RunConfig:
-        if self.teacher is not None and self.teachers:
-            raise ValueError("should name one teacher, or several under teachers, not both")
-        if len(self.teachers) == 1:
-            raise ValueError("should name two teachers or more under teachers; for one, give teacher")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if value.get("teachers", {}) is None:  # as a teacher may be null, to override a file
+            value = {**value, "teachers": {}}
+        one, several = value.get("teacher"), value.get("teachers")
+        if not isinstance(several, dict) or not several:
+            return value
+        for name in several:
+            check_teacher_name(str(name))
+        first = next(iter(several))
+        if isinstance(one, dict) and one and "model" not in one:
+            key = next(iter(one))
+            raise ValueError(
+                f"there are several teachers; set teachers.{first}.{key} in place of teacher.{key}"
+            )
+        if one is not None:
+            raise ValueError("give teacher or teachers, not both")
+        if len(several) == 1:
+            raise ValueError(f"teachers has only {first!r}; give it as teacher, or add another")
+        return value
 
     @property
     def taught_by(self) -> dict[str, TeacherConfig]:
@@ -155,6 +154,18 @@ class RunConfig(_Part):
     def to_yaml(self) -> str:
         """The whole config, defaults included, as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def check_teacher_name(name: str) -> None:
+    """Refuses a name that cannot stand in a dotted key, or that means something else.
+
+    Raises:
+        LimbeckError: naming it.
+    """
+    if not name.isidentifier():
+        raise LimbeckError(f"the name of a teacher has letters, digits and _ only, such as big; not {name!r}")
+    if name in ("student", "data"):
+        raise LimbeckError(f"a teacher cannot be named {name!r}; choose another name, such as big")
 
 
 def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -185,32 +196,18 @@ def make_config(file: Path | None = None, settings: Mapping[str, Any] | None = N
         raise _explain(error, file, settings) from None
 
 
-def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """`--set` arguments, each `dotted.key=value` with the value in YAML.
+def parse_yaml(text: str) -> Any:
+    """A value in YAML, as in the file of a config.
 
     Raises:
-        LimbeckError: for one without "=" or with a value that is no YAML.
+        yaml.YAMLError: for a text that is not YAML, or a mapping with a key that stands twice.
     """
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
-            raise LimbeckError(f"--set takes key=value, for example training.epochs=5, not {pair!r}")
-        try:
-            value = yaml.load(text, _Loader)
-        except yaml.YAMLError as error:
-            problem = str(getattr(error, "problem", None))
-            why = f": {problem}" if "twice" in problem else ""
-            raise LimbeckError(f"--set {key}: the value {text!r} is not YAML{why}") from None
-        if key in settings:
-            raise LimbeckError(f"--set {key} is given twice")
-        settings[key] = value
-    return settings
+    return yaml.load(text, _Loader)
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        raw = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+        raw = parse_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise LimbeckError(f"the config {str(file)!r} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -243,10 +240,11 @@ _Loader.add_implicit_resolver(
 
 
 def _set(raw: dict[str, Any], path: list[str], value: Any, key: str) -> None:
+    is_network = path[0] in ("student", "teacher", "teachers")
     for name in path[:-1]:
         inner = raw.get(name)
         if isinstance(inner, str):  # the short form of a part
-            inner = {"model" if name in ("student", "teacher") else "name": inner}
+            inner = {"model" if is_network else "name": inner}
         elif inner is not None and not isinstance(inner, dict):
             raise LimbeckError(f"{key!r} cannot be set: {name} is {inner!r}, which has no parts")
         raw[name] = dict(inner or {})
@@ -267,6 +265,10 @@ def _merged(there: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
 def _explain(error: ValidationError, file: Path | None, settings: Mapping[str, Any]) -> LimbeckError:
     problem = min(error.errors(), key=lambda each: each["type"] == "missing")  # perhaps only misspelled
     path = [str(part) for part in problem["loc"]]
+    message = problem["msg"].replace("Value error, ", "")
+    if not path:  # teachers that do not go together
+        is_set = any(name.split(".")[0] in ("teacher", "teachers") for name in settings)
+        return LimbeckError(f"{file}: {message}" if file and not is_set else message)
     key = ".".join(_fields(path)[1]) + (".name" if problem["type"] == "union_tag_invalid" else "")
     is_set = any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in settings)
     where = f"{file}: " if file and not is_set else ""
@@ -282,7 +284,7 @@ def _explain(error: ValidationError, file: Path | None, settings: Mapping[str, A
             "teacher.model": " (--teacher)",
         }.get(key, "")
         return LimbeckError(f"{where}the config lacks {key}{hint}")
-    value, message = problem["input"], problem["msg"].replace("Value error, ", "")
+    value = problem["input"]
     if problem["type"] == "union_tag_invalid":
         value, message = problem["ctx"]["tag"], f"should be one of {problem['ctx']['expected_tags']}"
     elif problem["type"] == "model_type":

@@ -47,7 +47,7 @@ TRAIN = ("train", "--model", "mlp", "--out", "run")
 def test_a_run_does_not_replace_its_own_teacher(refused: Any, teacher: Run) -> None:
     options = ("--student", "mlp(hidden=[4])", "--teacher", "TEACHER", "--out", "TEACHER", "--overwrite")
     assert refused("distill", *options) == (
-        "the teacher is in 'TEACHER', which the run would replace; choose another --out"
+        "the teacher is in 'TEACHER', which the run would replace; choose another out (--out)"
     )
     assert teacher.finished
 
@@ -60,7 +60,7 @@ def test_a_run_does_not_replace_the_weights_it_starts_from(refused: Any, teacher
 
 def test_a_run_is_resumed_or_replaced(refused: Any, teacher: Run) -> None:
     assert refused("train", "--out", "TEACHER", "--resume", "--overwrite") == (
-        "--resume goes on with a run and --overwrite replaces it; say one of them"
+        "resume (--resume) continues a run and overwrite (--overwrite) replaces it; say one of them"
     )
 
 
@@ -224,10 +224,20 @@ def test_a_network_or_data(arguments: tuple[str, ...], message: str, refused: An
         ),
         (
             ("--teacher", "bad_input_networks:make(classes=5)"),
-            "the student tells 10 classes apart and the teacher 5; they must agree",
+            "the teacher has 5 outputs, and digits has 10 classes",
         ),
         (("--objective", "kd"), "kd learns from a teacher, and none was given"),
         ((), "distill needs a teacher (--teacher); to learn from labels alone, use train"),
+        (("--teacher", "big=TEACHER", "--teacher", "big=TEACHER"), "two teachers are named 'big'"),
+        (("--teacher", "big=TEACHER"), "teachers has only 'big'; give it as teacher, or add another"),
+        (
+            ("--teacher", "big=TEACHER", "--teacher", "TEACHER"),
+            "several teachers have a name each, --teacher NAME=TEACHER; 'TEACHER' has none",
+        ),
+        (
+            ("--teacher", "TEACHER", "--set", "teachers.big.cache=logits"),
+            "give teacher or teachers, not both",
+        ),
         (
             (
                 "--teacher",
@@ -311,14 +321,14 @@ def test_a_checkpoint(make: Any, suffix: str, message: str, refused: Any, tmp_pa
 @pytest.mark.parametrize(
     ("there", "arguments", "message"),
     [
-        ("run", (), "'run' holds another run; say --overwrite, --resume or another --out"),
+        ("run", (), "'run' holds another run; say overwrite=True (--overwrite) or resume=True (--resume)"),
         (
             "run",
             ("--resume", "--epochs", "5"),
             "'run' was run with training.epochs=1, not 5; resume it without new",
         ),
-        ("strangers", (), "'run' holds files that are no run; choose another --out"),
-        ("strangers", ("--overwrite",), "'run' holds files that are no run; choose another --out"),
+        ("strangers", (), "'run' holds files that are no run; choose another out (--out)"),
+        ("strangers", ("--overwrite",), "'run' holds files that are no run; choose another out (--out)"),
         ("file", (), "'run' is a file; a run needs a directory"),
         ("nothing", ("--resume",), "there is no run to resume in 'run'"),
     ],
@@ -339,7 +349,7 @@ def test_an_output_directory(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "--resume"), "--resume needs the directory of the run, --out DIR"),
+        (("train", "--resume"), "resume=True (--resume) needs the directory of the run, out (--out)"),
         (("evaluate", "nowhere"), "'nowhere' is no run's directory: it holds no config.yaml"),
         (("inspect", "mpl"), "unknown model 'mpl'; did you mean 'mlp'?"),
         (("inspect", "run/gone"), "the model 'run/gone' is no run directory and no file"),
@@ -348,6 +358,11 @@ def test_an_output_directory(
             "--classes goes with --input; a data set has classes of its own",
         ),
         (("methods", "kdd"), "unknown method 'kdd'; did you mean 'kd'?"),
+        (
+            ("tasks", "regresion"),
+            "unknown task 'regresion'; did you mean 'regression'?; if a package brings it, install that "
+            "package",
+        ),
         (("models", "lenet"), "unknown model 'lenet'; did you mean 'lenet5'?"),
         (("data", "digit"), "unknown data set 'digit'; did you mean 'digits'?"),
     ],
@@ -395,6 +410,6 @@ def test_data_from_tensors(inputs: torch.Tensor, targets: torch.Tensor, message:
 
 def test_targets_that_the_student_has_no_logit_for(tmp_path: Path) -> None:
     source = data.from_tensors(torch.rand(20, 4), torch.arange(20) % 5, validation=None)
-    with pytest.raises(LimbeckError, match="the student tells 3 classes apart, and tensors has 5"):
+    with pytest.raises(LimbeckError, match="the student has 3 outputs, and tensors has 5 classes"):
         limbeck.train(model=torch.nn.Linear(4, 3), data=source, out=tmp_path / "run", display=False)
     assert not (tmp_path / "run").exists()

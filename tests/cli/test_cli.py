@@ -58,7 +58,7 @@ def test_without_arguments_it_says_what_it_can_do(command: Command) -> None:
     answer = command()
     assert answer.code == 2
     names = ("quickstart", "train", "distill", "evaluate", "import", "export", "inspect")
-    for name in (*names, "methods", "models", "data"):
+    for name in (*names, "methods", "tasks", "models", "data"):
         assert f" {name} " in answer.out + answer.err
 
 
@@ -99,8 +99,8 @@ def test_from_a_teacher_to_a_measured_student(command: Command, tmp_path: Path) 
     shown = {first: rest for first, *rest in cells}
     assert shown["top-1 (%)"][0] == f"{100 * metrics['top1']:.2f}"
     assert shown["top-1 (%)"][1] == f"{100 * taught_by['top1']:.2f}"
-    assert shown["NLL (nats)"][0] == f"{metrics['nll']:.4f}"
-    assert shown["agreement with teacher (%)"][0] == f"{100 * result.agreement:.2f}"
+    assert shown["NLL"][0] == f"{metrics['nll']:.4f}"
+    assert shown["agreement (%)"][0] == f"{100 * result.agreement:.2f}"
     assert measured.out.splitlines()[-2:] == ["student/evaluation.json", "student/report.html"]
 
     inspected = command("inspect", "student")
@@ -155,6 +155,44 @@ def test_a_file_flags_and_settings_fill_the_same_config(
     assert Run(Path("file")).config.training.optimizer.lr == 0.002
 
 
+def test_several_teachers_have_names(command: Command, teacher: Run) -> None:
+    teachers = ("--teacher", f"big={teacher.path}", "--teacher", f"small={teacher.path}")
+    sets = ("--set", "teachers.small.cache=logits")
+    objective = ("--objective", 'ce + kd(teacher="big") + kd(teacher="small")')
+    answer = command("distill", "--student", STUDENT, *teachers, *objective, *sets, "--out", "run", *QUICK)
+    assert answer.code == 0, answer.err
+    run = Run(Path("run"))
+    assert {name: (each.model, each.cache) for name, each in run.config.teachers.items()} == {
+        "big": (str(teacher.path), None),
+        "small": (str(teacher.path), "logits"),
+    }
+    assert list(run.result.teachers) == ["big", "small"]
+    assert "big " in answer.out
+    assert "small " in answer.out
+
+
+def test_one_teacher_may_be_made_of_several(command: Command, teacher: Run) -> None:
+    text = f'ensemble("{teacher.path}", "{teacher.path}", of="probabilities", weights=[1, 2])'
+    given = ("distill", "--student", STUDENT, "--out", "run", *QUICK)
+    assert command(*given, "--teacher", text).code == 0
+    config = Run(Path("run")).config
+    assert config.teacher is not None
+    assert config.teacher.model == text
+    assert config.objective == "0.1*ce + 0.9*kd(temperature=4)"
+    into_its_own = command(*given[:3], "--out", teacher.path, "--overwrite", "--teacher", text)
+    assert into_its_own.code == 2
+    assert "the teacher is in" in into_its_own.err
+    assert teacher.finished
+
+
+def test_an_objective_that_is_left_out_is_the_recipe_of_the_task(command: Command) -> None:
+    given = ("train", "--model", "mlp(hidden=[4])", "--epochs", "1", "--set", "training.trackers=[]")
+    assert command(*given, "--data", "diabetes", "--out", "values").code == 0
+    assert Run(Path("values")).result.objective == "mse"
+    assert command(*given, "--data", "wine", "--out", "classes").code == 0
+    assert Run(Path("classes")).result.objective == "ce"
+
+
 def test_flags_override_the_file(command: Command) -> None:
     Path("run.yaml").write_text("student: mlp\nseed: 3\ntraining: {epochs: 9, trackers: []}\n")
     answer = command(
@@ -181,7 +219,7 @@ def test_resuming_and_overwriting(command: Command, monkeypatch: pytest.MonkeyPa
         patch.setattr("limbeck.training.trainer.Trainer._track", interrupt)
         answer = command(*given)
     assert answer.code == 130
-    assert answer.err == "limbeck: interrupted; --resume with the run's --out goes on from its checkpoint\n"
+    assert answer.err == "limbeck: interrupted; --resume with the run's --out continues from its checkpoint\n"
     assert not Run(Path("run")).finished
 
     assert command(*given).code == 2

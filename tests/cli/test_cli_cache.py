@@ -25,7 +25,7 @@ def fill(command: Command, teacher: Run, *arguments: str) -> Any:
 
 def test_from_nothing_to_nothing(command: Command, teacher: Run, cache: Path) -> None:
     empty = command("cache", "list")
-    assert empty.out == f"no teacher's answers are kept in {cache}\n"
+    assert empty.out == f"there are no caches in {cache}\n"
     filled = fill(command, teacher, "--cache-teacher", "both")
     assert filled.code == 0
     assert filled.out.startswith("2 views of 1,000 samples: 2,000 answers, 2,000 of them new, in ")
@@ -53,23 +53,23 @@ def test_damage_is_found_and_mended(command: Command, teacher: Run, cache: Path)
     assert found.code == 1
     assert "1,999 answers" in found.out
     assert ", 1 damaged" in found.out
-    assert found.out.endswith("What is damaged will be asked for anew.\n")
+    assert found.out.endswith("Damaged answers will be asked for again.\n")
     assert fill(command, teacher).out.startswith("2 views of 1,000 samples: 2,000 answers, 1 of them new")
     assert command("cache", "verify").code == 0
     file.write_bytes(b"nonsense")
     lost = command("cache", "verify")
     assert lost.code == 1
-    assert lost.out.startswith(f"{file.stem}  damaged: it does not say what it holds, ")
+    assert lost.out.startswith(f"{file.stem}  damaged: its description cannot be read, ")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("clear",), "say which cache to remove, by its name in `limbeck cache list`, or --all"),
-        (("clear", "abc", "--all"), "say which cache to remove, by its name"),
+        (("clear",), "name the cache to remove, as `limbeck cache list` does, or say --all"),
+        (("clear", "abc", "--all"), "name the cache to remove, as"),
         (("clear", "abc"), "there is no cache 'abc'"),
         (("verify", "abc"), "there is no cache 'abc'"),
-        (("fill",), "name one with --teacher"),
+        (("fill",), "give one teacher (--teacher)"),
         (
             ("fill", "--teacher", "nothing/there"),
             "the teacher 'nothing/there' is no run directory and no file",
@@ -100,7 +100,7 @@ def test_a_filling_that_is_interrupted_says_how_to_go_on(
     monkeypatch.setattr(filling, "fill", interrupted)
     answer = fill(command, teacher)
     assert answer.code == 130
-    assert answer.err == "limbeck: interrupted; the same command goes on from here\n"
+    assert answer.err == "limbeck: interrupted; the same command continues from here\n"
 
 
 def test_sizes_are_in_megabytes() -> None:

@@ -137,7 +137,7 @@ def refused(command: Command, tmp_path: Path) -> Any:
         ),
         (
             ("best.pth", "--model", "resnet8", "--input", "3x64x64"),
-            "say how the images of resnet8 were normalized: --normalization cifar100|imagenet|none, or --",
+            "say how the images of resnet8 were normalized, with normalization (--normalization cifar100|",
         ),
         (
             ("best.pth", "--model", "timm:nets"),
@@ -145,7 +145,7 @@ def refused(command: Command, tmp_path: Path) -> Any:
         ),
         (
             ("best.pth", "--model", "resnet8", "--normalization", "cifar10"),
-            "--normalization takes cifar100, imagenet, none, not 'cifar10'; give any other by --mean and",
+            "--normalization takes cifar100, imagenet, none, not 'cifar10'; give any other with --mean and",
         ),
         (
             ("best.pth", "--model", "resnet8", "--normalization", "none", "--std", "1,1,1"),
@@ -154,7 +154,7 @@ def refused(command: Command, tmp_path: Path) -> Any:
         (("best.pth", "--model", "resnet8", "--mean", "0,0,0"), "--mean and --std go together"),
         (
             ("best.pth", "--model", "resnet8", "--mean", "0;0;0", "--std", "1,1,1"),
-            "--mean takes a number a channel, 0.5,0.5,0.5, not '0;0;0'",
+            "--mean takes a number for each channel, 0.5,0.5,0.5, not '0;0;0'",
         ),
         (
             ("best.pth", "--model", "resnet8", "--mean", "0,0,0", "--std", "1,1,0"),
@@ -193,7 +193,7 @@ def test_what_cannot_be_imported(
         (("TEACHER", "--format", "onyx", "--out", "s.pth"), "unknown format 'onyx'; did you mean 'onnx'?"),
         (
             ("TEACHER", "--format", "repdistiller", "--out", "there"),
-            "'there' exists; say --overwrite or another",
+            "'there' exists; say overwrite=True (--overwrite) or choose another out (--out)",
         ),
     ],
 )
@@ -207,9 +207,9 @@ def test_what_cannot_be_exported(
 def test_measuring_an_imported_network_needs_data(refused: Any, command: Command) -> None:
     checkpoint("best.pth")
     command("import", "best.pth", "--model", "resnet8", "--out", "run")
-    assert (
-        refused("evaluate", "run") == "'run' was imported and has no data of its own; name some with --data"
+    assert refused("evaluate", "run") == (
+        "'run' was imported and has no data of its own; name some with data (--data)"
     )
-    assert "the student cannot take inputs of shape (1, 8, 8)" in refused(
+    assert "normalizes inputs of shape (B, 3, ...), and got (2, 1, 8, 8)" in refused(
         "evaluate", "run", "--data", "digits"
     )

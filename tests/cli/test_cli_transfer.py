@@ -40,7 +40,7 @@ def test_one_mode(command: Command, run: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "--data", "wine"], "the student cannot take inputs of shape (13,)"),
+        (["run", "--data", "wine"], "normalizes inputs of shape (B, 1, ...), and got (2, 13)"),
         (["run", "--data", "digits", "--epochs", "0"], "an epoch or more and learning rates above 0"),
         (["run", "--data", "digits", "--lr", "-1"], "an epoch or more and learning rates above 0"),
         (["run", "--data", "noisy_labels(digits, rate=1.5)"], "rate=1.5 should be less than 1"),

@@ -106,7 +106,7 @@ def test_what_is_refused_without_overwrite(command: Command, teacher: Run) -> No
     assert answer.code == 2
     assert answer.err == (
         "limbeck: 'run/evaluation.json' holds figures that this would lose, of the full suite; measure "
-        "as much again, or say --overwrite.\n"
+        "as much again, or say overwrite=True (--overwrite).\n"
     )
     assert command("evaluate", "run", "--overwrite").code == 0
 

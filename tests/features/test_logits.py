@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from limbeck.config import parse_settings
+from limbeck.cli.values import settings as parse_settings
 from limbeck.errors import LimbeckError
 from limbeck.features import logits_of, width_of
 from limbeck.features.logits import logits_item

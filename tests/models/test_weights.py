@@ -61,6 +61,22 @@ def test_what_is_saved_is_loaded_into_another_network(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["network.safetensors"]
 
 
+def test_equal_networks_make_equal_files(tmp_path: Path) -> None:
+    metadata = {name: f'{name} ü \n"' for name in "hgfedcba"}
+    for number in range(5):  # safetensors draws the order of the metadata anew for every file
+        save(network(), tmp_path / f"{number}.safetensors", metadata)
+    files = [(tmp_path / f"{number}.safetensors").read_bytes() for number in range(5)]
+    assert len(set(files)) == 1
+    with safe_open(tmp_path / "0.safetensors", "pt") as tensors:
+        assert tensors.metadata() == metadata
+    assert int.from_bytes(files[0][:8], "little") % 8 == 0, "the tensors are aligned"
+    save(network(), tmp_path / "bare.safetensors", {})
+    for name in ("0", "bare"):
+        load_into(network(1), load_state(tmp_path / f"{name}.safetensors"), name)
+        for key, tensor in load_state(tmp_path / f"{name}.safetensors").items():
+            assert torch.equal(tensor, network().state_dict()[key])
+
+
 def test_keys_are_the_networks_own_whatever_their_prefix(tmp_path: Path) -> None:
     wrapper = nn.ModuleDict({"module": nn.Linear(3, 2)})
     save(wrapper, tmp_path / "w.safetensors", {})

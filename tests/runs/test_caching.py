@@ -240,7 +240,8 @@ def test_phases_have_their_cache_where_the_training_has_none(
         (
             "ce + crd(size=8)",
             "logits",
-            "the teacher is asked live: crd reads its embedding; --cache-teacher both would keep that too",
+            "the teacher is asked live: crd reads its embedding; cache_teacher=both (--cache-teacher) would "
+            "keep that too",
         ),
     ],
 )
@@ -424,7 +425,7 @@ def test_endless_views_need_a_number_of_them(tmp_path: Path, asked: list[int]) -
         "display": False,
         "out": tmp_path / "run",
     }
-    with pytest.raises(LimbeckError, match=r"hardly one comes twice, .* for example with --views 16"):
+    with pytest.raises(LimbeckError, match=r"hardly one comes twice, .* for example views=16"):
         limbeck.distill(**given)
     assert not (tmp_path / "run").exists()
     with warnings.catch_warnings():

@@ -141,7 +141,7 @@ class TestRun:
         directory.claim(tmp_path, CONFIG)
         run = Run(tmp_path)
         assert not run.finished
-        with pytest.raises(LimbeckError, match="has no result yet; finish it with --resume"):
+        with pytest.raises(LimbeckError, match="has no result yet; finish it with resume=True"):
             _ = run.result
 
     def test_its_environment_is_on_record(self, teacher: Run) -> None:
@@ -168,14 +168,14 @@ class TestClaim:
             ("nothing", {"resume": True}, "there is no run to resume in"),
             ("empty", {}, None),
             ("empty", {"resume": True}, "there is no run to resume in"),
-            ("run", {}, "holds another run; say --overwrite, --resume or another --out"),
+            ("run", {}, "holds another run; say overwrite=True"),
             ("run", {"overwrite": True}, None),
             ("run", {"resume": True}, None),
-            ("import", {}, "holds an imported network; say --overwrite or another --out"),
+            ("import", {}, "holds an imported network; say overwrite=True"),
             ("import", {"overwrite": True}, None),
             ("import", {"resume": True}, "there is no run to resume in"),
-            ("strangers", {}, "holds files that are no run; choose another --out"),
-            ("strangers", {"overwrite": True}, "holds files that are no run; choose another --out"),
+            ("strangers", {}, "holds files that are no run; choose another out"),
+            ("strangers", {"overwrite": True}, "holds files that are no run; choose another out"),
             ("strangers", {"resume": True}, "there is no run to resume in"),
             ("file", {"overwrite": True}, "is a file; a run needs a directory"),
             ("below a file", {}, "is a file; a run needs a directory"),
@@ -259,7 +259,7 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_trained
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != tmp_path)
-    with pytest.raises(LimbeckError, match=f"'{tmp_path}' cannot be written to; choose another --out"):
+    with pytest.raises(LimbeckError, match=f"'{tmp_path}' cannot be written to; choose another out"):
         limbeck.train(model=STUDENT, out=tmp_path / "deep" / "run", **QUICK)
 
 

@@ -91,7 +91,7 @@ def test_it_measures_the_weights_that_are_there(run: Run, tmp_path: Path) -> Non
 
 def test_data_that_was_handed_over_is_handed_over_again(tmp_path: Path) -> None:
     made = limbeck.train(model="mlp", data=three_classes(), out=tmp_path / "run", **QUICK)
-    with pytest.raises(LimbeckError, match="was handed over as an object; name some with --data, or give"):
+    with pytest.raises(LimbeckError, match="was handed over as an object; name some with data"):
         evaluate(made)
     found = evaluate(made, three_classes())
     assert found.student.metrics == pytest.approx(made.result.metrics.test)
@@ -110,7 +110,7 @@ def test_a_teacher_that_cannot_be_had_again_is_left_out_and_told(
         (f"The teacher is left out: the teacher {str(moved)!r} is no run directory and no file."),
     )
     with pytest.raises(
-        LimbeckError, match=r"would lose, of the teacher; .* say --overwrite\. The teacher is left"
+        LimbeckError, match=r"would lose, of the teacher; .* say overwrite=True .*\. The teacher is left"
     ):
         evaluate(other)
     assert content(other.path) == before

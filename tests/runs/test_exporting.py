@@ -76,12 +76,12 @@ def other(tmp_path: Path) -> Run:
     ("changes", "message"),
     [
         ({"form": "repdistller"}, "unknown format 'repdistller'; did you mean 'repdistiller'?"),
-        ({"data": "digits"}, "repdistiller is not checked on data; leave out --data and --data-dir"),
+        ({"data": "digits"}, "repdistiller is not checked on data; leave out data and data_dir"),
         (
             {"form": "safetensors", "out": None},
             r"student\.safetensors' is the run's own file; name another with",
         ),
-        ({"form": "onnx"}, "the data of 'copy' was handed over as an object; name some with --data, or give"),
+        ({"form": "onnx"}, "the data of 'copy' was handed over as an object; name some with data"),
         (
             {"form": "pt2", "data": "digits"},
             r"the student takes inputs of shape \(3, 8, 8\), and those of digits are \(1, 8, 8\)",
@@ -91,8 +91,8 @@ def other(tmp_path: Path) -> Run:
             "is no run's directory: it holds no config.yaml",
         ),
         ({"run": "nowhere"}, r"'nowhere' holds no student\.safetensors; is it the directory of a finished"),
-        ({"out": "there.pth"}, "'there.pth' exists; say --overwrite or another --out"),
-        ({"out": "."}, "'.' is a directory; --out names the file to write"),
+        ({"out": "there.pth"}, "'there.pth' exists; say overwrite=True"),
+        ({"out": "."}, "'.' is a directory; out .* names the file to write"),
         ({"out": "there.pth/x.pth"}, r"'there\.pth/x\.pth' cannot be written: "),
         (
             {"out": "copy/student.safetensors", "overwrite": True},
@@ -318,7 +318,8 @@ def test_on_the_command_line(other: Run, command: Command) -> None:
     answer = command("export", other.path, "--format", "onnx", "--out", "deep/digits.onnx")
     assert (answer.code, answer.err) == (
         2,
-        "limbeck: 'deep/digits.onnx' exists; say --overwrite or another --out\n",
+        "limbeck: 'deep/digits.onnx' exists; say overwrite=True (--overwrite) or choose another out "
+        "(--out)\n",
     )
 
 

@@ -82,7 +82,7 @@ def test_a_config_file_may_say_it_all(teacher: Run, tmp_path: Path, cache: Path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"teacher": None}, "name one with --teacher"),
+        ({"teacher": None}, "give one teacher"),
         ({"teacher": "mlp"}, "the teacher 'mlp' has no weights"),
         ({"views": 10}, "so 10 of each sample cannot be drawn among; take 1 to 9"),
         ({"views": 0}, r"training\.views=0 should be greater than or equal to 1"),

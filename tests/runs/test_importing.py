@@ -90,7 +90,7 @@ def test_it_is_measured_on_data_that_are_named(digits: Path, tmp_path: Path) -> 
     found = evaluate(run, "digits")
     assert (found.split, found.student.name, found.student.run) == ("test", "resnet8", str(run.path))
     assert not (run.path / "evaluation.json").exists()
-    with pytest.raises(LimbeckError, match=r"was imported and has no data of its own; name some with --data"):
+    with pytest.raises(LimbeckError, match=r"was imported and has no data of its own; name some with data"):
         evaluate(run)
     with pytest.raises(LimbeckError, match="there is no run to resume"):
         limbeck.train(model="mlp", out=run.path, resume=True)
@@ -106,7 +106,7 @@ def test_what_was_imported_is_replaced_when_asked(published: Path, tmp_path: Pat
     out = tmp_path / "out"
     import_checkpoint(published, "resnet8", out=out)
     (out / "mine.txt").write_text("mine")
-    with pytest.raises(LimbeckError, match="holds an imported network; say --overwrite or another --out"):
+    with pytest.raises(LimbeckError, match="holds an imported network; say overwrite=True"):
         import_checkpoint(published, "resnet8", out=out)
     plain = Normalization((0.5,) * 3, (0.2,) * 3)
     run = import_checkpoint(published, "resnet8", normalization=plain, out=out, overwrite=True)
@@ -134,7 +134,7 @@ def test_a_run_s_own_weights_may_be_imported_over_it(digits: Path, tmp_path: Pat
         ({"model": "resnt8"}, "unknown model 'resnt8'"),
         (
             {"shape": (3, 64, 64)},
-            r"say how the images of resnet8 were normalized: --normalization cifar100\|",
+            r"say how the images of resnet8 were normalized, with normalization \(--normalization cifar100\|",
         ),
         ({"shape": (32, 32)}, r"takes images, channels x height x width, not \(32, 32\)"),
         ({"normalization": GRAY}, "the normalization is for 1 channels, and the images have 3; give a mean"),

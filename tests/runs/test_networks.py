@@ -93,7 +93,7 @@ class TestTeacher:
             networks.teacher(config("cnn(channels=[2, 4])"), digits)
         assert str(caught.value) == (
             "the teacher 'cnn(channels=[2, 4])' has no weights; give a run's directory (make one with "
-            "`limbeck train --model 'cnn(channels=[2, 4])'`) or a checkpoint with --set teacher.weights=FILE"
+            "`limbeck train --model 'cnn(channels=[2, 4])'`) or set teacher.weights=FILE to a checkpoint"
         )
 
     def test_a_misspelled_one_is_told_so_first(self, digits: Source) -> None:
@@ -233,7 +233,7 @@ class TestPlaces:
             networks.teacher(config(str(tmp_path / "w.pt")), digits)
         assert str(caught.value) == (
             f"the checkpoint '{tmp_path}/w.pt' does not say which network it belongs to; give its name as "
-            f"the teacher and the file with --set teacher.weights={tmp_path}/w.pt"
+            f"the teacher and set teacher.weights={tmp_path}/w.pt"
         )
 
     def test_a_folder_that_is_no_run(self, digits: Source, tmp_path: Path) -> None:

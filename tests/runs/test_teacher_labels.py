@@ -44,7 +44,7 @@ def test_what_is_said_is_checked_and_recorded(which: str, teachers: dict[str, Ru
 
 
 def test_nothing_said_is_refused(teachers: dict[str, Run], tmp_path: Path) -> None:
-    with pytest.raises(LimbeckError, match=r"are noisy; say which ones .* --set teacher\.labels=clean or"):
+    with pytest.raises(LimbeckError, match=r"are noisy; say which ones .*: set teacher\.labels=clean or"):
         make_student(tmp_path / "run", teachers["clean"], data=NOISY)
     assert not (tmp_path / "run").exists()
 

@@ -105,7 +105,7 @@ def test_data_of_the_same_name_do_not_meet(tmp_path: Path) -> None:
 
 def test_a_result_is_replaced_on_request_only(student: Run) -> None:
     first = transfer(student, OTHER, **FAST)
-    with pytest.raises(LimbeckError, match=r"seed0\.json' exists; say --overwrite or another --seed"):
+    with pytest.raises(LimbeckError, match=r"seed0\.json' exists; say overwrite=True"):
         transfer(student, OTHER, **FAST)
     assert transfer(student, OTHER, overwrite=True, **FAST) == first
     assert transfer(student, OTHER, seed=1, **FAST) != first

@@ -14,7 +14,7 @@ def test_it_refuses_a_directory_with_something_else(tmp_path: Path, command: Com
     (tmp_path / "mine" / "thesis.txt").write_text("irreplaceable")
     answer = command("quickstart", "--out", "mine")
     assert answer.code == 2
-    assert "'mine' holds something else; choose another --out" in answer.err
+    assert "'mine' holds something else; choose another out (--out)" in answer.err
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "irreplaceable"
 
 

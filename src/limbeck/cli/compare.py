@@ -13,7 +13,7 @@ from limbeck.errors import LimbeckError
 
 
 class Format(str, Enum):
-    """What the comparison is printed as."""
+    """Formats of the comparison."""
 
     TABLE = "table"
     CSV = "csv"
@@ -25,25 +25,28 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
     baseline: Annotated[
         str | None,
-        typer.Option(help="What the others are compared with: an objective, or a name in the table; ce."),
+        typer.Option(
+            help="Run that the others are compared with: an objective, or a name in the table; the run on "
+            "labels alone if left out."
+        ),
     ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="A metric of the task on the test split, validation.NAME on the validation split, or "
-            "agreement. Any number of times; the task's first metric if left out."
+            help="Metric of the task on the test split, validation.NAME on the validation split, or "
+            "agreement. May be repeated; the task's first metric if left out."
         ),
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="What to print.")] = Format.TABLE,
+    form: Annotated[Format, typer.Option("--format", help="Format of the table.")] = Format.TABLE,
     out_file: Annotated[
-        Path | None, typer.Option("--out", help="A file for it, instead of the screen.")
+        Path | None, typer.Option("--out", help="File for the table; printed if left out.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="A file for a page with plots.")] = None,
+    html: Annotated[Path | None, typer.Option(help="File for a page with plots.")] = None,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Compare runs on different data too; leave unfinished ones out.")
     ] = False,
     unequal: Annotated[
-        bool, typer.Option("--unequal", help="Give a verdict after unequal numbers of steps too.")
+        bool, typer.Option("--unequal", help="Give a verdict on unequal numbers of steps too.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files.")] = False,
 ) -> None:

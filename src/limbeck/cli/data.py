@@ -1,4 +1,4 @@
-"""`limbeck data`: what data sets there are, and how they look."""
+"""`limbeck data`: the data sets, and pictures of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from limbeck.cli import options
+
 out = Console(highlight=False, markup=False)
 
 
 class _CommandOrName(TyperGroup):
-    """Takes what is no command for a data set: `limbeck data digits` is `limbeck data show digits`."""
+    """Reads a word that is no command as a data set: `limbeck data digits` is `limbeck data show digits`."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         return super().resolve_command(ctx, args if args[0] in self.commands else ["show", *args])
@@ -24,29 +26,33 @@ app = typer.Typer(cls=_CommandOrName, invoke_without_command=True, subcommand_me
 
 @app.callback()
 def table(context: typer.Context) -> None:
-    """Lists the data sets; shows the one NAME with its arguments; or draws what is in it."""
-    from limbeck.cli.show import data_table
+    """Lists the data sets; shows NAME with its arguments; or draws a sheet of its images."""
+    from limbeck.cli.catalog import data_table
 
     if context.invoked_subcommand is None:
         out.print(data_table())
 
 
 @app.command(hidden=True)
-def show(name: Annotated[str, typer.Argument(help="A data set.")]) -> None:
+def show(name: Annotated[str, typer.Argument(help="Data set.")]) -> None:
     """Shows a data set with its arguments."""
-    from limbeck.cli.show import data_details
+    from limbeck.cli.catalog import data_details
 
     out.print(data_details(name))
 
 
 @app.command()
 def preview(
-    name: Annotated[str, typer.Argument(help="A data set of images, with arguments: digits(labeled=100).")],
-    classes: Annotated[int | None, typer.Option(help="Of a data set that has as many as asked for.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where the data set's files are.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="Images of each class.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of the draw of images.")] = 0,
-    out_file: Annotated[Path, typer.Option("--out", help="The picture, a PNG file.")] = Path("sheet.png"),
+    name: Annotated[
+        str, typer.Argument(help="Data set of images, with arguments if it has any: digits(labeled=100).")
+    ],
+    classes: Annotated[
+        int | None, typer.Option(help="Number of classes, for a data set that takes it as an argument.")
+    ] = None,
+    data_dir: options.DataDir = None,
+    count: Annotated[int, typer.Option(min=1, help="Number of images of each class.")] = 5,
+    seed: Annotated[int, typer.Option(help="Random seed of the draw.")] = 0,
+    out_file: Annotated[Path, typer.Option("--out", help="PNG file to write.")] = Path("sheet.png"),
 ) -> None:
     """Draws a contact sheet: training images of every class."""
     from limbeck import data

@@ -1,31 +1,25 @@
-"""What the commands print."""
+"""What the commands print of runs and networks."""
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from limbeck import data, features, methods, models, tasks
+from limbeck import data, features, models, tasks
 from limbeck.cli.values import sizes
 from limbeck.config import NetworkConfig
-from limbeck.errors import LimbeckError, unknown
-from limbeck.methods import Method
-from limbeck.notation import parse_call, show
+from limbeck.errors import LimbeckError
 from limbeck.runs import Run, load, networks
 from limbeck.tasks.wording import digits
 
 
 def outcome(run: Run) -> RenderableType:
-    """What a run reached, and where it lies."""
+    """The metrics of a run, and its files."""
     result = run.result
     table = Table(title=result.objective, title_style="bold", title_justify="left")
     table.add_column("")
@@ -48,7 +42,7 @@ def outcome(run: Run) -> RenderableType:
 
 
 def imported(run: Run) -> RenderableType:
-    """What was imported, and where it lies."""
+    """The network that was imported, and its file."""
     network = load(run)
     normalization = models.normalization_of(network)
     assert normalization is not None
@@ -80,105 +74,3 @@ def inspection(
     for field, point, size in features.describe(network, example):
         table.add_row(field, str(point), str(size))
     return table
-
-
-def methods_table() -> Table:
-    """Every method with a line and its paper."""
-    table = Table("method", "what it does", "paper")
-    for name, method in sorted(methods.table().items()):
-        table.add_row(name, _first_line(method), _paper(method))
-    return table
-
-
-def method_details(name: str) -> RenderableType:
-    """One method: what it is, its arguments, what it reads, and its recipe."""
-    table = methods.table()
-    if name not in table:
-        raise unknown("method", name, table)
-    method = table[name]
-    reads = {
-        "student": method.reads.student,
-        "teacher": method.reads.teacher,
-        "batch": method.reads.batch,
-        "data": method.reads.data,
-    }
-    read = [f"{what} {', '.join(names)}" for what, names in reads.items() if names]
-    lines = [_paper(method), f"reads: {'; '.join(read) or 'nothing itself'}"]
-    lines += [f"recipe: {method.recipe}"] if method.recipe else []
-    return _details(name, method, method.__init__, lines)
-
-
-def models_table() -> Table:
-    """Every network with a line and its source, then the named ones with what they are short for."""
-    table = Table("model", "what it is", "source")
-    for name, entry in models.table().items():
-        table.add_row(name, entry.summary, entry.source)
-    table.add_section()
-    for name, call in models.NAMED.items():
-        table.add_row(name, call, "CRD benchmark")
-    return table
-
-
-def model_details(name: str) -> RenderableType:
-    """One network with its arguments; one that is short for another call with that of which it is."""
-    if name in models.NAMED:
-        call = models.NAMED[name]
-        return Group(Text(f"{name} is {call}\n", style="bold"), model_details(parse_call(call, "model").name))
-    if name not in models.table():
-        raise unknown("model", name, [*models.table(), *models.NAMED])
-    entry = models.table()[name]
-    make = entry.make.__init__ if isinstance(entry.make, type) else entry.make  # type: ignore[misc]
-    return _details(name, entry.make, make, [entry.source])
-
-
-def data_table() -> Table:
-    """Every data set with a line and its source."""
-    table = Table("data set", "what it is", "source")
-    for name, entry in data.table().items():
-        table.add_row(name, entry.summary, entry.source)
-    return table
-
-
-def data_details(name: str) -> RenderableType:
-    """One data set with its arguments."""
-    name = name.replace("-", "_")
-    if name not in data.table():
-        raise unknown("data set", name, data.table())
-    entry = data.table()[name]
-    return _details(name, entry.make, entry.make, [entry.source])
-
-
-def _details(name: str, thing: object, function: Callable[..., Any], lines: list[str]) -> RenderableType:
-    """A name with its arguments as the notation takes them, its documentation and some lines."""
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
-    arguments = [
-        p.name if p.default is inspect.Parameter.empty else f"{p.name}={show(p.default)}" for p in parameters
-    ]
-    call = f"{name}({', '.join(arguments)})" if arguments else name
-    documentation = inspect.getdoc(thing) or ""
-    return Group(Text(call, style="bold"), Text(), *_paragraphs(documentation), Text(), *map(Text, lines))
-
-
-def _paragraphs(documentation: str) -> list[RenderableType]:
-    """Documentation with its lines joined, so that they break where the terminal ends; lists stay lists."""
-    paragraphs: list[tuple[int, str]] = []
-    for line in documentation.splitlines():
-        indent, text = len(line) - len(line.lstrip()), line.strip()
-        above, before = paragraphs[-1] if paragraphs else (0, "")
-        if text and before and not before.endswith(":") and (indent > above or indent == 0 == above):
-            paragraphs[-1] = above, f"{before} {text}"
-        else:
-            paragraphs.append((indent, text))
-    return [
-        Padding(Text(text), (0, 0, 0, indent), expand=False) if text else Text()
-        for indent, text in paragraphs
-    ]
-
-
-def _first_line(method: type[Method]) -> str:
-    return (inspect.getdoc(method) or "").splitlines()[0]
-
-
-def _paper(method: type[Method]) -> str:
-    first_paragraph = (sys.modules[method.__module__].__doc__ or "").strip().partition("\n\n")[0]
-    return " ".join(first_paragraph.split())

@@ -1,4 +1,4 @@
-"""`limbeck transfer`: what a run's student is worth on other data."""
+"""`limbeck transfer`: a run's student on other data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from limbeck.cli import options
+
 if TYPE_CHECKING:
     from limbeck.tasks import Metric
 
@@ -17,26 +19,37 @@ out = Console(highlight=False, markup=False)
 
 
 def transfer(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")],
-    data: Annotated[str, typer.Option(help="The other data: a name of `limbeck data`, with arguments.")],
-    data_dir: Annotated[Path | None, typer.Option(help="Where the data set's files are.")] = None,
+    run: options.RunPath,
+    data: Annotated[
+        str, typer.Option(help="Other data: a name from `limbeck data`, with arguments if it has any.")
+    ],
+    data_dir: options.DataDir = None,
     mode: Annotated[
         Literal["probe", "finetune", "both"],
-        typer.Option(help="Train a linear classifier on the frozen embedding, or all weights under one."),
+        typer.Option(
+            help="probe trains a linear classifier on the frozen embedding, finetune all weights with it."
+        ),
     ] = "both",
-    also: Annotated[list[Path] | None, typer.Option(help="Another run to compare with.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of each training; 120 for a probe, else 30.")] = None,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="Another run to compare with; may be repeated.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of each training; if left out, 120 for a probe and 30 else.")
+    ] = None,
     lr: Annotated[
-        list[float] | None, typer.Option(help="A learning rate to try; the best on validation is taken.")
+        list[float] | None,
+        typer.Option(help="Learning rate to try; may be repeated: the best on validation is taken."),
     ] = None,
     views: Annotated[
         int | None,
-        typer.Option(help="Draw among so many views of each image; a probe then keeps their embeddings."),
+        typer.Option(
+            help="Views of each sample to draw among, whose embeddings a probe keeps; all if left out."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
 ) -> None:
-    """Trains new classifiers for other data on a run's student, its teacher and further runs."""
+    """Trains new classifiers for other data on a run's student, on its teacher and on other runs."""
     from limbeck.doors import transfer as transfer_run
 
     results = transfer_run(
@@ -56,7 +69,7 @@ def transfer(
 
 
 def _table(result: Mapping[str, Any]) -> Table:
-    """The networks by the primary metric of the other data's task."""
+    """The networks with the primary metric of the other data's task."""
     from limbeck import tasks
     from limbeck.tasks.wording import axis
 

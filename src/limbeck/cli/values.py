@@ -1,10 +1,69 @@
-"""What flags mean: texts of the command line as values."""
+"""Values that texts on the command line stand for."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import yaml
+
+from limbeck.config import parse_yaml
 from limbeck.errors import LimbeckError
-from limbeck.models import Normalization
-from limbeck.runs.importing import NORMALIZATIONS
+
+if TYPE_CHECKING:
+    from limbeck.models import Normalization
+
+
+def settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """The values by key in `--set` options, each `dotted.key=value` with the value in YAML.
+
+    Raises:
+        LimbeckError: for one without "=" or with a value that is not YAML, and for a key that is given twice.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise LimbeckError(f"--set takes key=value, for example training.epochs=5, not {pair!r}")
+        try:
+            value = parse_yaml(text)
+        except yaml.YAMLError as error:
+            problem = error.problem or "" if isinstance(error, yaml.MarkedYAMLError) else ""
+            why = f": {problem}" if "twice" in problem else ""
+            raise LimbeckError(f"--set {key}: the value {text!r} is not YAML{why}") from None
+        if key in found:
+            raise LimbeckError(f"--set {key} is given twice")
+        found[key] = value
+    return found
+
+
+def teachers(texts: Sequence[str]) -> str | dict[str, str] | None:
+    """The teacher in `--teacher` options; several by name, each `name=teacher`.
+
+    Raises:
+        LimbeckError: for several of which one has no name, or two have the same.
+    """
+    if not texts:
+        return None
+    named = [re.fullmatch(r"([^\W\d]\w*)=(.+)", text, re.DOTALL) for text in texts]
+    if len(texts) == 1 and (named[0] is None or Path(texts[0]).exists()):
+        return texts[0]
+    found: dict[str, str] = {}
+    for text, match in zip(texts, named, strict=True):
+        if match is None:
+            raise LimbeckError(f"several teachers have a name each, --teacher NAME={text}; {text!r} has none")
+        name, teacher = match.groups()
+        if name in found:
+            raise LimbeckError(f"two teachers are named {name!r}")
+        found[name] = teacher
+    return found
+
+
+def compiling(text: str | None) -> bool | Literal["auto"] | None:
+    """The value of `--compile`; the config refuses any other text."""
+    return cast('Literal["auto"] | None', text) if text not in ("true", "false") else text == "true"
 
 
 def sizes(shape: str) -> list[int]:
@@ -18,7 +77,10 @@ def sizes(shape: str) -> list[int]:
 def normalization_from(
     name: str | None, mean: str | None, std: str | None, channels: int
 ) -> Normalization | None:
-    """What `--normalization`, or else `--mean` and `--std`, stand for; None where nothing is said."""
+    """The normalization that `--normalization`, or else `--mean` and `--std`, name; None if none is given."""
+    from limbeck.models import Normalization
+    from limbeck.runs.importing import NORMALIZATIONS
+
     if name is not None and (mean is not None or std is not None):
         raise LimbeckError("--normalization stands for a mean and a std; leave out --mean and --std")
     if (mean is None) != (std is None):
@@ -29,7 +91,9 @@ def normalization_from(
         return Normalization((0.0,) * channels, (1.0,) * channels)
     if name is not None and name not in NORMALIZATIONS:
         known = ", ".join([*NORMALIZATIONS, "none"])
-        raise LimbeckError(f"--normalization takes {known}, not {name!r}; give any other by --mean and --std")
+        raise LimbeckError(
+            f"--normalization takes {known}, not {name!r}; give any other with --mean and --std"
+        )
     return None if name is None else NORMALIZATIONS[name]
 
 
@@ -37,4 +101,4 @@ def _numbers(flag: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise LimbeckError(f"{flag} takes a number a channel, 0.5,0.5,0.5, not {text!r}") from None
+        raise LimbeckError(f"{flag} takes a number for each channel, 0.5,0.5,0.5, not {text!r}") from None

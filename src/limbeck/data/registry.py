@@ -55,14 +55,13 @@ def construct(call: Call, makers: Mapping[str, Callable[..., T]], kind: str, **f
 
 
 def written(name: str, make: Callable[..., object], arguments: Mapping[str, Any]) -> str:
-    """The call that makes the same again: without defaults, and without what a text may not give.
+    """The call that makes the same again, without defaults.
 
     Args:
         name: of the maker in its table.
         make: called with `arguments`.
-        arguments: by name; `data_dir` is left out.
+        arguments: by name, those that a text may give.
     """
     parameters = inspect.signature(make).parameters
     given = {key: value for key, value in arguments.items() if value != parameters[key].default}
-    given.pop("data_dir", None)
     return str(Call(name, kwargs=given))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import pickle
 import re
 import struct
@@ -74,7 +76,22 @@ def save(network: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()
     }
     with replacing(path) as partial:
-        partial.write_bytes(safetensors.torch.save(copies, dict(metadata)))  # save_file makes it private
+        # in bytes, as save_file makes the file private
+        partial.write_bytes(_sorted(safetensors.torch.save(copies, dict(metadata))))
+
+
+def _sorted(file: bytes) -> bytes:
+    """A safetensors file with its metadata by key, so that equal networks make equal files.
+
+    The library writes the metadata in a random order.
+    """
+    length = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:length])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text = text.ljust(8 * math.ceil(len(text) / 8))
+    return len(text).to_bytes(8, "little") + text + file[length:]
 
 
 def read_metadata(path: Path) -> dict[str, str]:

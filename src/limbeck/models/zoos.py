@@ -103,7 +103,7 @@ def _timm(timm: Any, name: str, arguments: dict[str, Value]) -> nn.Module:
     if "checkpoint_path" in arguments:
         raise LimbeckError(
             f"timm:{name}: timm would run code in the file at checkpoint_path; leave it out, and give the "
-            "file as the weights, for example --set teacher.weights=FILE"
+            "file as the weights: set teacher.weights=FILE"
         )
     network: nn.Module = timm.create_model(name, **arguments)
     if arguments.get("pretrained"):

@@ -37,7 +37,7 @@ def asked(
     if (config.training.views or source.views.count) > MOST_VIEWS:
         raise LimbeckError(
             f'of the views "{source.views}" hardly one comes twice, so a cache of the teacher would be of no '
-            "use; draw among a few of each sample, for example with --views 16"
+            "use; draw among a few of each sample, for example views=16 (--views)"
         )
     return CachedTeacher(
         network,
@@ -68,5 +68,9 @@ def note(distiller: Distiller, config: TeacherConfig) -> str:
     reader, field = live[0]
     if kept:
         return f"{said}; where {reader} reads its {field}, it is asked live"
-    remedy = "; --cache-teacher both would keep that too" if field in FIELDS else ", which no cache keeps"
+    remedy = (
+        "; cache_teacher=both (--cache-teacher) would keep that too"
+        if field in FIELDS
+        else ", which no cache keeps"
+    )
     return f"the teacher is asked live: {reader} reads its {field}{remedy}"

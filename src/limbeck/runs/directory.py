@@ -79,7 +79,9 @@ class Run:
             LimbeckError: if the run is not finished, or its record is damaged.
         """
         if not self.finished:
-            raise LimbeckError(f"the run {str(self.path)!r} has no result yet; finish it with --resume")
+            raise LimbeckError(
+                f"the run {str(self.path)!r} has no result yet; finish it with resume=True (--resume)"
+            )
         return Result.read(self.path / "result.json")
 
     @property
@@ -98,15 +100,15 @@ class Run:
         """
         if is_imported(self.path):
             raise LimbeckError(
-                f"{str(self.path)!r} was imported and has no data of its own; name some with --data"
+                f"{str(self.path)!r} was imported and has no data of its own; name some with data (--data)"
             )
         if not (self.path / "config.yaml").is_file():
             raise LimbeckError(f"{str(self.path)!r} is no run's directory: it holds no config.yaml")
         config = self.config.data
         if config.name.startswith("<"):
             raise LimbeckError(
-                f"the data of {str(self.path)!r} was handed over as an object; name some with --data, or "
-                "give the object in Python"
+                f"the data of {str(self.path)!r} was handed over as an object; name some with data (--data), "
+                "or give the object in Python"
             )
         return data.load(config.name, data_dir or config.dir)
 
@@ -186,23 +188,31 @@ def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
             cannot be written to.
     """
     if resume and overwrite:
-        raise LimbeckError("--resume goes on with a run and --overwrite replaces it; say one of them")
+        raise LimbeckError(
+            "resume (--resume) continues a run and overwrite (--overwrite) replaces it; say one of them"
+        )
     there = next(place for place in (path, *path.parents) if place.exists())
     if not there.is_dir():
         raise LimbeckError(f"{str(there)!r} is a file; a run needs a directory")
     if not os.access(there, os.W_OK):
-        raise LimbeckError(f"{str(there)!r} cannot be written to; choose another --out")
+        raise LimbeckError(f"{str(there)!r} cannot be written to; choose another out (--out)")
     started = (path / "config.yaml").exists()
     if resume and not started:
         raise LimbeckError(f"there is no run to resume in {str(path)!r}")
     if not path.exists() or resume or not any(path.iterdir()):
         return
     if not started and not is_imported(path):
-        raise LimbeckError(f"{str(path)!r} holds files that are no run; choose another --out")
+        raise LimbeckError(f"{str(path)!r} holds files that are no run; choose another out (--out)")
     if not overwrite and not started:
-        raise LimbeckError(f"{str(path)!r} holds an imported network; say --overwrite or another --out")
+        raise LimbeckError(
+            f"{str(path)!r} holds an imported network; say overwrite=True (--overwrite) or choose another "
+            "out (--out)"
+        )
     if not overwrite:
-        raise LimbeckError(f"{str(path)!r} holds another run; say --overwrite, --resume or another --out")
+        raise LimbeckError(
+            f"{str(path)!r} holds another run; say overwrite=True (--overwrite) or resume=True (--resume), "
+            "or choose another out (--out)"
+        )
 
 
 def is_imported(path: Path) -> bool:
@@ -226,7 +236,9 @@ def clear(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LimbeckError(f"{str(path)!r} cannot be made: {error.strerror}; choose another --out") from None
+        raise LimbeckError(
+            f"{str(path)!r} cannot be made: {error.strerror}; choose another out (--out)"
+        ) from None
     sweep(path)
     for name in FILES:
         (path / name).unlink(missing_ok=True)

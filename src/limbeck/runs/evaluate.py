@@ -81,7 +81,7 @@ def evaluate(
     if data is None and not own:
         raise LimbeckError(
             f"{source.name} is no longer what {str(run.path)!r} was made on: its fingerprint was {known} and "
-            f"is {source.fingerprint()}; name it with --data to measure on it all the same"
+            f"is {source.fingerprint()}; name it with data (--data) to measure on it all the same"
         )
     contenders: dict[Role, Contender] = {"student": of_run(student, run)}
     notes = (
@@ -174,7 +174,7 @@ def _check_replaceable(
         why = "".join(f" {note}" for note in notes)
         raise LimbeckError(
             f"{str(run.path / FILE)!r} holds figures that this would lose, of {' and '.join(lost)}; measure "
-            f"as much again, or say --overwrite.{why}"
+            f"as much again, or say overwrite=True (--overwrite).{why}"
         )
 
 

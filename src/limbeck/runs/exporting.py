@@ -76,7 +76,9 @@ def export(
     path = run.path if isinstance(run, Run) else Path(run)
     file = _free(path, out, FORMATS[form], overwrite=overwrite)
     if form not in _PROGRAMS and not (data is None and data_dir is None):
-        raise LimbeckError(f"a file of {form} is not checked on data; leave out --data and --data-dir")
+        raise LimbeckError(
+            f"a file of {form} is not checked on data; leave out data and data_dir (--data, --data-dir)"
+        )
     if form == "onnx":
         for package in ("onnx", "onnxscript", "onnxruntime"):
             imported(package, "onnx")
@@ -115,7 +117,7 @@ def _repdistiller(student: nn.Module, card: Card, shipped: Mapping[str, Any], fi
     if isinstance(student, GraftedStudent):
         raise LimbeckError(
             "this student answers through a graft of the teacher's classifier, which RepDistiller's networks "
-            "have no place for; use --format safetensors, onnx or pt2"
+            "have no place for; use the format safetensors, onnx or pt2"
         )
     name, normalization = save_checkpoint(student, file), models.normalization_of(student)
     lines = [f"a checkpoint of {name}, {{'model': state_dict}}"]
@@ -168,11 +170,13 @@ def _free(path: Path, out: Path | str | None, suffix: str, *, overwrite: bool) -
     own = path / "student.safetensors" if path.is_dir() else path
     file = own.with_name(f"student{suffix}") if out is None else Path(out)
     if file.is_dir():
-        raise LimbeckError(f"{str(file)!r} is a directory; --out names the file to write")
+        raise LimbeckError(f"{str(file)!r} is a directory; out (--out) names the file to write")
     if file.resolve() == own.resolve():
-        raise LimbeckError(f"{str(file)!r} is the run's own file; name another with --out")
+        raise LimbeckError(f"{str(file)!r} is the run's own file; name another with out (--out)")
     if file.exists() and not overwrite:
-        raise LimbeckError(f"{str(file)!r} exists; say --overwrite or another --out")
+        raise LimbeckError(
+            f"{str(file)!r} exists; say overwrite=True (--overwrite) or choose another out (--out)"
+        )
     return file
 
 

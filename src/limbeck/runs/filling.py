@@ -11,12 +11,13 @@ from typing import Any, Literal
 import torch
 
 from limbeck import data as sources
-from limbeck.config import FLAGS, RunConfig, make_config
+from limbeck.config import RunConfig
 from limbeck.data import Source
 from limbeck.data.views.order import nth_view
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, apply
 from limbeck.runs import caching, networks
+from limbeck.runs.arguments import RunArguments
 from limbeck.runs.job import with_views
 from limbeck.teachers import CachedTeacher
 from limbeck.training import Trainer
@@ -56,24 +57,25 @@ def fill(
     What is there already is not asked for again, so it may be stopped and started at any time.
 
     Args:
-        config: a run's YAML file; the others win over it, and are as in `limbeck.distill`.
-        cache_teacher: what is kept; "logits" if neither says.
+        config: YAML file of a run; the other arguments override it, and are explained in `limbeck.distill`.
+        cache_teacher: outputs that are kept; "logits" if neither it nor the config says.
     Yields: after every batch, how far it has come.
     Raises:
-        LimbeckError: for what cannot be had, before the teacher is asked; when the disk is full.
+        LimbeckError: for arguments that make no run, before the teacher is asked; when the disk is full.
     """
-    given = {
-        "teacher": teacher and str(teacher),
-        "data": data,
-        "data_dir": data_dir and str(data_dir),
-        "views": views,
-        "cache_teacher": cache_teacher,
-        "batch_size": batch_size,
-    }
-    flags = {FLAGS[name]: value for name, value in given.items() if value is not None}
-    made = make_config(config, {"student": "<none>", **flags, **(settings or {})})
+    made = RunArguments(
+        config=config,
+        student="<none>",
+        teacher=teacher,
+        data=data,
+        data_dir=data_dir,
+        views=views,
+        cache_teacher=cache_teacher,
+        batch_size=batch_size,
+        settings=settings or {},
+    ).made()
     if made.teacher is None:
-        raise LimbeckError("a cache is filled with a teacher's answers; name one with --teacher")
+        raise LimbeckError("a cache is filled with a teacher's answers; give one teacher (--teacher)")
     if not made.teacher.cached:
         made = made.model_copy(update={"teacher": made.teacher.model_copy(update={"cache": "logits"})})
     source = with_views(sources.load(made.data.name, made.data.dir), made)

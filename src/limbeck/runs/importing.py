@@ -80,6 +80,6 @@ def _usual(model: str, classes: int, shape: Sequence[int]) -> Normalization:
     if model in BENCHMARK and classes == 100 and tuple(shape) == (3, 32, 32):
         return models.CIFAR100
     raise LimbeckError(
-        f"say how the images of {model} were normalized: --normalization "
-        f"{'|'.join([*NORMALIZATIONS, 'none'])}, or --mean and --std"
+        f"say how the images of {model} were normalized, with normalization (--normalization "
+        f"{'|'.join([*NORMALIZATIONS, 'none'])}, or --mean and --std)"
     )

@@ -45,7 +45,7 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
         build(config, "teacher", _example(config, source), source.task.width, source.facts)  # typos first
         raise LimbeckError(
             f"the teacher {config.model!r} has no weights; give a run's directory (make one with "
-            f"`limbeck train --model {config.model!r}`) or a checkpoint with --set teacher.weights=FILE"
+            f"`limbeck train --model {config.model!r}`) or set teacher.weights=FILE to a checkpoint"
         )
     return _network(config, source, "teacher")
 
@@ -226,8 +226,8 @@ def check_labels(config: TeacherConfig, source: Source) -> None:
         raise LimbeckError(f"the labels of {source.name} are clean; leave out teacher.labels")
     if source.noise is not None and config.labels is None:
         raise LimbeckError(
-            f"the training labels of {source.name} are noisy; say which ones the teacher learned from, with "
-            "--set teacher.labels=clean or --set teacher.labels=noisy"
+            f"the training labels of {source.name} are noisy; say which ones the teacher learned from: "
+            "set teacher.labels=clean or teacher.labels=noisy"
         )
     place = config.weights or (Path(config.model) if is_path(config.model) else None)
     run = None if place is None else Run(place if place.is_dir() else place.parent)
@@ -247,6 +247,6 @@ def _from_path(path: Path, role: str) -> nn.Module:
     if path.is_file() and read_card(path) is None:
         raise LimbeckError(
             f"the checkpoint {str(path)!r} does not say which network it belongs to; give its name as the "
-            f"{role} and the file with --set {role}.weights={path}"
+            f"{role} and set {role}.weights={path}"
         )
     return load(path)

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from torch import nn
 
-from limbeck.config import FLAGS, RunConfig, make_config
+from limbeck.config import RunConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.methods import Method
 from limbeck.runs import directory, networks
+from limbeck.runs.arguments import RunArguments, TeacherLike
 from limbeck.runs.directory import Report, Run
 from limbeck.runs.finish import conclude
 from limbeck.runs.job import loops, prepare
@@ -23,7 +24,7 @@ def distill(
     config: Path | str | RunConfig | None = None,
     *,
     student: str | nn.Module | None = None,
-    teacher: str | Path | Run | nn.Module | None = None,
+    teacher: TeacherLike | Mapping[str, TeacherLike] | None = None,
     data: str | Source | None = None,
     data_dir: Path | str | None = None,
     objective: str | Method | None = None,
@@ -44,48 +45,54 @@ def distill(
     """Distills a student, from data to a run directory; what `limbeck distill` does.
 
     Args:
-        config: a YAML file with the fields of `RunConfig`, or one ready made; what follows overrides it.
-        student: a network's name, checkpoint or factory; or a network, which is trained in place.
-        teacher: a run, its directory, or any of what a student may be.
-        data: a data set's name, or a source made by `limbeck.data.from_tensors` or `from_dataset`.
-        data_dir: where the data set's files are.
-        objective: what is minimized, in the notation or as a method.
-        epochs, batch_size, lr, seed: of the training.
-        views: of each sample, how many of the policy's views are drawn among; the fewer, the sooner a cached
-            teacher knows them all.
-        cache_teacher: "logits", "embedding" or "both": what of the teacher's answers is kept in files, and
-            read back by this run and all others.
-        compile: whether the networks run compiled; "auto" finds out whether that saves time.
-        settings: any value of the config by dotted key, `{"training.clip": 1.0}`.
-        out: the run directory; the next free one under `runs/` if None.
-        resume: go on with the run in `out`.
-        overwrite: replace the run in `out`.
+        config: YAML file with the fields of `RunConfig`, or a config; every other argument overrides it.
+        student: name of a network, checkpoint or factory; or a network, which is trained in place.
+        teacher: run, its directory, or whatever a student may be; `ensemble("runs/a", "runs/b")` for several
+            as one. A mapping of two teachers or more by name is for objectives that name their teachers.
+        data: name of a data set, or a source made by `limbeck.data.from_tensors` or `from_dataset`.
+        data_dir: directory of the data set's files.
+        objective: what is minimized, in the notation or as a method; the recipe of the data's task if None.
+        epochs: number of epochs.
+        batch_size: samples per optimizer step.
+        lr: learning rate.
+        views: number of the policy's views of each sample to draw among; the fewer, the sooner a cached
+            teacher has answered all of them.
+        cache_teacher: outputs of the teacher that are kept in files and read back by this run and all
+            others: "logits", "embedding" or "both". With several teachers it holds for each.
+        compile: whether the networks run compiled; "auto" compiles them if that saves time.
+        seed: random seed.
+        settings: any values of the config by dotted key, `{"training.clip": 1.0}`.
+        out: run directory; the next free one under `runs/` if None.
+        resume: continues the run in `out`.
+        overwrite: replaces the run in `out`.
         display: whether to show progress.
         report: a function that writes the run's page, as `limbeck.distill` gives one by default; no page is
             written if None.
     Raises:
-        LimbeckError: for whatever the run cannot be done with, before a file is written.
+        LimbeckError: for arguments that do not make a run; no file is written then.
         DivergenceError: when a loss turns NaN or infinite.
     """
-    given = {
-        "student": student,
-        "teacher": teacher.path if isinstance(teacher, Run) else teacher,
-        "data": data,
-        "data_dir": data_dir,
-        "objective": objective,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "views": views,
-        "cache_teacher": cache_teacher,
-        "compile": compile,
-        "seed": seed,
-    }
+    arguments = RunArguments(
+        config=config,
+        student=student,
+        teacher=teacher,
+        data=data,
+        data_dir=data_dir,
+        objective=objective,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        views=views,
+        cache_teacher=cache_teacher,
+        compile=compile,
+        seed=seed,
+        settings=settings or {},
+    )
     path = _directory(out, "distill", resume=resume, overwrite=overwrite)
-    made, objects = _settle(config, given, settings or {}, path, resume=resume)
+    made = _settle(arguments, path, resume=resume)
     if not made.taught_by and made.objective in (None, "ce"):
         raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
-    return _run(made, path, objects, resume=resume, display=display, report=report)
+    return _run(made, path, arguments.objects, resume=resume, display=display, report=report)
 
 
 def train(
@@ -111,66 +118,53 @@ def train(
     """Trains one network on labels alone, to make a teacher or a baseline; what `limbeck train` does.
 
     Args:
-        model: the network; as `student` in `distill`, where the other arguments are explained.
+        model: network to train, given as a student is in `distill`, where the other arguments are explained.
     """
-    given = {
-        "model": model,
-        "data": data,
-        "data_dir": data_dir,
-        "objective": objective,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "views": views,
-        "compile": compile,
-        "seed": seed,
-    }
+    arguments = RunArguments(
+        config=config,
+        student=model,
+        data=data,
+        data_dir=data_dir,
+        objective=objective,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        views=views,
+        compile=compile,
+        seed=seed,
+        settings=settings or {},
+    )
     path = _directory(out, "train", resume=resume, overwrite=overwrite)
-    made, objects = _settle(config, given, settings or {}, path, resume=resume)
+    made = _settle(arguments, path, resume=resume)
     if made.taught_by:
         raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")
-    return _run(made, path, objects, resume=resume, display=display, report=report)
+    return _run(made, path, arguments.objects, resume=resume, display=display, report=report)
 
 
 def _directory(out: Path | str | None, prefix: str, *, resume: bool, overwrite: bool) -> Path:
     if resume and out is None:
-        raise LimbeckError("--resume needs the directory of the run, --out DIR")
+        raise LimbeckError("resume=True (--resume) needs the directory of the run, out (--out)")
     path = Path(out) if out is not None else directory.free_directory(prefix)
     directory.check_claim(path, resume=resume, overwrite=overwrite)
     return path
 
 
-def _settle(
-    config: Path | str | RunConfig | None,
-    given: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    path: Path,
-    *,
-    resume: bool,
-) -> tuple[RunConfig, dict[str, nn.Module | Source]]:
-    """The config that a file and what overrides it come to; the student, teacher or data that are objects."""
-    flags = {FLAGS[name]: _text(value) for name, value in given.items() if value is not None}
-    file = path / "config.yaml" if resume and config is None else None
-    if isinstance(config, RunConfig):
-        flags = {**config.model_dump(mode="json"), **flags}
-    elif config is not None:
-        file = Path(config)
-    made = make_config(file, {**flags, **settings})
+def _settle(arguments: RunArguments, path: Path, *, resume: bool) -> RunConfig:
+    """The config of the run in `path`, whose own files a new run does not read: it would replace them."""
+    made = arguments.made(path / "config.yaml" if resume else None)
     if resume:
         directory.same_config(path, made)
     for role, network in {"student": made.student, **made.taught_by}.items():
-        read = [Path(network.model)] if networks.is_path(network.model) else []
+        call = networks.ensemble_of(network.model)
+        named = [network.model] if call is None else [each for each in call.args if isinstance(each, str)]
+        read = [Path(model) for model in named if networks.is_path(model)]
         read += [] if network.weights is None else [network.weights]
         if any(place.resolve().is_relative_to(path.resolve()) for place in read):
+            whose = role if role in ("student", "teacher") else f"teacher {role!r}"
             raise LimbeckError(
-                f"the {role} is in {str(path)!r}, which the run would replace; choose another --out"
+                f"the {whose} is in {str(path)!r}, which the run would replace; choose another out (--out)"
             )
-    objects = {
-        "student" if name == "model" else name: value
-        for name, value in given.items()
-        if isinstance(value, (nn.Module, Source))
-    }
-    return made, objects
+    return made
 
 
 def _run(
@@ -222,12 +216,3 @@ def _run(
         conclude(run, job, trainer, objects, report)
     trainer.accelerator.wait_for_everyone()
     return run
-
-
-def _text(value: Any) -> Any:
-    """A setting as the config writes it; an object by what it is."""
-    if isinstance(value, (Method, Path)):
-        return str(value)
-    if isinstance(value, nn.Module):
-        return f"<{type(value).__name__}>"
-    return f"<{value.name}>" if isinstance(value, Source) else value

@@ -73,7 +73,9 @@ def transfer(
     files = {mode: home / "transfer" / f"{name}-{mode}-seed{seed}.json" for mode in modes}
     for file in files.values():
         if file.exists() and not overwrite:
-            raise LimbeckError(f"{str(file)!r} exists; say --overwrite or another --seed")
+            raise LimbeckError(
+                f"{str(file)!r} exists; say overwrite=True (--overwrite) or choose another seed (--seed)"
+            )
     trainer = Trainer(device=device, precision="fp32", seed=seed, display=display)
     places = [
         ("student", home),

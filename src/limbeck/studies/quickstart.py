@@ -67,7 +67,7 @@ def quickstart(out: Path, seed: int, note: Callable[[str], None], report: Report
     """
     marker = out / "quickstart.json"
     if out.exists() and not marker.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LimbeckError(f"{str(out)!r} holds something else; choose another --out")
+        raise LimbeckError(f"{str(out)!r} holds something else; choose another out (--out)")
     write_text(marker, json.dumps({"seed": seed}) + "\n")
     torch.set_num_threads(1)  # networks this small gain nothing from more, and lose much on a busy machine
     common: dict[str, Any] = {"settings": SETTINGS, "display": False, "overwrite": True, "report": report}

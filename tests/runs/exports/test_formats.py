@@ -174,7 +174,7 @@ def test_operators_that_onnx_has_not_are_refused(tmp_path: Path) -> None:
             values: torch.Tensor = torch.linalg.eigvalsh(inputs[:, 0] + inputs[:, 0].mT)
             return values
 
-    with pytest.raises(LimbeckError, match=r"as ONNX: .*aten\._linalg_eigh.*; try --format pt2$"):
+    with pytest.raises(LimbeckError, match=r"as ONNX: .*aten\._linalg_eigh.*; try the format pt2$"):
         write(onnx, Eigen(), images(8), tmp_path / "student.onnx")
 
 
@@ -182,5 +182,5 @@ def test_weights_that_are_too_large_for_one_file_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx, "_LARGEST", 100)
-    with pytest.raises(LimbeckError, match=r"less than 2 GiB, and the student has more; use --format pt2"):
+    with pytest.raises(LimbeckError, match=r"less than 2 GiB, and the student has more; use the format pt2"):
         write(onnx, network_for(images(8), "mlp(hidden=[])"), images(8), tmp_path / "student.onnx")

@@ -23,7 +23,9 @@ _BESIDE = {"set", "data", "dataset", "images", "split"}
 def find(path: str, data_dir: Path | None) -> Path | None:
     """The file or directory that is meant; None for the name of a data set on the hub."""
     if path == "" and data_dir is None:
-        raise LimbeckError('say which file, directory or data set to read, with path="..." or --data-dir')
+        raise LimbeckError(
+            'say which file, directory or data set to read, with path="..." or data_dir (--data-dir)'
+        )
     place = Path(path) if data_dir is None else data_dir / path
     if place.exists():
         return place

@@ -82,7 +82,22 @@ def from_images(
             of the source; to find them takes a pass over all images.
         data_dir: the directory that `path` is in; `--data-dir` on the command line.
     """
-    given = {name: value for name, value in locals().items() if name != "memory"}
+    given = {
+        "path": path,
+        "image": image,
+        "label": label,
+        "test": test,
+        "size": size,
+        "gray": gray,
+        "train": train,
+        "labeled": labeled,
+        "seed": seed,
+        "validation": validation,
+        "task": task,
+        "separator": separator,
+        "names": names,
+        "on_error": on_error,
+    }
     room = budget(memory)
     reader = target_reader(task, label, separator, names)
     splits = read_mapped(

@@ -120,7 +120,7 @@ def on_the_hub(name: str, test: str = "test") -> dict[str, Rows]:
         with reading(f"{name!r} is no file, and the data set of that name on the Hugging Face hub"):
             found = datasets.load_dataset(name)
     except LimbeckError as error:
-        raise LimbeckError(f"{error}; a copy of its files is read with --data-dir") from None
+        raise LimbeckError(f"{error}; a copy of its files is read with data_dir (--data-dir)") from None
     splits = splits_in(found, f"the data set {name!r}", test)
     return {split: Rows(f"the {theirs} split of {name!r}", found[theirs]) for split, theirs in splits.items()}
 

@@ -58,7 +58,15 @@ def from_table(
         names: of the outputs, in their order; as in the data if none is given.
         data_dir: the directory that `path` is in; `--data-dir` on the command line.
     """
-    name = written("table", from_table, locals())
+    given = {
+        "path": path,
+        "label": label,
+        "columns": columns,
+        "task": task,
+        "separator": separator,
+        "names": names,
+    }
+    name = written("table", from_table, given)
     reader = target_reader(task, label, separator, names)
     for column in columns:
         if column in reader.columns:

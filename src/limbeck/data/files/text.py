@@ -59,7 +59,18 @@ def from_text(
         names: of the outputs, in their order; as in the data if none is given.
         data_dir: the directory that `path` is in; `--data-dir` on the command line.
     """
-    name = written("text", from_text, locals())
+    given = {
+        "path": path,
+        "text": text,
+        "label": label,
+        "vocab_size": vocab_size,
+        "max_length": max_length,
+        "lowercase": lowercase,
+        "task": task,
+        "separator": separator,
+        "names": names,
+    }
+    name = written("text", from_text, given)
     reader = target_reader(task, label, separator, names)
     splits = read(path, data_dir, (text, *reader.columns), (text, *reader.columns))
     texts: dict[str, list[str]] = {split: [] for split in splits}
@@ -112,7 +123,7 @@ def banking77(
         data_dir: where `train.csv` and `test.csv` of the original publication are; without it the data is had
             from the Hugging Face hub.
     """
-    name = written("banking77", banking77, locals())
+    name = written("banking77", banking77, {"vocab_size": vocab_size, "max_length": max_length})
     path, label = ("mteb/banking77", "label_text") if data_dir is None else ("", "category")
     source = from_text(path, label=label, vocab_size=vocab_size, max_length=max_length, data_dir=data_dir)
     return replace(source, name=name)

@@ -30,7 +30,7 @@ def write(program: ExportedProgram, names: Sequence[str], file: Path, metadata: 
         LimbeckError: for operators that have no translation, and for weights of 2 GiB and more.
     """
     if sum(tensor.nbytes for tensor in program.state_dict.values()) > _LARGEST:
-        raise LimbeckError("an ONNX file holds less than 2 GiB, and the student has more; use --format pt2")
+        raise LimbeckError("an ONNX file holds less than 2 GiB, and the student has more; use the format pt2")
     try:
         with quiet():
             made = torch.onnx.export(
@@ -46,7 +46,7 @@ def write(program: ExportedProgram, names: Sequence[str], file: Path, metadata: 
         while cause.__cause__ is not None:  # the first one names the operator
             cause = cause.__cause__
         reason = first_line(cause).rstrip(".")
-        raise LimbeckError(f"the student cannot be written as ONNX: {reason}; try --format pt2") from error
+        raise LimbeckError(f"the student cannot be written as ONNX: {reason}; try the format pt2") from error
     assert made is not None, "torch gives nothing only if it writes a file"
     made.model.metadata_props.update(metadata)
     model = made.model_proto

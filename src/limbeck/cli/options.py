@@ -1,0 +1,70 @@
+"""Options that several commands share, each with the help it has everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Config = Annotated[Path | None, typer.Argument(help="YAML file of the run; options override it.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.")]
+
+Model = Annotated[
+    str | None,
+    typer.Option(help="Network: a name from `limbeck models`, a checkpoint or module:factory(...)."),
+]
+Student = Annotated[
+    str | None,
+    typer.Option(help="Student: a name from `limbeck models`, a run, a checkpoint or module:factory(...)."),
+]
+Teacher = Annotated[
+    str | None,
+    typer.Option(help='Teacher: a run, a checkpoint, module:factory(...) or ensemble("runs/a", "runs/b").'),
+]
+Teachers = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]TEXT",
+        help='Teacher: a run, a checkpoint, module:factory(...) or ensemble("runs/a", "runs/b"). '
+        "Several teachers are given one by one, each with a name: big=runs/a.",
+    ),
+]
+CacheTeacher = Annotated[
+    str | None,
+    typer.Option(help="Outputs of the teacher to keep on disk and reuse: logits, embedding or both."),
+]
+Data = Annotated[
+    str | None, typer.Option(help="Data set: a name from `limbeck data`, with arguments if it has any.")
+]
+OtherData = Annotated[str | None, typer.Option(help="Data set to measure on; that of the run if left out.")]
+DataDir = Annotated[Path | None, typer.Option(help="Directory of the data set's files.")]
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        help='What to minimize, such as "0.1*ce + 0.9*kd(temperature=4)"; if left out, the recipe of the '
+        "data's task, which `limbeck tasks` shows."
+    ),
+]
+Epochs = Annotated[int | None, typer.Option(help="Number of epochs.")]
+BatchSize = Annotated[int | None, typer.Option(help="Samples per optimizer step.")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
+Views = Annotated[
+    int | None, typer.Option("--views", help="Views of each sample to draw among; all if left out.")
+]
+Compile = Annotated[
+    str | None,
+    typer.Option(help="Compile the networks: true, false, or auto, which compiles if that saves time."),
+]
+Seed = Annotated[int | None, typer.Option(help="Random seed.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any value of the config, such as training.clip=1.0; repeatable.",
+    ),
+]
+Out = Annotated[Path | None, typer.Option(help="Run directory; the next free one under runs/ if left out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]

@@ -1,0 +1,116 @@
+"""`limbeck train` and `limbeck distill`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from limbeck.cli import options
+
+if TYPE_CHECKING:
+    from limbeck.runs import Run
+
+
+def train(
+    config: options.Config = None,
+    model: options.Model = None,
+    data: options.Data = None,
+    data_dir: options.DataDir = None,
+    objective: options.Objective = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.LearningRate = None,
+    views: options.Views = None,
+    compile: options.Compile = None,
+    seed: options.Seed = None,
+    settings: options.Settings = None,
+    out: options.Out = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Trains one network on labels: a teacher, or a baseline."""
+    from limbeck import doors
+    from limbeck.cli import values
+
+    _show(
+        lambda: doors.train(
+            config,
+            model=model,
+            data=data,
+            data_dir=data_dir,
+            objective=objective,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            views=views,
+            compile=values.compiling(compile),
+            seed=seed,
+            settings=values.settings(settings or []),
+            out=out,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    )
+
+
+def distill(
+    config: options.Config = None,
+    student: options.Student = None,
+    teacher: options.Teachers = None,
+    data: options.Data = None,
+    data_dir: options.DataDir = None,
+    objective: options.Objective = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.LearningRate = None,
+    views: options.Views = None,
+    cache_teacher: options.CacheTeacher = None,
+    compile: options.Compile = None,
+    seed: options.Seed = None,
+    settings: options.Settings = None,
+    out: options.Out = None,
+    resume: options.Resume = False,
+    overwrite: options.Overwrite = False,
+) -> None:
+    """Trains a student with a teacher, or with several."""
+    from limbeck import doors
+    from limbeck.cli import values
+
+    _show(
+        lambda: doors.distill(
+            config,
+            student=student,
+            teacher=values.teachers(teacher or []),
+            data=data,
+            data_dir=data_dir,
+            objective=objective,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            views=views,
+            cache_teacher=cache_teacher,
+            compile=values.compiling(compile),
+            seed=seed,
+            settings=values.settings(settings or []),
+            out=out,
+            resume=resume,
+            overwrite=overwrite,
+        )
+    )
+
+
+def _show(run: Callable[[], Run]) -> None:
+    """Does the run and prints what came out."""
+    from limbeck.cli.show import outcome
+
+    try:
+        done = run()
+    except KeyboardInterrupt:
+        typer.echo(
+            "limbeck: interrupted; --resume with the run's --out continues from its checkpoint", err=True
+        )
+        raise typer.Exit(130) from None
+    Console(highlight=False, markup=False).print(outcome(done), soft_wrap=True)  # paths are to be copied

@@ -1,0 +1,115 @@
+"""The arguments of a run: one declaration for `limbeck.distill`, `limbeck.train` and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from torch import nn
+
+from limbeck.config import RunConfig, check_teacher_name, make_config
+from limbeck.data import Source
+from limbeck.methods import Method
+from limbeck.runs.directory import Run
+
+TeacherLike: TypeAlias = str | Path | Run | nn.Module
+"""A teacher: its name in a config, its run or that run's directory, or the network itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArguments:
+    """What decides a run, as people give it; `limbeck.distill` explains each argument.
+
+    None leaves a value to the config. `values` says which key of the config each argument stands for.
+    """
+
+    config: Path | str | RunConfig | None = None
+    student: str | nn.Module | None = None
+    teacher: TeacherLike | Mapping[str, TeacherLike] | None = None
+    data: str | Source | None = None
+    data_dir: Path | str | None = None
+    objective: str | Method | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    views: int | None = None
+    cache_teacher: str | None = None
+    compile: bool | Literal["auto"] | None = None
+    seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def teachers(self) -> Mapping[str, TeacherLike]:
+        """The teachers by the key of the config that each has: "teacher", or "teachers.NAME".
+
+        Raises:
+            LimbeckError: for a name that is no identifier.
+        """
+        if self.teacher is None:
+            return {}
+        if not isinstance(self.teacher, Mapping):
+            return {"teacher": self.teacher}
+        for name in self.teacher:
+            check_teacher_name(name)
+        return {f"teachers.{name}": teacher for name, teacher in self.teacher.items()}
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The values that are given, by dotted key of the config, without those in `settings`."""
+        teachers = self.teachers
+        given = {
+            "data.name": self.data,
+            "data.dir": self.data_dir,
+            "student.model": self.student,
+            **{f"{key}.model": teacher for key, teacher in teachers.items()},
+            **{f"{key}.cache": self.cache_teacher for key in teachers or ["teacher"]},
+            "objective": self.objective,
+            "training.epochs": self.epochs,
+            "training.batch_size": self.batch_size,
+            "training.views": self.views,
+            "training.optimizer.lr": self.lr,
+            "training.compile": self.compile,
+            "seed": self.seed,
+        }
+        return {key: _written(value) for key, value in given.items() if value is not None}
+
+    @property
+    def objects(self) -> dict[str, Any]:
+        """What was handed over as an object: student, data, objective, and teacher.
+
+        Of several teachers it has a mapping by name of those that are networks.
+        """
+        given = {"student": self.student, "data": self.data, "objective": self.objective}
+        found: dict[str, Any] = {
+            name: value for name, value in given.items() if isinstance(value, (nn.Module, Source))
+        }
+        if isinstance(self.teacher, Mapping):
+            networks = {name: each for name, each in self.teacher.items() if isinstance(each, nn.Module)}
+            return {**found, "teacher": networks} if networks else found
+        return {**found, "teacher": self.teacher} if isinstance(self.teacher, nn.Module) else found
+
+    def made(self, file: Path | None = None) -> RunConfig:
+        """The config that all of it comes to: settings win over the other arguments, and they over the file.
+
+        Args:
+            file: YAML that is read if no config is given.
+        Raises:
+            LimbeckError: naming the key that is unknown, missing or out of range.
+        """
+        given = {**self.values, **self.settings}
+        if isinstance(self.config, RunConfig):
+            return make_config(None, {**self.config.model_dump(mode="json"), **given})
+        return make_config(file if self.config is None else Path(self.config), given)
+
+
+def _written(value: Any) -> Any:
+    """A value as the config writes it; an object by what it is."""
+    if isinstance(value, Run):
+        return str(value.path)
+    if isinstance(value, (Method, Path)):
+        return str(value)
+    if isinstance(value, nn.Module):
+        return f"<{type(value).__name__}>"
+    return f"<{value.name}>" if isinstance(value, Source) else value

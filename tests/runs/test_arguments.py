@@ -1,0 +1,173 @@
+"""A run's arguments: one declaration, and everything that takes them agrees with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from torch import nn
+
+import limbeck
+from limbeck import data
+from limbeck.cli.app import app
+from limbeck.config import make_config
+from limbeck.errors import LimbeckError
+from limbeck.methods import KD
+from limbeck.runs import Run
+from limbeck.runs.arguments import RunArguments
+from limbeck.runs.filling import fill
+
+FIELDS = {field.name for field in dataclasses.fields(RunArguments)}
+OF_THE_DIRECTORY = {"out", "resume", "overwrite"}
+
+
+def options_of(command: str, *group: str) -> dict[str, Any]:
+    """The parameters of a command by name, each with its default."""
+    found: Any = typer.main.get_command(app)
+    for name in (*group, command):
+        found = found.commands[name]
+    return {parameter.name: parameter for parameter in found.params if parameter.name != "help"}
+
+
+class TestOneDeclaration:
+    def test_distill_takes_all_of_them(self) -> None:
+        assert inspect.signature(limbeck.distill).parameters.keys() == (
+            FIELDS | OF_THE_DIRECTORY | {"display"}
+        )
+        assert options_of("distill").keys() == FIELDS | OF_THE_DIRECTORY
+
+    def test_train_takes_those_that_need_no_teacher(self) -> None:
+        named = FIELDS - {"student", "teacher", "cache_teacher"} | {"model"}
+        assert inspect.signature(limbeck.train).parameters.keys() == named | OF_THE_DIRECTORY | {"display"}
+        assert options_of("train").keys() == named | OF_THE_DIRECTORY
+
+    def test_a_cache_is_filled_by_some_of_them(self) -> None:
+        assert options_of("fill", "cache").keys() == inspect.signature(fill).parameters.keys() < FIELDS
+
+    @pytest.mark.parametrize("command", ["distill", "train"])
+    def test_every_argument_comes_through(self, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        made: list[RunArguments] = []
+
+        def stop(arguments: RunArguments, *rest: Any, **options: Any) -> None:
+            made.append(arguments)
+            raise LimbeckError("stop")
+
+        monkeypatch.setattr("limbeck.runs.run._settle", stop)
+        run: Any = getattr(limbeck, command)
+        given = {
+            name: f"<{name}>"
+            for name in inspect.signature(run).parameters
+            if name not in OF_THE_DIRECTORY | {"display"}
+        }
+        with pytest.raises(LimbeckError, match="stop"):
+            run(**given)
+        found = {name: value for name, value in vars(made[0]).items() if value is not None}
+        if command == "train":
+            found["model"] = found.pop("student")
+        assert found == given
+
+
+class TestValues:
+    def test_each_has_a_key_of_the_config(self) -> None:
+        given: dict[str, Any] = {
+            "data": "cifar10",
+            "data_dir": "files",
+            "student": "mlp",
+            "teacher": "lenet",
+            "objective": "kd",
+            "epochs": 3,
+            "batch_size": 8,
+            "views": 4,
+            "cache_teacher": "both",
+            "lr": 0.3,
+            "compile": True,
+            "seed": 5,
+        }
+        assert given.keys() == FIELDS - {"config", "settings"}
+        arguments = RunArguments(**given)
+        assert arguments.values == {
+            "data.name": "cifar10",
+            "data.dir": "files",
+            "student.model": "mlp",
+            "teacher.model": "lenet",
+            "teacher.cache": "both",
+            "objective": "kd",
+            "training.epochs": 3,
+            "training.batch_size": 8,
+            "training.views": 4,
+            "training.optimizer.lr": 0.3,
+            "training.compile": True,
+            "seed": 5,
+        }
+        config: Any = arguments.made()
+        for key, value in arguments.values.items():
+            found = config
+            for part in key.split("."):
+                found = getattr(found, part)
+            assert str(found) == str(value), key
+
+    def test_nothing_is_left_to_the_config(self, tmp_path: Path) -> None:
+        assert RunArguments().values == {}
+        file = tmp_path / "run.yaml"
+        file.write_text("student: mlp\nseed: 3\n")
+        assert RunArguments().made(file) == RunArguments(config=file).made() == make_config(file)
+
+    def test_settings_win_over_the_others_and_they_over_the_config(self) -> None:
+        config = make_config(None, {"student": "mlp", "seed": 3, "training.epochs": 5, "training.clip": 1})
+        made = RunArguments(config=config, epochs=6, seed=4, settings={"seed": 5}).made(Path("not read"))
+        assert (made.training.clip, made.training.epochs, made.seed) == (1, 6, 5)
+
+    def test_objects_are_written_by_what_they_are(self) -> None:
+        source = data.from_tensors(torch.rand(4, 3), torch.tensor([0, 1, 0, 1]), validation=None)
+        student, objective = nn.Linear(3, 2), KD(temperature=2)
+        arguments = RunArguments(
+            student=student, data=source, objective=objective, teacher=Run(Path("runs/a"))
+        )
+        assert arguments.values == {
+            "data.name": "<tensors>",
+            "student.model": "<Linear>",
+            "teacher.model": "runs/a",
+            "objective": "kd(temperature=2)",
+        }
+        assert arguments.objects == {"student": student, "data": source, "objective": objective}
+
+
+class TestSeveralTeachers:
+    def test_they_are_keys_of_teachers(self) -> None:
+        network = nn.Linear(3, 2)
+        teachers = {"big": Run(Path("runs/a")), "small": Path("runs/b"), "own": network}
+        arguments = RunArguments(student="mlp", teacher=teachers, cache_teacher="logits")
+        made = arguments.made()
+        assert made.teacher is None
+        assert {name: (each.model, each.cache) for name, each in made.teachers.items()} == {
+            "big": ("runs/a", "logits"),
+            "small": ("runs/b", "logits"),
+            "own": ("<Linear>", "logits"),
+        }
+        assert arguments.objects == {"teacher": {"own": network}}
+        assert RunArguments(teacher={"a": "runs/a", "b": "runs/b"}).objects == {}
+        assert RunArguments(teacher=network).objects == {"teacher": network}
+
+    @pytest.mark.parametrize(
+        ("teachers", "message"),
+        [
+            ({"big": "runs/a"}, "teachers has only 'big'; give it as teacher, or add another"),
+            (
+                {"a.b": "runs/a", "c": "runs/b"},
+                "the name of a teacher has letters, digits and _ only, such as big; not 'a.b'",
+            ),
+            (
+                {"student": "runs/a", "c": "runs/b"},
+                "a teacher cannot be named 'student'; choose another name, such as big",
+            ),
+        ],
+    )
+    def test_names_that_are_none(self, teachers: dict[str, str], message: str) -> None:
+        with pytest.raises(LimbeckError) as caught:
+            RunArguments(student="mlp", teacher=teachers).made()
+        assert str(caught.value) == message
