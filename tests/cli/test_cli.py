@@ -99,7 +99,7 @@ def test_from_a_teacher_to_a_measured_student(command: Command, tmp_path: Path) 
     shown = {first: rest for first, *rest in cells}
     assert shown["top-1 (%)"][0] == f"{100 * metrics['top1']:.2f}"
     assert shown["top-1 (%)"][1] == f"{100 * taught_by['top1']:.2f}"
-    assert shown["NLL"][0] == f"{metrics['nll']:.4f}"
+    assert shown["NLL"][0] == f"{metrics['nll']:.3f}"
     assert shown["agreement (%)"][0] == f"{100 * result.agreement:.2f}"
     assert measured.out.splitlines()[-2:] == ["student/evaluation.json", "student/report.html"]
 

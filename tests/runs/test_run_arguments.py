@@ -37,13 +37,16 @@ def options_of(command: str, *group: str) -> dict[str, Any]:
 class TestOneDeclaration:
     def test_distill_takes_all_of_them(self) -> None:
         assert inspect.signature(limbeck.distill).parameters.keys() == (
-            FIELDS | OF_THE_DIRECTORY | {"display"}
+            FIELDS | OF_THE_DIRECTORY | {"display", "report"}
         )
         assert options_of("distill").keys() == FIELDS | OF_THE_DIRECTORY
 
     def test_train_takes_those_that_need_no_teacher(self) -> None:
         named = FIELDS - {"student", "teacher", "cache_teacher"} | {"model"}
-        assert inspect.signature(limbeck.train).parameters.keys() == named | OF_THE_DIRECTORY | {"display"}
+        assert inspect.signature(limbeck.train).parameters.keys() == named | OF_THE_DIRECTORY | {
+            "display",
+            "report",
+        }
         assert options_of("train").keys() == named | OF_THE_DIRECTORY
 
     def test_a_cache_is_filled_by_some_of_them(self) -> None:
@@ -62,7 +65,7 @@ class TestOneDeclaration:
         given = {
             name: f"<{name}>"
             for name in inspect.signature(run).parameters
-            if name not in OF_THE_DIRECTORY | {"display"}
+            if name not in OF_THE_DIRECTORY | {"display", "report"}
         }
         with pytest.raises(LimbeckError, match="stop"):
             run(**given)
