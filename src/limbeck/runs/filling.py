@@ -21,7 +21,8 @@ from limbeck.runs.arguments import RunArguments
 from limbeck.runs.job import with_views
 from limbeck.teachers import CachedTeacher
 from limbeck.training import Trainer
-from limbeck.training.choices import Choices, MemoryFormat, Precision, gains_by_channels_last
+from limbeck.training.choices import Choices, MemoryFormat, Precision
+from limbeck.training.trials import first_line, try_channels_last
 
 
 @dataclass(frozen=True)
@@ -118,16 +119,19 @@ def _choices(
     teacher: CachedTeacher, batch: Batch, precision: Precision, asked: MemoryFormat | Literal["auto"]
 ) -> Choices:
     """How the network computes: as in a run with a student of its kind, channels-last if that gains."""
-    gains = asked == "auto" and gains_by_channels_last(teacher.network, batch)
-    if not gains and asked != "channels_last":
-        return Choices(precision)
-    tried = Choices(precision, "channels_last")
-    try:
-        tried.forward(teacher, batch)
-    except RuntimeError as error:
-        if asked != "auto":
-            raise LimbeckError(
-                f"memory_format=channels_last: the teacher cannot take channels-last images: {error}"
-            ) from None
-        return Choices(precision)
-    return tried
+
+    def failure_of(choices: Choices) -> str | None:
+        try:
+            choices.forward(teacher, batch)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            return first_line(error)
+        return None
+
+    choices, failure = try_channels_last(Choices(precision), asked, teacher.network, batch, failure_of)
+    if failure and asked != "auto":
+        raise LimbeckError(
+            f"memory_format=channels_last: the teacher cannot take channels-last images: {failure}"
+        )
+    return choices

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -183,7 +182,7 @@ class Trainer:
                 accumulation=self.accumulation,
                 clip=self.clip,
                 rows=loop.rows,
-                settle=partial(self._settle, loop, module, taken, left, compiled),
+                settle=_Choosing(self, loop, module, taken, left, compiled),
             )
             self.display.begin(loop.name, first, loop.epochs, steps, loop.metric)
             for epoch in range(first, loop.epochs):
@@ -231,35 +230,6 @@ class Trainer:
             f"{self.precision} {self._asked['memory_format']} {self.accumulation} {self.clip} "
             f"{self.device.type} {self.accelerator.num_processes} {torch.__version__}"
         )
-
-    def _settle(
-        self,
-        loop: Loop,
-        module: nn.Module,
-        taken: Collection[str],
-        left: int,
-        context: ExitStack,
-        batch: Batch,
-        pieces: int,
-    ) -> Choices:
-        """The choices that the first batch decides; what is compiled stays so until `context` closes.
-
-        Args:
-            taken: those that are the checkpoint's, where "auto" was asked.
-            left: steps to go.
-            pieces: of a step, the first of which is `batch`.
-        """
-        asked = self._asked | {name: getattr(self.choices, name) for name in taken}
-        trials = Trials(module, batch, self.display.note, self._average, taken)
-        choices = trials.memory_format(Choices(self.precision), asked["memory_format"])
-        if (compiled := loop.compiled()) is not None:
-            choices = trials.compile(choices, asked["compile"], compiled, context, left * pieces)
-        self.choices = choices
-        return choices
-
-    def _sum(self, number: int) -> int:
-        """The sum of a number that each process has."""
-        return int(self.accelerator.reduce(torch.tensor(number, device=self.device), "sum"))
 
     def _average(self, number: float) -> float:
         """Of a number that each process has."""
@@ -329,6 +299,43 @@ class Trainer:
         figures = {f"{name}/{term}": value for term, value in line["terms"].items()}
         figures |= {f"{name}/validation/{term}": value for term, value in line.get("validation", {}).items()}
         self.accelerator.log({**figures, f"{name}/lr": line["lr"]}, step=line["step"])
+
+
+@dataclass(frozen=True)
+class _Choosing:
+    """Makes the choices of a loop that its first batch decides.
+
+    Attributes:
+        trainer: the trainer, whose choices they become.
+        loop: the loop.
+        module: its module.
+        taken: the settings that have the checkpoint's choice, where "auto" was asked.
+        left: steps to go.
+        compiled: what is compiled stays so until this closes.
+    """
+
+    trainer: Trainer
+    loop: Loop
+    module: nn.Module
+    taken: Collection[str]
+    left: int
+    compiled: ExitStack
+
+    def __call__(self, batch: Batch, pieces: int) -> Choices:
+        """The choices.
+
+        Args:
+            batch: the first piece of a step.
+            pieces: the number of pieces in a step.
+        """
+        trainer = self.trainer
+        asked = trainer._asked | {name: getattr(trainer.choices, name) for name in self.taken}
+        trials = Trials(self.module, batch, trainer.display.note, trainer._average, self.taken)
+        choices = trials.memory_format(Choices(trainer.precision), asked["memory_format"])
+        if (compiled := self.loop.compiled()) is not None:
+            choices = trials.compile(choices, asked["compile"], compiled, self.compiled, self.left * pieces)
+        trainer.choices = choices
+        return choices
 
 
 def _best(

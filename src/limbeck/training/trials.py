@@ -52,20 +52,14 @@ class Trials:
         Raises:
             LimbeckError: if they are asked for and the networks cannot take them.
         """
-        gains = asked == "auto" and gains_by_channels_last(self._module, self._batch)
-        if not gains and asked != "channels_last":
-            return choices
-        tried = replace(choices, memory_format="channels_last")
-        failure = self._failure(tried)
+        tried, failure = try_channels_last(choices, asked, self._module, self._batch, self._failure)
         if failure is None:
             return tried
-        if self._failure(choices):  # it is not the format's fault, and the first step will say what it is
-            return choices if asked == "auto" else tried
         reason = f"the networks cannot take channels-last images: {failure}"
         if asked != "auto":
             raise self._refusal("memory_format", "channels_last", reason)
         self._note(f"{reason}; they get them as they are")
-        return choices
+        return tried
 
     def compile(
         self,
@@ -127,7 +121,7 @@ class Trials:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            failure = _first_line(error)
+            failure = first_line(error)
         failed = self._average(float(failure is not None)) > 0
         return (failure or "another process failed") if failed else None
 
@@ -155,10 +149,41 @@ def check_compiler(device: torch.device) -> None:
     try:
         torch.compile(lambda tensor: tensor + 1)(torch.zeros(8, device=device))
     except RuntimeError as error:
-        raise LimbeckError(f"compile=true: nothing can be compiled here: {_first_line(error)}") from None
+        raise LimbeckError(f"compile=true: nothing can be compiled here: {first_line(error)}") from None
 
 
-def _first_line(error: Exception) -> str:
+def try_channels_last(
+    choices: Choices,
+    asked: MemoryFormat | Literal["auto"],
+    module: nn.Module,
+    batch: Batch,
+    failure_of: Callable[[Choices], str | None],
+) -> tuple[Choices, str | None]:
+    """The choices with channels-last images, if they are asked for or "auto" sees a gain in them.
+
+    Args:
+        choices: the choices as they are so far.
+        asked: the setting.
+        module: what holds the networks.
+        batch: a batch for them.
+        failure_of: a function that tries choices and says why they fail; None if they do not.
+    Returns: the choices to take, and why the networks cannot take channels-last images; None if they can or
+        need not.
+    """
+    gains = asked == "auto" and gains_by_channels_last(module, batch)
+    if not gains and asked != "channels_last":
+        return choices, None
+    tried = replace(choices, memory_format="channels_last")
+    failure = failure_of(tried)
+    if failure is None:
+        return tried, None
+    if failure_of(choices):  # it is not the format's fault, and the first step will say what it is
+        return choices if asked == "auto" else tried, None
+    return choices, failure
+
+
+def first_line(error: Exception) -> str:
+    """The part of a message that says what went wrong."""
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]  # the compiler's says only who raised
     return first.strip().rstrip(".")
