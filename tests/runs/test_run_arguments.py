@@ -144,7 +144,7 @@ class TestSeveralTeachers:
     def test_they_are_keys_of_teachers(self) -> None:
         network = nn.Linear(3, 2)
         teachers = {"big": Run(Path("runs/a")), "small": Path("runs/b"), "own": network}
-        arguments = RunArguments(student="mlp", teacher=teachers, cache_teacher="logits")
+        arguments = RunArguments(student="mlp", teacher=teachers, cache_teacher="logits")  # type: ignore[arg-type]
         made = arguments.made()
         assert made.teacher is None
         assert {name: (each.model, each.cache) for name, each in made.teachers.items()} == {

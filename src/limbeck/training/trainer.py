@@ -231,6 +231,10 @@ class Trainer:
             f"{self.device.type} {self.accelerator.num_processes} {torch.__version__}"
         )
 
+    def _sum(self, number: int) -> int:
+        """The sum of a number that each process has."""
+        return int(self.accelerator.reduce(torch.tensor(number, device=self.device), "sum"))
+
     def _average(self, number: float) -> float:
         """Of a number that each process has."""
         return float(self.accelerator.reduce(torch.tensor(number, device=self.device), "mean"))
