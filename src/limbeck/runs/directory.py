@@ -39,6 +39,8 @@ FILES = (
     "report.html",
 )
 FOLDERS = ("checkpoints", "trackers", "transfer")
+UNFINISHED = ".unfinished"
+"""The file that is in a directory while it is being cleared and marked as a run's."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,8 @@ def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
     if not path.exists() or resume or not any(path.iterdir()):
         return
     if not started and not is_imported(path):
+        if (path / UNFINISHED).exists():
+            return  # limbeck was stopped before there was a run: what it left is cleared
         raise LimbeckError(f"{str(path)!r} holds files that are no run; choose another --out")
     if not overwrite and not started:
         raise LimbeckError(f"{str(path)!r} holds an imported network; say --overwrite or another --out")
@@ -190,12 +194,18 @@ def claim(path: Path, config: RunConfig, **resolved: Any) -> None:
     clear(path)
     write_json(path / "environment.json", {**environment(), **resolved})
     write_text(path / "config.yaml", config.to_yaml())  # last: it marks the directory as a run
+    cleared(path)
 
 
 def clear(path: Path) -> None:
-    """Makes the directory, cleared of an earlier run's files."""
+    """Makes the directory, cleared of an earlier run's files.
+
+    Until `cleared` is called, it is marked as one that may be cleared again: whoever is stopped in between
+    leaves nothing that anything depends on.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
+        (path / UNFINISHED).touch()
     except OSError as error:
         raise LimbeckError(f"{str(path)!r} cannot be made: {error.strerror}; choose another --out") from None
     sweep(path)
@@ -203,6 +213,11 @@ def clear(path: Path) -> None:
         (path / name).unlink(missing_ok=True)
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
+
+
+def cleared(path: Path) -> None:
+    """Says that what marks the directory, as a run or as an import, has been written."""
+    (path / UNFINISHED).unlink(missing_ok=True)
 
 
 def sweep(path: Path) -> None:
