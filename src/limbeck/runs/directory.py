@@ -205,10 +205,10 @@ def clear(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        (path / UNFINISHED).touch()
     except OSError as error:
         raise LimbeckError(f"{str(path)!r} cannot be made: {error.strerror}; choose another --out") from None
     sweep(path)
+    (path / UNFINISHED).touch()
     for name in FILES:
         (path / name).unlink(missing_ok=True)
     for name in FOLDERS:
@@ -222,6 +222,7 @@ def cleared(path: Path) -> None:
 
 def sweep(path: Path) -> None:
     """Removes what a crash has left of the run's files half-written."""
+    cleared(path)
     for file in (*(path / name for name in FILES), path / "checkpoints" / "last.pt"):
         for partial in partials(file):
             partial.unlink(missing_ok=True)
