@@ -86,8 +86,8 @@ class Distiller(nn.Module):
     ) -> None:
         super().__init__()
         self.student = student
-        self._resting = _resting(student)
         self._untrained = UntrainedParts()
+        resting = _resting(student)
         self.objective = copy.deepcopy(parse(objective))
         self.phases_done: Tensor
         self.register_buffer("phases_done", torch.zeros((), dtype=torch.int64))
@@ -97,6 +97,8 @@ class Distiller(nn.Module):
         self.related, self.seed = related, seed
         teachers = teachers_of(teacher, teacher_features)
         checks.networks(student, teachers, example)
+        theirs = {part for each in teachers.values() if each.network for part in each.network.modules()}
+        self._resting = tuple(part for part in resting if part not in theirs)
         place = _device(student)
         example = apply(lambda tensor: tensor.to(place), example)
         self.teachers = TeacherGroup(teachers, _examples(teachers, example, teacher_example))
