@@ -29,6 +29,7 @@ from limbeck.outputs import Batch, Inputs, Outputs, Progress, apply
 from limbeck.tasks import Rows, Task
 from limbeck.teachers import Teacher
 from limbeck.teachers.group import Given, TeacherGroup, teachers_of
+from limbeck.watch import UntrainedParts, sums_of_inputs, sums_of_teachers
 
 Features = Mapping[str, "str | Sequence[str]"]
 
@@ -46,7 +47,8 @@ class Distiller(nn.Module):
             losses.backward(); optimizer.step(); optimizer.zero_grad()
 
     Args:
-        student: the network to train; stays the caller's own object, as `distiller.student`.
+        student: the network to train; stays the caller's own object, as `distiller.student`. A part of it
+            that is in eval mode while the student is in training mode, such as a frozen batch norm, stays so.
         teacher: a network (put in eval mode, otherwise never changed), a `Teacher`, several of either by
             name, or None for an objective that needs none.
         objective: text in the notation, or a method; it is copied, so one object serves many distillers.
@@ -84,6 +86,8 @@ class Distiller(nn.Module):
     ) -> None:
         super().__init__()
         self.student = student
+        self._untrained = UntrainedParts()
+        resting = _resting(student)
         self.objective = copy.deepcopy(parse(objective))
         self.phases_done: Tensor
         self.register_buffer("phases_done", torch.zeros((), dtype=torch.int64))
@@ -93,6 +97,8 @@ class Distiller(nn.Module):
         self.related, self.seed = related, seed
         teachers = teachers_of(teacher, teacher_features)
         checks.networks(student, teachers, example)
+        theirs = {part for each in teachers.values() if each.network for part in each.network.modules()}
+        self._resting = tuple(part for part in resting if part not in theirs)
         place = _device(student)
         example = apply(lambda tensor: tensor.to(place), example)
         self.teachers = TeacherGroup(teachers, _examples(teachers, example, teacher_example))
@@ -166,7 +172,7 @@ class Distiller(nn.Module):
         if batch.progress is None and self._progress is not None:
             batch = replace(batch, progress=self._progress)
         rule = self._backward if self._rule else None
-        return self._losses(
+        losses = self._losses(
             batch,
             self.reads,
             self._fields[True],
@@ -175,6 +181,9 @@ class Distiller(nn.Module):
             rule,
             of_training=self.training,
         )
+        if torch.is_grad_enabled():
+            self._untrained.look(self.student, self.objective, losses)
+        return losses
 
     def _backward(self, losses: Losses, scale: float) -> None:
         if self._split is None:
@@ -212,12 +221,13 @@ class Distiller(nn.Module):
             checks.targets_in_range(batch.targets, self.task)
         with torch.autocast(device.type, enabled=False):
             student, teacher = student.map(full_precision), teacher.map(full_precision)
+            given = {**sums_of_inputs(batch.inputs), **sums_of_teachers(teacher)}
             rows = _samples(batch) if own_data else self.task.rows(batch, student if tap else teacher)
             student, teacher = _in_rows(student, rows), _in_rows(teacher, rows)
             batch = rows.batch(batch)
             if rows.sample is not None:
                 batch = draw_related(batch, student, self.related, self.seed)
-            losses = Losses(loss(student, teacher, batch), rule)
+            losses = Losses(loss(student, teacher, batch), rule, given)
             return losses if rows.count else losses.reweighed(0.0)
 
     def progress(self, step: int, epoch: int, fraction: float) -> None:
@@ -235,6 +245,7 @@ class Distiller(nn.Module):
             raise LimbeckError(
                 "call limbeck.prepare(distiller, loader) first: the objective has phases to run"
             )
+        checks.trained(self.student, self.objective)
         claims = [claim for method in inner_first(self.objective) for claim in method.claims()]
         claimed = {id(parameter) for claim in claims for parameter in claim.module.parameters()}
         main = make([p for p in self.parameters() if p.requires_grad and id(p) not in claimed])
@@ -290,10 +301,19 @@ class Distiller(nn.Module):
                 module.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Distiller:
-        """Sets the mode of student and methods' parts; what a phase has finished stays in eval mode."""
+        """Sets the mode of student and methods' parts.
+
+        What a phase has finished stays in eval mode, and so do the student's parts that were in it, while the
+        student itself was not, when the student was handed over.
+        """
         super().train(mode)
         self._freeze()
+        self._rest()
         return self
+
+    def _rest(self) -> None:
+        for module in self._resting:
+            module.training = False
 
     @contextmanager
     def compiled(self) -> Iterator[None]:
@@ -384,7 +404,15 @@ class _PhaseModule(nn.Module):
         self.distiller.eval()
         for module in self.phase.trains:
             module.train(mode)
+        self.distiller._rest()
         return self
+
+
+def _resting(student: object) -> tuple[nn.Module, ...]:
+    """The parts of a student in training mode that somebody has put in eval mode."""
+    if not isinstance(student, nn.Module) or not student.training:
+        return ()
+    return tuple(module for module in student.modules() if not module.training)
 
 
 def _examples(

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sysconfig
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+
+_LIBRARIES = tuple(
+    os.path.join(sysconfig.get_path(kind), "") for kind in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+_HERE = os.path.join(Path(__file__).parent, "")
 
 
 class LimbeckError(ValueError):
@@ -26,3 +35,27 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> LimbeckError:
         f"did you mean {names[near[0]]!r}?" if near else f"there are: {', '.join(names.values()) or 'none'}"
     )
     return LimbeckError(f"unknown {kind} {name!r}; {hint}")
+
+
+def told(error: BaseException) -> str:
+    """What code that is not limbeck's raised, in one line: "width must be even (ValueError at nets.py:21)".
+
+    Args:
+        error: what was raised. The place is the innermost line in the user's own code, which is neither
+            limbeck's nor that of an installed package; it is left out where there is none.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kind = type(error).__name__
+    own = [
+        f"{_relative(frame.filename)}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<", _HERE, *_LIBRARIES))
+    ]
+    where = f"{kind} at {own[-1]}" if own else kind
+    return f"{lines[0]} ({where})" if lines else where
+
+
+def _relative(file: str) -> str:
+    """A file as seen from the working directory, if it is below that."""
+    path, here = Path(file), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file

@@ -1,4 +1,5 @@
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def forgetful():
 def buggy():
     return undefined_name
 
+def silent():
+    raise KeyError
+
+def deep():
+    return nn.Linear(2, 3).load_state_dict({})
+
+def stopped():
+    raise KeyboardInterrupt
+
 ready_made = nn.Linear(2, 3)
 number = 3
 """
@@ -44,6 +54,7 @@ def _in_her_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     (tmp_path / "beside.py").write_text("classes = 3\n")
     (tmp_path / "needy.py").write_text("import a_package_she_has_not\n")
     (tmp_path / "unfinished.py").write_text("def make(:\n")
+    (tmp_path / "hasty.py").write_text("from torch import nn\n\nwidths = {}\nwidth = widths['small']\n")
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "heads.py").write_text("from torch.nn import Linear as Head\n")
     monkeypatch.chdir(tmp_path)
@@ -52,7 +63,7 @@ def _in_her_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     yield
     assert sys.path == path
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in ("my_models", "beside", "needy", "unfinished", "parts"):
+        if name.split(".")[0] in ("my_models", "beside", "needy", "unfinished", "hasty", "parts"):
             del sys.modules[name]
 
 
@@ -107,7 +118,14 @@ def test_a_directory_that_is_importable_already_stays_so(
         ("my_models:make(widht=2)", "unknown argument of my_models:make: 'widht'; did you mean 'width'?"),
         ("my_models:make(1, 2)", "my_models:make: too many positional arguments"),
         ("my_models:picky", "my_models:picky: missing a required argument: 'width'"),
-        ("my_models:picky(3)", "my_models:picky: width must be even, not 3"),
+        (
+            "my_models:picky(3)",
+            "my_models:picky: width must be even, not 3 (ValueError at my_models.py:17)",
+        ),
+        ("my_models:buggy", "my_models:buggy: name 'undefined_name' is not defined (NameError at my_models.py:23)"),
+        ("my_models:silent", "my_models:silent: KeyError at my_models.py:26"),
+        ("my_models:deep", "Error(s) in loading state_dict for Linear: (RuntimeError at my_models.py:29)"),
+        ("hasty:make", "cannot import the module 'hasty': 'small' (KeyError at hasty.py:4)"),
         ('my_models:make(width="wide")', "my_models:make: "),
         ("my_models:make(width=wide)", 'wide is neither a number, a text nor a list; write "wide"'),
         ("my_models:make(width=[[wide]])", "wide is neither a number"),
@@ -123,5 +141,13 @@ def test_a_wrong_factory_is_refused(spec: str, message: str) -> None:
 
 
 def test_a_bug_in_her_factory_keeps_its_traceback() -> None:
-    with pytest.raises(NameError, match="undefined_name"):
+    with pytest.raises(LimbeckError) as caught:
         build("my_models:buggy")
+    cause = caught.value.__cause__
+    assert type(cause) is NameError
+    assert traceback.extract_tb(cause.__traceback__)[-1].line == "return undefined_name"
+
+
+def test_an_interruption_is_no_mistake_of_hers() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        build("my_models:stopped")

@@ -29,7 +29,7 @@ from limbeck.config import make_config
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run, directory
 
-CONFIG = make_config(settings={"student.model": "mlp"})
+CONFIG = make_config(settings={"student.model": "mlp", "objective": "ce"})
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +174,10 @@ class TestClaim:
             ("import", {}, "holds an imported network; say overwrite=True"),
             ("import", {"overwrite": True}, None),
             ("import", {"resume": True}, "there is no run to resume in"),
+            ("half-made", {}, None),
+            ("half-made", {"overwrite": True}, None),
+            ("half-made", {"resume": True}, "there is no run to resume in"),
+            ("half-made import", {}, None),
             ("strangers", {}, "holds files that are no run; choose another out"),
             ("strangers", {"overwrite": True}, "holds files that are no run; choose another out"),
             ("strangers", {"resume": True}, "there is no run to resume in"),
@@ -185,8 +189,13 @@ class TestClaim:
         self, there: str, how: dict[str, bool], message: str | None, tmp_path: Path
     ) -> None:
         path = tmp_path / "out"
-        if there in ("empty", "run", "import", "strangers"):
+        if there in ("empty", "run", "import", "strangers", "half-made import"):
             path.mkdir()
+        if there.startswith("half-made"):
+            directory.clear(path)
+            directory.write_json(path / "environment.json", {})
+        if there == "half-made import":
+            (path / "student.safetensors").write_text("half an import")
         if there == "import":
             (path / "import.json").write_text("{}")
         if there == "run":
@@ -218,6 +227,36 @@ class TestClaim:
         own = {"config.yaml", "environment.json"}
         assert content(tmp_path).keys() == own | {"mine.txt", "notes/mine.txt", ".mine.txt.4711"}
         assert make_config(tmp_path / "config.yaml") == CONFIG
+
+    @pytest.mark.parametrize("stopped_at", ["environment.json", "config.yaml"])
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_what_was_stopped_before_there_was_a_run_is_started_afresh(
+        self,
+        stopped_at: str,
+        overwrite: bool,
+        teacher: Run,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        out = tmp_path / "run"
+        if overwrite:
+            make_student(out, teacher)
+            (out / "mine.txt").write_text("mine")
+
+        def stop(path: Path, text: str) -> None:
+            if path.name == stopped_at:
+                raise KeyboardInterrupt
+            path.write_text(text)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(directory, "write_text", stop)
+            with pytest.raises(KeyboardInterrupt):
+                make_student(out, teacher, overwrite=overwrite)
+        assert not (out / "config.yaml").exists()
+        run = make_student(out, teacher)  # as it was asked for, without --overwrite
+        fresh = make_student(tmp_path / "fresh", teacher)
+        assert same(state_of(run), state_of(fresh))
+        assert content(out).keys() == content(fresh.path).keys() | ({"mine.txt"} if overwrite else set())
 
     def test_an_overwritten_run_is_a_whole_new_one(self, teacher: Run, tmp_path: Path) -> None:
         make_student(tmp_path / "run", teacher, epochs=3)

@@ -16,6 +16,7 @@ from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 
 MOMENTS = {
+    "before there was a run": ".config.yaml 1",
     "in the first epoch of a phase": "teacher 3",
     "in the second epoch of a phase": "teacher 7",
     "in the first epoch of the training": "student 3",

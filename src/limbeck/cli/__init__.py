@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 
 from rich.console import Console
 from rich.text import Text
@@ -14,10 +16,17 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Runs the command; a mistake of the user's is one sentence and exit code 2, a bug a traceback."""
+    """Runs the command; a mistake of the user's is one sentence and exit code 2, a bug a traceback.
+
+    With `--debug` anywhere among the arguments, or LIMBECK_DEBUG=1, a mistake has its traceback too.
+    """
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1 or os.environ.get("LIMBECK_DEBUG", "0") not in ("", "0")
     try:
-        app(prog_name="limbeck")
+        app(arguments, prog_name="limbeck")
     except LimbeckError as error:
+        if debug:
+            traceback.print_exception(error)
         message = Text.assemble(("limbeck: ", "red"), str(error))
         Console(stderr=True, highlight=False).print(message, soft_wrap=True)
         sys.exit(error.exit_code)

@@ -19,6 +19,7 @@ app = typer.Typer(
     name="limbeck",
     help="Distills a large trained network into a small one.",
     no_args_is_help=True,
+    epilog="With --debug, anywhere, or LIMBECK_DEBUG=1, an error shows its traceback.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,6 +1,6 @@
 """Finds logits, embedding, stages and stem in any network by one forward, and taps them with hooks."""
 
-from limbeck.features.calling import call, set_mode, undisturbed, undone
+from limbeck.features.calling import call, precision_of, set_mode, undisturbed, undone
 from limbeck.features.find import answering, describe, find
 from limbeck.features.logits import logits_of, width_of
 from limbeck.features.norms import BatchNorm, batch_norms
@@ -20,6 +20,7 @@ __all__ = [
     "describe",
     "find",
     "logits_of",
+    "precision_of",
     "set_mode",
     "undisturbed",
     "undone",

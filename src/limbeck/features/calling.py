@@ -12,14 +12,25 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from limbeck.outputs import Inputs
+from limbeck.outputs import Inputs, apply
 
 Item: TypeAlias = "int | str | None"
 
 
 def call(network: nn.Module, inputs: Inputs) -> Any:
-    """What the network returns for the inputs: a tensor is its one argument, named tensors its keywords."""
+    """What the network returns for the inputs: a tensor is its one argument, named tensors its keywords.
+
+    A network in float64, float16 or bfloat16 gets its inputs in that precision.
+    """
+    if (dtype := precision_of(network)) != torch.float32:
+        inputs = apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor, inputs)
     return network(inputs) if isinstance(inputs, Tensor) else network(**inputs)
+
+
+def precision_of(network: nn.Module) -> torch.dtype:
+    """The precision of the network's weights; float32 if it has none."""
+    floats = (each.dtype for each in network.parameters() if each.is_floating_point())
+    return next(floats, torch.float32)
 
 
 def uncompiled(network: nn.Module) -> nn.Module:

@@ -44,11 +44,13 @@ class Losses:
 
     `total`, `task` and `distillation` are scalars; `total` also counts what methods minimize for their own
     parts. `dict(losses)` gives names and values. `rule` is what `backward` does instead if the objective has
-    a gradient rule.
+    a gradient rule. `given` holds a scalar for each thing that the losses were computed from and training
+    does not change, such as "the teacher's logits"; it is finite if all of that thing is.
     """
 
     terms: Mapping[str, Term]
     rule: Callable[[Losses, float], None] | None = None
+    given: Mapping[str, Tensor] = field(default_factory=dict)
     total: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,11 +66,18 @@ class Losses:
             scale: a factor; for a piece of a batch, its share of the samples.
             rows: another factor for terms that are means over rows, for a piece its share of the valid rows;
                 the same as `scale` if None.
+        Raises:
+            LimbeckError: if there is nothing that the losses could train.
         """
         if rows is not None:
             self.reweighed(rows / scale).backward(scale)
         elif self.rule is not None:
             self.rule(self, scale)
+        elif not self.total.requires_grad:
+            raise LimbeckError(
+                "the losses depend on no parameter that is trained; compute them outside of torch.no_grad(), "
+                "and give the parts of the student that are to learn requires_grad=True"
+            )
         else:
             (self.total if scale == 1 else self.total * scale).backward()  # type: ignore[no-untyped-call]
 
@@ -78,7 +87,7 @@ class Losses:
             name: replace(term, value=term.value * ratio) if term.per == "rows" else term
             for name, term in self.terms.items()
         }
-        return Losses(terms, self.rule)
+        return Losses(terms, self.rule, self.given)
 
     @property
     def task(self) -> Tensor | None:

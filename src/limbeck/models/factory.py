@@ -12,7 +12,7 @@ from types import ModuleType
 
 from torch import nn
 
-from limbeck.errors import LimbeckError, unknown
+from limbeck.errors import LimbeckError, told, unknown
 from limbeck.notation import Call, Sum, Value, parse_call, show
 
 
@@ -21,7 +21,7 @@ def call_factory(spec: str) -> nn.Module:
 
     Raises:
         LimbeckError: for a module that cannot be imported, a name it has not, arguments the factory does not
-            take or refuses, and a factory that makes no network.
+            take, a factory that raises anything, with the line where it did, and one that makes no network.
     """
     name, _, text = spec.partition(":")
     call = parse_call(text, "model factory")
@@ -42,6 +42,8 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except (ImportError, SyntaxError) as error:
         raise LimbeckError(f"cannot import the module {name!r}: {error}") from error
+    except Exception as error:
+        raise LimbeckError(f"cannot import the module {name!r}: {told(error)}") from error
 
 
 def _factory(module: ModuleType, name: str) -> Callable[..., object]:
@@ -73,11 +75,14 @@ def _call(factory: Callable[..., object], call: Call, what: str) -> object:
             raise unknown(f"argument of {what}:", argument, signature.parameters)
     try:
         signature.bind(*call.args, **call.kwargs)
+    except TypeError as error:
+        raise LimbeckError(f"{what}: {error}") from error
+    try:
         return factory(*call.args, **call.kwargs)
     except LimbeckError:
         raise
-    except (TypeError, ValueError) as error:
-        raise LimbeckError(f"{what}: {error}") from error
+    except Exception as error:
+        raise LimbeckError(f"{what}: {told(error)}") from error
 
 
 def refuse_names(spec: str, value: Value) -> None:

@@ -41,6 +41,8 @@ FILES = (
     "report.html",
 )
 FOLDERS = ("checkpoints", "trackers", "transfer")
+UNFINISHED = ".unfinished"
+"""The file that is in a directory while it is being cleared and marked as a run's."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,8 @@ def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
     if not path.exists() or resume or not any(path.iterdir()):
         return
     if not started and not is_imported(path):
+        if (path / UNFINISHED).exists():
+            return  # limbeck was stopped before there was a run: what it left is cleared
         raise LimbeckError(f"{str(path)!r} holds files that are no run; choose another out (--out)")
     if not overwrite and not started:
         raise LimbeckError(
@@ -229,10 +233,15 @@ def claim(path: Path, config: RunConfig, **resolved: Any) -> None:
     clear(path)
     write_json(path / "environment.json", {**environment(), **resolved})
     write_text(path / "config.yaml", config.to_yaml())  # last: it marks the directory as a run
+    cleared(path)
 
 
 def clear(path: Path) -> None:
-    """Makes the directory, cleared of an earlier run's files."""
+    """Makes the directory, cleared of an earlier run's files.
+
+    Until `cleared` is called, it is marked as one that may be cleared again: whoever is stopped in between
+    leaves nothing that anything depends on.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -240,14 +249,21 @@ def clear(path: Path) -> None:
             f"{str(path)!r} cannot be made: {error.strerror}; choose another out (--out)"
         ) from None
     sweep(path)
+    (path / UNFINISHED).touch()
     for name in FILES:
         (path / name).unlink(missing_ok=True)
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
 
 
+def cleared(path: Path) -> None:
+    """Says that what marks the directory, as a run or as an import, has been written."""
+    (path / UNFINISHED).unlink(missing_ok=True)
+
+
 def sweep(path: Path) -> None:
     """Removes what a crash has left of the run's files half-written."""
+    cleared(path)
     for file in (*(path / name for name in FILES), path / "checkpoints" / "last.pt"):
         for partial in partials(file):
             partial.unlink(missing_ok=True)

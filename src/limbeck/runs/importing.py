@@ -73,6 +73,7 @@ def import_checkpoint(
     directory.write_json(out / "environment.json", directory.environment())
     models.save(network, out / "student.safetensors", metadata_of(card))
     directory.write_json(out / "import.json", origin)  # last: it marks the directory as imported
+    directory.cleared(out)
     return Run(out)
 
 

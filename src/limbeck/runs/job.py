@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck import checks, evaluation
 from limbeck import data as sources
-from limbeck import evaluation
 from limbeck.config import RunConfig
 from limbeck.data import Loader, Source, Split, views
 from limbeck.data.loader import checked_number
@@ -83,6 +83,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
     student = objects.get("student")
     if student is None:
         student = networks.student(config.student, source, config.seed)
+    checks.trained(student, objective)
     teachers = _teachers(config, source, objects)
     examples = {"student": source.example(preparation=Preparation(config.student.size))}
     examples |= {

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from limbeck.errors import LimbeckError
-from limbeck.features import Tap, find, set_mode, undone
+from limbeck.features import Tap, find, precision_of, set_mode, undone
 from limbeck.outputs import Batch, Inputs, Outputs, apply
 from limbeck.teachers.base import Teacher
 
@@ -108,29 +108,23 @@ class LiveTeacher(Teacher):
         """Moves the network."""
         self.network._apply(function)  # type: ignore[no-untyped-call]
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        """The precision of the network's weights; float32 if it has none."""
-        floats = (p.dtype for p in self.network.parameters() if p.is_floating_point())
-        return next(floats, torch.float32)
-
     def _cast(self, inputs: Inputs) -> Inputs:
         """The inputs with their floats in the network's precision."""
-        dtype = self._dtype
+        dtype = precision_of(self.network)
         return apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor, inputs)
 
     def _returned(self, outputs: Outputs, inputs: Inputs) -> Outputs:
         """The outputs in the precision of the inputs, float32 at least."""
         tensors = [inputs] if isinstance(inputs, Tensor) else inputs.values()
-        given = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), self._dtype)
-        if given == self._dtype == torch.float32:
+        given = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), precision_of(self.network))
+        if given == precision_of(self.network) == torch.float32:
             return outputs  # as they are under autocast, too
         dtype = torch.promote_types(given, torch.float32)
         return outputs.map(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
 
     def _own_precision(self) -> AbstractContextManager[object]:
         """No autocast inside, unless the network is in float32, which autocast is made for."""
-        if self._dtype == torch.float32:
+        if precision_of(self.network) == torch.float32:
             return nullcontext()
         device = next((p.device.type for p in self.network.parameters()), "cpu")
         return torch.autocast(device, enabled=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,16 @@ class Guard:
         self._step = torch.full((), -1, dtype=torch.int64, device=device)
         self._bad: Tensor | None = None
         self._names: list[str] = []
+        self._given: dict[str, Tensor] = {}
 
-    def admit(self, step: int, names: Sequence[str], values: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+    def admit(
+        self,
+        step: int,
+        names: Sequence[str],
+        values: Tensor,
+        gradients: Sequence[Tensor],
+        given: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Whether this step's update is blocked, as a 0-d bool on the device.
 
         Args:
@@ -37,6 +45,8 @@ class Guard:
             names: of the terms.
             values: (T,) their values.
             gradients: of all parameters; a finite loss can have a gradient that is not.
+            given: a scalar for each thing that the terms were computed from and training does not change. One
+                that is not finite blocks nothing by itself, and is named in place of the terms it spoils.
         """
         norm = torch.nn.utils.get_total_norm(gradients) if gradients else values.new_zeros(())
         bad = ~torch.cat([values.detach(), norm.reshape(1).to(values)]).isfinite()
@@ -45,6 +55,8 @@ class Guard:
         self._names = [*names, "the gradient"]
         self._step = torch.where(first, step, self._step)
         self._bad = bad if self._bad is None else torch.where(first, bad, self._bad)
+        for name, value in (given or {}).items():
+            self._given[name] = torch.where(first, value, self._given.get(name, value))
         self.blocked = self.blocked | now
         return self.blocked
 
@@ -55,10 +67,17 @@ class Guard:
             where: the name of the loop.
             checkpoint: what to say of the last good one.
         Raises:
-            DivergenceError: naming step and term.
+            DivergenceError: naming the step, and the term or what was given that spoiled it.
         """
         if self._bad is None or not self.blocked.item():
             return
+        for name, value in self._given.items():
+            if not value.isfinite():
+                raise DivergenceError(
+                    f"{name} are NaN or infinite at step {int(self._step)} of {where}, so there is nothing to "
+                    f"learn from; the weights were not updated by it. {checkpoint} "
+                    "The learning rate has no part in it."
+                )
         bad = [name for name, flag in zip(self._names, self._bad.tolist(), strict=True) if flag]
         raise DivergenceError(
             f"{bad[0]} became NaN or infinite at step {int(self._step)} of {where}; the weights were not "

@@ -65,6 +65,7 @@ class Step:
         if self._choices is None:
             self._choices = self._settle(pieces[0], len(pieces))
         values: Tensor | None = None
+        given: dict[str, Tensor] = {}
         valid = self._all_rows(batch)
         for piece in pieces:
             # Gradients are averaged over processes, so a piece counts by its part of the mean share.
@@ -81,12 +82,14 @@ class Step:
             )
             figures = figures if share == 1 else figures * share
             values = figures if values is None else values + figures
+            for name, value in losses.given.items():
+                given[name] = given[name] + value if name in given else value
         assert values is not None
         names = list(losses.keys())
         means.add(["total", *names], values, whole / world)
         # Report the total last: it is NaN whenever a term is.
         found = [gradient for part in self._parts for gradient in gradients(part)]
-        blocked = guard.admit(number, [*names, "total"], values.roll(-1), found)
+        blocked = guard.admit(number, [*names, "total"], values.roll(-1), found, given)
         if self._clip is not None:
             for part in self._parts:
                 torch.nn.utils.clip_grad_norm_(parameters(part), self._clip)

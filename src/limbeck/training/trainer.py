@@ -28,6 +28,7 @@ from limbeck.training.means import Means
 from limbeck.training.step import Step
 from limbeck.training.trackers import check_trackers
 from limbeck.training.trials import Trials, check_compiler
+from limbeck.training.world import check_world, launched_on_cpu
 
 
 class Trainer:
@@ -69,10 +70,12 @@ class Trainer:
         # accelerate keeps its precision and its device in one place for the whole process, so two trainers
         # could not differ: autocast and the choice of the CPU are the trainer's own.
         self.accelerator = Accelerator(
+            cpu=launched_on_cpu(),
             log_with=list(trackers) or None,
             project_dir=None if directory is None else str(directory / "trackers"),
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        check_world(self.accelerator.num_processes)
         self.accelerator.native_amp, self.accelerator.scaler = False, None
         found = self.accelerator.device
         if device not in ("auto", "cpu", found.type, str(found)):

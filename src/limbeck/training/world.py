@@ -1,0 +1,44 @@
+"""The processes that a launcher started, such as `torchrun` or `accelerate launch`."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+
+from limbeck.errors import LimbeckError
+
+
+def launched() -> int:
+    """How many processes were started to train together: those of the process group, or of the launcher."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_world_size()
+    world = os.environ.get("WORLD_SIZE", "")
+    return int(world) if world.isdecimal() else 1
+
+
+def launched_on_cpu() -> bool:
+    """Whether there are several processes and no accelerator for them.
+
+    accelerate joins processes on the CPU only if it is told so; otherwise each takes itself for the only one.
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    joinable = accelerator is not None and accelerator.type != "mps"
+    return launched() > 1 and "LOCAL_RANK" in os.environ and not joinable
+
+
+def check_world(joined: int) -> None:
+    """Refuses processes that were started together and would train apart, all writing to one directory.
+
+    Args:
+        joined: how many processes accelerate has joined.
+    Raises:
+        LimbeckError: if that is not how many there are.
+    """
+    if joined == 1 and launched() > 1:
+        raise LimbeckError(
+            f"{launched()} processes were launched together, and accelerate takes each of them for the only "
+            "one; launch them with torchrun or accelerate launch, and make an Accelerator of your own, if you "
+            "need one, as Accelerator(cpu=True) where there is no GPU"
+        )
