@@ -82,7 +82,7 @@ class Card(BaseModel):
     @property
     def names(self) -> tuple[str, ...]:
         """A name for each output of the network."""
-        return self.made_for().names
+        return self.made_for().outputs
 
     def made_for(self) -> Task:
         """The task that the network is for.

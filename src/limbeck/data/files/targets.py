@@ -110,7 +110,7 @@ class Classes(TargetReader):
         super().__init__(task, label, names)
         if len(self.columns) > 1:
             raise LimbeckError(
-                f"classification reads one column of labels, not {len(self.columns)}; for labels of 0 and 1"
+                f"{task.name} reads one column of labels, not {len(self.columns)}; for labels of 0 and 1"
                 ' choose task="multilabel", for numbers task="regression"'
             )
 
@@ -202,7 +202,7 @@ class Values(TargetReader):
         for column in self.columns:
             if rows.classes(column):
                 raise LimbeckError(
-                    f"the column {column!r} of {rows.name} holds classes, and regression takes numbers"
+                    f"the column {column!r} of {rows.name} holds classes, and {self.task.name} takes numbers"
                 )
         columns = [
             [_value(value, column, number, rows) for number, value in enumerate(batch[column], start + 1)]
@@ -228,28 +228,24 @@ def target_reader(
     Args:
         task: its name.
         label: the column that holds them, or several.
-        separator: between the names of labels in one field; for multilabel.
+        separator: between the names of labels in one field, where a task takes several labels.
         names: of the outputs, in their order; those in the data if none is given.
     Raises:
-        LimbeckError: for a task that files cannot be read for, and arguments that do not fit the task.
+        LimbeckError: for an unknown task, and arguments that do not fit the task.
     """
     meant = named(task)
-    if separator is not None and (task != "multilabel" or not isinstance(label, str) or not separator):
+    several = meant.columns_hold == "labels"
+    if separator is not None and not (several and isinstance(label, str) and separator):
         raise LimbeckError(
             'separator="|" parts the labels in one column of the task multilabel; leave it out otherwise'
         )
-    if task == "classification":
+    if meant.columns_hold == "classes":
         return Classes(meant, label, names)
-    if task == "multilabel":
-        if isinstance(label, str):
-            return LabelLists(meant, label, names, separator)
-        return LabelColumns(meant, label, names)
-    if task == "regression":
+    if meant.columns_hold == "values":
         return Values(meant, label, names)
-    raise LimbeckError(
-        f"files are read for the tasks classification, multilabel and regression, not {task};"
-        " from_tensors(..., task=...) takes targets of any task"
-    )
+    if isinstance(label, str):
+        return LabelLists(meant, label, names, separator)
+    return LabelColumns(meant, label, names)
 
 
 def _stacked(taken: Mapping[str, list[Any]], empty: float) -> dict[str, Tensor]:

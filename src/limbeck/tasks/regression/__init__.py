@@ -46,6 +46,7 @@ class Regression(Task):
     """
 
     name = "regression"
+    columns_hold: ClassVar[Literal["classes", "labels", "values"]] = "values"
     scores: ClassVar[Literal["classes", "values"]] = "values"
     distance: ClassVar[str] = "RMSE between student and teacher in standard deviations of the targets"
     findings = RegressionFindings
