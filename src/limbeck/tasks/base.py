@@ -185,7 +185,7 @@ class Task(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
 
     names: tuple[str, ...]
-    """What the targets are called: classes, labels or values; one for each output unless `outputs` differs."""
+    """What the targets are called: classes, labels or values; one for each of the `outputs` by default."""
 
     @property
     def width(self) -> int:
