@@ -122,6 +122,7 @@ class CRD(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding",), batch=("index",), data=("targets",))
     recipe = "ce + 0.8*crd"  # the CRD benchmark's
+    rows = "classes"  # its negatives are samples of another class
     one_row_per_sample = True
 
     draws: Tensor
