@@ -147,7 +147,9 @@ def test_from_tensors_to_a_report(tmp_path: Path) -> None:
     assert teacher.result.metrics.test["mae"] < constant / 2
     assert student.result.metrics.test["mae"] < constant
 
-    found = results.read(student.path / "evaluation.json").student
+    evaluation = results.read(student.path / "evaluation.json")
+    assert evaluation is not None
+    found = evaluation.student
     assert isinstance(found.findings, OrdinalFindings)
     assert sum(map(sum, found.findings.counts)) == 80
     assert found.metrics == student.result.metrics.test

@@ -25,9 +25,9 @@ def contact_sheet(source: Source, count: int = 5, seed: int = 0) -> Image.Image:
     """Shows training images class by class, each class with its name over them.
 
     Args:
-        source: of images with one or three channels.
+        source: source of images with one or three channels.
         count: images of each class; fewer where there are fewer.
-        seed: of the draw.
+        seed: random seed of the draw.
     Returns: an RGB picture, about as wide as high; images under 64 pixels a side are enlarged to that.
     """
     labels = source.train.targets.where(source.train.targets != UNLABELED, len(source.task.names))

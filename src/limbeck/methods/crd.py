@@ -115,7 +115,7 @@ class CRD(Method):
         negatives: "exact" or "shared".
         size: K, negatives of a sample; at most as many as there are for the largest class, or for "shared"
             as there are training samples.
-        dim: of the space that embeddings are projected to.
+        dim: size of the space that embeddings are projected to.
         temperature: T.
         momentum: how much of a bank's vector stays at each visit.
     """

@@ -60,7 +60,7 @@ def fill(
         cache_teacher: what is kept; "logits" if neither says.
     Yields: after every batch, how far it has come.
     Raises:
-        LimbeckError: for what cannot be had, before the teacher is asked; when the disk is full.
+        LimbeckError: for data or a teacher that cannot be loaded, before the teacher is asked; when the disk is full.
     """
     given = {
         "teacher": teacher and str(teacher),

@@ -47,7 +47,7 @@ class Metric(NamedTuple):
         """The value for people, for example "97.2 %".
 
         Args:
-            value: of the metric, as records have it.
+            value: value of the metric, as records have it.
             digits: after the point; if left out 1 for a percentage, and 3 for others.
         """
         digits = (1 if self.unit == "%" else 3) if digits is None else digits
@@ -229,7 +229,7 @@ class Task(ABC):
         """The task of some training targets.
 
         Args:
-            names: of the outputs; None for numbers.
+            names: what the targets are called, see `names`; None for numbers.
             width: how many outputs there are, where it is known.
             targets: (N, ...) of the training split.
         Raises:
@@ -321,8 +321,8 @@ class Task(ABC):
         """The rows of a batch.
 
         Args:
-            batch: as the loader gave it.
-            outputs: of the student, or of the teacher where a phase does not ask the student; their shapes
+            batch: the batch as the loader gave it.
+            outputs: those of the student, or of the teacher where a phase does not ask the student; their shapes
                 say how many positions there are.
         """
 
@@ -349,7 +349,7 @@ class Task(ABC):
         """All there is to say of a network.
 
         Args:
-            meter: of this task, which has taken in the split to report on.
+            meter: one of this task, which has taken in the split to report on.
             validation: one that has taken in the validation split, by which thresholds or a temperature are
                 chosen; None if there is none, or the network may have been trained on it.
         """
@@ -372,7 +372,7 @@ class Task(ABC):
 
         Args:
             found: findings by role; "student" is always there, "teacher" and "baseline" may be.
-            agreement: of student and teacher; None without a teacher.
+            agreement: agreement of student and teacher; None without a teacher.
         """
         return ()
 

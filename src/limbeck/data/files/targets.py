@@ -25,7 +25,7 @@ class Targets(NamedTuple):
     """What the columns of the labels say.
 
     Attributes:
-        names: of the outputs; empty if the files hold no labels and no names were given.
+        names: names of the outputs; empty if the files hold no labels and no names were given.
         of: (N, ...) targets of each split, as the task has them.
         notes: sentences on what people should know of them.
     """
@@ -40,7 +40,7 @@ class TargetReader(ABC):
 
     Attributes:
         task: what the targets are for.
-        columns: that hold them.
+        columns: columns that hold the labels.
     """
 
     def __init__(self, task: type[Task], label: str | Sequence[str], names: Sequence[str]) -> None:
@@ -58,9 +58,9 @@ class TargetReader(ABC):
         Rows without the column `label` have no label, if their only columns are inputs, or names are given.
 
         Args:
-            split: that they belong to.
+            split: split that the rows belong to.
             batch: values by column.
-            rows: of the split.
+            rows: rows of the split.
             inputs: columns that networks learn from.
         Raises:
             LimbeckError: for a column that is not there, and a value that is no label.
@@ -229,7 +229,7 @@ def target_reader(
         task: its name.
         label: the column that holds them, or several.
         separator: between the names of labels in one field, where a task takes several labels.
-        names: of the outputs, in their order; those in the data if none is given.
+        names: names of the outputs, in their order; those in the data if none is given.
     Raises:
         LimbeckError: for an unknown task, and arguments that do not fit the task.
     """

@@ -41,7 +41,7 @@ class Regression(Task):
 
     Args:
         names: one for each value, at least 1.
-        mean: of each value over the training split.
+        mean: mean of each value over the training split.
         std: standard deviation of each value over the training split; 1 for a constant.
     """
 
