@@ -135,7 +135,7 @@ def test_a_second_head_may_be_named() -> None:
         ({"stages": ["reluu1"]}, "unknown module of Small 'reluu1'; did you mean 'relu1'"),
         ({"stages": ["zzzzz"]}, "unknown module of Small 'zzzzz'; there are: .*bn1.*conv1"),
         ({"stem": ["relu1"]}, "the stem of Small must be one point, not a list"),
-        ({"stem": "spare"}, "no stem of Small is to be had at 'spare'; it does not run in a forward"),
+        ({"stem": "spare"}, "Small has no stem at 'spare'; it does not run in a forward"),
         ({"stem": "relu1#1"}, "'relu1#1'; its tensors are relu1:input"),
         ({"stem": "relu1[0]"}, r"'relu1\[0\]'; its tensors are relu1:input, .*relu1"),
         ({"stem": "relu1:output"}, "names no place"),
@@ -341,9 +341,7 @@ def test_outputs_that_the_network_names_are_fields() -> None:
     renamed = find(network, IMAGES, overrides={"boxes": "[pooled]", "low": "relu1"})
     assert renamed.of("boxes") == (Point("", item="pooled"),)
     assert renamed.of("low") == (Point("relu1"),)
-    with pytest.raises(
-        LimbeckError, match=r"no boxes of Small is to be had at '\[corners\]'; its tensors are"
-    ):
+    with pytest.raises(LimbeckError, match=r"Small has no boxes at '\[corners\]'; its tensors are"):
         find(network, IMAGES, overrides={"boxes": "[corners]"})
 
 

@@ -348,3 +348,12 @@ def test_a_training_set_of_limbeck_tells_the_classes(door: str) -> None:
         losses.backward()
         optimizer.step()
         assert losses.total.isfinite()
+
+
+def test_targets_that_are_no_classes_are_refused() -> None:
+    student, teacher = torch.nn.Linear(4, 1), torch.nn.Linear(4, 1)
+    facts = DataFacts(10, targets=torch.zeros(10, 1))
+    with pytest.raises(
+        LimbeckError, match="crd chooses among classes, and the outputs of regression are values"
+    ):
+        Distiller(student, teacher, "mse + crd", example=torch.zeros(2, 4), task="regression", data=facts)

@@ -187,7 +187,7 @@ def test_peers_by_name_get_the_facts_and_the_normalization_of_the_student() -> N
 
 
 def test_peers_of_other_classes_are_refused() -> None:
-    with pytest.raises(LimbeckError, match="tells 2 classes apart and the student 3"):
+    with pytest.raises(LimbeckError, match="has 2 outputs and the student 3"):
         Distiller(
             CNN([4], in_channels=1, size=8, num_classes=3),
             None,

@@ -122,7 +122,10 @@ def test_a_directory_that_is_importable_already_stays_so(
             "my_models:picky(3)",
             "my_models:picky: width must be even, not 3 (ValueError at my_models.py:17)",
         ),
-        ("my_models:buggy", "my_models:buggy: name 'undefined_name' is not defined (NameError at my_models.py:23)"),
+        (
+            "my_models:buggy",
+            "my_models:buggy: name 'undefined_name' is not defined (NameError at my_models.py:23)",
+        ),
         ("my_models:silent", "my_models:silent: KeyError at my_models.py:26"),
         ("my_models:deep", "Error(s) in loading state_dict for Linear: (RuntimeError at my_models.py:29)"),
         ("hasty:make", "cannot import the module 'hasty': 'small' (KeyError at hasty.py:4)"),

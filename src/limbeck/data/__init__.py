@@ -131,7 +131,7 @@ def load(spec: str, data_dir: Path | None = None, **arguments: Value) -> Source:
     Args:
         spec: a name of `table()`, with arguments where the data set has any; `-` in a name is `_`.
         data_dir: where files lie, for data sets that are read from files.
-        arguments: of the data set, beside those in the text.
+        arguments: arguments of the data set, beside those in the text.
     Raises:
         LimbeckError: for an unknown name or argument (names the nearest right one) or a value out of range.
     """

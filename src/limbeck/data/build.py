@@ -47,7 +47,7 @@ def from_tensors(
             (see `limbeck.data.split.held_out`; `Batch.index` then counts what is kept); or None.
         test: inputs and targets; without them a run reports no test metrics.
         num_classes: of classification, where the training targets do not show all classes.
-        names: of the outputs of a network, in their order: classes, labels or values.
+        names: names of the outputs of a network, in their order: classes, labels or values.
         views: the policy that training draws from, such as "crop(padding=4, flip=true)".
         kind: "image", "table", "text" or "other", if the shapes mislead.
         name: what records and reports call the data.
@@ -105,7 +105,7 @@ def from_dataset(
         test: a data set; without one a run reports no test metrics.
         task: as in `from_tensors`, like all that follow; a target is a vector where the task has several.
         num_classes: of classification, where the training targets do not show all classes.
-        names: of the outputs of a network, in their order.
+        names: names of the outputs of a network, in their order.
         views: the policy that training draws from.
         kind: "image", "table", "text" or "other", if the shapes mislead.
         name: what records and reports call the data.
@@ -151,7 +151,7 @@ def assemble(
     """A source of splits; a fraction for the validation split is held out of the training split.
 
     Args:
-        names: of the outputs; None for numbers.
+        names: names of the outputs; None for numbers.
         width: how many outputs there are, where there are no names and the training targets do not show it.
         contents: bytes for each sample of "train", "validation" and "test", equal for equal samples; those of
             samples in memory if none are given.

@@ -37,8 +37,8 @@ class Loader:
         batch_size: samples in a global batch, over all ranks; fewer without `shuffle`, where the memory that
             decoded images may take holds no more.
         views: the policy to draw views from; None shows every sample as it is (view 0 of a data set's own).
-        seed: of the order.
-        view_seed: of the views; `seed` if None.
+        seed: random seed of the order.
+        view_seed: random seed of the views; `seed` if None.
         views_per_sample: how many of the policy's views are drawn among, for each sample its own, the same
             in every run (see `limbeck.data.views.order`): the fewer, the sooner a cached teacher knows them
             all. None draws among all.

@@ -50,7 +50,7 @@ def _left_in_control_groups(root: Path = Path("/")) -> Iterator[int]:
     """Bytes left to this process in each control group around it that has a limit, as containers do.
 
     Args:
-        root: of the file system, for tests.
+        root: root directory of the file system, for tests.
     """
     groups = root / "proc/self/cgroup"
     for line in groups.read_text().splitlines() if groups.is_file() else ():

@@ -25,18 +25,18 @@ def contact_sheet(source: Source, count: int = 5, seed: int = 0) -> Image.Image:
     """Shows training images class by class, each class with its name over them.
 
     Args:
-        source: of images with one or three channels.
+        source: source of images with one or three channels.
         count: images of each class; fewer where there are fewer.
-        seed: of the draw.
+        seed: random seed of the draw.
     Returns: an RGB picture, about as wide as high; images under 64 pixels a side are enlarged to that.
     """
-    labels = source.train.targets.where(source.train.targets != UNLABELED, source.task.width)
+    labels = source.train.targets.where(source.train.targets != UNLABELED, len(source.task.names))
     names = [*source.task.names, "no label"]
     rows = pick(labels, torch.full((len(names),), count), seed)
     images = _pixels(source, rows)
     shown = {label: images[labels[rows] == label] for label in range(len(names))}
-    if not len(shown[source.task.width]):
-        del shown[source.task.width]
+    if not len(shown[len(source.task.names)]):
+        del shown[len(source.task.names)]
 
     height, width = images.shape[1:3]
     zoom = max(1, 64 // max(height, width))

@@ -33,9 +33,9 @@ class Source:
         test: what the final figures are measured on, and nothing else; None if there is none.
         task: what the targets are, and what networks are measured by.
         views: the policy that training draws from unless a run says otherwise.
-        mean: of the training split, per channel (pixels in [0, 1]) or per feature; empty where inputs go to
-            networks as they are.
-        std: likewise, of the population; 1 where it would be 0.
+        mean: mean of the training split, per channel (pixels in [0, 1]) or per feature; empty where inputs go
+            to networks as they are.
+        std: population standard deviation, per channel or feature like the mean; 1 where it would be 0.
         noise: what made training labels wrong, `noisy_labels(rate=0.4, ...)`; None if they are not spoiled.
         facts: what a network must know of the inputs and cannot see in an example, by the name of its
             argument: `vocab_size` of texts.

@@ -86,7 +86,7 @@ def pick(strata: Tensor, counts: Tensor, seed: int) -> Tensor:
     Args:
         strata: (N,) int64 from 0, `UNLABELED` for what is never drawn.
         counts: (S,) int64 how many to draw of each.
-        seed: of the draw.
+        seed: random seed of the draw.
     Returns: sorted positions, (sum of counts,) on the CPU.
     """
     order = torch.randperm(len(strata), generator=torch.Generator().manual_seed(seed))
@@ -102,8 +102,8 @@ def stratified(strata: Tensor, size: int, seed: int) -> Tensor:
 
     Args:
         strata: (N,) int64, such as class ids; see `limbeck.tasks.Task.strata`.
-        size: of the draw.
-        seed: of the draw.
+        size: number of samples to draw.
+        seed: random seed of the draw.
     """
     counts = strata[strata != UNLABELED].cpu().bincount()
     share, remainder = counts * size // counts.sum(), counts * size % counts.sum()

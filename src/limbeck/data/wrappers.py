@@ -43,7 +43,7 @@ def noisy_labels(
         source: whose training labels to spoil.
         rate: the share of wrong labels.
         kind: what a wrong label is.
-        seed: of which labels are wrong, and how.
+        seed: random seed that decides which labels are wrong, and how.
     """
     given = {"rate": rate, "kind": kind, "seed": seed}
     checked_arguments("noisy_labels", noisy_labels, (source,), given)
@@ -85,9 +85,9 @@ def imbalanced(
 
     Args:
         source: whose training split to thin out.
-        ratio: of the largest class to the smallest.
+        ratio: ratio of the largest class to the smallest.
         profile: how the sizes fall.
-        seed: of which samples are kept.
+        seed: random seed that decides which samples are kept.
     """
     given = {"ratio": ratio, "profile": profile, "seed": seed}
     checked_arguments("imbalanced", imbalanced, (source,), given)

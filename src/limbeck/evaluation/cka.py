@@ -20,7 +20,7 @@ def hsic(first: Tensor, second: Tensor) -> Tensor:
 
     Args:
         first: (..., n, n) kernel matrices of n >= 4 samples.
-        second: (..., n, n) likewise; leading axes broadcast.
+        second: (..., n, n) kernel matrices of the same samples; leading axes broadcast.
     Returns: (...); may be below 0, as an unbiased estimate of 0 must.
     """
     n = first.shape[-1]

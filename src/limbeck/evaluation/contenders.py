@@ -51,7 +51,7 @@ class Answers:
 
     Attributes:
         meters: by role.
-        comparison: of student and teacher; None without a teacher, as is the next.
+        comparison: comparison of student and teacher; None without a teacher, as is the next.
         cka: how alike they represent the samples.
     """
 

@@ -62,11 +62,11 @@ def corrupt(images: Tensor, kind: str, severity: int, index: Tensor, seed: int =
 
     Args:
         images: (B, C, H, W) floats in [0, 1], before any normalization.
-        kind: of `SEVERITIES`.
+        kind: name of a corruption, a key of `SEVERITIES`.
         severity: 1 to 5.
         index: (B,) int64 positions of the images in their data.
-        seed: of the noise.
-    Returns: likewise, in [0, 1].
+        seed: random seed of the noise.
+    Returns: (B, C, H, W) floats in [0, 1].
     """
     if kind not in SEVERITIES:
         raise unknown("kind of noise", kind, SEVERITIES)

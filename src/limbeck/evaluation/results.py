@@ -43,8 +43,8 @@ class Cost(_Record):
 
     Attributes:
         parameters: how many numbers.
-        multiply_adds: of one sample, in convolutions, matrix products and attention.
-        bytes: of the weights in a file.
+        multiply_adds: multiply-adds of one sample, in convolutions, matrix products and attention.
+        bytes: size in bytes of the weights in a file.
         peak_bytes: most memory that tensors take at once in a call with 32 samples, weights included; None
             in the quick suite, as are the next.
         latency: by batch size, 1 and 32.
@@ -97,7 +97,7 @@ class CKA(_Record):
     """Similarity of representations, linear CKA; 1 for equal ones, about 0 for unrelated ones.
 
     Attributes:
-        embedding: of the two embeddings; None where one was not found.
+        embedding: CKA of the two embeddings; None where one was not found.
         stages: a row for each stage of the student, a column for each of the teacher; None in the quick suite
             and where a network has none.
     """
@@ -124,15 +124,15 @@ class Evaluation(_Record):
     """All of it.
 
     Attributes:
-        version: of this format.
+        version: version of this format.
         task: the record of the task (`Task.record`).
         suite: how much was measured.
-        split: of the data; validation only where the data has no test split.
+        split: split of the data; validation only where the data has no test split.
         data: see `Data`.
         samples: in the split.
         device: what it ran on.
         machine: see `Machine`.
-        seed: of the noise; None where none was shown.
+        seed: random seed of the noise; None where none was shown.
         networks: by role; the student is always there.
         agreement: how close the student's answers are to the teacher's; None without a teacher.
         cka: how alike student and teacher represent the samples; None without a teacher.

@@ -46,7 +46,7 @@ def evaluate(
         source: the data.
         contenders: by role; the student must be there. They are moved to the device.
         suite: how much to measure.
-        seed: of the noise; 0 if None.
+        seed: random seed of the noise; 0 if None.
         noise_samples: how many of the split's samples are shown with noise, evenly spread over it; all if
             None. Noise takes a pass for each kind and severity, by far the most of `full`.
         device: where to run.

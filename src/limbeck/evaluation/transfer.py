@@ -43,7 +43,7 @@ class Setup:
         batch_size: samples a step.
         views: how many views of each sample are drawn among (see `limbeck.data.Loader`). With a number, a
             probe asks the frozen network once for each and keeps the embeddings in the teachers' cache.
-        seed: of the order, the views and the classifier's first weights.
+        seed: random seed of the order, the views and the classifier's first weights.
     """
 
     epochs: int

@@ -55,7 +55,7 @@ def find(
     Returns: the points; None or () for what there is not.
 
     Raises:
-        LimbeckError: if the network cannot take the example, a named field is unknown, nothing is to be had
+        LimbeckError: if the network cannot take the example, a named field is unknown, there is no tensor
             at a named point, or several things that the network returns may be its logits.
     """
     network = uncompiled(network)
@@ -173,7 +173,7 @@ def _at(trace: Trace, field: str, text: str) -> Point:
     if seen is None:
         others = [str(other) or "its result" for other in trace.seen if other.path == point.path]
         have = f"its tensors are {', '.join(others)}" if others else "it does not run in a forward"
-        raise LimbeckError(f"no {field} of {trace.name} is to be had at {text!r}; {have}")
+        raise LimbeckError(f"{trace.name} has no {field} at {text!r}; {have}")
     if field not in FIELDS:
         return point
     tensor = seen.tensor

@@ -55,7 +55,7 @@ def point_of(value: Value) -> Point:
 
 
 def depth_of(value: Value) -> int:
-    """How many modules deep a value that has points is to be had; the network itself is at 0."""
+    """The number of modules around the outermost point of a value that has points; 0 at the network."""
     return min(map(_depth, value.points))
 
 

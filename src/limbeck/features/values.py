@@ -20,7 +20,7 @@ class Value:
 
     Attributes:
         index: position in the order of making.
-        shape: of the tensor then.
+        shape: shape of the tensor then.
         operation: name of the torch function that made it; "" for the network's input.
         sources: the values it was made from; weights, masks and other constants are none.
         weight: shape of the weight matrix or kernel it was multiplied with, if it was.

@@ -88,7 +88,7 @@ class AB(Initializing):
         margin: by which the student is to be on the right side of zero.
         pairs: [student's, teacher's] stages to compare, shallow to deep, for the last counts most; counted
             from 0, and all in order unless given.
-        epochs: of the phase.
+        epochs: number of epochs of the phase.
         lr: learning rate of the phase; the benchmark takes 0.01 for light students such as MobileNetV2.
     """
 

@@ -69,7 +69,7 @@ class CC(Method):
 
     Args:
         form: "benchmark", to which the recipe's weight belongs, or "paper".
-        dim: of the space that embeddings are mapped to.
+        dim: size of the space that embeddings are mapped to.
     """
 
     reads = Reads(student=("embedding",), teacher=("embedding",))

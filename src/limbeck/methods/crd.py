@@ -115,13 +115,14 @@ class CRD(Method):
         negatives: "exact" or "shared".
         size: K, negatives of a sample; at most as many as there are for the largest class, or for "shared"
             as there are training samples.
-        dim: of the space that embeddings are projected to.
+        dim: size of the space that embeddings are projected to.
         temperature: T.
         momentum: how much of a bank's vector stays at each visit.
     """
 
     reads = Reads(student=("embedding",), teacher=("embedding",), batch=("index",), data=("targets",))
     recipe = "ce + 0.8*crd"  # the CRD benchmark's
+    rows = "classes"  # its negatives are samples of another class
     one_row_per_sample = True
 
     draws: Tensor

@@ -119,7 +119,7 @@ class Phase:
     """Something to train before the training itself.
 
     Attributes:
-        name: of the phase within its method, in lower case.
+        name: name of the phase within its method, in lower case.
         trains: the modules that learn; all else is frozen meanwhile. The context's `student_network` may
             be among them.
         loss: (student outputs, teacher outputs, batch) -> what to minimize; the student's outputs are
@@ -132,7 +132,7 @@ class Phase:
         data: makes an iterable of batches for one epoch, given the epoch; None takes the training set.
         keeps: further modules that the phase fills, a bank say; stored with `trains`.
         finish: called once the training of the phase is over.
-        seed: of the data's order and of random numbers in the phase; None takes the run's.
+        seed: random seed of the data's order and of random numbers in the phase; None takes the run's.
         cache: everything that decides what the phase ends with. A phase that has it is trained once and
             reused by every run that says the same; it must not depend on the run's seed.
         freezes: whether the modules stay as they are once the phase is over: in eval mode, in no later

@@ -68,7 +68,7 @@ class DML(Method):
         """Builds the peers, their weights drawn from torch's global generator.
 
         Raises:
-            LimbeckError: for a peer that cannot be built, or tells another number of classes apart.
+            LimbeckError: for a peer that cannot be built, or has another number of outputs.
         """
         made = [_alike(context) if spec is None else _by_name(spec, context) for spec in self.specs]
         self.peers = nn.ModuleList(peer for peer, _ in made)
@@ -137,7 +137,6 @@ def _by_name(spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
         classes = Tap(peer, points, ())(context.example).logits.shape[-1]
     if classes != context.width:
         raise LimbeckError(
-            f"dml: the peer {spec!r} tells {classes} classes apart and the student {context.width}; "
-            "they must agree"
+            f"dml: the peer {spec!r} has {classes} outputs and the student {context.width}; they must agree"
         )
     return peer, points

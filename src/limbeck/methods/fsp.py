@@ -83,7 +83,7 @@ class FSP(Initializing):
     teacher's there and at every stage. In a token model padding does not count.
 
     Args:
-        epochs: of the phase, by the CRD benchmark's SGD without a schedule.
+        epochs: number of epochs of the phase, by the CRD benchmark's SGD without a schedule.
         lr: learning rate of the phase.
         pairs: [student's, teacher's] stages that the flow goes through after the stem, shallow to deep,
             counted from 0; all in order unless given.

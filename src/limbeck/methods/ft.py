@@ -59,7 +59,7 @@ class Paraphraser(nn.Module):
     """The teacher's map in fewer channels, and back: three convolutions and three transposed ones.
 
     Args:
-        channels: of the map.
+        channels: number of channels of the map.
         factor: channels of the factor.
     """
 
@@ -96,7 +96,7 @@ class FT(Method):
         rate: channels of the factors for each of the teacher's map; the paper's k.
         form: "benchmark" compares the factors as the CRD benchmark does, "paper" as the paper, whose weight
             is 500.
-        epochs: of the phase.
+        epochs: number of epochs of the phase.
         lr: learning rate of the phase; the benchmark takes 0.05 for VGG and ResNet-50 as students.
         seed: of the phase; the run's own seed has no part in it, so that all runs may share a paraphraser.
     """

@@ -88,7 +88,7 @@ class ICD(Method):
 
     Args:
         alpha: weight of the invariance term.
-        dim: of the space that embeddings are projected to.
+        dim: size of the space that embeddings are projected to.
         max_scale: limit of the learned scale.
         learn_scale: whether the scale, from e on, and the bias, from 0 on, are learned.
         scale: the fixed scale where it is not learned; it may exceed `max_scale`, and the bias is then 0.

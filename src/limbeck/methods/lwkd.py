@@ -1,8 +1,8 @@
 """Learning from a Lightweight Teacher. Liu, Zhang & Wang, 2020, arXiv:2005.09163.
 
-Built from the abstract, which is all there was to be had; no code was ever published. Certain is: a small
-teacher of a synthesized data set, with as many classes as the target's, gives soft targets, and the student's
-loss is a KD term and an adversarial one. The data set, the networks and every figure were chosen here.
+Built from the abstract, because neither the full text nor any code was available. The abstract states that a
+small teacher, trained on a synthesized data set with as many classes as the target's, gives soft targets, and
+that the student's loss is a KD term and an adversarial one. The data set, the networks and every figure were chosen here.
 """
 
 from __future__ import annotations
@@ -80,13 +80,13 @@ class LWKD(Method):
         discriminator_lr: learning rate of its Adam, whose betas are 0.5 and 0.999.
         target: "instance", q of one image; or "class_mean", the mean q of the class in the bank.
         teacher: the lightweight teacher, by its name in `limbeck models`.
-        epochs: of its training, by Adam.
+        epochs: number of epochs of its training, by Adam.
         lr: learning rate of its training.
         batch_size: of its training.
         images_per_class: of its training; by default as many as `synthetic_digits` has.
         glyphs: the scans its images are made of, "digits" or a path, as in `synthetic_digits`.
         bank_size: logits of each class in the bank, all of images that the teacher gets right.
-        seed: of images, teacher and bank, which runs share; the draws follow the run's seed.
+        seed: random seed of images, teacher and bank, which runs share; the draws follow the run's seed.
     """
 
     reads = Reads(student=("logits",), batch=("targets",))

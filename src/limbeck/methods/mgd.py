@@ -30,7 +30,7 @@ class Analyzer(nn.Module):
 
     Args:
         embedding: D, width of the network's embedding.
-        width: of the code.
+        width: width of the code.
         num_classes: C.
     """
 
@@ -71,7 +71,7 @@ class MGD(Method):
         high: width of the high granularity's code.
         low_temperature: T of everything at the low granularity.
         high_temperature: T of everything at the high granularity.
-        epochs: of each phase; the rate drops after a half and three quarters of them.
+        epochs: number of epochs of each phase; the rate drops after a half and three quarters of them.
         lr: learning rate of the phases.
         seed: of the phases; the run's own seed has no part in them, so that all runs may share an analyzer.
     """

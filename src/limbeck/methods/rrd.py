@@ -77,8 +77,8 @@ class RRD(Method):
     Args:
         student_temperature: T_s.
         teacher_temperature: T_t.
-        size: of the queue; at least the batch.
-        dim: of the space that embeddings are projected to.
+        size: size of the queue; at least the batch.
+        dim: size of the space that embeddings are projected to.
     """
 
     reads = Reads(student=("embedding",), teacher=("embedding",))

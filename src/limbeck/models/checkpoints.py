@@ -43,7 +43,7 @@ def load_checkpoint(
         name: the network it is of, `resnet32x4`.
         num_classes: that the network tells apart.
         in_channels, size: of its images.
-        normalization: that the network brings from now on.
+        normalization: normalization that the network brings from now on.
     Raises:
         LimbeckError: for a file that is missing, damaged, holds pickled objects or is of another network;
             names the network of the benchmark that it fits, if there is one.
@@ -61,9 +61,9 @@ def load_weights(network: nn.Module, path: Path, name: str) -> None:
     """Copies the weights of a file into a network, all of them or none.
 
     Args:
-        network: of which the file should be.
+        network: network of which the file should be.
         path: as in `load_checkpoint`.
-        name: of the network, for messages.
+        name: name of the network, for messages.
     Raises:
         LimbeckError: as in `load_checkpoint`.
     """

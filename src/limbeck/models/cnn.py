@@ -17,7 +17,7 @@ class CNN(nn.Module):
     of what a narrow network has to go by.
 
     Args:
-        channels: of each stage; `[4, 8]` makes 678 parameters at 1x8x8 and 10 classes.
+        channels: number of channels of each stage; `[4, 8]` makes 678 parameters at 1x8x8 and 10 classes.
         depth: convolutions of a stage.
     """
 

@@ -16,7 +16,7 @@ class DSCNN(nn.Module):
     with batch norm and ReLU. Every stage but the first halves the maps.
 
     Args:
-        channels: of each stage; the stem has those of the first.
+        channels: number of channels of each stage; the stem has those of the first.
         depth: pairs of a stage.
     """
 

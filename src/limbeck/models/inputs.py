@@ -47,7 +47,7 @@ def complete(
     """The keyword arguments for `make`: those of the call, checked, and the facts that it leaves out.
 
     Args:
-        call: of `make`, by its name in the table.
+        call: call of `make`, by its name in the table.
         make: a network's class.
         example: inputs it will get, of which it is told what it has an argument for.
         known: further facts by argument.

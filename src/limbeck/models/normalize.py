@@ -96,7 +96,7 @@ def normalized(inputs: Tensor, mean: Tensor, std: Tensor, name: str) -> Tensor:
         inputs: (B, C, ...) pixels, floats in [0, 1] or uint8, or features.
         mean: (C,) of the channels or features.
         std: (C,) of the channels or features.
-        name: of the network's class, for messages.
+        name: name of the network's class, for messages.
     Raises:
         LimbeckError: for another number of channels, and for integers other than uint8.
     """

@@ -96,10 +96,10 @@ def rescaled(outputs: Tensor, mean: Tensor, std: Tensor, name: str) -> Tensor:
     """The outputs (B, ..., K) in the units of the targets.
 
     Args:
-        outputs: of the network, with mean 0 and standard deviation 1 where they are as the targets.
+        outputs: outputs of the network, with mean 0 and standard deviation 1 where they are as the targets.
         mean: (K,) of the targets.
         std: (K,) of the targets.
-        name: of the network's class, for messages.
+        name: name of the network's class, for messages.
     Raises:
         LimbeckError: for another number of outputs.
     """

@@ -20,8 +20,8 @@ class BasicBlock(nn.Module):
 
     Args:
         before: channels of the input.
-        width: of both convolutions.
-        stride: of the first.
+        width: width of both convolutions.
+        stride: stride of the first.
         shortcut: name of the module that leads round them.
     """
 
@@ -50,8 +50,8 @@ class Bottleneck(nn.Module):
 
     Args:
         before: channels of the input.
-        width: of the first two convolutions.
-        stride: of the middle one.
+        width: width of the first two convolutions.
+        stride: stride of the middle one.
         shortcut: name of the module that leads round them.
     """
 
@@ -83,8 +83,8 @@ class ResNet(nn.Module):
     """(B, in_channels, H, W) pixels to (B, num_classes) logits; the default is resnet8 of the benchmarks.
 
     Args:
-        channels: of each stage; every stage but the first halves the maps.
-        blocks: of each stage, or of all.
+        channels: number of channels of each stage; every stage but the first halves the maps.
+        blocks: number of blocks of each stage, or of all.
         stem: channels of the first convolution; those of the first stage unless given.
         bottleneck: blocks of three convolutions, which end with four times the stage's channels.
         classifier: what the weights of the last layer are called. Benchmark checkpoints have `fc`, with

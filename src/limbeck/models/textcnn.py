@@ -15,9 +15,9 @@ class TextCNN(nn.Module):
     Each position is seen in windows of several widths; of each feature the largest value in the text counts.
 
     Args:
-        dim: of a token's embedding.
+        dim: size of a token's embedding.
         channels: features of each width of window.
-        widths: of the windows, in tokens.
+        widths: widths of the windows, in tokens.
         dropout: share of the embedding silenced in training.
     """
 

@@ -16,9 +16,9 @@ class Transformer(nn.Module):
     """(B, L) token ids to (B, num_classes) logits of the mean over a text's tokens.
 
     Args:
-        dim: of a token's hidden state, even.
+        dim: size of a token's hidden state, even.
         depth: blocks of attention and feed-forward layer.
-        heads: of the attention; divides `dim`.
+        heads: number of heads of the attention; divides `dim`.
         expansion: width of the feed-forward layer over `dim`.
         dropout: share silenced in training, of the input and of what each layer adds.
     """

@@ -19,7 +19,7 @@ class VGG(nn.Module):
     before the last it does so only where images are 64 x 64.
 
     Args:
-        channels: of each block.
+        channels: number of channels of each block.
         depth: convolutions of each block, or of all.
     """
 

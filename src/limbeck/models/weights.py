@@ -137,7 +137,7 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], source: str, name
 
     Args:
         source: where the state is from, for the message.
-        name: of the network, for the message; its class if None.
+        name: name of the network, for the message; its class if None.
     Raises:
         LimbeckError: where keys are missing or unexpected or shapes differ; counts them and names a few.
     """

@@ -17,7 +17,7 @@ class Trace:
     """One series of a chart.
 
     Attributes:
-        name: of the series; gives it its color.
+        name: name of the series; gives it its color.
         x: a number for each value, or a category.
         y: the values; NaN leaves a gap.
         low, high: range of each value: a band around a line, error bars elsewhere.

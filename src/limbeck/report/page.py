@@ -82,7 +82,7 @@ def page(
     """The page as HTML.
 
     Args:
-        title: of the page and its first heading.
+        title: title of the page and its first heading.
         lead: what it found, in a sentence or two.
         sections: in order. A series has the same color in all charts of the page, by its name.
         facts: what was measured and how, as names and values under the lead.

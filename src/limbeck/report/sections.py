@@ -23,7 +23,7 @@ def table(figure: plain.Table, title: str) -> Table:
 
     Args:
         figure: the table.
-        title: of the section that it is in, for a table without one of its own.
+        title: title of the section that it is in, for a table without one of its own.
     """
     return Table(figure.title or title, figure.columns, figure.rows, figure.notes)
 

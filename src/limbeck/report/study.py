@@ -25,7 +25,7 @@ def study_report(
 
     Args:
         contenders: in the order to show them.
-        title: of the page.
+        title: title of the page.
         lead: what was asked and what came out, in a sentence or two.
         comparisons: pairs of names, a contender and what it is compared with.
     """

@@ -1,4 +1,4 @@
-"""A run directory: what is in it, how it is claimed, and how the student is had back."""
+"""A run directory: what is in it, how it is claimed, and how the student is loaded from it."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def evaluate(
         data_dir: where its files are; where the run had them if None.
         suite: "quick" or "full"; see `limbeck.evaluation.evaluate`.
         baseline: another run, such as the same student trained on labels alone.
-        seed: of the noise in the full suite; 0 if None.
+        seed: random seed of the noise in the full suite; 0 if None.
         noise_samples: how many samples the full suite shows with noise; all if None.
         device: where to run the networks: the accelerator if there is one, or the CPU.
         network: where the student was handed over as an object, one like it; it gets the run's weights.

@@ -62,7 +62,8 @@ def fill(
         cache_teacher: outputs that are kept; "logits" if neither it nor the config says.
     Yields: after every batch, how far it has come.
     Raises:
-        LimbeckError: for arguments that make no run, before the teacher is asked; when the disk is full.
+        LimbeckError: for data or a teacher that cannot be loaded, before the teacher is asked; when the disk
+            is full.
     """
     made = RunArguments(
         config=config,

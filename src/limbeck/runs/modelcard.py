@@ -71,7 +71,7 @@ def write_model_card(run: Run, result: Result) -> None:
         files=[name for name in ("student.onnx", "student.pt2") if (run.path / name).exists()],
         task=task,
         classes=task.name == "classification",
-        outputs=[f"`{name}`" for name in task.names] if task.width <= _NAMED else None,
+        outputs=[f"`{name}`" for name in task.outputs] if task.width <= _NAMED else None,
         constants=_constants(card),
         making=dict(_making(run.config, result)),
         limits=list(_limits(result, found)),

@@ -39,7 +39,7 @@ class Card(BaseModel):
         size: the pixels a side that images are resampled to for it; None for images as the data has them.
         facts: what the network was told of the data besides (see `limbeck.data.Source.facts`).
         files: digests of the files that make such inputs, by name (see `limbeck.data.Source.files`).
-        mean: of the normalization that the network brings; None if it has none.
+        mean: mean of the normalization that the network brings; None if it has none.
         std: of the normalization.
         output_mean: of the rescaling that the network brings; None if it has none.
         output_std: of the rescaling.
@@ -82,7 +82,7 @@ class Card(BaseModel):
     @property
     def names(self) -> tuple[str, ...]:
         """A name for each output of the network."""
-        return self.made_for().names
+        return self.made_for().outputs
 
     def made_for(self) -> Task:
         """The task that the network is for.

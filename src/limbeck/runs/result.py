@@ -98,7 +98,7 @@ class DataResult(_Record):
     """The data that the run was made on.
 
     Attributes:
-        name: of the data set, in the notation.
+        name: name of the data set, in the notation.
         hub: its name on the Hugging Face hub; None if it has none.
         fingerprint: a digest of all of it.
         train: how many training samples the objective used.
@@ -128,16 +128,16 @@ class Result(_Record):
     """The record of a finished run.
 
     Attributes:
-        version: of this format.
+        version: version of this format.
         objective: in the notation, with what `auto` came to.
-        arguments: of each method in the objective, with those left at their defaults.
+        arguments: arguments of each method in the objective, with those left at their defaults.
         seed: the random seed.
         selection: whether the last epoch was kept or the best on the validation split.
         choices: precision, memory format and compilation; empty in records of before they were written down.
         task: the record of the task (see `limbeck.tasks.from_record`).
         student: see `StudentResult`.
         teachers: by name; `UNNAMED` for the one that was given without a name.
-        metrics: of the student.
+        metrics: metrics of the student.
         agreement: share of the test rows on which student and teacher decide alike; None without a teacher,
             without a test split, and for a task in which nothing is decided.
         seconds: that training took, phases included.

@@ -52,10 +52,10 @@ def transfer(
         data_dir: where its files are.
         modes: "probe" trains the classifier alone, "finetune" all weights.
         also: further runs.
-        epochs: of each training; those of `SETUPS` if None.
+        epochs: number of epochs of each training; those of `SETUPS` if None.
         rates: learning rates to choose from on the validation split; those of `SETUPS` if empty.
         views: how many views of each sample are drawn among; a probe then keeps the embeddings (see `Setup`).
-        seed: of everything random.
+        seed: random seed.
         device: "auto" takes the accelerator there is; "cpu" none.
         overwrite: replace results of the same data, mode and seed.
         display: whether to show progress.

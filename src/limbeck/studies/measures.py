@@ -53,7 +53,7 @@ def measures(names: Sequence[str], task: Task) -> list[Measure]:
     Args:
         names: of the task's metrics, or "agreement"; "validation.NAME" is on the validation split, NAME and
             "test.NAME" on the test split.
-        task: of the runs to compare.
+        task: task of the runs to compare.
     Raises:
         LimbeckError: for an unknown metric or split.
     """

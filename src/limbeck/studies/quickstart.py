@@ -59,7 +59,7 @@ def quickstart(out: Path, seed: int, note: Callable[[str], None], report: Report
 
     Args:
         out: where the runs go; replaced if it is an earlier quickstart's.
-        seed: of the first of five runs, the others count on from it.
+        seed: random seed of the first of five runs, the others count on from it.
         note: is told what is being done.
         report: a function that writes the page of each run; no pages are written if None.
     Raises:

@@ -43,8 +43,14 @@ class Metric(NamedTuple):
         """Whether one value is better than another; NaN never is."""
         return value > than if self.higher else value < than
 
-    def show(self, value: float, digits: int = 1) -> str:
-        """The value for people, for example "97.2 %"."""
+    def show(self, value: float, digits: int | None = None) -> str:
+        """The value for people, for example "97.2 %".
+
+        Args:
+            value: value of the metric, as records have it.
+            digits: after the point; if left out 1 for a percentage, and 3 for others.
+        """
+        digits = (1 if self.unit == "%" else 3) if digits is None else digits
         return f"{self.scale * value:.{digits}f} {self.unit}".rstrip()
 
 
@@ -148,6 +154,8 @@ class Task(ABC):
     Class attributes:
         name: in records and on the command line.
         hub_tag: the pipeline tag of the Hugging Face hub; None if it has none.
+        columns_hold: what columns of a file hold for this task: "classes", one column of names or numbers
+            that become ids (N,); "labels", which apply or not, (N, L); or "values", numbers (N, K).
         scores: what the columns of a row are: "classes", of which one is right, or "values" to be met.
         one_row_per_sample: whether row i is sample i.
         even: whether every sample has the same number of rows. If not, training counts the valid rows of
@@ -164,6 +172,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     hub_tag: ClassVar[str | None] = None
+    columns_hold: ClassVar[Literal["classes", "labels", "values"]] = "classes"
     scores: ClassVar[Literal["classes", "values"]] = "classes"
     one_row_per_sample: ClassVar[bool] = True
     even: ClassVar[bool] = True
@@ -176,12 +185,17 @@ class Task(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
 
     names: tuple[str, ...]
-    """A name for each output of the network."""
+    """What the targets are called: classes, labels or values; one for each of the `outputs` by default."""
 
     @property
     def width(self) -> int:
         """How many outputs the head of a network has."""
-        return len(self.names)
+        return len(self.outputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What each output of the network is called, in the order of the answer."""
+        return self.names
 
     @property
     def columns(self) -> int:
@@ -215,7 +229,7 @@ class Task(ABC):
         """The task of some training targets.
 
         Args:
-            names: of the outputs; None for numbers.
+            names: what the targets are called, see `names`; None for numbers.
             width: how many outputs there are, where it is known.
             targets: (N, ...) of the training split.
         Raises:
@@ -253,13 +267,23 @@ class Task(ABC):
             LimbeckError: naming the value and its position.
         """
 
-    @abstractmethod
     def check_batch(self, targets: Tensor, size: int) -> None:
-        """Refuses targets of a batch of `size` samples that have another type or shape than the task's."""
+        """Refuses targets of a batch of `size` samples that have another type or shape than the task's.
 
-    @abstractmethod
+        Unless a task says otherwise, these are the type and the shape that `as_targets` gives targets without
+        a label.
+        """
+        right = self.as_targets(None, size, "training")
+        if (targets.dtype, targets.shape) != (right.dtype, right.shape):
+            raise LimbeckError(
+                f"the targets of a batch of {size} must be {_written(right.dtype)} of shape "
+                f"{tuple(right.shape)}, not {_written(targets.dtype)} of shape {tuple(targets.shape)}"
+            )
+
     def check_outputs(self, logits: Tensor, role: str) -> None:
         """Refuses the outputs of a network, raw, that are not of the shape that this task has.
+
+        Unless a task says otherwise, this is (B, width).
 
         Args:
             logits: what a network returned for some samples.
@@ -267,6 +291,11 @@ class Task(ABC):
         Raises:
             LimbeckError: naming the shape, and the shape that it should have.
         """
+        if logits.ndim != 2 or logits.shape[1] != self.width:
+            raise LimbeckError(
+                f"the outputs of the {role} have the shape {tuple(logits.shape)}, and the task {self.name} "
+                f"with {self.summary} takes (B, {self.width})"
+            )
 
     @classmethod
     @abstractmethod
@@ -292,8 +321,8 @@ class Task(ABC):
         """The rows of a batch.
 
         Args:
-            batch: as the loader gave it.
-            outputs: of the student, or of the teacher where a phase does not ask the student; their shapes
+            batch: the batch as the loader gave it.
+            outputs: those of the student, or of the teacher where a phase does not ask the student; their shapes
                 say how many positions there are.
         """
 
@@ -320,7 +349,7 @@ class Task(ABC):
         """All there is to say of a network.
 
         Args:
-            meter: of this task, which has taken in the split to report on.
+            meter: one of this task, which has taken in the split to report on.
             validation: one that has taken in the validation split, by which thresholds or a temperature are
                 chosen; None if there is none, or the network may have been trained on it.
         """
@@ -338,14 +367,14 @@ class Task(ABC):
         """What a model card says of a student's weak points: whole sentences of Markdown."""
         return ()
 
-    @abstractmethod
     def sections(self, found: Mapping[str, Findings], agreement: Agreement | None) -> Sequence[Section]:
-        """What a report shows of an evaluation, after the table of metrics.
+        """What a report shows of an evaluation, after the table of metrics; nothing by default.
 
         Args:
             found: findings by role; "student" is always there, "teacher" and "baseline" may be.
-            agreement: of student and teacher; None without a teacher.
+            agreement: agreement of student and teacher; None without a teacher.
         """
+        return ()
 
     def compared(self, found: Mapping[str, Sequence[Findings]]) -> Sequence[Section]:
         """What a page shows of networks side by side, each with one or several seeds; nothing by default.
@@ -360,6 +389,10 @@ class Task(ABC):
     @abstractmethod
     def recipe(self, *, teacher: bool) -> str:
         """The objective, in the notation, of a run that names none."""
+
+
+def _written(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
 
 
 def same_size(targets: Tensor, size: int, which: str) -> None:

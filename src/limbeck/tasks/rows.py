@@ -95,6 +95,30 @@ def masked(valid: Tensor, targets: Tensor | None) -> Rows:
     return Rows(count, labels, chosen // valid[0].numel(), logits=of, embedding=of)
 
 
+def yes_or_no(batch: Batch, width: int, targets: Tensor | None) -> Rows:
+    """The rows of a task that answers yes or no `width` times for a sample, with a logit z for each.
+
+    One row is one (sample, output) pair with the two logits (0, z), so that the softmax of a row is
+    (1 - sigmoid(z), sigmoid(z)): cross-entropy over rows is the binary one, and `kd` is the divergence of
+    Bernoulli distributions. The rows of a sample are neighbors.
+
+    Args:
+        batch: as the loader gave it.
+        width: how many outputs the head of a network has.
+        targets: (B, width) of 0, 1 and `UNLABELED`; None without labels.
+    Returns: rows whose `logits` and `decisions` take (B, width).
+    """
+    first = batch.inputs if isinstance(batch.inputs, Tensor) else next(iter(batch.inputs.values()))
+    sample = torch.arange(len(batch), device=first.device).repeat_interleave(width)
+    labels = None if targets is None else targets.flatten()
+    return Rows(len(sample), labels, sample, logits=_pairs, decisions=_pairs)
+
+
+def _pairs(logits: Tensor) -> Tensor:
+    """(B, L) logits z as rows (B * L, 2) of the two logits (0, z)."""
+    return torch.stack((torch.zeros_like(logits), logits), -1).flatten(0, 1)
+
+
 def within(sample: Tensor) -> Tensor:
     """(P,) number of each row within its sample (P,); the rows of a sample are neighbors."""
     place = torch.arange(len(sample), device=sample.device)

@@ -23,7 +23,7 @@ class Lines:
     """Curves, or a cloud of points, in one plot.
 
     Attributes:
-        title: of the plot.
+        title: title of the plot.
         x: what the horizontal axis is.
         y: what the vertical axis is.
         lines: the series.
@@ -50,7 +50,7 @@ class Bars:
     """Horizontal bars, a group of one for each series at every name, or dots where bars would end.
 
     Attributes:
-        title: of the plot.
+        title: title of the plot.
         x: what the length of a bar is.
         names: one for each group.
         series: lengths by the name of the series; NaN leaves a bar out.
@@ -73,10 +73,10 @@ class Heatmap:
     """A matrix of colors with a name for each row and column.
 
     Attributes:
-        title: of the plot.
+        title: title of the plot.
         x: what the columns are.
         y: what the rows are.
-        names: of rows and columns alike.
+        names: names of rows and columns alike.
         values: (rows, columns).
         diverging: whether zero is the middle of the colors.
         shades: how dark each cell is, in [-1, 1], of the shape of `values`; None for the share of the
@@ -101,7 +101,7 @@ class Table:
     Attributes:
         columns: their headings.
         rows: a text for each column; None where there is nothing to show.
-        title: of the table; that of its section if empty.
+        title: title of the table; that of its section if empty.
         notes: sentences below the table.
     """
 

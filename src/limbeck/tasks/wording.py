@@ -32,7 +32,7 @@ def digits(metric: Metric, values: Iterable[float], percent: int = 2) -> int:
     """How many digits after the point the shown values need.
 
     Args:
-        metric: of the values.
+        metric: metric of the values.
         values: as they are measured, not yet scaled.
         percent: the digits of a percentage. Other values have four significant digits by the largest of
             them, and three where all are below 1.

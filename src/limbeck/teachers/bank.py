@@ -43,7 +43,7 @@ class SoftTargetBank(nn.Module):
             targets: (B,) int64 class ids.
             index: (B,) int64 positions in the training set.
             step: number of the optimizer step.
-            seed: of the draws.
+            seed: random seed of the draws.
         Returns: (B, C) float32.
         """
         size = self.logits.shape[1]

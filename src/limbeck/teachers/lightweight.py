@@ -24,17 +24,17 @@ from limbeck.teachers.bank import SoftTargetBank
 class LightweightTeacher(nn.Module):
     """A network with its training data, which are made when they are first asked for.
 
-    `key` tells two of them apart that would not end alike, their seeds aside.
+    Two teachers with the same `key` and the same seed end with the same weights.
 
     Args:
         num_classes: C.
-        model: of the zoo, for images 1x32x32.
-        images_per_class: to train on; None as in `synthetic_digits`.
+        model: one of limbeck's networks, for images 1x32x32.
+        images_per_class: number of images to train on; None as in `synthetic_digits`.
         glyphs: as in `synthetic_digits`.
-        batch_size: of the training.
-        seed: of the first weights, the images and their order.
+        batch_size: images in a training step.
+        seed: random seed of the first weights, the images and their order.
     Raises:
-        LimbeckError: for a model that is not in the zoo, and for glyphs that cannot be had.
+        LimbeckError: for a model that is not one of limbeck's, and for glyphs that cannot be read.
     """
 
     def __init__(

@@ -116,7 +116,9 @@ class LiveTeacher(Teacher):
     def _returned(self, outputs: Outputs, inputs: Inputs) -> Outputs:
         """The outputs in the precision of the inputs, float32 at least."""
         tensors = [inputs] if isinstance(inputs, Tensor) else inputs.values()
-        given = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), precision_of(self.network))
+        given = next(
+            (tensor.dtype for tensor in tensors if tensor.is_floating_point()), precision_of(self.network)
+        )
         if given == precision_of(self.network) == torch.float32:
             return outputs  # as they are under autocast, too
         dtype = torch.promote_types(given, torch.float32)

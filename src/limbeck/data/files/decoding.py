@@ -82,7 +82,7 @@ def check_depth(mode: str, what: str) -> None:
     """Refuses images of more than 8 bits a channel, whose levels Pillow cuts off instead of scaling them.
 
     Args:
-        mode: of a PIL image.
+        mode: mode of a PIL image.
         what: the image, for the message.
     """
     if mode.startswith(("I", "F")):

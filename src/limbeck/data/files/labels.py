@@ -22,7 +22,7 @@ def labels_in(batch: Mapping[str, Sequence[Any]], column: str, rows: Rows, start
 
     Args:
         batch: of `rows`, counted from `start`, as values by column.
-        column: of the labels: texts, integers, or numbers of classes that the data set declares.
+        column: column of the labels: texts, integers, or numbers of classes that the data set declares.
     Raises:
         LimbeckError: if there is no such column, or a label is neither text nor integer, or negative.
     """

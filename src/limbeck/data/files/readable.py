@@ -29,7 +29,7 @@ def readable(
 
     Args:
         splits: rows with images.
-        column: that they are in.
+        column: column that they are in.
         decoder: what makes them pixels.
     Raises:
         LimbeckError: if more than 1 % cannot be read.
@@ -68,7 +68,7 @@ def contents_of(rows: Rows, column: str, numbers: Tensor) -> list[bytes]:
 
     Args:
         rows: with the images.
-        column: that they are in.
+        column: column that they are in.
         numbers: (M,) of the rows, counted from 0.
     """
     wanted = set(numbers.tolist())

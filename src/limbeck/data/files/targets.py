@@ -25,7 +25,7 @@ class Targets(NamedTuple):
     """What the columns of the labels say.
 
     Attributes:
-        names: of the outputs; empty if the files hold no labels and no names were given.
+        names: names of the outputs; empty if the files hold no labels and no names were given.
         of: (N, ...) targets of each split, as the task has them.
         notes: sentences on what people should know of them.
     """
@@ -40,7 +40,7 @@ class TargetReader(ABC):
 
     Attributes:
         task: what the targets are for.
-        columns: that hold them.
+        columns: columns that hold the labels.
     """
 
     def __init__(self, task: type[Task], label: str | Sequence[str], names: Sequence[str]) -> None:
@@ -58,9 +58,9 @@ class TargetReader(ABC):
         Rows without the column `label` have no label, if their only columns are inputs, or names are given.
 
         Args:
-            split: that they belong to.
+            split: split that the rows belong to.
             batch: values by column.
-            rows: of the split.
+            rows: rows of the split.
             inputs: columns that networks learn from.
         Raises:
             LimbeckError: for a column that is not there, and a value that is no label.
@@ -110,7 +110,7 @@ class Classes(TargetReader):
         super().__init__(task, label, names)
         if len(self.columns) > 1:
             raise LimbeckError(
-                f"classification reads one column of labels, not {len(self.columns)}; for labels of 0 and 1"
+                f"{task.name} reads one column of labels, not {len(self.columns)}; for labels of 0 and 1"
                 ' choose task="multilabel", for numbers task="regression"'
             )
 
@@ -202,7 +202,7 @@ class Values(TargetReader):
         for column in self.columns:
             if rows.classes(column):
                 raise LimbeckError(
-                    f"the column {column!r} of {rows.name} holds classes, and regression takes numbers"
+                    f"the column {column!r} of {rows.name} holds classes, and {self.task.name} takes numbers"
                 )
         columns = [
             [_value(value, column, number, rows) for number, value in enumerate(batch[column], start + 1)]
@@ -228,28 +228,24 @@ def target_reader(
     Args:
         task: its name.
         label: the column that holds them, or several.
-        separator: between the names of labels in one field; for multilabel.
-        names: of the outputs, in their order; those in the data if none is given.
+        separator: between the names of labels in one field, where a task takes several labels.
+        names: names of the outputs, in their order; those in the data if none is given.
     Raises:
-        LimbeckError: for a task that files cannot be read for, and arguments that do not fit the task.
+        LimbeckError: for an unknown task, and arguments that do not fit the task.
     """
     meant = named(task)
-    if separator is not None and (task != "multilabel" or not isinstance(label, str) or not separator):
+    several = meant.columns_hold == "labels"
+    if separator is not None and not (several and isinstance(label, str) and separator):
         raise LimbeckError(
             'separator="|" parts the labels in one column of the task multilabel; leave it out otherwise'
         )
-    if task == "classification":
+    if meant.columns_hold == "classes":
         return Classes(meant, label, names)
-    if task == "multilabel":
-        if isinstance(label, str):
-            return LabelLists(meant, label, names, separator)
-        return LabelColumns(meant, label, names)
-    if task == "regression":
+    if meant.columns_hold == "values":
         return Values(meant, label, names)
-    raise LimbeckError(
-        f"files are read for the tasks classification, multilabel and regression, not {task};"
-        " from_tensors(..., task=...) takes targets of any task"
-    )
+    if isinstance(label, str):
+        return LabelLists(meant, label, names, separator)
+    return LabelColumns(meant, label, names)
 
 
 def _stacked(taken: Mapping[str, list[Any]], empty: float) -> dict[str, Tensor]:

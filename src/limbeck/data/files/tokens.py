@@ -56,7 +56,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Tensor]:
     """What a network is called with for some texts.
 
     Args:
-        tokenizer: of a source, or of a run: `tokenizers.Tokenizer.from_file("RUN/tokenizer.json")`.
+        tokenizer: tokenizer of a source, or of a run: `tokenizers.Tokenizer.from_file("RUN/tokenizer.json")`.
     Returns: `input_ids` (N, L) and `attention_mask` (N, L), 1 where there is a token; both int64.
     """
     encodings = tokenizer.encode_batch(list(texts))

@@ -64,7 +64,7 @@ class Samples(ABC):
         """Refuses batches that there is no memory for.
 
         Args:
-            size: of a batch.
+            size: number of samples in a batch.
             views: how many of each sample are in it.
         """
         if size * views > self.most:

@@ -45,7 +45,7 @@ def as_targets(targets: Sequence[Any], positions: Sequence[int], task: type[Task
 
     Args:
         targets: one for each item; None where it has none.
-        positions: of the items, for messages.
+        positions: positions of the items, for messages.
         task: what the targets are.
         which: "training", "validation" or "test", for messages.
     Raises:

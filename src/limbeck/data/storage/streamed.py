@@ -32,7 +32,7 @@ class Encoded(Samples):
 
     Attributes:
         rows: where they are, by position.
-        column: that they are in.
+        column: column that they are in.
         numbers: (N,) int64 rows, counted from 0.
         decoder: what makes them pixels.
         shape: (C, H, W) of each.
@@ -147,8 +147,8 @@ def decoded(
     """The images of each split: all in memory where it holds them all, else all encoded.
 
     Args:
-        rows: of each split; the first image of "train" shows the shape that all have.
-        column: that they are in.
+        rows: rows of each split; the first image of "train" shows the shape that all have.
+        column: column that they are in.
         numbers: (N,) int64 of each split, which rows, counted from 0.
         decoder: what makes them pixels.
         memory: bytes there are for pixels.

@@ -30,7 +30,7 @@ def compose(glyphs: Glyphs, labels: Tensor, classes: int, generator: torch.Gener
         glyphs: scans to draw from; every digit of every image is drawn anew.
         labels: (N,) int64 in [0, classes).
         classes: decides how many digits there are.
-        generator: of the draws, on the CPU.
+        generator: generator of the draws, on the CPU.
     Returns: (N, 1, 32, 32) uint8.
     """
     count = places(classes)
@@ -56,7 +56,7 @@ def _strayed(glyphs: Tensor, cell: int, generator: torch.Generator) -> Tensor:
     zoom = 1 / (1 + SCALE * size)
     height, width = (extent / pixels for extent, pixels in zip((SIDE, cell), glyphs.shape[2:], strict=True))
     zero = torch.zeros_like(zoom)
-    # Where in the glyph, from -1 to 1, to look for a place in the cell, likewise.
+    # For each place in the cell, from -1 to 1, where in the glyph to look, from -1 to 1.
     across = [width * zoom, SLANT * slant * SIDE / glyphs.shape[3], -2 * RIGHT * right / glyphs.shape[3]]
     along = [zero, height * zoom, -2 * DOWN * down / glyphs.shape[2]]
     look = torch.stack([torch.stack(across, 1), torch.stack(along, 1)], 1)

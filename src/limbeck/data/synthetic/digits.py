@@ -39,7 +39,7 @@ def synthetic_digits(
         glyphs: where the scans come from: "digits", the training split of `digits` (and nothing of its
             validation and test splits); or MNIST's files, by their directory or by the path up to
             "-images-idx3-ubyte".
-        seed: of all that is random in the images.
+        seed: random seed of the images.
     """
     given = {"classes": classes, "images_per_class": images_per_class, "glyphs": glyphs, "seed": seed}
     checked_arguments("synthetic_digits", synthetic_digits, (), given)

@@ -153,7 +153,7 @@ def draw(seed: int, index: Tensor, epoch: int, count: int, stream: int = 0) -> T
     factor of 1 + count / 2**63.
 
     Args:
-        seed: of the views.
+        seed: random seed of the views.
         index: (B,) int64 positions of the samples.
         epoch: counted from 0.
         count: how many views there are.

@@ -20,13 +20,13 @@ class ColorJitter(Views):
     """`color_jitter(brightness=0.4, contrast=0.4, saturation=0.4, count=1024)`: an image in other light.
 
     Brightness, contrast and saturation are changed in this order, each by a factor between 1 - s and 1 + s:
-    towards black, the image's mean gray, and its own gray. View 0 is the image as it is. The arithmetic is of
+    towards black, the image's mean gray, and its own gray. View 0 is the image as it is. The arithmetic uses
     whole numbers, so a view is the same to the bit on every device.
 
     Args:
-        brightness: s, between 0 and 1.
-        contrast: likewise.
-        saturation: likewise.
+        brightness: s of the brightness, between 0 and 1.
+        contrast: s of the contrast, between 0 and 1.
+        saturation: s of the saturation, between 0 and 1.
         count: how many views of an image there are.
     """
 

@@ -42,7 +42,8 @@ class Views(ABC):
 
         Args:
             targets: (B, H, W) int64 of the samples as they are stored.
-            index: (B,) int64 as in `render`; `view` (B,) int64 likewise.
+            index: (B,) int64 as in `render`.
+            view: (B,) int64 as in `render`.
             ignored: the target of a pixel that a view shows and that no stored pixel has become.
         Returns: (B, H, W) int64, on the same device.
         """

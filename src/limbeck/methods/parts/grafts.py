@@ -65,7 +65,7 @@ class GraftedStudent(nn.Module):
         student: the network; it is not copied.
         graft: what is grafted onto it.
         projector: as the graft's, with its weights.
-        classifier: likewise.
+        classifier: as the graft's, with its weights.
     """
 
     def __init__(self, student: nn.Module, graft: Graft, projector: nn.Module, classifier: nn.Linear) -> None:

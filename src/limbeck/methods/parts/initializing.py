@@ -17,7 +17,7 @@ class Initializing(Method):
     it: `ce + fsp`. A subclass sets `reads` and writes `initialize`; its own `bind` calls this one's.
 
     Args:
-        epochs: of the phase, by the CRD benchmark's SGD without a schedule.
+        epochs: number of epochs of the phase, by the CRD benchmark's SGD without a schedule.
         lr: learning rate of the phase.
     """
 

@@ -31,7 +31,7 @@ class Bank(nn.Module):
 
         Args:
             index: (B,) positions in the training set, of all processes.
-            vectors: (B, D) of length 1, likewise.
+            vectors: (B, D) of length 1, of the same samples.
         """
         moved = unit(self.rows[index].lerp(vectors, 1 - self.momentum))
         same = index[:, None] == index

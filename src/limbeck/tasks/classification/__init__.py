@@ -27,7 +27,7 @@ class Classification(Task):
     """Targets are (N,) int64 class ids, `UNLABELED` where a sample has none; one row is one sample.
 
     Args:
-        names: of the classes, at least 2; none for data without labels whose classes are not known.
+        names: names of the classes, at least 2; none for data without labels whose classes are not known.
     """
 
     name = "classification"

@@ -34,7 +34,7 @@ class Calibration(Findings):
             split, and where no temperature was best, as for a network that is always right on it.
         ece_after: the error with that temperature, which is not always lower; None without one.
         nll_after: the negative log-likelihood with that temperature, in nats; None without one.
-        bins: of equal mass, by rising confidence.
+        bins: bins of equal mass, by rising confidence.
     """
 
     ece: float

@@ -17,7 +17,7 @@ def compared(names: Sequence[str], found: Mapping[str, Sequence[Findings]]) -> S
     """The sections of a comparison; see `limbeck.tasks.Task.compared`.
 
     Args:
-        names: of the classes.
+        names: names of the classes.
         found: findings by the name of the network, those of each seed.
     """
     networks = {

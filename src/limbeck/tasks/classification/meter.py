@@ -143,7 +143,7 @@ class ClassificationComparison(Comparison):
     mean over the batches beyond it. The correlation of classes is then of a seeded sample of them.
 
     Args:
-        names: of the classes.
+        names: names of the classes.
         bound: numbers of scores to keep (see `Scores`).
     """
 

@@ -20,9 +20,9 @@ def sections(
     """The sections of a report; see `limbeck.tasks.Task.sections`.
 
     Args:
-        names: of the classes.
+        names: names of the classes.
         found: findings by role, the student's among them.
-        agreement: of student and teacher; None without a teacher.
+        agreement: agreement of student and teacher; None without a teacher.
     """
     each = {role: its for role, its in found.items() if isinstance(its, ClassificationFindings)}
     student = each["student"]

@@ -15,7 +15,7 @@ def weaknesses(names: Sequence[str], found: ClassificationFindings) -> Iterator[
     """Sentences of Markdown.
 
     Args:
-        names: of the classes; an output beyond them is named by its number.
+        names: names of the classes; an output beyond them is named by its number.
         found: the student's findings.
     """
     named = [f"`{name}`" for name in (*names, *range(len(names), found.confusion.classes))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from limbeck.tasks.base import (
 from limbeck.tasks.multilabel.findings import MultilabelFindings
 from limbeck.tasks.multilabel.meter import MultilabelComparison, MultilabelMeter
 from limbeck.tasks.multilabel.sections import sections, weaknesses
-from limbeck.tasks.rows import Rows
+from limbeck.tasks.rows import Rows, yes_or_no
 from limbeck.tasks.sections import Section
 
 
@@ -41,6 +41,7 @@ class Multilabel(Task):
     """
 
     name = "multilabel"
+    columns_hold: ClassVar[Literal["classes", "labels", "values"]] = "labels"
     one_row_per_sample: ClassVar[bool] = False
     distance: ClassVar[str] = "mean KL(teacher, student) of a label's Bernoulli distribution in nats"
     findings = MultilabelFindings
@@ -149,12 +150,10 @@ class Multilabel(Task):
 
     def rows(self, batch: Batch, outputs: Outputs) -> Rows:
         """The (sample, label) pairs, those of a sample one after the other."""
-        first = batch.inputs if isinstance(batch.inputs, Tensor) else next(iter(batch.inputs.values()))
-        sample = torch.arange(len(batch), device=first.device).repeat_interleave(self.width)
         targets = batch.targets
-        if targets is not None:
-            targets = targets.flatten() if targets.shape[1] else torch.full_like(sample, UNLABELED)
-        return Rows(len(sample), targets, sample, logits=pairs, decisions=pairs)
+        if targets is not None and not targets.shape[1]:
+            targets = targets.new_full((len(batch), self.width), UNLABELED)
+        return yes_or_no(batch, self.width, targets)
 
     def meter(self, *, quick: bool = False) -> MultilabelMeter:
         """Counts decisions and keeps scores, quick or not: the first metric needs them."""
@@ -188,8 +187,3 @@ class Multilabel(Task):
     def recipe(self, *, teacher: bool) -> str:
         """Labels and teacher in equal parts; without a teacher the binary cross-entropy."""
         return "0.5*ce + 0.5*kd(temperature=2)" if teacher else "ce"
-
-
-def pairs(logits: Tensor) -> Tensor:
-    """(B, L) logits z as rows (B * L, 2) of the two logits (0, z)."""
-    return torch.stack((torch.zeros_like(logits), logits), -1).flatten(0, 1)

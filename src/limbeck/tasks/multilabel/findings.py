@@ -35,7 +35,7 @@ class Label(Findings):
             is none, or the label applies to none of its samples.
         f1: with that threshold; None where the label applies to no sample and was given to none.
         f1_at_half: with the threshold 0.5.
-        curve: of precision and recall, for the labels with the most positives.
+        curve: curve of precision and recall, for the labels with the most positives.
     """
 
     known: int
@@ -56,7 +56,7 @@ class MultilabelFindings(Findings):
         at_thresholds: decisions by each label's threshold.
         at_half: decisions by a probability above 0.5.
         labels: in the order of the task's names.
-        curve: of precision and recall over all pairs, the micro-average.
+        curve: curve of precision and recall over all pairs, the micro-average.
     """
 
     map: float

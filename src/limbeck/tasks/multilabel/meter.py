@@ -183,7 +183,7 @@ class MultilabelComparison(Comparison):
     """Measures how a student agrees with its teacher on all (sample, label) pairs, whether known or not.
 
     Args:
-        names: of the labels.
+        names: names of the labels.
     """
 
     def __init__(self, names: Sequence[str]) -> None:

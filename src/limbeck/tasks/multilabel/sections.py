@@ -18,9 +18,9 @@ def sections(
     """The sections of a report; see `limbeck.tasks.Task.sections`.
 
     Args:
-        names: of the labels.
+        names: names of the labels.
         found: findings by role, the student's among them.
-        agreement: of student and teacher; None without a teacher.
+        agreement: agreement of student and teacher; None without a teacher.
     """
     each = {role: its for role, its in found.items() if isinstance(its, MultilabelFindings)}
     parts = [_curves(names, each), Section("Labels", figures=[_decisions(each), _labels(names, each)])]
@@ -97,7 +97,7 @@ def weaknesses(names: Sequence[str], found: MultilabelFindings) -> Iterator[str]
     """What a model card says of a student's weak points: sentences of Markdown.
 
     Args:
-        names: of the labels.
+        names: names of the labels.
         found: the student's findings.
     """
     ranked = [

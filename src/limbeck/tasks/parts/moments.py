@@ -13,7 +13,7 @@ class Moments:
 
     Attributes:
         count: known values.
-        mean: of the targets.
+        mean: mean of the targets.
         spread: sum of the squared distances of the targets from their mean.
         error: sum of the errors, answer less target.
         absolute: sum of the absolute errors.

@@ -19,7 +19,7 @@ class Scores:
 
     Args:
         bound: numbers to keep at most, over all columns of the scores.
-        seed: of the draw.
+        seed: random seed of the draw.
     """
 
     def __init__(self, bound: int = BOUND, seed: int = 0) -> None:

@@ -41,11 +41,12 @@ class Regression(Task):
 
     Args:
         names: one for each value, at least 1.
-        mean: of each value over the training split.
+        mean: mean of each value over the training split.
         std: standard deviation of each value over the training split; 1 for a constant.
     """
 
     name = "regression"
+    columns_hold: ClassVar[Literal["classes", "labels", "values"]] = "values"
     scores: ClassVar[Literal["classes", "values"]] = "values"
     distance: ClassVar[str] = "RMSE between student and teacher in standard deviations of the targets"
     findings = RegressionFindings

@@ -32,7 +32,7 @@ class Value(Findings):
         mae: mean absolute error.
         r2: share of the targets' variance that the answers explain; None where the targets are constant.
         bias: mean residual, answer less target.
-        quantiles: of the absolute error, by probability.
+        quantiles: quantiles of the absolute error, by probability.
         residuals: answers less targets.
         points: (target, answer) of some samples, the same ones for every network.
     """

@@ -132,7 +132,7 @@ class RegressionComparison(Comparison):
     """Measures how far a student's values are from its teacher's.
 
     Args:
-        names: of the values.
+        names: names of the values.
         standardized: brings values (B, K) to standard deviations of the training targets.
     """
 

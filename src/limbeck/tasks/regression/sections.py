@@ -18,9 +18,9 @@ def sections(
     """The sections of a report; see `limbeck.tasks.Task.sections`.
 
     Args:
-        names: of the values.
+        names: names of the values.
         found: findings by role, the student's among them.
-        agreement: of student and teacher; None without a teacher.
+        agreement: agreement of student and teacher; None without a teacher.
     """
     each = {role: its for role, its in found.items() if isinstance(its, RegressionFindings)}
     parts = [_drawn(names, each), Section("Values", figures=[_table(names, each)])]
@@ -100,7 +100,7 @@ def weaknesses(names: Sequence[str], found: RegressionFindings) -> Iterator[str]
     """What a model card says of a student's weak points: sentences of Markdown.
 
     Args:
-        names: of the values.
+        names: names of the values.
         found: the student's findings.
     """
     known = [(value, f"`{name}`") for value, name in zip(found.values, names, strict=True) if value]
