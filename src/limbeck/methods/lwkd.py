@@ -2,7 +2,8 @@
 
 Built from the abstract, because neither the full text nor any code was available. The abstract states that a
 small teacher, trained on a synthesized data set with as many classes as the target's, gives soft targets, and
-that the student's loss is a KD term and an adversarial one. The data set, the networks and every figure were chosen here.
+that the student's loss is a KD term and an adversarial one. The data set, the networks and every figure
+were chosen here.
 """
 
 from __future__ import annotations

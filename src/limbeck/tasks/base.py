@@ -322,8 +322,8 @@ class Task(ABC):
 
         Args:
             batch: the batch as the loader gave it.
-            outputs: those of the student, or of the teacher where a phase does not ask the student; their shapes
-                say how many positions there are.
+            outputs: those of the student, or of the teacher where a phase does not ask the student; their
+                shapes say how many positions there are.
         """
 
     def count(self, batch: Batch) -> Tensor | int:
