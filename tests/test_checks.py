@@ -63,6 +63,41 @@ def test_student_and_teacher_share_no_parameter(setting: Setting, live: bool) ->
         Distiller(setting.student, teacher, "kd", example=setting.inputs)
 
 
+def test_student_and_teacher_share_no_buffer(setting: Setting) -> None:
+    setting.student.register_buffer("seen", torch.zeros(2))
+    setting.teacher.register_buffer("counts", setting.student.seen)
+    with refused(
+        "the student's seen is the teacher's too, so training would change the teacher; "
+        "copy.deepcopy one of them"
+    ):
+        Distiller(setting.student, setting.teacher, "kd", example=setting.inputs)
+
+
+def test_student_and_teacher_share_no_memory(setting: Setting) -> None:
+    """A parameter of its own over the first rows of the teacher's."""
+    weight = setting.teacher.stage1[0].weight
+    setting.student.stage1[0].weight = nn.Parameter(weight.detach()[: len(setting.student.stage1[0].weight)])
+    with refused(
+        "the student's stage1.0.weight is the teacher's too, so training would change the teacher; "
+        "copy.deepcopy one of them"
+    ):
+        Distiller(setting.student, setting.teacher, "kd", example=setting.inputs)
+
+
+def test_a_student_of_which_nothing_is_trained_gets_no_optimizer(setting: Setting) -> None:
+    setting.student.requires_grad_(False)
+    distiller = Distiller(setting.student, setting.teacher, "ce + kd", example=setting.inputs)
+    with refused(
+        "nothing of the student SmallNet is trained: it has no parameter with requires_grad=True; "
+        "call student.requires_grad_(True), or for those parts that are to learn"
+    ):
+        distiller.optimizer(lambda parameters: torch.optim.SGD(parameters, lr=0.1))
+    with pytest.raises(
+        LimbeckError, match="^the losses depend on no parameter that is trained; compute them"
+    ):
+        distiller(setting.inputs, setting.targets).backward()
+
+
 def test_features_of_a_teacher_that_makes_its_own_outputs_are_refused(setting: Setting) -> None:
     features = {"embedding": "classifier:input"}
     for teacher in (LiveTeacher(setting.teacher), None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -412,4 +413,27 @@ def test_targets_that_the_student_has_no_logit_for(tmp_path: Path) -> None:
     source = data.from_tensors(torch.rand(20, 4), torch.arange(20) % 5, validation=None)
     with pytest.raises(LimbeckError, match="the student has 3 outputs, and tensors has 5 classes"):
         limbeck.train(model=torch.nn.Linear(4, 3), data=source, out=tmp_path / "run", display=False)
+    assert not (tmp_path / "run").exists()
+
+
+BUGGY = "train --model her_networks:buggy --data digits --epochs 1 --out run".split()
+SENTENCE = "limbeck: her_networks:buggy: name 'widht' is not defined (NameError at her_networks.py:2)\n"
+
+
+@pytest.mark.parametrize("flag", ["first", "last", "environment"])
+def test_the_traceback_of_her_own_code_is_there_on_demand(
+    flag: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "her_networks.py").write_text("def buggy(width=2):\n    return widht\n")
+    monkeypatch.delitem(sys.modules, "her_networks", raising=False)
+    plain = command(*BUGGY)
+    assert (plain.code, plain.err) == (2, SENTENCE)
+    if flag == "environment":
+        monkeypatch.setenv("LIMBECK_DEBUG", "1")
+    arguments = {"first": ["--debug", *BUGGY], "last": [*BUGGY, "--debug"], "environment": BUGGY}[flag]
+    answer = command(*arguments)
+    assert answer.code == 2
+    assert answer.err.startswith("Traceback (most recent call last):")
+    assert "    return widht\n" in answer.err
+    assert answer.err.endswith(SENTENCE)
     assert not (tmp_path / "run").exists()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from limbeck.features import call, undisturbed
+from limbeck.features import call, precision_of, undisturbed
 from limbeck.features.calling import arguments_of, elements_of, uncompiled, version_of
 
 LOGITS, MAPS, IDS = torch.randn(3, 5), torch.randn(3, 4, 2, 2), torch.arange(6).view(3, 2)
@@ -94,3 +94,19 @@ def test_a_network_is_undisturbed_even_by_an_error() -> None:
     assert network.calls == 0
     assert network.seen is seen
     assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_network_in_another_precision_gets_its_inputs_in_that(dtype: torch.dtype) -> None:
+    network = nn.Linear(2, 3).to(dtype)
+    inputs = torch.randn(4, 2)
+    assert precision_of(network) == dtype
+    assert torch.equal(call(network, inputs), network(inputs.to(dtype)))
+
+
+def test_other_inputs_are_left_as_they_are() -> None:
+    assert precision_of(Sum()) == torch.float32
+    doubles = torch.ones(2, dtype=torch.float64)
+    assert call(Sum(), doubles) is doubles
+    ids = nn.Embedding(6, 2).double()
+    assert torch.equal(call(ids, IDS), ids(IDS))

@@ -208,3 +208,28 @@ def test_a_fused_step_is_called_off_without_a_look_at_the_flag(monkeypatch: pyte
     assert torch.equal(weight, torch.ones(2))
     step_unless(torch.tensor(False), optimizer)
     assert torch.equal(weight, torch.zeros(2)), "and the next good one is taken"
+
+
+def test_what_was_given_is_named_before_the_terms_it_spoils() -> None:
+    guard = Guard(CPU)
+    good, bad = torch.tensor(3.0), torch.tensor(torch.nan)
+    spoiled = torch.tensor([torch.nan])
+    assert not guard.admit(1, ["kd"], torch.ones(1), [], {"the inputs": good, "the logits": bad})
+    guard.check("training", "")
+    assert guard.admit(2, ["kd"], spoiled, [], {"the inputs": good, "the logits": bad})
+    assert guard.admit(3, ["kd"], spoiled, [], {"the inputs": bad, "the logits": good}), "the first counts"
+    with pytest.raises(
+        DivergenceError,
+        match=r"^the logits are NaN or infinite at step 2 of training, .* has no part in it\.$",
+    ):
+        guard.check("training", "")
+
+
+def test_what_was_given_and_is_finite_is_not_blamed() -> None:
+    guard = Guard(CPU)
+    guard.admit(1, ["kd"], torch.tensor([torch.nan]), [], {"the logits": torch.tensor(3.0)})
+    guard.admit(2, ["kd"], torch.ones(1), [], {"the logits": torch.tensor(torch.nan)})
+    with pytest.raises(
+        DivergenceError, match=r"^kd became NaN or infinite at step 1 .* A lower learning rate"
+    ):
+        guard.check("training", "")
