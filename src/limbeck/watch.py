@@ -1,4 +1,4 @@
-"""What a Distiller looks out for while it is trained: parts that nobody trains, and inputs that are not finite."""
+"""What a Distiller looks out for in training: parts that nobody trains, and inputs that are not finite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from limbeck.methods.terms import Losses
 from limbeck.outputs import Inputs, Outputs
 
 FIRST_LOOK = 4
-"""The training forward before which the parts are first compared with what they were: three steps are done."""
+"""The training forward at which the parts are first compared with what they were, after three steps."""
 LAST_LOOK = 1024
 """Forwards after which a student that has not changed either is left alone."""
 
@@ -61,8 +61,8 @@ class UntrainedParts:
             if names := _learning(idle, losses):
                 more = f" and {len(names) - 1} more" if len(names) > 1 else ""
                 warnings.warn(
-                    f"the student learns, but {names[0]}{more}, which the objective trains with it, stay as they "
-                    "began: no optimizer has them; make yours with distiller.optimizer(...), or of "
+                    f"the student learns, but {names[0]}{more}, which the objective trains with it, stay as "
+                    "they began: no optimizer has them; make yours with distiller.optimizer(...), or of "
                     "distiller.parameters()",
                     stacklevel=5,
                 )

@@ -416,7 +416,7 @@ def test_targets_that_the_student_has_no_logit_for(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-BUGGY = "train --model her_networks:buggy --data digits --epochs 1 --out run".split()
+BUGGY = ["train", "--model", "her_networks:buggy", "--data", "digits", "--epochs", "1", "--out", "run"]
 SENTENCE = "limbeck: her_networks:buggy: name 'widht' is not defined (NameError at her_networks.py:2)\n"
 
 

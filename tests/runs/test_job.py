@@ -86,9 +86,9 @@ def test_a_teacher_whose_answers_turn_nan_is_named_and_not_the_learning_rate(tmp
             **{**QUICK, "batch_size": 20},
         )
     assert str(caught.value) == (
-        "the logits of the teacher are NaN or infinite at step 3 of training, so there is nothing to learn from; "
-        "the weights were not updated by it. No checkpoint had been written yet. The learning rate has no part "
-        "in it."
+        "the logits of the teacher are NaN or infinite at step 3 of training, so there is nothing to learn "
+        "from; the weights were not updated by it. No checkpoint had been written yet. The learning rate has "
+        "no part in it."
     )
 
 

@@ -74,8 +74,8 @@ class Guard:
         for name, value in self._given.items():
             if not value.isfinite():
                 raise DivergenceError(
-                    f"{name} are NaN or infinite at step {int(self._step)} of {where}, so there is nothing to "
-                    f"learn from; the weights were not updated by it. {checkpoint} "
+                    f"{name} are NaN or infinite at step {int(self._step)} of {where}, so there is nothing "
+                    f"to learn from; the weights were not updated by it. {checkpoint} "
                     "The learning rate has no part in it."
                 )
         bad = [name for name, flag in zip(self._names, self._bad.tolist(), strict=True) if flag]
