@@ -289,7 +289,7 @@ class TestSameConfig:
     ) -> None:
         directory.claim(tmp_path, CONFIG)
         directory.same_config(tmp_path, make_config(settings={"student.model": "mlp"}))
-        other = make_config(settings={"student.model": "mlp", "objective": "ce", **settings})
+        other = make_config(settings={"student.model": "mlp", **settings})
         with pytest.raises(LimbeckError, match=message):
             directory.same_config(tmp_path, other)
 

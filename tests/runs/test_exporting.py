@@ -96,7 +96,7 @@ def other(tmp_path: Path) -> Run:
         ({"out": "there.pth/x.pth"}, r"'there\.pth/x\.pth' cannot be written: "),
         (
             {"out": "copy/student.safetensors", "overwrite": True},
-            "is the run's own file; name another with --out",
+            "is the run's own file; name another with out",
         ),
     ],
 )
@@ -277,7 +277,7 @@ def test_a_graft_goes_along(tmp_path: Path) -> None:
     program = torch.export.load(run.path / "student.pt2").module()
     assert torch.equal(program(inputs), limbeck.load(run)(inputs))
     with pytest.raises(
-        LimbeckError, match=r"through a graft of the teacher's classifier.*; use --format safet"
+        LimbeckError, match=r"through a graft of the teacher's classifier.*; use the format safet"
     ):
         export(run, "repdistiller")
 

@@ -71,8 +71,8 @@ def test_a_killed_run_ends_as_if_nothing_had_happened(
 
 
 def test_the_undisturbed_run_is_worth_the_comparison(undisturbed: Run) -> None:
-    stages = [line["stage"] for line in undisturbed.history]
-    assert stages == ["projected.code"] * 2 + ["training"] * 4
+    loops = [line["phase"] for line in undisturbed.history]
+    assert loops == ["projected.code"] * 2 + ["training"] * 4
     rates = [line["lr"] for line in undisturbed.history[2:]]
     assert rates[0] < rates[1] > rates[2] > rates[3] > 0
     assert len({line["terms"]["total"] for line in undisturbed.history}) == 6

@@ -19,7 +19,7 @@ from limbeck.config import make_config
 from limbeck.errors import LimbeckError
 from limbeck.methods import KD
 from limbeck.runs import Run
-from limbeck.runs.arguments import RunArguments
+from limbeck.runs.arguments import RunArguments, TeacherLike
 from limbeck.runs.filling import fill
 
 FIELDS = {field.name for field in dataclasses.fields(RunArguments)}
@@ -143,8 +143,12 @@ class TestValues:
 class TestSeveralTeachers:
     def test_they_are_keys_of_teachers(self) -> None:
         network = nn.Linear(3, 2)
-        teachers = {"big": Run(Path("runs/a")), "small": Path("runs/b"), "own": network}
-        arguments = RunArguments(student="mlp", teacher=teachers, cache_teacher="logits")  # type: ignore[arg-type]
+        teachers: dict[str, TeacherLike] = {
+            "big": Run(Path("runs/a")),
+            "small": Path("runs/b"),
+            "own": network,
+        }
+        arguments = RunArguments(student="mlp", teacher=teachers, cache_teacher="logits")
         made = arguments.made()
         assert made.teacher is None
         assert {name: (each.model, each.cache) for name, each in made.teachers.items()} == {
