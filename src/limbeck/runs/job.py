@@ -324,13 +324,11 @@ def width_of(
     try:
         with evaluation.inference(network):
             call(network, example)
-            tap = answering(network, example, overrides=features, width=task.width, dense=task.dense)
-            logits = tap(example).logits
-    except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
-        if isinstance(error, LimbeckError):
-            raise
+    except (LimbeckError, RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
         shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else sorted(example)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LimbeckError(f"the {role} cannot take inputs of shape {shape}: {reason}") from None
+    tap = answering(network, example, overrides=features, width=task.width, dense=task.dense)
     check_sizes(tap, example, f"the {role}")
-    return task.width_of(logits)
+    with evaluation.inference(network):
+        return task.width_of(tap(example).logits)
