@@ -35,7 +35,7 @@ def test_another_order_is_mapped_and_said() -> None:
 def test_more_outputs_than_the_data_has_are_cut() -> None:
     found = matched(("cat", "dog", "owl"), ("owl", "dog"))
     assert found.order == (2, 1)
-    assert found.note and found.note.endswith("which has 2 of them; the others are left out")
+    assert str(found.note).endswith("which has 2 of them; the others are left out")
 
 
 def test_missing_names_are_listed() -> None:

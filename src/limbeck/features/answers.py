@@ -64,6 +64,7 @@ def probabilities(outputs: Tensor) -> tuple[bool, bool]:
 
 def _hooked(network: nn.Module, hook: _Hook) -> nn.Module:
     """A module with the same parts and a further hook of its own."""
+    made: nn.Module
     if isinstance(network, torch.jit.ScriptModule):
         made = copy.copy(network)
     else:

@@ -85,10 +85,11 @@ def _paths(config: NetworkConfig) -> Iterator[str]:
             yield model
 
 
-def _found(text: str, place: Mapping[str, Any], home: Path) -> str:
+def _found(text: str, place: Mapping[str, str | None], home: Path) -> str:
     """The first of the candidates that is what the run had; the text as it is if none is there."""
     known = place.get("weights")
-    candidates = dict.fromkeys([text, str(home / place["relative"]), place["absolute"]])
+    further = [str(home / str(place["relative"])), str(place["absolute"])]
+    candidates = dict.fromkeys([text, *further])
     there = [each for each in candidates if os.path.exists(each)]
     for each in there:
         if known in (None, _weights(Path(each))):

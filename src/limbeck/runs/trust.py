@@ -80,7 +80,7 @@ class Answers:
         self._first = rows[:1] if self._first is None else self._first
         self.equal = self.equal and bool((rows == self._first).all())
         if logits.ndim == 2:
-            self.choices |= set(logits.argmax(1).unique().tolist())
+            self.choices |= set(logits.argmax(1).tolist())
 
 
 def ask(
