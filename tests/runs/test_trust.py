@@ -75,8 +75,9 @@ def test_a_teacher_at_chance_and_one_far_from_its_record(good: Run) -> None:
 
 
 def test_a_run_refuses_it_unless_it_is_trusted(tmp_path: Path) -> None:
-    untrained = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    nn.init.zeros_(untrained[1].weight)
+    last = nn.Linear(64, 10)
+    nn.init.zeros_(last.weight)
+    untrained = nn.Sequential(nn.Flatten(), last)
     with pytest.raises(LimbeckError, match=r"alike; .*; set teacher\.trust=true to go on all the same"):
         make_student(tmp_path / "run", untrained)
     assert not (tmp_path / "run").exists()

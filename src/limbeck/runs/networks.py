@@ -293,8 +293,7 @@ def preparation(config: NetworkConfig) -> Preparation:
         return sizes.pop() if sizes else Preparation()
     if config.size is not None or not is_path(config.model):
         return Preparation(config.size)
-    path = Path(config.model)
-    card = read_card(path / "student.safetensors" if path.is_dir() else path) if path.exists() else None
+    card = card_of(config.model_copy(update={"weights": None}))
     return Preparation(card.size if card else None)
 
 
