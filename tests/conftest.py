@@ -54,7 +54,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return limbeck.train(
         model="mlp(hidden=[16])",
         epochs=2,
-        batch_size=250,
+        batch_size=50,
         settings={"training.trackers": []},
         display=False,
         out=tmp_path_factory.mktemp("runs") / "teacher",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 
@@ -12,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from limbeck import tasks
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError, unknown
-from limbeck.features import FeaturePoints, Tap, undisturbed
+from limbeck.features import FeaturePoints, Tap, probabilities, undisturbed
 from limbeck.methods.base import Method, Objective, inner_first, taught, teachers_read
 from limbeck.methods.declarations import Reads
 from limbeck.methods.gradient_rules import GradientRule
@@ -197,6 +198,21 @@ def same_width(student: Outputs, teacher: Outputs, task: Task) -> None:
     ours, theirs = task.width_of(student.logits), task.width_of(teacher.logits)
     if ours != theirs:
         raise LimbeckError(f"the student has {ours} outputs and the teacher {theirs}; they must agree")
+
+
+def logits(teacher: Outputs, task: Task) -> None:
+    """Warns of a teacher that answers with probabilities, where methods take them for logits."""
+    if task.scores != "classes":
+        return
+    within, summed = probabilities(teacher.logits)
+    if summed or (within and teacher.logits.numel() >= 32):
+        warnings.warn(
+            "the outputs of the teacher are probabilities, all of them from 0 to 1"
+            f"{' with the sum 1' if summed else ''}; methods take them for logits, which makes soft targets "
+            'all but uniform; take the layer before them, teacher_features={"logits": ...}, or '
+            "limbeck.features.as_logits(teacher, ...)",
+            stacklevel=4,
+        )
 
 
 def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:

@@ -61,6 +61,12 @@ class TeacherConfig(NetworkConfig):
     labels: Literal["clean", "noisy"] | None = Field(
         None, description="those it learned from; needed where the data's training labels are noisy"
     )
+    outputs: Literal["logits", "probabilities"] = Field(
+        "logits", description="what it answers with; of probabilities, the logarithms are taught"
+    )
+    trust: bool = Field(
+        False, description="whether what its answers show before training is said and never an error"
+    )
     cache: Literal["logits", "embedding", "both"] | None = Field(
         None, description="answers that are kept in files and read back, by this run and all others"
     )

@@ -344,6 +344,7 @@ class Distiller(nn.Module):
         for answer in answers.values():
             if "logits" in answer:
                 self.task.check_outputs(answer.logits, "teacher")
+                checks.logits(answer, self.task)
                 checks.same_width(student, answer, self.task)
         rows = self.task.rows(Batch(example), student)
         contexts = {

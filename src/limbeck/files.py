@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,3 +48,8 @@ def cache_directory() -> Path:
     if "LIMBECK_CACHE" in os.environ:
         return Path(os.environ["LIMBECK_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limbeck"
+
+
+def digest(path: Path) -> str:
+    """16 hex digits of what a file holds."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

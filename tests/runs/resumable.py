@@ -38,6 +38,7 @@ CONFIG: dict[str, Any] = {
         "training.schedule": {"name": "cosine", "warmup": 1},
         "training.selection": "validation",
         "training.trackers": [],
+        "teacher.trust": True,  # it is untrained
     },
     "display": False,
 }

@@ -29,7 +29,7 @@ QUICK: dict[str, Any] = {
 
 def make_teacher(folder: Path, **changes: Any) -> Run:
     """A run of a teacher on the digits."""
-    return limbeck.train(**{"model": TEACHER, "out": folder, **QUICK, **changes})
+    return limbeck.train(**{"model": TEACHER, "out": folder, **QUICK, "batch_size": 50, **changes})
 
 
 def make_student(out: Path, teacher: Any, **changes: Any) -> Run:

@@ -226,7 +226,7 @@ class TestBaseline:
             normalization=limbeck.models.Normalization((0.3,), (0.3,)),
             out=tmp_path / "seven",
         )
-        with pytest.raises(LimbeckError, match="the baseline tells 7 classes apart, and digits has 10"):
+        with pytest.raises(LimbeckError, match="the baseline has 7 outputs, and digits has 10 classes"):
             evaluate(run, baseline=imported)
 
     def test_one_without_weights_or_a_result_is_refused(self, run: Run, tmp_path: Path) -> None:
@@ -282,5 +282,5 @@ class TestOtherData:
         monkeypatch.setattr(
             limbeck.data, "load", lambda *given: replace(source, task=Classification(("a", "b")))
         )
-        with pytest.raises(LimbeckError, match="the student tells 10 classes apart, and digits has 2"):
+        with pytest.raises(LimbeckError, match="the student has 10 outputs, and digits has 2 classes"):
             evaluate(run, "digits")

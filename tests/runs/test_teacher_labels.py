@@ -26,7 +26,12 @@ def teachers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """One that learned from the clean labels, and one from the noisy ones."""
     folder = tmp_path_factory.mktemp("runs")
     return {
-        which: limbeck.train(model="mlp(hidden=[8])", data=data, out=folder / which, **QUICK)
+        which: limbeck.train(
+            model="mlp(hidden=[8])",
+            data=data,
+            out=folder / which,
+            **{**QUICK, "epochs": 12, "batch_size": 20},
+        )
         for which, data in (("clean", "digits"), ("noisy", NOISY))
     }
 

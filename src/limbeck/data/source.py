@@ -41,6 +41,7 @@ class Source:
             argument: `vocab_size` of texts.
         files: what it takes to make such inputs, by file name; a run writes them beside its student.
         preparation: what the inputs are and how they were made, for who has to make such inputs elsewhere.
+        columns: of a table, in their order, as networks take them; none for other inputs.
         hub: its name on the Hugging Face hub; None where it is from elsewhere.
         notes: sentences on what was left out or looks odd, for people and for records.
         skipped: what could not be read and was left out, with the reason, one by one.
@@ -59,6 +60,7 @@ class Source:
     facts: Mapping[str, int] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     preparation: str = "values as in the data"
+    columns: tuple[str, ...] = ()
     hub: str | None = None
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()

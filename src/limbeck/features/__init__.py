@@ -1,5 +1,6 @@
 """Finds logits, embedding, stages and stem in any network by one forward, and taps them with hooks."""
 
+from limbeck.features.answers import as_logits, order_of, probabilities, reordered
 from limbeck.features.calling import call, precision_of, set_mode, undisturbed, undone
 from limbeck.features.find import answering, describe, find
 from limbeck.features.logits import logits_of, width_of
@@ -14,13 +15,17 @@ __all__ = [
     "Point",
     "Tap",
     "answering",
+    "as_logits",
     "batch_norms",
     "call",
     "check_sizes",
     "describe",
     "find",
     "logits_of",
+    "order_of",
     "precision_of",
+    "probabilities",
+    "reordered",
     "set_mode",
     "undisturbed",
     "undone",

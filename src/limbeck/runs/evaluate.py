@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,11 +18,13 @@ from limbeck.data.preparation import Preparation
 from limbeck.errors import LimbeckError, unknown
 from limbeck.evaluation import Contender, Evaluation, results
 from limbeck.evaluation.results import Role, Suite
+from limbeck.features import reordered
 from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
-from limbeck.runs import networks
+from limbeck.runs import networks, places
 from limbeck.runs.directory import Report, Run, is_imported, load
-from limbeck.runs.job import width_of
+from limbeck.runs.job import check_width, width_of
+from limbeck.runs.matching import match
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import read_card
 
@@ -83,18 +86,22 @@ def evaluate(
             f"{source.name} is no longer what {str(run.path)!r} was made on: its fingerprint was {known} and "
             f"is {source.fingerprint()}; name it with data (--data) to measure on it all the same"
         )
-    contenders: dict[Role, Contender] = {"student": of_run(student, run)}
+    matched = _matched(run, source, "student")
+    contenders: dict[Role, Contender] = {"student": matched.on(of_run(student, run))}
     notes = (
         [] if own else [f"Measured on {source.name}, which is not the data of the run; nothing is written."]
     )
+    notes += matched.notes
     try:
         found_teacher = _teacher(run, source if own else None, teacher)
     except LimbeckError as error:
         notes.append(f"The teacher is left out: {error}.")
     else:
-        contenders |= {"teacher": found_teacher} if found_teacher else {}
+        # Its outputs are in the order of the run's data, as the student's are.
+        contenders |= {"teacher": matched.on(found_teacher)} if found_teacher else {}
     if baseline is not None:
-        contenders["baseline"] = _baseline(_run(baseline), known, source)
+        contenders["baseline"], said = _baseline(_run(baseline), known, source)
+        notes += said
     if own:
         _check_replaceable(run, suite, contenders, notes, overwrite=overwrite)
     place = torch.accelerator.current_accelerator(check_available=True) if device == "auto" else None
@@ -153,8 +160,32 @@ def _run(run: Run | Path | str) -> Run:
 def _source(run: Run, student: nn.Module, data: str | Source, data_dir: Path | None) -> Source:
     source = data if isinstance(data, Source) else sources.load(data, data_dir)
     networks.check_files(run.path, "student", source)
-    _check_outputs(of_run(student, run), "student", source)
+    _check_outputs(of_run(student, run), "student", source, _matched(run, source, "student"))
     return source
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """How the outputs of a run's networks become those of the data that they are measured on."""
+
+    order: tuple[int, ...] | None
+    width: int
+    notes: tuple[str, ...]
+
+    def on(self, contender: Contender) -> Contender:
+        """The contender with outputs as the data has them."""
+        if self.order is None:
+            return contender
+        network = reordered(contender.network, self.order, self.width)
+        return replace(contender, network=network)
+
+
+def _matched(run: Run, source: Source, role: str) -> _Matched:
+    """Matches the outputs of a run's student with those of the data by name."""
+    card = read_card(run.path / "student.safetensors")
+    found = match(card, source, role, str(run.path))
+    said = () if found.note is None else (f"{found.note[0].upper()}{found.note[1:]}.",)
+    return _Matched(found.order, len(card.names) if card else 0, said)
 
 
 def _check_replaceable(
@@ -187,13 +218,16 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
     if config is None:
         return None
     if given is not None:
+        if config.outputs != "logits":
+            given = networks.with_logits(given, config, source or run.data())
         return Contender(given, config.model, features=config.features, unseen=False)
     if config.model.startswith("<"):
         raise LimbeckError(f"{config.model} was handed over as an object, and has to be again, in Python")
+    config = places.located(config, run)
     return of_config(networks.teacher(config, source or run.data()), config)
 
 
-def _baseline(baseline: Run, known: str | None, source: Source) -> Contender:
+def _baseline(baseline: Run, known: str | None, source: Source) -> tuple[Contender, tuple[str, ...]]:
     network = load(baseline)
     theirs = None if is_imported(baseline.path) else baseline.result.data.fingerprint
     if theirs and known and theirs != known:
@@ -202,12 +236,13 @@ def _baseline(baseline: Run, known: str | None, source: Source) -> Contender:
             f"fingerprint {theirs}) than the run (fingerprint {known}); compare runs on the same data"
         )
     networks.check_files(baseline.path, "baseline", source)
+    matched = _matched(baseline, source, "baseline")
     contender = of_run(network, baseline)
-    _check_outputs(contender, "baseline", source)
-    return contender
+    _check_outputs(contender, "baseline", source, matched)
+    return matched.on(contender), matched.notes
 
 
-def _check_outputs(contender: Contender, role: str, source: Source) -> None:
+def _check_outputs(contender: Contender, role: str, source: Source, matched: _Matched) -> None:
+    contender = matched.on(contender)
     width = width_of(contender.network, role, source, contender.preparation, contender.features)
-    if width != source.task.width:
-        raise LimbeckError(f"the {role} has {width} outputs, and {source.name} has {source.task.summary}")
+    check_width(width, role, source)

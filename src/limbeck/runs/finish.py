@@ -101,7 +101,7 @@ def _result(
         steps=steps,
         samples_seen=_samples_seen(len(job.split), config.training.batch_size, steps, config.training.epochs),
         teacher_forwards=sum(line.get("teacher_forwards", 0) for line in history) if teachers else None,
-        notes=(*job.notes, *notes),
+        notes=(*job.notes, *job.distrusted, *notes),
         data=_data(job),
     )
 

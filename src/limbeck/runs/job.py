@@ -25,7 +25,8 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models import count_parameters, fingerprint
 from limbeck.objective import parse
 from limbeck.outputs import Batch, apply
-from limbeck.runs import caching, networks
+from limbeck.runs import caching, networks, places, trust
+from limbeck.runs.directory import Run
 from limbeck.runs.recipe import origin
 from limbeck.seeds import seed_for
 from limbeck.training import Loop, Trainer, phase_loops
@@ -45,6 +46,8 @@ class Job:
         teacher_weights: a fingerprint of each teacher as the run began, by name.
         taught_by: what the result says of each teacher, as it was then.
         notes: sentences on what was assumed of data and networks, to be shown as the run begins.
+        asked: a sentence on each teacher's worth, to be shown as well; so is the next.
+        distrusted: what is wrong with teachers that the config trusts all the same.
     """
 
     config: RunConfig
@@ -54,6 +57,8 @@ class Job:
     teacher_weights: Mapping[str, str]
     taught_by: Mapping[str, Mapping[str, Any]]
     notes: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
+    distrusted: tuple[str, ...] = ()
 
     @property
     def first(self) -> str | None:
@@ -61,14 +66,18 @@ class Job:
         return next(iter(self.distiller.teachers), None)
 
 
-def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
+def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: Run | None = None) -> Job:
     """Makes what the config names; raises LimbeckError for whatever cannot work.
 
     Args:
         config: of the run.
         objects: the "student", "teacher", "data" or "objective" that was handed over ready made.
+        begun: the run that is resumed, which knows where its networks lay; None for a new one.
     """
     objects = objects or {}
+    models = {name: each.model for name, each in config.taught_by.items()}
+    if begun is not None:
+        config = places.relocated(config, begun)
     _check_handed_over(config, objects)
     source = objects["data"] if "data" in objects else sources.load(config.data.name, config.data.dir)
     source = with_views(source, config)
@@ -93,8 +102,12 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
     named = {"student": config.student, **config.taught_by}
     for role, network in {"student": student, **teachers}.items():
         width = width_of(network, role, source, networks.preparation(named[role]), named[role].features)
-        if width < source.task.width:
-            raise LimbeckError(f"the {role} has {width} outputs, and {source.name} has {source.task.summary}")
+        check_width(width, role, source)
+    asked: tuple[str, ...] = ()
+    if begun is None:
+        asked, distrusted = trust.ask(teachers, config, source)
+    else:
+        distrusted = tuple(begun.environment.get("distrusted", ()))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "objective"))
         distiller = Distiller(
@@ -121,7 +134,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
         )
     taught_by = {
         name: {
-            "model": named[name].model,
+            "model": models[name],
             **origin(config.taught_by[name]),
             "labels": config.taught_by[name].labels,
             "parameters": count_parameters(network),
@@ -130,7 +143,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None) -> Job:
     }
     weights = {name: fingerprint(network) for name, network in teachers.items()}
     notes = (*source.notes, *_notes(config, source, {"student": student, **teachers}))
-    return Job(config, source, split, distiller, weights, taught_by, notes)
+    return Job(config, source, split, distiller, weights, taught_by, notes, asked, distrusted)
 
 
 def _teachers(config: RunConfig, source: Source, objects: Mapping[str, Any]) -> dict[str, nn.Module]:
@@ -138,7 +151,9 @@ def _teachers(config: RunConfig, source: Source, objects: Mapping[str, Any]) -> 
     given = objects.get("teacher")
     by_name = given if isinstance(given, Mapping) else {} if given is None else {"teacher": given}
     return {
-        name: by_name[name] if name in by_name else networks.teacher(each, source)
+        name: networks.with_logits(by_name[name], each, source)
+        if name in by_name
+        else networks.teacher(each, source)
         for name, each in config.taught_by.items()
     }
 
@@ -152,12 +167,15 @@ def with_views(source: Source, config: RunConfig) -> Source:
 
 
 def _notes(config: RunConfig, source: Source, given: Mapping[str, nn.Module]) -> tuple[str, ...]:
-    """What was assumed of the inputs of the networks."""
+    """What was assumed of the inputs and outputs of the networks, and of what the student has seen."""
     named = {"student": config.student, **config.taught_by}
-    said = [
-        networks.normalization_note(named[role], network, source, role) for role, network in given.items()
-    ]
-    return tuple(note for note in said if note)
+    said = [note for role, each in given.items() for note in networks.notes(named[role], each, source, role)]
+    if config.training.selection == "validation" and networks.may_have_seen(config.student, source):
+        said.append(
+            f"the student starts from {config.student.weights or config.student.model}, which may have been "
+            "trained on the validation split; the epoch that is selected by it may be a wrong one"
+        )
+    return tuple(said)
 
 
 def uses_unlabeled(objective: Method) -> bool:
@@ -221,7 +239,7 @@ class TrainingLoop(Loop):
 
 def loops(job: Job, trainer: Trainer) -> list[Loop]:
     """The phases that the objective asks for, and the training."""
-    for note in job.notes:
+    for note in (*job.notes, *job.asked, *job.distrusted):
         trainer.display.note(note)
     setup, distiller = job.config.training, job.distiller
     comparing = max(inner_first(distiller.objective), key=lambda method: method.min_samples)
@@ -298,6 +316,15 @@ def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
             raise LimbeckError(
                 f"the {role} {name} was handed over as an object; hand it over again, {role}=... in Python"
             )
+
+
+def check_width(width: int, role: str, source: Source) -> None:
+    """Refuses a network with another number of outputs than the data's task has."""
+    if width != source.task.width:
+        raise LimbeckError(
+            f"the {role} has {width} outputs, and {source.name} has {source.task.summary}; give a {role} "
+            "with as many, or one of a run, whose outputs are matched with the data's by name"
+        )
 
 
 def width_of(

@@ -36,6 +36,7 @@ class Card(BaseModel):
         input_shape: of one sample, or of each named tensor of one.
         input_dtype: of the inputs, or of each named tensor; None in files of before it was written down.
         preparation: what the inputs are and how they were made (see `limbeck.data.Source.preparation`).
+        columns: of a table, in their order; none for other inputs.
         size: the pixels a side that images are resampled to for it; None for images as the data has them.
         facts: what the network was told of the data besides (see `limbeck.data.Source.facts`).
         files: digests of the files that make such inputs, by name (see `limbeck.data.Source.files`).
@@ -54,6 +55,7 @@ class Card(BaseModel):
     input_shape: tuple[int, ...] | dict[str, tuple[int, ...]]
     input_dtype: DType | dict[str, DType] | None = None
     preparation: str = Source.preparation
+    columns: tuple[str, ...] = ()
     size: int | None = None
     facts: dict[str, int] = {}
     files: dict[str, str] = {}
@@ -133,6 +135,7 @@ def describe(network: nn.Module, name: str | None, source: Source, size: int | N
         input_shape=sample_shape(example),
         input_dtype=_dtypes(example),
         preparation=source.preparation,
+        columns=source.columns,
         size=size,
         facts=dict(source.facts),
         files=digests(source.files),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -15,15 +15,19 @@ from limbeck.config import NetworkConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.data.preparation import Preparation
 from limbeck.errors import LimbeckError, unknown
+from limbeck.features import as_logits, reordered
 from limbeck.models import zoos
 from limbeck.models.checkpoints import load_weights
 from limbeck.notation import Call, parse_call
 from limbeck.outputs import Inputs
 from limbeck.runs.directory import Run, load
-from limbeck.runs.network_record import digests, read_card
+from limbeck.runs.matching import Match, match
+from limbeck.runs.network_record import Card, digests, read_card, sample_shape
 from limbeck.seeds import seed_for
 from limbeck.tasks import Regression
 from limbeck.teachers import Ensemble, LiveTeacher
+
+C = TypeVar("C", bound=NetworkConfig)
 
 
 def student(config: NetworkConfig, source: Source, seed: int) -> nn.Module:
@@ -96,6 +100,12 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
     network = build(config, role, _example(config, source), source.task.width, source.facts)
     if is_path(config.model):
         check_files(Path(config.model), role, source)
+    matched = matching(config, source, role)
+    if matched.order is not None and role == "student":
+        raise LimbeckError(
+            f"{matched.note}, and a student cannot start from that; give the outputs of the data the "
+            "order of the student's, names=[...], or start from other weights"
+        )
     own, wanted = models.normalization_of(network), _normalization(config, source, role)
     if own is None and wanted is not None:
         models.normalize_inputs(network, wanted)
@@ -104,7 +114,105 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
             f"the {role} {config.model!r} brings its own normalization ({own.summary}); leave out "
             f"{role}.normalize={config.normalize}"
         )
-    return network
+    if matched.order is not None:
+        _check_own_result(config, role, "are in another order than the data's")
+        card = card_of(config)
+        assert card is not None, "it was matched by its record"
+        network = reordered(network, matched.order, len(card.names))
+    return with_logits(network, config, source)
+
+
+def with_logits(network: nn.Module, config: NetworkConfig, source: Source) -> nn.Module:
+    """The network as it is; for a teacher that answers with probabilities, one that answers with logits.
+
+    Args:
+        network: stays as it is.
+        config: of the network.
+        source: the data; its task says what the probabilities are of.
+    Raises:
+        LimbeckError: for a task whose outputs are no probabilities.
+    """
+    if not isinstance(config, TeacherConfig) or config.outputs == "logits":
+        return network
+    task = source.task
+    if task.scores != "classes":
+        raise LimbeckError(
+            f"the outputs for {task.name} are values and no probabilities; leave out teacher.outputs"
+        )
+    _check_own_result(config, "teacher", "are probabilities")
+    return as_logits(network, "one" if task.one_row_per_sample else "each")
+
+
+def _check_own_result(config: NetworkConfig, role: str, why: str) -> None:
+    """Refuses logits from inside a network where what the network returns is to be changed."""
+    if "logits" in config.features:
+        raise LimbeckError(
+            f"the outputs of the {role} {why}, which is mended in what the network returns, and its logits "
+            f"are taken from {config.features['logits']!r}; leave out {role}.features.logits"
+        )
+
+
+def card_of(config: NetworkConfig) -> Card | None:
+    """The record of the network that a config names, where limbeck wrote its weights; else None."""
+    if config.weights is not None:
+        return read_card(config.weights) if config.weights.is_file() else None
+    if not is_path(config.model):
+        return None
+    path = Path(config.model)
+    file = path / "student.safetensors" if path.is_dir() else path
+    return read_card(file) if file.is_file() else None
+
+
+def matching(config: NetworkConfig, source: Source, role: str) -> Match:
+    """How the outputs of a network that a config names become those of the data; see `matching.match`."""
+    return match(card_of(config), source, role, str(config.weights or config.model))
+
+
+def input_note(config: NetworkConfig, source: Source, role: str) -> str | None:
+    """A sentence for a network that was made for inputs of another kind; None for any other."""
+    card = card_of(config)
+    if card is None or isinstance(card.input_shape, dict) or source.kind == "text":
+        return None
+    place = config.weights or config.model
+    shape = sample_shape(_example(config, source))
+    if shape != card.input_shape:
+        remedy = f"; {role}.size sets the size that it reads" if source.kind == "image" else ""
+        return (
+            f"the {role} {str(place)!r} was made for inputs of shape {card.input_shape}, and gets {shape}"
+            f"{remedy}"
+        )
+    usual = Source.preparation
+    if card.columns or usual in (card.preparation, source.preparation):
+        return None  # columns are compared by name, and what is usual says nothing
+    if card.preparation == source.preparation:
+        return None
+    return (
+        f"the {role} {str(place)!r} was made for {card.preparation}, and the inputs of {source.name} are "
+        f"{source.preparation}"
+    )
+
+
+def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) -> tuple[str, ...]:
+    """Sentences on what is assumed of a network's inputs and outputs.
+
+    Args:
+        config: what names the network.
+        network: the network that was made of it.
+        source: the data.
+        role: what the network is, "student" or "teacher".
+    """
+    said = [normalization_note(config, network, source, role)]
+    for each in members_of(config):
+        said += [matching(each, source, role).note, input_note(each, source, role)]
+    return tuple(note for note in said if note)
+
+
+def members_of(config: C) -> tuple[C, ...]:
+    """The configs of an ensemble's members; the config itself for one network."""
+    call = ensemble_of(config.model)
+    if call is None:
+        return (config,)
+    return tuple(config.model_copy(update={"model": str(each)}) for each in call.args)
 
 
 def _learns_values(network: nn.Module, config: NetworkConfig, source: Source) -> nn.Module:
@@ -152,6 +260,18 @@ def _is_fresh(config: NetworkConfig) -> bool:
     return config.weights is None and not is_path(config.model) and not _brings_weights(config.model)
 
 
+def may_have_seen(config: NetworkConfig, source: Source) -> bool:
+    """Whether the network starts from weights that may have been trained on the validation split.
+
+    Fresh weights were not, and neither were those of a run on the same data.
+    """
+    if _is_fresh(config) or config.model.startswith("<"):
+        return False
+    place = config.weights or Path(config.model)
+    run = Run(place if place.is_dir() else place.parent)
+    return not run.finished or run.result.data.fingerprint != source.fingerprint()
+
+
 def _is_of_a_run(config: NetworkConfig) -> bool:
     return is_path(config.model) or (config.weights is not None and read_card(config.weights) is not None)
 
@@ -164,9 +284,8 @@ def _scale(source: Source) -> models.Rescaling:
 
 def preparation(config: NetworkConfig) -> Preparation:
     """What the network reads of a sample: the size that the config says, or that its run trained it at."""
-    if config.size is None and (call := ensemble_of(config.model)) is not None:
-        members = [config.model_copy(update={"model": str(each)}) for each in call.args]
-        sizes = {preparation(each) for each in members}
+    if config.size is None and ensemble_of(config.model) is not None:
+        sizes = {preparation(each) for each in members_of(config)}
         if len(sizes) > 1:
             raise LimbeckError(
                 f"the members of {config.model} read images of different sizes; name them as several teachers"
@@ -174,8 +293,7 @@ def preparation(config: NetworkConfig) -> Preparation:
         return sizes.pop() if sizes else Preparation()
     if config.size is not None or not is_path(config.model):
         return Preparation(config.size)
-    path = Path(config.model)
-    card = read_card(path / "student.safetensors" if path.is_dir() else path) if path.exists() else None
+    card = card_of(config.model_copy(update={"weights": None}))
     return Preparation(card.size if card else None)
 
 
@@ -197,7 +315,7 @@ def _averaged(call: Call, config: NetworkConfig, source: Source) -> nn.Module:
         raise LimbeckError(
             'an ensemble names two teachers or more, in quotes: ensemble("runs/a", "runs/b", weights=[2, 1])'
         )
-    members = [teacher(config.model_copy(update={"model": str(each)}), source) for each in call.args]
+    members = [teacher(each, source) for each in members_of(config)]
     usual = source.task.scores == "classes" and source.task.one_row_per_sample
     of: Any = call.kwargs.get("of", "probabilities" if usual else "logits")
     weights: Any = call.kwargs.get("weights")
@@ -209,7 +327,7 @@ def _averaged(call: Call, config: NetworkConfig, source: Source) -> nn.Module:
 
 
 def check_files(path: Path, role: str, source: Source) -> None:
-    """Refuses a network whose inputs meant something else: token 7 of another vocabulary is another word."""
+    """Refuses a network whose inputs meant something else: other words by their tokens, or other columns."""
     card = read_card(path / "student.safetensors" if path.is_dir() else path)
     files = digests(source.files)
     for name in files if card else ():
@@ -218,6 +336,12 @@ def check_files(path: Path, role: str, source: Source) -> None:
                 f"the {role} {str(path)!r} was trained with another {name} than that of {source.name}; "
                 "give the data and its arguments as in that run's config.yaml"
             )
+    if card and card.columns and source.columns and card.columns != source.columns:
+        raise LimbeckError(
+            f"the {role} {str(path)!r} takes the columns {', '.join(card.columns)}, and those of "
+            f"{source.name} are {', '.join(source.columns)}; give the data with the {role}'s columns in "
+            "their order, columns=[...]"
+        )
 
 
 def check_labels(config: TeacherConfig, source: Source) -> None:

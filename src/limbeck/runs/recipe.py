@@ -29,7 +29,13 @@ def recipe(run: Run) -> dict[str, Any]:
     """
     result = run.result
     settings = flat(run.config.model_dump(mode="json"))
-    kept = {key: value for key, value in settings.items() if key not in IGNORED}
+    kept = {
+        key: value
+        for key, value in settings.items()
+        if key not in IGNORED
+        and not key.endswith(".trust")
+        and not (key.endswith(".outputs") and value == "logits")  # as where nothing is said of them
+    }
     if result.choices:
         kept["training.precision"] = result.choices["precision"]
     return {**kept, "objective": result.objective}

@@ -12,7 +12,7 @@ from limbeck.config import RunConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.methods import Method
-from limbeck.runs import directory, networks
+from limbeck.runs import directory, networks, places
 from limbeck.runs.arguments import RunArguments, TeacherLike
 from limbeck.runs.directory import Report, Run
 from limbeck.runs.finish import conclude
@@ -179,7 +179,7 @@ def _run(
     run = Run(path)
     if resume and run.finished:
         return run
-    job = prepare(config, objects)
+    job = prepare(config, objects, run if resume else None)
     known = run.environment.get("teachers", {}) if resume else {}
     for name, weights in job.teacher_weights.items():
         if known.get(name, weights) != weights:
@@ -209,7 +209,14 @@ def _run(
         if resume:
             directory.sweep(path)
         else:
-            directory.claim(path, job.config, precision=trainer.precision, teachers=dict(job.teacher_weights))
+            directory.claim(
+                path,
+                job.config,
+                precision=trainer.precision,
+                teachers=dict(job.teacher_weights),
+                places=places.record(job.config, path),
+                distrusted=job.distrusted,
+            )
     trainer.accelerator.wait_for_everyone()
     trainer.fit(job.distiller, to_do, resume=resume)
     if trainer.main:

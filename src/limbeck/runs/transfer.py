@@ -15,7 +15,7 @@ from limbeck.errors import LimbeckError
 from limbeck.evaluation import Contender
 from limbeck.evaluation.transfer import FINETUNE, PROBE, Setup, Transfer, finetune, linear_probe
 from limbeck.methods.parts.grafts import GraftedStudent
-from limbeck.runs import directory, networks
+from limbeck.runs import directory, networks, places
 from limbeck.runs.directory import Report, Run, load
 from limbeck.runs.job import width_of
 from limbeck.runs.network_record import read_card
@@ -139,6 +139,7 @@ def _teacher(home: Path, note: Callable[[str], None]) -> list[tuple[str, Path]]:
     teacher = None if directory.is_imported(home) else Run(home).config.teacher
     if teacher is None:
         return []
+    teacher = places.located(teacher, Run(home))
     place = Path(teacher.model)
     file = place / "student.safetensors" if place.is_dir() else place
     if teacher.weights is None and networks.is_path(teacher.model) and file.is_file():

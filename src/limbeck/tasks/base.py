@@ -354,6 +354,17 @@ class Task(ABC):
                 chosen; None if there is none, or the network may have been trained on it.
         """
 
+    def at_chance(self, metrics: Mapping[str, float], targets: Tensor) -> bool:
+        """Whether a network is no better than one answer that is the same for every sample.
+
+        False unless a task can tell.
+
+        Args:
+            metrics: of the network, by name.
+            targets: (N, ...) of the samples that it was measured on.
+        """
+        return False
+
     def remarks(self, found: Mapping[str, Findings], *, validation: bool) -> tuple[str, ...]:
         """Sentences on what could not be chosen by the validation split, and why.
 

@@ -176,6 +176,7 @@ def _source(
     return replace(
         source,
         preparation=f"the numbers of the columns {', '.join(said)}, in this order",
+        columns=tuple(said),
         notes=(*targets.notes, *notes, *source.notes),
     )
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
+from limbeck.features import order_of
 from limbeck.methods.declarations import Context
 from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.parts.stages import pooled
@@ -35,10 +36,15 @@ def classifier_of_teacher(method: str, context: Context) -> nn.Linear:
     if network is None:
         raise LimbeckError(f"{method} reuses the teacher's classifier; give the teacher as a network")
     embedding, logits = full_precision(teacher.embedding), full_precision(teacher.logits)
+    order = order_of(network)  # of the logits among the classifier's outputs, where they were matched by name
     shape = logits.shape[1], embedding.shape[1]
     for module in network.modules():
         weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
-        if not isinstance(weight, Tensor) or weight.shape[:2] != shape or weight[0, 0].numel() != 1:
+        if not isinstance(weight, Tensor) or weight.ndim < 2 or weight[0, 0].numel() != 1:
+            continue
+        if order is not None and len(weight) > max(order):
+            weight, bias = weight[list(order)], None if bias is None else bias[list(order)]
+        if weight.shape[:2] != shape:
             continue
         matrix = weight.detach().flatten(1).to(embedding)
         offset = bias.detach().to(embedding) if isinstance(bias, Tensor) else None

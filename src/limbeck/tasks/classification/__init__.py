@@ -179,6 +179,14 @@ class Classification(Task):
         assert validation is None or isinstance(validation, ClassificationMeter)
         return meter.findings(validation)
 
+    def at_chance(self, metrics: Mapping[str, float], targets: Tensor) -> bool:
+        """Whether the accuracy is within 3 standard errors of the share of the largest class, or below."""
+        counts = targets[self.labeled(targets)].bincount()
+        size = int(counts.sum())
+        chance = int(counts.max()) / size
+        error: float = (chance * (1 - chance) / size) ** 0.5
+        return chance < 1 and metrics["top1"] <= chance + 3 * error
+
     def remarks(self, found: Mapping[str, Findings], *, validation: bool) -> tuple[str, ...]:
         """Where no temperature is fitted."""
         if not validation:

@@ -169,6 +169,17 @@ class Multilabel(Task):
         assert validation is None or isinstance(validation, MultilabelMeter)
         return meter.findings(validation)
 
+    def at_chance(self, metrics: Mapping[str, float], targets: Tensor) -> bool:
+        """Whether the mAP is within 3 standard errors of the mean share of the labels, or below.
+
+        That share is what a ranking at random comes to.
+        """
+        known, applies = (targets != UNLABELED).sum(0), (targets == 1).sum(0)
+        there = applies > 0  # a label that never applies has no average precision
+        share = applies[there].double() / known[there]
+        error = (share * (1 - share) / known[there]).sqrt()
+        return metrics["map"] <= float((share + 3 * error).mean())
+
     def remarks(self, found: Mapping[str, Findings], *, validation: bool) -> tuple[str, ...]:
         """Where no threshold is chosen."""
         if validation:

@@ -217,6 +217,10 @@ class Regression(Task):
         assert isinstance(meter, RegressionMeter)
         return meter.findings()
 
+    def at_chance(self, metrics: Mapping[str, float], targets: Tensor) -> bool:
+        """Whether R² is 0 or below, as for the mean of the targets."""
+        return metrics.get("r2", 1.0) <= 0
+
     def weaknesses(self, found: Findings) -> tuple[str, ...]:
         """The worst value, and how large its errors are."""
         assert isinstance(found, RegressionFindings)

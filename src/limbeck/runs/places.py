@@ -1,0 +1,108 @@
+"""Where a run's networks came from, so that they are found from another working directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from limbeck.config import NetworkConfig, RunConfig
+from limbeck.errors import LimbeckError
+from limbeck.files import digest
+from limbeck.runs import networks
+from limbeck.runs.directory import Run, is_imported
+
+C = TypeVar("C", bound=NetworkConfig)
+
+
+def record(config: RunConfig, home: Path) -> dict[str, dict[str, str | None]]:
+    """Where the networks of a config lie, for `environment.json`.
+
+    Args:
+        config: of a run that begins; its paths count from the working directory.
+        home: the directory of the run.
+    Returns: by the path in the config: `relative` to the run's directory, `absolute`, and `weights`, a digest
+        of the weights file.
+    """
+    found: dict[str, dict[str, str | None]] = {}
+    for each in (config.student, *config.taught_by.values()):
+        for text in _paths(each):
+            absolute = Path(text).resolve()
+            found[text] = {
+                "relative": os.path.relpath(absolute, home.resolve()),
+                "absolute": str(absolute),
+                "weights": _weights(absolute),
+            }
+    return found
+
+
+def located(config: C, run: Run) -> C:
+    """What a run's config says of a network, with its paths as they lead to it from here.
+
+    A path leads to it as it is given, from the working directory; else from the run's directory; else as it
+    was absolutely. The first one counts that has the weights that the run had.
+
+    Args:
+        config: of the student or a teacher.
+        run: the run, whose `environment.json` says where the network lay.
+    Raises:
+        LimbeckError: if there are only other weights than the run had.
+    """
+    if is_imported(run.path) or not (run.path / "environment.json").is_file():
+        return config
+    places: Mapping[str, Mapping[str, Any]] = run.environment.get("places", {})
+    found = {text: _found(text, places[text], run.path) for text in _paths(config) if text in places}
+    if not found:
+        return config
+    model = found.get(config.model, config.model)
+    if (call := networks.ensemble_of(config.model)) is not None:
+        members = [found.get(each, each) if isinstance(each, str) else each for each in call.args]
+        model = str(replace(call, args=tuple(members)))
+    weights = None if config.weights is None else Path(found.get(str(config.weights), str(config.weights)))
+    return config.model_copy(update={"model": model, "weights": weights})
+
+
+def relocated(config: RunConfig, run: Run) -> RunConfig:
+    """A run's config with the paths of all its networks as they lead to them from here; see `located`."""
+    return config.model_copy(
+        update={
+            "student": located(config.student, run),
+            "teacher": config.teacher and located(config.teacher, run),
+            "teachers": {name: located(each, run) for name, each in config.teachers.items()},
+        }
+    )
+
+
+def _paths(config: NetworkConfig) -> Iterator[str]:
+    """The paths that a config of a network names."""
+    if config.weights is not None:
+        yield str(config.weights)
+    call = networks.ensemble_of(config.model)
+    for model in [config.model] if call is None else [each for each in call.args if isinstance(each, str)]:
+        if not model.startswith("<") and networks.is_path(model):
+            yield model
+
+
+def _found(text: str, place: Mapping[str, str | None], home: Path) -> str:
+    """The first of the candidates that is what the run had; the text as it is if none is there."""
+    known = place.get("weights")
+    further = [str(home / str(place["relative"])), str(place["absolute"])]
+    candidates = dict.fromkeys([text, *further])
+    there = [each for each in candidates if os.path.exists(each)]
+    for each in there:
+        if known in (None, _weights(Path(each))):
+            return each
+    if there:
+        raise LimbeckError(
+            f"the weights in {there[0]!r} have changed since the run in {str(home)!r} began: their digest "
+            f"was {known} and is {_weights(Path(there[0]))}; put the old ones back, or start another run"
+        )
+    return text
+
+
+def _weights(path: Path) -> str | None:
+    """A digest of a weights file, or of that of a run; None if there is none."""
+    file = path / "student.safetensors" if path.is_dir() else path
+    return digest(file) if file.is_file() else None

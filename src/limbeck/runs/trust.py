@@ -1,0 +1,265 @@
+"""Teachers are asked before training: what they are worth, and whether their answers are logits at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.config import RunConfig, TeacherConfig
+from limbeck.data import Loader, Source, Split
+from limbeck.data.split import stratified
+from limbeck.errors import LimbeckError
+from limbeck.features import probabilities
+from limbeck.runs import networks
+from limbeck.runs.directory import Run
+from limbeck.tasks import Meter, Task
+from limbeck.teachers import LiveTeacher
+
+BATCH = 512
+MOST = 2000
+"""Training samples that are asked about where there is no validation split."""
+FEWEST = 64
+"""Labeled samples from which on a teacher is judged; of fewer, its figure is said alone."""
+LOSS = 0.2
+"""The share of its recorded figure that a teacher may lose before it is refused."""
+
+
+MEANINGFUL = 32
+"""Outputs from which on it is no accident that all of them lie in [0, 1]."""
+
+
+class Found(NamedTuple):
+    """What asking a teacher showed, in sentences without a full stop.
+
+    Attributes:
+        worth: what it is worth.
+        wrong: what is wrong with it; None if nothing is.
+    """
+
+    worth: str
+    wrong: str | None
+
+
+@dataclass
+class Answers:
+    """What a network answered to some samples, kept as figures.
+
+    Attributes:
+        samples: how many there were.
+        outputs: how many numbers the network answered.
+        broken: how many of them had NaN or infinite outputs.
+        within: whether every output was a probability.
+        summed: whether the outputs of every sample summed to 1.
+        equal: whether all samples had the same outputs.
+        choices: the outputs that were the largest of some sample.
+    """
+
+    samples: int = 0
+    outputs: int = 0
+    broken: int = 0
+    within: bool = True
+    summed: bool = True
+    equal: bool = True
+    choices: set[int] = field(default_factory=set)
+    _first: Tensor | None = None
+
+    def update(self, logits: Tensor) -> None:
+        """Takes in the outputs for a batch, (B, ...)."""
+        rows = logits.detach().flatten(1).float()
+        finite = rows.isfinite().all(1)
+        self.samples, self.outputs = self.samples + len(rows), self.outputs + rows.numel()
+        self.broken += int((~finite).sum())
+        within, summed = probabilities(logits)
+        self.within, self.summed = self.within and within, self.summed and summed
+        self._first = rows[:1] if self._first is None else self._first
+        self.equal = self.equal and bool((rows == self._first).all())
+        if logits.ndim == 2:
+            self.choices |= set(logits.argmax(1).tolist())
+
+
+def ask(
+    teachers: Mapping[str, nn.Module], config: RunConfig, source: Source
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Asks the teachers of a run.
+
+    Args:
+        teachers: networks by name; afterwards on the device where they were.
+        config: of the run.
+        source: the data.
+    Returns: a sentence on each teacher, and sentences on what is wrong with those that are to be trusted all
+        the same.
+    Raises:
+        LimbeckError: for a teacher whose outputs cannot be logits, that is no better than chance, or that is
+            far from what its own run recorded, unless its config says `trust`.
+    """
+    worth, wrong = [], []
+    for name, network in teachers.items():
+        each = config.taught_by[name]
+        found = examine(network, name, each, source, _device(config.training.device))
+        if found.wrong is not None and not each.trust:
+            raise LimbeckError(f"{found.wrong}; set {_key(name)}.trust=true to go on all the same")
+        worth.append(found.worth)
+        wrong += [] if found.wrong is None else [found.wrong]
+    return tuple(worth), tuple(wrong)
+
+
+def examine(
+    network: nn.Module, name: str, config: TeacherConfig, source: Source, device: torch.device
+) -> Found:
+    """Measures a teacher on the validation split, or without one on labeled training samples.
+
+    It runs in eval mode and without gradients, as it will in training; its weights, buffers and the random
+    state are what they were.
+
+    Args:
+        network: the teacher; afterwards on the device where it was.
+        name: of the teacher among several; "teacher" for the only one.
+        config: of the teacher.
+        source: the data.
+        device: where it runs.
+    """
+    whose = "the teacher" if name == "teacher" else f"the teacher {name!r}"
+    split, where = _asked_about(source)
+    home = next((parameter.device for parameter in network.parameters()), device)
+    try:
+        answers, meter = _answers(network.to(device), name, config, source, split, device)
+    finally:
+        network.to(home)
+    task = source.task
+    labeled = split.select(task.labeled(split.targets).nonzero().flatten())
+    metrics: Mapping[str, float] = meter.compute() if len(labeled) and not answers.broken else {}
+    worth = _worth(whose, task, metrics, where)
+    wrong = _looks_wrong(answers, task, labeled, whose, name)
+    judged = len(labeled) >= FEWEST and not (source.noise and split is not source.validation)
+    if wrong is None and metrics and judged:
+        wrong = _measures_wrong(task, metrics, meter, labeled, config, worth)
+    return Found(worth, wrong)
+
+
+def _asked_about(source: Source) -> tuple[Split, str]:
+    """The samples that a teacher is measured on, and what they are called."""
+    task, validation, train = source.task, source.validation, source.train
+    enough = validation is not None and int(task.labeled(validation.targets).sum()) >= FEWEST
+    if validation is not None and (enough or not train.has_labels):
+        return validation, "the validation split"
+    if not train.has_labels:
+        return train.select(torch.arange(min(MOST, len(train)))), "training samples"
+    labeled = train.labeled()
+    if validation is not None and len(labeled) < FEWEST and validation.has_labels:
+        return validation, "the validation split"
+    if len(labeled) > MOST:
+        labeled = labeled.select(stratified(task.strata(labeled.targets), MOST, seed=0))
+    return labeled, f"{len(labeled)} training samples"
+
+
+def _answers(
+    network: nn.Module, name: str, config: TeacherConfig, source: Source, split: Split, device: torch.device
+) -> tuple[Answers, Meter]:
+    task, answers = source.task, Answers()
+    meter = task.meter()
+    loader = Loader(split, BATCH, shuffle=False, device=device, preparation=networks.preparation(config))
+    devices = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        teacher = LiveTeacher(network, config.features, width=task.width, dense=task.dense)
+        teacher.name = name
+        for batch in loader:
+            if not answers.samples:
+                teacher.open(batch.inputs, ("logits",))
+            outputs = teacher(batch)
+            answers.update(outputs.logits)
+            if not answers.broken:
+                meter.update(outputs, batch)
+    return answers, meter
+
+
+def _worth(whose: str, task: Task, metrics: Mapping[str, float], where: str) -> str:
+    if task.primary.name not in metrics:
+        return f"{whose} is not measured: there are no labels to measure it by"
+    figure = task.primary.show(metrics[task.primary.name])
+    return f"{whose} has a {task.primary.label} of {figure} on {where}"
+
+
+def _looks_wrong(answers: Answers, task: Task, labeled: Split, whose: str, name: str) -> str | None:
+    """What shows that the outputs are not those of a working network; None if nothing does."""
+    if answers.broken:
+        return (
+            f"the outputs of {whose} are NaN or infinite for {answers.broken} of {answers.samples} samples; "
+            "its weights or its normalization do not fit, or it overflows in its precision"
+        )
+    if answers.samples > 1 and answers.equal:
+        return (
+            f"{whose} answers all {answers.samples} samples alike; its weights or its normalization do not "
+            "fit"
+        )
+    if task.scores != "classes":
+        return None
+    if answers.summed or (answers.within and answers.outputs >= MEANINGFUL):
+        return (
+            f"the outputs of {whose} are probabilities, all of them from 0 to 1"
+            f"{' with the sum 1' if answers.summed else ''}, and logits are needed; set "
+            f"{_key(name)}.outputs=probabilities, or name the layer before them, {_key(name)}.features.logits"
+        )
+    several = len(set(task.strata(labeled.targets).tolist())) > 1 or not len(labeled)
+    if task.one_row_per_sample and len(answers.choices) == 1 and several and answers.samples >= FEWEST:
+        chosen = task.names[answers.choices.pop()]
+        return (
+            f"{whose} answers {chosen!r} to all {answers.samples} samples; its weights, its normalization or "
+            "its classes do not fit the data"
+        )
+    return None
+
+
+def _measures_wrong(
+    task: Task,
+    metrics: Mapping[str, float],
+    meter: Meter,
+    labeled: Split,
+    config: TeacherConfig,
+    worth: str,
+) -> str | None:
+    """What shows in its figures that the teacher does not fit the data; None if nothing does."""
+    causes = "its classes, its normalization or its inputs do not fit the data"
+    if task.at_chance(metrics, labeled.targets):
+        return f"{worth}, no better than chance: {causes}, or it is untrained"
+    recorded = _recorded(config, task)
+    value = metrics.get(task.primary.name)
+    if recorded is None or value is None:
+        return None
+    lost = (recorded - value) if task.primary.higher else (value - recorded)
+    rate = meter.intervals().get(task.primary.name)
+    error = 0.0 if rate is None else (recorded * (1 - recorded) / len(labeled)) ** 0.5
+    if lost > LOSS * abs(recorded) and lost > 3 * error:
+        return f"{worth}, and its own run recorded {task.primary.show(recorded)}: {causes}"
+    return None
+
+
+def _recorded(config: TeacherConfig, task: Task) -> float | None:
+    """The figure that the run of a teacher recorded, on its validation split or else on its test split."""
+    path = Path(config.model)
+    if config.weights is not None or not networks.is_path(config.model):
+        return None
+    run = Run(path if path.is_dir() else path.parent)
+    if not run.finished:
+        return None
+    metrics = run.result.metrics
+    found = metrics.validation or metrics.test or {}
+    return found.get(task.primary.name)
+
+
+def _device(asked: Literal["auto", "cpu"]) -> torch.device:
+    """Where a run computes; of several accelerators, that of this process."""
+    found = torch.accelerator.current_accelerator(check_available=True) if asked == "auto" else None
+    if found is None:
+        return torch.device("cpu")
+    return torch.device(found.type, int(os.environ.get("LOCAL_RANK", 0)))
+
+
+def _key(name: str) -> str:
+    """Where the config has the teacher."""
+    return name if name == "teacher" else f"teachers.{name}"

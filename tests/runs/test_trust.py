@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_runs import make_student, make_teacher
+from torch import Tensor, nn
+
+import limbeck
+from limbeck import data
+from limbeck.config import TeacherConfig
+from limbeck.errors import LimbeckError
+from limbeck.runs import Run
+from limbeck.runs.trust import examine
+from limbeck.tasks import Classification, Multilabel, Regression
+
+CPU = torch.device("cpu")
+
+
+class Fixed(nn.Module):
+    """Answers the same to every sample."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(answer)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.answer.expand(len(inputs), -1)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make_teacher(tmp_path_factory.mktemp("trust") / "teacher", epochs=4)
+
+
+def wrong(network: nn.Module, **config: Any) -> str:
+    found = examine(network, "teacher", TeacherConfig(model="<x>", **config), data.load("digits"), CPU)
+    return str(found.wrong)
+
+
+def test_a_good_teacher_is_measured_and_nothing_changes(good: Run) -> None:
+    network = limbeck.load(good).train()
+    before, state = torch.get_rng_state(), {key: value.clone() for key, value in network.state_dict().items()}
+    found = examine(network, "teacher", TeacherConfig(model=str(good.path)), data.load("digits"), CPU)
+    figure = good.result.metrics.on("validation")["top1"]
+    assert found == (f"the teacher has a top-1 of {100 * figure:.1f} % on the validation split", None)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+def test_what_is_no_logits_is_named(good: Run) -> None:
+    network = limbeck.load(good)
+    soft = nn.Sequential(network, nn.Softmax(1))
+    assert "probabilities, all of them from 0 to 1 with the sum 1" in wrong(soft)
+    assert "probabilities, all of them from 0 to 1, and" in wrong(nn.Sequential(network, nn.Sigmoid()))
+    assert "NaN or infinite for 297 of 297 samples" in wrong(Fixed(torch.full((10,), torch.nan)))
+    assert "answers all 297 samples alike" in wrong(Fixed(torch.arange(10.0)))
+
+
+def test_a_teacher_at_chance_and_one_far_from_its_record(good: Run) -> None:
+    network = limbeck.load(good)
+    with torch.no_grad():
+        last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+        last.weight.copy_(last.weight.roll(1, 0))
+        last.bias.copy_(last.bias.roll(1, 0))
+    assert "no better than chance" in wrong(network)
+    half = limbeck.load(good)
+    with torch.no_grad():
+        last = [module for module in half.modules() if isinstance(module, nn.Linear)][-1]
+        last.bias[:4] -= 100
+    found = examine(half, "teacher", TeacherConfig(model=str(good.path)), data.load("digits"), CPU)
+    assert "and its own run recorded" in str(found.wrong)
+
+
+def test_a_run_refuses_it_unless_it_is_trusted(tmp_path: Path) -> None:
+    last = nn.Linear(64, 10)
+    nn.init.zeros_(last.weight)
+    untrained = nn.Sequential(nn.Flatten(), last)
+    with pytest.raises(LimbeckError, match=r"alike; .*; set teacher\.trust=true to go on all the same"):
+        make_student(tmp_path / "run", untrained)
+    assert not (tmp_path / "run").exists()
+    trusted = {"training.trackers": [], "teacher.trust": True}
+    run = make_student(tmp_path / "run", untrained, settings=trusted, objective="kd")
+    assert any("answers all 297 samples alike" in note for note in run.result.notes)
+
+
+def test_probabilities_are_taught_as_their_logarithms(good: Run, tmp_path: Path) -> None:
+    soft = nn.Sequential(limbeck.load(good), nn.Softmax(1))
+    settings = {"training.trackers": [], "teacher.outputs": "probabilities"}
+    run = make_student(tmp_path / "soft", soft, settings=settings, objective="kd")
+    plain = make_student(tmp_path / "plain", limbeck.load(good), objective="kd")
+    kd, expected = (each.history[-1]["terms"]["kd"] for each in (run, plain))
+    assert kd == pytest.approx(expected, rel=1e-4)
+
+
+class TestChance:
+    def test_classification(self) -> None:
+        targets = torch.arange(400) % 4
+        task = Classification(("a", "b", "c", "d"))
+        assert task.at_chance({"top1": 0.31}, targets)
+        assert not task.at_chance({"top1": 0.32}, targets)  # 0.25 + 3 * sqrt(0.25 * 0.75 / 400) = 0.315
+
+    def test_multilabel(self) -> None:
+        targets = torch.zeros(400, 2, dtype=torch.long)
+        targets[:100] = 1
+        assert Multilabel(("a", "b")).at_chance({"map": 0.31}, targets)
+        assert not Multilabel(("a", "b")).at_chance({"map": 0.32}, targets)
+
+    def test_regression(self) -> None:
+        task = data.load("linnerud").task
+        assert isinstance(task, Regression)
+        assert task.at_chance({"r2": 0.0}, torch.zeros(3, 3))
+        assert not task.at_chance({"r2": 0.1}, torch.zeros(3, 3))
