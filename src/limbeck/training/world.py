@@ -39,6 +39,6 @@ def check_world(joined: int) -> None:
     if joined == 1 and launched() > 1:
         raise LimbeckError(
             f"{launched()} processes were launched together, and accelerate takes each of them for the only "
-            "one; launch them with torchrun or accelerate launch, and make an Accelerator of your own, if there "
-            "is one, with cpu=True where there is no GPU"
+            "one; launch them with torchrun or accelerate launch, and make an Accelerator of your own, if "
+            "there is one, with cpu=True where there is no GPU"
         )
