@@ -64,8 +64,9 @@ def test_student_and_teacher_share_no_parameter(setting: Setting, live: bool) ->
 
 
 def test_student_and_teacher_share_no_buffer(setting: Setting) -> None:
-    setting.student.register_buffer("seen", torch.zeros(2))
-    setting.teacher.register_buffer("counts", setting.student.seen)
+    shared = torch.zeros(2)
+    setting.student.register_buffer("seen", shared)
+    setting.teacher.register_buffer("counts", shared)
     with refused(
         "the student's seen is the teacher's too, so training would change the teacher; "
         "copy.deepcopy one of them"
@@ -75,8 +76,10 @@ def test_student_and_teacher_share_no_buffer(setting: Setting) -> None:
 
 def test_student_and_teacher_share_no_memory(setting: Setting) -> None:
     """A parameter of its own over the first rows of the teacher's."""
-    weight = setting.teacher.stage1[0].weight
-    setting.student.stage1[0].weight = nn.Parameter(weight.detach()[: len(setting.student.stage1[0].weight)])
+    ours, theirs = setting.student.stage1[0], setting.teacher.stage1[0]
+    assert isinstance(ours, nn.Conv2d)
+    assert isinstance(theirs, nn.Conv2d)
+    ours.weight = nn.Parameter(theirs.weight.detach()[: ours.out_channels])
     with refused(
         "the student's stage1.0.weight is the teacher's too, so training would change the teacher; "
         "copy.deepcopy one of them"

@@ -75,7 +75,8 @@ class Trainer:
             project_dir=None if directory is None else str(directory / "trackers"),
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
-        check_world(self.accelerator.num_processes)
+        if directory is not None:
+            check_world(self.accelerator.num_processes)
         self.accelerator.native_amp, self.accelerator.scaler = False, None
         found = self.accelerator.device
         if device not in ("auto", "cpu", found.type, str(found)):
