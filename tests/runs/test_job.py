@@ -31,6 +31,7 @@ def test_a_teacher_in_another_precision_teaches_and_is_measured(dtype: torch.dty
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
     assert source.test is not None
     batch = next(iter(limbeck.data.Loader(source.test, 60, shuffle=False)))
+    assert isinstance(batch.inputs, torch.Tensor)
     assert isinstance(batch.inputs, Tensor)
     with torch.no_grad():
         hits = teacher(batch.inputs.to(dtype)).argmax(1) == batch.targets
