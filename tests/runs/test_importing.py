@@ -18,6 +18,7 @@ from limbeck.errors import LimbeckError
 from limbeck.models import CIFAR100, Normalization
 from limbeck.runs import Run
 from limbeck.runs.importing import import_checkpoint
+from limbeck.tasks.classification.findings import ClassificationFindings
 
 GRAY = Normalization((0.3,), (0.4,))
 
@@ -147,3 +148,22 @@ def test_what_cannot_be_imported_leaves_nothing(
     with pytest.raises(LimbeckError, match=message):
         import_checkpoint(**{"path": published, "model": "resnet8", "out": tmp_path / "out", **changes})
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_fitted_on_validation_for_a_network_that_may_have_seen_it(tmp_path: Path) -> None:
+    network = models.build("cnn(channels=[4])", example=torch.rand(2, 1, 8, 8), num_classes=10)
+    torch.save(network.state_dict(), tmp_path / "theirs.pth")
+    run = import_checkpoint(
+        tmp_path / "theirs.pth",
+        "cnn(channels=[4])",
+        classes=10,
+        shape=(1, 8, 8),
+        normalization=Normalization((0.3,), (0.4,)),
+        out=tmp_path / "imported",
+    )
+    found = evaluate(run, "digits")
+    findings = found.networks["student"].findings
+    assert isinstance(findings, ClassificationFindings)
+    assert findings.calibration.temperature is None
+    expected = "Nothing is fitted on the validation split for student: what it was trained on is not known"
+    assert any(note.startswith(expected) for note in found.notes)
