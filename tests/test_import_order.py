@@ -18,7 +18,7 @@ ORDER = (
     {"evaluation"},
     {"training"},
     {"distiller"},
-    {"checks"},
+    {"checks", "watch"},
     {"losses", "objective"},
     {"methods"},
     {"teachers"},

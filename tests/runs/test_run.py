@@ -138,7 +138,7 @@ class TestResult:
 
     def test_validation_is_the_last_line_of_the_history(self, student: Run) -> None:
         last = student.history[-1]
-        assert (last["stage"], last["epoch"], last["step"]) == ("training", 2, 8)
+        assert (last["phase"], last["epoch"], last["step"]) == ("training", 2, 8)
         assert last["terms"].keys() == {"total", "ce", "kd"}
         assert last["validation"] == student.result.metrics.validation
 
@@ -465,7 +465,7 @@ class TestNetworks:
         )
         assert state_of(run).keys() == student.state_dict().keys()
         assert same(state_of(run), student.state_dict())
-        assert [line["stage"] for line in run.history] == ["projected.code"] * 2 + ["training"] * 2
+        assert [line["phase"] for line in run.history] == ["projected.code"] * 2 + ["training"] * 2
         assert run.result.student.parameters == models.count_parameters(student)
 
 
