@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import io
+import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -876,3 +877,14 @@ def test_without_a_teacher_the_student_alone_is_compiled(
     distiller = Distiller(setting.student, None, "ce", example=setting.inputs)
     with distiller.compiled():
         assert list(distiller(setting.inputs, setting.targets)) == ["ce"]
+
+
+def test_parts_that_learn_in_eval_mode_are_told_of() -> None:
+    body = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5)).eval()
+    student = nn.Sequential(body, nn.Linear(5, 3))
+    with pytest.warns(UserWarning, match=r"the student's '0\.0' learns in eval mode, as it was"):
+        Distiller(student, None, "ce", example=torch.rand(2, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        body[0].train()
+        Distiller(student, None, "ce", example=torch.rand(2, 4))

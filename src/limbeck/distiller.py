@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -99,6 +100,7 @@ class Distiller(nn.Module):
         checks.networks(student, teachers, example)
         theirs = {part for each in teachers.values() if each.network for part in each.network.modules()}
         self._resting = tuple(part for part in resting if part not in theirs)
+        _tell_of(self._resting, student)
         place = _device(student)
         example = apply(lambda tensor: tensor.to(place), example)
         self.teachers = TeacherGroup(teachers, _examples(teachers, example, teacher_example))
@@ -414,6 +416,24 @@ def _resting(student: object) -> tuple[nn.Module, ...]:
     if not isinstance(student, nn.Module) or not student.training:
         return ()
     return tuple(module for module in student.modules() if not module.training)
+
+
+def _tell_of(resting: Collection[nn.Module], student: nn.Module) -> None:
+    """Warns of parts in eval mode that learn, unless they are batch norms, which are often frozen so."""
+    learning = [
+        name or "it"
+        for name, part in student.named_modules()
+        if part in resting
+        and not isinstance(part, nn.modules.batchnorm._BatchNorm)
+        and any(parameter.requires_grad for parameter in part.parameters(recurse=False))
+    ]
+    if learning:
+        more = f" and {len(learning) - 1} more" if learning[1:] else ""
+        warnings.warn(
+            f"the student's {learning[0]!r}{more} learns in eval mode, as it was handed over; call "
+            "student.train() before if it shall not",
+            stacklevel=3,
+        )
 
 
 def _examples(

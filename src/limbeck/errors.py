@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import sysconfig
 import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-_LIBRARIES = tuple(
-    os.path.join(sysconfig.get_path(kind), "") for kind in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 _HERE = os.path.join(Path(__file__).parent, "")
 
 
@@ -44,12 +40,16 @@ def told(error: BaseException) -> str:
         error: what was raised. The place is the innermost line in the user's own code, which is neither
             limbeck's nor that of an installed package; it is left out where there is none.
     """
+    import sysconfig  # here, because `import limbeck.losses` loads nothing beside torch
+
+    libraries = (sysconfig.get_path(each) for each in ("stdlib", "platstdlib", "purelib", "platlib"))
+    foreign = ("<", _HERE, *(os.path.join(each, "") for each in libraries))
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     kind = type(error).__name__
     own = [
         f"{_relative(frame.filename)}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(("<", _HERE, *_LIBRARIES))
+        if not frame.filename.startswith(foreign)
     ]
     where = f"{kind} at {own[-1]}" if own else kind
     return f"{lines[0]} ({where})" if lines else where

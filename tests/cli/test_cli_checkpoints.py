@@ -55,7 +55,16 @@ def test_from_an_imported_teacher_to_a_student(command: Command) -> None:
     assert measured.code == 0
     top1 = re.search(r"top-1 \(%\) +│ +([\d.]+) ", measured.out)
     assert top1
-    quick = ("--epochs", "1", "--batch-size", "250", "--set", "training.trackers=[]")
+    quick = (
+        "--epochs",
+        "1",
+        "--batch-size",
+        "250",
+        "--set",
+        "training.trackers=[]",
+        "--set",
+        "teacher.trust=true",
+    )
     distilled = command("distill", "--student", "mlp", "--teacher", "teacher", "--out", "run", *quick)
     assert distilled.code == 0
     taught_by = Run(Path("run")).result.teachers["teacher"]

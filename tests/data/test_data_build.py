@@ -344,3 +344,9 @@ def test_values_are_scaled_by_what_is_trained_on() -> None:
     assert isinstance(source.task, Regression)
     assert source.task.mean == pytest.approx(kept.mean(0).tolist())
     assert source.task.std == pytest.approx(kept.std(0, correction=0).tolist())
+
+
+@pytest.mark.parametrize("targets", [torch.arange(40) + 2**40, [1e9 + 1e-3 * row for row in range(40)]])
+def test_values_that_float32_cannot_tell_apart_are_refused(targets: Any) -> None:
+    with pytest.raises(LimbeckError, match="the training targets lose their differences in column 0"):
+        from_tensors(torch.rand(40, 2), targets, task="regression")

@@ -196,6 +196,21 @@ class TestFinetune:
         assert changed == before.keys() - {"4.weight", "4.bias"}, "its own classifier has no part in it"
         assert found.network.head.weight.abs().max() > 0.05
 
+    @pytest.mark.parametrize("task", ["multilabel", "regression"])
+    def test_it_serves_every_task(self, task: str) -> None:
+        inputs = torch.rand(60, 4, generator=torch.Generator().manual_seed(0))
+        targets = inputs[:, :2] * 50 if task == "regression" else (inputs[:, :2] > 0.5).long()
+        source = from_tensors(inputs, targets, validation=0.3, task=task)
+        found = finetune(body(), source, trainer(), Setup(epochs=10, rates=(0.05,)))
+        tried = found.tried[0.05]
+        assert tried is not None
+        assert source.validation is not None
+        with torch.no_grad():
+            answers = found.network(source.validation.samples.inputs[source.validation.index])  # type: ignore[attr-defined]
+        answers = answers if isinstance(answers, torch.Tensor) else answers.logits
+        assert answers.shape == (18, 2)
+        assert tried.value > 0
+
     def test_the_network_that_comes_back_has_the_figures(self) -> None:
         source = rows()
         assert source.test is not None

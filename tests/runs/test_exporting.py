@@ -266,7 +266,7 @@ def test_a_student_that_was_an_object(tmp_path: Path) -> None:
 
 
 def test_a_graft_goes_along(tmp_path: Path) -> None:
-    teacher = limbeck.train(model="cnn(channels=[4, 8])", out=tmp_path / "teacher", **QUICK)
+    teacher = make_teacher(tmp_path / "teacher", model="cnn(channels=[4, 8])", batch_size=20)
     run = make_student(tmp_path / "run", teacher, student="cnn(channels=[2, 4])", objective="simkd")
     for form in ("onnx", "pt2"):
         assert "all decisions are the same" in export(run, form).lines[2]

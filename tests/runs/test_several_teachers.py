@@ -36,6 +36,8 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def distilled(out: Path, **given: Any) -> Run:
     settings = {**SETTINGS, **given.pop("settings", {})}
+    if "teacher" in given:
+        settings["teacher.trust"] = True  # of two epochs
     return limbeck.distill(
         student="mlp(hidden=[8])",
         data="digits(labeled=300)",
@@ -48,7 +50,7 @@ def distilled(out: Path, **given: Any) -> Run:
 
 
 def both(taught: dict[str, Path]) -> dict[str, Any]:
-    return {"teachers": {name: str(path) for name, path in taught.items()}}
+    return {"teachers": {name: {"model": str(path), "trust": True} for name, path in taught.items()}}
 
 
 def test_a_teacher_reads_the_size_that_it_was_trained_at(taught: dict[str, Path], tmp_path: Path) -> None:

@@ -9,13 +9,18 @@ import limbeck
 from limbeck.errors import LimbeckError
 from limbeck.studies.grid import Grid
 
-COMMON: dict[str, Any] = {"data": "digits(labeled=50)", "epochs": 1, "settings": {"training.trackers": []}}
+COMMON: dict[str, Any] = {
+    "data": "digits(labeled=50)",
+    "epochs": 1,
+    "settings": {"training.trackers": []},
+}
 
 
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Grid:
     path = tmp_path_factory.mktemp("grid")
-    teacher = limbeck.train(model="mlp(hidden=[4])", out=path / "teacher", display=False, **COMMON)
+    longer = {**COMMON, "epochs": 20, "batch_size": 10}
+    teacher = limbeck.train(model="mlp(hidden=[16])", out=path / "teacher", display=False, **longer)
     contenders = {"student alone": "ce", "KD": "0.1*ce + 0.9*kd"}
     return Grid(path, contenders, seeds=(0, 1), student="mlp(hidden=[2])", teacher=teacher, common=COMMON)
 

@@ -102,7 +102,25 @@ def _lost_in_float32(values: Tensor) -> list[bool]:
 def as_targets(targets: TargetsLike | None, inputs: Inputs, which: str, task: type[Task]) -> Tensor:
     """The targets (N, ...) beside the inputs, on their device; all without a label for None."""
     first = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
-    return task.as_targets(_values(targets), len(first), which).to(first.device)
+    given = _values(targets)
+    if task.scores == "values":
+        keeps_differences(given, which)
+    return task.as_targets(given, len(first), which).to(first.device)
+
+
+def keeps_differences(targets: Any, which: str) -> None:
+    """Refuses values that differ less than float32 can tell; what are no numbers is for the task to refuse.
+
+    Args:
+        targets: (N,) or (N, K), a tensor, an array or a sequence; None for none.
+        which: "training", "validation" or "test".
+    """
+    try:
+        values = torch.as_tensor(targets if isinstance(targets, Tensor) else np.asarray(targets))
+    except (TypeError, ValueError, RuntimeError):
+        return
+    if values.ndim in (1, 2) and values.dtype in (torch.float64, torch.int64):
+        check_precision(values.double().reshape(len(values), -1), f"{which} targets")
 
 
 def check_alike(sample: Inputs, training: Inputs, which: str) -> None:

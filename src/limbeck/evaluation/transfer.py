@@ -154,8 +154,10 @@ def finetune(
         head = new_head(Tap(network, points, ["embedding"])(example).embedding, source.task.width, setup.seed)
     tuned: dict[float, NewHead] = {}
     for number, lr in enumerate(setup.rates, start=1):
-        each = NewHead(copy.deepcopy(network), points, copy.deepcopy(head))
-        distiller = Distiller(each, None, source.task.recipe(teacher=False), example=example)
+        each = NewHead(copy.deepcopy(network), points, copy.deepcopy(head)).train()
+        distiller = Distiller(
+            each, None, source.task.recipe(teacher=False), example=example, task=source.task
+        )
         optimizer = distiller.optimizer(SGD(lr=lr))
         try:
             _fit(f"finetune lr={lr}", distiller, optimizer, Cosine(), source, setup, trainer)

@@ -30,14 +30,19 @@ def asked(
         source: what the teacher is asked about.
         again: whether the network can be made again from the config, so that it need not stay in memory.
     Raises:
-        LimbeckError: for a cache of more views than would ever come twice.
+        LimbeckError: for a cache of more views than would ever come twice, and of logits that are values.
     """
     if not teacher.cached:
         return LiveTeacher(network, teacher.features)
     if (config.training.views or source.views.count) > MOST_VIEWS:
         raise LimbeckError(
             f'of the views "{source.views}" hardly one comes twice, so a cache of the teacher would be of no '
-            "use; draw among a few of each sample, for example views=16 (--views)"
+            "use; draw among a few of each sample, for example views=16"
+        )
+    if "logits" in teacher.cached and source.task.scores == "values":
+        raise LimbeckError(
+            f"the answers of a network for {source.task.name} are in the units of the targets, of which a "
+            "cache keeps three digits; leave out cache_teacher (--cache-teacher), or keep the embedding alone"
         )
     return CachedTeacher(
         network,

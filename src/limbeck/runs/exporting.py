@@ -28,7 +28,7 @@ from limbeck.runs.exports.check import CheckError, check
 from limbeck.runs.exports.metadata import metadata, named_tensors, preprocessing, summary
 from limbeck.runs.exports.program import trace
 from limbeck.runs.modelcard import write_model_card
-from limbeck.runs.network_record import Card, read_card, sample_shape
+from limbeck.runs.network_record import Card, metadata_of, read_card, sample_shape
 
 MOST = 10_000
 """Samples that a program is checked on; of a larger split, some from all over it."""
@@ -100,7 +100,7 @@ def export(
 def _safetensors(student: nn.Module, card: Card, shipped: Mapping[str, Any], file: Path) -> list[str]:
     inputs = preprocessing(card)
     if isinstance(student, GraftedStudent):  # only limbeck can put the graft in its place
-        models.save(student, file, metadata(card, inputs, shipped))
+        models.save(student, file, {**metadata_of(card), **metadata(card, inputs, shipped)})
         return [
             "the student's weights and the graft's; limbeck.load builds both around them",
             summary(inputs),

@@ -48,10 +48,10 @@ def match(card: Card | None, source: Source, role: str, place: str) -> Match:
             f"the {role} {place!r} is for {made_for}, and {source.name} is for {task.name}; give a {role} "
             f"for {task.name}, or the data with task={made_for!r}"
         )
-    theirs, ours = canonical(card.names), canonical(task.names)
+    theirs, ours = canonical(card.made_for().outputs), canonical(task.outputs)
     if theirs == ours or not ours or not comparable(theirs, ours):
         return Match()
-    missing = [name for name, key in zip(task.names, ours, strict=True) if key not in set(theirs)]
+    missing = [name for name, key in zip(task.outputs, ours, strict=True) if key not in set(theirs)]
     if missing:
         raise LimbeckError(
             f"the {role} {place!r} has no output for {listed(missing)} of {source.name}; its outputs are "

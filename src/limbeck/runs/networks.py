@@ -112,7 +112,7 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
     elif own is not None and config.normalize is not None and own != wanted:
         raise LimbeckError(
             f"the {role} {config.model!r} brings its own normalization ({own.summary}); leave out "
-            f"{role}.normalize={config.normalize}"
+            f"{key_of(role)}.normalize={config.normalize}"
         )
     if matched.order is not None:
         _check_own_result(config, role, "are in another order than the data's")
@@ -148,7 +148,7 @@ def _check_own_result(config: NetworkConfig, role: str, why: str) -> None:
     if "logits" in config.features:
         raise LimbeckError(
             f"the outputs of the {role} {why}, which is mended in what the network returns, and its logits "
-            f"are taken from {config.features['logits']!r}; leave out {role}.features.logits"
+            f"are taken from {config.features['logits']!r}; leave out {key_of(role)}.features.logits"
         )
 
 
@@ -176,7 +176,7 @@ def input_note(config: NetworkConfig, source: Source, role: str) -> str | None:
     place = config.weights or config.model
     shape = sample_shape(_example(config, source))
     if shape != card.input_shape:
-        remedy = f"; {role}.size sets the size that it reads" if source.kind == "image" else ""
+        remedy = f"; {key_of(role)}.size sets the size that it reads" if source.kind == "image" else ""
         return (
             f"the {role} {str(place)!r} was made for inputs of shape {card.input_shape}, and gets {shape}"
             f"{remedy}"
@@ -207,6 +207,11 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
     return tuple(note for note in said if note)
 
 
+def key_of(role: str) -> str:
+    """Where the config says what a network is: "student", "teacher", or "teachers.big" for one of several."""
+    return role if role in ("student", "teacher") else f"teachers.{role}"
+
+
 def members_of(config: C) -> tuple[C, ...]:
     """The configs of an ensemble's members; the config itself for one network."""
     call = ensemble_of(config.model)
@@ -227,7 +232,7 @@ def _normalization(config: NetworkConfig, source: Source, role: str) -> models.N
     """What is to be put before a network that does not bring a normalization."""
     of_data = models.Normalization(source.mean, source.std) if source.mean else None
     if config.normalize == "data" and of_data is None:
-        raise LimbeckError(f"{source.name} has no normalization; leave out {role}.normalize=data")
+        raise LimbeckError(f"{source.name} has no normalization; leave out {key_of(role)}.normalize=data")
     if config.normalize is not None:
         return of_data if config.normalize == "data" else None
     card = None if config.weights is None else read_card(config.weights)
@@ -251,7 +256,7 @@ def normalization_note(config: NetworkConfig, network: nn.Module, source: Source
         return None
     return (
         f"the {role} {config.model} brings its own weights, so no normalization is put before it; if it was "
-        f"trained behind that of {source.name}, say {role}.normalize=data"
+        f"trained behind that of {source.name}, say {key_of(role)}.normalize=data"
     )
 
 

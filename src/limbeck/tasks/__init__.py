@@ -52,9 +52,11 @@ def named(name: str) -> type[Task]:
     Raises:
         LimbeckError: naming the nearest right one, and that another package may bring it.
     """
+    if not isinstance(name, str):
+        raise LimbeckError(f"a task is one of {', '.join(table())}, by its name, not {name!r}")
     if name not in table():
         message = str(unknown("task", name, table()))
-        raise LimbeckError(f"{message}; if a package brings it, install that package")
+        raise LimbeckError(f"{message.rstrip('?')}; if a package brings it, install that package")
     return table()[name]
 
 

@@ -85,7 +85,8 @@ def prepare(distiller: Distiller, loader: Iterable[object], **settings: Any) -> 
     Args:
         distiller: whose phases are run.
         loader: batches of the training set, with a length: (inputs, targets), mappings, or `Batch`es.
-        settings: arguments of the `Trainer` that runs them.
+        settings: arguments of the `Trainer` that runs them, such as device and precision. How long a phase
+            takes is an argument of its method.
     """
     loops = phase_loops(distiller, lambda phase: lambda epoch: at_epoch(loader, epoch))
     if loops:

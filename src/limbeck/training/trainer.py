@@ -343,6 +343,7 @@ class _Choosing:
         if (compiled := self.loop.compiled()) is not None:
             choices = trials.compile(choices, asked["compile"], compiled, self.compiled, self.left * pieces)
         trainer.choices = choices
+        self.loop.counts()  # what was only tried counts as nothing, with or without a checkpoint
         return choices
 
 

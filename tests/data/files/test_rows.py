@@ -135,7 +135,7 @@ def test_a_data_set_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(
         LimbeckError,
-        match=r"'nobody/it' is no file, .* cannot be read: Couldn't reach the Hub; a copy .* --data-dir$",
+        match=r"'nobody/it' is no file, .* read: Couldn't reach the Hub; a copy .* data_dir \(--data-dir\)$",
     ):
         read("nobody/it", None)
 

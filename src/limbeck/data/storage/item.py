@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limbeck.data.checks import keeps_differences
 from limbeck.data.files.decoding import check_depth, opaque
 from limbeck.data.kinds import describe
 from limbeck.errors import LimbeckError
@@ -70,7 +71,10 @@ def as_targets(targets: Sequence[Any], positions: Sequence[int], task: type[Task
                 f"the target of item {position} has the shape {tuple(arrays[-1].shape)}, that of item"
                 f" {positions[0]} {tuple(arrays[0].shape)}"
             )
-    return task.as_targets(torch.stack(arrays), len(arrays), which)
+    stacked = torch.stack(arrays)
+    if task.scores == "values":
+        keeps_differences(stacked, which)
+    return task.as_targets(stacked, len(arrays), which)
 
 
 def _class_id(target: Any, position: int) -> int:

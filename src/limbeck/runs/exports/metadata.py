@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from limbeck.outputs import Inputs
-from limbeck.runs.network_record import Card, metadata_of
+from limbeck.runs.network_record import Card
 
 INPUT, OUTPUT = "inputs", "logits"
 """Names of a single input, and of the answer."""
@@ -28,7 +28,7 @@ def metadata(card: Card, inputs: dict[str, Any], shipped: Mapping[str, Any] | No
         "names": json.dumps(card.names, ensure_ascii=False),
         "preprocessing": json.dumps(inputs, ensure_ascii=False),
         **{name: json.dumps(value) for name, value in (shipped or {}).items()},
-        **metadata_of(card),
+        "limbeck": card.model_dump_json(),
     }
 
 
