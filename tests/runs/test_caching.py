@@ -454,7 +454,7 @@ def test_answers_in_the_units_of_the_targets_are_not_rounded_into_a_cache(tmp_pa
         display=False,
         settings=QUIET,
     )
-    given = {
+    given: dict[str, Any] = {
         "student": "mlp(hidden=[2])",
         "teacher": teacher,
         "data": "diabetes",
