@@ -221,7 +221,8 @@ def test_a_batch_comes_alone(setting: Setting) -> None:
 )
 def test_each_sample_has_one_whole_number(setting: Setting, name: str, tensor: Tensor, found: str) -> None:
     distiller = setting.distiller("kd")
-    with refused(f"the {name} of a batch of 16 must be int64 of shape (16,), not {found}"):
+    said = re.escape(f"the {name} of a batch of 16 must be int64 of shape (16,), not {found}")
+    with pytest.raises(LimbeckError, match=f"^{said}"):
         distiller(setting.inputs, **{name: tensor})
 
 
@@ -241,3 +242,25 @@ def test_the_whole_range_of_targets_is_taken() -> None:
     targets_in_range(torch.tensor([0, 4, UNLABELED]), Classification.of_width(5))
     with pytest.raises(LimbeckError, match="target 4 at position 1 is out of range"):
         targets_in_range(torch.tensor([0, 4, UNLABELED]), Classification.of_width(4))
+
+
+@pytest.mark.parametrize(
+    ("targets", "remedy"),
+    [
+        (torch.zeros(16, 1, dtype=torch.int64), "; use targets.squeeze(1)"),
+        (
+            torch.zeros(16, 3),
+            '; use targets.argmax(1) where one class is right, task="multilabel" where several may be',
+        ),
+        (torch.zeros(16), '; use targets.long() if they are class ids, task="regression" if they are values'),
+        (torch.zeros(16, dtype=torch.int32), "; use targets.long()"),
+        (torch.zeros(15, dtype=torch.int64), "not int64 of shape (15,)"),
+        (torch.zeros(16, dtype=torch.int64).numpy(), "not ndarray; use torch.as_tensor(targets)"),
+    ],
+)
+def test_targets_of_another_form_are_refused_with_what_would_be_right(
+    setting: Setting, targets: Any, remedy: str
+) -> None:
+    with pytest.raises(LimbeckError) as caught:
+        setting.distiller("ce")(setting.inputs, targets)
+    assert str(caught.value).endswith(remedy)

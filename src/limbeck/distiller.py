@@ -208,6 +208,9 @@ class Distiller(nn.Module):
         own_data: bool = False,
     ) -> Losses:
         checks.batch_complete(batch, reads, self.objective)
+        if not isinstance(batch.targets, Tensor | None):
+            kind = type(batch.targets).__name__
+            raise LimbeckError(f"the targets should be a tensor, not {kind}; use torch.as_tensor(targets)")
         if batch.targets is not None and not own_data:
             self.task.check_batch(batch.targets, len(batch))
         if tap:

@@ -131,6 +131,7 @@ class Classification(Task):
             raise LimbeckError(
                 f"the targets of a batch of {size} must be int64 of shape ({size},), "
                 f"not {str(targets.dtype).removeprefix('torch.')} of shape {tuple(targets.shape)}"
+                f"{_remedy(targets)}"
             )
 
     def check_outputs(self, logits: Tensor, role: str) -> None:
@@ -219,3 +220,14 @@ class Classification(Task):
     def recipe(self, *, teacher: bool) -> str:
         """KD as in the CRD benchmark; cross-entropy without a teacher."""
         return "0.1*ce + 0.9*kd(temperature=4)" if teacher else "ce"
+
+
+def _remedy(targets: Tensor) -> str:
+    """What makes class ids of targets that are none, for the end of a message."""
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        return "; use targets.squeeze(1)"
+    if targets.ndim == 2:
+        return '; use targets.argmax(1) where one class is right, task="multilabel" where several may be'
+    if targets.is_floating_point():
+        return '; use targets.long() if they are class ids, task="regression" if they are values'
+    return "" if targets.dtype == torch.int64 else "; use targets.long()"
