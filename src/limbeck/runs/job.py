@@ -354,7 +354,9 @@ def width_of(
     except (LimbeckError, RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
         shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else sorted(example)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise LimbeckError(f"the {role} cannot take inputs of shape {shape}: {reason}") from None
+        size = preparation.size
+        asked = f" ({networks.key_of(role)}.size={size})" if size else ""
+        raise LimbeckError(f"the {role} cannot take inputs of shape {shape}{asked}: {reason}") from None
     tap = answering(network, example, overrides=features, width=task.width, dense=task.dense)
     check_sizes(tap, example, f"the {role}")
     with evaluation.inference(network):

@@ -46,7 +46,7 @@ def match(card: Card | None, source: Source, role: str, place: str) -> Match:
     if made_for != task.name:
         raise LimbeckError(
             f"the {role} {place!r} is for {made_for}, and {source.name} is for {task.name}; give a {role} "
-            f"for {task.name}, or the data with task={made_for!r}"
+            f"for {task.name}, or data for {made_for}"
         )
     theirs, ours = canonical(card.made_for().outputs), canonical(task.outputs)
     if theirs == ours or not ours or not comparable(theirs, ours):
