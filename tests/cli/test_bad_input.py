@@ -361,7 +361,7 @@ def test_an_output_directory(
         (("methods", "kdd"), "unknown method 'kdd'; did you mean 'kd'?"),
         (
             ("tasks", "regresion"),
-            "unknown task 'regresion'; did you mean 'regression'?; if a package brings it, install that "
+            "unknown task 'regresion'; did you mean 'regression'; if a package brings it, install that "
             "package",
         ),
         (("models", "lenet"), "unknown model 'lenet'; did you mean 'lenet5'?"),

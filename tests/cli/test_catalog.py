@@ -135,7 +135,7 @@ class TestDetails:
             (
                 catalog.task_details,
                 "regresion",
-                "unknown task 'regresion'; did you mean 'regression'?; if a package brings it, install that "
+                "unknown task 'regresion'; did you mean 'regression'; if a package brings it, install that "
                 "package",
             ),
             (catalog.data_details, "digit", "unknown data set 'digit'; did you mean 'digits'?"),

@@ -142,5 +142,7 @@ def test_an_ensemble_that_cannot_be(
 
 
 def test_a_size_that_a_teacher_cannot_take_is_refused(taught: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(LimbeckError, match=r"the teacher cannot take inputs of shape \(1, 8, 8\) \(teacher\.size=8\): "):
+    with pytest.raises(
+        LimbeckError, match=r"the teacher cannot take inputs of shape \(1, 8, 8\) \(teacher\.size=8\): "
+    ):
         distilled(tmp_path / "run", teacher=taught["big"], settings={"teacher.size": 8})

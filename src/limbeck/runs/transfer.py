@@ -70,6 +70,9 @@ def transfer(
         raise LimbeckError(f"{str(home)!r} is no run's directory: it holds no config.yaml")
     source = data if isinstance(data, Source) else sources.load(data, data_dir)
     name = _plain(source, told=isinstance(data, str) and data_dir is None)
+    both = set(modes) == {"probe", "finetune"}
+    if no_probe := both and source.task.scores != "classes":
+        modes = ("finetune",)
     files = {mode: home / "transfer" / f"{name}-{mode}-seed{seed}.json" for mode in modes}
     for file in files.values():
         if file.exists() and not overwrite:
@@ -77,6 +80,8 @@ def transfer(
                 f"{str(file)!r} exists; say overwrite=True (--overwrite) or choose another seed (--seed)"
             )
     trainer = Trainer(device=device, precision="fp32", seed=seed, display=display)
+    if no_probe:
+        trainer.display.note(f"no probe: it learns by cross-entropy, and {source.task.name} has no classes")
     places = [
         ("student", home),
         *_teacher(home, trainer.display.note),
