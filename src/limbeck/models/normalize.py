@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,27 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
+from limbeck.models.constants import MeanAndStd
 
 _MEAN, _STD = "_normalization_mean", "_normalization_std"
 
 
 @dataclass(frozen=True)
-class Normalization:
+class Normalization(MeanAndStd):
     """Mean and standard deviation: per image channel (of pixels in [0, 1]) or per feature of a table."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
     def __post_init__(self) -> None:
-        if not self.mean or len(self.mean) != len(self.std):
-            raise LimbeckError(
-                f"a normalization needs one mean and one standard deviation a channel, "
-                f"not {len(self.mean)} and {len(self.std)}"
-            )
-        if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
-            raise LimbeckError(
-                f"a normalization needs finite means and finite stds above 0, not {self.mean} and {self.std}"
-            )
+        self.check("a normalization", "a channel")
 
     @property
     def summary(self) -> str:
@@ -60,10 +49,7 @@ def normalize_inputs(network: nn.Module, normalization: Normalization) -> nn.Mod
     """
     if normalization_of(network) is not None:
         raise LimbeckError(f"this {type(network).__name__} normalizes its inputs already; once is enough")
-    floats = (parameter.detach() for parameter in network.parameters() if parameter.is_floating_point())
-    like = next(floats, torch.empty(0))
-    network.register_buffer(_MEAN, like.new_tensor(normalization.mean), persistent=False)
-    network.register_buffer(_STD, like.new_tensor(normalization.std), persistent=False)
+    normalization.put_on(network, (_MEAN, _STD))
     hook = _Hook(normalization)
     hook.handle = network.register_forward_pre_hook(hook)
     return network

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,27 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
+from limbeck.models.constants import MeanAndStd
 
 _MEAN, _STD = "_rescaling_mean", "_rescaling_std"
 
 
 @dataclass(frozen=True)
-class Rescaling:
+class Rescaling(MeanAndStd):
     """Mean and standard deviation of the training targets, one for each output of the network."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
     def __post_init__(self) -> None:
-        if not self.mean or len(self.mean) != len(self.std):
-            raise LimbeckError(
-                "a rescaling needs one mean and one standard deviation for each output, "
-                f"not {len(self.mean)} and {len(self.std)}"
-            )
-        if not all(math.isfinite(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
-            raise LimbeckError(
-                f"a rescaling needs finite means and finite stds above 0, not {self.mean} and {self.std}"
-            )
+        self.check("a rescaling", "for each output")
 
     @classmethod
     def of(cls, targets: Tensor) -> Rescaling:
@@ -46,12 +35,6 @@ class Rescaling:
         std = (values - mean).square().nanmean(0).sqrt()
         return cls(tuple(mean.tolist()), tuple(std.masked_fill(std == 0, 1.0).tolist()))
 
-    @property
-    def summary(self) -> str:
-        """Its numbers, rounded, for people."""
-        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
-        return f"mean {mean}; std {std}"
-
 
 def rescale_outputs(network: nn.Module, rescaling: Rescaling) -> nn.Module:
     """Makes `network` answer mean + std * z where it computed z; gives the same network back.
@@ -66,10 +49,7 @@ def rescale_outputs(network: nn.Module, rescaling: Rescaling) -> nn.Module:
     """
     if rescaling_of(network) is not None:
         raise LimbeckError(f"this {type(network).__name__} rescales its outputs already; once is enough")
-    floats = (parameter.detach() for parameter in network.parameters() if parameter.is_floating_point())
-    like = next(floats, torch.empty(0))
-    network.register_buffer(_MEAN, like.new_tensor(rescaling.mean), persistent=False)
-    network.register_buffer(_STD, like.new_tensor(rescaling.std), persistent=False)
+    rescaling.put_on(network, (_MEAN, _STD))
     hook = _Hook(rescaling)
     hook.handle = network.register_forward_hook(hook)
     return network

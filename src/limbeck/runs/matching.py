@@ -48,7 +48,7 @@ def match(card: Card | None, source: Source, role: str, place: str) -> Match:
             f"the {role} {place!r} is for {made_for}, and {source.name} is for {task.name}; give a {role} "
             f"for {task.name}, or data for {made_for}"
         )
-    theirs, ours = canonical(card.made_for().outputs), canonical(task.outputs)
+    theirs, ours = canonical(card.names), canonical(task.outputs)
     if theirs == ours or not ours or not comparable(theirs, ours):
         return Match()
     missing = [name for name, key in zip(task.outputs, ours, strict=True) if key not in set(theirs)]
