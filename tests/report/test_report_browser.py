@@ -77,7 +77,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, report: Path) -> Iter
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(report.as_uri())
-    page.wait_for_function("document.querySelectorAll('.plot .main-svg').length > 0")
+    page.locator(".plot .main-svg").first.wait_for(state="attached")
     yield page
     page.close()
     assert complaints == []
@@ -221,7 +221,7 @@ def run_page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     write_text(tmp_path / "report.html", evaluated_run())
     page = browser.new_page(viewport={"width": 380, "height": 900})
     page.goto((tmp_path / "report.html").as_uri())
-    page.wait_for_function("document.querySelectorAll('.plot .main-svg').length > 0")
+    page.locator(".plot .main-svg").first.wait_for(state="attached")
     yield page
     page.close()
 
