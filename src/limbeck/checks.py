@@ -234,6 +234,12 @@ def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
     for name in reads.views:
         if name not in batch.views:
             raise LimbeckError(f"the objective reads a further view {name!r} of each sample; give views=")
+    if reads.makes and batch.teacher_inputs:
+        other = next(iter(batch.teacher_inputs))
+        raise LimbeckError(
+            f"further views ({', '.join(reads.makes)}) are made of what the student reads, and {other} reads "
+            "another preparation of the samples; give both networks one size"
+        )
     for name in ("index", "view"):
         tensor: Tensor | None = getattr(batch, name)
         if tensor is not None and (tensor.dtype, tensor.shape) != (torch.int64, (len(batch),)):
@@ -241,6 +247,13 @@ def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
                 f"the {name} of a batch of {len(batch)} must be int64 of shape ({len(batch)},), "
                 f"not {str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
             )
+
+
+def targets_given(targets: object) -> None:
+    """Refuses targets that are no tensor."""
+    if not isinstance(targets, Tensor | None):
+        kind = type(targets).__name__
+        raise LimbeckError(f"the targets should be a tensor, not {kind}; use torch.as_tensor(targets)")
 
 
 def targets_in_range(targets: Tensor, task: Task) -> None:

@@ -19,14 +19,14 @@ from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find, undisturbed
 from limbeck.methods.base import Method, inner_first, named, taught, teachers_read, training_reads
-from limbeck.methods.declarations import Claim, Context, Phase, Reads, TeacherContext
+from limbeck.methods.declarations import Claim, Context, Networks, Phase, Reads, TeacherContext
 from limbeck.methods.gradient_rules import SplitOptimizer
 from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.parts.draws import draw_related
 from limbeck.methods.terms import Losses, Term
 from limbeck.objective import parse
 from limbeck.optimization import JointOptimizer, MakeOptimizer
-from limbeck.outputs import Batch, Inputs, Outputs, Progress, apply
+from limbeck.outputs import Batch, Inputs, Outputs, Progress, apply, joined
 from limbeck.tasks import Rows, Task
 from limbeck.teachers import Teacher
 from limbeck.teachers.group import Given, TeacherGroup, teachers_of
@@ -107,6 +107,12 @@ class Distiller(nn.Module):
         self.teachers.apply(lambda tensor: tensor.to(place))
 
         self.reads = training_reads(self.objective)
+        self._collecting = [
+            method.collect
+            for method in inner_first(self.objective)
+            if type(method).collect is not Method.collect
+        ]
+        self._views_together = any(method.views_together for method in inner_first(self.objective))
         facts = DataFacts.of(data)
         checks.possible(self.objective, self.teachers, facts)
         self._rule = checks.gradient_rule(self.objective)
@@ -173,6 +179,7 @@ class Distiller(nn.Module):
             raise LimbeckError("a Batch holds targets, index and views itself; give it alone")
         if batch.progress is None and self._progress is not None:
             batch = replace(batch, progress=self._progress)
+        batch = self._collected(batch, self._collecting)
         rule = self._backward if self._rule else None
         losses = self._losses(
             batch,
@@ -186,6 +193,16 @@ class Distiller(nn.Module):
         if torch.is_grad_enabled():
             self._untrained.look(self.student, self.objective, losses)
         return losses
+
+    def _collected(self, batch: Batch, collects: Sequence[Callable[[Batch, Networks], Batch]]) -> Batch:
+        """The batch as the methods have exchanged it, one after the other."""
+        if not collects:
+            return batch
+        checks.targets_given(batch.targets)
+        with torch.no_grad():
+            for collect in collects:
+                batch = collect(batch, Networks(self.student, self.teachers))
+        return batch
 
     def _backward(self, losses: Losses, scale: float) -> None:
         if self._split is None:
@@ -208,18 +225,16 @@ class Distiller(nn.Module):
         own_data: bool = False,
     ) -> Losses:
         checks.batch_complete(batch, reads, self.objective)
-        if not isinstance(batch.targets, Tensor | None):
-            kind = type(batch.targets).__name__
-            raise LimbeckError(f"the targets should be a tensor, not {kind}; use torch.as_tensor(targets)")
+        checks.targets_given(batch.targets)
         if batch.targets is not None and not own_data:
             self.task.check_batch(batch.targets, len(batch))
         if tap:
             tap.network = self.student  # which may have been compiled since
-        student = _with_views(tap, batch, reads) if tap else Outputs()
+        student = _with_views(tap, batch, reads.further, self._views_together) if tap else Outputs()
         with torch.no_grad():
             # Of other data, index and view say nothing to a cache.
             asked = batch if of_training else replace(batch, view=None, view_numbers={})
-            teacher = self.teachers.ask(asked, fields, reads.views)
+            teacher = self.teachers.ask(asked, fields, reads.further)
         device = _device(self.student)
         if device.type == "cpu" and batch.targets is not None and "logits" in student:
             # An accelerator's targets are not looked at: it would be waited for.
@@ -399,6 +414,8 @@ class _PhaseModule(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         own = self.phase.data is not None
+        if self.phase.collect is not None:
+            batch = self.distiller._collected(batch, [self.phase.collect])
         return self.distiller._losses(
             batch, self.phase.reads, self._fields, self._tap, self._terms, of_training=not own, own_data=own
         )
@@ -464,11 +481,21 @@ def _samples(batch: Batch) -> Rows:
     return Rows(len(batch), batch.targets)
 
 
-def _with_views(network: Callable[[Inputs], Outputs], batch: Batch, reads: Reads) -> Outputs:
-    outputs = network(batch.inputs)
-    if not reads.views:
-        return outputs
-    return outputs.replace(views={name: network(batch.views[name]) for name in reads.views})
+def _with_views(
+    network: Callable[[Inputs], Outputs], batch: Batch, views: Sequence[str], together: bool
+) -> Outputs:
+    """A network's outputs for a batch and its further views, in one forward or in one for each."""
+    if not views:
+        return network(batch.inputs)
+    if not together:
+        return network(batch.inputs).replace(views={name: network(batch.views[name]) for name in views})
+    seen = [batch.inputs, *(batch.views[name] for name in views)]
+    outputs, size = network(joined(seen)), len(batch)
+    first, *further = (
+        outputs.map(lambda tensor, place=place: tensor[place * size : (place + 1) * size])  # type: ignore[misc]
+        for place in range(len(seen))
+    )
+    return first.replace(views=dict(zip(views, further, strict=True)))
 
 
 def _device(module: nn.Module) -> torch.device:

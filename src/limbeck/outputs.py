@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,6 +29,15 @@ def apply(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     if isinstance(inputs, Tensor):
         return function(inputs)
     return {name: function(tensor) for name, tensor in inputs.items()}
+
+
+def joined(parts: Sequence[Inputs]) -> Inputs:
+    """Inputs one after the other along axis 0; all are tensors, or name the same ones."""
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat([part for part in parts if isinstance(part, Tensor)])
+    named = [part for part in parts if not isinstance(part, Tensor)]
+    return {name: torch.cat([part[name] for part in named]) for name in first}
 
 
 def size_of(inputs: Inputs) -> int:

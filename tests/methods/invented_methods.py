@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limbeck.methods import Claim, Context, Method, Phase, Reads, Term
+from limbeck.methods import Claim, Context, Method, Networks, Phase, Reads, Term
 from limbeck.methods.declarations import LossTerms
+from limbeck.methods.kd import kd
 from limbeck.optimization import SGD, Adam
 from limbeck.outputs import Batch, Outputs
 
@@ -127,9 +129,62 @@ class Around(Method):
         return {**inner, "head": self.weight * F.mse_loss(student.logits, mean)}
 
 
+class Turned(Method):
+    """Makes a further view of each sample, upside down, in training and in a phase for the teacher's head."""
+
+    reads = Reads(student=("logits",), teacher=("logits", "embedding"), makes=("turned",))
+    recipe = "ce + turned"
+    views_together = True
+
+    def bind(self, context: Context) -> None:
+        assert context.teacher is not None
+        self.head = nn.Linear(context.teacher.embedding.shape[1], context.width)
+
+    def collect(self, batch: Batch, networks: Networks) -> Batch:
+        assert isinstance(batch.inputs, Tensor)
+        return replace(batch, views={**batch.views, "turned": batch.inputs.flip(-2)})
+
+    def phases(self) -> Sequence[Phase]:
+        return [
+            Phase(
+                name="head",
+                trains=[self.head],
+                loss=self._follow,
+                reads=Reads(student=(), teacher=("logits", "embedding"), makes=("turned",)),
+                epochs=2,
+                optimizer=SGD(lr=0.05),
+                freezes=True,
+                collect=self.collect,
+            )
+        ]
+
+    def _follow(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        return F.mse_loss(self.head(teacher.views["turned"].embedding), teacher.logits)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        aim = self.head(teacher.views["turned"].embedding)
+        return F.mse_loss(student.views["turned"].logits, aim) + F.mse_loss(student.logits, aim)
+
+
+class Halfway(Method):
+    """Exchanges every sample for one halfway to its own mirror image, for all methods that learn from it."""
+
+    reads = Reads(student=("logits",), teacher=("logits",))
+    recipe = "ce + halfway"
+
+    def collect(self, batch: Batch, networks: Networks) -> Batch:
+        assert isinstance(batch.inputs, Tensor)
+        return replace(batch, inputs=(batch.inputs + batch.inputs.flip(-1)) / 2, view=None)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        return kd(student.logits, teacher.logits)
+
+
 INVENTED: dict[str, type[Method]] = {
     "projected": Projected,
     "remembered": Remembered,
     "adversarial": Adversarial,
     "around": Around,
+    "turned": Turned,
+    "halfway": Halfway,
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.data_facts import DataFacts
 from limbeck.methods.base import Method, Objective
-from limbeck.methods.declarations import Claim, Context, Phase, Reads
+from limbeck.methods.declarations import Claim, Context, Networks, Phase, Reads
 from limbeck.methods.terms import Losses, Term
 from limbeck.plugins import Table, registered
 
@@ -133,6 +133,7 @@ __all__ = [
     "LogitStandardization",
     "Losses",
     "Method",
+    "Networks",
     "Objective",
     "Phase",
     "Reads",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from limbeck.arguments import checked_arguments
 from limbeck.errors import LimbeckError
-from limbeck.methods.declarations import NOTHING, Claim, Context, LossTerms, Phase, Reads
+from limbeck.methods.declarations import NOTHING, Claim, Context, LossTerms, Networks, Phase, Reads
 from limbeck.methods.gradient_rules import GradientRule
 from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.terms import Kind, Per, Term
@@ -42,6 +42,8 @@ class Method(nn.Module):
         per: what its loss is a mean over, the rows of the batch or its samples.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
             gives no term.
+        views_together: whether the student takes the samples and their further views in one forward, so that
+            its batch norms see all of them at once; otherwise each view is a forward.
     """
 
     name: ClassVar[str]
@@ -50,6 +52,7 @@ class Method(nn.Module):
     recipe: ClassVar[str | None] = None
     min_samples: ClassVar[int] = 1
     phases_only: ClassVar[bool] = False
+    views_together: ClassVar[bool] = False
     rows: ClassVar[Literal["any", "classes", "values"]] = "any"
     one_row_per_sample: ClassVar[bool] = False
     relates: ClassVar[bool] = False
@@ -90,6 +93,19 @@ class Method(nn.Module):
     def phases(self) -> Sequence[Phase]:
         """What to train before training; wrapped methods' phases run before."""
         return ()
+
+    def collect(self, batch: Batch, networks: Networks) -> Batch:
+        """The batch that all methods then learn from: the one given, another, or one with further views.
+
+        It is called before any network computes, without gradient, in training and evaluation alike. Inputs
+        that are not those of `index` and `view` need `view=None`, so that no cached answer is taken for
+        theirs; the further views that are made here are named in `reads.makes`.
+
+        Args:
+            batch: as the loader gave it, or the method before this one made it: targets as the task has them.
+            networks: student and teachers, to be asked for what the batch is made from.
+        """
+        return batch
 
     def claims(self) -> Sequence[Claim]:
         """Parts that learn by an optimizer of their own."""

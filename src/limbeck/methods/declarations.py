@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the equations are imported without these
     from limbeck.features import FeaturePoints
     from limbeck.optimization import MakeOptimizer, Schedule
     from limbeck.tasks import Rows, Task
+    from limbeck.teachers import Teacher
 
 LossTerms: TypeAlias = "Tensor | Mapping[str, Tensor | Term]"
 """What a loss function returns: one scalar, or named scalars; a bare tensor is of the method's own kind."""
@@ -30,10 +31,13 @@ class Reads:
         teacher: fields of the teacher's Outputs; empty for a method that needs no teacher.
         teachers: names of teachers, for a method that wants several and reads them as `teacher.named[name]`;
             empty for the one that it is given.
+        makes: names of further views that the method makes itself, in `collect`; the outputs for them are in
+            `outputs.views` as well.
         batch: of "targets", "index", "view" and "progress", those that must be in the batch.
         data: of "size" (positions in the training set), "targets" (by position) and "fingerprint", those that
             must be known when the method is bound.
-        views: names of further views of the samples; the outputs for them are in `outputs.views`.
+        views: names of further views of the samples, drawn from the policy of the data; the outputs for them
+            are in `outputs.views`.
     """
 
     student: tuple[str, ...] = ("logits",)
@@ -42,12 +46,18 @@ class Reads:
     data: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
     teachers: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """The names of all further views, those that are drawn and those that methods make."""
+        return (*self.views, *self.makes)
 
     def __or__(self, other: Reads) -> Reads:
         return Reads(
             *(
                 tuple(dict.fromkeys([*getattr(self, name), *getattr(other, name)]))
-                for name in ("student", "teacher", "batch", "data", "views", "teachers")
+                for name in ("student", "teacher", "batch", "data", "views", "teachers", "makes")
             )
         )
 
@@ -115,6 +125,20 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Networks:
+    """The networks that `Method.collect` may ask as it makes a batch.
+
+    Attributes:
+        student: the student, in the mode it trains in.
+        teachers: the teachers by name, to be asked as `teachers[name](batch)`; they answer with the fields
+            that the objective reads of them.
+    """
+
+    student: nn.Module
+    teachers: Mapping[str, Teacher]
+
+
+@dataclass(frozen=True)
 class Phase:
     """Something to train before the training itself.
 
@@ -137,6 +161,7 @@ class Phase:
             reused by every run that says the same; it must not depend on the run's seed.
         freezes: whether the modules stay as they are once the phase is over: in eval mode, in no later
             optimizer.
+        collect: a function that exchanges the batch before the networks see it, as `Method.collect` does.
     """
 
     name: str
@@ -153,6 +178,7 @@ class Phase:
     seed: int | None = None
     cache: str | None = None
     freezes: bool = False
+    collect: Callable[[Batch, Networks], Batch] | None = None
 
 
 @dataclass(frozen=True)

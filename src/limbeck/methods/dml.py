@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -10,16 +9,14 @@ from torch import Tensor, nn
 
 from limbeck.arguments import Count
 from limbeck.errors import LimbeckError
-from limbeck.features import FeaturePoints, Tap, find, undisturbed
-from limbeck.features.calling import uncompiled
 from limbeck.methods.base import Method
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.kd import kd
-from limbeck.methods.parts.blocks import full_precision
+from limbeck.methods.parts.companions import built, like_student, outputs_of
 from limbeck.methods.parts.shapes import class_logits
 from limbeck.methods.terms import Term
-from limbeck.outputs import Batch, Outputs, apply
+from limbeck.outputs import Batch, Outputs
 
 
 def mutual_learning(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
@@ -70,7 +67,10 @@ class DML(Method):
         Raises:
             LimbeckError: for a peer that cannot be built, or has another number of outputs.
         """
-        made = [_alike(context) if spec is None else _by_name(spec, context) for spec in self.specs]
+        made = [
+            like_student(self.name, context) if spec is None else built(self.name, spec, context)
+            for spec in self.specs
+        ]
         self.peers = nn.ModuleList(peer for peer, _ in made)
         self.points = [points for _, points in made]
 
@@ -80,11 +80,8 @@ class DML(Method):
         Args:
             fields: what the peers are asked for besides their logits.
         """
-        from limbeck.tasks.rows import rows_of
-
-        inputs = apply(full_precision, batch.inputs)
-        taps = [Tap(peer, points, fields) for peer, points in zip(self.peers, self.points, strict=True)]
-        return [student, *(rows_of(batch).of(tap(inputs).map(full_precision)) for tap in taps)]
+        peers = zip(self.peers, self.points, strict=True)
+        return [student, *(outputs_of(peer, points, batch, fields) for peer, points in peers)]
 
     def mutual(self, outputs: Sequence[Outputs], batch: Batch) -> dict[str, Term]:
         """The terms of all networks, from what `outputs` gave."""
@@ -102,41 +99,3 @@ class DML(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The terms of all networks."""
         return self.mutual(self.outputs(student, batch), batch)
-
-
-def _alike(context: Context) -> tuple[nn.Module, FeaturePoints]:
-    """A network like the student, with fresh weights."""
-    peer = copy.deepcopy(uncompiled(context.student_network))
-    for path, module in reversed(list(peer.named_modules())):  # a parent has the last word on its children
-        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-        if reset is not None:
-            reset()
-        elif module._parameters:
-            raise LimbeckError(
-                f"dml cannot make a peer like the student: {path or 'the network'} ({type(module).__name__}) "
-                "has parameters and no reset_parameters() to draw them anew; give it one, or name the peers, "
-                'for example dml(peers=["my_models:make()"])'
-            )
-    return peer, context.student_points
-
-
-def _by_name(spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
-    """A network by its name, with the student's normalization and rescaling unless it has its own."""
-    from limbeck import models
-
-    peer = models.build(spec, example=context.example, num_classes=context.width)
-    normalization = models.normalization_of(context.student_network)
-    if normalization is not None and models.normalization_of(peer) is None:
-        models.normalize_inputs(peer, normalization)
-    rescaling = models.rescaling_of(context.student_network)
-    if rescaling is not None and models.rescaling_of(peer) is None:
-        models.rescale_outputs(peer, rescaling)
-    peer.to(context.student.logits)  # its device and its precision
-    points = find(peer, context.example)
-    with undisturbed(peer, context.example), torch.no_grad():
-        classes = Tap(peer, points, ())(context.example).logits.shape[-1]
-    if classes != context.width:
-        raise LimbeckError(
-            f"dml: the peer {spec!r} has {classes} outputs and the student {context.width}; they must agree"
-        )
-    return peer, points

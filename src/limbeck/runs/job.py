@@ -257,6 +257,8 @@ def loops(job: Job, trainer: Trainer) -> list[Loop]:
     if trainer.smallest_batch(distiller) > needed:
         needed, reason = trainer.smallest_batch(distiller), "batch norm needs two samples to train on"
 
+    _check_made_views(job)
+
     def batches(batch_size: int | None, seed: int | None) -> Callable[[int], Iterable[object]]:
         size = batch_size or setup.batch_size
         left = len(job.split) % size
@@ -303,6 +305,18 @@ def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -
     )
     features = {} if isinstance(network, GraftedStudent) else config.features
     return evaluation.metrics(job.source.task, network.to(device), loader, features)
+
+
+def _check_made_views(job: Job) -> None:
+    """Refuses views that a method makes of the student's inputs, where a teacher reads others."""
+    made = job.distiller.objective.all_reads.makes
+    own = Preparation(job.config.student.size)
+    for name, each in job.config.taught_by.items() if made else ():
+        if (theirs := networks.preparation(each)) != own:
+            raise LimbeckError(
+                f"further views ({', '.join(made)}) are made of what the student reads, and {name} reads "
+                f"another preparation ({theirs}); give both networks one size"
+            )
 
 
 def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:

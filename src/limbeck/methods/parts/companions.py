@@ -1,0 +1,110 @@
+"""Networks that a method has of its own: peers of the student, copies of the teacher."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from limbeck.errors import LimbeckError
+from limbeck.features import FeaturePoints, Tap, find, undisturbed
+from limbeck.features.calling import uncompiled
+from limbeck.methods.declarations import Context
+from limbeck.methods.parts.blocks import full_precision
+from limbeck.outputs import Batch, Outputs, apply
+
+
+def outputs_of(
+    network: nn.Module, points: FeaturePoints, batch: Batch, fields: Sequence[str] = ()
+) -> Outputs:
+    """What a network of a method's own gives for the inputs of a batch, as rows and in float32 at least.
+
+    The network runs as it is: in its own mode, with a graph where its parameters learn.
+
+    Args:
+        network: the network.
+        points: where its features are.
+        batch: of the student's, in rows.
+        fields: what is asked for besides the logits.
+    """
+    from limbeck.tasks.rows import rows_of
+
+    given = Tap(network, points, fields)(apply(full_precision, batch.inputs))
+    return rows_of(batch).of(given.map(full_precision))
+
+
+def like_student(method: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
+    """A network like the student, with fresh weights from torch's global generator, and its features.
+
+    Args:
+        method: name of the method that needs it, for messages.
+        context: what the method is bound to.
+    Raises:
+        LimbeckError: for a student with a part whose weights cannot be drawn anew.
+    """
+    peer = copy.deepcopy(uncompiled(context.student_network))
+    for path, module in reversed(list(peer.named_modules())):  # a parent has the last word on its children
+        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+        if reset is not None:
+            reset()
+        elif module._parameters:
+            raise LimbeckError(
+                f"{method} cannot make a peer like the student: {path or 'the network'} "
+                f"({type(module).__name__}) has parameters and no reset_parameters() to draw them anew; give "
+                f'it one, or name the peers, for example {method}(peers=["my_models:make()"])'
+            )
+    return peer, context.student_points
+
+
+def built(method: str, spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
+    """A network by its name in `limbeck models`, with fresh weights, and its features.
+
+    It has the student's normalization and rescaling unless it has its own.
+
+    Args:
+        method: name of the method that needs it, for messages.
+        spec: the network's name, with its arguments if it has any.
+        context: what the method is bound to.
+    Raises:
+        LimbeckError: for a network that cannot be built, or has another number of outputs.
+    """
+    from limbeck import models
+
+    peer = models.build(spec, example=context.example, num_classes=context.width)
+    normalization = models.normalization_of(context.student_network)
+    if normalization is not None and models.normalization_of(peer) is None:
+        models.normalize_inputs(peer, normalization)
+    rescaling = models.rescaling_of(context.student_network)
+    if rescaling is not None and models.rescaling_of(peer) is None:
+        models.rescale_outputs(peer, rescaling)
+    peer.to(context.student.logits)  # its device and its precision
+    points = find(peer, context.example)
+    with undisturbed(peer, context.example), torch.no_grad():
+        classes = Tap(peer, points, ())(context.example).logits.shape[-1]
+    if classes != context.width:
+        raise LimbeckError(
+            f"{method}: the peer {spec!r} has {classes} outputs and the student {context.width}; "
+            "they must agree"
+        )
+    return peer, points
+
+
+def copied_teacher(method: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
+    """A copy of the teacher that belongs to the method, and its features; its parameters learn.
+
+    The copy is in float32 at least, and in eval mode like the teacher; a method that trains it sets the mode.
+
+    Args:
+        method: name of the method that needs it, for messages.
+        context: what the method is bound to.
+    Raises:
+        LimbeckError: where there is no live network to copy.
+    """
+    if context.teacher_network is None or context.teacher_points is None:
+        raise LimbeckError(
+            f"{method} makes a copy of the teacher's network, and this teacher has none; give it a network"
+        )
+    made = copy.deepcopy(uncompiled(context.teacher_network)).to(context.student.logits)
+    return made.requires_grad_(True), context.teacher_points
