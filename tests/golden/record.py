@@ -90,7 +90,10 @@ PLANS: dict[str, Plan] = {
     "icd": distill("ce + kd + icd(dim=16)"),
     "mgd": distill("mgd(ce + 100*fitnet, epochs=1)"),
     "mgd_stable": distill('mgd(0.2*ce + 0.8*kd, scheme="stable", epochs=1)', needs=("mgd",)),
-    "lwkd": distill("0.7*ce + lwkd(epochs=3, lr=0.005, images_per_class=100, bank_size=10)", teacher=None),
+    "lwkd": distill(
+        '0.9*ce + lwkd(profile="faithful", epochs=3, lr=0.005, images_per_class=100, bank_size=10)',
+        teacher=None,
+    ),
     "crd": distill("ce + 0.8*crd(size=64, dim=16)"),
     "dml": distill("dml", teacher=None),
     "simkd": distill("simkd"),

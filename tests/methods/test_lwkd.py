@@ -25,6 +25,8 @@ from limbeck.outputs import UNLABELED, Progress
 from limbeck.teachers import LightweightTeacher
 
 SMALL = "epochs=3, batch_size=20, images_per_class=60, bank_size=10"
+PLAIN = f'{SMALL}, alpha=0.3, teacher_temperature=5, real="target", r1=0, conditional=false'
+"""The adversary that sees nothing but soft targets and outputs."""
 CLASSES = 5
 
 
@@ -116,7 +118,7 @@ def method_of(distiller: Distiller) -> LWKD:
 
 
 def test_the_terms_are_the_equations() -> None:
-    distiller = prepared(f"0.7*ce + lwkd({SMALL})", dtype=torch.float64)
+    distiller = prepared(f"0.7*ce + lwkd({PLAIN})", dtype=torch.float64)
     method, samples = method_of(distiller), batch()
     samples = replace(samples, inputs=samples.inputs.double())  # type: ignore[union-attr]
     found = distiller(samples)
@@ -141,8 +143,61 @@ def test_the_terms_are_the_equations() -> None:
     assert found.total.item() == pytest.approx(total + expected["lwkd.discriminator"], rel=1e-9)
 
 
+def test_the_default_asks_for_a_tenth_of_the_mass_off_the_true_class() -> None:
+    distiller = prepared(f"ce + lwkd({SMALL})", dtype=torch.float64)
+    method, samples = method_of(distiller), batch()
+    samples = replace(samples, inputs=samples.inputs.double())  # type: ignore[union-attr]
+    targets = samples.targets
+    assert targets is not None
+    on_class = [(method.bank.logits[own].double() / 10).softmax(-1)[:, own] for own in range(CLASSES)]
+    alpha = 0.1 / (1 - torch.cat(on_class).mean().item())
+    found = distiller(samples)
+
+    student = distiller.student(samples.inputs)
+    drawn = method.bank.draw(targets, samples.index, 3, method.draws).double()
+    onehot = F.one_hot(targets, CLASSES).double()
+    real = ((1 - alpha) * onehot + alpha * (drawn / 10).softmax(1)).requires_grad_()
+    fake = student.softmax(1)
+    steep = []
+    for row, told in zip(real, onehot, strict=True):
+        score = method.discriminator(torch.cat([row, told]))
+        steep.append(torch.autograd.grad(score.sum(), row)[0].square().sum().item())
+    score_real = method.discriminator(torch.cat([real, onehot], 1))
+    score_fake = method.discriminator(torch.cat([fake, onehot], 1))
+    kd = sum(naive(student, drawn, 10.0, 1.0)) / 20
+    own = (F.softplus(-score_real) + F.softplus(score_fake)).mean().item() + sum(steep) / 20 / 2
+    assert found["lwkd.kd"].item() == pytest.approx(kd, rel=1e-9)
+    assert found["lwkd.discriminator"].item() == pytest.approx(own, rel=1e-9)
+    generator = F.softplus(-score_fake).mean().item()
+    assert found["lwkd.generator"].item() == pytest.approx(generator, rel=1e-9)
+    ce = F.cross_entropy(student, targets).item()
+    total = ce + alpha / (1 - alpha) * kd + 0.1 * generator + own
+    assert found.total.item() == pytest.approx(total, rel=1e-9)
+
+
+def test_the_penalty_teaches_the_discriminator_alone() -> None:
+    distiller = prepared(f"lwkd({SMALL}, r1=50, adversarial=1)", dtype=torch.float64)
+    without = prepared(f"lwkd({SMALL}, r1=0, adversarial=1)", dtype=torch.float64)
+    samples = batch()
+    samples = replace(samples, inputs=samples.inputs.double())  # type: ignore[union-attr]
+    for each in (distiller, without):
+        each(samples).backward()
+    for ours, theirs in zip(distiller.student.parameters(), without.student.parameters(), strict=True):
+        assert ours.grad is not None
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    first = [next(iter(method_of(each).discriminator.parameters())).grad for each in (distiller, without)]
+    assert not torch.allclose(first[0], first[1])  # type: ignore[arg-type]
+    with torch.no_grad():
+        assert distiller(samples)["lwkd.discriminator"] > without(samples)["lwkd.discriminator"]
+
+
+def test_a_mass_that_the_soft_targets_do_not_have_is_refused() -> None:
+    with pytest.raises(LimbeckError, match=r"at teacher_temperature=0\.01, and mass=0\.5 must be less"):
+        prepared(f"lwkd({SMALL}, mass=0.5, teacher_temperature=0.01)")(batch())
+
+
 def test_neither_side_learns_from_the_others_loss() -> None:
-    distiller = prepared(f"lwkd({SMALL}, adversarial=0.5)", dtype=torch.float64)
+    distiller = prepared(f"lwkd({PLAIN}, adversarial=0.5)", dtype=torch.float64)
     method, samples = method_of(distiller), batch()
     samples = replace(samples, inputs=samples.inputs.double())  # type: ignore[union-attr]
     distiller(samples).backward()
@@ -164,7 +219,9 @@ def test_neither_side_learns_from_the_others_loss() -> None:
 
 
 def test_the_discriminator_learns_by_an_optimizer_of_its_own() -> None:
-    distiller = prepared(f"0*ce + lwkd({SMALL}, alpha=0, adversarial=0.001)")
+    distiller = prepared(
+        f'0*ce + lwkd({SMALL}, profile="faithful", student_temperature=1, alpha=0, adversarial=0.001)'
+    )
     method = method_of(distiller)
     optimizer = distiller.optimizer(SGD(lr=1e-6, momentum=0, weight_decay=0))
     main, own = optimizer.parts  # type: ignore[attr-defined]
@@ -206,7 +263,9 @@ def test_a_conditional_discriminator_is_told_the_class() -> None:
 
 
 def test_the_class_mean_as_the_target() -> None:
-    distiller = prepared(f'lwkd({SMALL}, target="class_mean", adversarial=0)')
+    distiller = prepared(
+        f'lwkd({SMALL}, target="class_mean", adversarial=0, alpha=0.3, teacher_temperature=5)'
+    )
     samples = batch()
     assert samples.targets is not None
     q = (method_of(distiller).bank.logits.double() / 5).softmax(-1).mean(1)[samples.targets]
@@ -254,15 +313,28 @@ def test_draws_follow_the_runs_seed_and_are_made_anew_at_every_visit() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("", (5, 1, 0.3, 1)),
-        ('profile="faithful"', (5, 5, 0.1, 25)),
-        ('profile="faithful", teacher_temperature=4, student_temperature=2', (4, 2, 0.1, 8)),
-        ('profile="faithful", kd_scale=1, alpha=0', (5, 5, 0, 1)),
-        ("teacher_temperature=2, student_temperature=3", (2, 3, 0.3, 1)),
+        ("", (10, 1, None, 0.1, 1, "mixture", 1, True)),
+        ('profile="faithful"', (5, 5, 0.1, None, 25, "target", 0, False)),
+        (
+            'profile="faithful", teacher_temperature=4, student_temperature=2',
+            (4, 2, 0.1, None, 8, "target", 0, False),
+        ),
+        ('profile="faithful", kd_scale=1, alpha=0', (5, 5, 0, None, 1, "target", 0, False)),
+        ('profile="faithful", mass=0.2, r1=2', (5, 5, None, 0.2, 25, "target", 2, False)),
+        ("teacher_temperature=2, alpha=0.3, real='target'", (2, 1, 0.3, None, 1, "target", 1, True)),
     ],
 )
-def test_profiles(arguments: str, expected: tuple[float, ...]) -> None:
-    names = ("teacher_temperature", "student_temperature", "alpha", "kd_scale")
+def test_profiles(arguments: str, expected: tuple[object, ...]) -> None:
+    names = (
+        "teacher_temperature",
+        "student_temperature",
+        "alpha",
+        "mass",
+        "kd_scale",
+        "real",
+        "r1",
+        "conditional",
+    )
     objective = parse(f"lwkd({arguments})" if arguments else "lwkd")
     record = resolved(objective)["lwkd"]
     assert tuple(record[name] for name in names) == expected
@@ -289,6 +361,9 @@ def test_the_faithful_kd_term_weighs_as_the_profile_says() -> None:
         ("discriminator=[0]", "discriminator"),
         ("adversarial=0, conditional=true", "there is no discriminator; leave conditional out"),
         ("adversarial=0, discriminator=[3]", "leave discriminator out"),
+        ("adversarial=0, r1=1", "leave r1 out"),
+        ("alpha=0.1, mass=0.1", "mass decides alpha; give one of the two"),
+        ("mass=1.5", "mass=1.5"),
         ("lambda_=0.1", "unknown argument of lwkd"),
     ],
 )
@@ -399,7 +474,7 @@ def test_a_whole_run_without_a_teacher(data: str, tmp_path: Path) -> None:
     )
     assert run.result.teachers == {}
     assert run.result.agreement is None
-    assert run.result.arguments["lwkd"]["teacher_temperature"] == 5
+    assert run.result.arguments["lwkd"]["teacher_temperature"] == 10
     assert run.result.arguments["lwkd"]["images_per_class"] == 60
     last = run.history[-1]
     assert last["phase"] == "training"

@@ -58,6 +58,13 @@ class SoftTargetBank(nn.Module):
         softened = F.log_softmax(self.logits[targets].float() / temperature, dim=-1)
         return temperature * (softened.logsumexp(1) - math.log(softened.shape[1]))
 
+    def off_class(self, temperature: float) -> float:
+        """The mean share of a soft target's probability that is not on its own class."""
+        softened = [
+            F.softmax(rows.double() / temperature, dim=-1)[:, own] for own, rows in enumerate(self.logits)
+        ]
+        return 1 - float(torch.stack(softened).mean())
+
     def fill(self, answer: Callable[[Tensor], Tensor], attempts: int = 20) -> None:
         """Fills the bank with right answers.
 

@@ -1,0 +1,204 @@
+"""LW-KD's temperatures, weight and adversary, where a label smoother may help, beside label smoothing itself.
+
+    python benchmarks/lwkd/run.py [TASK ...] [--runs DIR] [--shared DIR]
+
+The default profile was picked by the differences on the validation split; those on the test split stand
+beside them. A run that is finished is not repeated, so the command may be stopped and started again. It ends
+by writing results.json and README.md beside this file, from all finished runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limbeck import data
+from limbeck.data import Source
+from limbeck.files import write_text
+from limbeck.studies import paired_difference, summarize
+from limbeck.studies.grid import Grid
+
+HERE = Path(__file__).parent
+SEEDS = range(5)
+
+OLD = 'alpha=0.3, teacher_temperature=5, real="target", r1=0, conditional=false'
+CONTENDERS = {
+    "student alone": "ce",
+    "label smoothing": "label_smoothing",
+    "LW-KD": "ce + lwkd",
+    "no adversary": "ce + lwkd(adversarial=0)",
+    "soft targets as real": 'ce + lwkd(real="target")',
+    "without penalty and condition": "ce + lwkd(r1=0, conditional=false)",
+    "plain adversary": f"0.7*ce + lwkd({OLD})",
+    "faithful": '0.9*ce + lwkd(profile="faithful")',
+}
+BASELINES = ("student alone", "label smoothing")
+SPLITS = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set with the student and the budget of benchmarks/seed-systems."""
+
+    source: Callable[[Path], Source]
+    student: str
+    epochs: int
+    lr: float
+    weight_decay: float = 5e-4
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+TASKS = {
+    "breast_cancer": Task(
+        lambda shared: data.load("breast_cancer"), student="mlp(hidden=[8])", epochs=150, lr=0.05
+    ),
+    "digits, 100 labels": Task(
+        lambda shared: data.load("digits(labeled=100)"),
+        student="cnn(channels=[4, 8])",
+        epochs=480,
+        lr=0.05,
+    ),
+    "digits": Task(lambda shared: data.load("digits"), student="cnn(channels=[4, 8])", epochs=480, lr=0.05),
+    "digits, 40 % of the labels wrong": Task(
+        lambda shared: data.load("noisy_labels(digits, rate=0.4)"),
+        student="cnn(channels=[4, 8])",
+        epochs=480,
+        lr=0.05,
+    ),
+    "banking77": Task(
+        lambda shared: data.load("banking77(max_length=32)", shared / "banking77"),
+        student="textcnn(dim=32, channels=32)",
+        epochs=30,
+        lr=2e-3,
+        weight_decay=1e-2,
+        settings={"training.optimizer": {"name": "adamw"}},
+    ),
+}
+
+
+def grid(name: str, runs: Path, shared: Path | None = None) -> Grid:
+    """All runs of a task; without `shared` only to look at those that are finished."""
+    task = TASKS[name]
+    common: dict[str, Any] = {}
+    if shared is not None:
+        common = {
+            "data": task.source(shared),
+            "epochs": task.epochs,
+            "batch_size": 64,
+            "lr": task.lr,
+            "settings": {
+                "training.trackers": [],
+                **task.settings,
+                "training.optimizer.weight_decay": task.weight_decay,
+                "training.checkpoint_every": 1000,
+                "training.precision": "fp32",
+                "training.memory_format": "contiguous",
+            },
+        }
+    return Grid(runs / name, CONTENDERS, SEEDS, student=task.student, common=common)
+
+
+def collect(runs: Path) -> dict[str, Any]:
+    """Figures in % and nats of every finished run: task, split, metric, contender, seed."""
+    tasks: dict[str, Any] = {}
+    for name, task in TASKS.items():
+        found = {contender: grid(name, runs).finished(contender) for contender in CONTENDERS}
+        results = {
+            contender: {seed: run.result for seed, run in them.items()} for contender, them in found.items()
+        }
+        some = [result for them in results.values() for result in them.values()]
+        if some:
+            tasks[name] = {
+                "student": some[0].student.model_dump(),
+                "epochs": task.epochs,
+                **{
+                    split: {
+                        metric: {
+                            contender: {
+                                seed: scale * result.metrics.on(split)[metric]
+                                for seed, result in them.items()
+                            }
+                            for contender, them in results.items()
+                        }
+                        for metric, scale in (("top1", 100), ("nll", 1))
+                    }
+                    for split in SPLITS
+                },
+            }
+    return tasks
+
+
+def report(tasks: Mapping[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = [
+        "# LW-KD's arguments, measured",
+        "",
+        "Printed by `python benchmarks/lwkd/run.py`, from results.json.",
+        f"Machine: {platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}.",
+        "Top-1 accuracy in %, and its difference to the student alone and to label smoothing on the same",
+        "seeds with the 95 % Student-t interval; nll is the mean negative log-likelihood in nats. The last epoch",
+        "is reported and all train as long. The default was picked on the validation split.",
+    ]
+    for name, task in tasks.items():
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            f"Student `{task['student']['model']}`, {task['epochs']} epochs.",
+            "",
+            "| contender | objective | validation: - alone | - label smoothing | test top-1 | - alone |"
+            " - label smoothing | test nll | seeds |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for contender, objective in CONTENDERS.items():
+            values = {split: task[split]["top1"][contender] for split in SPLITS}
+            if values["test"]:
+                differences = {
+                    split: [
+                        str(paired_difference(values[split], task[split]["top1"][baseline]))
+                        if contender != baseline and task[split]["top1"][baseline]
+                        else ""
+                        for baseline in BASELINES
+                    ]
+                    for split in SPLITS
+                }
+                cells = [
+                    contender,
+                    f"`{objective}`",
+                    *differences["validation"],
+                    str(summarize(list(values["test"].values()))),
+                    *differences["test"],
+                    str(summarize(list(task["test"]["nll"][contender].values()))),
+                    str(len(values["test"])),
+                ]
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tasks", nargs="*", choices=[[], *TASKS], help="which; all if left out")
+    parser.add_argument("--runs", type=Path, default=Path("runs/lwkd"), help="where the runs go")
+    parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared" / "data", help="data files")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in arguments.tasks or TASKS:
+        for contender, seed, run in grid(name, arguments.runs, arguments.shared).run():
+            top1 = run.result.metrics.on("validation")["top1"]
+            print(f"{name} {contender} {seed}: validation {100 * top1:.2f} %", flush=True)
+    tasks = json.loads(json.dumps(collect(arguments.runs)))
+    write_text(HERE / "results.json", json.dumps(tasks, indent=1) + "\n")
+    write_text(HERE / "README.md", report(tasks))
+
+
+if __name__ == "__main__":
+    main()
