@@ -109,28 +109,20 @@ def collect(runs: Path) -> dict[str, Any]:
     """Figures in % and nats of every finished run: task, split, metric, contender, seed."""
     tasks: dict[str, Any] = {}
     for name, task in TASKS.items():
-        found = {contender: grid(name, runs).finished(contender) for contender in CONTENDERS}
-        results = {
-            contender: {seed: run.result for seed, run in them.items()} for contender, them in found.items()
-        }
-        some = [result for them in results.values() for result in them.values()]
-        if some:
-            tasks[name] = {
-                "student": some[0].student.model_dump(),
-                "epochs": task.epochs,
-                **{
-                    split: {
-                        metric: {
-                            contender: {
-                                seed: scale * result.metrics.on(split)[metric]
-                                for seed, result in them.items()
-                            }
-                            for contender, them in results.items()
-                        }
-                        for metric, scale in (("top1", 100), ("nll", 1))
+        runs_of = {contender: grid(name, runs).finished(contender) for contender in CONTENDERS}
+        some = next((run for by_seed in runs_of.values() for run in by_seed.values()), None)
+        if some is None:
+            continue
+        tasks[name] = {"student": some.result.student.model_dump(), "epochs": task.epochs}
+        for split in SPLITS:
+            tasks[name][split] = {
+                metric: {
+                    contender: {
+                        seed: scale * run.result.metrics.on(split)[metric] for seed, run in by_seed.items()
                     }
-                    for split in SPLITS
-                },
+                    for contender, by_seed in runs_of.items()
+                }
+                for metric, scale in (("top1", 100), ("nll", 1))
             }
     return tasks
 
