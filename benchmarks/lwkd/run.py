@@ -135,8 +135,8 @@ def report(tasks: Mapping[str, Any]) -> str:
         "Printed by `python benchmarks/lwkd/run.py`, from results.json.",
         f"Machine: {platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}.",
         "Top-1 accuracy in %, and its difference to the student alone and to label smoothing on the same",
-        "seeds with the 95 % Student-t interval; nll is the mean negative log-likelihood in nats. The last epoch",
-        "is reported and all train as long. The default was picked on the validation split.",
+        "seeds with the 95 % Student-t interval; nll is the mean negative log-likelihood in nats. The last",
+        "epoch is reported and all train as long. The default was picked on the validation split.",
     ]
     for name, task in tasks.items():
         lines += [

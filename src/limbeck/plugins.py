@@ -84,6 +84,14 @@ def builders(table: str) -> Mapping[str, Callable[..., Any]]:
     return found
 
 
+def package_of(table: str, name: str) -> str | None:
+    """The installed package that registers a name under `limbeck.<table>`; None if none does."""
+    for point in entry_points(group=f"limbeck.{table}"):
+        if point.name == name:
+            return point.dist and point.dist.name
+    return None
+
+
 @cache
 def loaded(table: str) -> Mapping[str, Any]:
     """What installed packages register under `limbeck.<table>`, by name.

@@ -194,9 +194,23 @@ def test_from_a_table_on_the_command_line(tmp_path: Path, command: Command) -> N
     assert measured.code == 0, measured.err
     assert "weighted kappa" in measured.out
 
-
-def test_a_record_without_its_package_says_so(tmp_path: Path) -> None:
     (tmp_path / "installed" / "limbeck_ordinal-1.0.dist-info" / "entry_points.txt").write_text("")
     plugins.loaded.cache_clear()
+    refused = command("evaluate", "student", "--overwrite")
+    assert refused.code == 2
+    assert "the package 'limbeck_ordinal' brings it, so install that" in refused.err
+
+
+def test_a_record_names_the_package_that_is_missing(tmp_path: Path) -> None:
+    record = json.loads(json.dumps(GRADES.record()))
+    assert record["package"] == "limbeck_ordinal"
+    assert from_record(record) == GRADES
+    (tmp_path / "installed" / "limbeck_ordinal-1.0.dist-info" / "entry_points.txt").write_text("")
+    plugins.loaded.cache_clear()
+    with pytest.raises(LimbeckError) as caught:
+        from_record(record)
+    assert str(caught.value) == (
+        "the task 'ordinal' is not installed here; the package 'limbeck_ordinal' brings it, so install that"
+    )
     with pytest.raises(LimbeckError, match=r"unknown task 'ordinal'.*; if a package brings it, install"):
-        from_record(GRADES.record())
+        from_record({name: value for name, value in record.items() if name != "package"})

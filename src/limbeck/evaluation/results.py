@@ -120,6 +120,12 @@ class Machine(_Record):
     threads: int
 
 
+def _task(info: ValidationInfo) -> type[Task]:
+    """The class of the task that a record says."""
+    task = info.data["task"]
+    return tasks.named(str(task.get("name")), task.get("package"))
+
+
 class Evaluation(_Record):
     """All of it.
 
@@ -165,7 +171,7 @@ class Evaluation(_Record):
         """With the findings as the task's own class."""
         if "task" not in info.data or not isinstance(networks, Mapping):
             return networks
-        findings = tasks.named(str(info.data["task"].get("name"))).findings
+        findings = _task(info).findings
         return {
             role: {**each, "findings": findings.model_validate(each.get("findings"))}
             if isinstance(each, Mapping)
@@ -179,7 +185,7 @@ class Evaluation(_Record):
         """As the task's own class."""
         if "task" not in info.data or not isinstance(agreement, Mapping):
             return agreement
-        return tasks.named(str(info.data["task"].get("name"))).agreement.model_validate(agreement)
+        return _task(info).agreement.model_validate(agreement)
 
     @cached_property
     def found_task(self) -> Task:

@@ -46,15 +46,22 @@ def table() -> Mapping[str, type[Task]]:
     return {**registered("tasks", Task), **TASKS}  # type: ignore[type-abstract]
 
 
-def named(name: str) -> type[Task]:
+def named(name: str, package: str | None = None) -> type[Task]:
     """The task of a name.
 
+    Args:
+        name: the name.
+        package: the package that brings it, where a record says so.
     Raises:
-        LimbeckError: naming the nearest right one, and that another package may bring it.
+        LimbeckError: naming that package, or the nearest right name.
     """
     if not isinstance(name, str):
         raise LimbeckError(f"a task is one of {', '.join(table())}, by its name, not {name!r}")
     if name not in table():
+        if package is not None:
+            raise LimbeckError(
+                f"the task {name!r} is not installed here; the package {package!r} brings it, so install that"
+            )
         message = str(unknown("task", name, table()))
         raise LimbeckError(f"{message.rstrip('?')}; if a package brings it, install that package")
     return table()[name]
@@ -67,8 +74,8 @@ def from_record(record: Mapping[str, Any]) -> Task:
         LimbeckError: for a task that is not installed, and fields that it does not have.
     """
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
-    name = fields.pop("name", None)
+    name, package = fields.pop("name", None), fields.pop("package", None)
     try:
-        return named(str(name))(**fields)
+        return named(str(name), package)(**fields)
     except TypeError as error:
         raise LimbeckError(f"the record of a task {name!r} is damaged: {error}") from None

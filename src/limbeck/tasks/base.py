@@ -13,6 +13,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
+from limbeck.plugins import package_of
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
 
@@ -213,8 +214,9 @@ class Task(ABC):
         return f"{self.width} outputs"
 
     def record(self) -> dict[str, Any]:
-        """The task as JSON data, with its name under "name"."""
-        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
+        """The task as JSON data: its fields, its name, and the package it comes with, if not with limbeck."""
+        package = {} if (brought := package_of("tasks", self.name)) is None else {"package": brought}
+        return {"name": self.name, **package, **asdict(self)}  # type: ignore[call-overload]
 
     @property
     def identity(self) -> str:
