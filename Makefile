@@ -8,7 +8,7 @@ install := $(python) -m pip install --disable-pip-version-check --constraint req
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods format lock clean
+.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -41,7 +41,10 @@ bench-seed-systems: .venv/.dev  ## run what is missing of benchmarks/seed-system
 	OMP_NUM_THREADS=1 $(python) benchmarks/seed-systems/run.py
 
 bench-methods: .venv/.dev  ## run what is missing of benchmarks/methods, and write its table
-	OMP_NUM_THREADS=1 $(python) benchmarks/methods/run.py
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.methods.run
+
+bench-lwkd: .venv/.dev  ## run what is missing of benchmarks/lwkd, and write its table
+	OMP_NUM_THREADS=1 $(python) benchmarks/lwkd/run.py
 
 format: .venv/.dev  ## put the code in order as `make test` wants it
 	$(python) -m ruff check --fix

@@ -1,12 +1,14 @@
-"""Every method of the table on one small real task: accuracy, cost of a step, what it adds and what it reads.
+"""Every method of the table on a small real task, and the best of them on a harder one.
 
-    python benchmarks/methods/run.py [--budgets] [--runs DIR]
+    python -m benchmarks.methods.run [TASK ...] [--budgets] [--runs DIR] [--shared DIR]
 
-The student sees 100 labeled scans of handwritten digits; the teacher, of the same widths and three times
-as deep, has learned from all 1,000 of the training split. Every method is run by its own recipe, and MGD
-around the hosts of its paper, `ce + kd + weight*method`. `--budgets` prints the student alone on the
-validation split for several numbers of epochs, by which the budget was picked. A run that is finished is not
-repeated. It ends by writing results.json and README.md beside this file.
+`digits`: the student sees 100 labeled scans of handwritten digits. Every method is run by its own recipe, MGD
+around the hosts of its paper, and what needs other teachers with these. `cifar20`: 4,000 photographs of
+CIFAR-100 in its 20 superclasses, for the ten methods that were best on the validation split of the digits and
+the three papers that limbeck began with. `--budgets` prints the student alone on the validation split for
+several numbers of epochs, by which the budget was picked. A run that is finished is not repeated, so the
+command may be stopped and started again. It ends by writing results.json and README.md beside this file, from
+all finished runs.
 """
 
 from __future__ import annotations
@@ -14,108 +16,199 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import platform
 import statistics
-import textwrap
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import limbeck
+from benchmarks.methods import contenders
+from benchmarks.methods.readme import readme
 from limbeck import Distiller, data, models
 from limbeck.data import Loader, Source
 from limbeck.files import write_text
-from limbeck.methods import METHODS
 from limbeck.objective import parse
 from limbeck.optimization import SGD
 from limbeck.runs import Run
-from limbeck.studies import paired_difference, summarize
 from limbeck.studies.grid import Grid
 
 HERE = Path(__file__).parent
-STUDENT, TEACHER = "resnet(channels=[8, 16, 32])", "resnet(channels=[8, 16, 32], blocks=3)"
-SEEDS, EPOCHS, TRIED = range(5), 200, (50, 100, 200, 400)
-BATCH, REPETITIONS, STEPS = 50, 7, 8
+SEEDS = range(5)
+REPETITIONS, STEPS = 7, 8
 REFERENCE = {"training.precision": "fp32", "training.memory_format": "contiguous"}  # on every machine
 
-RECIPES = {name: method.recipe or f"ce + {name}" for name, method in METHODS.items() if name != "mgd"}
-HOSTS = {
-    "dml": "dml",
-    "KD 0.8": "0.2*ce + 0.8*kd",
-    **{
-        f"{name} + KD": f"ce + kd + {weight}{name}"
-        for name, weight in {
-            "fitnet": "100*",
-            "at": "1000*",
-            "sp": "3000*",
-            "vid": "",
-            "rkd": "",
-            "crd": "0.8*",
-            "afd": "500*",
-            "icd": "",
-        }.items()
-    },
-}
-MGD = {
-    f"MGD({name}) {scheme}": f'mgd({host}, scheme="{scheme}")'
-    for name, host in HOSTS.items()
-    for scheme in ("granular", "stable")
-    if (name, scheme) != ("dml", "stable")  # there is no such scheme between peers
-}
-CONTENDERS = {**RECIPES, **HOSTS, **MGD}
+
+@dataclass(frozen=True)
+class Task:
+    """A data set with its networks, the budget and who takes part.
+
+    Attributes:
+        source: what the student learns from.
+        teacher_data: what the teachers learn from.
+        student: the network.
+        teachers: networks by name, from small to large; the last is "the" teacher.
+        epochs: number of epochs of the student.
+        teacher_epochs: number of epochs of the teachers.
+        batch_size: of all.
+        tried: the numbers of epochs that `--budgets` compares.
+        contenders: a function that gives those who take part, by name.
+    """
+
+    source: Callable[[Path], Source]
+    teacher_data: Callable[[Path], Source]
+    student: str
+    teachers: Mapping[str, str]
+    epochs: int
+    teacher_epochs: int
+    batch_size: int
+    tried: tuple[int, ...]
+    contenders: Callable[[], Mapping[str, contenders.Contender]]
 
 
-def few_digits() -> Source:
+def recorded() -> dict[str, Any]:
+    """The figures that are there already, by task."""
+    file = HERE / "results.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return {name: figures for name, figures in found.items() if name in TASKS}
+
+
+def few_digits(shared: Path) -> Source:
     """The digits with 100 training scans."""
     source = data.load("digits(labeled=100)")
     return replace(source, train=source.train.labeled(), name="digits, 100 training scans")
 
 
-def grid(runs: Path, contenders: Mapping[str, str], epochs: int) -> Grid:
-    common = {
-        "data": few_digits(),
+def cifar20(shared: Path) -> Source:
+    """4,000 training photographs of CIFAR-100 by superclass, 2,000 for validation, and the test split."""
+    import datasets
+
+    parts = {}
+    for name, pattern in (("train", "train-00000*.parquet"), ("test", "test-*.parquet")):
+        files = [str(file) for file in sorted((shared / "cifar100").glob(pattern))]
+        rows = datasets.Dataset.from_parquet(files).select(range(6_000 if name == "train" else 10_000))
+        images = torch.stack([torch.tensor(image) for image in rows.with_format("numpy")["img"]])
+        parts[name] = images.permute(0, 3, 1, 2).contiguous(), torch.tensor(rows["coarse_label"])
+    (images, labels), test = parts["train"], parts["test"]
+    return data.from_tensors(
+        images[:4_000],
+        labels[:4_000],
+        validation=(images[4_000:], labels[4_000:]),
+        test=test,
+        num_classes=20,
+        views="crop(padding=4, flip=true)",
+        name="cifar100 by superclass, 4,000 training images",
+    )
+
+
+TASKS = {
+    "digits": Task(
+        few_digits,
+        lambda shared: data.load("digits"),
+        student="resnet(channels=[8, 16, 32])",
+        teachers={
+            "assistant": "resnet(channels=[8, 16, 32], blocks=2)",
+            "teacher": "resnet(channels=[8, 16, 32], blocks=3)",
+        },
+        epochs=200,
+        teacher_epochs=60,
+        batch_size=50,
+        tried=(50, 100, 200, 400),
+        contenders=lambda: contenders.ALL,
+    ),
+    "cifar20": Task(
+        cifar20,
+        cifar20,
+        student="cnn(channels=[8, 16, 32])",
+        teachers={"teacher": "cnn(channels=[32, 64, 128], depth=2)"},
+        epochs=120,
+        teacher_epochs=60,
+        batch_size=64,
+        tried=(30, 60, 120, 240),
+        contenders=lambda: contenders.best(recorded()["digits"]),
+    ),
+}
+
+
+def common(task: Task, source: Source, epochs: int) -> dict[str, Any]:
+    """What every run of a task is given."""
+    return {
+        "data": source,
         "epochs": epochs,
-        "batch_size": BATCH,
+        "batch_size": task.batch_size,
         "settings": {"training.trackers": [], "training.checkpoint_every": 1000, **REFERENCE},
     }
-    return Grid(runs, contenders, SEEDS, STUDENT, Run(runs.parent / "teacher"), common)
 
 
-def train_teacher(runs: Path) -> Run:
-    """The teacher, from every label of the digits."""
-    run = Run(runs / "teacher")
-    if not run.finished:
-        limbeck.train(
-            model=TEACHER,
-            data="digits",
-            epochs=60,
-            settings=REFERENCE,
-            out=run.path,
+def trained_teachers(name: str, shared: Path, runs: Path) -> dict[str, Run]:
+    """The teachers of a task by name, trained where they are not there yet; they keep their checkpoints."""
+    task = TASKS[name]
+    given = common(task, task.teacher_data(shared), task.teacher_epochs)
+    given["settings"] = {**given["settings"], "training.keep_every": 10}
+    made = {each: Run(runs / name / each) for each in task.teachers}
+    for each, run in made.items():
+        if not run.finished:
+            limbeck.train(model=task.teachers[each], out=run.path, overwrite=True, display=False, **given)
+    return made
+
+
+def taught_by(kind: str, name: str, shared: Path, runs: Path, teachers: Mapping[str, Run]) -> Any:
+    """What `Contender.teacher` names, made where it is not there yet."""
+    task, teacher = TASKS[name], teachers["teacher"]
+    if kind == "both":
+        return teachers
+    if kind == "schedule":
+        return f'checkpoints("{teacher.path}")'
+    if kind == "teacher":
+        return teacher
+    made = Run(runs / name / kind)
+    given = {**common(task, task.teacher_data(shared), task.teacher_epochs), "out": made.path}
+    if not made.finished and kind == "chain":
+        limbeck.distill(
+            student=task.teachers["assistant"],
+            teacher=teacher,
+            objective=contenders.KD,
             overwrite=True,
             display=False,
+            **given,
         )
-    return run
+    elif not made.finished:
+        limbeck.train(
+            model=task.teachers["teacher"], friendly_to=task.student, overwrite=True, display=False, **given
+        )
+    return made
 
 
-def cost(objective: str, teacher: Run) -> dict[str, Any]:
+def grids(name: str, shared: Path, runs: Path, teachers: Mapping[str, Run]) -> Iterator[Grid]:
+    """The runs of a task: a grid for each choice of teachers."""
+    task = TASKS[name]
+    given = common(task, task.source(shared), task.epochs)
+    chosen = task.contenders()
+    for kind in dict.fromkeys(each.teacher for each in chosen.values()):
+        objectives = {label: each.objective for label, each in chosen.items() if each.teacher == kind}
+        teacher = taught_by(kind, name, shared, runs, teachers)
+        yield Grid(runs / name / f"by-{kind}", objectives, SEEDS, task.student, teacher, given)
+
+
+def cost(task: Task, source: Source, objective: str, teachers: Mapping[str, Run]) -> dict[str, Any]:
     """What a method adds: time of a step over one of `ce` alternating with it, trained parameters, reads."""
-    source = few_digits()
-    loader = Loader(source.train, BATCH, views=source.views, seed=0)
+    loader = Loader(source.train, task.batch_size, views=source.views, seed=0)
     batches = [*loader][:2]
-    taught = bool(parse(objective).all_reads.teacher)
+    reads = parse(objective).all_reads
     torch.manual_seed(0)
-    student = models.build(STUDENT, example=source.example(), num_classes=source.num_classes)
+    student = models.build(task.student, example=source.example(), num_classes=source.num_classes)
 
-    def distiller(text: str, network: Any) -> Distiller:
-        made = Distiller(copy.deepcopy(student), network, text, example=source.example(), data=loader)
-        made.prepare(batches, display=False, device="cpu")
+    def distiller(text: str, given: Any) -> Distiller:
+        made = Distiller(copy.deepcopy(student), given, text, example=source.example(), data=loader)
+        limbeck.prepare(made, batches, display=False, device="cpu")
         return made.train()
 
-    sides = [distiller("ce", None), distiller(objective, limbeck.load(teacher) if taught else None)]
+    named = {name: limbeck.load(run) for name, run in teachers.items()} if reads.teacher else {}
+    given = named if reads.teachers else named.get("teacher")
+    sides = [distiller("ce", None), distiller(objective, given)]
     optimizers = [side.optimizer(SGD()) for side in sides]
     times: list[list[float]] = [[], []]
     for repetition in range(REPETITIONS + 1):
@@ -129,117 +222,75 @@ def cost(objective: str, teacher: Run) -> dict[str, Any]:
             if repetition:  # the first warms up
                 seconds.append(time.perf_counter() - started)
     ours, theirs = map(statistics.median, times)
-    reads = parse(objective).all_reads
     return {
         "step_over_ce": round(theirs / ours, 2),
         "parameters": sum(p.numel() for p in sides[1].objective.parameters() if p.requires_grad),
-        "reads": {"student": list(reads.student), "teacher": list(reads.teacher), "batch": list(reads.batch)},
+        "reads": list(reads.teacher),
     }
 
 
-def report(results: Mapping[str, Any]) -> str:
-    """The results as Markdown."""
-    alone, kd = (results["top1"][name] for name in ("ce", "kd"))
-    facts = results["data"]
-    lead = (
-        f"The student `{STUDENT}`, {results['student']['parameters']:,} parameters, learns from "
-        f"{facts['train']} labeled scans of handwritten digits for {EPOCHS} epochs; the teacher "
-        f"`{TEACHER}`, {results['teacher']['parameters']:,} parameters, has learned from all 1,000 and gets "
-        f"{100 * results['teacher']['top1']:.1f} % of the {facts['test']} test scans right. Top-1 on the "
-        f"test split in %, last epoch, mean and standard deviation of {len(SEEDS)} seeds; then the mean "
-        "difference on the same seeds to the student alone (`ce`) and to KD, with its 95 % Student-t "
-        "interval. In so many rows a few intervals miss 0 by accident. Each method is run by its own recipe, "
-        "whose weight comes from another task and is not tuned to this one: the table shows that everything "
-        "trains and what it costs, and ranks no papers. `at`, `afd` and `ft` compare maps of unit length by "
-        "a mean over their pixels, so on these small maps (2 x 2 in the last stage, against 8 x 8) their "
-        "weights count for more. A step is the median time of "
-        f"{REPETITIONS} x {STEPS} training steps over that of `ce`, alternating in one process, phases "
-        "apart; the parameters are those trained beside the student."
-    )
-    lines = [
-        "# Every method on one small task",
-        "",
-        "Printed by `make bench-methods`, that is `python benchmarks/methods/run.py`, from results.json.",
-        f"Machine: {platform.machine()}, 1 thread, torch {torch.__version__}.",
-        "",
-        textwrap.fill(lead, 108),
-        "",
-        "The student alone on the validation split: "
-        + ", ".join(f"{epochs} epochs {summarize(top1)} %" for epochs, top1 in results["budgets"].items())
-        + ".",
-        "",
-        "| | objective | top-1 | - student alone | - KD | step / `ce` | parameters | reads of the teacher |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, values in results["top1"].items():
-        spent = results["cost"][name]
-        cells = [
-            name,
-            f"`{CONTENDERS[name]}`",
-            str(summarize(list(values.values()))),
-            "" if name == "ce" else str(paired_difference(values, alone)),
-            "" if name == "kd" else str(paired_difference(values, kd)),
-            f"{spent['step_over_ce']:.2f}",
-            f"{spent['parameters']:,}",
-            ", ".join(spent["reads"]["teacher"]) or "none",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [
-        "",
-        "## MGD around its hosts",
-        "",
-        "Top-1 of MGD minus that of the host on the same seeds, with the same interval.",
-        "",
-        "| host | granular | stable |",
-        "|---|---|---|",
-    ]
-    for host in HOSTS:
-        around = [results["top1"].get(f"MGD({host}) {scheme}") for scheme in ("granular", "stable")]
-        cells = [str(paired_difference(top1, results["top1"][host])) if top1 else "" for top1 in around]
-        lines.append(f"| {host} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def tries(name: str, shared: Path, runs: Path) -> dict[int, list[float]]:
+    """Validation accuracy of the student alone by number of epochs, three seeds."""
+    task, source, found = TASKS[name], TASKS[name].source(shared), {}
+    for epochs in task.tried:
+        given = common(task, source, epochs)
+        runs_of = Grid(runs / name / f"budget-{epochs}", {"ce": "ce"}, range(3), task.student, None, given)
+        found[epochs] = [100 * run.result.metrics.on("validation")["top1"] for _, _, run in runs_of.run()]
+        print(f"{name}, {epochs} epochs: validation {found[epochs]}", flush=True)
+    return found
+
+
+def measure(name: str, shared: Path, runs: Path) -> dict[str, Any]:
+    """Runs whatever of a task is not finished, and gathers its figures."""
+    task, source = TASKS[name], TASKS[name].source(shared)
+    teachers = trained_teachers(name, shared, runs)
+    top1: dict[str, dict[str, dict[int, float]]] = {"test": {}, "validation": {}}
+    budgets = tries(name, shared, runs)
+    done: Run | None = None
+    for grid in grids(name, shared, runs, teachers):
+        for contender, seed, run in grid.run():
+            done = run
+            for split, by_contender in top1.items():
+                by_contender.setdefault(contender, {})[seed] = 100 * run.result.metrics.on(split)["top1"]
+            print(f"{name} {contender} {seed}: {top1['test'][contender][seed]:.2f} %", flush=True)
+    assert done is not None
+    spent = {}
+    chosen = task.contenders()
+    for contender, each in chosen.items():
+        spent[contender] = cost(task, source, each.objective, teachers)
+        print(f"{name} {contender}: {spent[contender]}", flush=True)
+    return {
+        "data": done.result.data.model_dump(),
+        "student": done.result.student.model_dump(),
+        "teachers": {
+            each: {**run.result.student.model_dump(), **run.result.metrics.on("test")}
+            for each, run in teachers.items()
+        },
+        "epochs": task.epochs,
+        "budgets": budgets,
+        "top1": {split: {each: by[each] for each in chosen} for split, by in top1.items()},
+        "cost": spent,
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("tasks", nargs="*", choices=[[], *TASKS], help="which; all if left out")
     parser.add_argument("--budgets", action="store_true", help="the tries of the epochs instead")
     parser.add_argument("--runs", type=Path, default=Path("runs/methods"), help="where the runs go")
+    parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared" / "data", help="data files")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    teacher = train_teacher(arguments.runs)
-    budgets = {}
-    for epochs in TRIED:
-        tries = grid(arguments.runs / f"budget-{epochs}", {"ce": "ce"}, epochs).run()
-        budgets[epochs] = [100 * run.result.metrics.on("validation")["top1"] for _, _, run in tries]
-        print(f"{epochs} epochs: validation {summarize(budgets[epochs])} %", flush=True)
-    if arguments.budgets:
-        return
-    contest = grid(arguments.runs / "contest", CONTENDERS, EPOCHS)
-    for name, seed, run in contest.run():
-        print(f"{name} {seed}: {100 * run.result.metrics.on('test')['top1']:.2f} %", flush=True)
-    spent = {}
-    for name, objective in CONTENDERS.items():
-        spent[name] = cost(objective, teacher)
-        print(f"{name}: {spent[name]}", flush=True)
-    first = contest.finished("ce")[SEEDS[0]].result
-    results = {
-        "data": first.data.model_dump(),
-        "student": first.student.model_dump(),
-        "teacher": {**teacher.result.student.model_dump(), **teacher.result.metrics.on("test")},
-        "budgets": budgets,
-        "top1": {
-            name: {
-                seed: 100 * run.result.metrics.on("test")["top1"]
-                for seed, run in contest.finished(name).items()
-            }
-            for name in CONTENDERS
-        },
-        "cost": spent,
-    }
-    write_text(HERE / "results.json", json.dumps(results, indent=1) + "\n")
-    write_text(HERE / "README.md", report(results))
+    for name in arguments.tasks or TASKS:
+        if arguments.budgets:
+            tries(name, arguments.shared, arguments.runs)
+            continue
+        found = measure(name, arguments.shared, arguments.runs)
+        results = {**recorded(), name: json.loads(json.dumps(found))}
+        write_text(HERE / "results.json", json.dumps(results, indent=1) + "\n")
+        write_text(HERE / "README.md", readme(results))
 
 
 if __name__ == "__main__":

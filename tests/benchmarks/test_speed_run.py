@@ -24,14 +24,13 @@ def test_every_piece_runs_and_is_in_the_readme(tmp_path: Path, monkeypatch: pyte
         "step": "## 1. A step",
         "epochs": "## 2. Epochs: resnet56 -> resnet20",
         "memory": "## 3. Memory",
-        "filling": "## 3. Filling a cache, CPU, batch 8",
+        "filling": "## 3. Filling a cache, CPU, batch 64",
         "start": "## 4. From the command to the first step",
     }
     if not (SHARED / "cifar100").is_dir():
         del sections["epochs"], sections["filling"]
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path))  # main sets another one
-    given = ["--quick", "--batch-size", "8", "--workers", "1"]
-    given += ["--scratch", str(tmp_path), "--shared", str(SHARED)]
+    given = ["--quick", "--workers", "1", "--scratch", str(tmp_path), "--shared", str(SHARED)]
     monkeypatch.setattr(sys, "argv", ["speed", *sections, *given])
     main()
     text = (tmp_path / "quick" / "README.md").read_text(encoding="utf-8")

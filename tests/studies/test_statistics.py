@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from limbeck.errors import LimbeckError
-from limbeck.studies import MIN_PAIRS, paired_difference, summarize
+from limbeck.studies import MIN_PAIRS, holm, paired_difference, summarize
 
 
 def test_summary_by_value() -> None:
@@ -77,3 +77,21 @@ def test_one_pair_has_no_interval() -> None:
 def test_no_common_seed_is_an_error() -> None:
     with pytest.raises(LimbeckError, match=r"no seed is in both: \[0\] and \[1\]"):
         paired_difference({0: 1.0}, {1: 1.0})
+
+
+def test_p_of_the_paired_t_test() -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    ours, theirs = [0.5, 1.0, 0.8, 1.2, 1.5], [0.1, 0.9, 1.0, 0.2, 0.7]
+    difference = paired_difference(dict(enumerate(ours)), dict(enumerate(theirs)))
+    assert difference.p == pytest.approx(scipy_stats.ttest_rel(ours, theirs).pvalue, rel=1e-9)
+    assert paired_difference({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0}).p == 1
+    assert paired_difference({0: 2.0, 1: 3.0}, {0: 1.0, 1: 2.0}).p == 0
+    assert paired_difference({0: 1.0}, {0: 0.0}).p is None
+
+
+def test_holm_steps_down() -> None:
+    found = holm({"a": 0.04, "b": 0.01, "c": 0.03, "d": 0.005})
+    assert list(found) == ["a", "b", "c", "d"]
+    assert found == pytest.approx({"d": 0.02, "b": 0.03, "c": 0.06, "a": 0.06})
+    assert holm({"a": 0.6, "b": 0.7}) == {"a": 1.0, "b": 1.0}
+    assert holm({}) == {}

@@ -41,11 +41,13 @@ class PairedDifference:
         pairs: seeds that both sides have.
         mean: mean difference; above 0 where the treatment's values are the larger ones.
         interval: Student-t interval of the mean difference; None from a single pair.
+        p: of the two-sided paired t test that the mean is 0; None from a single pair.
     """
 
     pairs: int
     mean: float
     interval: tuple[float, float] | None
+    p: float | None = None
 
     def __str__(self) -> str:
         interval = "" if self.interval is None else " ({:+.2f} to {:+.2f})".format(*self.interval)
@@ -80,5 +82,24 @@ def paired_difference(
         return PairedDifference(1, summary.mean, None)
     from scipy.stats import t  # here: 0.7 s to import
 
-    half = float(t.ppf((1 + confidence) / 2, summary.n - 1)) * summary.sd / summary.n**0.5
-    return PairedDifference(summary.n, summary.mean, (summary.mean - half, summary.mean + half))
+    error = summary.sd / summary.n**0.5
+    half = float(t.ppf((1 + confidence) / 2, summary.n - 1)) * error
+    p = 2 * float(t.sf(abs(summary.mean) / error, summary.n - 1)) if error else float(summary.mean == 0)
+    return PairedDifference(summary.n, summary.mean, (summary.mean - half, summary.mean + half), p)
+
+
+def holm(p: Mapping[str, float]) -> dict[str, float]:
+    """The p-values of several tests, corrected so that all rejections together err with the stated share.
+
+    Holm's step-down procedure (Scandinavian Journal of Statistics 6, 1979): the k-th smallest of m is
+    multiplied by m - k + 1, and none is below one before it or above 1.
+
+    Args:
+        p: a p-value in [0, 1] for each test.
+    Returns: the corrected ones, in the order given.
+    """
+    corrected, least = {}, 0.0
+    for place, name in enumerate(sorted(p, key=lambda name: p[name])):
+        least = max(least, min(1.0, (len(p) - place) * p[name]))
+        corrected[name] = least
+    return {name: corrected[name] for name in p}

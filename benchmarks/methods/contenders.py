@@ -1,0 +1,90 @@
+"""Who takes part: every method by its own recipe, MGD around its hosts, and what needs other teachers."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from limbeck.methods import METHODS
+
+KD = "0.1*ce + 0.9*kd"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An objective and what teaches it.
+
+    Attributes:
+        objective: in the notation.
+        teacher: "teacher"; "both" for the assistant and the teacher by name; "chain" for an assistant that
+            the teacher has taught; "friendly" for a teacher trained for this student; "schedule" for the
+            checkpoints that the teacher kept.
+    """
+
+    objective: str
+    teacher: str = "teacher"
+
+
+NOT_ALONE = ("mgd", "dgkd", "ceskd", "sftn", "nasty")
+"""Methods that wrap others, want several teachers, or train a teacher."""
+
+RECIPES = {
+    name: Contender(method.recipe or f"ce + {name}")
+    for name, method in METHODS.items()
+    if name not in NOT_ALONE and method.rows != "values"
+}
+TEACHERS = {
+    "both teachers": Contender(
+        '0.1*ce + 0.45*kd(teacher="assistant") + 0.45*kd(teacher="teacher")', teacher="both"
+    ),
+    "dgkd": Contender('0.1*ce + 0.45*dgkd(["assistant", "teacher"])', teacher="both"),
+    "ceskd": Contender('0.1*ce + 0.9*ceskd(["assistant", "teacher"])', teacher="both"),
+    "TAKD": Contender(KD, teacher="chain"),
+    "SFTN, kd": Contender(KD, teacher="friendly"),
+    "checkpoints, kd": Contender(KD, teacher="schedule"),
+}
+HOSTS = {
+    "dml": "dml",
+    "KD 0.8": "0.2*ce + 0.8*kd",
+    **{
+        f"{name} + KD": f"ce + kd + {weight}{name}"
+        for name, weight in {
+            "fitnet": "100*",
+            "at": "1000*",
+            "sp": "3000*",
+            "vid": "",
+            "rkd": "",
+            "crd": "0.8*",
+            "afd": "500*",
+            "icd": "",
+        }.items()
+    },
+}
+MGD = {
+    f"MGD({name}) {scheme}": f'mgd({host}, scheme="{scheme}")'
+    for name, host in HOSTS.items()
+    for scheme in ("granular", "stable")
+    if (name, scheme) != ("dml", "stable")  # there is no such scheme between peers
+}
+ALL: Mapping[str, Contender] = {
+    **RECIPES,
+    **TEACHERS,
+    **{name: Contender(objective) for name, objective in {**HOSTS, **MGD}.items()},
+}
+SEEDS = ("lwkd", "icd", "MGD(KD 0.8) stable")
+"""The three papers that limbeck began with."""
+
+
+def best(results: Mapping[str, Any], count: int = 10) -> dict[str, Contender]:
+    """`ce`, the recipes that were best on the validation split of a task, and the first three papers.
+
+    Args:
+        results: figures of the task.
+        count: how many recipes.
+    """
+    found = results["top1"]["validation"]
+    means = {name: statistics.fmean(found[name].values()) for name in RECIPES if name in found}
+    first = sorted((name for name in means if name not in ("ce", *SEEDS)), key=lambda name: -means[name])
+    return {name: ALL[name] for name in ("ce", *first[:count], *SEEDS)}

@@ -1,0 +1,116 @@
+"""README.md of what was measured."""
+
+from __future__ import annotations
+
+import platform
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from benchmarks.methods.contenders import ALL, HOSTS
+from limbeck.studies import holm, paired_difference, summarize
+
+LEAD = """Top-1 on the test split in %, last epoch, mean and standard deviation of the seeds; then the mean
+difference on the same seeds to the student alone (`ce`) and to KD, with its 95 % Student-t interval. p is
+that of the difference to the student alone in a paired t test, corrected by Holm for all rows of the table.
+Each method is run by its own recipe, whose weight comes from another task and is not tuned to this one: the
+table shows that everything trains and what it costs, and ranks no papers. A step is the median time of 7 x 8
+training steps over that of `ce`, alternating in one process, phases apart; the parameters are those trained
+beside the student."""
+
+ABOUT = {
+    "digits": """`at`, `afd` and `ft` compare maps of unit length by a mean over their pixels, so on these
+small maps (2 x 2 in the last stage, against 8 x 8) their weights count for more. "both teachers", `dgkd` and
+`ceskd` learn from the assistant and the teacher, "TAKD" from an assistant that the teacher has taught, "SFTN"
+from a teacher that was trained for this student, "checkpoints" from the teacher as it was after each tenth
+epoch.""",
+    "cifar20": """Those that were best on the validation split of the digits, and the three papers that
+limbeck began with.""",
+}
+
+
+def readme(results: Mapping[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = [
+        "# Every method on a small task, and the best on a harder one",
+        "",
+        "Printed by `make bench-methods`, that is `python -m benchmarks.methods.run`, from results.json.",
+        f"Machine: {platform.machine()}, 1 thread, torch {torch.__version__}.",
+        "",
+        textwrap.fill(" ".join(LEAD.split()), 108),
+    ]
+    for name, task in results.items():
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            *_facts(task),
+            "",
+            textwrap.fill(" ".join(ABOUT[name].split()), 108),
+            "",
+        ]
+        lines += _table(task)
+    if "digits" in results:
+        lines += _around(results["digits"]["top1"]["test"])
+    return "\n".join(lines) + "\n"
+
+
+def _facts(task: Mapping[str, Any]) -> list[str]:
+    facts, budgets = task["data"], task["budgets"]
+    teachers = " and ".join(
+        f"the {name} `{each['model']}` ({each['parameters']:,} parameters, {100 * each['top1']:.1f} %)"
+        for name, each in task["teachers"].items()
+    )
+    tried = ", ".join(f"{epochs} epochs {summarize(top1)} %" for epochs, top1 in budgets.items())
+    text = (
+        f"{facts['name']}: the student `{task['student']['model']}`, {task['student']['parameters']:,} "
+        f"parameters, learns from {facts['train']:,} samples for {task['epochs']} epochs, beside {teachers}. "
+        f"The student alone on the validation split: {tried}."
+    )
+    return [textwrap.fill(text, 108, break_long_words=False)]
+
+
+def _table(task: Mapping[str, Any]) -> list[str]:
+    found = task["top1"]["test"]
+    alone, kd = found["ce"], found.get("kd")
+    differences = {name: paired_difference(top1, alone) for name, top1 in found.items() if name != "ce"}
+    corrected = holm({name: each.p for name, each in differences.items() if each.p is not None})
+    lines = [
+        "| | objective | top-1 | - student alone | p | - KD | step / `ce` | parameters | reads of the teacher"
+        " |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, values in found.items():
+        spent = task["cost"][name]
+        cells = [
+            name,
+            f"`{ALL[name].objective}`",
+            str(summarize(list(values.values()))),
+            str(differences.get(name, "")),
+            f"{corrected[name]:.3f}" if name in corrected else "",
+            str(paired_difference(values, kd)) if kd and name != "kd" else "",
+            f"{spent['step_over_ce']:.2f}",
+            f"{spent['parameters']:,}",
+            ", ".join(spent["reads"]) or "none",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _around(top1: Mapping[str, Mapping[int, float]]) -> list[str]:
+    lines = [
+        "",
+        "## MGD around its hosts, digits",
+        "",
+        "Top-1 of MGD minus that of the host on the same seeds, with the same interval.",
+        "",
+        "| host | granular | stable |",
+        "|---|---|---|",
+    ]
+    for host in HOSTS:
+        around = [top1.get(f"MGD({host}) {scheme}") for scheme in ("granular", "stable")]
+        cells = [str(paired_difference(each, top1[host])) if each else "" for each in around]
+        lines.append(f"| {host} | {' | '.join(cells)} |")
+    return lines
