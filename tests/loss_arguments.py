@@ -41,6 +41,8 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "logits": lambda: normal(SAMPLES, CLASSES),
         "student_logits": lambda: normal(SAMPLES, CLASSES),
         "teacher_logits": lambda: normal(SAMPLES, CLASSES),
+        "student_maps": lambda: normal(SAMPLES, 2, 3, 4),
+        "teacher_maps": lambda: normal(SAMPLES, 2, 3, 4),
         "others": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
         "targets": lambda: normal(SAMPLES, 3) if name in VALUES else torch.tensor([0, 4, 2, 2]),
         "student": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),

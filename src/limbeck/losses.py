@@ -12,6 +12,8 @@ from limbeck.methods.crd import crd
 from limbeck.methods.dist import dist
 from limbeck.methods.dkd import dkd
 from limbeck.methods.dml import mutual_learning
+from limbeck.methods.dual import uncertainty_weighted_kd
+from limbeck.methods.ekd import guided
 from limbeck.methods.fitnet import fitnet
 from limbeck.methods.fsp import fsp
 from limbeck.methods.ft import factor_transfer
@@ -47,6 +49,7 @@ __all__ = [
     "factor_transfer",
     "fitnet",
     "fsp",
+    "guided",
     "hierarchical_context",
     "huber",
     "icd",
@@ -66,5 +69,6 @@ __all__ = [
     "simkd",
     "srrl",
     "tfkd",
+    "uncertainty_weighted_kd",
     "vid",
 ]

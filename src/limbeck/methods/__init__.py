@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from limbeck.methods.dkd import DKD
     from limbeck.methods.dml import DML
     from limbeck.methods.dot import DOT
+    from limbeck.methods.dual import Dual
+    from limbeck.methods.ekd import EKD
     from limbeck.methods.fitnet import FitNet
     from limbeck.methods.fsp import FSP
     from limbeck.methods.ft import FT
@@ -64,6 +66,8 @@ _PLACES = {
     "dkd": "limbeck.methods.dkd:DKD",
     "dml": "limbeck.methods.dml:DML",
     "dot": "limbeck.methods.dot:DOT",
+    "dual": "limbeck.methods.dual:Dual",
+    "ekd": "limbeck.methods.ekd:EKD",
     "fitnet": "limbeck.methods.fitnet:FitNet",
     "fsp": "limbeck.methods.fsp:FSP",
     "ft": "limbeck.methods.ft:FT",
@@ -104,6 +108,7 @@ __all__ = [
     "DKD",
     "DML",
     "DOT",
+    "EKD",
     "FSP",
     "FT",
     "ICD",
@@ -126,6 +131,7 @@ __all__ = [
     "Claim",
     "Context",
     "DataFacts",
+    "Dual",
     "FitNet",
     "Huber",
     "Imitation",
