@@ -26,6 +26,7 @@ from limbeck.methods.lwkd import lwkd
 from limbeck.methods.mse import mse
 from limbeck.methods.nst import nst
 from limbeck.methods.ofd import ofd
+from limbeck.methods.one import native_ensemble
 from limbeck.methods.pkt import pkt
 from limbeck.methods.reviewkd import hierarchical_context
 from limbeck.methods.rkd import rkd_angle, rkd_distance
@@ -59,6 +60,7 @@ __all__ = [
     "lwkd",
     "mse",
     "mutual_learning",
+    "native_ensemble",
     "nst",
     "ofd",
     "pkt",

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from limbeck.methods.mse import MSE
     from limbeck.methods.nst import NST
     from limbeck.methods.ofd import OFD
+    from limbeck.methods.one import ONE
     from limbeck.methods.pkt import PKT
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
@@ -83,6 +84,7 @@ _PLACES = {
     "mse": "limbeck.methods.mse:MSE",
     "nst": "limbeck.methods.nst:NST",
     "ofd": "limbeck.methods.ofd:OFD",
+    "one": "limbeck.methods.one:ONE",
     "pkt": "limbeck.methods.pkt:PKT",
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
@@ -120,6 +122,7 @@ __all__ = [
     "MSE",
     "NST",
     "OFD",
+    "ONE",
     "PKT",
     "RKD",
     "RRD",

@@ -62,6 +62,8 @@ def like_student(
 def draw_anew(network: nn.Module, failing: str, instead: str) -> None:
     """Draws all weights of a network anew, each module by its own rule, from torch's global generator.
 
+    All of them learn, whatever was frozen before.
+
     Args:
         network: the network, which is changed.
         failing: what cannot be done without, for the message.
@@ -78,6 +80,7 @@ def draw_anew(network: nn.Module, failing: str, instead: str) -> None:
                 f"{failing}: {path or 'the network'} ({type(module).__name__}) has parameters and no "
                 f"reset_parameters() to draw them anew; give it one, or {instead}"
             )
+    network.requires_grad_(True)
 
 
 def built(method: str, spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
