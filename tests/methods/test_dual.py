@@ -109,7 +109,8 @@ def test_each_gradient_is_that_of_its_own_loss_alone() -> None:
         alone.zero_grad()
         logits = alone(setting.inputs)
         loss = cross_entropy(logits, setting.targets) + uncertainty_weighted_kd(logits, taught)
-        (loss + 3 * kd(logits, other(setting.inputs).detach())).backward()
+        total = loss + 3 * kd(logits, other(setting.inputs).detach())
+        total.backward()  # type: ignore[no-untyped-call]
         for (name, found), wanted in zip(own.named_parameters(), alone.parameters(), strict=True):
             torch.testing.assert_close(found.grad, wanted.grad, msg=name)
 
@@ -181,3 +182,15 @@ def test_the_teachers_logits_may_come_from_a_cache(tmp_path: Path) -> None:
     assert dict(first) == dict(again)
     live = uncertainty_weighted_kd(setting.student(batch.inputs), setting.teacher(batch.inputs))
     assert first["dual.kd"].item() == pytest.approx(live.item(), rel=2e-3)  # float16
+
+
+def test_of_a_question_the_certainty_is_that_of_its_two_answers() -> None:
+    setting = make_setting()
+    targets = (torch.arange(16)[:, None] + torch.arange(5)) % 2
+    student, teacher = (copy.deepcopy(network).eval() for network in (setting.student, setting.teacher))
+    distiller = Distiller(student, teacher, "dual", example=setting.inputs[:2], task="multilabel").eval()
+    losses = distiller(setting.inputs, targets)
+    with torch.no_grad():
+        ours, theirs = (network(setting.inputs).flatten().double() for network in (student, teacher))
+    asked, answered = (torch.stack((torch.zeros_like(z), z), 1) for z in (ours, theirs))
+    assert losses["dual.kd"].item() == pytest.approx(sum(naive(asked, answered, 4.0, 1.0)) / 80, rel=1e-4)

@@ -139,8 +139,7 @@ class Dual(Method):
             taught = uncertainty_weighted_kd(own, teacher.logits, self.temperature, self.weight_temperature)
             mutual = kd(own, other.detach(), self.temperature, reduction="none")
             mutual = (weights * mutual if self.weigh_mutual else mutual).mean()
-            task, distillation = ("own", "own") if name else ("task", "distillation")
-            terms[f"{name}ce"] = Term(cross_entropy(own, targets), task, self.alpha)
-            terms[f"{name}kd"] = Term(taught, distillation, self.beta)
-            terms[f"{name}mutual"] = Term(mutual, distillation, self.gamma)
+            terms[f"{name}ce"] = Term(cross_entropy(own, targets), "own" if name else "task", self.alpha)
+            terms[f"{name}kd"] = Term(taught, "own" if name else "distillation", self.beta)
+            terms[f"{name}mutual"] = Term(mutual, "own" if name else "distillation", self.gamma)
         return terms
