@@ -230,6 +230,15 @@ def test_from_fresh_weights_nothing_but_the_architecture_is_the_teachers() -> No
     assert type(evolving) is SmallNet
 
 
+def test_a_student_in_half_precision_has_a_copy_in_full() -> None:
+    setting = make_setting(dtype=torch.bfloat16)
+    distiller = setting.distiller("ekd")
+    losses = distiller(setting.inputs, setting.targets)
+    losses.backward()
+    assert {parameter.dtype for parameter in method_of(distiller).parameters()} == {torch.float32}
+    assert losses.total.isfinite()
+
+
 class Scaled(SmallNet):
     """A network with a weight that nobody knows how to draw."""
 

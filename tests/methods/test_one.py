@@ -98,6 +98,16 @@ def test_the_gate_is_the_authors(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(gate(stage), expected)
 
 
+def test_padding_has_no_part_in_the_gate() -> None:
+    torch.manual_seed(0)
+    gate = Gate(4, 3).double().eval()
+    stage, mask = torch.randn(3, 5, 4, dtype=torch.float64), torch.ones(3, 5, dtype=torch.bool)
+    mask[1, 2:] = mask[2] = False
+    padded = stage.masked_fill(~mask.unsqueeze(2), 1e3)
+    expected = torch.cat([gate(stage[:1]), gate(stage[1:2, :2]), gate(torch.zeros(1, 4).double())])
+    torch.testing.assert_close(gate(padded, mask), expected)
+
+
 def method_of(distiller: Distiller) -> ONE:
     return cast(ONE, next(distiller.objective.wrapped))
 
@@ -242,6 +252,15 @@ def test_students_of_vectors_branch_too() -> None:
     assert losses.total.isfinite()
     sizes = [sum(p.numel() for p in branch.parameters()) for branch in method_of(distiller).branches]
     assert sizes == [5 * 4 + 4 + 4 * 3 + 3] * 2
+
+
+def test_a_student_in_half_precision_has_branches_in_full() -> None:
+    setting = make_setting(dtype=torch.bfloat16)
+    distiller = setting.distiller("one")
+    losses = distiller(setting.inputs, setting.targets)
+    losses.backward()
+    assert {parameter.dtype for parameter in method_of(distiller).parameters()} == {torch.float32}
+    assert losses.total.isfinite()
 
 
 class Scaled(SmallNet):

@@ -27,6 +27,7 @@ from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.parts.companions import draw_anew
 from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.shapes import class_logits, vectors
+from limbeck.methods.parts.stages import by_channel, valid, without_padding
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs, apply
 
@@ -80,10 +81,16 @@ class Gate(nn.Module):
         super().__init__()
         self.layers = projector([channels, branches], [1])
 
-    def forward(self, stage: Tensor) -> Tensor:
-        """A stage, (B, C, H, W), (B, L, C) or (B, C), to shares (B, branches) with the sum 1."""
-        positions = {4: (2, 3), 3: (1,)}.get(stage.ndim, ())
-        pooled = stage.mean(positions) if positions else stage
+    def forward(self, stage: Tensor, mask: Tensor | None = None) -> Tensor:
+        """A stage, (B, C, H, W), (B, L, C) or (B, C), to shares (B, branches) with the sum 1.
+
+        Args:
+            stage: the shared one.
+            mask: (B, L) true where a token is valid; all are without it.
+        """
+        pooled = stage if stage.ndim == 2 else by_channel(without_padding(stage, mask)).mean(2)
+        if mask is not None:
+            pooled = pooled * (mask.shape[1] / mask.sum(1, keepdim=True).clamp(min=1))
         return self.layers(pooled[:, :, None, None]).flatten(1).softmax(1)  # type: ignore[no-any-return]
 
 
@@ -141,11 +148,12 @@ class ONE(Method):
                 "last shared one with one(stage=...): with -1 the branches share all but the classifier"
             )
         shared = full_precision(stages[self.stage])
+        example = apply(full_precision, context.example)
         self.branches = nn.ModuleList()
         for _ in range(self.count - 1):
             whole = copy.deepcopy(uncompiled(context.student_network)).to(shared)
             draw_anew(whole, "one cannot make a branch like the student's", "take a method without branches")
-            branch = Entered(whole, context.student_points, self.stage, context.example, "one: the student")
+            branch = Entered(whole, context.student_points, self.stage, example, "one: the student")
             self.branches.append(branch)
         self.gate = Gate(shared.shape[1 if shared.ndim == 4 else -1], self.count)
 
@@ -156,7 +164,7 @@ class ONE(Method):
         shared = student.stages[self.stage]
         inputs = apply(full_precision, batch.inputs)
         logits = [student.logits, *(branch(shared, inputs) for branch in self.branches)]
-        ensemble = gated(logits, self.gate(shared))
+        ensemble = gated(logits, self.gate(shared, valid(student, shared)))
         weight = self._risen(batch)
         terms: dict[str, Term] = {}
         for place, own in enumerate(logits):

@@ -131,7 +131,7 @@ def copied_teacher(method: str, context: Context) -> tuple[nn.Module, FeaturePoi
         raise LimbeckError(
             f"{method} makes a copy of the teacher's network, and this teacher has none; give it a network"
         )
-    made = copy.deepcopy(uncompiled(context.teacher_network)).to(context.student.logits)
+    made = copy.deepcopy(uncompiled(context.teacher_network)).to(full_precision(context.student.logits))
     return made.requires_grad_(True), context.teacher_points
 
 
