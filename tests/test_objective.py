@@ -156,9 +156,7 @@ def test_refusals(text: str, message: str) -> None:
     "text", ["__import__('os')", "__import__('os').system('x')", "eval('ce')", "ce.forward"]
 )
 def test_nothing_is_evaluated(text: str) -> None:
-    with pytest.raises(
-        LimbeckError, match=r"^unknown method '(__import__|eval)'; there are: |the notation has"
-    ):
+    with pytest.raises(LimbeckError, match=r"^unknown method '(__import__|eval)'; |the notation has"):
         parse(text)
 
 

@@ -12,6 +12,8 @@ from limbeck.methods.crd import crd
 from limbeck.methods.dist import dist
 from limbeck.methods.dkd import dkd
 from limbeck.methods.dml import mutual_learning
+from limbeck.methods.dual import uncertainty_weighted_kd
+from limbeck.methods.ekd import guided
 from limbeck.methods.fitnet import fitnet
 from limbeck.methods.fsp import fsp
 from limbeck.methods.ft import factor_transfer
@@ -24,6 +26,7 @@ from limbeck.methods.lwkd import lwkd
 from limbeck.methods.mse import mse
 from limbeck.methods.nst import nst
 from limbeck.methods.ofd import ofd
+from limbeck.methods.one import native_ensemble
 from limbeck.methods.pkt import pkt
 from limbeck.methods.reviewkd import hierarchical_context
 from limbeck.methods.rkd import rkd_angle, rkd_distance
@@ -47,6 +50,7 @@ __all__ = [
     "factor_transfer",
     "fitnet",
     "fsp",
+    "guided",
     "hierarchical_context",
     "huber",
     "icd",
@@ -56,6 +60,7 @@ __all__ = [
     "lwkd",
     "mse",
     "mutual_learning",
+    "native_ensemble",
     "nst",
     "ofd",
     "pkt",
@@ -66,5 +71,6 @@ __all__ = [
     "simkd",
     "srrl",
     "tfkd",
+    "uncertainty_weighted_kd",
     "vid",
 ]

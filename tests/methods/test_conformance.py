@@ -31,6 +31,9 @@ SPREADS_OVER_CLASSES = {
     "label_smoothing": "section 7: the label's share goes to all classes alike, so their number counts",
     "tfkd": "the virtual teacher gives every class but the label's the same share",
     "dml": "the peers are fresh networks with as many classes, so their weights are others",
+    "dual": "the weight of a sample is over log C, and the peer is a fresh network",
+    "ekd": "the guided classifiers are fresh layers with as many classes",
+    "one": "the other branches end in fresh classifiers with as many classes",
     "dist": "section 4: the mean correlation over all classes, and that of a sample across them",
     "srrl": "the mean squared difference of the logits is over all of them",
     "logit_standardization": "Algorithm 1: mean and deviation are those of all logits",
@@ -50,6 +53,8 @@ COMPARES_SAMPLES: dict[str, str] = {
     "icd": "the negatives of a sample are the others of its batch",
     "sp": "section 3: the similarities of all pairs of the batch",
     "fitnet": "the CRD benchmark's regressor ends in batch norm",
+    "ekd": "the guided modules have batch norms",
+    "one": "section 3.2: the gate has a batch norm",
     "reviewkd": "the fusions have batch norms",
     "simkd": "the projector has batch norms",
     "srrl": "the connector ends in batch norm",
@@ -65,6 +70,7 @@ NEEDS_TWO_SAMPLES: dict[str, str] = {
     "sp": "one sample is like itself whatever the network",
     "reviewkd": "the embedding of one sample has no batch statistics",
     "srrl": "likewise",
+    "one": "what the gate sees of one sample has no batch statistics",
 }
 """Methods that are not defined for a batch of one."""
 

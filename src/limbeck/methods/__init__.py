@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from limbeck.methods.dkd import DKD
     from limbeck.methods.dml import DML
     from limbeck.methods.dot import DOT
+    from limbeck.methods.dual import Dual
+    from limbeck.methods.ekd import EKD
     from limbeck.methods.fitnet import FitNet
     from limbeck.methods.fsp import FSP
     from limbeck.methods.ft import FT
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from limbeck.methods.mse import MSE
     from limbeck.methods.nst import NST
     from limbeck.methods.ofd import OFD
+    from limbeck.methods.one import ONE
     from limbeck.methods.pkt import PKT
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
@@ -64,6 +67,8 @@ _PLACES = {
     "dkd": "limbeck.methods.dkd:DKD",
     "dml": "limbeck.methods.dml:DML",
     "dot": "limbeck.methods.dot:DOT",
+    "dual": "limbeck.methods.dual:Dual",
+    "ekd": "limbeck.methods.ekd:EKD",
     "fitnet": "limbeck.methods.fitnet:FitNet",
     "fsp": "limbeck.methods.fsp:FSP",
     "ft": "limbeck.methods.ft:FT",
@@ -79,6 +84,7 @@ _PLACES = {
     "mse": "limbeck.methods.mse:MSE",
     "nst": "limbeck.methods.nst:NST",
     "ofd": "limbeck.methods.ofd:OFD",
+    "one": "limbeck.methods.one:ONE",
     "pkt": "limbeck.methods.pkt:PKT",
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
@@ -104,6 +110,7 @@ __all__ = [
     "DKD",
     "DML",
     "DOT",
+    "EKD",
     "FSP",
     "FT",
     "ICD",
@@ -115,6 +122,7 @@ __all__ = [
     "MSE",
     "NST",
     "OFD",
+    "ONE",
     "PKT",
     "RKD",
     "RRD",
@@ -126,6 +134,7 @@ __all__ = [
     "Claim",
     "Context",
     "DataFacts",
+    "Dual",
     "FitNet",
     "Huber",
     "Imitation",

@@ -42,6 +42,8 @@ class Method(nn.Module):
         per: what its loss is a mean over, the rows of the batch or its samples.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
             gives no term.
+        teacher_at_bind: whether the teacher is read as the method is bound and not in training, where the
+            method runs a copy of its own.
         views_together: whether the student takes the samples and their further views in one forward, so that
             its batch norms see all of them at once; otherwise each view is a forward.
     """
@@ -52,6 +54,7 @@ class Method(nn.Module):
     recipe: ClassVar[str | None] = None
     min_samples: ClassVar[int] = 1
     phases_only: ClassVar[bool] = False
+    teacher_at_bind: ClassVar[bool] = False
     views_together: ClassVar[bool] = False
     rows: ClassVar[Literal["any", "classes", "values"]] = "any"
     one_row_per_sample: ClassVar[bool] = False
@@ -127,7 +130,7 @@ class Method(nn.Module):
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The loss as terms with full names: "kd", or "icd.contrast" where a method has several."""
-        if self.teacher_name is not None:
+        if self.teacher_name is not None and not self.teacher_at_bind:
             teacher = teacher.named[self.teacher_name].replace(named=teacher.named)
         if self.relates:
             student, teacher, batch = related(student, teacher, batch)
@@ -261,11 +264,11 @@ def teachers_read(method: Method, *, of_training: bool = False) -> dict[str | No
 
     Args:
         method: a method or an objective.
-        of_training: leave out methods that are over when training begins.
+        of_training: leave out methods that do not read it in training.
     """
     found: dict[str | None, tuple[str, ...]] = {}
     for part, given in taught(method):
-        if part.reads.teacher and not (of_training and part.phases_only):
+        if part.reads.teacher and not (of_training and (part.phases_only or part.teacher_at_bind)):
             for name in part.reads.teachers or (given,):
                 found[name] = tuple(dict.fromkeys([*found.get(name, ()), *part.reads.teacher]))
     return found

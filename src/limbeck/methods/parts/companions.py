@@ -17,7 +17,11 @@ from limbeck.outputs import Batch, Outputs, apply
 
 
 def outputs_of(
-    network: nn.Module, points: FeaturePoints, batch: Batch, fields: Sequence[str] = ()
+    network: nn.Module,
+    points: FeaturePoints,
+    batch: Batch,
+    fields: Sequence[str] = (),
+    teacher: str | None = None,
 ) -> Outputs:
     """What a network of a method's own gives for the inputs of a batch, as rows and in float32 at least.
 
@@ -28,34 +32,55 @@ def outputs_of(
         points: where its features are.
         batch: of the student's, in rows.
         fields: what is asked for besides the logits.
+        teacher: name of the teacher that the network is a copy of, whose preparation of the samples it reads.
     """
     from limbeck.tasks.rows import rows_of
 
-    given = Tap(network, points, fields)(apply(full_precision, batch.inputs))
+    inputs = batch.inputs if teacher is None else batch.teacher_inputs.get(teacher, batch.inputs)
+    given = Tap(network, points, fields)(apply(full_precision, inputs))
     return rows_of(batch).of(given.map(full_precision))
 
 
-def like_student(method: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
+def like_student(
+    method: str, context: Context, instead: str | None = None
+) -> tuple[nn.Module, FeaturePoints]:
     """A network like the student, with fresh weights from torch's global generator, and its features.
 
     Args:
         method: name of the method that needs it, for messages.
         context: what the method is bound to.
+        instead: what else can be done, for the message; to name the peers unless given.
     Raises:
         LimbeckError: for a student with a part whose weights cannot be drawn anew.
     """
     peer = copy.deepcopy(uncompiled(context.student_network))
-    for path, module in reversed(list(peer.named_modules())):  # a parent has the last word on its children
+    instead = instead or f'name the peers, for example {method}(peers=["my_models:make()"])'
+    draw_anew(peer, f"{method} cannot make a peer like the student", instead)
+    return peer, context.student_points
+
+
+def draw_anew(network: nn.Module, failing: str, instead: str) -> None:
+    """Draws all weights of a network anew, each module by its own rule, from torch's global generator.
+
+    All of them learn, whatever was frozen before.
+
+    Args:
+        network: the network, which is changed.
+        failing: what cannot be done without, for the message.
+        instead: what else can be done, for the message.
+    Raises:
+        LimbeckError: for a module with parameters and no rule.
+    """
+    for path, module in reversed(list(network.named_modules())):  # a parent has the last word on its children
         reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
         if reset is not None:
             reset()
         elif module._parameters:
             raise LimbeckError(
-                f"{method} cannot make a peer like the student: {path or 'the network'} "
-                f"({type(module).__name__}) has parameters and no reset_parameters() to draw them anew; give "
-                f'it one, or name the peers, for example {method}(peers=["my_models:make()"])'
+                f"{failing}: {path or 'the network'} ({type(module).__name__}) has parameters and no "
+                f"reset_parameters() to draw them anew; give it one, or {instead}"
             )
-    return peer, context.student_points
+    network.requires_grad_(True)
 
 
 def built(method: str, spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
@@ -106,5 +131,12 @@ def copied_teacher(method: str, context: Context) -> tuple[nn.Module, FeaturePoi
         raise LimbeckError(
             f"{method} makes a copy of the teacher's network, and this teacher has none; give it a network"
         )
-    made = copy.deepcopy(uncompiled(context.teacher_network)).to(context.student.logits)
+    made = copy.deepcopy(uncompiled(context.teacher_network)).to(full_precision(context.student.logits))
     return made.requires_grad_(True), context.teacher_points
+
+
+def name_of_teacher(context: Context) -> str:
+    """The name of the teacher that the method is given, for `outputs_of` a copy of it."""
+    return next(
+        name for name, each in context.teachers.items() if each.teacher_network is context.teacher_network
+    )
