@@ -62,6 +62,7 @@ SMALLER = {
     "mgd": "mgd(0.2*ce + 0.8*kd, epochs=4)",
     "ofd": 'ce + 0.001*ofd(margins="batch")',  # they may be without batch norm
     "rrd": "ce + rrd(size=20, dim=8)",
+    "sskd": "0.1*ce + 0.9*kd + sskd(epochs=3)",
 }
 """Recipes fitted to the setting: less to train beforehand or to remember, where the paper's take long."""
 
