@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from limbeck.arguments import Count, Limits, NonNegative, Positive
+from limbeck.arguments import Count, NonNegative, Positive, Share
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, call, logits_of, undisturbed, undone
 from limbeck.hashing import mix
@@ -65,7 +65,7 @@ def boundary_samples(
     overshoot: float = 1e-4,
     steps: int = 10,
     scale: Tensor | float = 1.0,
-    limits: Sequence[float] | None = None,
+    limits: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor]:
     """Moves samples across a network's boundary between the class that they are in and another (section 3.2).
 
@@ -83,7 +83,7 @@ def boundary_samples(
         steps: the most steps.
         scale: of the coordinates that steps are taken in, broadcast with the inputs: of a network that
             divides its inputs by a standard deviation, that deviation.
-        limits: least and greatest value that a step may lead to; None for any.
+        limits: least and greatest value that a step may lead to; empty for any.
     Returns: (B, ...) where the samples end, and (B,) bool whether that is in the target class.
     Raises:
         LimbeckError: for logits that do not depend on the inputs by a gradient.
@@ -106,7 +106,7 @@ def boundary_samples(
         size = (step * (gap.detach() + overshoot)).where(staying, 0).to(slope)
         direction = scale * unit((scale * slope).flatten(1)).view_as(slope)
         moved = samples - size.view(-1, *[1] * (slope.ndim - 1)) * direction
-        if limits is not None:  # what is beyond them already may stay, and go no further
+        if limits:  # what is beyond them already may stay, and go no further
             moved = moved.clamp(inputs.clamp(max=limits[0]), inputs.clamp(min=limits[1]))
         samples = moved
     return samples, full_precision(answer(samples)).argmax(1) == target
@@ -133,16 +133,19 @@ class BSS(Method):
         step: factor of a step.
         overshoot: added to the difference of two logits that a step is to make up for.
         steps: the most steps of a sample.
-        limits: least and greatest pixel of a moved image; None for any. Other inputs have none.
+        limits: least and greatest pixel of a moved image; [] for none, as for all other inputs.
         right: which of the networks must classify a sample rightly, "both" or "teacher".
         most: samples of a batch that are moved; more where they tie.
         target: the class to reach, "drawn" by the teacher's probabilities of the other classes, or "second",
             the most probable of them.
         keep_failed: whether samples count that have not reached that class after the last step.
-        until: share of the training after which the weight is zero; None for a constant weight, which needs
-            no progress.
+        until: share of the training after which the weight is zero; 0 for a constant weight, which also frees
+            it from knowing the progress.
     """
 
+    reads = Reads(
+        student=("logits",), teacher=("logits",), batch=("targets", "progress"), makes=("boundary",)
+    )
     recipe = "ce + 0.28*kd(temperature=3) + 2*bss"
     rows = "classes"
     one_row_per_sample = True
@@ -157,24 +160,24 @@ class BSS(Method):
         step: Positive = 0.3,
         overshoot: NonNegative = 1e-4,
         steps: Count = 10,
-        limits: Annotated[Sequence[float], Limits(min_length=2, max_length=2)] | None = PIXELS,
+        limits: Sequence[float] = PIXELS,
         right: Literal["both", "teacher"] = "both",
         most: Count = 64,
         target: Literal["drawn", "second"] = "drawn",
         keep_failed: bool = False,
-        until: Annotated[float, Limits(gt=0, le=1)] | None = 0.75,
+        until: Share = 0.75,
     ) -> None:
         super().__init__()
         self.temperature, self.until = temperature, until
         self.step, self.overshoot, self.steps, self.limits = step, overshoot, steps, limits
         self.right, self.most, self.target, self.keep_failed = right, most, target, keep_failed
         self.view = "boundary" if self.teacher_name is None else f"boundary_{self.teacher_name}"
-        self.reads = Reads(
-            student=("logits",),
-            teacher=("logits",),
-            batch=("targets",) if until is None else ("targets", "progress"),
-            makes=(self.view,),
-        )
+        known = ("targets", "progress") if until else ("targets",)
+        self.reads = replace(self.reads, batch=known, makes=(self.view,))
+        if limits and not (len(limits) == 2 and limits[0] < limits[1]):
+            raise LimbeckError(
+                f"bss: limits are the least and the greatest pixel, or none at all, not {list(limits)}"
+            )
 
     def bind(self, context: Context) -> None:
         """Notes which teacher it learns from, the scale of that one's inputs, and a seed for the draws.
@@ -237,7 +240,7 @@ class BSS(Method):
                 self.overshoot,
                 self.steps,
                 self.scale.to(given),
-                self.limits if inputs.ndim == 4 else None,
+                self.limits if inputs.ndim == 4 else (),
             )
         if not self.keep_failed:
             moved = moved.where(reached.view(-1, *[1] * (moved.ndim - 1)), given)
@@ -270,7 +273,7 @@ class BSS(Method):
 
     def _left(self, progress: Progress | None) -> float:
         """Share of its weight that the method still has."""
-        if self.until is None or progress is None:
+        if not self.until or progress is None:
             return 1.0
         return max(0.0, 1 - progress.fraction / self.until)
 
