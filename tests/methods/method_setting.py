@@ -56,6 +56,7 @@ class SmallNet(nn.Module):
 
 SMALLER = {
     "ab": "ce + ab(epochs=3)",
+    "bss": 'ce + 0.28*kd(temperature=3) + 2*bss(right="teacher", keep_failed=True)',  # they are untrained
     "fsp": "ce + fsp(epochs=3)",
     "ft": "ce + 200*ft(epochs=3)",
     "lwkd": "0.7*ce + lwkd(epochs=3, batch_size=20, images_per_class=60, bank_size=10)",

@@ -53,8 +53,8 @@ COMPARES_SAMPLES: dict[str, str] = {
     "reviewkd": "the fusions have batch norms",
     "simkd": "the projector has batch norms",
     "srrl": "the connector ends in batch norm",
-    "sskd": "section 3.2: a turned image is compared with all images of the batch",
-    "bss": "section 3.3: the samples to move are chosen from the batch, and the mean is over them",
+    "sskd": "a turned image is compared with all images of the batch",
+    "bss": "the samples to move are chosen from the batch, and the mean is over them",
 }
 """Methods whose loss is over pairs of samples of the batch, so that splitting the batch changes it."""
 
@@ -72,7 +72,7 @@ NEEDS_TWO_SAMPLES: dict[str, str] = {
 """Methods that are not defined for a batch of one."""
 
 NEEDS_SQUARE_IMAGES: dict[str, str] = {
-    "sskd": "section 3.2: the images are turned by quarters",
+    "sskd": "the images are turned by quarters",
 }
 """Methods that refuse images of unequal sides."""
 

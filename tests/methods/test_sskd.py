@@ -37,7 +37,8 @@ def naive(student: Tensor, teacher: Tensor, targets: Tensor, temperature: float,
         exponentials = [math.exp(value / temperature) for value in row]
         return [value / sum(exponentials) for value in exponentials]
 
-    right, wrong = [], []
+    right: list[tuple[int, int]] = []
+    wrong: list[tuple[int, int]] = []
     for row, (theirs, answer) in enumerate(zip(teacher.tolist(), targets.tolist(), strict=True)):
         if answer == UNLABELED:
             continue
@@ -187,16 +188,13 @@ def test_the_terms_are_the_equations_and_batch_norm_sees_all_four_views() -> Non
     with torch.no_grad():
         ours, our_logits = told(student, batch.inputs)
         theirs, their_logits = told(distiller.teacher.network, batch.inputs)
-        logits = [each[1:].transpose(0, 1).flatten(0, 1) for each in (our_logits, their_logits)]
+        logits, aims = (each[1:].transpose(0, 1).flatten(0, 1) for each in (our_logits, their_logits))
         labels = batch.targets.repeat_interleave(3)
-        cosines = [
-            naive_cosines(method.student_head(ours)),
-            naive_cosines(method.teacher_head(theirs)),
-        ]
+        cosines = naive_cosines(method.student_head(ours)), naive_cosines(method.teacher_head(theirs))
         origins = torch.arange(SAMPLES).repeat_interleave(3)
     levels = error_levels(cosines[1], origins)
     assert 0 < selection(levels, 0.6).sum() < len(levels), "some are dropped"
-    first, second = naive(*logits, labels, 3.0, 0.5), naive(*cosines, origins, 0.4, 0.6)
+    first, second = naive(logits, aims, labels, 3.0, 0.5), naive(*cosines, origins, 0.4, 0.6)
     assert found["sskd.transformed"].item() == pytest.approx(first, rel=1e-9)
     assert found["sskd.self_supervised"].item() == pytest.approx(second, rel=1e-9)
     assert found.total.item() == pytest.approx(1.5 * first + 4 * second, rel=1e-9)
@@ -331,4 +329,4 @@ def test_arguments_that_make_no_sense_are_refused(text: str) -> None:
 def test_one_sample_has_no_other() -> None:
     distiller, batch = prepared("sskd(epochs=1)")
     with pytest.raises(LimbeckError, match="sskd compares samples and needs at least 2 in a batch"):
-        distiller(batch.inputs[:1], batch.targets[:1])
+        distiller(batch.split(SAMPLES)[0])

@@ -36,7 +36,7 @@ PIXELS = (0.0, 1.0)
 def bss(
     student_logits: Tensor, teacher_logits: Tensor, counted: Tensor | None = None, temperature: float = 3.0
 ) -> Tensor:
-    """Divergence at boundary samples, the mean of KL(p_t || p_s) over those that count (section 3.3).
+    """Divergence at boundary samples, the mean of KL(p_t || p_s) over those that count.
 
     As in the authors' code there is no factor T^2, and the mean is over the samples that were chosen, so it
     depends on how a batch is split; it is zero where none was.
@@ -67,7 +67,7 @@ def boundary_samples(
     scale: Tensor | float = 1.0,
     limits: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor]:
-    """Moves samples across a network's boundary between the class that they are in and another (section 3.2).
+    """Moves samples across a network's boundary between the class that they are in and another.
 
         u <- u - step (g + overshoot) dg/du / ||dg/du||,   g = z_base - z_target,   u = x / scale
 
@@ -283,10 +283,10 @@ class BSS(Method):
         assert isinstance(view, Tensor)
         assert isinstance(batch.inputs, Tensor)
         counted = gather((view != batch.inputs).flatten(1).any(1).to(student.logits)) > 0
-        logits = [gather(outputs.views[self.view].logits) for outputs in (student, teacher)]
+        ours, theirs = (gather(outputs.views[self.view].logits) for outputs in (student, teacher))
         return {
-            "boundary": Term(bss(*logits, counted, self.temperature), weight=self._left(batch.progress)),
-            "share": Term(counted.to(logits[0]).mean(), "monitor"),
+            "boundary": Term(bss(ours, theirs, counted, self.temperature), weight=self._left(batch.progress)),
+            "share": Term(counted.to(ours).mean(), "monitor"),
         }
 
 

@@ -33,7 +33,7 @@ def sskd(
     temperature: float = 4.0,
     keep: float = 1.0,
 ) -> Tensor:
-    """KD of the rows that the teacher is not too wrong about, T^2 mean KL(p_t || p_s) (sections 3.2 and 3.3).
+    """KD of the rows that the teacher is not too wrong about, T^2 mean KL(p_t || p_s).
 
     Of class logits and labels, by default, it is the paper's loss of transformed images; of the cosines of
     `similarities` and the images they came from, with T = 0.5 and keep = 0.75, that of self-supervision. The
@@ -224,12 +224,12 @@ class SSKD(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The two terms."""
         assert batch.targets is not None
-        logits = [gather(_turned(outputs, "logits")).flatten(0, 1) for outputs in (student, teacher)]
+        logits, aims = (gather(_turned(each, "logits")).flatten(0, 1) for each in (student, teacher))
         labels = gather(batch.targets).repeat_interleave(len(VIEWS))
         ours, origins = _compared(self.student_head, student)
         theirs, _ = _compared(self.teacher_head, teacher)
         return {
-            "transformed": Term(sskd(*logits, labels, *self.of_classes), weight=self.transformed),
+            "transformed": Term(sskd(logits, aims, labels, *self.of_classes), weight=self.transformed),
             "self_supervised": Term(
                 sskd(ours, theirs, origins, *self.of_images), weight=self.self_supervised
             ),
