@@ -11,6 +11,7 @@ import torch
 from method_setting import CLASSES, SAMPLES, SmallNet, make_setting
 from torch import Tensor, nn
 
+import limbeck
 from limbeck import Batch, Distiller
 from limbeck.errors import LimbeckError
 from limbeck.losses import bss
@@ -19,7 +20,7 @@ from limbeck.methods.bss import boundary_samples
 from limbeck.models import Normalization, normalize_inputs
 from limbeck.objective import parse
 from limbeck.outputs import UNLABELED, Outputs, Progress
-from limbeck.teachers import Ensemble, LiveTeacher, Teacher
+from limbeck.teachers import CachedTeacher, Ensemble, LiveTeacher, Teacher
 from two_processes import run_in_two_processes
 
 
@@ -355,7 +356,7 @@ def test_a_draw_is_the_same_after_the_state_was_loaded() -> None:
 
 def test_an_ensemble_s_boundaries_are_those_of_its_mean() -> None:
     setting = make_setting(dtype=torch.float64)
-    other = steep(SmallNet(5).double())
+    other = steep(make_setting("fsp", dtype=torch.float64).student)
     ensemble = Ensemble([LiveTeacher(steep(setting.teacher)), LiveTeacher(other)], of="logits")
     objective = 'bss(right="teacher", target="second", keep_failed=True)'
     distiller = Distiller(setting.student, ensemble, objective, example=setting.inputs[:2])
@@ -371,12 +372,42 @@ def test_an_ensemble_s_boundaries_are_those_of_its_mean() -> None:
     torch.testing.assert_close(view, expected)
 
 
+def test_a_cache_answers_for_the_samples_and_the_network_for_what_is_moved(tmp_path: Path) -> None:
+    setting = make_setting()
+    source = limbeck.data.from_tensors(setting.inputs, setting.targets, validation=None)
+    shown, views = [], []
+    for cached in (False, True):
+        network = steep(make_setting().teacher)
+        teacher = CachedTeacher(network, source, directory=tmp_path) if cached else network
+        distiller = Distiller(
+            setting.student, teacher, 'bss(right="teacher", target="second")', example=setting.inputs[:2]
+        )
+        batch = Batch(
+            setting.inputs,
+            network(setting.inputs).argmax(1),
+            torch.arange(SAMPLES),
+            torch.zeros(SAMPLES, dtype=torch.int64),
+            progress=PROGRESS,
+        )
+        method = cast("BSS", next(distiller.objective.wrapped))
+        for _ in range(2):
+            view, moved = collected(distiller, method, batch)
+            assert moved
+            views.append(view)
+            distiller.teachers.take_shown()
+            assert distiller(batch)["bss.boundary"].isfinite()
+            shown.append(distiller.teachers.take_shown())
+    assert all(torch.equal(view, views[0]) for view in views)
+    assert shown == [3 * SAMPLES, 3 * SAMPLES, SAMPLES, SAMPLES], "of the boundary samples alone"
+
+
 def test_several_teachers_have_a_view_each() -> None:
     setting = make_setting(dtype=torch.float64)
     distiller = Distiller(
         setting.student,
-        {"big": steep(setting.teacher), "other": steep(SmallNet(5).double())},
-        'bss(teacher="big", right="teacher") + bss(teacher="other", right="teacher")',
+        {"big": steep(setting.teacher), "other": steep(make_setting("fsp", dtype=torch.float64).student)},
+        "bss(teacher='big', right='teacher', keep_failed=True)"
+        " + bss(teacher='other', right='teacher', keep_failed=True)",
         example=setting.inputs[:2],
     )
     assert distiller.reads.makes == ("boundary_big", "boundary_other")
@@ -390,7 +421,7 @@ def test_inside_mgd_the_teacher_is_that_which_mgd_is_given() -> None:
     setting = make_setting()
     distiller = Distiller(
         setting.student,
-        {"big": setting.teacher, "other": SmallNet(5)},
+        {"big": setting.teacher, "other": make_setting("fsp").student},
         'kd(teacher="big") + mgd(ce + bss, teacher="other", epochs=1)',
         example=setting.inputs[:2],
     )

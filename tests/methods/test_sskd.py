@@ -21,6 +21,7 @@ from limbeck.models import MLP
 from limbeck.objective import parse
 from limbeck.optimization import SGD, MultiStep
 from limbeck.outputs import UNLABELED, Outputs
+from limbeck.teachers import CachedTeacher
 from limbeck.training import phase_loops
 
 
@@ -292,6 +293,28 @@ def test_a_head_is_reused_for_the_same_teacher_data_and_arguments_only(
     ):
         assert run(objective, data)[1] > 0
     assert run("sskd(epochs=2, seed=1)")[1] > 0
+
+
+def test_a_cache_answers_for_the_upright_images_and_the_network_for_the_turned(tmp_path: Path) -> None:
+    setting = make_setting()
+    source = limbeck.data.from_tensors(setting.inputs, setting.targets, validation=None)
+    view = torch.zeros(SAMPLES, dtype=torch.int64)
+    batch = Batch(setting.inputs, setting.targets, torch.arange(SAMPLES), view)
+    found = []
+    for cached in (False, True):
+        network = make_setting().teacher
+        fields = ("logits", "embedding")
+        teacher = CachedTeacher(network, source, fields, directory=tmp_path) if cached else network
+        student = copy.deepcopy(setting.student)
+        torch.manual_seed(0)
+        distiller = Distiller(student, teacher, "sskd(epochs=1)", example=setting.inputs[:2])
+        limbeck.prepare(distiller, [batch], display=False, device="cpu")
+        distiller(batch)  # for the logits, which the phase did not ask for
+        distiller.teachers.take_shown()
+        found.append(distiller(batch))
+        assert distiller.teachers.take_shown() == (3 if cached else 4) * SAMPLES
+    for name, value in found[0].items():  # but for the rounding of what is kept
+        torch.testing.assert_close(found[1][name], value, rtol=1e-2, atol=1e-6)
 
 
 def test_each_of_several_teachers_has_its_head() -> None:

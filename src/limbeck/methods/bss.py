@@ -220,7 +220,7 @@ class BSS(Method):
             return inputs
         network = teacher.network
         assert network is not None
-        with undone(networks.student, inputs):  # the same answers, dropout and all, as it is about to give
+        with undone(networks.student, inputs):  # in its own mode, and without a trace
             ours = Tap(networks.student, self._student_points, ())(inputs).logits
         theirs = full_precision(teacher(batch).logits)
         chosen = self._chosen(full_precision(ours), theirs, batch.targets).nonzero().flatten()
