@@ -6,6 +6,7 @@ from limbeck.methods.ab import activation_boundary
 from limbeck.methods.afd import attentive_feature_distillation
 from limbeck.methods.at import attention_transfer
 from limbeck.methods.bounded import bounded
+from limbeck.methods.bss import bss
 from limbeck.methods.cc import correlation_congruence
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.crd import crd
@@ -34,6 +35,7 @@ from limbeck.methods.rrd import rrd
 from limbeck.methods.simkd import simkd
 from limbeck.methods.sp import similarity_preserving
 from limbeck.methods.srrl import srrl
+from limbeck.methods.sskd import sskd
 from limbeck.methods.tfkd import tfkd
 from limbeck.methods.vid import vid
 
@@ -42,6 +44,7 @@ __all__ = [
     "attention_transfer",
     "attentive_feature_distillation",
     "bounded",
+    "bss",
     "correlation_congruence",
     "crd",
     "cross_entropy",
@@ -70,6 +73,7 @@ __all__ = [
     "similarity_preserving",
     "simkd",
     "srrl",
+    "sskd",
     "tfkd",
     "uncertainty_weighted_kd",
     "vid",

@@ -56,12 +56,14 @@ class SmallNet(nn.Module):
 
 SMALLER = {
     "ab": "ce + ab(epochs=3)",
+    "bss": 'ce + 0.28*kd(temperature=3) + 2*bss(right="teacher", keep_failed=True)',  # they are untrained
     "fsp": "ce + fsp(epochs=3)",
     "ft": "ce + 200*ft(epochs=3)",
     "lwkd": "ce + lwkd(epochs=3, batch_size=20, images_per_class=60, bank_size=10)",
     "mgd": "mgd(0.2*ce + 0.8*kd, epochs=4)",
     "ofd": 'ce + 0.001*ofd(margins="batch")',  # they may be without batch norm
     "rrd": "ce + rrd(size=20, dim=8)",
+    "sskd": "0.1*ce + 0.9*kd + sskd(epochs=3)",
 }
 """Recipes fitted to the setting: less to train beforehand or to remember, where the paper's take long."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from limbeck.methods.afd import AFD
     from limbeck.methods.at import AT
     from limbeck.methods.bounded import Bounded
+    from limbeck.methods.bss import BSS
     from limbeck.methods.cc import CC
     from limbeck.methods.ce import CE
     from limbeck.methods.crd import CRD
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from limbeck.methods.simkd import SimKD
     from limbeck.methods.sp import SP
     from limbeck.methods.srrl import SRRL
+    from limbeck.methods.sskd import SSKD
     from limbeck.methods.tfkd import TFKD
     from limbeck.methods.vid import VID
 
@@ -60,6 +62,7 @@ _PLACES = {
     "afd": "limbeck.methods.afd:AFD",
     "at": "limbeck.methods.at:AT",
     "bounded": "limbeck.methods.bounded:Bounded",
+    "bss": "limbeck.methods.bss:BSS",
     "cc": "limbeck.methods.cc:CC",
     "ce": "limbeck.methods.ce:CE",
     "crd": "limbeck.methods.crd:CRD",
@@ -92,6 +95,7 @@ _PLACES = {
     "simkd": "limbeck.methods.simkd:SimKD",
     "sp": "limbeck.methods.sp:SP",
     "srrl": "limbeck.methods.srrl:SRRL",
+    "sskd": "limbeck.methods.sskd:SSKD",
     "tfkd": "limbeck.methods.tfkd:TFKD",
     "vid": "limbeck.methods.vid:VID",
 }
@@ -103,6 +107,7 @@ __all__ = [
     "AB",
     "AFD",
     "AT",
+    "BSS",
     "CC",
     "CE",
     "CRD",
@@ -128,6 +133,7 @@ __all__ = [
     "RRD",
     "SP",
     "SRRL",
+    "SSKD",
     "TFKD",
     "VID",
     "Bounded",
