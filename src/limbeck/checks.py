@@ -78,6 +78,13 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
     for method, given in taught(objective):
         if method.reads.teacher and not teachers:
             raise LimbeckError(f"{method.name} learns from a teacher, and none was given")
+        if len(method.reads.teachers) > len(teachers) == 1:
+            each = " ".join(f"--teacher {name}=..." for name in method.reads.teachers)
+            raise LimbeckError(
+                f"{method.name} learns from {len(method.reads.teachers)} teachers, and one was given; give each"
+                f" by its name: {each}, or teacher={{{', '.join(f'{n!r}: ...' for n in method.reads.teachers)}}}"
+                " in Python"
+            )
         for name in (*method.reads.teachers, *([given] if given else [])):
             if name not in teachers:
                 raise unknown(f"teacher of {method.name}", name, teachers)
