@@ -79,11 +79,12 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
         if method.reads.teacher and not teachers:
             raise LimbeckError(f"{method.name} learns from a teacher, and none was given")
         if len(method.reads.teachers) > len(teachers) == 1:
-            each = " ".join(f"--teacher {name}=..." for name in method.reads.teachers)
+            names = method.reads.teachers
+            flags = " ".join(f"--teacher {name}=..." for name in names)
+            mapping = ", ".join(f'"{name}": ...' for name in names)
             raise LimbeckError(
-                f"{method.name} learns from {len(method.reads.teachers)} teachers, and one was given; give each"
-                f" by its name: {each}, or teacher={{{', '.join(f'{n!r}: ...' for n in method.reads.teachers)}}}"
-                " in Python"
+                f"{method.name} learns from {len(names)} teachers, and one was given; give each by its name, "
+                f"{flags}, in Python teacher={{{mapping}}}"
             )
         for name in (*method.reads.teachers, *([given] if given else [])):
             if name not in teachers:

@@ -1,9 +1,10 @@
-"""CES-KD: Curriculum-based Expert Selection for KD, arXiv:2209.07606. A reconstruction: no code was published.
+"""CES-KD: Curriculum-based Expert Selection, arXiv:2209.07606. A reconstruction: no code was published.
 
-Amara, Ziaeefard, Meyer, Gross & Clark, ICPR 2022. The abstract states the hypothesis, that a student learns easy images better from a small teacher and hard ones from
-a large one, and the method's outline: a single teacher is selected for each image, from a teacher and its graded
-assistants, by a stratified curriculum that is driven by how hard the image is to classify, and gradually. The measure
-of difficulty, the strata, the pacing and the temperature were chosen here, and each is an argument.
+By Amara, Ziaeefard, Meyer, Gross & Clark, ICPR 2022. The abstract states the hypothesis, that a student
+learns easy images better from a small teacher and hard ones from a large one, and the outline: one teacher is
+selected for each image, of a teacher and its graded assistants, by a stratified curriculum that is driven by
+how hard the image is to classify, and gradually. The measure of difficulty, the strata, the pacing and the
+temperature were chosen here, and each is an argument.
 """
 
 from __future__ import annotations
@@ -61,12 +62,14 @@ def ceskd(
     return kd(student_logits, torch.stack(list(expert_logits))[selected, rows], temperature, reduction)
 
 
-def difficulty_of(expert_logits: Sequence[Tensor], targets: Tensor | None, measure: Measure = "loss") -> Tensor:
+def difficulty_of(
+    expert_logits: Sequence[Tensor], targets: Tensor | None, measure: Measure = "loss"
+) -> Tensor:
     """How hard each row is, by what experts say of it: (B,), the greater the harder.
 
-        loss           -log p_M(y), the cross-entropy of the largest expert; where there is no label the next, which
-                       is the mean of this one over labels drawn from the expert's own p_M
-        entropy        H(p_M) of the largest expert
+        loss           -log p_K(y), the cross-entropy of the largest expert; where there is no label the
+                       entropy, which is the mean of this over labels drawn from p_K
+        entropy        H(p_K) of the largest expert
         disagreement   H(mean_k p_k) - mean_k H(p_k) over all experts, zero where they say the same
 
     Args:
@@ -94,9 +97,9 @@ def strata(
 ) -> Tensor:
     """The stratum of each row by its rank in difficulty: (B,) int64, 0 for the easiest.
 
-    A row's rank is the share of all rows that are easier, with half of those that are as hard: equals get the same
-    stratum, in whatever order they come. Stratum k ends at the cumulative share c_k, which the pace brings down from
-    1, where all rows are in the first, to where it belongs:
+    A row's rank is the share of all rows that are easier, with half of those that are as hard: equals get the
+    same stratum, in whatever order they come. Stratum j ends at the cumulative share c_j, once the pace has
+    brought the end down from 1, where all rows are in the first:
 
         k(i) = number of ends e_j <= rank(i),   e_j = 1 - pace (1 - c_j),   j = 1 .. K - 1
 
@@ -106,6 +109,7 @@ def strata(
         pace: in [0, 1], how far the curriculum has come.
         among: (N,) the difficulties that ranks are taken among; those of `difficulty` itself if None.
     """
+    difficulty = difficulty.contiguous()
     ordered = (difficulty if among is None else among).sort().values
     below, up_to = (torch.searchsorted(ordered, difficulty, right=right) for right in (False, True))
     rank = (below + up_to).double() / max(2 * len(ordered), 1)
@@ -121,10 +125,11 @@ def _one_of_each(expert_logits: Sequence[Tensor]) -> None:
 class CESKD(Method):
     """Every row learns from one of several teachers: easy rows from small ones, hard rows from large ones.
 
-    The rows of the whole batch, of all processes, are put in order of `difficulty` and split into as many strata as
-    there are teachers; the k-th stratum learns from the k-th teacher. So what a row learns from depends on the others
-    of its batch, and is another where a batch is accumulated in pieces. All rows begin with the smallest teacher, and
-    the larger ones take over the hardest as training goes on, until the strata are what `strata` says.
+    The rows of the whole batch, of all processes, are put in order of `difficulty` and split into as many
+    strata as there are teachers; the k-th stratum learns from the k-th teacher. So what a row learns from
+    depends on the others of its batch, and of the piece of it where a batch is accumulated in pieces. All
+    rows begin with the smallest teacher, and the larger ones take over the hardest as training goes on, until
+    the strata are as large as `strata` says.
 
     Its terms are "kd", and for each teacher the share of rows that it teaches, "share_big", to look at. The
     cross-entropy stands outside: `0.1*ce + 0.9*ceskd(...)`.
@@ -133,13 +138,13 @@ class CESKD(Method):
 
     Args:
         teachers: names of the teachers from the smallest to the largest.
-        difficulty: "loss", the largest teacher's cross-entropy with the label, and its entropy for a row without one;
-            "entropy", its entropy; or "disagreement", how far the teachers are from each other, which is the
-            entropy of their mean less the mean of their entropies.
+        difficulty: "loss", the largest teacher's cross-entropy with the label, and its entropy for a row
+            without one; "entropy", its entropy; or "disagreement", how far the teachers are from each other,
+            which is the entropy of their mean less the mean of their entropies.
         strata: "equal", or how large they are relative to each other from the easiest on, such as [3, 2, 1].
-        pacing: how the shares of the larger teachers grow: "linear" in the progress of training, "root", with its
-            square root, which is fast at first; or "none", where they are whole from the start, which also frees it
-            from knowing the progress.
+        pacing: how the shares of the larger teachers grow: "linear", with the progress of training; "root",
+            with its square root, which is fast at first; or "none", where they are whole from the start,
+            which also frees it from knowing the progress.
         paced: share of training after which they are whole.
         temperature: divides both logits before the softmax.
     """
@@ -163,8 +168,8 @@ class CESKD(Method):
         shares = [1.0] * len(self.experts) if isinstance(strata, str) else list(strata)
         if len(shares) != len(self.experts):
             raise LimbeckError(
-                f"{self.name}: strata has {len(shares)} sizes, and there are {len(self.experts)} teachers; give"
-                " one for each"
+                f"{self.name}: strata has {len(shares)} sizes, and there are {len(self.experts)} teachers; "
+                "give one for each"
             )
         if pacing == "none" and "paced" in self.given:
             raise LimbeckError(f'{self.name}: with pacing="none" nothing is paced; leave paced out')
@@ -194,7 +199,7 @@ class CESKD(Method):
         """The place of the teacher for each row, (P,) int64.
 
         Args:
-            difficulty: (P,) of these rows; with other processes, `limbeck.methods.parts.blocks.gather` has all.
+            difficulty: (P,) of these rows; `limbeck.methods.parts.blocks.gather` has those of all processes.
             batch: with the progress of training, where that is read.
         """
         count = len(difficulty) if batch.rows is None else batch.rows.count

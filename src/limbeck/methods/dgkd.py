@@ -1,7 +1,7 @@
 """Densely Guided Knowledge Distillation using Multiple Teacher Assistants. Son, Na, Choi & Hwang, ICCV 2021.
 
-arXiv:2009.08825; defaults as in the authors' code, wonchulSon/DGKD, which has the mean of the divergence over all
-elements where this one has the batch mean, C times as much.
+arXiv:2009.08825. The defaults are those of the authors' code, wonchulSon/DGKD, which takes the mean of the
+divergence over all elements; here it is the batch mean, as in the equation, which is C times as much.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def dgkd(
         student_logits: (B, C), C at least 2.
         expert_logits: (B, C) of each of K experts, the teacher and its assistants.
         temperature: T > 0, divides all logits; T^2 keeps the gradient's scale.
-        kept: (K,) truth values, the terms that count; all of them if None. What is dropped is not made up for.
+        kept: (K,) truth values, the terms that count, the others are not made up for; all of them if None.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
         LimbeckError: if the shapes differ or are no rows of at least 2 classes, and for no expert at all.
@@ -52,8 +52,8 @@ def dgkd(
     if kept is not None:
         if kept.shape != (len(terms),) or kept.dtype != torch.bool:
             raise LimbeckError(
-                f"dgkd: kept must be {len(terms)} truth values, one for each expert, not {kept.dtype} of shape"
-                f" {tuple(kept.shape)}"
+                f"dgkd: kept must be {len(terms)} truth values, one for each expert, not {kept.dtype} of "
+                f"shape {tuple(kept.shape)}"
             )
         terms = terms.where(kept.unsqueeze(1), 0)
     return reduce(terms.sum(0), reduction)
@@ -62,8 +62,8 @@ def dgkd(
 class DGKD(Method):
     """The student follows a teacher and all its assistants at once, of whom some are left out at each step.
 
-    The cross-entropy stands outside: the paper's (1 - lambda) CE + lambda DGKD is `0.5*ce + 0.5*dgkd(...)` for
-    lambda = 0.5. The authors' code has lambda = 1, so no cross-entropy. Which terms are dropped is drawn anew
+    The cross-entropy stands outside: (1 - lambda) CE + lambda DGKD is `0.5*ce + 0.5*dgkd(...)` for a lambda
+    of 0.5. The authors' code has a lambda of 1 and so no cross-entropy. Which terms are dropped is drawn anew
     at each step, each as likely as any other, the teacher's too; what is left is not scaled up for them.
 
     Args:
@@ -107,9 +107,7 @@ class DGKD(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
-        return dgkd(
-            student.logits, expert_logits(self.experts, teacher), self.temperature, self._kept(batch)
-        )
+        return dgkd(student.logits, expert_logits(self.experts, teacher), self.temperature, self._kept(batch))
 
     def _kept(self, batch: Batch) -> Tensor | None:
         """(K,) the terms that this step keeps, the same in every process and piece of its batch."""
