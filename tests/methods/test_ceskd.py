@@ -300,7 +300,7 @@ def test_what_it_refuses() -> None:
             make_setting().distiller(f"ceskd({names}, {argument})")
     with pytest.raises(LimbeckError, match=r"ceskd: the argument strata=\[1, 0\]"):
         make_setting().distiller(f"ceskd({names}, strata=[1, 0])")
-    with pytest.raises(LimbeckError, match="strata has 3 sizes, and there are 2 teachers; give one for each"):
+    with pytest.raises(LimbeckError, match=r"strata=\[1, 2, 1\] should have 2 sizes, one for each teacher"):
         make_setting().distiller(f"ceskd({names}, strata=[1, 2, 1])")
     with pytest.raises(LimbeckError, match='with pacing="none" nothing is paced; leave paced out'):
         make_setting().distiller(f'ceskd({names}, pacing="none", paced=0.2)')

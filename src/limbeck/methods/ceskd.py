@@ -26,6 +26,7 @@ from limbeck.methods.parts.blocks import Reduction, full_precision, gather
 from limbeck.methods.parts.experts import check_sizes, expert_logits, expert_names
 from limbeck.methods.parts.shapes import class_ids, same_logits, same_samples
 from limbeck.methods.terms import Term
+from limbeck.notation import show
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
 Measure = Literal["loss", "entropy", "disagreement"]
@@ -167,9 +168,9 @@ class CESKD(Method):
         self.experts = expert_names(self.name, teachers, self.teacher_name)
         shares = [1.0] * len(self.experts) if isinstance(strata, str) else list(strata)
         if len(shares) != len(self.experts):
+            count = len(self.experts)
             raise LimbeckError(
-                f"{self.name}: strata has {len(shares)} sizes, and there are {len(self.experts)} teachers; "
-                "give one for each"
+                f"{self.name}: strata={show(shares)} should have {count} sizes, one for each teacher"
             )
         if pacing == "none" and "paced" in self.given:
             raise LimbeckError(f'{self.name}: with pacing="none" nothing is paced; leave paced out')

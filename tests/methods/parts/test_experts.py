@@ -43,7 +43,7 @@ def distiller(objective: str, teachers: dict[str, object] | None = None) -> Dist
         ("teachers=[]", r"teachers=\[\] names none; name them from the smallest"),
         ('teachers=["big", "big"]', r'teachers=\["big", "big"\] names \'big\' more than once'),
         ('teachers=["small", "big"], teacher="big"', 'leave teacher="big" out'),
-        ('teachers="big"', 'the argument teachers="big"'),
+        ('teachers="big"', 'the argument teachers="big" should be a list'),
         ("", "missing a required argument: 'teachers'"),
         ('teachers=["small", "bigg"]', "unknown teacher of .* 'bigg'; did you mean 'big'?"),
     ],
