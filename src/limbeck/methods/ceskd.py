@@ -82,9 +82,9 @@ def difficulty_of(
     """
     _one_of_each(expert_logits)
     probabilities = torch.stack([full_precision(logits).softmax(-1) for logits in expert_logits])
-    entropies = torch.special.entr(probabilities).sum(-1)
+    entropies = _entropy(probabilities)
     if measure == "disagreement":
-        return torch.special.entr(probabilities.mean(0)).sum(-1) - entropies.mean(0)
+        return _entropy(probabilities.mean(0)) - entropies.mean(0)
     if measure == "entropy" or targets is None:
         return entropies[-1]
     largest = expert_logits[-1]
@@ -116,6 +116,11 @@ def strata(
     rank = (below + up_to).double() / max(2 * len(ordered), 1)
     ends = [1 - pace * (1 - end / sum(shares)) for end in accumulate(shares[:-1])]
     return torch.bucketize(rank, torch.tensor(ends, dtype=rank.dtype, device=rank.device), right=True)
+
+
+def _entropy(probabilities: Tensor) -> Tensor:
+    entropy: Tensor = torch.special.entr(probabilities).sum(-1)
+    return entropy
 
 
 def _one_of_each(expert_logits: Sequence[Tensor]) -> None:
