@@ -95,7 +95,7 @@ def by_hand(values: list[float], shares: list[float], pace: float) -> list[int]:
         rank, end, place = easier / len(values), 0.0, 0
         for share in shares[:-1]:
             end += share / total
-            place += rank >= 1 - pace * (1 - end)
+            place += rank >= 1 - pace * (1 - end) - 1e-12
         selected.append(place)
     return selected
 

@@ -9,6 +9,7 @@ temperature were chosen here, and each is an argument.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Annotated, Literal
@@ -113,9 +114,10 @@ def strata(
     difficulty = difficulty.contiguous()
     ordered = (difficulty if among is None else among).sort().values
     below, up_to = (torch.searchsorted(ordered, difficulty, right=right) for right in (False, True))
-    rank = (below + up_to).double() / max(2 * len(ordered), 1)
     ends = [1 - pace * (1 - end / sum(shares)) for end in accumulate(shares[:-1])]
-    return torch.bucketize(rank, torch.tensor(ends, dtype=rank.dtype, device=rank.device), right=True)
+    scale = 2 * max(len(ordered), 1)  # by which ranks are whole numbers, and compared without rounding
+    first = torch.tensor([math.ceil(scale * end - 1e-9) for end in ends], device=difficulty.device)
+    return torch.bucketize(below + up_to, first, right=True)
 
 
 def _entropy(probabilities: Tensor) -> Tensor:
