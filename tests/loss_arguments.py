@@ -46,6 +46,8 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "branches": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
         "ensemble": lambda: normal(SAMPLES, CLASSES),
         "others": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
+        "expert_logits": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
+        "selected": lambda: torch.tensor([0, 1, 1, 0]),
         "targets": lambda: normal(SAMPLES, 3) if name in VALUES else torch.tensor([0, 4, 2, 2]),
         "student": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
         "prediction": lambda: normal(SAMPLES, 2, 3, 4),

@@ -91,6 +91,7 @@ def _check(name: str, argument: str, hint: Any, value: Any) -> None:
             .replace("Input should", "should")
             .replace("Value should", "should")
             .replace("an instance of Sequence", "a list")
+            .replace("'str' instances are not allowed as a Sequence value", "should be a list")
             .replace(" after validation", "")
         )
         if problem == "should be an instance of Method":

@@ -78,6 +78,14 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
     for method, given in taught(objective):
         if method.reads.teacher and not teachers:
             raise LimbeckError(f"{method.name} learns from a teacher, and none was given")
+        if len(method.reads.teachers) > len(teachers) == 1:
+            names = method.reads.teachers
+            flags = " ".join(f"--teacher {name}=..." for name in names)
+            mapping = ", ".join(f'"{name}": ...' for name in names)
+            raise LimbeckError(
+                f"{method.name} learns from {len(names)} teachers, and one was given; give each by its name, "
+                f"{flags}, in Python teacher={{{mapping}}}"
+            )
         for name in (*method.reads.teachers, *([given] if given else [])):
             if name not in teachers:
                 raise unknown(f"teacher of {method.name}", name, teachers)

@@ -144,9 +144,11 @@ class Distiller(nn.Module):
 
     @cached_property
     def phases(self) -> list[tuple[str, Phase]]:
-        """All phases with their full names, in the order they run."""
+        """All phases with their full names, in the order they run; each reads the teacher of its method."""
         return [
-            (f"{m.name}.{phase.name}", phase) for m in inner_first(self.objective) for phase in m.phases()
+            (f"{m.name}.{phase.name}", _of_teacher(phase, given))
+            for m, given in taught(self.objective)
+            for phase in m.phases()
         ]
 
     def forward(
@@ -429,6 +431,14 @@ class _PhaseModule(nn.Module):
             module.train(mode)
         self.distiller._rest()
         return self
+
+
+def _of_teacher(phase: Phase, given: str | None) -> Phase:
+    """The phase, reading the teacher that its method is given where it names none itself."""
+    reads = phase.reads
+    if given is None or not reads.teacher or reads.teachers:
+        return phase
+    return replace(phase, reads=replace(reads, teachers=(given,)))
 
 
 def _resting(student: object) -> tuple[nn.Module, ...]:

@@ -9,7 +9,9 @@ from limbeck.methods.bounded import bounded
 from limbeck.methods.bss import bss
 from limbeck.methods.cc import correlation_congruence
 from limbeck.methods.ce import cross_entropy
+from limbeck.methods.ceskd import ceskd
 from limbeck.methods.crd import crd
+from limbeck.methods.dgkd import dgkd
 from limbeck.methods.dist import dist
 from limbeck.methods.dkd import dkd
 from limbeck.methods.dml import mutual_learning
@@ -45,9 +47,11 @@ __all__ = [
     "attentive_feature_distillation",
     "bounded",
     "bss",
+    "ceskd",
     "correlation_congruence",
     "crd",
     "cross_entropy",
+    "dgkd",
     "dist",
     "dkd",
     "factor_transfer",

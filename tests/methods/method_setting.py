@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from invented_methods import INVENTED
@@ -81,22 +82,33 @@ def objective_of(name: str) -> str:
 
 @dataclass
 class Setting:
-    """A student, a teacher and a training set of 16 samples of a task; None for classification."""
+    """A student, a teacher and a training set of 16 samples of a task; None for classification.
+
+    `named` has the teachers of a method that reads several, by the names that it gives them.
+    """
 
     student: SmallNet
     teacher: SmallNet
     inputs: Tensor
     targets: Tensor
     task: Task | None = None
+    named: Mapping[str, SmallNet] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> list[SmallNet]:
+        """All networks there are, each once."""
+        return list(dict.fromkeys([self.student, self.teacher, *self.named.values()]))
 
     def distiller(self, objective: str) -> Distiller:
         """A Distiller over copies of the networks; the same one for the same objective."""
-        taught = bool(parse(objective).all_reads.teacher)
+        reads = parse(objective).all_reads
+        named = {name: self.named[name] for name in reads.teachers}
+        given = copy.deepcopy(named or (self.teacher if reads.teacher else None))
         with torch.random.fork_rng():
             torch.manual_seed(7)
             return Distiller(
                 copy.deepcopy(self.student),
-                copy.deepcopy(self.teacher) if taught else None,
+                given,
                 objective,
                 example=self.inputs[:2],
                 data=DataFacts(len(self.inputs), targets=self.targets),
@@ -121,7 +133,9 @@ def make_setting(
         student = SmallNet(4 if equal else 3, norm=norm, dropout=dropout).to(dtype)
         teacher = SmallNet(4, norm=norm, dropout=dropout).to(dtype)
         values = torch.randn(SAMPLES, CLASSES)
+        few = [SmallNet(width, norm=norm, dropout=dropout).to(dtype) for width in (2, 3)]
+        named = dict(zip(("small", "mid", "big"), [*few, teacher], strict=True))
     if any(part.rows == "values" for part in parts):
         values[3, 1] = torch.nan  # one that nobody knows
         return Setting(student, teacher, inputs, values, VALUES)
-    return Setting(student, teacher, inputs, torch.arange(SAMPLES) % CLASSES)
+    return Setting(student, teacher, inputs, torch.arange(SAMPLES) % CLASSES, named=named)

@@ -42,6 +42,7 @@ SPREADS_OVER_CLASSES = {
 
 COMPARES_SAMPLES: dict[str, str] = {
     "cc": "neighbors in the batch",
+    "ceskd": "a sample's teacher is chosen by how hard it is among those of its batch",
     "pkt": "section 3: a sample's probabilities are over all others of the batch",
     "rkd": "section 3.2: all pairs and triples of the batch",
     "crd": "section 3.4: the vectors move at each forward, and the first batch settles Z",
@@ -118,8 +119,8 @@ def test_the_teacher_is_never_changed(name: str) -> None:
     distiller = setting.distiller(objective_of(name))
     if distiller.teacher is None:
         pytest.skip("no teacher")
-    teacher = distiller.teacher.network
-    assert teacher is not None
+    networks = {name: each.network for name, each in distiller.teachers.items()}
+    teacher = nn.ModuleDict({name: each for name, each in networks.items() if each is not None})
     before = state_of(teacher)
     flags = [parameter.requires_grad for parameter in teacher.parameters()]
     prepared(distiller, setting.inputs, setting.targets)
@@ -128,7 +129,7 @@ def test_the_teacher_is_never_changed(name: str) -> None:
     distiller(batch_of(setting.inputs, setting.targets)).backward()
     optimizer.step()
     assert same(before, state_of(teacher))
-    assert not any(module.training for module in teacher.modules())
+    assert not any(module.training for network in teacher.children() for module in network.modules())
     assert all(parameter.grad is None for parameter in teacher.parameters())
     assert flags == [parameter.requires_grad for parameter in teacher.parameters()]
     learning = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
@@ -267,7 +268,7 @@ def test_the_value_does_not_depend_on_classes_that_nobody_believes_in(name: str)
     values = []
     for extra in (0, 95):
         setting = make_setting(objective_of(name), dtype=torch.float64)
-        for network in (setting.student, setting.teacher):
+        for network in setting.networks:
             network.classifier = widened(network.classifier, extra)
         distiller = setting.distiller(objective_of(name))
         if distiller.phases or any(method.claims() for method in inner_first(distiller.objective)):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import limbeck
 from limbeck import Batch, Distiller, LimbeckError, Outputs
-from limbeck.losses import dkd, kd
+from limbeck.losses import dgkd, dkd, kd
 from limbeck.methods import KD, LogitStandardization, Method, Reads, Term
 from limbeck.methods.declarations import LossTerms
 from limbeck.methods.logit_standardization import standardize
@@ -55,6 +55,20 @@ def test_extreme_and_half_precision() -> None:
     assert logits.grad.isfinite().all()
     short = rows().bfloat16()
     assert torch.equal(standardize(short), standardize(short.float()))
+
+
+def test_the_logits_of_several_teachers_are_standardized_too() -> None:
+    setting = make_setting()
+    teachers = {name: setting.named[name] for name in ("small", "big")}
+    inside = 'kd(teacher="small") + dgkd(teachers=["small", "big"], drop=0)'
+    objective = f'ce + logit_standardization({inside}, teacher="big")'
+    distiller = Distiller(setting.student, dict(teachers), objective, example=setting.inputs[:2])
+    losses = distiller.eval()(setting.inputs, setting.targets)
+    with torch.no_grad():
+        ours = standardize(distiller.student(setting.inputs))
+        small, big = (standardize(teacher(setting.inputs)) for teacher in teachers.values())
+    torch.testing.assert_close(losses["logit_standardization.kd"].detach(), kd(ours, small))
+    torch.testing.assert_close(losses["logit_standardization.dgkd"].detach(), dgkd(ours, [small, big]))
 
 
 def outputs() -> tuple[Outputs, Outputs, Batch]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,10 @@ import limbeck
 from limbeck import Batch, Distiller, Trainer
 from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
-from limbeck.losses import kd
+from limbeck.losses import dgkd, kd
 from limbeck.methods import DataFacts
 from limbeck.methods.mgd import MGD, Analyzer, encoder, stable_excitation
+from limbeck.objective import parse
 from limbeck.optimization import SGD, Cosine
 from limbeck.outputs import Outputs
 from limbeck.training import phase_loops
@@ -241,6 +243,33 @@ def test_between_peers_the_terms_are_the_equations() -> None:
     assert all(p.grad is None for p in method.base.parameters()), "the others do not follow"
 
 
+def test_of_several_teachers_it_analyzes_the_one_it_names_and_shows_the_others_as_they_are() -> None:
+    setting = make_setting()
+    teachers = {name: copy.deepcopy(setting.named[name]) for name in ("small", "big")}
+    base = 'kd(teacher="small") + kd(teacher="big") + dgkd(teachers=["small", "big"], drop=0)'
+    distiller = Distiller(
+        setting.student,
+        teachers,
+        f'mgd({base}, scheme="stable", epochs=2, teacher="big")',
+        example=setting.inputs[:2],
+    )
+    batch = Batch(setting.inputs, setting.targets)
+    limbeck.prepare(distiller, [batch], display=False, device="cpu")
+    (method,) = distiller.objective.wrapped
+    assert isinstance(method, MGD)
+    losses = distiller(batch)
+    with torch.no_grad():
+        logits = {name: teacher(setting.inputs) for name, teacher in teachers.items()}
+        embedding = teachers["big"].stage2(teachers["big"].stage1(setting.inputs)).mean((2, 3))
+        decoded = [analyzer(embedding)[1] for analyzer in method.analyzers.values()]
+        logits["big"] = stable_excitation(logits["big"], *decoded)
+        ours = distiller.student(setting.inputs)
+    expected = {name: kd(ours, shown) for name, shown in logits.items()}
+    torch.testing.assert_close(losses["mgd.kd"], expected["small"])
+    torch.testing.assert_close(losses["mgd.kd_2"], expected["big"])
+    torch.testing.assert_close(losses["mgd.dgkd"], dgkd(ours, list(logits.values())))
+
+
 def test_it_needs_a_teacher() -> None:
     setting = make_setting()
     with pytest.raises(LimbeckError, match="mgd learns from a teacher"):
@@ -288,7 +317,8 @@ def test_it_wraps_every_method_and_goes_on_after_a_kill(
 ) -> None:
     if scheme == "stable" and name in NO_STABLE_SCHEME:
         pytest.skip(NO_STABLE_SCHEME[name])
-    objective = f'mgd({objective_of(name)}, scheme="{scheme}", epochs=2)'
+    one = ', teacher="big"' if parse(objective_of(name)).all_reads.teachers else ""  # of several
+    objective = f'mgd({objective_of(name)}, scheme="{scheme}", epochs=2{one})'
     calm = run_to_the_end(objective, tmp_path / "calm", killed_after=None)
     assert all(value.isfinite().all() for value in calm.values())
     lines = map(json.loads, (tmp_path / "calm" / "metrics.jsonl").open())

@@ -36,6 +36,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods import CE, KD
 from limbeck.outputs import UNLABELED
 from limbeck.runs import Run
+from limbeck.runs.lineage import recorded
 from limbeck.runs.result import Result, StudentResult
 from limbeck.training.guard import DivergenceError
 
@@ -103,6 +104,7 @@ class TestResult:
             "labels": None,
             "cached": (),
             "parameters": 64 * 16 + 16 + 16 * 10 + 10,
+            "run": recorded(teacher).model_dump(),
         }
         assert result.agreement == pytest.approx((own.argmax(1) == theirs.argmax(1)).double().mean().item())
         test = result.metrics.on("test")
@@ -418,7 +420,7 @@ class TestNetworks:
         run = make_student(tmp_path / "run", TEACHER, settings={**QUICK["settings"], **weights})
         assert same(state_of(run), state_of(student))
         file = hashlib.sha256((tmp_path / "teacher.pt").read_bytes()).hexdigest()[:16]
-        named = {"model": TEACHER, "weights": file, "recipe": None}
+        named = {"model": TEACHER, "weights": file, "recipe": None, "run": None}
         assert run.result.teacher == student.result.teachers["teacher"].model_copy(update=named)
 
     def test_a_teacher_from_a_run_or_its_file(self, teacher: Run, student: Run, tmp_path: Path) -> None:

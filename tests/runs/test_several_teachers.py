@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import limbeck
-from limbeck import LimbeckError
+from limbeck import LimbeckError, models
 from limbeck.data.preparation import Preparation
 from limbeck.runs import Run
 from limbeck.runs.evaluate import evaluate
@@ -146,3 +146,35 @@ def test_a_size_that_a_teacher_cannot_take_is_refused(taught: dict[str, Path], t
         LimbeckError, match=r"the teacher cannot take inputs of shape \(1, 8, 8\) \(teacher\.size=8\): "
     ):
         distilled(tmp_path / "run", teacher=taught["big"], settings={"teacher.size": 8})
+
+
+EXPERTS = ('ce + dgkd(teachers=["small", "big"])', '0.1*ce + 0.9*ceskd(teachers=["small", "big"])')
+
+
+@pytest.mark.parametrize("objective", EXPERTS)
+def test_experts_teach_from_their_caches_as_they_do_live(
+    objective: str, taught: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    runs = {}
+    for name in ("live", "cold", "warm"):
+        settings = both(taught)
+        if name != "live":
+            settings["teachers"] = {
+                key: {**its, "cache": "logits"} for key, its in settings["teachers"].items()
+            }
+        runs[name] = distilled(tmp_path / name, objective=objective, views=1, settings=settings)
+    assert runs["warm"].result.teacher_forwards == 0
+    terms = {name: run.history[-1]["terms"] for name, run in runs.items()}
+    assert terms["cold"] == terms["warm"]
+    assert terms["live"] == pytest.approx(terms["warm"], rel=1e-3)
+    states = [models.load_state(runs[name].path / "student.safetensors") for name in ("cold", "warm")]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_experts_in_another_order_than_by_size_are_refused(taught: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(LimbeckError, match=r'write teachers=\["small", "big"\]'):
+        distilled(tmp_path / "run", objective='ce + dgkd(teachers=["big", "small"])', settings=both(taught))
+    with pytest.raises(LimbeckError, match=r"ceskd learns from 2 teachers, and one was given; give each by"):
+        distilled(tmp_path / "run", objective=EXPERTS[1], teacher=taught["small"])
+    assert not (tmp_path / "run").exists()

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from limbeck.methods.bss import BSS
     from limbeck.methods.cc import CC
     from limbeck.methods.ce import CE
+    from limbeck.methods.ceskd import CESKD
     from limbeck.methods.crd import CRD
+    from limbeck.methods.dgkd import DGKD
     from limbeck.methods.dist import DIST
     from limbeck.methods.dkd import DKD
     from limbeck.methods.dml import DML
@@ -65,7 +67,9 @@ _PLACES = {
     "bss": "limbeck.methods.bss:BSS",
     "cc": "limbeck.methods.cc:CC",
     "ce": "limbeck.methods.ce:CE",
+    "ceskd": "limbeck.methods.ceskd:CESKD",
     "crd": "limbeck.methods.crd:CRD",
+    "dgkd": "limbeck.methods.dgkd:DGKD",
     "dist": "limbeck.methods.dist:DIST",
     "dkd": "limbeck.methods.dkd:DKD",
     "dml": "limbeck.methods.dml:DML",
@@ -110,7 +114,9 @@ __all__ = [
     "BSS",
     "CC",
     "CE",
+    "CESKD",
     "CRD",
+    "DGKD",
     "DIST",
     "DKD",
     "DML",

@@ -77,8 +77,9 @@ class LogitStandardization(Method):
 
 
 def _standardized(outputs: Outputs) -> Outputs:
-    """The outputs with standardized logits, those for further views too."""
-    if "views" in outputs:
-        views = {name: _standardized(view) for name, view in outputs.views.items()}
-        outputs = outputs.replace(views=views)
-    return outputs.replace(logits=standardize(outputs.logits))
+    """The outputs with standardized logits, those for further views and of other teachers too."""
+    for field in ("views", "named"):
+        if field in outputs:
+            inside = {name: _standardized(each) for name, each in outputs[field].items()}
+            outputs = outputs.replace(**{field: inside})
+    return outputs.replace(logits=standardize(outputs.logits)) if "logits" in outputs else outputs

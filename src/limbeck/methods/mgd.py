@@ -66,7 +66,8 @@ class MGD(Method):
     Args:
         base: the objective it is added to; the paper's hosts are `0.2*ce + 0.8*kd` and `ce + kd + w*method`.
         scheme: "granular" adds the two terms; "stable" (stable excitation) also has the base objective see
-            the mean of the teacher's logits and both decoders' instead of the teacher's.
+            the mean of the teacher's logits and both decoders' instead of the teacher's. Of several teachers
+            that is the one that mgd itself names, `mgd(..., teacher="big")`; the others are seen as they are.
         low: width of the low granularity's code.
         high: width of the high granularity's code.
         low_temperature: T of everything at the low granularity.
@@ -117,6 +118,8 @@ class MGD(Method):
             )
             return
         assert context.teacher is not None
+        known = context.teachers.items()
+        self._analyzed = next((name for name, each in known if each.teacher is context.teacher), None)
         ours, theirs = context.student.embedding.shape[1], context.teacher.embedding.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -172,7 +175,12 @@ class MGD(Method):
             for name, analyzer in self._analyzers.items():
                 code = codes[name] if theirs is teacher else analyzer.encoder(teacher.embedding)
                 decoded.append(rows_of(batch).decisions(analyzer.decoder(code)))
-            teacher = teacher.replace(logits=stable_excitation(teacher.logits, *decoded))
+            excited = stable_excitation(teacher.logits, *decoded)
+            if "named" in teacher:  # the others, which are not analyzed, are shown as they are
+                assert self._analyzed is not None
+                shown = teacher.named[self._analyzed].replace(logits=excited)
+                teacher = teacher.replace(named={**teacher.named, self._analyzed: shown})
+            teacher = teacher.replace(logits=excited)
         terms = {
             name: kd(self.encoders[name](ours.embedding), code, self.temperatures[name])
             for name, code in codes.items()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limbeck import tasks
 from limbeck.config import flat
 from limbeck.evaluation.results import Evaluation
 from limbeck.report import measured
+from limbeck.report.chain import chain
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.headline import lead, tiles
 from limbeck.report.page import Block, Folded, Gallery, Section, page
@@ -36,6 +38,7 @@ def run_report(
     transfers: Sequence[Mapping[str, Any]] = (),
     settings: Mapping[str, Any] | None = None,
     environment: Mapping[str, Any] | None = None,
+    home: Path | None = None,
 ) -> str:
     """The page of one run.
 
@@ -48,11 +51,13 @@ def run_report(
         transfers: its `transfer/*.json`.
         settings: its config.
         environment: its `environment.json`.
+        home: its directory, for links to the pages of the runs that its teachers came from.
     """
     task = tasks.from_record(result.task)
     splits = [_splits(result, task, evaluation)] if result.metrics.by_split() else []
+    made = chain(result, task.primary, environment, home)
     trained = "Student and teacher" if result.teacher else "Student"
-    sections = [Section(trained, [_networks(result, task, evaluation), *splits])]
+    sections = [Section(trained, [_networks(result, task, evaluation), *splits, *made])]
     if examples:
         sections.append(Section("What the teacher knows and the student does not", [examples]))
     if evaluation:

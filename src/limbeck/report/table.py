@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from limbeck.studies.statistics import summarize
@@ -16,12 +16,16 @@ _FIGURE = re.compile(rf"{_NUMBER}( (±|to) {_NUMBER})?( \({_NUMBER} to {_NUMBER}
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under column names; the first cell of a row names it."""
+    """Rows under column names; the first cell of a row names it.
+
+    `links` has addresses that a page gives to those names.
+    """
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     notes: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for row in self.rows:

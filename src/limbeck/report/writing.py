@@ -35,5 +35,6 @@ def write_report(run: Run, result: Result, source: Source | None) -> None:
         ],
         settings=run.config.model_dump(mode="json"),
         environment=json.loads((run.path / "environment.json").read_text(encoding="utf-8")),
+        home=run.path,
     )
     write_text(run.path / "report.html", page)

@@ -27,7 +27,8 @@ from limbeck.objective import parse
 from limbeck.outputs import Batch, apply
 from limbeck.runs import caching, networks, places, trust
 from limbeck.runs.directory import Run
-from limbeck.runs.recipe import origin
+from limbeck.runs.lineage import recorded
+from limbeck.runs.recipe import origin, run_of
 from limbeck.seeds import seed_for
 from limbeck.training import Loop, Trainer, phase_loops
 
@@ -138,6 +139,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
             **origin(config.taught_by[name]),
             "labels": config.taught_by[name].labels,
             "parameters": count_parameters(network),
+            "run": (run := run_of(config.taught_by[name])) and recorded(run),
         }
         for name, network in teachers.items()
     }

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from limbeck import tasks
 from limbeck.config import RunConfig
 from limbeck.evaluation import results
 from limbeck.evaluation.results import Evaluation, NetworkResult
@@ -17,6 +18,7 @@ from limbeck.notation import Call
 from limbeck.optimization import OptimizerConfig, ScheduleConfig
 from limbeck.runs.directory import Run
 from limbeck.runs.exports.metadata import preprocessing, summary
+from limbeck.runs.lineage import generations, line, split_of
 from limbeck.runs.network_record import Card, read_card
 from limbeck.runs.result import Result
 from limbeck.tasks import Metric
@@ -168,6 +170,26 @@ def _making(config: RunConfig, result: Result) -> Iterator[tuple[str, str]]:
     yield "epochs, batch size, seed", f"{training.epochs}, {training.batch_size}, {config.seed}"
     kept = "the last" if result.selection == "last" else "the best on the validation split"
     yield "epoch that was kept", kept
+    yield from _chain(result)
+
+
+def _chain(result: Result) -> Iterator[tuple[str, str]]:
+    """The runs that the student came from, by name; nothing if its teachers are no runs."""
+    metric = tasks.from_record(result.task).primary
+    found = generations(result, metric)
+    if not found:
+        return
+    if in_a_line := line(found, metric):
+        yield "chain of teachers", in_a_line
+    split = split_of(found)
+    for each in found[:-1]:
+        said = [f"`{each.model}`", f"{show(each.parameters)} parameters"]
+        said += [f"trained by `{each.objective}`"] if each.objective else []
+        said += [f"taught by {', '.join(f'`{name}`' for name in each.taught_by)}"] if each.taught_by else []
+        said += (
+            [f"{split} {metric.label} {told(metric, each.metrics[split])}"] if split in each.metrics else []
+        )
+        yield f"teacher `{each.name}`", ", ".join(said)
 
 
 def _call(part: OptimizerConfig | ScheduleConfig) -> str:

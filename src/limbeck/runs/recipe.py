@@ -46,6 +46,14 @@ def seedless(data: str, seed: int) -> str:
     return data if data.startswith("<") else str(_seedless(parse_call(data, "data set"), seed))
 
 
+def run_of(config: TeacherConfig) -> Run | None:
+    """The finished run that a teacher is; None if it is something else."""
+    if config.weights is not None or not networks.is_path(config.model):
+        return None
+    run = Run(Path(config.model))
+    return run if (run.path / "config.yaml").is_file() and run.finished else None
+
+
 def origin(config: TeacherConfig) -> dict[str, str | None]:
     """Digests that tell which teacher it is, wherever it lies.
 
@@ -55,9 +63,9 @@ def origin(config: TeacherConfig) -> dict[str, str | None]:
     """
     path = Path(config.model) if networks.is_path(config.model) else None
     file = config.weights or (path and (path / "student.safetensors" if path.is_dir() else path))
-    made = None
-    if path and config.weights is None and (path / "config.yaml").is_file() and Run(path).finished:
-        its, result = recipe(Run(path)), Run(path).result
+    made, run = None, run_of(config)
+    if run is not None:
+        its, result = recipe(run), run.result
         its["data.name"] = seedless(its["data.name"], result.seed)
         its["teacher.model"] = result.teacher and (result.teacher.recipe or its["teacher.model"])
         made = _digest(json.dumps(its, sort_keys=True).encode())

@@ -44,6 +44,7 @@ class TeacherResult(_Record):
         parameters: how many numbers it has.
         cached: those of its outputs that were read from files.
         metrics: the metrics of the task on the test split; None if they were not measured.
+        run: the run that it came from; None if it was no run.
     """
 
     model: str
@@ -53,6 +54,29 @@ class TeacherResult(_Record):
     parameters: int
     cached: tuple[str, ...] = ()
     metrics: dict[str, float] | None = None
+    run: TeacherRun | None = None
+
+
+class TeacherRun(_Record):
+    """A run that a teacher came from, as it was recorded there: the run itself may be gone.
+
+    Attributes:
+        model: the network that came out of it, in the notation.
+        objective: in the notation.
+        data: name of its data set, in the notation.
+        metric: name of the primary metric of its task.
+        metrics: that metric by split, as the run measured it.
+        teachers: those that it had, by name, each with the run that it came from in turn.
+        places: where those lay that were files or directories, as seen from the directory of the run.
+    """
+
+    model: str
+    objective: str
+    data: str
+    metric: str
+    metrics: dict[str, float]
+    teachers: dict[str, TeacherResult] = {}
+    places: dict[str, str] = {}
 
 
 class Metrics(_Record):
