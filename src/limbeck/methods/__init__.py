@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from limbeck.methods.lwkd import LWKD
     from limbeck.methods.mgd import MGD
     from limbeck.methods.mse import MSE
+    from limbeck.methods.multilevel import Multilevel
     from limbeck.methods.nst import NST
     from limbeck.methods.ofd import OFD
     from limbeck.methods.one import ONE
@@ -89,6 +90,7 @@ _PLACES = {
     "lwkd": "limbeck.methods.lwkd:LWKD",
     "mgd": "limbeck.methods.mgd:MGD",
     "mse": "limbeck.methods.mse:MSE",
+    "multilevel": "limbeck.methods.multilevel:Multilevel",
     "nst": "limbeck.methods.nst:NST",
     "ofd": "limbeck.methods.ofd:OFD",
     "one": "limbeck.methods.one:ONE",
@@ -154,6 +156,7 @@ __all__ = [
     "LogitStandardization",
     "Losses",
     "Method",
+    "Multilevel",
     "Networks",
     "Objective",
     "Phase",

@@ -123,6 +123,19 @@ def by_channel(stage: Tensor) -> Tensor:
     return stage.flatten(2) if stage.ndim == 4 else stage.transpose(1, 2)
 
 
+def averaged(stage: Tensor, mask: Tensor | None) -> Tensor:
+    """(B, C) the average of a stage, (B, C, H, W), (B, L, C) or (B, C), over its positions.
+
+    Args:
+        stage: the stage.
+        mask: (B, L) true where a token is valid; all are without it.
+    """
+    if stage.ndim == 2:
+        return stage
+    mean = by_channel(without_padding(stage, mask)).mean(2)
+    return mean if mask is None else mean * (mask.shape[1] / mask.sum(1, keepdim=True).clamp(min=1))
+
+
 def mean_over_positions(values: Tensor, mask: Tensor | None) -> Tensor:
     """(B,) means of (B, ...) values; of (B, L) values only where the mask is true, if there is one."""
     if mask is None:
