@@ -28,6 +28,7 @@ from two_processes import run_in_two_processes
 every_method = pytest.mark.parametrize("name", sorted(ALL))
 
 SPREADS_OVER_CLASSES = {
+    "multilevel": "the exits have fresh classifiers with as many classes, so their weights are others",
     "label_smoothing": "section 7: the label's share goes to all classes alike, so their number counts",
     "tfkd": "the virtual teacher gives every class but the label's the same share",
     "dml": "the peers are fresh networks with as many classes, so their weights are others",
@@ -41,6 +42,7 @@ SPREADS_OVER_CLASSES = {
 """Methods whose value depends on classes that neither network believes in."""
 
 COMPARES_SAMPLES: dict[str, str] = {
+    "multilevel": "the adapters of the exits have batch norms",
     "cc": "neighbors in the batch",
     "ceskd": "a sample's teacher is chosen by how hard it is among those of its batch",
     "pkt": "section 3: a sample's probabilities are over all others of the batch",
