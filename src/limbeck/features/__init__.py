@@ -2,6 +2,7 @@
 
 from limbeck.features.answers import as_logits, order_of, probabilities, reordered
 from limbeck.features.calling import call, precision_of, set_mode, undisturbed, undone
+from limbeck.features.entering import Entered
 from limbeck.features.find import answering, describe, find
 from limbeck.features.logits import logits_of, width_of
 from limbeck.features.norms import BatchNorm, batch_norms
@@ -11,6 +12,7 @@ from limbeck.features.tap import Tap, unfused
 
 __all__ = [
     "BatchNorm",
+    "Entered",
     "FeaturePoints",
     "Point",
     "Tap",
