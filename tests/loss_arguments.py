@@ -21,6 +21,9 @@ SHAPES = {
 }
 """Of `student` and `teacher`, where a function does not take maps."""
 
+NEGATIVE = ("nasty",)
+"""Functions whose value is below zero."""
+
 NOT_BY_SAMPLE = ("margins", "keys")
 """Arguments that are the same for all samples."""
 
@@ -41,6 +44,8 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "logits": lambda: normal(SAMPLES, CLASSES),
         "student_logits": lambda: normal(SAMPLES, CLASSES),
         "teacher_logits": lambda: normal(SAMPLES, CLASSES),
+        "normal_logits": lambda: normal(SAMPLES, CLASSES),
+        "branches": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
         "others": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
         "targets": lambda: normal(SAMPLES, 3) if name in VALUES else torch.tensor([0, 4, 2, 2]),
         "student": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
@@ -76,7 +81,7 @@ def rows(value: Any, places: Any) -> Any:
 
 def learner(given: dict[str, Any]) -> str:
     """The argument that stands for the student."""
-    names = ("student_logits", "logits", "student", "prediction", "student_stages", "positive")
+    names = ("student_logits", "logits", "student", "prediction", "student_stages", "positive", "branches")
     return next(name for name in names if name in given)
 
 

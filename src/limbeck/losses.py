@@ -22,12 +22,14 @@ from limbeck.methods.kd import kd
 from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.lwkd import lwkd
 from limbeck.methods.mse import mse
+from limbeck.methods.nasty import nasty
 from limbeck.methods.nst import nst
 from limbeck.methods.ofd import ofd
 from limbeck.methods.pkt import pkt
 from limbeck.methods.reviewkd import hierarchical_context
 from limbeck.methods.rkd import rkd_angle, rkd_distance
 from limbeck.methods.rrd import rrd
+from limbeck.methods.sftn import student_friendly
 from limbeck.methods.simkd import simkd
 from limbeck.methods.sp import similarity_preserving
 from limbeck.methods.srrl import srrl
@@ -56,6 +58,7 @@ __all__ = [
     "lwkd",
     "mse",
     "mutual_learning",
+    "nasty",
     "nst",
     "ofd",
     "pkt",
@@ -65,6 +68,7 @@ __all__ = [
     "similarity_preserving",
     "simkd",
     "srrl",
+    "student_friendly",
     "tfkd",
     "vid",
 ]

@@ -32,6 +32,7 @@ SPREADS_OVER_CLASSES = {
     "tfkd": "the virtual teacher gives every class but the label's the same share",
     "dml": "the peers are fresh networks with as many classes, so their weights are others",
     "dist": "section 4: the mean correlation over all classes, and that of a sample across them",
+    "sftn": "the branches are fresh networks with as many classes, so their weights are others",
     "srrl": "the mean squared difference of the logits is over all of them",
     "logit_standardization": "Algorithm 1: mean and deviation are those of all logits",
 }
@@ -51,6 +52,7 @@ COMPARES_SAMPLES: dict[str, str] = {
     "sp": "section 3: the similarities of all pairs of the batch",
     "fitnet": "the CRD benchmark's regressor ends in batch norm",
     "reviewkd": "the fusions have batch norms",
+    "sftn": "the adapters have batch norms",
     "simkd": "the projector has batch norms",
     "srrl": "the connector ends in batch norm",
 }

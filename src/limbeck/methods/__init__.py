@@ -40,12 +40,14 @@ if TYPE_CHECKING:
     from limbeck.methods.lwkd import LWKD
     from limbeck.methods.mgd import MGD
     from limbeck.methods.mse import MSE
+    from limbeck.methods.nasty import Nasty
     from limbeck.methods.nst import NST
     from limbeck.methods.ofd import OFD
     from limbeck.methods.pkt import PKT
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
     from limbeck.methods.rrd import RRD
+    from limbeck.methods.sftn import SFTN
     from limbeck.methods.simkd import SimKD
     from limbeck.methods.sp import SP
     from limbeck.methods.srrl import SRRL
@@ -77,12 +79,14 @@ _PLACES = {
     "lwkd": "limbeck.methods.lwkd:LWKD",
     "mgd": "limbeck.methods.mgd:MGD",
     "mse": "limbeck.methods.mse:MSE",
+    "nasty": "limbeck.methods.nasty:Nasty",
     "nst": "limbeck.methods.nst:NST",
     "ofd": "limbeck.methods.ofd:OFD",
     "pkt": "limbeck.methods.pkt:PKT",
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
     "rrd": "limbeck.methods.rrd:RRD",
+    "sftn": "limbeck.methods.sftn:SFTN",
     "simkd": "limbeck.methods.simkd:SimKD",
     "sp": "limbeck.methods.sp:SP",
     "srrl": "limbeck.methods.srrl:SRRL",
@@ -118,6 +122,7 @@ __all__ = [
     "PKT",
     "RKD",
     "RRD",
+    "SFTN",
     "SP",
     "SRRL",
     "TFKD",
@@ -133,6 +138,7 @@ __all__ = [
     "LogitStandardization",
     "Losses",
     "Method",
+    "Nasty",
     "Networks",
     "Objective",
     "Phase",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import nn
@@ -35,15 +36,19 @@ def outputs_of(
     return rows_of(batch).of(given.map(full_precision))
 
 
-def like_student(method: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
+def like_student(
+    method: str, context: Context, instead: str | None = None
+) -> tuple[nn.Module, FeaturePoints]:
     """A network like the student, with fresh weights from torch's global generator, and its features.
 
     Args:
         method: name of the method that needs it, for messages.
         context: what the method is bound to.
+        instead: what else can be done, for the message; to name the peers unless given.
     Raises:
         LimbeckError: for a student with a part whose weights cannot be drawn anew.
     """
+    instead = instead or f'name the peers, for example {method}(peers=["my_models:make()"])'
     peer = copy.deepcopy(uncompiled(context.student_network))
     for path, module in reversed(list(peer.named_modules())):  # a parent has the last word on its children
         reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
@@ -53,12 +58,14 @@ def like_student(method: str, context: Context) -> tuple[nn.Module, FeaturePoint
             raise LimbeckError(
                 f"{method} cannot make a peer like the student: {path or 'the network'} "
                 f"({type(module).__name__}) has parameters and no reset_parameters() to draw them anew; give "
-                f'it one, or name the peers, for example {method}(peers=["my_models:make()"])'
+                f"it one, or {instead}"
             )
     return peer, context.student_points
 
 
-def built(method: str, spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
+def built(
+    method: str, spec: str, context: Context, role: Literal["peer", "student"] = "peer"
+) -> tuple[nn.Module, FeaturePoints]:
     """A network by its name in `limbeck models`, with fresh weights, and its features.
 
     It has the student's normalization and rescaling unless it has its own.
@@ -67,6 +74,7 @@ def built(method: str, spec: str, context: Context) -> tuple[nn.Module, FeatureP
         method: name of the method that needs it, for messages.
         spec: the network's name, with its arguments if it has any.
         context: what the method is bound to.
+        role: what the network is, for messages: a peer of the student, or the student of a teacher to be.
     Raises:
         LimbeckError: for a network that cannot be built, or has another number of outputs.
     """
@@ -84,8 +92,9 @@ def built(method: str, spec: str, context: Context) -> tuple[nn.Module, FeatureP
     with undisturbed(peer, context.example), torch.no_grad():
         classes = Tap(peer, points, ())(context.example).logits.shape[-1]
     if classes != context.width:
+        beside = "student" if role == "peer" else "teacher"
         raise LimbeckError(
-            f"{method}: the peer {spec!r} has {classes} outputs and the student {context.width}; "
+            f"{method}: the {role} {spec!r} has {classes} outputs and the {beside} {context.width}; "
             "they must agree"
         )
     return peer, points
