@@ -165,9 +165,9 @@ class SFTN(Method):
             adapter = regressor(given, wanted, relu=bool((wanted >= 0).all()))
             if adapter is None:
                 raise LimbeckError(
-                    f"sftn adapts maps to maps that are smaller or twice as large, and sequences to those of "
-                    f"one length, but not {described(to_come, pair)}; name others with "
-                    "sftn(..., pairs=[[student's, teacher's], ...])"
+                    f"sftn has no adapter between {described(to_come, pair)}: it brings a map to one that is "
+                    "smaller or twice as large, a vector to a vector, and a sequence to one as long; name "
+                    "others with sftn(..., pairs=[[student's, teacher's], ...])"
                 )
             self.branches.append(Branch(adapter, Entered(student, points, pair[0], context.example, whose)))
 
