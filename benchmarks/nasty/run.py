@@ -20,15 +20,14 @@ from typing import Any
 
 import torch
 
-import limbeck
 from limbeck.files import write_text
-from limbeck.runs import Run
+from limbeck.runs import Run, distill, train
 from limbeck.studies import paired_difference, summarize
 
 HERE = Path(__file__).parent
 COMMAND = "python benchmarks/nasty/run.py"
 TEACHER, STUDENT = "cnn", "cnn(channels=[4, 8])"
-SEEDS, EPOCHS, WEIGHTS = range(5), 60, (0.04, 0.4)
+SEEDS, EPOCHS, WEIGHTS = range(3), 20, (0.04, 0.4)
 KD = "0.1*ce + 0.9*kd(temperature=4)"
 SETTINGS = {
     "training.precision": "fp32",
@@ -55,9 +54,9 @@ def finished(path: Path, objective: str, network: str, seed: int, teacher: Run |
         "display": False,
     }
     if teacher is None:
-        run = limbeck.train(model=network, **common)
+        run = train(model=network, **common)
     else:
-        run = limbeck.distill(student=network, teacher=teacher, **common)
+        run = distill(student=network, teacher=teacher, **common)
     print(f"{path.name}: {top1(run):.2f} %", flush=True)
     return run
 

@@ -127,8 +127,8 @@ def train(
     if friendly_to is not None:
         if objective is not None or "objective" in (settings or {}):
             raise LimbeckError(
-                f"friendly_to (--friendly-to) stands for the objective {friendly(friendly_to)!r}, and another "
-                "is given; give one that has both, without friendly_to"
+                f"friendly_to (--friendly-to) stands for the objective {friendly(friendly_to)!r}, and "
+                "another is given; give one that has both, without friendly_to"
             )
         objective = friendly(friendly_to)
     arguments = RunArguments(
