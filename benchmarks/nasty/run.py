@@ -71,7 +71,7 @@ def top1(run: Run) -> float:
 
 
 def contest(runs: Path, seed: int) -> dict[str, dict[str, float]]:
-    """Top-1 of each teacher by name, and of each student by teacher and temperature; that alone is "alone"."""
+    """Top-1 of the teachers by name, and of the students by teacher and temperature, with "alone"."""
     folder = runs / f"seed-{seed}"
     normal = finished(folder / "normal", "ce", TEACHER, seed)
     teachers, students = {"normal": normal}, {"alone": finished(folder / "alone", "ce", STUDENT, seed)}

@@ -58,8 +58,8 @@ class Nasty(Method):
     on CIFAR-100, and 0.01 and 20 on Tiny-ImageNet.
 
     Args:
-        weight: weight of the term; the larger, the further from the normal self, and the more accuracy it
-            costs.
+        weight: weight of the term. The larger, the further from the normal self and the less accurate; as
+            the term has no lower bound, too large a weight leaves no accuracy.
         temperature: divides both logits before the softmax.
         normal: where the normal self comes from: "phase" trains it, "teacher" takes the teacher that is
             given, a trained network of any kind.
