@@ -89,10 +89,10 @@ def contest(runs: Path, seed: int) -> dict[str, dict[str, float]]:
     }
 
 
-def by_name(results: Mapping[str, Any], role: str) -> dict[str, dict[str, float]]:
+def by_name(results: Mapping[str, Any], role: str) -> dict[str, dict[int, float]]:
     """For each name the top-1 by seed."""
     names = next(iter(results["top1"].values()))[role]
-    return {name: {seed: each[role][name] for seed, each in results["top1"].items()} for name in names}
+    return {name: {int(seed): each[role][name] for seed, each in results["top1"].items()} for name in names}
 
 
 def report(results: Mapping[str, Any]) -> str:

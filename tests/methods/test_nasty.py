@@ -65,7 +65,7 @@ def test_wrong_logits_are_refused() -> None:
 
 
 def method_of(distiller: Distiller) -> Nasty:
-    return cast(Nasty, next(method for method in distiller.objective.wrapped if isinstance(method, Nasty)))
+    return next(method for method in distiller.objective.wrapped if isinstance(method, Nasty))
 
 
 def prepared(objective: str = "ce + nasty(epochs=3, weight=0.5, temperature=2)") -> tuple[Distiller, Batch]:

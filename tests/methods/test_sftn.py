@@ -101,7 +101,7 @@ def test_wrong_logits_are_refused() -> None:
 
 
 def method_of(distiller: Distiller) -> SFTN:
-    return cast(SFTN, next(method for method in distiller.objective.wrapped if isinstance(method, SFTN)))
+    return next(method for method in distiller.objective.wrapped if isinstance(method, SFTN))
 
 
 def branches_of(distiller: Distiller) -> list[Branch]:
