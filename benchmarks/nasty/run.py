@@ -27,7 +27,7 @@ from limbeck.studies import paired_difference, summarize
 HERE = Path(__file__).parent
 COMMAND = "python benchmarks/nasty/run.py"
 TEACHER, STUDENT = "cnn", "cnn(channels=[4, 8])"
-SEEDS, EPOCHS = range(3), 20
+SEEDS, EPOCHS = range(5), 20
 PAIRS = ((0.04, 4), (0.005, 20))  # the authors' weights and temperatures for CIFAR-10 and CIFAR-100
 SETTINGS = {
     "training.precision": "fp32",
