@@ -21,6 +21,9 @@ SHAPES = {
 }
 """Of `student` and `teacher`, where a function does not take maps."""
 
+NEGATIVE = ("nasty",)
+"""Functions whose value is below zero."""
+
 NOT_BY_SAMPLE = ("margins", "keys")
 """Arguments that are the same for all samples."""
 
@@ -45,6 +48,7 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "teacher_maps": lambda: normal(SAMPLES, 2, 3, 4),
         "branches": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
         "ensemble": lambda: normal(SAMPLES, CLASSES),
+        "normal_logits": lambda: normal(SAMPLES, CLASSES),
         "others": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
         "expert_logits": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
         "selected": lambda: torch.tensor([0, 1, 1, 0]),

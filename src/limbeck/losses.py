@@ -27,6 +27,7 @@ from limbeck.methods.kd import kd
 from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.lwkd import lwkd
 from limbeck.methods.mse import mse
+from limbeck.methods.nasty import nasty
 from limbeck.methods.nst import nst
 from limbeck.methods.ofd import ofd
 from limbeck.methods.one import native_ensemble
@@ -34,6 +35,7 @@ from limbeck.methods.pkt import pkt
 from limbeck.methods.reviewkd import hierarchical_context
 from limbeck.methods.rkd import rkd_angle, rkd_distance
 from limbeck.methods.rrd import rrd
+from limbeck.methods.sftn import student_friendly
 from limbeck.methods.simkd import simkd
 from limbeck.methods.sp import similarity_preserving
 from limbeck.methods.srrl import srrl
@@ -67,6 +69,7 @@ __all__ = [
     "lwkd",
     "mse",
     "mutual_learning",
+    "nasty",
     "native_ensemble",
     "nst",
     "ofd",
@@ -78,6 +81,7 @@ __all__ = [
     "simkd",
     "srrl",
     "sskd",
+    "student_friendly",
     "tfkd",
     "uncertainty_weighted_kd",
     "vid",

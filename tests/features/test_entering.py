@@ -13,7 +13,7 @@ from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find
 from limbeck.features.entering import Entered, StandIn
 from limbeck.models import MODELS, NAMED, Normalization, Rescaling
-from limbeck.outputs import Inputs
+from limbeck.outputs import Inputs, apply
 
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 TEXTS = {
@@ -51,7 +51,7 @@ def test_behind_any_stage_every_network_gives_its_own_logits(name: str) -> None:
     for place, stage in enumerate(stages):
         rest = entered(network, inputs, place).eval()
         assert torch.equal(rest(stage, inputs), logits)
-        one = {key: tensor[:1] for key, tensor in inputs.items()} if isinstance(inputs, dict) else inputs[:1]
+        one = apply(lambda tensor: tensor[:1], inputs)
         torch.testing.assert_close(rest(stage[:1], one), logits[:1])
         sizes.append(sum(parameter.numel() for parameter in rest.parameters()))
         assert all(parameter.requires_grad for parameter in rest.parameters())
@@ -235,7 +235,7 @@ class Bag(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         states = self.layer(self.tokens(input_ids) * attention_mask[..., None])
-        return (states + self.others(input_ids)).mean(1)
+        return (states + self.others(input_ids)).mean(1)  # type: ignore[no-any-return]
 
 
 def test_token_ids_are_read_past_the_stage() -> None:

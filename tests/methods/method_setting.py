@@ -62,9 +62,11 @@ SMALLER = {
     "ft": "ce + 200*ft(epochs=3)",
     "lwkd": "ce + lwkd(epochs=3, batch_size=20, images_per_class=60, bank_size=10)",
     "mgd": "mgd(0.2*ce + 0.8*kd, epochs=4)",
+    "nasty": "ce + nasty(epochs=2)",
     "ofd": 'ce + 0.001*ofd(margins="batch")',  # they may be without batch norm
     "rrd": "ce + rrd(size=20, dim=8)",
     "sskd": "0.1*ce + 0.9*kd + sskd(epochs=3)",
+    "sftn": 'ce + sftn(student="method_setting:SmallNet(width=3, norm=false)")',
 }
 """Recipes fitted to the setting: less to train beforehand or to remember, where the paper's take long."""
 

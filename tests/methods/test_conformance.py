@@ -36,6 +36,7 @@ SPREADS_OVER_CLASSES = {
     "ekd": "the guided classifiers are fresh layers with as many classes",
     "one": "the other branches end in fresh classifiers with as many classes",
     "dist": "section 4: the mean correlation over all classes, and that of a sample across them",
+    "sftn": "the branches are fresh networks with as many classes, so their weights are others",
     "srrl": "the mean squared difference of the logits is over all of them",
     "logit_standardization": "Algorithm 1: mean and deviation are those of all logits",
 }
@@ -59,6 +60,7 @@ COMPARES_SAMPLES: dict[str, str] = {
     "ekd": "the guided modules have batch norms",
     "one": "section 3.2: the gate has a batch norm",
     "reviewkd": "the fusions have batch norms",
+    "sftn": "the adapters have batch norms",
     "simkd": "the projector has batch norms",
     "srrl": "the connector ends in batch norm",
     "sskd": "a turned image is compared with all images of the batch",

@@ -42,7 +42,7 @@ class TestOneDeclaration:
         assert options_of("distill").keys() == FIELDS | OF_THE_DIRECTORY
 
     def test_train_takes_those_that_need_no_teacher(self) -> None:
-        named = FIELDS - {"student", "teacher", "cache_teacher"} | {"model"}
+        named = FIELDS - {"student", "teacher", "cache_teacher"} | {"model", "friendly_to"}
         assert inspect.signature(limbeck.train).parameters.keys() == named | OF_THE_DIRECTORY | {
             "display",
             "report",
@@ -65,7 +65,7 @@ class TestOneDeclaration:
         given = {
             name: f"<{name}>"
             for name in inspect.signature(run).parameters
-            if name not in OF_THE_DIRECTORY | {"display", "report"}
+            if name not in OF_THE_DIRECTORY | {"display", "report", "friendly_to"}
         }
         with pytest.raises(LimbeckError, match="stop"):
             run(**given)

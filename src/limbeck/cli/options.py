@@ -46,6 +46,14 @@ Objective = Annotated[
         "data's task, which `limbeck tasks` shows."
     ),
 ]
+FriendlyTo = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STUDENT",
+        help="Train a teacher for this student, a name from `limbeck models` or module:factory(...); short "
+        "for --objective 'ce + sftn(student=\"STUDENT\")'.",
+    ),
+]
 Epochs = Annotated[int | None, typer.Option(help="Number of epochs.")]
 BatchSize = Annotated[int | None, typer.Option(help="Samples per optimizer step.")]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from limbeck.errors import LimbeckError
-from limbeck.features.calling import opaque, uncompiled, undisturbed
+from limbeck.features.calling import Item, opaque, uncompiled, undisturbed
 from limbeck.features.passage import Blank, Passage
 from limbeck.features.points import FeaturePoints, Point
 from limbeck.features.tap import Tap, unfused
@@ -182,11 +182,11 @@ class _Door:
                 return None
             entered, place = True, self._point.item
             if place is None:
-                given = [*enumerate(args), *kwargs.items()]
-                place = next(place for place, value in given if isinstance(value, Tensor))
+                given: list[tuple[Item, Any]] = [*enumerate(args), *kwargs.items()]
+                place = next(at for at, value in given if isinstance(value, Tensor))
             if isinstance(place, int):
                 return (*args[:place], self._stage, *args[place + 1 :]), kwargs
-            return args, {**kwargs, place: self._stage}
+            return args, {**kwargs, str(place): self._stage}
 
         handle = entrance.register_forward_pre_hook(exchanged, with_kwargs=True)
         try:

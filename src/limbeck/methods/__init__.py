@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from limbeck.methods.mgd import MGD
     from limbeck.methods.mse import MSE
     from limbeck.methods.multilevel import Multilevel
+    from limbeck.methods.nasty import Nasty
     from limbeck.methods.nst import NST
     from limbeck.methods.ofd import OFD
     from limbeck.methods.one import ONE
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
     from limbeck.methods.rrd import RRD
+    from limbeck.methods.sftn import SFTN
     from limbeck.methods.simkd import SimKD
     from limbeck.methods.sp import SP
     from limbeck.methods.srrl import SRRL
@@ -91,6 +93,7 @@ _PLACES = {
     "mgd": "limbeck.methods.mgd:MGD",
     "mse": "limbeck.methods.mse:MSE",
     "multilevel": "limbeck.methods.multilevel:Multilevel",
+    "nasty": "limbeck.methods.nasty:Nasty",
     "nst": "limbeck.methods.nst:NST",
     "ofd": "limbeck.methods.ofd:OFD",
     "one": "limbeck.methods.one:ONE",
@@ -98,6 +101,7 @@ _PLACES = {
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
     "rrd": "limbeck.methods.rrd:RRD",
+    "sftn": "limbeck.methods.sftn:SFTN",
     "simkd": "limbeck.methods.simkd:SimKD",
     "sp": "limbeck.methods.sp:SP",
     "srrl": "limbeck.methods.srrl:SRRL",
@@ -139,6 +143,7 @@ __all__ = [
     "PKT",
     "RKD",
     "RRD",
+    "SFTN",
     "SP",
     "SRRL",
     "SSKD",
@@ -157,6 +162,7 @@ __all__ = [
     "Losses",
     "Method",
     "Multilevel",
+    "Nasty",
     "Networks",
     "Objective",
     "Phase",

@@ -12,6 +12,7 @@ from limbeck.config import RunConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.methods import Method
+from limbeck.methods.sftn import friendly_to as friendly
 from limbeck.runs import directory, networks, places
 from limbeck.runs.arguments import RunArguments, TeacherLike
 from limbeck.runs.directory import Report, Run
@@ -102,6 +103,7 @@ def train(
     data: str | Source | None = None,
     data_dir: Path | str | None = None,
     objective: str | Method | None = None,
+    friendly_to: str | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
@@ -119,7 +121,16 @@ def train(
 
     Args:
         model: network to train, given as a student is in `distill`, where the other arguments are explained.
+        friendly_to: name of a student that the network shall be a good teacher for; short for the objective
+            `ce + sftn(student="...")`, which is then not given besides.
     """
+    if friendly_to is not None:
+        if objective is not None or "objective" in (settings or {}):
+            raise LimbeckError(
+                f"friendly_to (--friendly-to) stands for the objective {friendly(friendly_to)!r}, and "
+                "another is given; give one that has both, without friendly_to"
+            )
+        objective = friendly(friendly_to)
     arguments = RunArguments(
         config=config,
         student=model,

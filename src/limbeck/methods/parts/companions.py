@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import nn
@@ -83,7 +84,9 @@ def draw_anew(network: nn.Module, failing: str, instead: str) -> None:
     network.requires_grad_(True)
 
 
-def built(method: str, spec: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
+def built(
+    method: str, spec: str, context: Context, role: Literal["peer", "student"] = "peer"
+) -> tuple[nn.Module, FeaturePoints]:
     """A network by its name in `limbeck models`, with fresh weights, and its features.
 
     It has the student's normalization and rescaling unless it has its own.
@@ -92,6 +95,7 @@ def built(method: str, spec: str, context: Context) -> tuple[nn.Module, FeatureP
         method: name of the method that needs it, for messages.
         spec: the network's name, with its arguments if it has any.
         context: what the method is bound to.
+        role: what the network is, for messages: a peer of the student, or the student of a teacher to be.
     Raises:
         LimbeckError: for a network that cannot be built, or has another number of outputs.
     """
@@ -109,8 +113,9 @@ def built(method: str, spec: str, context: Context) -> tuple[nn.Module, FeatureP
     with undisturbed(peer, context.example), torch.no_grad():
         classes = Tap(peer, points, ())(context.example).logits.shape[-1]
     if classes != context.width:
+        beside = "student" if role == "peer" else "teacher"
         raise LimbeckError(
-            f"{method}: the peer {spec!r} has {classes} outputs and the student {context.width}; "
+            f"{method}: the {role} {spec!r} has {classes} outputs and the {beside} {context.width}; "
             "they must agree"
         )
     return peer, points
