@@ -5,9 +5,11 @@ from __future__ import annotations
 from limbeck.methods.ab import activation_boundary
 from limbeck.methods.afd import attentive_feature_distillation
 from limbeck.methods.at import attention_transfer
+from limbeck.methods.bdd import bdd
 from limbeck.methods.bounded import bounded
 from limbeck.methods.cc import correlation_congruence
 from limbeck.methods.ce import cross_entropy
+from limbeck.methods.ckd import comparative
 from limbeck.methods.crd import crd
 from limbeck.methods.dist import dist
 from limbeck.methods.dkd import dkd
@@ -25,6 +27,7 @@ from limbeck.methods.mse import mse
 from limbeck.methods.nst import nst
 from limbeck.methods.ofd import ofd
 from limbeck.methods.pkt import pkt
+from limbeck.methods.r2kd import correlation_distance, rank_distance
 from limbeck.methods.reviewkd import hierarchical_context
 from limbeck.methods.rkd import rkd_angle, rkd_distance
 from limbeck.methods.rrd import rrd
@@ -38,8 +41,11 @@ __all__ = [
     "activation_boundary",
     "attention_transfer",
     "attentive_feature_distillation",
+    "bdd",
     "bounded",
+    "comparative",
     "correlation_congruence",
+    "correlation_distance",
     "crd",
     "cross_entropy",
     "dist",
@@ -59,6 +65,7 @@ __all__ = [
     "nst",
     "ofd",
     "pkt",
+    "rank_distance",
     "rkd_angle",
     "rkd_distance",
     "rrd",

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from limbeck.methods.ab import AB
     from limbeck.methods.afd import AFD
     from limbeck.methods.at import AT
+    from limbeck.methods.bdd import BDD
     from limbeck.methods.bounded import Bounded
     from limbeck.methods.cc import CC
     from limbeck.methods.ce import CE
+    from limbeck.methods.ckd import CKD
     from limbeck.methods.crd import CRD
     from limbeck.methods.dist import DIST
     from limbeck.methods.dkd import DKD
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from limbeck.methods.nst import NST
     from limbeck.methods.ofd import OFD
     from limbeck.methods.pkt import PKT
+    from limbeck.methods.r2kd import R2KD
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
     from limbeck.methods.rrd import RRD
@@ -56,9 +59,11 @@ _PLACES = {
     "ab": "limbeck.methods.ab:AB",
     "afd": "limbeck.methods.afd:AFD",
     "at": "limbeck.methods.at:AT",
+    "bdd": "limbeck.methods.bdd:BDD",
     "bounded": "limbeck.methods.bounded:Bounded",
     "cc": "limbeck.methods.cc:CC",
     "ce": "limbeck.methods.ce:CE",
+    "ckd": "limbeck.methods.ckd:CKD",
     "crd": "limbeck.methods.crd:CRD",
     "dist": "limbeck.methods.dist:DIST",
     "dkd": "limbeck.methods.dkd:DKD",
@@ -80,6 +85,7 @@ _PLACES = {
     "nst": "limbeck.methods.nst:NST",
     "ofd": "limbeck.methods.ofd:OFD",
     "pkt": "limbeck.methods.pkt:PKT",
+    "r2kd": "limbeck.methods.r2kd:R2KD",
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
     "rrd": "limbeck.methods.rrd:RRD",
@@ -97,8 +103,10 @@ __all__ = [
     "AB",
     "AFD",
     "AT",
+    "BDD",
     "CC",
     "CE",
+    "CKD",
     "CRD",
     "DIST",
     "DKD",
@@ -116,6 +124,7 @@ __all__ = [
     "NST",
     "OFD",
     "PKT",
+    "R2KD",
     "RKD",
     "RRD",
     "SP",

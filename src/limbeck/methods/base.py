@@ -50,7 +50,7 @@ class Method(nn.Module):
     kind: ClassVar[Kind] = "distillation"
     reads: Reads = Reads()
     recipe: ClassVar[str | None] = None
-    min_samples: ClassVar[int] = 1
+    min_samples: int = 1
     phases_only: ClassVar[bool] = False
     views_together: ClassVar[bool] = False
     rows: ClassVar[Literal["any", "classes", "values"]] = "any"
