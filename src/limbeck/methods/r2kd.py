@@ -54,11 +54,14 @@ def correlation_distance(student_logits: Tensor, teacher_logits: Tensor, tempera
     student, teacher = (
         (full_precision(logits) / temperature).softmax(1) for logits in (student_logits, teacher_logits)
     )
-    samples, classes = (
-        ((student * teacher).sum(dim) / (student.norm(dim=dim) * teacher.norm(dim=dim) + EPSILON)).mean()
-        for dim in (1, 0)
-    )
+    samples, classes = (cosines(*pair).mean() for pair in ((student, teacher), (student.T, teacher.T)))
     return temperature**2 * ((1 - samples) + (1 - classes))
+
+
+def cosines(student: Tensor, teacher: Tensor) -> Tensor:
+    """(R,) cosines of the rows of two (R, N) matrices."""
+    norms: Tensor = student.norm(dim=1) * teacher.norm(dim=1)
+    return (student * teacher).sum(1) / (norms + EPSILON)
 
 
 def rank_distance(
@@ -146,7 +149,7 @@ def cut_mixed(inputs: Tensor, partners: Tensor, share: Tensor, row: Tensor, colu
         column: the same.
     """
     height, width = inputs.shape[2:]
-    side = (1 - share).sqrt()
+    side: Tensor = (1 - share).sqrt()
     return partners.where(
         rectangle(inputs, row, column, (height * side).floor(), (width * side).floor()), inputs
     )
@@ -173,7 +176,7 @@ def beta(alpha: float, seed: Tensor, step: int) -> Tensor:
         step: number of the step.
     """
     trials = torch.arange(2 * 64, device=seed.device).view(2, 64)
-    x, y = ((below(2**24, seed, step, 0, trials) + 0.5) / 2**24) ** (1 / alpha)
+    x, y = (((below(2**24, seed, step, 0, trials) + 0.5) / 2**24) ** (1 / alpha)).unbind()
     first = (x + y <= 1).int().argmax()  # of trials that may all fail, once in 2^64
     return x[first] / (x[first] + y[first])
 
