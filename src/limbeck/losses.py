@@ -5,11 +5,13 @@ from __future__ import annotations
 from limbeck.methods.ab import activation_boundary
 from limbeck.methods.afd import attentive_feature_distillation
 from limbeck.methods.at import attention_transfer
+from limbeck.methods.bdd import bdd
 from limbeck.methods.bounded import bounded
 from limbeck.methods.bss import bss
 from limbeck.methods.cc import correlation_congruence
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.ceskd import ceskd
+from limbeck.methods.ckd import comparative
 from limbeck.methods.crd import crd
 from limbeck.methods.dgkd import dgkd
 from limbeck.methods.dist import dist
@@ -32,6 +34,7 @@ from limbeck.methods.nst import nst
 from limbeck.methods.ofd import ofd
 from limbeck.methods.one import native_ensemble
 from limbeck.methods.pkt import pkt
+from limbeck.methods.r2kd import correlation_distance, rank_distance
 from limbeck.methods.reviewkd import hierarchical_context
 from limbeck.methods.rkd import rkd_angle, rkd_distance
 from limbeck.methods.rrd import rrd
@@ -47,10 +50,13 @@ __all__ = [
     "activation_boundary",
     "attention_transfer",
     "attentive_feature_distillation",
+    "bdd",
     "bounded",
     "bss",
     "ceskd",
+    "comparative",
     "correlation_congruence",
+    "correlation_distance",
     "crd",
     "cross_entropy",
     "dgkd",
@@ -74,6 +80,7 @@ __all__ = [
     "nst",
     "ofd",
     "pkt",
+    "rank_distance",
     "rkd_angle",
     "rkd_distance",
     "rrd",

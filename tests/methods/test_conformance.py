@@ -38,6 +38,8 @@ SPREADS_OVER_CLASSES = {
     "dist": "section 4: the mean correlation over all classes, and that of a sample across them",
     "sftn": "the branches are fresh networks with as many classes, so their weights are others",
     "srrl": "the mean squared difference of the logits is over all of them",
+    "ckd": "the mean squared difference of the logits is over all of them, as in the authors' code",
+    "r2kd": "the mean cosine over all classes, and the ranks of all",
     "logit_standardization": "Algorithm 1: mean and deviation are those of all logits",
 }
 """Methods whose value depends on classes that neither network believes in."""
@@ -46,9 +48,11 @@ COMPARES_SAMPLES: dict[str, str] = {
     "multilevel": "the adapters of the exits have batch norms",
     "cc": "neighbors in the batch",
     "ceskd": "a sample's teacher is chosen by how hard it is among those of its batch",
+    "ckd": "the tuples are drawn among the samples of the batch",
     "pkt": "section 3: a sample's probabilities are over all others of the batch",
     "rkd": "section 3.2: all pairs and triples of the batch",
     "crd": "section 3.4: the vectors move at each forward, and the first batch settles Z",
+    "r2kd": "the cosine of a class is across the samples, which are mixed with others of the batch",
     "rrd": "the keys of a sample are those of its batch first",
     "ab": "its phase trains the CRD benchmark's regressors, which end in batch norm",
     "ft": "the translator has batch norms",
@@ -70,6 +74,8 @@ COMPARES_SAMPLES: dict[str, str] = {
 
 NEEDS_TWO_SAMPLES: dict[str, str] = {
     "cc": "one sample has no neighbor",
+    "ckd": "one sample makes no pair",
+    "r2kd": "one sample has nothing to be mixed with",
     "pkt": "one sample is its only neighbor whatever the network",
     "rkd": "one sample has no distance to others",
     "dist": "one sample has no correlation with others",

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from limbeck.methods.ab import AB
     from limbeck.methods.afd import AFD
     from limbeck.methods.at import AT
+    from limbeck.methods.bdd import BDD
     from limbeck.methods.bounded import Bounded
     from limbeck.methods.bss import BSS
     from limbeck.methods.cc import CC
     from limbeck.methods.ce import CE
     from limbeck.methods.ceskd import CESKD
+    from limbeck.methods.ckd import CKD
     from limbeck.methods.crd import CRD
     from limbeck.methods.dgkd import DGKD
     from limbeck.methods.dist import DIST
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from limbeck.methods.ofd import OFD
     from limbeck.methods.one import ONE
     from limbeck.methods.pkt import PKT
+    from limbeck.methods.r2kd import R2KD
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
     from limbeck.methods.rrd import RRD
@@ -66,11 +69,13 @@ _PLACES = {
     "ab": "limbeck.methods.ab:AB",
     "afd": "limbeck.methods.afd:AFD",
     "at": "limbeck.methods.at:AT",
+    "bdd": "limbeck.methods.bdd:BDD",
     "bounded": "limbeck.methods.bounded:Bounded",
     "bss": "limbeck.methods.bss:BSS",
     "cc": "limbeck.methods.cc:CC",
     "ce": "limbeck.methods.ce:CE",
     "ceskd": "limbeck.methods.ceskd:CESKD",
+    "ckd": "limbeck.methods.ckd:CKD",
     "crd": "limbeck.methods.crd:CRD",
     "dgkd": "limbeck.methods.dgkd:DGKD",
     "dist": "limbeck.methods.dist:DIST",
@@ -98,6 +103,7 @@ _PLACES = {
     "ofd": "limbeck.methods.ofd:OFD",
     "one": "limbeck.methods.one:ONE",
     "pkt": "limbeck.methods.pkt:PKT",
+    "r2kd": "limbeck.methods.r2kd:R2KD",
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
     "rrd": "limbeck.methods.rrd:RRD",
@@ -117,10 +123,12 @@ __all__ = [
     "AB",
     "AFD",
     "AT",
+    "BDD",
     "BSS",
     "CC",
     "CE",
     "CESKD",
+    "CKD",
     "CRD",
     "DGKD",
     "DIST",
@@ -141,6 +149,7 @@ __all__ = [
     "OFD",
     "ONE",
     "PKT",
+    "R2KD",
     "RKD",
     "RRD",
     "SFTN",

@@ -52,7 +52,7 @@ class Method(nn.Module):
     kind: ClassVar[Kind] = "distillation"
     reads: Reads = Reads()
     recipe: ClassVar[str | None] = None
-    min_samples: ClassVar[int] = 1
+    min_samples: int = 1
     phases_only: ClassVar[bool] = False
     teacher_at_bind: ClassVar[bool] = False
     views_together: ClassVar[bool] = False

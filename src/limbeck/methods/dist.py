@@ -52,11 +52,11 @@ def relations(student_logits: Tensor, teacher_logits: Tensor, temperature: float
     same_logits("dist", student_logits, teacher_logits)
     student = (full_precision(student_logits) / temperature).softmax(1)
     teacher = (full_precision(teacher_logits) / temperature).softmax(1)
-    inter, intra = 1 - _correlation(student, teacher).mean(), 1 - _correlation(student.T, teacher.T).mean()
+    inter, intra = 1 - correlation(student, teacher).mean(), 1 - correlation(student.T, teacher.T).mean()
     return temperature**2 * inter, temperature**2 * intra
 
 
-def _correlation(student: Tensor, teacher: Tensor) -> Tensor:
+def correlation(student: Tensor, teacher: Tensor) -> Tensor:
     """(R,) correlations of the rows of two (R, N) matrices."""
     student, teacher = centered(student), centered(teacher)
     norms: Tensor = student.norm(dim=1) * teacher.norm(dim=1)

@@ -67,6 +67,20 @@ def gather(tensor: Tensor) -> Tensor:
     return rows
 
 
+def places(rows: int, device: torch.device) -> range:
+    """Where this process's own rows are in what `gather` gives.
+
+    Args:
+        rows: how many this process has.
+        device: of the rows.
+    """
+    if alone():
+        return range(rows)
+    counts = gather(torch.tensor([rows], device=device)).tolist()
+    start = sum(counts[: dist.get_rank()])
+    return range(start, start + rows)
+
+
 def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The means over all processes of tensors that have the same shapes in each, without gradient."""
     if alone() or not tensors:
