@@ -22,7 +22,7 @@ from limbeck.methods.base import Method, inner_first, named, taught, teachers_re
 from limbeck.methods.declarations import Claim, Context, Networks, Phase, Reads, TeacherContext
 from limbeck.methods.gradient_rules import SplitOptimizer
 from limbeck.methods.parts.blocks import full_precision
-from limbeck.methods.parts.draws import draw_related
+from limbeck.methods.parts.draws import RELATED, draw_related
 from limbeck.methods.terms import Losses, Term
 from limbeck.objective import parse
 from limbeck.optimization import JointOptimizer, MakeOptimizer
@@ -33,9 +33,6 @@ from limbeck.teachers.group import Given, TeacherGroup, teachers_of
 from limbeck.watch import UntrainedParts, sums_of_inputs, sums_of_teachers
 
 Features = Mapping[str, "str | Sequence[str]"]
-
-RELATED = 1024
-"""Rows of a batch that methods relate to each other, where a sample has many."""
 
 
 class Distiller(nn.Module):

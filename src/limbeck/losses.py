@@ -18,6 +18,8 @@ from limbeck.methods.ft import factor_transfer
 from limbeck.methods.huber import huber
 from limbeck.methods.icd import icd
 from limbeck.methods.imitation import imitation
+from limbeck.methods.infoflow import infoflow
+from limbeck.methods.kcd import kcd
 from limbeck.methods.kd import kd
 from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.lwkd import lwkd
@@ -51,6 +53,8 @@ __all__ = [
     "huber",
     "icd",
     "imitation",
+    "infoflow",
+    "kcd",
     "kd",
     "kdsvd",
     "lwkd",

@@ -156,6 +156,11 @@ class Method(nn.Module):
         super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         return self
 
+    @property
+    def reads_in_training(self) -> Reads:
+        """What it reads in training itself; a method that needs something in its phases alone says less."""
+        return NOTHING if self.phases_only else self.reads
+
     def __mul__(self, weight: float) -> Objective:
         return Objective([(weight, self)])
 
@@ -239,7 +244,7 @@ def training_reads(method: Method) -> Reads:
     """What it and all inside it read in training itself, after the phases."""
     reads = NOTHING
     for part in inner_first(method):
-        reads = reads if part.phases_only else reads | part.reads
+        reads = reads | part.reads_in_training
     return reads
 
 
@@ -261,13 +266,13 @@ def teachers_read(method: Method, *, of_training: bool = False) -> dict[str | No
 
     Args:
         method: a method or an objective.
-        of_training: leave out methods that are over when training begins.
+        of_training: leave out what is read in phases alone.
     """
     found: dict[str | None, tuple[str, ...]] = {}
     for part, given in taught(method):
-        if part.reads.teacher and not (of_training and part.phases_only):
-            for name in part.reads.teachers or (given,):
-                found[name] = tuple(dict.fromkeys([*found.get(name, ()), *part.reads.teacher]))
+        reads = part.reads_in_training if of_training else part.reads
+        for name in (reads.teachers or (given,)) if reads.teacher else ():
+            found[name] = tuple(dict.fromkeys([*found.get(name, ()), *reads.teacher]))
     return found
 
 

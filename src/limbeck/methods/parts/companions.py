@@ -17,7 +17,12 @@ from limbeck.outputs import Batch, Outputs, apply
 
 
 def outputs_of(
-    network: nn.Module, points: FeaturePoints, batch: Batch, fields: Sequence[str] = ()
+    network: nn.Module,
+    points: FeaturePoints,
+    batch: Batch,
+    fields: Sequence[str] = (),
+    *,
+    positions: bool = False,
 ) -> Outputs:
     """What a network of a method's own gives for the inputs of a batch, as rows and in float32 at least.
 
@@ -28,19 +33,23 @@ def outputs_of(
         points: where its features are.
         batch: of the student's, in rows.
         fields: what is asked for besides the logits.
+        positions: whether the task decides at every position, and so reads an embedding at each.
     """
     from limbeck.tasks.rows import rows_of
 
-    given = Tap(network, points, fields)(apply(full_precision, batch.inputs))
+    given = Tap(network, points, fields, positions=positions)(apply(full_precision, batch.inputs))
     return rows_of(batch).of(given.map(full_precision))
 
 
-def like_student(method: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
+def like_student(
+    method: str, context: Context, instead: str = 'name it, for example dml(peers=["my_models:make()"])'
+) -> tuple[nn.Module, FeaturePoints]:
     """A network like the student, with fresh weights from torch's global generator, and its features.
 
     Args:
         method: name of the method that needs it, for messages.
         context: what the method is bound to.
+        instead: what to do for a student that it cannot be made from, for that message.
     Raises:
         LimbeckError: for a student with a part whose weights cannot be drawn anew.
     """
@@ -51,9 +60,9 @@ def like_student(method: str, context: Context) -> tuple[nn.Module, FeaturePoint
             reset()
         elif module._parameters:
             raise LimbeckError(
-                f"{method} cannot make a peer like the student: {path or 'the network'} "
+                f"{method} cannot make a network like the student: {path or 'the network'} "
                 f"({type(module).__name__}) has parameters and no reset_parameters() to draw them anew; give "
-                f'it one, or name the peers, for example {method}(peers=["my_models:make()"])'
+                f"it one, or {instead}"
             )
     return peer, context.student_points
 
@@ -85,7 +94,7 @@ def built(method: str, spec: str, context: Context) -> tuple[nn.Module, FeatureP
         classes = Tap(peer, points, ())(context.example).logits.shape[-1]
     if classes != context.width:
         raise LimbeckError(
-            f"{method}: the peer {spec!r} has {classes} outputs and the student {context.width}; "
+            f"{method}: the network {spec!r} has {classes} outputs and the student {context.width}; "
             "they must agree"
         )
     return peer, points
