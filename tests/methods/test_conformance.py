@@ -6,6 +6,7 @@ A method that its paper defines otherwise is named in an opt-out below, with the
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -293,7 +294,10 @@ def test_splitting_a_batch_does_not_change_the_gradient(name: str) -> None:
 
 
 def gradients_of_half(rank: int, world: int, name: str) -> dict[str, Any]:
-    """In each of two processes: the gradient from half the batch, averaged by DistributedDataParallel."""
+    """In each of two processes, joined in the phases too: the gradient from half the batch, averaged by
+    DistributedDataParallel."""
+    local = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+    os.environ |= {name: str(value) for name, value in local.items()} | {"ACCELERATE_USE_CPU": "true"}
     torch.manual_seed(0)
     setting = make_setting(objective_of(name), norm=False, dtype=torch.float64)
     distiller = setting.distiller(objective_of(name))
