@@ -58,7 +58,7 @@ SMALLER = {
     "ab": "ce + ab(epochs=3)",
     "fsp": "ce + fsp(epochs=3)",
     "ft": "ce + 200*ft(epochs=3)",
-    "infoflow": "ce + 1000*infoflow(epochs=3)",
+    "infoflow": "ce + infoflow(epochs=3)",
     "kcd": "ce + kcd(warmup=3)",
     "lwkd": "0.7*ce + lwkd(epochs=3, batch_size=20, images_per_class=60, bank_size=10)",
     "mgd": "mgd(0.2*ce + 0.8*kd, epochs=4)",

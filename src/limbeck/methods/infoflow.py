@@ -85,8 +85,8 @@ class InfoFlow(Method):
 
     Each is the loss of `limbeck.losses.infoflow`: "last" of the embedding, "stages" of the stages without
     it. The samples that are compared are those of the whole batch, of all processes. No labels are read but
-    where `start` asks for them. The cross-entropy of the recipe, and the weight beside it, were chosen here:
-    the paper's student learns by `infoflow` alone, which trains no classifier, and is measured in retrieval.
+    where `start` asks for them. The cross-entropy of the recipe was added here: the paper's student learns by
+    `infoflow` alone, which trains no classifier, and is measured in retrieval.
 
     The auxiliary's weights and the order of its data follow `seed`, and a trained one is reused by every run
     with the same teacher, data and arguments.
@@ -106,7 +106,7 @@ class InfoFlow(Method):
     """
 
     reads = Reads(student=FIELDS, teacher=("embedding",), batch=("progress",))
-    recipe = "ce + 1000*infoflow"
+    recipe = "ce + infoflow"
     relates = True
     min_samples = 2
 
@@ -128,13 +128,13 @@ class InfoFlow(Method):
                     raise LimbeckError(
                         f'infoflow: with auxiliary="none" nothing is trained beforehand; leave {name} out'
                     )
-        self.spec, self.initial, self.decay = auxiliary, initial, decay
+        self.auxiliary, self.initial, self.decay = auxiliary, initial, decay
         self.epochs, self.lr, self.start, self.seed = epochs, lr, start, seed
 
     @property
     def reads_in_training(self) -> Reads:
         """Nothing of the teacher, where an auxiliary teaches."""
-        return self.reads if self.spec == "none" else replace(self.reads, teacher=())
+        return self.reads if self.auxiliary == "none" else replace(self.reads, teacher=())
 
     def bind(self, context: Context) -> None:
         """Builds the auxiliary, and settles which stages are compared.
@@ -150,17 +150,17 @@ class InfoFlow(Method):
                 f"{context.task.name} are {context.task.scores}; leave it out"
             )
         ours, theirs, who = context.student, context.teacher, "teacher"
-        self.auxiliary: nn.Module | None = None
-        if self.spec != "none":
+        self.network: nn.Module | None = None
+        if self.auxiliary != "none":
             who = "auxiliary"
             self._build(context)
-            assert self.auxiliary is not None
-            with undisturbed(self.auxiliary, context.example), torch.no_grad():
-                theirs = self._auxiliary(Batch(context.example))
+            assert self.network is not None
+            with undisturbed(self.network, context.example), torch.no_grad():
+                theirs = self._taught(Batch(context.example))
         if len(ours.stages) != len(theirs.stages):
             remedy = (
                 "name one of the student's depth"
-                if self.auxiliary
+                if self.network
                 else "leave auxiliary out, and a network of the student's depth will stand between them"
             )
             raise LimbeckError(
@@ -176,10 +176,10 @@ class InfoFlow(Method):
             torch.manual_seed(self.seed)
             network, self.points = (
                 like_student(self.name, context, f'name one: {self.name}(auxiliary="my_models:make()")')
-                if self.spec is None
-                else built(self.name, self.spec, context)
+                if self.auxiliary is None
+                else built(self.name, self.auxiliary, context)
             )
-        self.auxiliary = network.requires_grad_(True)
+        self.network = network.requires_grad_(True)
         self.dense = context.task.dense
         self._key: str | None = None
         if context.fingerprint is not None:
@@ -188,19 +188,19 @@ class InfoFlow(Method):
             trained = f"lr {self.lr} start {self.start}"
             self._key = f"{trained} {fingerprint(network)} {self.points} of {context.fingerprint}"
 
-    def _auxiliary(self, batch: Batch, fields: Sequence[str] = FIELDS) -> Outputs:
-        assert self.auxiliary is not None
-        return outputs_of(self.auxiliary, self.points, batch, fields, positions=self.dense)
+    def _taught(self, batch: Batch, fields: Sequence[str] = FIELDS) -> Outputs:
+        assert self.network is not None
+        return outputs_of(self.network, self.points, batch, fields, positions=self.dense)
 
     def phases(self) -> Sequence[Phase]:
         """The auxiliary's training: "start", if it learns the labels first, and "auxiliary"."""
-        if self.auxiliary is None:
+        if self.network is None:
             return []
         from limbeck.optimization import Adam, MultiStep
 
         following = Phase(
             name="auxiliary",
-            trains=[self.auxiliary],
+            trains=[self.network],
             loss=self._follow,
             reads=Reads(student=(), teacher=("embedding",)),
             epochs=self.epochs,
@@ -227,18 +227,18 @@ class InfoFlow(Method):
 
     def _start(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         assert batch.targets is not None
-        return cross_entropy(self._auxiliary(batch, ()).logits, batch.targets)
+        return cross_entropy(self._taught(batch, ()).logits, batch.targets)
 
     def _follow(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        auxiliary = self._auxiliary(batch, ("embedding",))
+        auxiliary = self._taught(batch, ("embedding",))
         drawn = draw_related(batch, auxiliary, RELATED, self.seed)
         auxiliary, teacher, _ = related(auxiliary, teacher, drawn)
         return infoflow(gather(auxiliary.embedding), gather(teacher.embedding))
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms; the auxiliary, if there is one, is in the teacher's place."""
-        if self.auxiliary is not None:
-            teacher = self._auxiliary(batch)
+        if self.network is not None:
+            teacher = self._taught(batch)
             if self.teacher_name is not None:
                 teacher = teacher.replace(named={self.teacher_name: teacher})
         return super().terms(student, teacher, batch)

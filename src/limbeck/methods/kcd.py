@@ -226,8 +226,9 @@ class KCD(Method):
         match: "assignment" gives each of the student's channels one of the teacher's, none twice, by the
             largest sum of correlations, so the teacher must have as many or more and some may go unused;
             "regression" is a linear map by ridge regression, for any two numbers of channels.
-        responses: what of a stage is compared to settle it, "pooled" for the mean over its positions, or
-            "positions" for all of them, which must then correspond.
+        responses: what of a stage is compared to settle it: "pooled" for the mean over its positions, which
+            is an assignment's default, or "positions" for all of them, as the loss compares them, which is a
+            regression's.
         warmup: epochs of the warmup, by cross-entropy (mean squared error for values) and the CRD
             benchmark's SGD; 0 for a student that has been trained already.
         lr: learning rate of the warmup.
@@ -241,7 +242,7 @@ class KCD(Method):
         self,
         stage: int | Sequence[int] | Literal["embedding"] = -1,
         match: Match = "assignment",
-        responses: Response = "pooled",
+        responses: Response | None = None,
         warmup: Annotated[int, Limits(ge=0)] = 30,
         lr: Positive = 0.05,
         ridge: NonNegative = RIDGE,
@@ -257,8 +258,9 @@ class KCD(Method):
                 raise LimbeckError(f"kcd: {reason}; leave {name} out")
         self.field = "embedding" if stage == "embedding" else "stages"
         self.reads = Reads(student=(self.field,), teacher=(self.field,))
-        self.stage, self.responses, self.warmup = stage, responses, warmup
+        self.stage, self.warmup = stage, warmup
         self.match: Match = match
+        self.responses: Response = responses or ("positions" if match == "regression" else "pooled")
         self.lr, self.ridge = lr, ridge
 
     def bind(self, context: Context) -> None:

@@ -89,9 +89,9 @@ def built(method: str, spec: str, context: Context) -> tuple[nn.Module, FeatureP
     if rescaling is not None and models.rescaling_of(peer) is None:
         models.rescale_outputs(peer, rescaling)
     peer.to(context.student.logits)  # its device and its precision
-    points = find(peer, context.example)
+    points = find(peer, context.example, dense=context.task.dense)
     with undisturbed(peer, context.example), torch.no_grad():
-        classes = Tap(peer, points, ())(context.example).logits.shape[-1]
+        classes = context.task.width_of(Tap(peer, points, ())(context.example).logits)
     if classes != context.width:
         raise LimbeckError(
             f"{method}: the network {spec!r} has {classes} outputs and the student {context.width}; "
