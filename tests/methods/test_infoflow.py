@@ -35,7 +35,7 @@ def features(student: tuple[int, ...], teacher: tuple[int, ...], samples: int = 
 
 def cosine(a: list[float], b: list[float]) -> float:
     product = math.fsum(x * y for x, y in zip(a, b, strict=True))
-    return (1 + product / (math.hypot(*a) * math.hypot(*b))) / 2
+    return (1 + product / (math.hypot(*a) * math.hypot(*b) or 1)) / 2  # zero is at right angles to all
 
 
 def student_t(a: list[float], b: list[float]) -> float:
@@ -59,10 +59,10 @@ def neighbors(
     return [value / sum(values) for value in values]
 
 
-@pytest.mark.parametrize(("student", "teacher"), [((4,), (7,)), ((2, 3, 5), (3,)), ((1,), (2, 2))])
+@pytest.mark.parametrize(("student", "teacher"), [((4,), (7,)), ((2, 3, 5), (3,)), ((2,), (2, 2))])
 def test_it_is_the_equation(student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
     pair = features(student, teacher)
-    assert infoflow(*pair).item() == pytest.approx(naive(*pair), rel=1e-6 if student == (1,) else 1e-9)
+    assert infoflow(*pair).item() == pytest.approx(naive(*pair), rel=1e-9)
 
 
 def test_it_gives_the_authors_codes_value() -> None:
@@ -218,36 +218,34 @@ def test_the_teacher_is_asked_in_the_phase_alone() -> None:
         distiller, batch = prepared(text)
         assert distiller.teacher is not None
         assert distiller.teacher.network is not None
-        shown: list[int] = []
-        distiller.teacher.network.register_forward_pre_hook(lambda module, args: shown.append(1))
+        before = distiller.teacher.shown
         distiller(batch)
-        assert bool(shown) == asked
+        assert (distiller.teacher.shown > before) == asked
         assert ("teacher" in distiller._fields[True]) == asked
     distiller, batch = prepared("kd + infoflow(epochs=2)")
     assert distiller._fields[True] == {"teacher": ("logits",)}
 
 
-def test_one_of_several_teachers_is_named() -> None:
-    setting, found = make_setting(), []
-    other = make_setting(size=(5, 5)).student
-    for name in ("first", "second"):
-        for kind in ("epochs=2", 'auxiliary="none"'):
-            torch.manual_seed(0)
-            teachers = {"first": setting.teacher, "second": other}
-            objective = f'infoflow({kind}, teacher="{name}")'
-            if kind.startswith("epochs"):
-                objective += ' + kd(teacher="second")'
-            else:
-                teachers = {name: teachers[name]}
-            distiller = Distiller(make_setting().student, teachers, objective, example=setting.inputs[:2])
-            batch = Batch(setting.inputs, setting.targets, progress=Progress())
-            limbeck.prepare(distiller, [batch], display=False, device="cpu")
-            found.append(distiller(batch)["infoflow.last"].item())
-    assert len(set(found)) == 4
+@pytest.mark.parametrize("kind", ["epochs=2", 'auxiliary="none"'])
+def test_one_of_several_teachers_is_named(kind: str) -> None:
+    setting, found = make_setting(), {}
+    teachers = {"first": setting.teacher, "second": make_setting(size=(5, 5)).student}
+    for name, other in (("first", "second"), ("second", "first")):
+        objective = f'infoflow({kind}, teacher="{name}") + kd(teacher="{other}")'
+        distiller = Distiller(make_setting().student, teachers, objective, example=setting.inputs[:2])
+        batch = Batch(setting.inputs, setting.targets, progress=Progress())
+        limbeck.prepare(distiller, [batch], display=False, device="cpu")
+        method = method_of(distiller)
+        teaches = teachers[name] if method.network is None else method.network
+        distiller.eval()
+        expected = infoflow(*(layers(it, setting.inputs)[1] for it in (distiller.student, teaches)))
+        found[name] = distiller(batch)["infoflow.last"].item()
+        assert found[name] == pytest.approx(expected.item(), rel=1e-4)
+    assert found["first"] != found["second"]
 
 
 def test_an_auxiliary_is_named_and_has_the_students_depth() -> None:
-    setting = make_setting()
+    setting = make_setting(size=(8, 8))
     distiller = setting.distiller('infoflow(auxiliary="cnn(channels=[4, 8])", epochs=1)')
     assert type(method_of(distiller).network).__name__ == "CNN"
     limbeck.prepare(distiller, [setting.inputs], display=False, device="cpu")
@@ -317,7 +315,8 @@ def test_padding_changes_nothing() -> None:
     distiller = Distiller(student, teacher, 'infoflow(auxiliary="none")', example=WordNet.batch())
     distiller.progress(0, 0, 0.0)
     short, long = (distiller(WordNet.batch(padding)) for padding in (0, 3))
-    assert dict(short.items()) == pytest.approx(dict(long.items()), rel=1e-9)
+    for name, value in short.items():
+        assert value.item() == pytest.approx(long[name].item(), rel=1e-9)
     batch = WordNet.batch()
     mask = batch["attention_mask"].bool()
     ours, theirs = (network.layer1(network.words(batch["input_ids"])) for network in (student, teacher))
@@ -387,9 +386,7 @@ def test_an_auxiliary_is_reused_for_the_same_teacher_data_and_arguments_only(
     first, steps = run()
     assert steps == 1 + 1 + 2 + 1  # and once each for the length
     again, steps = run("infoflow(epochs=2, start=1, initial=5, decay=0.9)", seed=5)
-    assert steps == 0, (
-        "the run's seed, its student's weights and the weights of the stages have no part in it"
-    )
+    assert steps == 0, "neither the run's seed nor its student's weights have a part in it"
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert run("infoflow(epochs=3, start=1)")[1] == 3 + 1, "the labels are learned already"
     for objective in (
