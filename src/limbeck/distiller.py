@@ -143,7 +143,9 @@ class Distiller(nn.Module):
     def phases(self) -> list[tuple[str, Phase]]:
         """All phases with their full names, in the order they run."""
         return [
-            (f"{m.name}.{phase.name}", phase) for m in inner_first(self.objective) for phase in m.phases()
+            (f"{method.name}.{phase.name}", _of_teacher(phase, given))
+            for method, given in taught(self.objective)
+            for phase in method.phases()
         ]
 
     def forward(
@@ -426,6 +428,13 @@ class _PhaseModule(nn.Module):
             module.train(mode)
         self.distiller._rest()
         return self
+
+
+def _of_teacher(phase: Phase, name: str | None) -> Phase:
+    """The phase with the teacher that its method is given, where that has a name."""
+    if name is None or not phase.reads.teacher or phase.reads.teachers:
+        return phase
+    return replace(phase, reads=replace(phase.reads, teachers=(name,)))
 
 
 def _resting(student: object) -> tuple[nn.Module, ...]:
