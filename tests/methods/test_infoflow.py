@@ -336,7 +336,7 @@ def test_of_very_many_rows_a_draw_is_related_in_phase_and_training(monkeypatch: 
         return infoflow(student, teacher)
 
     monkeypatch.setattr("limbeck.methods.infoflow.infoflow", noted)
-    monkeypatch.setattr("limbeck.methods.infoflow.RELATED", 12)
+    monkeypatch.setattr("limbeck.methods.parts.draws.RELATED", 12)
     inputs, targets = images(6, 4)
     batch = Batch(inputs, targets, index=torch.arange(6), progress=Progress())
     student, teacher = Pixels(4), Pixels(6, seed=1)

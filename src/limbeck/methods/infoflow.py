@@ -21,7 +21,6 @@ from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Context, LossTerms, Phase, Reads
 from limbeck.methods.parts.blocks import full_precision, gather, unit
 from limbeck.methods.parts.companions import built, like_student, outputs_of
-from limbeck.methods.parts.draws import RELATED, draw_related
 from limbeck.methods.parts.shapes import same_samples, sample_wise
 from limbeck.methods.parts.stages import valid, without_padding
 from limbeck.methods.terms import Term
@@ -230,6 +229,8 @@ class InfoFlow(Method):
         return cross_entropy(self._taught(batch, ()).logits, batch.targets)
 
     def _follow(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
+        from limbeck.methods.parts.draws import RELATED, draw_related
+
         auxiliary = self._taught(batch, ("embedding",))
         drawn = draw_related(batch, auxiliary, RELATED, self.seed)
         auxiliary, teacher, _ = related(auxiliary, teacher, drawn)
