@@ -17,7 +17,7 @@ from token_networks import WordNet
 from torch import Tensor, nn
 
 import limbeck
-from limbeck import Batch, Distiller, LimbeckError, Trainer
+from limbeck import Batch, Distiller, LimbeckError, Outputs, Trainer
 from limbeck.losses import cross_entropy, kcd, mse
 from limbeck.methods import KCD
 from limbeck.methods.kcd import Sums, channel_assignment, channel_regression, responses_of
@@ -101,7 +101,7 @@ def test_a_known_permutation_is_recovered(more: int) -> None:
 
 def test_an_assignment_has_the_largest_sum_of_correlations() -> None:
     student, teacher = normal(9, 3), normal(9, 5, seed=2)
-    correlation = torch.corrcoef(torch.cat([student, teacher], 1).T)[:3, 3:].tolist()
+    correlation: list[list[float]] = torch.corrcoef(torch.cat([student, teacher], 1).T)[:3, 3:].tolist()
 
     def total(channels: tuple[int, ...]) -> float:
         return sum(row[channel] for row, channel in zip(correlation, channels, strict=True))
@@ -116,7 +116,7 @@ def test_a_channel_that_never_changes_correlates_with_none() -> None:
     student[:, 1], teacher[:, 0] = 0.1, 0
     teacher[:, 3], teacher[:, 1] = student[:, 0], student[:, 2]
     found = channel_assignment(student, teacher)
-    assert (found[0], found[2]) == (3, 1)
+    assert found[[0, 2]].tolist() == [3, 1]
     assert len(set(found.tolist())) == 3
 
 
@@ -194,7 +194,7 @@ def test_sums_over_parts_are_those_of_the_whole_and_a_pass_begins_anew(match: An
 
 
 def method_of(distiller: Distiller) -> KCD:
-    return next(cast(KCD, it) for it in distiller.objective.wrapped if isinstance(it, KCD))
+    return next(it for it in distiller.objective.wrapped if isinstance(it, KCD))
 
 
 class Permuted(SmallNet):
@@ -280,8 +280,8 @@ def test_the_phases_warm_the_student_and_settle_the_transform(
         expected = torch.eye(theirs.shape[1])[channel_assignment(*means)]
     else:
         size = min(ours.shape[2], theirs.shape[2])
-        rows = [F.adaptive_avg_pool2d(it, size).movedim(1, -1).flatten(0, -2) for it in (ours, theirs)]
-        expected = channel_regression(*rows).float()
+        own, other = (F.adaptive_avg_pool2d(it, size).movedim(1, -1).flatten(0, -2) for it in (ours, theirs))
+        expected = channel_regression(own, other).float()
     torch.testing.assert_close(method.transform.weight.detach(), expected, rtol=1e-3, atol=1e-4)
     losses = distiller.eval()(setting.inputs)
     wanted = kcd(ours, theirs, method.transform.weight).item()
@@ -295,18 +295,16 @@ def test_the_phases_warm_the_student_and_settle_the_transform(
 def test_the_warmup_learns_the_labels_or_values() -> None:
     setting = make_setting()
     _, phase = setting.distiller("kcd(warmup=2)").phases[0]
-    from limbeck import Outputs
-
     logits = setting.student.eval()(setting.inputs)
     found = phase.loss(Outputs(logits=logits), Outputs(), Batch(setting.inputs, setting.targets))
     torch.testing.assert_close(found, cross_entropy(logits, setting.targets))
     torch.manual_seed(0)
-    networks = [MLP([5, 6], in_features=4, num_classes=2) for _ in range(2)]
+    student, teacher = (MLP([5, 6], in_features=4, num_classes=2) for _ in range(2))
     task = Regression(("a", "b"), mean=(0.0, 0.0), std=(1.0, 1.0))
     inputs, values = torch.rand(6, 4), torch.rand(6, 2)
-    distiller = Distiller(*networks, "mse + kcd(warmup=2)", example=inputs[:2], task=task)
+    distiller = Distiller(student, teacher, "mse + kcd(warmup=2)", example=inputs[:2], task=task)
     _, phase = distiller.phases[0]
-    outputs = networks[0](inputs)
+    outputs = student(inputs)
     torch.testing.assert_close(
         phase.loss(Outputs(logits=outputs), Outputs(), Batch(inputs, values)), mse(outputs, values)
     )
@@ -455,7 +453,11 @@ def test_features_of_two_kinds_and_too_few_channels_are_refused() -> None:
         ("kcd(warmup=0, lr=0.1)", "the student is not trained beforehand; leave lr out"),
         ("kcd(warmup=-1)", "greater than or equal to 0"),
         ('kcd(match="hungarian")', "'assignment' or 'regression'"),
-        ('kcd(stage="logits")', "stage"),
+        (
+            'kcd(stage="logits")',
+            r"stage is a number, \[student's, teacher's\] or \"embedding\", not \"logits\"",
+        ),
+        ("kcd(stage=[0, 1.5])", "stage"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(text: str, message: str) -> None:

@@ -28,6 +28,7 @@ from limbeck.methods.parts.blocks import Reduction, full_precision, gather
 from limbeck.methods.parts.shapes import same_samples, stage_like, vectors
 from limbeck.methods.parts.stages import described, pooled_alike, stage_pair, valid
 from limbeck.methods.terms import Term
+from limbeck.notation import show
 from limbeck.outputs import Batch, Outputs
 
 RIDGE = 1e-8
@@ -240,7 +241,7 @@ class KCD(Method):
 
     def __init__(
         self,
-        stage: int | Sequence[int] | Literal["embedding"] = -1,
+        stage: int | Sequence[int] | str = -1,
         match: Match = "assignment",
         responses: Response | None = None,
         warmup: Annotated[int, Limits(ge=0)] = 30,
@@ -248,6 +249,10 @@ class KCD(Method):
         ridge: NonNegative = RIDGE,
     ) -> None:
         super().__init__()
+        if isinstance(stage, str) and stage != "embedding":
+            raise LimbeckError(
+                f"kcd: stage is a number, [student's, teacher's] or \"embedding\", not {show(stage)}"
+            )
         unused = {
             "ridge": match == "assignment" and 'with match="assignment" nothing is regressed',
             "responses": stage == "embedding" and "an embedding has no positions",
@@ -283,17 +288,18 @@ class KCD(Method):
         if ours.ndim != theirs.ndim or (sequences and ours.shape[1] != theirs.shape[1]):
             raise LimbeckError(
                 "kcd compares maps (channels, height, width), sequences of one length, or vectors, but not "
-                f"{what}; name two of a kind with kcd(stage=[student's, teacher's])"
+                f"{what}; name two of a kind with kcd(stage=[student's, teacher's]), or write "
+                'kcd(stage="embedding")'
             )
-        counts = [features.shape[-1 if sequences else 1] for features in (ours, theirs)]
-        if self.match == "assignment" and counts[1] < counts[0]:
+        own, other = (features.shape[-1 if sequences else 1] for features in (ours, theirs))
+        if self.match == "assignment" and other < own:
             raise LimbeckError(
-                f"kcd gives each of the student's {counts[0]} channels one of the teacher's, none twice, and "
-                f'the teacher has {counts[1]} ({what}); write kcd(match="regression"), which maps any number'
+                f"kcd gives each of the student's {own} channels one of the teacher's, none twice, and the "
+                f'teacher has {other} ({what}); write kcd(match="regression"), which maps any number'
             )
-        self.transform = nn.Linear(counts[1], counts[0], bias=False)
+        self.transform = nn.Linear(other, own, bias=False)
         nn.init.zeros_(self.transform.weight)
-        self.sums = Sums(*counts, self.match)
+        self.sums = Sums(own, other, self.match)
 
     def _features(self, student: Outputs, teacher: Outputs) -> tuple[Tensor, Tensor]:
         if self.pair is None:
