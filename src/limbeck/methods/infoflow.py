@@ -1,7 +1,8 @@
 """Heterogeneous Knowledge Distillation using Information Flow Modeling.
 Passalis, Tzelepi & Tefas, CVPR 2020, arXiv:2005.00727.
 
-Equations, kernels, weights and learning rates as in the authors' code, passalis/pkth.
+Equations, kernels, weights and the auxiliary's recipe as in the authors' code, passalis/pkth, but that an
+optimizer lasts for a phase where theirs is made anew for each rate, and the student's for each epoch.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from limbeck.notation import show
 from limbeck.outputs import Batch, Outputs
 
 RIDGE = 1e-8
-"""Enough for channels that say the same; an exact map is recovered to about as many digits."""
+"""Keeps a regression definite where channels repeat each other, and an exact map right to seven digits."""
 
 Match = Literal["assignment", "regression"]
 Response = Literal["pooled", "positions"]

@@ -42,17 +42,18 @@ def outputs_of(
 
 
 def like_student(
-    method: str, context: Context, instead: str = 'name it, for example dml(peers=["my_models:make()"])'
+    method: str, context: Context, instead: str | None = None
 ) -> tuple[nn.Module, FeaturePoints]:
     """A network like the student, with fresh weights from torch's global generator, and its features.
 
     Args:
         method: name of the method that needs it, for messages.
         context: what the method is bound to.
-        instead: what to do for a student that it cannot be made from, for that message.
+        instead: what else to do, for the message; to name the peers where a method takes `peers`.
     Raises:
         LimbeckError: for a student with a part whose weights cannot be drawn anew.
     """
+    instead = instead or f'name the peers, for example {method}(peers=["my_models:make()"])'
     peer = copy.deepcopy(uncompiled(context.student_network))
     for path, module in reversed(list(peer.named_modules())):  # a parent has the last word on its children
         reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
