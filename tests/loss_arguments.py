@@ -24,7 +24,7 @@ SHAPES = {
 NEGATIVE = ("nasty",)
 """Functions whose value is below zero."""
 
-NOT_BY_SAMPLE = ("margins", "keys")
+NOT_BY_SAMPLE = ("margins", "keys", "transform")
 """Arguments that are the same for all samples."""
 
 
@@ -58,6 +58,7 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "teacher": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
         "student_stages": lambda: [normal(SAMPLES, 2, 3, 4), normal(SAMPLES, 3, 2, 2)],
         "teacher_stages": lambda: [normal(SAMPLES, 2, 3, 4), normal(SAMPLES, 3, 2, 2)],
+        "transform": lambda: normal(2, 2),
         "margins": lambda: [-normal(2).abs(), -normal(3).abs()],
         "weights": lambda: normal(SAMPLES, 2).softmax(1),
         "keys": lambda: normal(6, 7),

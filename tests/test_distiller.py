@@ -374,6 +374,24 @@ class Answers(Teacher):
         return Outputs(logits=self.logits[rows])
 
 
+def test_a_phase_learns_from_the_teacher_that_its_method_names(setting: Setting) -> None:
+    teachers = {"first": setting.student, "second": setting.teacher}
+    objective = 'kd(teacher="first") + projected(teacher="second") + projected(teacher="first")'
+    distiller = Distiller(
+        make_setting(norm=False, dtype=torch.float64).student, teachers, objective, example=setting.inputs[:2]
+    )
+    asked = {name: teacher.shown for name, teacher in distiller.teachers.items()}
+    for named, other, (_, phase) in zip(
+        ("second", "first"), ("first", "second"), distiller.phases, strict=True
+    ):
+        assert phase.reads.teachers == (named,)
+        with distiller.phase_open("phase", phase) as (module, _):
+            module(Batch(setting.inputs))
+        shown = {name: teacher.shown for name, teacher in distiller.teachers.items()}
+        assert (shown[named] > asked[named], shown[other] > asked[other]) == (True, False)
+        asked = shown
+
+
 def test_a_teacher_may_be_anything_that_answers(setting: Setting) -> None:
     teacher = Answers(setting.teacher(setting.inputs).detach())
     distiller = Distiller(setting.student, teacher, "kd", example=setting.inputs[:2])

@@ -22,7 +22,7 @@ from limbeck.methods.base import Method, inner_first, named, taught, teachers_re
 from limbeck.methods.declarations import Claim, Context, Networks, Phase, Reads, TeacherContext
 from limbeck.methods.gradient_rules import SplitOptimizer
 from limbeck.methods.parts.blocks import full_precision
-from limbeck.methods.parts.draws import draw_related
+from limbeck.methods.parts.draws import RELATED, draw_related
 from limbeck.methods.terms import Losses, Term
 from limbeck.objective import parse
 from limbeck.optimization import JointOptimizer, MakeOptimizer
@@ -33,9 +33,6 @@ from limbeck.teachers.group import Given, TeacherGroup, teachers_of
 from limbeck.watch import UntrainedParts, sums_of_inputs, sums_of_teachers
 
 Features = Mapping[str, "str | Sequence[str]"]
-
-RELATED = 1024
-"""Rows of a batch that methods relate to each other, where a sample has many."""
 
 
 class Distiller(nn.Module):
@@ -146,9 +143,9 @@ class Distiller(nn.Module):
     def phases(self) -> list[tuple[str, Phase]]:
         """All phases with their full names, in the order they run; each reads the teacher of its method."""
         return [
-            (f"{m.name}.{phase.name}", _of_teacher(phase, given))
-            for m, given in taught(self.objective)
-            for phase in m.phases()
+            (f"{method.name}.{phase.name}", _of_teacher(phase, given))
+            for method, given in taught(self.objective)
+            for phase in method.phases()
         ]
 
     def forward(
@@ -433,12 +430,11 @@ class _PhaseModule(nn.Module):
         return self
 
 
-def _of_teacher(phase: Phase, given: str | None) -> Phase:
-    """The phase, reading the teacher that its method is given where it names none itself."""
-    reads = phase.reads
-    if given is None or not reads.teacher or reads.teachers:
+def _of_teacher(phase: Phase, name: str | None) -> Phase:
+    """The phase with the teacher that its method is given, where that has a name."""
+    if name is None or not phase.reads.teacher or phase.reads.teachers:
         return phase
-    return replace(phase, reads=replace(reads, teachers=(given,)))
+    return replace(phase, reads=replace(phase.reads, teachers=(name,)))
 
 
 def _resting(student: object) -> tuple[nn.Module, ...]:

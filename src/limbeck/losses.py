@@ -25,6 +25,8 @@ from limbeck.methods.ft import factor_transfer
 from limbeck.methods.huber import huber
 from limbeck.methods.icd import icd
 from limbeck.methods.imitation import imitation
+from limbeck.methods.infoflow import infoflow
+from limbeck.methods.kcd import kcd
 from limbeck.methods.kd import kd
 from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.lwkd import lwkd
@@ -70,6 +72,8 @@ __all__ = [
     "huber",
     "icd",
     "imitation",
+    "infoflow",
+    "kcd",
     "kd",
     "kdsvd",
     "lwkd",

@@ -60,6 +60,8 @@ SMALLER = {
     "bss": 'ce + 0.28*kd(temperature=3) + 2*bss(right="teacher", keep_failed=True)',  # they are untrained
     "fsp": "ce + fsp(epochs=3)",
     "ft": "ce + 200*ft(epochs=3)",
+    "infoflow": "ce + infoflow(epochs=3)",
+    "kcd": "ce + kcd(warmup=3)",
     "lwkd": "ce + lwkd(epochs=3, batch_size=20, images_per_class=60, bank_size=10)",
     "mgd": "mgd(0.2*ce + 0.8*kd, epochs=4)",
     "nasty": "ce + nasty(epochs=2)",

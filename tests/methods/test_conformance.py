@@ -6,6 +6,7 @@ A method that its paper defines otherwise is named in an opt-out below, with the
 from __future__ import annotations
 
 import copy
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ COMPARES_SAMPLES: dict[str, str] = {
     "ofd": "the connectors end in batch norm",
     "dist": "section 4: the correlation across the samples of the batch",
     "icd": "the negatives of a sample are the others of its batch",
+    "infoflow": "a sample's probabilities are over all of the batch",
     "sp": "section 3: the similarities of all pairs of the batch",
     "fitnet": "the CRD benchmark's regressor ends in batch norm",
     "ekd": "the guided modules have batch norms",
@@ -80,6 +82,7 @@ NEEDS_TWO_SAMPLES: dict[str, str] = {
     "rkd": "one sample has no distance to others",
     "dist": "one sample has no correlation with others",
     "icd": "one sample has no negatives",
+    "infoflow": "one sample is its only neighbor whatever the network",
     "sp": "one sample is like itself whatever the network",
     "reviewkd": "the embedding of one sample has no batch statistics",
     "srrl": "likewise",
@@ -109,8 +112,9 @@ def batch_of(inputs: Tensor, targets: Tensor, start: int = 0, stop: int = SAMPLE
     )
 
 
-def prepared(distiller: Distiller, inputs: Tensor, targets: Tensor) -> Distiller:
-    limbeck.prepare(distiller, [batch_of(inputs, targets)], display=False, device="cpu", precision="fp32")
+def prepared(distiller: Distiller, inputs: Tensor, targets: Tensor, *share: int) -> Distiller:
+    batch = batch_of(inputs, targets, *share)
+    limbeck.prepare(distiller, [batch], display=False, device="cpu", precision="fp32")
     distiller.optimizer(SGD())  # a gradient rule's backward asks for one
     return distiller
 
@@ -318,14 +322,17 @@ def test_splitting_a_batch_does_not_change_the_gradient(name: str) -> None:
 
 
 def gradients_of_half(rank: int, world: int, name: str) -> dict[str, Any]:
-    """In each of two processes: the gradient from half the batch, averaged by DistributedDataParallel."""
+    """In each of two processes, joined in the phases too: the gradient from half the batch, averaged by
+    DistributedDataParallel."""
+    local = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+    os.environ |= {name: str(value) for name, value in local.items()} | {"ACCELERATE_USE_CPU": "true"}
     torch.manual_seed(0)
     setting = make_setting(objective_of(name), norm=False, dtype=torch.float64)
     distiller = setting.distiller(objective_of(name))
-    prepared(distiller, setting.inputs, setting.targets)
+    share = rank * SAMPLES // world, (rank + 1) * SAMPLES // world
+    prepared(distiller, setting.inputs, setting.targets, *share)
     wrapped = nn.parallel.DistributedDataParallel(distiller, find_unused_parameters=True)
-    half = SAMPLES // world
-    losses = wrapped(batch_of(setting.inputs, setting.targets, rank * half, (rank + 1) * half))
+    losses = wrapped(batch_of(setting.inputs, setting.targets, *share))
     losses.backward()
     gradients = {key: p.grad for key, p in distiller.named_parameters() if p.grad is not None}
     return {"gradients": gradients, "total": losses.total.item()}

@@ -155,7 +155,9 @@ class Scaled(nn.Module):
 
 
 def test_peers_that_cannot_be() -> None:
-    with pytest.raises(LimbeckError, match=r"dual cannot make a peer like the student: .* or name the peer"):
+    with pytest.raises(
+        LimbeckError, match=r"dual cannot make a network like the student: .* or name the peer"
+    ):
         Distiller(Scaled(), nn.Linear(4, 3), "dual", example=torch.rand(2, 4))
     student, teacher = (CNN([4], in_channels=1, size=8, num_classes=3) for _ in range(2))
     with pytest.raises(LimbeckError, match="has 2 outputs and the student 3"):

@@ -172,7 +172,9 @@ class Bare(nn.Module):
 
 
 def test_weights_that_cannot_be_drawn_anew_are_refused_with_another_way() -> None:
-    with pytest.raises(LimbeckError, match=r"nasty cannot make a peer .* or train one before and give it as"):
+    with pytest.raises(
+        LimbeckError, match=r"nasty cannot make a network .* or train one before and give it as"
+    ):
         Distiller(Bare(), None, "ce + nasty", example=torch.rand(2, 1, 6, 6))
 
 

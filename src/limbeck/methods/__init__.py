@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from limbeck.methods.huber import Huber
     from limbeck.methods.icd import ICD
     from limbeck.methods.imitation import Imitation
+    from limbeck.methods.infoflow import InfoFlow
+    from limbeck.methods.kcd import KCD
     from limbeck.methods.kd import KD
     from limbeck.methods.kdsvd import KDSVD
     from limbeck.methods.label_smoothing import LabelSmoothing
@@ -90,6 +92,8 @@ _PLACES = {
     "huber": "limbeck.methods.huber:Huber",
     "icd": "limbeck.methods.icd:ICD",
     "imitation": "limbeck.methods.imitation:Imitation",
+    "infoflow": "limbeck.methods.infoflow:InfoFlow",
+    "kcd": "limbeck.methods.kcd:KCD",
     "kd": "limbeck.methods.kd:KD",
     "kdsvd": "limbeck.methods.kdsvd:KDSVD",
     "label_smoothing": "limbeck.methods.label_smoothing:LabelSmoothing",
@@ -139,6 +143,7 @@ __all__ = [
     "FSP",
     "FT",
     "ICD",
+    "KCD",
     "KD",
     "KDSVD",
     "LWKD",
@@ -166,6 +171,7 @@ __all__ = [
     "FitNet",
     "Huber",
     "Imitation",
+    "InfoFlow",
     "LabelSmoothing",
     "LogitStandardization",
     "Losses",

@@ -42,8 +42,6 @@ class Method(nn.Module):
         per: what its loss is a mean over, the rows of the batch or its samples.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
             gives no term.
-        teacher_at_bind: whether the teacher is read as the method is bound and not in training, where the
-            method runs a copy of its own.
         views_together: whether the student takes the samples and their further views in one forward, so that
             its batch norms see all of them at once; otherwise each view is a forward.
     """
@@ -54,7 +52,6 @@ class Method(nn.Module):
     recipe: ClassVar[str | None] = None
     min_samples: int = 1
     phases_only: ClassVar[bool] = False
-    teacher_at_bind: ClassVar[bool] = False
     views_together: ClassVar[bool] = False
     rows: ClassVar[Literal["any", "classes", "values"]] = "any"
     one_row_per_sample: ClassVar[bool] = False
@@ -159,6 +156,11 @@ class Method(nn.Module):
         super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         return self
 
+    @property
+    def reads_in_training(self) -> Reads:
+        """What it reads in training itself; a method that needs something in its phases alone says less."""
+        return NOTHING if self.phases_only else self.reads
+
     def __mul__(self, weight: float) -> Objective:
         return Objective([(weight, self)])
 
@@ -242,7 +244,7 @@ def training_reads(method: Method) -> Reads:
     """What it and all inside it read in training itself, after the phases."""
     reads = NOTHING
     for part in inner_first(method):
-        reads = reads if part.phases_only else reads | part.reads
+        reads = reads | part.reads_in_training
     return reads
 
 
@@ -264,13 +266,13 @@ def teachers_read(method: Method, *, of_training: bool = False) -> dict[str | No
 
     Args:
         method: a method or an objective.
-        of_training: leave out methods that do not read it in training.
+        of_training: leave out what is read in phases alone.
     """
     found: dict[str | None, tuple[str, ...]] = {}
     for part, given in taught(method):
-        if part.reads.teacher and not (of_training and (part.phases_only or part.teacher_at_bind)):
-            for name in part.reads.teachers or (given,):
-                found[name] = tuple(dict.fromkeys([*found.get(name, ()), *part.reads.teacher]))
+        reads = part.reads_in_training if of_training else part.reads
+        for name in (reads.teachers or (given,)) if reads.teacher else ():
+            found[name] = tuple(dict.fromkeys([*found.get(name, ()), *reads.teacher]))
     return found
 
 

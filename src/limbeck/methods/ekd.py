@@ -8,6 +8,7 @@ teacher nor its guided modules get gradient of the student's loss, were chosen h
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -114,7 +115,6 @@ class EKD(Method):
     recipe = "ce + ekd"
     rows = "classes"
     one_row_per_sample = True
-    teacher_at_bind = True
 
     def __init__(
         self,
@@ -134,6 +134,11 @@ class EKD(Method):
         self.kd, self.temperature = kd, temperature
         self.features, self.predictions = features, predictions
         self.guided_temperature, self.guided_ce = guided_temperature, guided_ce
+
+    @property
+    def reads_in_training(self) -> Reads:
+        """Nothing of the teacher, in whose place the copy runs."""
+        return replace(self.reads, teacher=())
 
     def bind(self, context: Context) -> None:
         """Copies the teacher and builds the guided modules.

@@ -23,6 +23,8 @@ def outputs_of(
     batch: Batch,
     fields: Sequence[str] = (),
     teacher: str | None = None,
+    *,
+    positions: bool = False,
 ) -> Outputs:
     """What a network of a method's own gives for the inputs of a batch, as rows and in float32 at least.
 
@@ -34,11 +36,12 @@ def outputs_of(
         batch: of the student's, in rows.
         fields: what is asked for besides the logits.
         teacher: name of the teacher that the network is a copy of, whose preparation of the samples it reads.
+        positions: whether the task decides at every position, and so reads an embedding at each.
     """
     from limbeck.tasks.rows import rows_of
 
     inputs = batch.inputs if teacher is None else batch.teacher_inputs.get(teacher, batch.inputs)
-    given = Tap(network, points, fields)(apply(full_precision, inputs))
+    given = Tap(network, points, fields, positions=positions)(apply(full_precision, inputs))
     return rows_of(batch).of(given.map(full_precision))
 
 
@@ -56,7 +59,7 @@ def like_student(
     """
     peer = copy.deepcopy(uncompiled(context.student_network))
     instead = instead or f'name the peers, for example {method}(peers=["my_models:make()"])'
-    draw_anew(peer, f"{method} cannot make a peer like the student", instead)
+    draw_anew(peer, f"{method} cannot make a network like the student", instead)
     return peer, context.student_points
 
 
@@ -85,7 +88,7 @@ def draw_anew(network: nn.Module, failing: str, instead: str) -> None:
 
 
 def built(
-    method: str, spec: str, context: Context, role: Literal["peer", "student"] = "peer"
+    method: str, spec: str, context: Context, role: Literal["peer", "student", "network"] = "peer"
 ) -> tuple[nn.Module, FeaturePoints]:
     """A network by its name in `limbeck models`, with fresh weights, and its features.
 
@@ -109,11 +112,11 @@ def built(
     if rescaling is not None and models.rescaling_of(peer) is None:
         models.rescale_outputs(peer, rescaling)
     peer.to(context.student.logits)  # its device and its precision
-    points = find(peer, context.example)
+    points = find(peer, context.example, dense=context.task.dense)
     with undisturbed(peer, context.example), torch.no_grad():
-        classes = Tap(peer, points, ())(context.example).logits.shape[-1]
+        classes = context.task.width_of(Tap(peer, points, ())(context.example).logits)
     if classes != context.width:
-        beside = "student" if role == "peer" else "teacher"
+        beside = "teacher" if role == "student" else "student"
         raise LimbeckError(
             f"{method}: the {role} {spec!r} has {classes} outputs and the {beside} {context.width}; "
             "they must agree"

@@ -9,6 +9,9 @@ from limbeck.methods.parts.blocks import gather
 from limbeck.outputs import Batch, Outputs
 from limbeck.tasks.rows import within
 
+RELATED = 1024
+"""Rows of a batch that methods relate to each other, where a sample has many, unless somebody says other."""
+
 _SALT = 0x726F7773  # no other hash of a seed starts with it
 
 
@@ -20,7 +23,7 @@ def draw_related(batch: Batch, student: Outputs, most: int, seed: int) -> Batch:
 
     Args:
         batch: in rows, of a task whose samples have several.
-        student: the student's outputs as rows.
+        student: the outputs as rows of the network that learns.
         most: how many rows to draw.
         seed: a number that decides the draw.
     """
