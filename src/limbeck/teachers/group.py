@@ -85,7 +85,7 @@ class TeacherGroup(Mapping[str, Teacher]):
         if not answers:
             return Outputs()
         given = next(iter(answers.values()))
-        return given if len(self._teachers) == 1 else given.replace(named=answers)
+        return given if list(self._teachers) == ["teacher"] else given.replace(named=answers)
 
     @staticmethod
     def _answer(teacher: Teacher, batch: Batch, views: Sequence[str]) -> Outputs:
