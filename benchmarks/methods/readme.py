@@ -1,4 +1,4 @@
-"""README.md of what was measured."""
+"""README.md of what was measured, and the part of docs/methods.md that says it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.methods.contenders import ALL, HOSTS
+from benchmarks.methods.contenders import ALL, HOSTS, RECIPES, TEACHERS
 from limbeck.studies import holm, paired_difference, summarize
 
 LEAD = """Top-1 on the test split in %, last epoch, mean and standard deviation of the seeds; then the mean
@@ -55,6 +55,44 @@ def readme(results: Mapping[str, Any]) -> str:
     if "digits" in results:
         lines += _around(results["digits"]["top1"]["test"])
     return "\n".join(lines) + "\n"
+
+
+BEGIN = "<!-- printed by python -m benchmarks.methods.run; do not edit -->"
+END = "<!-- end -->"
+
+
+def guide(page: str, results: Mapping[str, Any]) -> str:
+    """The page of the methods with what each costs and gave between its two marks.
+
+    Args:
+        page: the page as it is.
+        results: figures by task.
+    """
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    task = results["digits"]
+    alone = task["top1"]["test"]["ce"]
+    text = (
+        f"On {task['data']['name']}, {len(alone)} seeds, each by its own recipe, which is not tuned to this task "
+        "([all figures](../benchmarks/methods/README.md)): the median time of a step over that of `ce`, the "
+        "parameters trained beside the student, what is read of the teacher (logits and embeddings can be "
+        "cached, the rest cannot), and top-1 minus that of the student alone (mean and 95 % interval, in points)."
+    )
+    lines = [
+        BEGIN,
+        textwrap.fill(text, 116, break_long_words=False),
+        "",
+        "| | step / `ce` | parameters | reads | - student alone |",
+        "|---|---|---|---|---|",
+    ]
+    for name in (*RECIPES, *TEACHERS):
+        if name in task["top1"]["test"] and name != "ce":
+            spent = task["cost"][name]
+            reads = ", ".join(spent["reads"]) or "no teacher"
+            gained = paired_difference(task["top1"]["test"][name], alone)
+            cells = [name, f"{spent['step_over_ce']:.2f}", f"{spent['parameters']:,}", reads, str(gained)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return before + "\n".join([*lines, END]) + after
 
 
 def _facts(task: Mapping[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ import torch
 
 import limbeck
 from benchmarks.methods import contenders
-from benchmarks.methods.readme import readme
+from benchmarks.methods.readme import guide, readme
 from limbeck import Distiller, data, models
 from limbeck.data import Loader, Source
 from limbeck.files import write_text
@@ -291,6 +291,9 @@ def main() -> None:
         results = {**recorded(), name: json.loads(json.dumps(found))}
         write_text(HERE / "results.json", json.dumps(results, indent=1) + "\n")
         write_text(HERE / "README.md", readme(results))
+        if "digits" in results:
+            page = HERE.parents[1] / "docs" / "methods.md"
+            write_text(page, guide(page.read_text(encoding="utf-8"), results))
 
 
 if __name__ == "__main__":
