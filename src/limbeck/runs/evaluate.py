@@ -27,6 +27,7 @@ from limbeck.runs.job import check_width, width_of
 from limbeck.runs.matching import match
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import read_card
+from limbeck.runs.schedules import schedule_of
 
 FILE = "evaluation.json"
 
@@ -138,6 +139,8 @@ def of_run(network: nn.Module, run: Run, features: Mapping[str, str | list[str]]
 
 def of_config(network: nn.Module, config: NetworkConfig) -> Contender:
     """A network that a config names, with the name it has in the run it is from."""
+    if (schedule := schedule_of(config.model)) is not None:
+        return of_run(network, schedule.run, config.features)
     path = Path(config.model)
     if networks.is_path(config.model) and path.is_dir():
         return of_run(network, Run(path), config.features)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from limbeck.config import NetworkConfig, RunConfig
 from limbeck.errors import LimbeckError
 from limbeck.files import digest
-from limbeck.runs import networks
+from limbeck.runs import networks, schedules
 from limbeck.runs.directory import Run, is_imported
 
 C = TypeVar("C", bound=NetworkConfig)
@@ -57,7 +57,7 @@ def located(config: C, run: Run) -> C:
     if not found:
         return config
     model = found.get(config.model, config.model)
-    if (call := networks.ensemble_of(config.model)) is not None:
+    if (call := networks.ensemble_of(config.model) or schedules.call_of(config.model)) is not None:
         members = [found.get(each, each) if isinstance(each, str) else each for each in call.args]
         model = str(replace(call, args=tuple(members)))
     weights = None if config.weights is None else Path(found.get(str(config.weights), str(config.weights)))
@@ -79,8 +79,7 @@ def _paths(config: NetworkConfig) -> Iterator[str]:
     """The paths that a config of a network names."""
     if config.weights is not None:
         yield str(config.weights)
-    call = networks.ensemble_of(config.model)
-    for model in [config.model] if call is None else [each for each in call.args if isinstance(each, str)]:
+    for model in networks.read_by(config):
         if not model.startswith("<") and networks.is_path(model):
             yield model
 
