@@ -115,8 +115,8 @@ def _schedule(run: Run, every: int = 1, upto: int | None = None, ahead: float = 
         has = "no checkpoints" if not run.kept else "1 checkpoint"
         raise LimbeckError(
             f"the run {str(run.path)!r} kept {has} of its training, and a schedule of teachers needs two or "
-            f"more; make it again with --set training.keep_every=N, such as {max(epochs // 10, 1)} of its {epochs} "
-            "epochs"
+            f"more; make it again with --set training.keep_every=N, such as {max(epochs // 10, 1)} of "
+            f"{epochs} epochs"
         )
     there = ", ".join(map(str, run.kept))
     raise LimbeckError(
