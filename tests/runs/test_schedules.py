@@ -23,11 +23,13 @@ from small_runs import (
 
 import limbeck
 from limbeck import LimbeckError
+from limbeck.config import TeacherConfig
 from limbeck.evaluation import results
 from limbeck.models import load_state
 from limbeck.outputs import Batch, Progress
-from limbeck.runs import Run
+from limbeck.runs import Run, trust
 from limbeck.runs.evaluate import evaluate
+from limbeck.runs.filling import fill
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.schedules import schedule_of
 from limbeck.teachers import CheckpointTeacher
@@ -296,3 +298,26 @@ def test_it_is_one_of_several_teachers(kept: Run, tmp_path: Path) -> None:
     )
     assert {name: each.checkpoints for name, each in run.result.teachers.items()} == {"grown": 4, "old": None}
     assert any("the teacher 'grown' is a schedule of 4" in note for note in run.result.notes)
+
+
+def test_the_last_checkpoint_is_held_against_what_its_run_recorded(kept: Run) -> None:
+    task = kept.data().task
+    validation = kept.result.metrics.validation
+    assert validation is not None
+    assert trust._recorded(TeacherConfig(model=text(kept)), task) == validation["top1"]
+    early = TeacherConfig(model=text(kept, ", upto=4"))
+    assert trust._recorded(early, task) is None, "nothing was recorded of an earlier one"
+
+
+def test_a_cache_is_not_filled_with_it(kept: Run) -> None:
+    with pytest.raises(LimbeckError, match="another checkpoint every few epochs"):
+        list(fill(teacher=text(kept), data="digits"))
+
+
+def test_a_method_that_reads_stages_learns_from_it(tmp_path: Path) -> None:
+    settings = {"training.trackers": [], "training.keep_every": 1}
+    teacher = make_teacher(tmp_path / "teacher", model="cnn(channels=[4, 8])", settings=settings)
+    run = make_student(
+        tmp_path / "run", text(teacher), student="cnn(channels=[3, 6])", objective="kd + at + simkd"
+    )
+    assert run.result.teachers["teacher"].checkpoints == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from method_setting import Setting, make_setting
+from method_setting import Setting, SmallNet, make_setting
 from torch import Tensor, nn
 
 from limbeck import Batch, Distiller, LimbeckError
@@ -26,7 +26,7 @@ def at(inputs: Tensor, fraction: float) -> Batch:
     return Batch(inputs, progress=Progress(0, 0, fraction))
 
 
-def stages_of(network: nn.Module, count: int = 3) -> list[nn.Module]:
+def stages_of(network: SmallNet, count: int = 3) -> list[SmallNet]:
     """The network at several moments of a training: its last weights are its own."""
     made = []
     for number in range(1, count + 1):
@@ -41,8 +41,8 @@ def stages_of(network: nn.Module, count: int = 3) -> list[nn.Module]:
 
 
 def scheduled(
-    network: nn.Module, folder: Path, ahead: float = 0.0
-) -> tuple[CheckpointTeacher, list[nn.Module]]:
+    network: SmallNet, folder: Path, ahead: float = 0.0
+) -> tuple[CheckpointTeacher, list[SmallNet]]:
     """Three checkpoints, at 0.25, 0.5 and 1 of the training, and the networks that they are of."""
     networks = stages_of(network)
     files = {}

@@ -65,7 +65,7 @@ def tangent_kernel(
             f"the derivatives of {type(network).__name__} for one sample take {bytes_of_one / 1e9:.1f} GB, "
             f"and {memory / 1e9:.1f} GB are given to them; so large a network's kernel is not computed"
         )
-    blocks = torch.arange(samples).split(memory // bytes_of_one if bytes_of_one else samples)
+    blocks = torch.split(torch.arange(samples), memory // bytes_of_one if bytes_of_one else samples)
 
     def derivatives(block: Tensor, output: int | None) -> dict[str, Tensor]:
         """(rows, numbers) by parameter."""
@@ -79,11 +79,10 @@ def tangent_kernel(
             left = derivatives(first, output)
             for second in blocks[: place + 1]:
                 right = left if second is first else derivatives(second, output)
-                products = sum(left[name] @ right[name].T for name in weights)
                 above, beside = (_span(block, together) for block in (first, second))
-                found[above, beside] += products
-                if second is not first:
-                    found[beside, above] += products.T
+                for name in weights:
+                    found[above, beside] += left[name] @ right[name].T
+                found[beside, above] = found[above, beside].T
     return found if kernel == "full" else found / outputs
 
 
@@ -117,7 +116,7 @@ def supervision_complexity(kernel: Tensor, targets: Tensor, *, ridge: float = RI
     halves = torch.linalg.solve_triangular(lower, columns.permute(1, 0, 2).reshape(rows, -1), upper=False)
     forms = halves.reshape(rows, len(several), -1).square().sum((0, 2))
     trace = columns.shape[2] * kernel.diagonal().sum()
-    found = (forms * trace).sqrt() / samples
+    found: Tensor = (forms * trace).sqrt() / samples
     return found if targets.ndim == 3 else found[0]
 
 

@@ -41,7 +41,8 @@ def supervision(
     """
     student, teacher = contenders["student"], contenders.get("teacher")
     config = None if run is None or is_imported(run.path) else run.config
-    initial, notes = None, ()
+    initial: nn.Module | None = None
+    notes: tuple[str, ...] = ()
     if run is not None and config is not None and not isinstance(student.network, GraftedStudent):
         try:
             initial = _initial(run, source)
