@@ -126,6 +126,10 @@ class TestKernel:
         with pytest.raises(LimbeckError, match=r"the derivatives of TwoLayers for one sample take 0\.0 GB"):
             tangent_kernel(network(), drawn(6, 3), memory=2 * 8 * 24 - 1)
 
+    def test_one_without_parameters_has_none(self) -> None:
+        with pytest.raises(LimbeckError, match="Flatten has no parameters, and so no tangent kernel"):
+            tangent_kernel(nn.Flatten(), drawn(6, 3))
+
     def test_one_that_torch_func_cannot_take_is_refused(self) -> None:
         class Asks(nn.Module):
             def __init__(self) -> None:

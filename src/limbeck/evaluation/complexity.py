@@ -51,11 +51,13 @@ def tangent_kernel(
             the smaller they are, the more often a derivative is computed anew.
     Returns: (n*C, n*C) or (n, n).
     Raises:
-        LimbeckError: for a network that torch.func cannot differentiate, or whose derivatives for one sample
-            are larger than `memory`.
+        LimbeckError: for a network without parameters, one that torch.func cannot differentiate, and one whose
+            derivatives for one sample are larger than `memory`.
     """
     asked = _Asked(copy.deepcopy(network).double().eval(), answer or _returned)
     weights = {name: parameter.detach() for name, parameter in asked.named_parameters()}
+    if not weights:
+        raise LimbeckError(f"{type(network).__name__} has no parameters, and so no tangent kernel")
     with torch.no_grad():
         outputs = asked(apply(lambda tensor: tensor[:1], inputs)).shape[-1]
     samples, together = size_of(inputs), outputs if kernel == "full" else 1
@@ -65,7 +67,7 @@ def tangent_kernel(
             f"the derivatives of {type(network).__name__} for one sample take {bytes_of_one / 1e9:.1f} GB, "
             f"and {memory / 1e9:.1f} GB are given to them; so large a network's kernel is not computed"
         )
-    blocks = torch.split(torch.arange(samples), memory // bytes_of_one if bytes_of_one else samples)
+    blocks = torch.split(torch.arange(samples), memory // bytes_of_one)
 
     def derivatives(block: Tensor, output: int | None) -> dict[str, Tensor]:
         """(rows, numbers) by parameter."""
@@ -82,7 +84,8 @@ def tangent_kernel(
                 above, beside = (_span(block, together) for block in (first, second))
                 for name in weights:
                     found[above, beside] += left[name] @ right[name].T
-                found[beside, above] = found[above, beside].T
+                if second is not first:
+                    found[beside, above] = found[above, beside].T
     return found if kernel == "full" else found / outputs
 
 
