@@ -59,6 +59,7 @@ def test_a_student_is_enough() -> None:
             "views": None,
             "view_seed": None,
             "checkpoint_every": 1,
+            "keep_every": None,
             "trackers": ["tensorboard"],
         },
         "seed": 0,

@@ -104,6 +104,11 @@ class TrainingConfig(_Part):
     )
     view_seed: int | None = Field(None, description="seed of the views; null: the run's seed")
     checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints")
+    keep_every: int | None = Field(
+        None,
+        ge=1,
+        description="epochs between the weights that are kept, a schedule of teachers; null: none are",
+    )
     trackers: tuple[str, ...] = Field(("tensorboard",), description="accelerate's trackers")
 
 

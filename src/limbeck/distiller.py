@@ -372,6 +372,7 @@ class Distiller(nn.Module):
                 teacher_network=teacher.network,
                 teacher_points=teacher.points,
                 cached=teacher.keeps,
+                schedule=teacher.schedule,
             )
             for each, teacher in self.teachers.items()
         }

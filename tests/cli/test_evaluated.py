@@ -125,3 +125,20 @@ def test_bad_input_is_one_sentence(command: Command, teacher: Run) -> None:
         answer = command("evaluate", str(teacher.path), *given)
         assert answer.code == 2
         assert answer.err.strip() == f"limbeck: {message}"
+
+
+def test_the_supervision_complexity_is_a_table(command: Command, teacher: Run) -> None:
+    command("distill", "--teacher", str(teacher.path), "--student", "mlp(hidden=[5])", *QUICK, "--out", "run")
+    printed = command("evaluate", "run", "--complexity", "--complexity-samples", "20", "--ridge", "0.01")
+    assert printed.code == 0
+    found = results.read(Path("run/evaluation.json"))
+    assert found is not None
+    assert found.supervision is not None
+    assert (found.supervision.samples, found.supervision.ridge) == (20, 0.01)
+    text = " ".join(printed.out.split())
+    labels = found.supervision.trained["labels"]
+    assert f"│ labels │ {labels.complexity:.4g} │ {labels.relative:.4g} │" in text
+    assert text.count("A reconstruction of 2301.12245") == 1
+    refused = command("evaluate", "run", "--complexity-samples", "20")
+    assert refused.code == 2
+    assert "--complexity-samples is for the supervision complexity; add --complexity" in refused.err

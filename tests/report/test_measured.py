@@ -3,9 +3,11 @@ from __future__ import annotations
 import pytest
 from evaluations_for_reports import evaluation
 
+from limbeck.evaluation.results import Supervision
 from limbeck.report.chart import Chart, HeatMap
 from limbeck.report.measured import sections
 from limbeck.report.page import Block
+from limbeck.report.supervision import supervision
 from limbeck.report.table import Table
 from limbeck.tasks import Classification, Metric
 
@@ -45,6 +47,22 @@ def test_notes_come_last() -> None:
     found = evaluation().model_copy(update={"notes": ("No noise: the inputs are text.",)})
     last = sections(found)[-1]
     assert (last.heading, last.body) == ("What was left out", ["No noise: the inputs are text."])
+
+
+def test_supervision_is_a_row_for_each_kind_of_targets() -> None:
+    both = {"labels": {"complexity": 2.5, "relative": 1.25}, "teacher": {"complexity": 0.0, "relative": None}}
+    its = Supervision.model_validate(
+        {"samples": 128, "seed": 0, "ridge": 1e-4, "kernel": "mean", "trained": both, "initial": both}
+    )
+    found = evaluation().model_copy(update={"supervision": its})
+    (section,) = [each for each in sections(found) if each.heading == "Supervision complexity"]
+    (shown,) = map(table, section.body)
+    assert shown.columns == ["targets", "trained", "trained, relative", "initial", "initial, relative"]
+    assert shown.rows == [["labels", "2.5", "1.25", "2.5", "1.25"], ["teacher", "0", None, "0", None]]
+    assert shown.notes.startswith("Of 128 training samples, with the mean of the kernel over the outputs and")
+    assert "reconstruction of 2301.12245" in shown.notes
+    (alone,) = supervision(found.model_copy(update={"supervision": its.model_copy(update={"initial": None})}))
+    assert table(alone).columns == ["targets", "trained", "trained, relative"]
 
 
 def test_cost_and_its_ratio() -> None:

@@ -37,6 +37,7 @@ CONFIG: dict[str, Any] = {
         "training.optimizer": {"momentum": 0.9, "nesterov": True, "lr": 0.1},
         "training.schedule": {"name": "cosine", "warmup": 1},
         "training.selection": "validation",
+        "training.keep_every": 3,  # of 4: two files
         "training.trackers": [],
         "teacher.trust": True,  # it is untrained
     },
@@ -84,8 +85,9 @@ def teacher() -> Net:
 
 
 def run(folder: Path) -> Run:
-    """Makes the run, or goes on with it."""
-    return limbeck.distill(out=folder, resume=(folder / "config.yaml").exists(), **CONFIG)
+    """Makes the run, or goes on with it; with the teacher that $SCHEDULE names, if it is set."""
+    taught = {"teacher": os.environ["SCHEDULE"]} if "SCHEDULE" in os.environ else {}
+    return limbeck.distill(out=folder, resume=(folder / "config.yaml").exists(), **{**CONFIG, **taught})
 
 
 def die_in(folder: Path, moment: str) -> None:

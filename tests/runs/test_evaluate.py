@@ -14,14 +14,17 @@ from small_runs import (
     make_student,
     make_teacher,
     plain_network,
+    same,
     three_classes,
 )
 
 import limbeck
+from limbeck import evaluation
 from limbeck.doors import evaluate
 from limbeck.errors import LimbeckError
-from limbeck.evaluation import results
-from limbeck.runs import Run
+from limbeck.evaluation import Contender, results
+from limbeck.runs import Run, networks
+from limbeck.runs.evaluate import of_run
 from limbeck.runs.importing import import_checkpoint
 from limbeck.tasks import Classification
 from limbeck.tasks.classification.findings import ClassificationFindings
@@ -284,3 +287,85 @@ class TestOtherData:
         )
         with pytest.raises(LimbeckError, match="the student has 10 outputs, and digits has 2 classes"):
             evaluate(run, "digits")
+
+
+class TestComplexity:
+    def test_it_is_measured_for_the_student_as_it_is_and_as_it_began(self, student: Run, run: Run) -> None:
+        before = content(run.path)
+        found = evaluate(student, complexity=30, ridge=0.01, seed=4).supervision
+        assert found is not None
+        assert (found.samples, found.ridge, found.seed, found.kernel) == (30, 0.01, 4, "full")
+        names = ["labels", "labels, shuffled", "teacher, temperature 1", "teacher, temperature 4"]
+        assert found.initial is not None
+        assert list(found.trained) == list(found.initial) == names
+        fresh = limbeck.models.build(STUDENT, example=torch.zeros(2, 1, 8, 8), num_classes=10)
+        source = student.data()
+        began = networks.student(student.config.student, source, seed=0)
+        assert not same(dict(began.state_dict()), dict(fresh.state_dict())), "it is drawn from the seed"
+        alone = evaluation.supervision(
+            source, of_run(began, student), [], samples=30, ridge=0.01, seed=4
+        ).trained
+        assert found.initial["labels"] == alone["labels"]
+        assert found.trained["labels"] != alone["labels"]
+        assert content(run.path) == before
+        written = results.read(student.path / "evaluation.json")
+        assert written is not None
+        assert written.supervision == found
+        assert "Supervision complexity" in (student.path / "report.html").read_text()
+
+    def test_every_checkpoint_of_a_schedule_is_measured(self, tmp_path: Path) -> None:
+        settings = {"training.trackers": [], "training.keep_every": 1}
+        teacher = make_teacher(tmp_path / "teacher", settings=settings)
+        run = make_student(tmp_path / "run", f'checkpoints("{teacher.path}")', objective="kd")
+        found = evaluate(run, complexity=20).supervision
+        assert found is not None
+        softened = [name for name in found.trained if name.startswith("teacher")]
+        assert softened == [f"teacher after {k} epochs, temperature {t}" for k in (1, 2) for t in (1, 4)]
+        source, (last, first) = run.data(), (teacher.kept[2], teacher.kept[1])
+        for epochs, file in ((2, last), (1, first)):
+            alone = evaluation.supervision(
+                source,
+                of_run(limbeck.load(run), run),
+                [("it", Contender(limbeck.load(file), "it"))],
+                samples=20,
+            ).trained
+            expected = alone["it, temperature 4"].complexity
+            name = f"teacher after {epochs} epochs, temperature 4"
+            assert found.trained[name].complexity == pytest.approx(expected, rel=1e-9)
+
+    def test_it_is_not_lost_unless_that_is_said(self, student: Run) -> None:
+        evaluate(student, complexity=20)
+        with pytest.raises(LimbeckError, match=r"would lose, of the supervision complexity; measure as much"):
+            evaluate(student)
+        found = evaluate(student, overwrite=True)
+        assert found.supervision is None
+
+    def test_a_network_that_was_handed_over_did_not_tell_how_it_began(self, tmp_path: Path) -> None:
+        run = limbeck.train(model=plain_network(), data=three_classes(), out=tmp_path / "run", **QUICK)
+        found = evaluate(run, three_classes(), network=plain_network(), complexity=20)
+        assert found.supervision is not None
+        assert found.supervision.initial is None
+        assert (
+            "The student before its training is left out: <Sequential> was handed over as an object."
+            in found.notes
+        )
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (
+                {"complexity": 5000},
+                r"on 2 to \d+ training samples, .* not on 5000",
+            ),
+            ({"complexity": 0}, "not on 0"),
+            ({"ridge": 0.1}, r"a ridge is for the supervision complexity; ask for complexity"),
+            ({"complexity": 20, "ridge": -0.1}, "from 0 on, not -0.1"),
+        ],
+    )
+    def test_what_cannot_be_measured_is_refused_and_nothing_is_written(
+        self, arguments: dict[str, float], message: str, student: Run
+    ) -> None:
+        before = content(student.path)
+        with pytest.raises(LimbeckError, match=message):
+            evaluate(student, **arguments)  # type: ignore[arg-type]
+        assert content(student.path) == before

@@ -46,6 +46,15 @@ def test_both_may_have_been_moved_together(run: Run, tmp_path: Path) -> None:
     assert found.resolve() == tmp_path / "moved" / "teacher"
 
 
+def test_a_path_may_be_a_mere_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = Run(tmp_path / make_student(Path("student"), make_teacher(Path("teacher"))).path)
+    monkeypatch.chdir("/")
+    assert made.config.teacher is not None
+    assert made.config.teacher.model == "teacher"
+    assert Path(located(made.config.teacher, made).model).resolve() == tmp_path / "teacher"
+
+
 def test_another_teacher_in_its_place_is_refused(run: Run) -> None:
     make_teacher(run.path.parent / "teacher", seed=5, overwrite=True)
     assert run.config.teacher is not None

@@ -30,6 +30,15 @@ MOMENTS = {
 """When a run is killed. Phase and training have five steps an epoch; the phase has two epochs."""
 
 
+GROWN = {
+    "in a phase, under a teacher that grows": "teacher 7",
+    "in the training, under the second of its checkpoints": "student 8",
+    "while the weights of an epoch are kept": ".epoch-0003.safetensors 1",
+    "between weights that are kept and the checkpoint": "checkpoint 5",
+}
+"""When a run is killed whose teacher is a schedule of four checkpoints."""
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return resumable.run(tmp_path_factory.mktemp("undisturbed"))
@@ -38,29 +47,75 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The directories of the runs that were killed."""
-    folder = tmp_path_factory.mktemp("killed")
+    return _killed(tmp_path_factory.mktemp("killed"), MOMENTS)
+
+
+@pytest.fixture(scope="module")
+def schedule(tmp_path_factory: pytest.TempPathFactory) -> str:
+    teacher = limbeck.train(
+        model="resumable:teacher()",
+        epochs=4,
+        batch_size=resumable.BATCH,
+        settings={"training.trackers": [], "training.keep_every": 1},
+        out=tmp_path_factory.mktemp("grown") / "teacher",
+        display=False,
+    )
+    return f'checkpoints("{teacher.path}")'
+
+
+@pytest.fixture(scope="module")
+def grown(schedule: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], Run]:
+    """The directories of the runs under a schedule that were killed, and the run that was not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCHEDULE", schedule)
+        return (
+            _killed(tmp_path_factory.mktemp("killed"), GROWN),
+            resumable.run(tmp_path_factory.mktemp("undisturbed")),
+        )
+
+
+def _killed(folder: Path, when: dict[str, str]) -> dict[str, Path]:
     here = Path(__file__).parent
+    paths = [str(here.parent / "methods"), *filter(None, [os.environ.get("PYTHONPATH")])]
     script = subprocess.run(
-        [sys.executable, str(here / "resumable.py"), str(folder), *MOMENTS.values()],
-        env={**os.environ, "PYTHONPATH": str(here.parent / "methods"), "OMP_NUM_THREADS": "1"},
+        [sys.executable, str(here / "resumable.py"), str(folder), *when.values()],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert script.returncode == 0, script.stderr
-    moments = [moment for chain in MOMENTS.values() for moment in chain.split(",")]
+    moments = [moment for chain in when.values() for moment in chain.split(",")]
     assert script.stdout.splitlines() == [f"{moment}: SIGKILL" for moment in moments], script.stderr
-    return {when: folder / str(number) for number, when in enumerate(MOMENTS)}
+    return {each: folder / str(number) for number, each in enumerate(when)}
 
 
 @pytest.mark.parametrize("when", MOMENTS)
 def test_a_killed_run_ends_as_if_nothing_had_happened(
     when: str, killed: dict[str, Path], undisturbed: Run
 ) -> None:
-    assert not Run(killed[when]).finished
-    run = resumable.run(killed[when])
-    weights = "student.safetensors"
-    assert (run.path / weights).read_bytes() == (undisturbed.path / weights).read_bytes()
+    _ends_alike(killed[when], undisturbed)
+
+
+@pytest.mark.parametrize("when", GROWN)
+def test_so_does_one_with_a_teacher_that_grows(
+    when: str, schedule: str, grown: tuple[dict[str, Path], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCHEDULE", schedule)
+    killed, undisturbed = grown
+    _ends_alike(killed[when], undisturbed)
+    assert undisturbed.result.teachers["teacher"].checkpoints == 4
+
+
+def _ends_alike(killed: Path, undisturbed: Run) -> None:
+    """Goes on with a killed run, and compares it with one that was not."""
+    assert not Run(killed).finished
+    run = resumable.run(killed)
+    for weights in (
+        "student.safetensors",
+        *(f"checkpoints/epoch-000{epoch}.safetensors" for epoch in (3, 4)),
+    ):
+        assert (run.path / weights).read_bytes() == (undisturbed.path / weights).read_bytes()
     assert timeless(run.history) == timeless(undisturbed.history)
     assert without_times(run.result) == without_times(undisturbed.result)
     assert content(run.path).keys() == content(undisturbed.path).keys(), "no litter is left"

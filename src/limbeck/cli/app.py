@@ -14,6 +14,7 @@ from limbeck.cli import options
 from limbeck.cli.compare import compare
 from limbeck.cli.training import distill, train
 from limbeck.cli.transfer import transfer
+from limbeck.errors import LimbeckError
 
 app = typer.Typer(
     name="limbeck",
@@ -60,13 +61,26 @@ def evaluate(
     data_dir: options.DataDir = None,
     device: Annotated[str, typer.Option(help="auto, the accelerator if there is one; or cpu.")] = "auto",
     seed: Annotated[
-        int | None, typer.Option(help="Random seed of the noise in the full suite; 0 if left out.")
+        int | None,
+        typer.Option(help="Random seed of the noise in the full suite and of --complexity; 0 if left out."),
     ] = None,
     noise_samples: Annotated[
         int | None,
         typer.Option(
             help="Number of samples with noise in the full suite; all, which takes long, if left out."
         ),
+    ] = None,
+    complexity: Annotated[
+        bool,
+        typer.Option(
+            "--complexity", help="Measure how hard the targets were for the student: supervision complexity."
+        ),
+    ] = False,
+    complexity_samples: Annotated[
+        int | None, typer.Option(help="Number of training samples of --complexity; 128 if left out.")
+    ] = None,
+    ridge: Annotated[
+        float | None, typer.Option(help="What regularizes --complexity; 1e-4 of its kernel's diagonal.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an evaluation that holds more.")
@@ -75,8 +89,13 @@ def evaluate(
     """Measures a run's student beside its teacher; on the run's data it also renews the report."""
     from limbeck.cli.evaluated import evaluated
     from limbeck.doors import evaluate as evaluate_run
+    from limbeck.evaluation.supervision import SAMPLES
     from limbeck.runs import Run
 
+    if complexity_samples is not None and not complexity:
+        raise LimbeckError("--complexity-samples is for the supervision complexity; add --complexity")
+    if complexity and complexity_samples is None:
+        complexity_samples = SAMPLES
     with out.status("measuring"):
         found = evaluate_run(
             run,
@@ -86,6 +105,8 @@ def evaluate(
             baseline=baseline,
             seed=seed,
             noise_samples=noise_samples,
+            complexity=complexity_samples,
+            ridge=ridge,
             device=device,  # type: ignore[arg-type] # `evaluate_run` checks it
             overwrite=overwrite,
         )

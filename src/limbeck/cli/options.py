@@ -26,7 +26,8 @@ Teachers = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[NAME=]TEXT",
-        help='Teacher: a run, a checkpoint, module:factory(...) or ensemble("runs/a", "runs/b"). '
+        help='Teacher: a run, a checkpoint, module:factory(...), ensemble("runs/a", "runs/b") or '
+        'checkpoints("runs/a"). '
         "Several teachers are given one by one, each with a name: big=runs/a.",
     ),
 ]

@@ -106,6 +106,39 @@ class CKA(_Record):
     stages: tuple[tuple[float, ...], ...] | None
 
 
+class TargetComplexity(_Record):
+    """How hard some targets are for a kernel.
+
+    Attributes:
+        complexity: sqrt(Y^T K^-1 Y * tr K) / n, a reconstruction (see `limbeck.evaluation.complexity`).
+        relative: that of the complexity for a kernel that prefers nothing, which is 1; less where the targets
+            lie along what the kernel learns easily. None for targets that are the same for all samples.
+    """
+
+    complexity: float
+    relative: float | None
+
+
+class Supervision(_Record):
+    """How hard what a student learned from is for it.
+
+    Attributes:
+        samples: training samples that it is measured on.
+        seed: random seed of their draw.
+        ridge: share of the mean of the kernel's diagonal that was added to it.
+        kernel: "full", of all outputs of all samples; or its "mean" over the outputs.
+        trained: by the name of the targets, for the student as it is.
+        initial: the same for the student before its training; None where that is not known.
+    """
+
+    samples: int
+    seed: int
+    ridge: float
+    kernel: Literal["full", "mean"]
+    trained: dict[str, TargetComplexity]
+    initial: dict[str, TargetComplexity] | None
+
+
 class Data(_Record):
     """What was measured on."""
 
@@ -142,6 +175,7 @@ class Evaluation(_Record):
         networks: by role; the student is always there.
         agreement: how close the student's answers are to the teacher's; None without a teacher.
         cka: how alike student and teacher represent the samples; None without a teacher.
+        supervision: how hard the targets were for the student; None where it was not asked for.
         notes: sentences on what was left out, and why.
     """
 
@@ -157,6 +191,7 @@ class Evaluation(_Record):
     networks: dict[Role, NetworkResult]
     agreement: SerializeAsAny[Agreement] | None
     cka: CKA | None
+    supervision: Supervision | None = None
     notes: tuple[str, ...] = ()
 
     @field_validator("task")

@@ -73,6 +73,7 @@ class TeacherContext:
     teacher_network: nn.Module | None = None
     teacher_points: FeaturePoints | None = None
     cached: tuple[str, ...] = ()
+    schedule: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ class Context:
     The outputs are those of the example, a few inputs, detached and on the device where training happens; the
     networks are to be read, never changed. Logits and embeddings are rows, as in training; `rows` says how
     they were made. `student_points` and `teacher_points` tell where the networks' features are, `cached`
-    which fields of the teacher's outputs may come from a cache, rounded to float16. What is said of "the
-    teacher" is said of the one that the method is given; `teachers` has them all by name.
+    which fields of the teacher's outputs may come from a cache, rounded to float16. A teacher that is a
+    schedule of checkpoints has a digest of them in `schedule`, and its network has the last one. What is said
+    of "the teacher" is said of the one that the method is given; `teachers` has them all by name.
     """
 
     student: Outputs
@@ -96,6 +98,7 @@ class Context:
     teacher_network: nn.Module | None = None
     teacher_points: FeaturePoints | None = None
     cached: tuple[str, ...] = ()
+    schedule: str = ""
     data: DataFacts = field(default_factory=DataFacts)
     teachers: Mapping[str, TeacherContext] = field(default_factory=dict)
 
@@ -110,8 +113,9 @@ class Context:
             return None
         from limbeck.models import fingerprint
 
-        rounded = f" rounded {', '.join(self.cached)}" if self.cached else ""
-        return f"{fingerprint(self.teacher_network)} {self.teacher_points} {self.data.fingerprint}{rounded}"
+        further = f" rounded {', '.join(self.cached)}" if self.cached else ""
+        further += f" schedule {self.schedule}" if self.schedule else ""
+        return f"{fingerprint(self.teacher_network)} {self.teacher_points} {self.data.fingerprint}{further}"
 
     @property
     def width(self) -> int:

@@ -50,11 +50,22 @@ def fingerprint(network: nn.Module) -> str:
     digest = hashlib.sha256(f"{type(network).__qualname__} {normalization_of(network)}".encode())
     if (rescaling := rescaling_of(network)) is not None:
         digest.update(f"{rescaling}".encode())
-    for key, value in network.state_dict().items():
+    _take_in(digest, network.state_dict())
+    return digest.hexdigest()[:16]
+
+
+def state_fingerprint(state: Mapping[str, Any]) -> str:
+    """16 hex digits of the tensors of a state, by key."""
+    digest = hashlib.sha256()
+    _take_in(digest, state)
+    return digest.hexdigest()[:16]
+
+
+def _take_in(digest: hashlib._Hash, state: Mapping[str, Any]) -> None:
+    for key, value in state.items():
         if isinstance(value, Tensor):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def save(network: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:

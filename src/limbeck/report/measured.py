@@ -8,6 +8,7 @@ from limbeck.report.cost import cost
 from limbeck.report.page import Block, Section
 from limbeck.report.robustness import robustness
 from limbeck.report.sections import drawn
+from limbeck.report.supervision import supervision
 
 
 def sections(found: Evaluation) -> list[Section]:
@@ -18,6 +19,7 @@ def sections(found: Evaluation) -> list[Section]:
     before: list[tuple[str, list[Block]]] = [
         ("Cost", cost(found)),
         ("Agreement with the teacher", agreement(found)),
+        ("Supervision complexity", supervision(found)),
         ("Robustness to noisy inputs", robustness(networks, task.primary)),
     ]
     return [

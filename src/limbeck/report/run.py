@@ -74,6 +74,7 @@ def run_report(
         sections.append(Section("How to repeat it", listed))
     facts = {
         "Objective": result.objective,
+        **_grown(result),
         **data_facts(result),
         "Seed": str(result.seed),
         **({} if result.steps is None else {"Steps": f"{result.steps:,}"}),
@@ -82,6 +83,13 @@ def run_report(
     }
     title = f"{result.student.model} on {result.data.name}"
     return page(title, lead(result, task), sections, facts, tiles(evaluation))
+
+
+def _grown(result: Result) -> dict[str, str]:
+    """Which teachers were checkpoints of a training, one after the other."""
+    grown = {name: each.checkpoints for name, each in result.teachers.items() if each.checkpoints}
+    told = [f"{name}: {count} checkpoints, later ones later on" for name, count in grown.items()]
+    return {"Taught by": "; ".join(told)} if told else {}
 
 
 def data_facts(result: Result) -> dict[str, str]:

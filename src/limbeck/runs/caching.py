@@ -11,7 +11,8 @@ from limbeck.errors import LimbeckError
 from limbeck.methods import Objective
 from limbeck.methods.base import inner_first
 from limbeck.runs import networks
-from limbeck.teachers import CachedTeacher, LiveTeacher, Teacher
+from limbeck.runs.schedules import Schedule, at, schedule_of
+from limbeck.teachers import CachedTeacher, CheckpointTeacher, LiveTeacher, Teacher
 from limbeck.teachers.cached import FIELDS
 
 MOST_VIEWS = 4096
@@ -30,8 +31,11 @@ def asked(
         source: what the teacher is asked about.
         again: whether the network can be made again from the config, so that it need not stay in memory.
     Raises:
-        LimbeckError: for a cache of more views than would ever come twice, and of logits that are values.
+        LimbeckError: for a cache of more views than would ever come twice, of logits that are values, and of
+            a schedule of checkpoints.
     """
+    if (schedule := schedule_of(teacher.model)) is not None:
+        return _growing(network, teacher, schedule, source)
     if not teacher.cached:
         return LiveTeacher(network, teacher.features)
     if (config.training.views or source.views.count) > MOST_VIEWS:
@@ -52,6 +56,24 @@ def asked(
         preparation=networks.preparation(teacher),
         features=teacher.features,
         rebuild=(lambda: networks.teacher(teacher, source)) if again else None,
+    )
+
+
+def _growing(
+    network: nn.Module, config: TeacherConfig, schedule: Schedule, source: Source
+) -> CheckpointTeacher:
+    """A schedule of checkpoints, each read as the network of its file would be made."""
+    if config.cached:
+        raise LimbeckError(
+            f"{config.model} answers with another checkpoint every few epochs, so that hardly an answer "
+            "would be asked for again; leave out cache_teacher (--cache-teacher)"
+        )
+    return CheckpointTeacher(
+        network,
+        schedule.by_fraction,
+        read=lambda file: networks.teacher(at(config, schedule.run, file), source).state_dict(),
+        ahead=schedule.ahead,
+        features=config.features,
     )
 
 

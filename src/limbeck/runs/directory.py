@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ FILES = (
     "report.html",
 )
 FOLDERS = ("checkpoints", "trackers", "transfer")
+KEPT = re.compile(r"epoch-(\d+)\.safetensors")
 UNFINISHED = ".unfinished"
 """The file that is in a directory while it is being cleared and marked as a run's."""
 
@@ -52,7 +54,7 @@ class Run:
     Attributes:
         path: the directory. It holds `config.yaml` (all that is needed to repeat the run),
             `environment.json`, `metrics.jsonl` (one line an epoch), `result.json`, `student.safetensors`,
-            `report.html` and `checkpoints/`.
+            `report.html` and `checkpoints/`, where the weights lie that `training.keep_every` asks for.
     """
 
     path: Path
@@ -90,6 +92,17 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """What was logged, a mapping an epoch; half a line after a crash is left out."""
         return read_history(self.path / "metrics.jsonl")[0]
+
+    @property
+    def kept(self) -> dict[int, Path]:
+        """The weights that it kept on its way, by the number of epochs that were over; in their order."""
+        names = {file: KEPT.fullmatch(file.name) for file in (self.path / "checkpoints").glob("*")}
+        epochs = {int(match[1]): file for file, match in names.items() if match}
+        return {epoch: epochs[epoch] for epoch in sorted(epochs)}
+
+    def keeps(self, epoch: int) -> Path:
+        """Where the weights after so many epochs are kept."""
+        return self.path / "checkpoints" / f"epoch-{epoch:04}.safetensors"
 
     def data(self, data_dir: Path | None = None) -> Source:
         """The source that the config names, loaded again.
@@ -264,9 +277,12 @@ def cleared(path: Path) -> None:
 def sweep(path: Path) -> None:
     """Removes what a crash has left of the run's files half-written."""
     cleared(path)
-    for file in (*(path / name for name in FILES), path / "checkpoints" / "last.pt"):
+    checkpoints = path / "checkpoints"
+    for file in (*(path / name for name in FILES), checkpoints / "last.pt"):
         for partial in partials(file):
             partial.unlink(missing_ok=True)
+    for partial in checkpoints.glob(".epoch-*.safetensors.*"):
+        partial.unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:

@@ -27,6 +27,8 @@ from limbeck.runs.job import check_width, width_of
 from limbeck.runs.matching import match
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import read_card
+from limbeck.runs.schedules import schedule_of
+from limbeck.runs.supervised import supervision
 
 FILE = "evaluation.json"
 
@@ -40,6 +42,8 @@ def evaluate(
     baseline: Run | Path | str | None = None,
     seed: int | None = None,
     noise_samples: int | None = None,
+    complexity: int | None = None,
+    ridge: float | None = None,
     device: Literal["auto", "cpu"] = "auto",
     network: nn.Module | None = None,
     teacher: nn.Module | None = None,
@@ -58,8 +62,11 @@ def evaluate(
         data_dir: where its files are; where the run had them if None.
         suite: "quick" or "full"; see `limbeck.evaluation.evaluate`.
         baseline: another run, such as the same student trained on labels alone.
-        seed: random seed of the noise in the full suite; 0 if None.
+        seed: random seed of the noise in the full suite, and of the samples of `complexity`; 0 if None.
         noise_samples: how many samples the full suite shows with noise; all if None.
+        complexity: on how many training samples the supervision complexity is measured, for the student as it
+            is and as it began; it is left out if None. See `limbeck.evaluation.supervision`.
+        ridge: what regularizes it, a share of its kernel's diagonal; 1e-4 if None.
         device: where to run the networks: the accelerator if there is one, or the CPU.
         network: where the student was handed over as an object, one like it; it gets the run's weights.
         teacher: where the teacher was handed over as an object, that one.
@@ -76,6 +83,8 @@ def evaluate(
         raise unknown("suite", suite, ("quick", "full"))
     if device not in ("auto", "cpu"):
         raise unknown("device", device, ("auto", "cpu"))
+    if complexity is None and ridge is not None:
+        raise LimbeckError("a ridge is for the supervision complexity; ask for complexity (--complexity)")
     run = _run(run)
     student = load(run, network)
     source = run.data(data_dir) if data is None else _source(run, student, data, data_dir)
@@ -103,12 +112,23 @@ def evaluate(
         contenders["baseline"], said = _baseline(_run(baseline), known, source)
         notes += said
     if own:
-        _check_replaceable(run, suite, contenders, notes, overwrite=overwrite)
+        _check_replaceable(run, suite, contenders, complexity, notes, overwrite=overwrite)
     place = torch.accelerator.current_accelerator(check_available=True) if device == "auto" else None
+    hard = None
+    if complexity is not None:
+        hard, said = supervision(
+            run if own else None, source, contenders, complexity, ridge, seed or 0, place or "cpu"
+        )
+        notes += said
     found = evaluation.evaluate(
-        source, contenders, suite=suite, seed=seed, noise_samples=noise_samples, device=place or "cpu"
+        source,
+        contenders,
+        suite=suite,
+        seed=seed if suite == "full" or complexity is None else None,
+        noise_samples=noise_samples,
+        device=place or "cpu",
     )
-    found = found.model_copy(update={"notes": (*notes, *found.notes)})
+    found = found.model_copy(update={"supervision": hard, "notes": (*notes, *found.notes)})
     if own:
         write(run, found)
         if report:
@@ -138,6 +158,8 @@ def of_run(network: nn.Module, run: Run, features: Mapping[str, str | list[str]]
 
 def of_config(network: nn.Module, config: NetworkConfig) -> Contender:
     """A network that a config names, with the name it has in the run it is from."""
+    if (schedule := schedule_of(config.model)) is not None:
+        return of_run(network, schedule.run, config.features)
     path = Path(config.model)
     if networks.is_path(config.model) and path.is_dir():
         return of_run(network, Run(path), config.features)
@@ -189,7 +211,13 @@ def _matched(run: Run, source: Source, role: str) -> _Matched:
 
 
 def _check_replaceable(
-    run: Run, suite: Suite, roles: Collection[Role], notes: Sequence[str], *, overwrite: bool
+    run: Run,
+    suite: Suite,
+    roles: Collection[Role],
+    complexity: int | None,
+    notes: Sequence[str],
+    *,
+    overwrite: bool,
 ) -> None:
     """Refuses, before anything is measured, what could not be written, or would lose what was measured."""
     try:
@@ -200,6 +228,7 @@ def _check_replaceable(
     if there is None:
         return
     lost = [f"the {role}" for role in there.networks if role not in roles]
+    lost += ["the supervision complexity"] if there.supervision is not None and complexity is None else []
     lost += ["the full suite"] if there.suite == "full" and suite == "quick" else []
     if lost:
         why = "".join(f" {note}" for note in notes)

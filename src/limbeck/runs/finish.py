@@ -47,19 +47,32 @@ def conclude(
         objects: the student, teacher or data that were handed over as objects.
         report: a function that writes the run's page; no page is written if None.
     """
-    config, source = job.config, job.source
-    student = job.distiller.deploy()
+    source = job.source
     for name, text in source.files.items():
         write_text(run.path / name, text)
-    built = _buildable(config) if _named(student, job, objects) else None
-    card = describe(student, built, source, config.student.size)
-    models.save(student, run.path / "student.safetensors", metadata_of(card))
+    student = write_student(job, objects, run.path / "student.safetensors")
     found, notes = _evaluated(run, job, student, trainer)
     result = _result(run, job, trainer, student, found, notes)
     if report:
         report(run, result, source)
     write_model_card(run, result)
     result.write(run.path / "result.json")  # last: it marks the run as finished
+
+
+def write_student(job: Job, objects: Mapping[str, Any], file: Path) -> nn.Module:
+    """Writes the weights of what a run would ship now, with the card of its network.
+
+    Args:
+        job: what is done.
+        objects: the student, teacher or data that were handed over as objects.
+        file: where they go.
+    Returns: the network.
+    """
+    student = job.distiller.deploy()
+    built = _buildable(job.config) if _named(student, job, objects) else None
+    card = describe(student, built, job.source, job.config.student.size)
+    models.save(student, file, metadata_of(card))
+    return student
 
 
 def _result(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from limbeck import checks, evaluation
 from limbeck import data as sources
-from limbeck.config import RunConfig
+from limbeck.config import RunConfig, TeacherConfig
 from limbeck.data import Loader, Source, Split, views
 from limbeck.data.loader import checked_number
 from limbeck.data.preparation import Preparation
@@ -29,6 +29,7 @@ from limbeck.runs import caching, networks, places, trust
 from limbeck.runs.directory import Run
 from limbeck.runs.lineage import recorded
 from limbeck.runs.recipe import origin, run_of
+from limbeck.runs.schedules import schedule_of
 from limbeck.seeds import seed_for
 from limbeck.training import Loop, Trainer, phase_loops
 
@@ -140,12 +141,20 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
             "labels": config.taught_by[name].labels,
             "parameters": count_parameters(network),
             "run": (run := run_of(config.taught_by[name])) and recorded(run),
+            "checkpoints": _checkpoints(config.taught_by[name]),
         }
         for name, network in teachers.items()
     }
-    weights = {name: fingerprint(network) for name, network in teachers.items()}
+    weights = {
+        name: distiller.teachers[name].schedule or fingerprint(network) for name, network in teachers.items()
+    }
     notes = (*source.notes, *_notes(config, source, {"student": student, **teachers}))
     return Job(config, source, split, distiller, weights, taught_by, notes, asked, distrusted)
+
+
+def _checkpoints(teacher: TeacherConfig) -> int | None:
+    schedule = schedule_of(teacher.model)
+    return None if schedule is None else len(schedule.files)
 
 
 def _teachers(config: RunConfig, source: Source, objects: Mapping[str, Any]) -> dict[str, nn.Module]:
@@ -193,9 +202,16 @@ class TrainingLoop(Loop):
         job: the run.
         batches: the batches of the training split by epoch.
         device: where the student is measured on the validation split.
+        kept: a function that keeps the student's weights, given the number of epochs that are over.
     """
 
-    def __init__(self, job: Job, batches: Callable[[int], Iterable[object]], device: torch.device) -> None:
+    def __init__(
+        self,
+        job: Job,
+        batches: Callable[[int], Iterable[object]],
+        device: torch.device,
+        kept: Callable[[int], object],
+    ) -> None:
         setup = job.config.training
         super().__init__(
             "training",
@@ -204,7 +220,7 @@ class TrainingLoop(Loop):
             metric=job.source.task.primary,
             keep_best=setup.selection == "validation",
         )
-        self._job, self._batches, self._device = job, batches, device
+        self._job, self._batches, self._device, self._kept = job, batches, device, kept
         # Moved here and held, so that it is not moved again after every epoch.
         self._validation = job.source.validation and job.source.validation.to(device)
 
@@ -230,6 +246,12 @@ class TrainingLoop(Loop):
         job = self._job
         return measured(job, job.distiller.deploy(), self._validation, self._device)
 
+    def keep(self, epoch: int) -> None:
+        """Keeps the weights of every so many epochs, and of the last."""
+        every = self._job.config.training.keep_every
+        if every is not None and (epoch % every == 0 or epoch == self.epochs):
+            self._kept(epoch)
+
     def counts(self) -> Mapping[str, int]:
         """The samples that the teachers' networks were shown."""
         return {"teacher_forwards": self._job.distiller.teachers.take_shown()}
@@ -239,8 +261,14 @@ class TrainingLoop(Loop):
         return self._job.distiller.compiled()
 
 
-def loops(job: Job, trainer: Trainer) -> list[Loop]:
-    """The phases that the objective asks for, and the training."""
+def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loop]:
+    """The phases that the objective asks for, and the training.
+
+    Args:
+        job: the run.
+        trainer: the trainer that is to run them.
+        kept: see `TrainingLoop`.
+    """
     for note in (*job.notes, *job.asked, *job.distrusted):
         trainer.display.note(note)
     setup, distiller = job.config.training, job.distiller
@@ -291,7 +319,7 @@ def loops(job: Job, trainer: Trainer) -> list[Loop]:
 
         return epoch
 
-    training = TrainingLoop(job, batches(None, None), trainer.device)
+    training = TrainingLoop(job, batches(None, None), trainer.device, kept)
     for each in job.config.taught_by.values():
         if each.cached:
             trainer.display.note(caching.note(distiller, each))

@@ -165,6 +165,9 @@ def _making(config: RunConfig, result: Result) -> Iterator[tuple[str, str]]:
         yield "training labels", f"`{data.noise}`"
     yield "objective", f"`{result.objective}`"
     yield "with all its arguments", f"`{json.dumps(result.arguments)}`"
+    for name, teacher in result.teachers.items():
+        if teacher.checkpoints is not None:
+            yield name, f"{teacher.checkpoints} checkpoints of its training, later ones later on"
     yield "optimizer", f"`{_call(training.optimizer)}`"
     yield "learning rate", f"`{_call(training.schedule)}`"
     yield "epochs, batch size, seed", f"{training.epochs}, {training.batch_size}, {config.seed}"

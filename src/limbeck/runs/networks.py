@@ -23,6 +23,7 @@ from limbeck.outputs import Inputs
 from limbeck.runs.directory import Run, load
 from limbeck.runs.matching import Match, match
 from limbeck.runs.network_record import Card, digests, read_card, sample_shape
+from limbeck.runs.schedules import call_of, last_of, schedule_of
 from limbeck.seeds import seed_for
 from limbeck.tasks import Regression
 from limbeck.teachers import Ensemble, LiveTeacher
@@ -38,11 +39,12 @@ def student(config: NetworkConfig, source: Source, seed: int) -> nn.Module:
 
 
 def teacher(config: NetworkConfig, source: Source) -> nn.Module:
-    """The teacher; several as one where the config names an ensemble.
+    """The teacher; several as one where the config names an ensemble, the last checkpoint of a schedule.
 
     Raises:
         LimbeckError: for a network of limbeck's or of a zoo's without weights: it would teach noise.
     """
+    config = last_of(config)
     if (call := ensemble_of(config.model)) is not None:
         return _averaged(call, config, source)
     if config.weights is None and not is_path(config.model) and not _brings_weights(config.model):
@@ -154,6 +156,7 @@ def _check_own_result(config: NetworkConfig, role: str, why: str) -> None:
 
 def card_of(config: NetworkConfig) -> Card | None:
     """The record of the network that a config names, where limbeck wrote its weights; else None."""
+    config = last_of(config)
     if config.weights is not None:
         return read_card(config.weights) if config.weights.is_file() else None
     if not is_path(config.model):
@@ -201,7 +204,9 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
         source: the data.
         role: what the network is, "student" or "teacher".
     """
-    said = [normalization_note(config, network, source, role)]
+    schedule = schedule_of(config.model)
+    whose = f"the {role}" if role in ("student", "teacher") else f"the teacher {role!r}"
+    said = [schedule and schedule.note(whose), normalization_note(last_of(config), network, source, role)]
     for each in members_of(config):
         said += [matching(each, source, role).note, input_note(each, source, role)]
     return tuple(note for note in said if note)
@@ -213,11 +218,17 @@ def key_of(role: str) -> str:
 
 
 def members_of(config: C) -> tuple[C, ...]:
-    """The configs of an ensemble's members; the config itself for one network."""
+    """The configs of an ensemble's members; of one network its own, of a schedule its last checkpoint's."""
     call = ensemble_of(config.model)
     if call is None:
-        return (config,)
+        return (last_of(config),)
     return tuple(config.model_copy(update={"model": str(each)}) for each in call.args)
+
+
+def read_by(config: NetworkConfig) -> tuple[str, ...]:
+    """The models that a config reads: those of an ensemble, the run of a schedule, or the one it names."""
+    call = ensemble_of(config.model) or call_of(config.model)
+    return (config.model,) if call is None else tuple(each for each in call.args if isinstance(each, str))
 
 
 def _learns_values(network: nn.Module, config: NetworkConfig, source: Source) -> nn.Module:
@@ -296,6 +307,7 @@ def preparation(config: NetworkConfig) -> Preparation:
                 f"the members of {config.model} read images of different sizes; name them as several teachers"
             )
         return sizes.pop() if sizes else Preparation()
+    config = last_of(config)
     if config.size is not None or not is_path(config.model):
         return Preparation(config.size)
     card = card_of(config.model_copy(update={"weights": None}))
@@ -319,6 +331,11 @@ def _averaged(call: Call, config: NetworkConfig, source: Source) -> nn.Module:
     if len(call.args) < 2 or not all(isinstance(member, str) for member in call.args):
         raise LimbeckError(
             'an ensemble names two teachers or more, in quotes: ensemble("runs/a", "runs/b", weights=[2, 1])'
+        )
+    if grown := [each for each in call.args if call_of(str(each)) is not None]:
+        raise LimbeckError(
+            f"the members of an ensemble answer all the time, and {grown[0]} is a schedule of teachers; name "
+            "them as several teachers"
         )
     members = [teacher(each, source) for each in members_of(config)]
     usual = source.task.scores == "classes" and source.task.one_row_per_sample
@@ -358,7 +375,9 @@ def check_labels(config: TeacherConfig, source: Source) -> None:
             f"the training labels of {source.name} are noisy; say which ones the teacher learned from: "
             "set teacher.labels=clean or teacher.labels=noisy"
         )
+    schedule = schedule_of(config.model)
     place = config.weights or (Path(config.model) if is_path(config.model) else None)
+    place = place if schedule is None else schedule.run.path
     run = None if place is None else Run(place if place.is_dir() else place.parent)
     if source.noise is None or run is None or not run.finished:
         return  # there is no record to check it against

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from limbeck.config import NetworkConfig, RunConfig
 from limbeck.errors import LimbeckError
 from limbeck.files import digest
-from limbeck.runs import networks
+from limbeck.runs import networks, schedules
 from limbeck.runs.directory import Run, is_imported
 
 C = TypeVar("C", bound=NetworkConfig)
@@ -28,7 +28,7 @@ def record(config: RunConfig, home: Path) -> dict[str, dict[str, str | None]]:
     """
     found: dict[str, dict[str, str | None]] = {}
     for each in (config.student, *config.taught_by.values()):
-        for text in _paths(each):
+        for text in filter(_is_place, _named(each)):
             absolute = Path(text).resolve()
             found[text] = {
                 "relative": os.path.relpath(absolute, home.resolve()),
@@ -53,11 +53,11 @@ def located(config: C, run: Run) -> C:
     if is_imported(run.path) or not (run.path / "environment.json").is_file():
         return config
     places: Mapping[str, Mapping[str, Any]] = run.environment.get("places", {})
-    found = {text: _found(text, places[text], run.path) for text in _paths(config) if text in places}
+    found = {text: _found(text, places[text], run.path) for text in _named(config) if text in places}
     if not found:
         return config
     model = found.get(config.model, config.model)
-    if (call := networks.ensemble_of(config.model)) is not None:
+    if (call := networks.ensemble_of(config.model) or schedules.call_of(config.model)) is not None:
         members = [found.get(each, each) if isinstance(each, str) else each for each in call.args]
         model = str(replace(call, args=tuple(members)))
     weights = None if config.weights is None else Path(found.get(str(config.weights), str(config.weights)))
@@ -75,14 +75,14 @@ def relocated(config: RunConfig, run: Run) -> RunConfig:
     )
 
 
-def _paths(config: NetworkConfig) -> Iterator[str]:
-    """The paths that a config of a network names."""
-    if config.weights is not None:
-        yield str(config.weights)
-    call = networks.ensemble_of(config.model)
-    for model in [config.model] if call is None else [each for each in call.args if isinstance(each, str)]:
-        if not model.startswith("<") and networks.is_path(model):
-            yield model
+def _named(config: NetworkConfig) -> tuple[str, ...]:
+    """The weights and the models that a config of a network names, places or not."""
+    weights = () if config.weights is None else (str(config.weights),)
+    return (*weights, *networks.read_by(config))
+
+
+def _is_place(text: str) -> bool:
+    return not text.startswith("<") and networks.is_path(text)
 
 
 def _found(text: str, place: Mapping[str, str | None], home: Path) -> str:

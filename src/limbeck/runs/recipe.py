@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.config import TeacherConfig, flat
+from limbeck.files import digest
 from limbeck.notation import Call, Value, parse_call
 from limbeck.runs import networks
 from limbeck.runs.directory import Run
+from limbeck.runs.schedules import schedule_of
 
 IGNORED = {
     "seed",
     "data.dir",
     "training.device",
     "training.checkpoint_every",
+    "training.keep_every",
     "training.trackers",
 }
 """Settings that two runs of one thing may differ in."""
@@ -58,9 +61,17 @@ def origin(config: TeacherConfig) -> dict[str, str | None]:
     """Digests that tell which teacher it is, wherever it lies.
 
     Returns:
-        `weights`: of its file; `recipe`: of what made it but the seed, if that is a run. Each None if there
-        is no such thing.
+        `weights`: of its file, or of the files of a schedule; `recipe`: of what made it but the seed, if that
+        is a run. Each None if there is no such thing.
     """
+    if (schedule := schedule_of(config.model)) is not None:
+        form = f"{list(schedule.files)} {schedule.ahead}"
+        made = origin(TeacherConfig(model=str(schedule.run.path)))["recipe"]
+        files = [digest(file) for file in schedule.files.values()]
+        return {
+            "weights": _digest(f"{files} {form}".encode()),
+            "recipe": made and _digest(f"{made} {form}".encode()),
+        }
     path = Path(config.model) if networks.is_path(config.model) else None
     file = config.weights or (path and (path / "student.safetensors" if path.is_dir() else path))
     made, run = None, run_of(config)

@@ -42,6 +42,7 @@ class TeacherResult(_Record):
         recipe: a digest of what made it except the seed; None if no run made it.
         labels: whether it learned from the "clean" or the "noisy" labels; None where the data has no noise.
         parameters: how many numbers it has.
+        checkpoints: how many checkpoints of it taught in turn; None for a teacher that stayed as it was.
         cached: those of its outputs that were read from files.
         metrics: the metrics of the task on the test split; None if they were not measured.
         run: the run that it came from; None if it was no run.
@@ -52,6 +53,7 @@ class TeacherResult(_Record):
     recipe: str | None = None
     labels: str | None = None
     parameters: int
+    checkpoints: int | None = None
     cached: tuple[str, ...] = ()
     metrics: dict[str, float] | None = None
     run: TeacherRun | None = None

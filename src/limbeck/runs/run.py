@@ -16,7 +16,7 @@ from limbeck.methods.sftn import friendly_to as friendly
 from limbeck.runs import directory, networks, places
 from limbeck.runs.arguments import RunArguments, TeacherLike
 from limbeck.runs.directory import Report, Run
-from limbeck.runs.finish import conclude
+from limbeck.runs.finish import conclude, write_student
 from limbeck.runs.job import loops, prepare
 from limbeck.training import Trainer
 
@@ -49,7 +49,8 @@ def distill(
         config: YAML file with the fields of `RunConfig`, or a config; every other argument overrides it.
         student: name of a network, checkpoint or factory; or a network, which is trained in place.
         teacher: run, its directory, or whatever a student may be; `ensemble("runs/a", "runs/b")` for several
-            as one. A mapping of two teachers or more by name is for objectives that name their teachers.
+            as one, `checkpoints("runs/a")` for one that grows with its student. A mapping of two teachers or
+            more by name is for objectives that name their teachers.
         data: name of a data set, or a source made by `limbeck.data.from_tensors` or `from_dataset`.
         data_dir: directory of the data set's files.
         objective: what is minimized, in the notation or as a method; the recipe of the data's task if None.
@@ -166,9 +167,7 @@ def _settle(arguments: RunArguments, path: Path, *, resume: bool) -> RunConfig:
     if resume:
         directory.same_config(path, made)
     for role, network in {"student": made.student, **made.taught_by}.items():
-        call = networks.ensemble_of(network.model)
-        named = [network.model] if call is None else [each for each in call.args if isinstance(each, str)]
-        read = [Path(model) for model in named if networks.is_path(model)]
+        read = [Path(model) for model in networks.read_by(network) if networks.is_path(model)]
         read += [] if network.weights is None else [network.weights]
         if any(place.resolve().is_relative_to(path.resolve()) for place in read):
             whose = role if role in ("student", "teacher") else f"teacher {role!r}"
@@ -215,7 +214,7 @@ def _run(
         trackers=setup.trackers,
         display=display,
     )
-    to_do = loops(job, trainer)
+    to_do = loops(job, trainer, lambda epoch: write_student(job, objects, run.keeps(epoch)))
     if trainer.main:
         if resume:
             directory.sweep(path)

@@ -18,6 +18,7 @@ from limbeck.errors import LimbeckError
 from limbeck.features import probabilities
 from limbeck.runs import networks
 from limbeck.runs.directory import Run
+from limbeck.runs.schedules import schedule_of
 from limbeck.tasks import Meter, Task
 from limbeck.teachers import LiveTeacher
 
@@ -241,8 +242,11 @@ def _measures_wrong(
 
 def _recorded(config: TeacherConfig, task: Task) -> float | None:
     """The figure that the run of a teacher recorded, on its validation split or else on its test split."""
-    path = Path(config.model)
-    if config.weights is not None or not networks.is_path(config.model):
+    schedule = schedule_of(config.model)
+    if schedule is not None and not schedule.is_recorded:
+        return None
+    path = Path(config.model) if schedule is None else schedule.run.path
+    if config.weights is not None or not networks.is_path(str(path)):
         return None
     run = Run(path if path.is_dir() else path.parent)
     if not run.finished:

@@ -12,15 +12,24 @@ from limbeck.teachers.live import LiveTeacher
 
 if TYPE_CHECKING:
     from limbeck.teachers.cached import CachedTeacher
+    from limbeck.teachers.checkpoints import CheckpointTeacher
     from limbeck.teachers.lightweight import LightweightTeacher
 
-__all__ = ["CachedTeacher", "Ensemble", "LightweightTeacher", "LiveTeacher", "SoftTargetBank", "Teacher"]
+__all__ = [
+    "CachedTeacher",
+    "CheckpointTeacher",
+    "Ensemble",
+    "LightweightTeacher",
+    "LiveTeacher",
+    "SoftTargetBank",
+    "Teacher",
+]
 
-_HOMES = {"CachedTeacher": "cached", "LightweightTeacher": "lightweight"}
+_HOMES = {"CachedTeacher": "cached", "CheckpointTeacher": "checkpoints", "LightweightTeacher": "lightweight"}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a teacher that stands on `limbeck.data` when somebody asks for it: a Distiller does without."""
+    """Imports a teacher that stands on data or files when somebody asks for it: a Distiller does without."""
     if name in _HOMES:
         return getattr(import_module(f"limbeck.teachers.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'limbeck.teachers' has no attribute {name!r}")

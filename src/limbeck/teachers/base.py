@@ -13,7 +13,7 @@ from limbeck.outputs import Batch, Inputs, Outputs
 
 
 class Teacher(ABC):
-    """Anything that answers a batch with outputs and never changes: a live network, a cache, an ensemble.
+    """Anything that answers a batch with outputs and learns nothing: a live network, a cache, an ensemble.
 
     It is no nn.Module, so that no optimizer, `train()`, `state_dict` or distributed wrapper of the student's
     side ever reaches it.
@@ -31,6 +31,8 @@ class Teacher(ABC):
     """The fields that may come from a cache, where they are rounded to float16."""
     cached: tuple[str, ...] = ()
     """Those that do, as the teacher is opened."""
+    schedule: str = ""
+    """A digest of the checkpoints that answer in turn; empty for a teacher that always answers the same."""
 
     @property
     def network(self) -> nn.Module | None:

@@ -62,6 +62,12 @@ class Loop(ABC):
         """Figures of the validation split after an epoch, by metric; None without such a split."""
         return None
 
+    def keep(self, epoch: int) -> None:  # noqa: B027 (most loops keep nothing on their way)
+        """Is told on one process that so many epochs are over, before the checkpoint that says so is written.
+
+        After a crash an epoch may come again, with the same weights.
+        """
+
     def counts(self) -> Mapping[str, int]:
         """Numbers of the epoch, to be summed over all processes and written into its line."""
         return {}

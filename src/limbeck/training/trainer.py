@@ -198,6 +198,8 @@ class Trainer:
                 self.history.add(line)
                 self._track(line, number)
                 self.display.epoch(line)
+                if self.main:
+                    loop.keep(epoch + 1)
                 if epoch + 1 < loop.epochs and (epoch + 1) % self.checkpoint_every == 0:
                     self._save(
                         root,
