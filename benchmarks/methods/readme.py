@@ -75,8 +75,8 @@ def guide(page: str, results: Mapping[str, Any]) -> str:
     text = (
         f"On {task['data']['name']}, {len(alone)} seeds, each by its own recipe, which is not tuned to this "
         "task ([all figures](../benchmarks/methods/README.md)): the median time of a step over that of `ce`, "
-        "the parameters trained beside the student, what is read of the teacher (logits and embeddings can be "
-        "cached, the rest cannot), and top-1 minus that of the student alone (mean and 95 % interval, in "
+        "the parameters trained beside the student, what is read of the teacher (logits and embeddings can "
+        "be cached, the rest cannot), and top-1 minus that of the student alone (mean and 95 % interval, in "
         "points)."
     )
     lines = [
