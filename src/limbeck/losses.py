@@ -31,6 +31,7 @@ from limbeck.methods.kd import kd
 from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.lwkd import lwkd
 from limbeck.methods.mse import mse
+from limbeck.methods.multilevel import exit_hint
 from limbeck.methods.nasty import nasty
 from limbeck.methods.nst import nst
 from limbeck.methods.ofd import ofd
@@ -64,6 +65,7 @@ __all__ = [
     "dgkd",
     "dist",
     "dkd",
+    "exit_hint",
     "factor_transfer",
     "fitnet",
     "fsp",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from limbeck import Batch, Distiller
 from limbeck.errors import LimbeckError
 from limbeck.methods import Multilevel
-from limbeck.methods.multilevel import Exit, hint
+from limbeck.methods.multilevel import Exit, exit_hint
 
 
 def method_of(distiller: Distiller) -> Multilevel:
@@ -91,8 +91,8 @@ def test_a_row_without_a_label_counts_for_the_divergence_alone() -> None:
 
 @pytest.mark.parametrize("deepest", [torch.rand(2, 4), torch.rand(2, 3, 1, 1), torch.rand(1, 4, 2, 2)])
 def test_refuses_features_of_another_form(deepest: Tensor) -> None:
-    with pytest.raises(LimbeckError, match="hint"):
-        hint(torch.rand(2, 4, 2, 2), deepest)
+    with pytest.raises(LimbeckError, match="exit_hint"):
+        exit_hint(torch.rand(2, 4, 2, 2), deepest)
 
 
 def test_refuses_a_student_of_one_stage() -> None:

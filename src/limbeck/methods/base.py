@@ -127,7 +127,7 @@ class Method(nn.Module):
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The loss as terms with full names: "kd", or "icd.contrast" where a method has several."""
-        if self.teacher_name is not None and not self.teacher_at_bind:
+        if self.teacher_name is not None and self.reads_in_training.teacher:
             teacher = teacher.named[self.teacher_name].replace(named=teacher.named)
         if self.relates:
             student, teacher, batch = related(student, teacher, batch)

@@ -26,7 +26,7 @@ from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 
 
-def hint(features: Tensor, deepest: Tensor) -> Tensor:
+def exit_hint(features: Tensor, deepest: Tensor) -> Tensor:
     """Mean squared difference of an exit's features from the deepest, which do not learn from it.
 
     Args:
@@ -37,10 +37,10 @@ def hint(features: Tensor, deepest: Tensor) -> Tensor:
     Raises:
         LimbeckError: for different numbers of samples, channels or dimensions.
     """
-    same_samples("hint", features, deepest)
+    same_samples("exit_hint", features, deepest)
     if not (features.ndim == deepest.ndim in (2, 4) and features.shape[1] == deepest.shape[1]):
         raise LimbeckError(
-            "hint compares two maps (B, C, H, W) or two vectors (B, C) of as many channels, "
+            "exit_hint compares two maps (B, C, H, W) or two vectors (B, C) of as many channels, "
             f"not {tuple(features.shape)} and {tuple(deepest.shape)}"
         )
     deepest = full_precision(deepest.detach())
@@ -140,7 +140,7 @@ class Multilevel(Method):
                     [
                         cross_entropy(logits, batch.targets),
                         kd(logits, output, self.temperature),
-                        hint(features, exit.seen(deepest, valid(student, deepest))),
+                        exit_hint(features, exit.seen(deepest, valid(student, deepest))),
                     ]
                 )
             )
