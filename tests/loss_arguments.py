@@ -46,6 +46,8 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "teacher_logits": lambda: normal(SAMPLES, CLASSES),
         "student_maps": lambda: normal(SAMPLES, 2, 3, 4),
         "teacher_maps": lambda: normal(SAMPLES, 2, 3, 4),
+        "features": lambda: normal(SAMPLES, 2, 3, 4),
+        "deepest": lambda: normal(SAMPLES, 2, 3, 4),
         "branches": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
         "ensemble": lambda: normal(SAMPLES, CLASSES),
         "normal_logits": lambda: normal(SAMPLES, CLASSES),
@@ -90,7 +92,10 @@ def rows(value: Any, places: Any) -> Any:
 
 def learner(given: dict[str, Any]) -> str:
     """The argument that stands for the student."""
-    names = ("student_logits", "logits", "student", "prediction", "student_stages", "positive", "branches")
+    names = (
+        *("student_logits", "logits", "student", "prediction", "student_stages", "positive", "branches"),
+        "features",
+    )
     return next(name for name in names if name in given)
 
 

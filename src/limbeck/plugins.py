@@ -88,7 +88,7 @@ def package_of(table: str, name: str) -> str | None:
     """The installed package that registers a name under `limbeck.<table>`; None if none does."""
     for point in entry_points(group=f"limbeck.{table}"):
         if point.name == name:
-            return point.dist and point.dist.name
+            return None if point.dist is None else str(point.dist.name)
     return None
 
 

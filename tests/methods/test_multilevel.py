@@ -23,6 +23,7 @@ def test_the_terms_are_the_equations() -> None:
     distiller = setting.distiller("0.9*ce + multilevel(ce=0.7, kl=0.2, hint=3, temperature=2)").eval()
     found = distiller(setting.inputs, setting.targets)
     (exit,) = method_of(distiller).exits
+    assert isinstance(exit, Exit)
 
     student = distiller.student
     assert isinstance(student, SmallNet)

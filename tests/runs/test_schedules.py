@@ -241,6 +241,13 @@ def test_what_does_not_go_with_a_schedule(
         make_student(tmp_path / "run", text(kept), **changes)
 
 
+def test_a_student_does_not_start_from_all_of_them(kept: Run, tmp_path: Path) -> None:
+    with pytest.raises(LimbeckError, match="is a schedule of teachers and no student, which may start"):
+        make_student(tmp_path / "run", kept, student=text(kept))
+    started = make_student(tmp_path / "started", kept, student=str(kept.kept[4]), objective="kd")
+    assert started.result.student.parameters == kept.result.student.parameters
+
+
 def test_a_run_does_not_replace_its_own_schedule(kept: Run) -> None:
     before = content(kept.path)
     with pytest.raises(LimbeckError, match="which the run would replace"):

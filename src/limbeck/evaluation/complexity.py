@@ -51,8 +51,8 @@ def tangent_kernel(
             the smaller they are, the more often a derivative is computed anew.
     Returns: (n*C, n*C) or (n, n).
     Raises:
-        LimbeckError: for a network without parameters, one that torch.func cannot differentiate, and one with
-            derivatives of one sample that are larger than `memory`.
+        LimbeckError: for a network without parameters, one that torch.func cannot differentiate, and one
+            whose derivatives for one sample are larger than `memory`.
     """
     asked = _Asked(copy.deepcopy(network).double().eval(), answer or _returned)
     weights = {name: parameter.detach() for name, parameter in asked.named_parameters()}

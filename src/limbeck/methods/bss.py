@@ -22,7 +22,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Networks, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import full_precision, gather, unit
-from limbeck.methods.parts.shapes import same_samples
+from limbeck.methods.parts.shapes import same_logits, same_samples
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs, Progress
 
@@ -49,6 +49,7 @@ def bss(
     Raises:
         LimbeckError: if the shapes differ or are no rows of at least 2 classes.
     """
+    same_logits("bss", student_logits, teacher_logits)
     divergence = kd(student_logits, teacher_logits, temperature, reduction="none") / temperature**2
     if counted is None:
         return divergence.mean()

@@ -21,7 +21,7 @@ from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.companions import built, like_student, outputs_of
-from limbeck.methods.parts.shapes import class_logits
+from limbeck.methods.parts.shapes import class_logits, same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 
@@ -66,6 +66,7 @@ def uncertainty_weighted_kd(
     Raises:
         LimbeckError: if the shapes differ or are no rows of at least 2 classes.
     """
+    same_logits("uncertainty_weighted_kd", student_logits, teacher_logits)
     divergence = kd(student_logits, teacher_logits, temperature, reduction="none")
     return reduce(uncertainty_weights(teacher_logits, weight_temperature) * divergence, reduction)
 

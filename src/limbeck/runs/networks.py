@@ -32,7 +32,15 @@ C = TypeVar("C", bound=NetworkConfig)
 
 
 def student(config: NetworkConfig, source: Source, seed: int) -> nn.Module:
-    """The student, its fresh weights drawn from the seed."""
+    """The student, its fresh weights drawn from the seed.
+
+    Raises:
+        LimbeckError: for a schedule of checkpoints.
+    """
+    if call_of(config.model) is not None:
+        raise LimbeckError(
+            f"{config.model} is a schedule of teachers and no student, which may start from one of its files"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "student"))
         return _learns_values(_network(config, source, "student"), config, source)

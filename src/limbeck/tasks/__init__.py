@@ -76,6 +76,6 @@ def from_record(record: Mapping[str, Any]) -> Task:
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     name, package = fields.pop("name", None), fields.pop("package", None)
     try:
-        return named(str(name), package)(**fields)
+        return named(str(name), None if package is None else str(package))(**fields)
     except TypeError as error:
         raise LimbeckError(f"the record of a task {name!r} is damaged: {error}") from None
