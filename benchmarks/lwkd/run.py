@@ -35,7 +35,6 @@ CONTENDERS = {
     "LW-KD": "ce + lwkd",
     "no adversary": "ce + lwkd(adversarial=0)",
     "soft targets as real": 'ce + lwkd(real="target")',
-    "without penalty and condition": "ce + lwkd(r1=0, conditional=false)",
     "plain adversary": f"0.7*ce + lwkd({OLD})",
     "faithful": '0.9*ce + lwkd(profile="faithful")',
 }
