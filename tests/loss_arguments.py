@@ -60,6 +60,7 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "teacher": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
         "student_stages": lambda: [normal(SAMPLES, 2, 3, 4), normal(SAMPLES, 3, 2, 2)],
         "teacher_stages": lambda: [normal(SAMPLES, 2, 3, 4), normal(SAMPLES, 3, 2, 2)],
+        "shares": lambda: normal(SAMPLES, 2, 2).softmax(2),
         "transform": lambda: normal(2, 2),
         "margins": lambda: [-normal(2).abs(), -normal(3).abs()],
         "weights": lambda: normal(SAMPLES, 2).softmax(1),

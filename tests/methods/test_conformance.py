@@ -46,6 +46,8 @@ SPREADS_OVER_CLASSES = {
 """Methods whose value depends on classes that neither network believes in."""
 
 COMPARES_SAMPLES: dict[str, str] = {
+    "afd_attention": "queries and keys end in batch norms",
+    "rtk": "likewise",
     "multilevel": "the adapters of the exits have batch norms",
     "cc": "neighbors in the batch",
     "ceskd": "a sample's teacher is chosen by how hard it is among those of its batch",

@@ -18,6 +18,7 @@ from limbeck.plugins import Table, registered
 if TYPE_CHECKING:
     from limbeck.methods.ab import AB
     from limbeck.methods.afd import AFD
+    from limbeck.methods.afd_attention import AFDAttention
     from limbeck.methods.at import AT
     from limbeck.methods.bdd import BDD
     from limbeck.methods.bounded import Bounded
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
     from limbeck.methods.rrd import RRD
+    from limbeck.methods.rtk import RTK
     from limbeck.methods.sftn import SFTN
     from limbeck.methods.simkd import SimKD
     from limbeck.methods.sp import SP
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "ab": "limbeck.methods.ab:AB",
     "afd": "limbeck.methods.afd:AFD",
+    "afd_attention": "limbeck.methods.afd_attention:AFDAttention",
     "at": "limbeck.methods.at:AT",
     "bdd": "limbeck.methods.bdd:BDD",
     "bounded": "limbeck.methods.bounded:Bounded",
@@ -111,6 +114,7 @@ _PLACES = {
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
     "rrd": "limbeck.methods.rrd:RRD",
+    "rtk": "limbeck.methods.rtk:RTK",
     "sftn": "limbeck.methods.sftn:SFTN",
     "simkd": "limbeck.methods.simkd:SimKD",
     "sp": "limbeck.methods.sp:SP",
@@ -157,12 +161,14 @@ __all__ = [
     "R2KD",
     "RKD",
     "RRD",
+    "RTK",
     "SFTN",
     "SP",
     "SRRL",
     "SSKD",
     "TFKD",
     "VID",
+    "AFDAttention",
     "Bounded",
     "Claim",
     "Context",
