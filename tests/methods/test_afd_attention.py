@@ -109,7 +109,7 @@ def test_the_shares_are_attention(size: int) -> None:
                 for s in range(2)
             ]
             powers = [math.exp(score) for score in scores]
-            shares[sample, t] = torch.tensor(powers) / sum(powers)
+            shares[sample, t] = torch.tensor(powers, dtype=torch.float64) / sum(powers)
     found = distiller(setting.inputs, setting.targets)["afd_attention"]
     assert found.item() == pytest.approx(afd_attention(ours, theirs, shares).item(), rel=1e-9)
 
