@@ -148,7 +148,7 @@ def _around(top1: Mapping[str, Mapping[int, float]]) -> list[str]:
         "| host | granular | stable |",
         "|---|---|---|",
     ]
-    for host in HOSTS:
+    for host in (host for host in HOSTS if host in top1):
         around = [top1.get(f"MGD({host}) {scheme}") for scheme in ("granular", "stable")]
         cells = [str(paired_difference(each, top1[host])) if each else "" for each in around]
         lines.append(f"| {host} | {' | '.join(cells)} |")
