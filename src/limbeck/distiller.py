@@ -18,7 +18,7 @@ from limbeck import checks
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find, undisturbed
-from limbeck.methods.base import Method, inner_first, named, taught, teachers_read, training_reads
+from limbeck.methods.base import Method, inner_first, named, taught, teachers_read, training_reads, views_read
 from limbeck.methods.declarations import Claim, Context, Networks, Phase, Reads, TeacherContext
 from limbeck.methods.gradient_rules import SplitOptimizer
 from limbeck.methods.parts.blocks import full_precision
@@ -118,6 +118,7 @@ class Distiller(nn.Module):
             of_training: self.teachers.by_name(teachers_read(self.objective, of_training=of_training))
             for of_training in (False, True)
         }
+        self._views = self.teachers.by_name(views_read(self.objective))
         given = checks.task_given(task, data)
         self._points = find(
             student,
@@ -184,6 +185,7 @@ class Distiller(nn.Module):
             batch,
             self.reads,
             self._fields[True],
+            self._views,
             self._tap,
             self.objective.terms,
             rule,
@@ -216,6 +218,7 @@ class Distiller(nn.Module):
         batch: Batch,
         reads: Reads,
         fields: Mapping[str, Sequence[str]],
+        views: Mapping[str, Sequence[str]],
         tap: Tap | None,
         loss: Callable[[Outputs, Outputs, Batch], Any],
         rule: Callable[[Losses, float], None] | None = None,
@@ -233,7 +236,7 @@ class Distiller(nn.Module):
         with torch.no_grad():
             # Of other data, index and view say nothing to a cache.
             asked = batch if of_training else replace(batch, view=None, view_numbers={})
-            teacher = self.teachers.ask(asked, fields, reads.further)
+            teacher = self.teachers.ask(asked, fields, views)
         device = _device(self.student)
         if device.type == "cpu" and batch.targets is not None and "logits" in student:
             # An accelerator's targets are not looked at: it would be waited for.
@@ -416,8 +419,16 @@ class _PhaseModule(nn.Module):
         own = self.phase.data is not None
         if self.phase.collect is not None:
             batch = self.distiller._collected(batch, [self.phase.collect])
+        reads = self.phase.reads
         return self.distiller._losses(
-            batch, self.phase.reads, self._fields, self._tap, self._terms, of_training=not own, own_data=own
+            batch,
+            reads,
+            self._fields,
+            dict.fromkeys(self._fields, reads.further),
+            self._tap,
+            self._terms,
+            of_training=not own,
+            own_data=own,
         )
 
     def _terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:

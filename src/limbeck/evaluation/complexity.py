@@ -1,7 +1,7 @@
-"""How hard targets are to learn for a network, by its neural tangent kernel: the supervision complexity.
+"""The supervision complexity: how hard targets are to learn for a network, by its kernel. A reconstruction.
 
-A reconstruction of "Supervision Complexity and its Role in Knowledge Distillation" (2301.12245), of which no
-code was published. The paper's are the kernel and the complexity sqrt(Y^T K^-1 Y * tr K) / n; chosen here are
+It is of "Supervision Complexity and its Role in Knowledge Distillation" (2301.12245), of which no code was
+published. The paper's are the kernel and the complexity sqrt(Y^T K^-1 Y * tr K) / n; chosen here are
 that targets are centered by their means over the samples, the ridge, and the kernel of many outputs.
 """
 

@@ -19,7 +19,7 @@ from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, unit
 from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.shapes import same_samples, stage_like
-from limbeck.methods.parts.stages import averaged, pooled
+from limbeck.methods.parts.stages import mean_of_positions, pooled
 from limbeck.outputs import Batch, Outputs
 
 
@@ -121,7 +121,7 @@ class AFDAttention(Method):
     def shares(self, queries: Tensor, student: Sequence[Tensor]) -> Tensor:
         """(B, T, S) of the queries (B, T, dim) and the student's stages."""
         made = [
-            layer(averaged(stage, None)[:, :, None, None]).flatten(1)
+            layer(mean_of_positions(stage, None)[:, :, None, None]).flatten(1)
             for layer, stage in zip(self.keys, student, strict=True)
         ]
         keys = self.bilinear(torch.stack(made, 2).unsqueeze(3)).flatten(2).transpose(1, 2)
@@ -138,7 +138,7 @@ class AFDAttention(Method):
         """Scalar."""
         stages = [teacher.stages[place] for place in self.places]
         made = [
-            layer(averaged(stage, None)[:, :, None, None]).flatten(1)
+            layer(mean_of_positions(stage, None)[:, :, None, None]).flatten(1)
             for layer, stage in zip(self.queries, stages, strict=True)
         ]
         queries = torch.stack(made, 1)

@@ -276,6 +276,16 @@ def teachers_read(method: Method, *, of_training: bool = False) -> dict[str | No
     return found
 
 
+def views_read(method: Method) -> dict[str | None, tuple[str, ...]]:
+    """The further views that it and all inside it read of each teacher in training, by name as above."""
+    found: dict[str | None, tuple[str, ...]] = {}
+    for part, given in taught(method):
+        reads = part.reads_in_training
+        for name in (reads.teachers or (given,)) if reads.teacher else ():
+            found[name] = tuple(dict.fromkeys([*found.get(name, ()), *reads.further]))
+    return found
+
+
 def related(student: Outputs, teacher: Outputs, batch: Batch) -> tuple[Outputs, Outputs, Batch]:
     """The rows that a method may relate to each other: all, unless the batch has a draw of them."""
     chosen = batch.related

@@ -189,6 +189,11 @@ class BSS(Method):
         from limbeck.models import normalization_of
 
         network, example = context.teacher_network, context.example
+        if context.schedule:
+            raise LimbeckError(
+                "bss moves samples across the boundary of one teacher, and a schedule of checkpoints has another "
+                "for each part of the training; give it the last checkpoint alone"
+            )
         if network is None:
             raise LimbeckError(
                 "bss moves samples along the gradient of the teacher's network, and this teacher has none; "

@@ -109,7 +109,7 @@ class CKD(Method):
     One answer of the teacher serves all tuples that a sample is in, and only logits are read, so a cache of
     them is all the teacher that is needed. The tuples are among the rows of all processes, and their draw is
     a function of the run's seed and the step. A tuple with an unlabeled sample counts as zero in the label
-    term.
+    term. With accumulation the batch is each of its pieces.
 
     Inside it, fitnet, vid, cc and kd see the differences in place of the samples: `ckd(100*fitnet)`,
     `ckd(vid)` and `ckd(0.02*cc)` are the paper's for teachers whose features can be read, and `ckd(kd)` is
@@ -147,7 +147,13 @@ class CKD(Method):
                     f"ckd shows differences of samples to fitnet, vid, cc or kd, not to {method.name}; write "
                     f"ckd + {method.name} to have both"
                 )
-        self.reads = Reads(student=("logits",), teacher=("logits",), batch=("targets",) if label else ())
+            if method.teacher_name is not None:
+                raise LimbeckError(
+                    f"ckd shows {method.name} differences between the answers of its own teacher; name that, "
+                    f"ckd(..., teacher={method.teacher_name!r}), and not the one of {method.name}"
+                )
+        known = ("targets", "progress") if label else ("progress",)
+        self.reads = Reads(student=("logits",), teacher=("logits",), batch=known)
         self.base, self.min_samples = base, samples
         self.samples, self.tuples, self.combine = samples, tuples, combine
         self.label, self.relation = label, relation
@@ -168,7 +174,8 @@ class CKD(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The two terms over the batch of all processes, and those of what is inside."""
-        step = 0 if batch.progress is None else batch.progress.step
+        assert batch.progress is not None
+        step = batch.progress.step
         ours = self._combined(gather(student.logits), step)
         theirs = self._combined(gather(teacher.logits), step)
         terms = {"relation": Term(F.mse_loss(ours, theirs), weight=self.relation)}

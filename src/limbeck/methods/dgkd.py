@@ -110,8 +110,8 @@ class DGKD(Method):
         return dgkd(student.logits, expert_logits(self.experts, teacher), self.temperature, self._kept(batch))
 
     def _kept(self, batch: Batch) -> Tensor | None:
-        """(K,) the terms that this step keeps, the same in every process and piece of its batch."""
-        if not self.drop:
+        """(K,) the terms that this step keeps, the same in every process and piece; None, all, in eval mode."""
+        if not (self.drop and self.training):
             return None
         assert batch.progress is not None
         places = torch.arange(len(self.experts), device=self.draws.device)

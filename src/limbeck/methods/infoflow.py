@@ -241,8 +241,6 @@ class InfoFlow(Method):
         """The terms; the auxiliary, if there is one, is in the teacher's place."""
         if self.network is not None:
             teacher = self._taught(batch)
-            if self.teacher_name is not None:
-                teacher = teacher.replace(named={self.teacher_name: teacher})
         return super().terms(student, teacher, batch)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:

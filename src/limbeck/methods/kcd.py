@@ -26,7 +26,7 @@ from limbeck.methods.fitnet import fitnet
 from limbeck.methods.mse import mse
 from limbeck.methods.parts.blocks import Reduction, full_precision, gather
 from limbeck.methods.parts.shapes import same_samples, stage_like, vectors
-from limbeck.methods.parts.stages import described, pooled_alike, stage_pair, valid
+from limbeck.methods.parts.stages import described, mean_of_positions, pooled_alike, stage_pair, valid
 from limbeck.methods.terms import Term
 from limbeck.notation import show
 from limbeck.outputs import Batch, Outputs
@@ -363,6 +363,4 @@ def responses_of(stage: Tensor, mask: Tensor | None, responses: Response) -> Ten
     positions = stage.flatten(2).mT if stage.ndim == 4 else stage
     if responses == "positions":
         return positions.flatten(0, 1) if mask is None else positions[mask]
-    if mask is None:
-        return positions.mean(1)
-    return positions.masked_fill(~mask[:, :, None], 0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+    return mean_of_positions(stage, mask)

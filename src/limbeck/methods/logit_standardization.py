@@ -9,6 +9,7 @@ from limbeck.methods.base import Method, Objective, inner_first
 from limbeck.methods.declarations import LossTerms, Reads
 from limbeck.methods.parts.blocks import centered, full_precision
 from limbeck.methods.parts.shapes import class_logits
+from limbeck.methods.r2kd import R2KD
 from limbeck.outputs import Batch, Outputs
 
 EPSILON = 1e-7
@@ -56,6 +57,11 @@ class LogitStandardization(Method):
             compares = "logits" in method.reads.student and "logits" in method.reads.teacher
             if not compares and not isinstance(method, Objective):
                 raise self._misplaced(f"{method.name} does not compare the logits of student and teacher")
+            if isinstance(method, R2KD) and method.teacher_share < 1:
+                raise LimbeckError(
+                    f"{self.name} does not see the logits of the pruned copy that r2kd mixes in; leave the copy "
+                    "out inside it, r2kd(teacher_share=1)"
+                )
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The wrapped methods' terms.

@@ -251,7 +251,7 @@ class LWKD(Method):
         fixed = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
         fooled = torch.func.functional_call(self.discriminator, fixed, (fake,))[:, 0]
         own = F.softplus(-score_real) + F.softplus(score_fake)
-        if self.r1:
+        if self.r1 and not torch.is_inference_mode_enabled():  # where nobody minimizes it
             own = own + self.r1 / 2 * self._steepness(wanted, condition)
         right = ((score_real > 0).float() + (score_fake < 0).float()) / 2
         return {

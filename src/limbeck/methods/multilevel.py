@@ -21,7 +21,7 @@ from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.shapes import same_samples
-from limbeck.methods.parts.stages import averaged, pooled_alike, valid
+from limbeck.methods.parts.stages import mean_of_positions, pooled_alike, valid
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 
@@ -73,8 +73,8 @@ class Exit(nn.Module):
         self.classifier = nn.Linear(width, classes)
 
     def seen(self, stage: Tensor, mask: Tensor | None) -> Tensor:
-        """A stage as it is compared: a map as it is, anything else averaged over its positions."""
-        return full_precision(stage) if self.maps else averaged(full_precision(stage), mask)
+        """A stage as it is compared: a map as it is, anything else mean_of_positions over its positions."""
+        return full_precision(stage) if self.maps else mean_of_positions(full_precision(stage), mask)
 
     def forward(self, stage: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C, H, W), (B, L, C) or (B, C) to the exit's features and its logits (B, classes)."""

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.arguments import Count, NonNegative, Positive
@@ -16,7 +15,8 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Context, LossTerms, Phase, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.kd import kd
+from limbeck.methods.parts.blocks import Reduction
 from limbeck.methods.parts.companions import like_student, outputs_of
 from limbeck.methods.parts.shapes import same_logits
 from limbeck.methods.terms import Term
@@ -40,10 +40,7 @@ def nasty(
         LimbeckError: if the shapes differ or are no rows of at least 2 classes.
     """
     same_logits("nasty", student_logits, normal_logits)
-    own = F.log_softmax(full_precision(student_logits) / temperature, dim=1)
-    normal = F.log_softmax(full_precision(normal_logits.detach()) / temperature, dim=1)
-    divergence = F.kl_div(normal, own, reduction="none", log_target=True).sum(1)
-    return reduce(-(temperature**2) * divergence, reduction)
+    return -kd(normal_logits.detach(), student_logits, temperature, reduction)
 
 
 class Nasty(Method):

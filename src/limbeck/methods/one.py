@@ -27,7 +27,7 @@ from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.parts.companions import draw_anew
 from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.shapes import class_logits, vectors
-from limbeck.methods.parts.stages import averaged, valid
+from limbeck.methods.parts.stages import mean_of_positions, valid
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs, apply
 
@@ -88,7 +88,7 @@ class Gate(nn.Module):
             stage: the shared one.
             mask: (B, L) true where a token is valid; all are without it.
         """
-        return self.layers(averaged(stage, mask)[:, :, None, None]).flatten(1).softmax(1)  # type: ignore[no-any-return]
+        return self.layers(mean_of_positions(stage, mask)[:, :, None, None]).flatten(1).softmax(1)  # type: ignore[no-any-return]
 
 
 class ONE(Method):

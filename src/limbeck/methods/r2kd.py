@@ -186,8 +186,8 @@ class R2KD(Method):
 
     The teacher's logits are mixed with those of a copy of it that is pruned once, as it is, without training.
     The terms "correlation" and "rank" are on the samples, "mixed_correlation" and "mixed_rank" on further
-    views that are mixed from the samples of the whole batch, of all processes; which and how is drawn for
-    each step, as a function of the run's seed and the step. No labels are read, and there is no cross-entropy
+    views that are mixed from the samples of the whole batch, of all processes but of one piece where gradients
+    are accumulated; which and how is drawn for each step, as a function of the run's seed and the step. No labels are read, and there is no cross-entropy
     on mixed images. The student and both teachers see each batch twice, in forwards of their own.
 
     The clean samples may have answers from a cache. The pruned copy, which has the size of the teacher and is
@@ -238,7 +238,8 @@ class R2KD(Method):
         if augmentation != "cutout" and "hole" in self.given:
             raise LimbeckError(f"r2kd: hole is for cutout; leave it out with {augmentation}")
         makes = () if augmentation == "none" else ("mixed",)
-        self.reads = Reads(student=("logits",), teacher=("logits",), makes=makes)
+        known = ("progress",) if makes else ()
+        self.reads = Reads(student=("logits",), teacher=("logits",), batch=known, makes=makes)
         self.temperature, self.softness = temperature, softness
         self.correlation_weight, self.rank_weight, self.rank = correlation_weight, rank_weight, rank
         self.amount, self.teacher_share = pruned, teacher_share
@@ -305,7 +306,8 @@ class R2KD(Method):
 
     def _mixed(self, inputs: Tensor, batch: Batch) -> Tensor:
         """(B, C, H, W) images mixed with others of the batch of all processes."""
-        step = 0 if batch.progress is None else batch.progress.step
+        assert batch.progress is not None
+        step = batch.progress.step
         height, width = inputs.shape[2:]
         row, column = below(height, self.draws, step, 1), below(width, self.draws, step, 2)
         if self.augmentation == "cutout":

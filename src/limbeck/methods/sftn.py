@@ -14,7 +14,6 @@ from math import ceil
 from typing import Literal, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.arguments import NonNegative, Positive
@@ -23,6 +22,7 @@ from limbeck.features import Entered, Tap, undisturbed
 from limbeck.methods.base import Method
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Context, LossTerms, Reads
+from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.companions import built
 from limbeck.methods.parts.regressors import regressor
@@ -74,14 +74,12 @@ def branch_divergence(
     """(B,) mean divergence between the branches and the teacher."""
     if not branches:
         raise LimbeckError("student_friendly needs the logits of at least one branch")
-    teacher = F.log_softmax(full_precision(teacher_logits) / temperature, dim=1)
     divergences = []
     for logits in branches:
         same_logits("student_friendly", logits, teacher_logits)
-        branch = F.log_softmax(full_precision(logits) / temperature, dim=1)
-        first, second = (branch, teacher) if direction == "branch" else (teacher, branch)
-        divergences.append(F.kl_div(second, first, reduction="none", log_target=True).sum(1))
-    return temperature**2 * torch.stack(divergences).mean(0)
+        pair = (teacher_logits, logits) if direction == "branch" else (logits, teacher_logits)
+        divergences.append(kd(*pair, temperature, reduction="none"))
+    return torch.stack(divergences).mean(0)
 
 
 def branch_entropy(branches: Sequence[Tensor], targets: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""A teacher that grows with its student: the checkpoints of one training, one after the other.
+"""A teacher that grows with its student, the checkpoints of one training in turn. A reconstruction.
 
-A reconstruction of the online distillation of "Supervision Complexity and its Role in Knowledge Distillation"
-(2301.12245), of which no code was published.
+It is the online distillation of "Supervision Complexity and its Role in Knowledge Distillation" (2301.12245),
+of which no code was published.
 """
 
 from __future__ import annotations

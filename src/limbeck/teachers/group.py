@@ -73,15 +73,15 @@ class TeacherGroup(Mapping[str, Teacher]):
         """What each teacher gives for its example."""
         return {name: self._teachers[name](Batch(self._examples[name])) for name in fields}
 
-    def ask(self, batch: Batch, fields: Fields, views: Sequence[str]) -> Outputs:
+    def ask(self, batch: Batch, fields: Fields, views: Fields) -> Outputs:
         """The outputs of the first of the teachers that are asked, with those of all under `named`.
 
         Args:
             batch: a batch of the student's.
             fields: what each is asked for; the others are not asked.
-            views: names of further views of the samples that they are asked about too.
+            views: names of further views of the samples that each is asked about too.
         """
-        answers = {name: self._answer(self._teachers[name], batch, views) for name in fields}
+        answers = {name: self._answer(self._teachers[name], batch, views.get(name, ())) for name in fields}
         if not answers:
             return Outputs()
         given = next(iter(answers.values()))

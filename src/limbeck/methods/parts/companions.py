@@ -136,8 +136,9 @@ def copied_teacher(method: str, context: Context) -> tuple[nn.Module, FeaturePoi
         LimbeckError: where there is no live network to copy.
     """
     if context.teacher_network is None or context.teacher_points is None:
+        has = "none" if context.teacher_network is None else "several, being an ensemble"
         raise LimbeckError(
-            f"{method} makes a copy of the teacher's network, and this teacher has none; give it a network"
+            f"{method} makes a copy of the teacher's network, and this teacher has {has}; give it one network"
         )
     made = copy.deepcopy(uncompiled(context.teacher_network)).to(full_precision(context.student.logits))
     return made.requires_grad_(True), context.teacher_points

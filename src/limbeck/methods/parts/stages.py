@@ -123,7 +123,7 @@ def by_channel(stage: Tensor) -> Tensor:
     return stage.flatten(2) if stage.ndim == 4 else stage.transpose(1, 2)
 
 
-def averaged(stage: Tensor, mask: Tensor | None) -> Tensor:
+def mean_of_positions(stage: Tensor, mask: Tensor | None) -> Tensor:
     """(B, C) the average of a stage, (B, C, H, W), (B, L, C) or (B, C), over its positions.
 
     Args:
