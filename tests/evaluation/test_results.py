@@ -93,6 +93,7 @@ def version2() -> dict[str, Any]:
             "correlation": CORRELATION,
         },
         "cka": CKA,
+        "supervision": None,
         "notes": ["A note."],
     }
 
@@ -121,6 +122,24 @@ def test_what_was_written_is_read_as_the_classes_of_the_task(tmp_path: Path) -> 
     again = json.loads(found.model_dump_json())
     assert again == version2()
     assert read(written(again, tmp_path)) == found
+
+
+def test_how_hard_the_targets_were_is_read_and_older_files_do_not_say(tmp_path: Path) -> None:
+    targets = {
+        "labels": {"complexity": 2.5, "relative": 1.25},
+        "uniform": {"complexity": 0.0, "relative": None},
+    }
+    its = {"samples": 8, "seed": 1, "ridge": 0.01, "kernel": "mean", "trained": targets, "initial": None}
+    record = {**version2(), "supervision": its}
+    found = read(written(record, tmp_path))
+    assert found is not None
+    assert found.supervision is not None
+    assert found.supervision.trained["labels"].relative == 1.25
+    assert json.loads(found.model_dump_json()) == record
+    del record["supervision"]
+    older = read(written(record, tmp_path))
+    assert older is not None
+    assert older.supervision is None
 
 
 def test_a_task_with_tuples_is_recorded_as_json_is() -> None:
