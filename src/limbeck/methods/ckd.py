@@ -103,8 +103,11 @@ class CKD(Method):
     A tuple is two groups of samples, one against one or two against one, and its difference that of the
     groups' mean logits. The terms are "label", the mean squared difference of the student's from that of the
     one-hot labels, and "relation", from the teacher's. In the paper the label term stands in place of
-    cross-entropy. Differences say nothing of what is added to all samples alike, so no bias behind the last
-    layer's weights gets a gradient of these terms; where accuracy suffers, add ce.
+    cross-entropy, and the recipe is the paper's.
+
+    Differences say nothing of an offset that the logits of all samples share: the last layer's bias gets no
+    gradient of them, and an offset of the student's may well decide its answers. Beside cross-entropy or KD,
+    `ce + ckd` or `kd + ckd`, it is settled.
 
     One answer of the teacher serves all tuples that a sample is in, and only logits are read, so a cache of
     them is all the teacher that is needed. The tuples are among the rows of all processes, and their draw is
