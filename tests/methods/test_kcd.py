@@ -179,8 +179,8 @@ def test_sums_over_parts_are_those_of_the_whole_and_a_pass_begins_anew(match: An
     student, teacher = normal(12, 3), normal(12, 4, seed=2)
     whole, parts = Sums(3, 4, match), Sums(3, 4, match)
     whole.add(student, teacher, 0)
-    parts.add(student, teacher, 0)  # a pass that is broken off
-    parts.add(student, teacher, 1)
+    for step in range(2):  # a pass that is broken off
+        parts.add(9 * normal(3, 3, seed=3), 9 * normal(3, 4, seed=4), step)
     for step, rows in enumerate([slice(0, 5), slice(5, 12)]):
         parts.add(student[rows], teacher[rows], step)
     torch.testing.assert_close(parts.solved(0.1), whole.solved(0.1), check_dtype=False)
