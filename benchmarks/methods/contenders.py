@@ -39,7 +39,7 @@ TEACHERS = {
     "both teachers": Contender(
         '0.1*ce + 0.45*kd(teacher="assistant") + 0.45*kd(teacher="teacher")', teacher="both"
     ),
-    "dgkd": Contender('0.1*ce + 0.45*dgkd(["assistant", "teacher"])', teacher="both"),
+    "dgkd": Contender('0.1*ce + 0.9*dgkd(["assistant", "teacher"], temperature=4)', teacher="both"),
     "ceskd": Contender('0.1*ce + 0.9*ceskd(["assistant", "teacher"])', teacher="both"),
     "TAKD": Contender(KD, teacher="chain"),
     "SFTN, kd": Contender(KD, teacher="friendly"),

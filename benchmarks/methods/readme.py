@@ -25,7 +25,8 @@ ABOUT = {
 small maps (2 x 2 in the last stage, against 8 x 8) their weights count for more. "both teachers", `dgkd` and
 `ceskd` learn from the assistant and the teacher, "TAKD" from an assistant that the teacher has taught, "SFTN"
 from a teacher that was trained for this student, "checkpoints" from the teacher as it was after each tenth
-epoch.""",
+epoch. `dgkd` leaves one of the two out at each step. `ab`, `fsp` and `kcd` train the student in a phase of 30
+epochs besides.""",
     "cifar20": """Those that were best on the validation split of the digits, and the three papers that
 limbeck began with.""",
 }

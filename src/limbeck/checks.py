@@ -121,8 +121,8 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
         for view in method.reads.makes:
             if view in makers:
                 raise LimbeckError(
-                    f"{makers[view]} and {method.name} both make the further view {view!r} of each sample, and "
-                    "an objective can have it only once; keep one of them"
+                    f"{makers[view]} and {method.name} both make the further view {view!r} of each sample, "
+                    "and an objective can have it only once; keep one of them"
                 )
             makers[view] = method.name
     shipping = [method.name for method in inner_first(objective) if type(method).deploy is not Method.deploy]

@@ -103,6 +103,7 @@ class TestResult:
             "weights": weights,
             "labels": None,
             "cached": (),
+            "checkpoints": None,
             "parameters": 64 * 16 + 16 + 16 * 10 + 10,
             "run": recorded(teacher).model_dump(),
         }

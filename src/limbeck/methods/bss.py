@@ -191,8 +191,8 @@ class BSS(Method):
         network, example = context.teacher_network, context.example
         if context.schedule:
             raise LimbeckError(
-                "bss moves samples across the boundary of one teacher, and a schedule of checkpoints has another "
-                "for each part of the training; give it the last checkpoint alone"
+                "bss moves samples across the boundary of one teacher, and a schedule of checkpoints has "
+                "another for each part of the training; give it the last checkpoint alone"
             )
         if network is None:
             raise LimbeckError(

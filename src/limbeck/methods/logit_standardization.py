@@ -59,8 +59,8 @@ class LogitStandardization(Method):
                 raise self._misplaced(f"{method.name} does not compare the logits of student and teacher")
             if isinstance(method, R2KD) and method.teacher_share < 1:
                 raise LimbeckError(
-                    f"{self.name} does not see the logits of the pruned copy that r2kd mixes in; leave the copy "
-                    "out inside it, r2kd(teacher_share=1)"
+                    f"{self.name} does not see the logits of the pruned copy that r2kd mixes in; leave the "
+                    "copy out inside it, r2kd(teacher_share=1)"
                 )
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:

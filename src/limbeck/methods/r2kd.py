@@ -186,9 +186,10 @@ class R2KD(Method):
 
     The teacher's logits are mixed with those of a copy of it that is pruned once, as it is, without training.
     The terms "correlation" and "rank" are on the samples, "mixed_correlation" and "mixed_rank" on further
-    views that are mixed from the samples of the whole batch, of all processes but of one piece where gradients
-    are accumulated; which and how is drawn for each step, as a function of the run's seed and the step. No labels are read, and there is no cross-entropy
-    on mixed images. The student and both teachers see each batch twice, in forwards of their own.
+    views that are mixed from the samples of the whole batch: of all processes, and of one piece where
+    gradients are accumulated. Which and how is drawn for each step, as a function of the run's seed and the
+    step. No labels are read, and there is no cross-entropy on mixed images. The student and both teachers see
+    each batch twice, in forwards of their own.
 
     The clean samples may have answers from a cache. The pruned copy, which has the size of the teacher and is
     saved with the method, always computes, and so does the teacher for mixed images.

@@ -186,8 +186,8 @@ class SSKD(Method):
         rotations(context.example)
         if context.schedule:
             raise LimbeckError(
-                "sskd trains a head on the embedding of one teacher, and a schedule of checkpoints has another "
-                "for each part of the training; give it the last checkpoint alone"
+                "sskd trains a head on the embedding of one teacher, and a schedule of checkpoints has "
+                "another for each part of the training; give it the last checkpoint alone"
             )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
