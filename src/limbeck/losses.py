@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from limbeck.methods.ab import activation_boundary
 from limbeck.methods.afd import attentive_feature_distillation
+from limbeck.methods.afd_attention import linked_attention
 from limbeck.methods.at import attention_transfer
 from limbeck.methods.bounded import bounded
 from limbeck.methods.bss import bss
@@ -60,6 +61,7 @@ __all__ = [
     "imitation",
     "kd",
     "kdsvd",
+    "linked_attention",
     "lwkd",
     "mse",
     "mutual_learning",

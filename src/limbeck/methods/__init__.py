@@ -18,6 +18,7 @@ from limbeck.plugins import Table, registered
 if TYPE_CHECKING:
     from limbeck.methods.ab import AB
     from limbeck.methods.afd import AFD
+    from limbeck.methods.afd_attention import AFDAttention
     from limbeck.methods.at import AT
     from limbeck.methods.bounded import Bounded
     from limbeck.methods.bss import BSS
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
     from limbeck.methods.rrd import RRD
+    from limbeck.methods.rtk import RTK
     from limbeck.methods.simkd import SimKD
     from limbeck.methods.sp import SP
     from limbeck.methods.srrl import SRRL
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "ab": "limbeck.methods.ab:AB",
     "afd": "limbeck.methods.afd:AFD",
+    "afd_attention": "limbeck.methods.afd_attention:AFDAttention",
     "at": "limbeck.methods.at:AT",
     "bounded": "limbeck.methods.bounded:Bounded",
     "bss": "limbeck.methods.bss:BSS",
@@ -92,6 +95,7 @@ _PLACES = {
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
     "rrd": "limbeck.methods.rrd:RRD",
+    "rtk": "limbeck.methods.rtk:RTK",
     "simkd": "limbeck.methods.simkd:SimKD",
     "sp": "limbeck.methods.sp:SP",
     "srrl": "limbeck.methods.srrl:SRRL",
@@ -131,11 +135,13 @@ __all__ = [
     "PKT",
     "RKD",
     "RRD",
+    "RTK",
     "SP",
     "SRRL",
     "SSKD",
     "TFKD",
     "VID",
+    "AFDAttention",
     "Bounded",
     "Claim",
     "Context",
