@@ -33,14 +33,20 @@ def test_a_share_that_is_a_whole_number_is_not_rounded_up() -> None:
     assert most_representative(torch.rand(1, 10), 0.7).sum() == 7  # 0.7 * 10 > 7
 
 
-def test_a_stage_s_score_is_its_mean_similarity_with_the_others() -> None:
+def test_a_stage_s_score_is_its_mean_similarity_with_all() -> None:
     queries = torch.randn(3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     found = representativeness(queries)
     for sample in range(3):
         for t in range(4):
-            similar = [float(queries[sample, t] @ queries[sample, u]) for u in range(4) if u != t]
-            assert found[sample, t].item() == pytest.approx(sum(similar) / 3 / math.sqrt(5), rel=1e-9)
-    assert representativeness(torch.rand(2, 1, 5)).abs().max() < 1e-6
+            similar = [float(queries[sample, t] @ queries[sample, u]) for u in range(4)]
+            assert found[sample, t].item() == pytest.approx(sum(similar) / 4 / math.sqrt(5), rel=1e-9)
+
+
+def test_of_two_stages_one_is_ahead() -> None:
+    assert representativeness(torch.tensor([[[3.0], [1.0]]])).tolist() == [[6, 2]]
+
+
+def test_other_ranks_are_refused() -> None:
     with pytest.raises(LimbeckError, match=r"queries has the shape \(3, 4\)"):
         representativeness(torch.rand(3, 4))
     with pytest.raises(LimbeckError, match=r"scores has the shape \(3,\)"):
@@ -51,7 +57,7 @@ def losses_of(objective: str) -> tuple[Distiller, Tensor]:
     setting = make_setting()
     distiller = setting.distiller(objective)
     total = distiller(setting.inputs, setting.targets).total
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     return distiller, total
 
 

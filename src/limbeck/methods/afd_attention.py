@@ -106,10 +106,11 @@ class Links(nn.Module):
         """(B, T, dim) queries and the student's stages to (B, T, S) links with the sum 1 over S."""
         dim = queries.shape[2]
         keys = self.key_for(self._seen(self.key, student).unsqueeze(3)).squeeze(3)
-        keys = full_precision(keys).unflatten(1, (-1, dim))
+        keys = full_precision(keys).view(len(keys), -1, dim, len(student))
         positions = self.teacher_position @ self.student_position.mT
         scores = (queries.unsqueeze(3) * keys).sum(2) + full_precision(positions)
-        return (scores / math.sqrt(dim)).softmax(2)
+        links: Tensor = (scores / math.sqrt(dim)).softmax(2)
+        return links
 
     @staticmethod
     def _seen(layers: nn.ModuleList, stages: Sequence[Tensor]) -> Tensor:

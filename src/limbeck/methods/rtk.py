@@ -2,7 +2,7 @@
 
 The paper's is the aim: an attention between the stages of both networks, that of which it is `afd_attention`
 being our reading, with the useless ones among the teacher's filtered out by "representative teacher keys".
-How these are found was chosen here: by the similarity of a stage's query with those of the others, for each
+How these are found was chosen here: by the similarity of a stage's query with the mean of all, for each
 sample. `RTK.select` is to be overridden for another choice.
 """
 
@@ -21,20 +21,20 @@ from limbeck.methods.parts.shapes import stage_like, vectors
 
 
 def representativeness(queries: Tensor) -> Tensor:
-    """How much each of the teacher's stages has in common with the others, for each sample.
+    """How much each of the teacher's stages stands for all of them, for each sample.
 
-        r_t = mean_{t' other than t} q_t . q_t' / sqrt(dim)
+        r_t = q_t . mean_t' q_t' / sqrt(dim)
+
+    The stage itself is in the mean: of two stages, neither would otherwise ever be ahead.
 
     Args:
         queries: (B, T, dim) of the teacher's stages.
-    Returns: (B, T); zero for a single stage.
+    Returns: (B, T).
     Raises:
         LimbeckError: for queries of another rank.
     """
     stage_like("representativeness", (3,), queries=queries)
-    similarities = (queries.unsqueeze(1) * queries.unsqueeze(2)).sum(3) / math.sqrt(queries.shape[2])
-    own = similarities.diagonal(dim1=1, dim2=2)
-    return (similarities.sum(2) - own) / max(queries.shape[1] - 1, 1)
+    return (queries * queries.mean(1, keepdim=True)).sum(2) / math.sqrt(queries.shape[2])
 
 
 def most_representative(scores: Tensor, keep: float) -> Tensor:
@@ -54,7 +54,7 @@ def most_representative(scores: Tensor, keep: float) -> Tensor:
 
 
 class RTK(AFDAttention):
-    """The student matches, for each sample, only the stages of the teacher that stand for the others.
+    """The student matches, for each sample, only the stages of the teacher that stand for all of them.
 
     The links are those of `afd_attention`, and its loss is summed over the teacher's stages that `select`
     keeps; with `keep=1` the two are the same. Through the selection no gradient flows.
