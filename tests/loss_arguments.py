@@ -64,6 +64,7 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "transform": lambda: normal(2, 2),
         "margins": lambda: [-normal(2).abs(), -normal(3).abs()],
         "weights": lambda: normal(SAMPLES, 2).softmax(1),
+        "links": lambda: normal(SAMPLES, 2, 2).softmax(2),
         "keys": lambda: normal(6, 7),
         "positive": lambda: normal(SAMPLES),
         "negatives": lambda: torch.tensor([[2], [3], [0]]) if name == "comparative" else normal(SAMPLES, 6),

@@ -44,6 +44,7 @@ WITHOUT_EQUATION = {
     "label_smoothing": "is cross_entropy(epsilon=...)",
     "logit_standardization": "changes what others compare",
     "mgd": "is kd between codes",
+    "rtk": "is linked_attention with links to some of the teacher's stages alone",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from limbeck.methods.ab import activation_boundary
 from limbeck.methods.afd import attentive_feature_distillation
-from limbeck.methods.afd_attention import afd_attention
+from limbeck.methods.afd_attention import linked_attention
 from limbeck.methods.at import attention_transfer
 from limbeck.methods.bdd import bdd
 from limbeck.methods.bounded import bounded
@@ -52,7 +52,6 @@ from limbeck.methods.vid import vid
 
 __all__ = [
     "activation_boundary",
-    "afd_attention",
     "attention_transfer",
     "attentive_feature_distillation",
     "bdd",
@@ -80,6 +79,7 @@ __all__ = [
     "kcd",
     "kd",
     "kdsvd",
+    "linked_attention",
     "lwkd",
     "mse",
     "mutual_learning",

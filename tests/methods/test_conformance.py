@@ -46,8 +46,6 @@ SPREADS_OVER_CLASSES = {
 """Methods whose value depends on classes that neither network believes in."""
 
 COMPARES_SAMPLES: dict[str, str] = {
-    "afd_attention": "queries and keys end in batch norms",
-    "rtk": "likewise",
     "multilevel": "the adapters of the exits have batch norms",
     "cc": "neighbors in the batch",
     "ceskd": "a sample's teacher is chosen by how hard it is among those of its batch",
@@ -66,6 +64,8 @@ COMPARES_SAMPLES: dict[str, str] = {
     "sp": "section 3: the similarities of all pairs of the batch",
     "fitnet": "the CRD benchmark's regressor ends in batch norm",
     "ekd": "the guided modules have batch norms",
+    "afd_attention": "queries and keys have batch norms",
+    "rtk": "likewise",
     "one": "section 3.2: the gate has a batch norm",
     "reviewkd": "the fusions have batch norms",
     "sftn": "the adapters have batch norms",
@@ -88,6 +88,8 @@ NEEDS_TWO_SAMPLES: dict[str, str] = {
     "sp": "one sample is like itself whatever the network",
     "reviewkd": "the embedding of one sample has no batch statistics",
     "srrl": "likewise",
+    "afd_attention": "the means of one sample's maps have no batch statistics",
+    "rtk": "likewise",
     "one": "what the gate sees of one sample has no batch statistics",
     "sskd": "one sample has no other that a turned image could be made of",
 }

@@ -1,149 +1,189 @@
-"""Show, Attend and Distill: Knowledge Distillation via Attention-based Feature Matching.
-Ji, Heo & Park, AAAI 2021, arXiv:2102.02973. As in the authors' code, clovaai/attention-feature-distillation,
-but for the candidates: there the output of every residual block, here every stage of a network.
+"""Show, Attend and Distill. Ji, Heo & Park, AAAI 2021, arXiv:2102.02973.
 
-`afd` is another paper's.
+Equations and initialization as in the authors' code, clovaai/attention-feature-distillation. They link the
+outputs of all residual blocks; here a stage is what `stages` has, which in limbeck's networks is a group of
+blocks. (Attentive Feature Distillation, `afd`, shares the abbreviation.)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import product
+from typing import Annotated, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from limbeck.arguments import Count
+from limbeck.arguments import Count, Limits
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, unit
 from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.shapes import same_samples, stage_like
-from limbeck.methods.parts.stages import mean_of_positions, pooled
+from limbeck.methods.parts.stages import pooled, stage_pairs
 from limbeck.outputs import Batch, Outputs
 
+Places: TypeAlias = Annotated[Sequence[int], Limits(min_length=1)]
+"""Stages of one network, each counted from 0, or from the end as in Python."""
 
-def afd_attention(
+
+def linked_attention(
     student_stages: Sequence[Tensor],
     teacher_stages: Sequence[Tensor],
-    shares: Tensor,
+    links: Tensor,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Differences of where the stages are active, each pair weighted by a share.
+    """Squared differences of the attention maps of every student's and every teacher's stage, weighted.
 
-        sum over stages t of the teacher and s of the student: share_ts mean over pixels of (a_s - a_t)^2
+        L = sum_t sum_s links_ts mean_pixels (phi(F_s) - phi(F_t))^2,   phi(F) = u(mean_channels F^2)
 
-    a is the mean of the squares over a map's channels, the student's average-pooled to the teacher's size, at
-    unit length.
+    u makes a sample's map a unit vector. Before it, the student's map is average-pooled to the teacher's
+    size; where it is the smaller, its pixels are repeated.
 
     Args:
-        student_stages: maps (B, C, H, W), of any channels and sizes, S of them.
-        teacher_stages: the same of the teacher, T of them.
-        shares: (B, T, S) how much each pair counts.
+        student_stages: S maps (B, C, H, W), of any channels and sizes.
+        teacher_stages: T maps (B, C, H, W), of any channels and sizes.
+        links: (B, T, S) weight of each pair for each sample.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: for what is no map, for different samples, and for other shares than these.
+        LimbeckError: for stages that are no maps of the same samples, and links of another shape.
     """
-    named = {f"student_stages[{place}]": stage for place, stage in enumerate(student_stages)}
-    named |= {f"teacher_stages[{place}]": stage for place, stage in enumerate(teacher_stages)}
-    stage_like("afd_attention", (4,), **named)
-    same_samples("afd_attention", *named.values(), shares)
-    if shares.shape[1:] != (len(teacher_stages), len(student_stages)):
+    for place, stage in enumerate(student_stages):
+        stage_like("linked_attention", (4,), **{f"student_stages[{place}]": stage})
+    for place, stage in enumerate(teacher_stages):
+        stage_like("linked_attention", (4,), **{f"teacher_stages[{place}]": stage})
+    same_samples("linked_attention", *student_stages, *teacher_stages)
+    if links.ndim != 3 or links.shape[1:] != (len(teacher_stages), len(student_stages)):
         raise LimbeckError(
-            f"afd_attention: shares has the shape {tuple(shares.shape)} and must have the shape "
-            f"(B, {len(teacher_stages)}, {len(student_stages)}), one for each stage of the teacher and each "
-            "of the student"
+            f"linked_attention: links has the shape {tuple(links.shape)} and must have the shape (B, "
+            f"{len(teacher_stages)}, {len(student_stages)}), a weight for each of the teacher's stages and "
+            "each of the student's"
         )
-    ours = [full_precision(stage).square().mean(1, keepdim=True) for stage in student_stages]
-    differences = []
-    for stage in teacher_stages:
-        theirs = full_precision(stage).square().mean(1, keepdim=True)
-        aim = unit(theirs.flatten(1))
-        seen = [unit(pooled(each, *theirs.shape[2:]).flatten(1)) for each in ours]
-        differences.append(torch.stack([(each - aim).square().mean(1) for each in seen], 1))
-    return reduce((shares * torch.stack(differences, 1)).sum((1, 2)), reduction)
+    same_samples("linked_attention", links, *student_stages)
+    ours, theirs = ([_energy(stage) for stage in stages] for stages in (student_stages, teacher_stages))
+    differences = [
+        (unit(pooled(own, *other.shape[2:]).flatten(1)) - unit(other.flatten(1))).square().mean(1)
+        for other, own in product(theirs, ours)
+    ]
+    return reduce((full_precision(links).flatten(1) * torch.stack(differences, 1)).sum(1), reduction)
+
+
+def _energy(maps: Tensor) -> Tensor:
+    """(B, 1, H, W) mean over the channels of the squares."""
+    return full_precision(maps).square().mean(1, keepdim=True)
+
+
+class Links(nn.Module):
+    """Which of the student's stages each of the teacher's goes with, for each sample, learned.
+
+        q_t = BN(W_t mean_pixels F_t),   k_s = ReLU(BN(W_s mean_pixels F_s)),   [k_s1, ..., k_sT] = BN(W k_s)
+        links_ts = softmax_s (q_t . k_st + p_t . p_s) / sqrt(dim)
+
+    The vectors p are learned. The batch norms are over the batch of all processes, the last one over the
+    student's stages too.
+
+    Args:
+        student: channels of each of the student's stages.
+        teacher: channels of each of the teacher's stages.
+        dim: width of queries, keys and position vectors.
+    """
+
+    def __init__(self, student: Sequence[int], teacher: Sequence[int], dim: int) -> None:
+        super().__init__()
+        self.query = nn.ModuleList(projector([channels, dim], [1], relu=False) for channels in teacher)
+        self.key = nn.ModuleList(projector([channels, dim], [1]) for channels in student)
+        self.key_for = projector([dim, dim * len(teacher)], [1], relu=False)
+        self.teacher_position = nn.Parameter(nn.init.xavier_normal_(torch.empty(len(teacher), dim)))
+        self.student_position = nn.Parameter(nn.init.xavier_normal_(torch.empty(len(student), dim)))
+
+    def queries(self, teacher: Sequence[Tensor]) -> Tensor:
+        """The teacher's stages to (B, T, dim)."""
+        return self._seen(self.query, teacher).mT
+
+    def forward(self, queries: Tensor, student: Sequence[Tensor]) -> Tensor:
+        """(B, T, dim) queries and the student's stages to (B, T, S) links with the sum 1 over S."""
+        dim = queries.shape[2]
+        keys = self.key_for(self._seen(self.key, student).unsqueeze(3)).squeeze(3)
+        keys = full_precision(keys).view(len(keys), -1, dim, len(student))
+        positions = self.teacher_position @ self.student_position.mT
+        scores = (queries.unsqueeze(3) * keys).sum(2) + full_precision(positions)
+        links: Tensor = (scores / math.sqrt(dim)).softmax(2)
+        return links
+
+    @staticmethod
+    def _seen(layers: nn.ModuleList, stages: Sequence[Tensor]) -> Tensor:
+        """(B, dim, number of stages)."""
+        means = [full_precision(stage).mean((2, 3), keepdim=True) for stage in stages]
+        seen = [layer(mean).flatten(1) for layer, mean in zip(layers, means, strict=True)]
+        return full_precision(torch.stack(seen, 2))
 
 
 class AFDAttention(Method):
-    """Every stage of the teacher is followed by those stages of the student that attention links it to.
+    """Every stage of the teacher is matched by those of the student that an attention links it to.
 
-    A stage of the teacher asks with a query and a stage of the student answers with a key for each of the
-    teacher's, both made of its channel averages by learned layers; learned positions are added. The shares
-    are the softmax of their products over the student's stages. All of it is trained with the student, the
-    batch norms over the batch of all processes. Stages of the teacher with one pixel have nowhere to be
-    active and are left out.
+    The attention is trained with the student by the same loss, so nothing keeps it from preferring stages
+    that are easily matched. Stages must be maps. One of the teacher's with a single pixel has no attention to
+    compare, and is left out.
 
     Args:
-        dim: size of queries and keys.
+        dim: width of queries, keys and position vectors.
+        student_stages: those of the student to choose from, counted from 0; all unless given.
+        teacher_stages: those of the teacher to match, counted from 0; all unless given.
     """
 
     name = "afd_attention"
     reads = Reads(student=("stages",), teacher=("stages",))
     recipe = "ce + 0.9*kd + 200*afd_attention"
+    min_samples = 2
     per = "samples"
 
-    def __init__(self, dim: Count = 128) -> None:
+    def __init__(
+        self, dim: Count = 128, student_stages: Places | None = None, teacher_stages: Places | None = None
+    ) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.student_stages, self.teacher_stages = dim, student_stages, teacher_stages
 
     def bind(self, context: Context) -> None:
-        """Builds the layers that make queries and keys.
+        """Builds the attention.
 
         Raises:
-            LimbeckError: for stages that are no maps, and for a teacher whose maps have one pixel.
+            LimbeckError: for a stage that a network has not or that is no map, and for a teacher all of whose
+                maps have one pixel.
         """
         assert context.teacher is not None
         ours, theirs = context.student.stages, context.teacher.stages
-        for role, stages in (("student", ours), ("teacher", theirs)):
-            for place, stage in enumerate(stages):
-                if stage.ndim != 4:
+        self.ours = list(range(len(ours)) if self.student_stages is None else self.student_stages)
+        self.theirs = list(range(len(theirs)) if self.teacher_stages is None else self.teacher_stages)
+        stage_pairs(self.name, context, list(product(self.ours, self.theirs)))
+        for role, stages, places in (("student", ours, self.ours), ("teacher", theirs, self.theirs)):
+            for place in places:
+                if stages[place].ndim != 4:
                     raise LimbeckError(
-                        f"{self.name} compares maps (channels, height, width), and stage {place} of the "
-                        f"{role} is {tuple(stage.shape[1:])}; name others with student_features or "
-                        "teacher_features"
+                        f"{self.name} compares maps (channels, height, width), but stage {place} of the "
+                        f"{role} is {tuple(stages[place].shape[1:])}; name others with "
+                        f"{self.name}({role}_stages=[...])"
                     )
-        self.places = [place for place, stage in enumerate(theirs) if stage[0, 0].numel() > 1]
-        if not self.places or not ours:
+        self.theirs = [place for place in self.theirs if theirs[place][0, 0].numel() > 1]
+        if not self.theirs:
             raise LimbeckError(
-                f"{self.name} compares where maps are active, and there is no stage of the teacher with more "
-                "than one pixel and one of the student to compare"
+                f"{self.name} compares where the networks attend, but the teacher's stages have one pixel "
+                f"each; name others with {self.name}(teacher_stages=[...]), or take larger inputs"
             )
-        self.queries = nn.ModuleList(
-            projector([theirs[place].shape[1], self.dim], [1], relu=False) for place in self.places
+        self.attention = Links(
+            [ours[place].shape[1] for place in self.ours],
+            [theirs[place].shape[1] for place in self.theirs],
+            self.dim,
         )
-        self.keys = nn.ModuleList(projector([stage.shape[1], self.dim], [1]) for stage in ours)
-        self.bilinear = projector([self.dim, len(self.places) * self.dim], [1], relu=False)
-        self.teacher_positions = nn.Parameter(torch.empty(len(self.places), self.dim))
-        self.student_positions = nn.Parameter(torch.empty(len(ours), self.dim))
-        for positions in (self.teacher_positions, self.student_positions):
-            nn.init.xavier_normal_(positions)
-
-    def shares(self, queries: Tensor, student: Sequence[Tensor]) -> Tensor:
-        """(B, T, S) of the queries (B, T, dim) and the student's stages."""
-        made = [
-            layer(mean_of_positions(stage, None)[:, :, None, None]).flatten(1)
-            for layer, stage in zip(self.keys, student, strict=True)
-        ]
-        keys = self.bilinear(torch.stack(made, 2).unsqueeze(3)).flatten(2).transpose(1, 2)
-        keys = keys.unflatten(2, (len(self.places), self.dim))
-        products = torch.einsum("bstd,btd->bts", keys, queries)
-        products = products + self.teacher_positions @ self.student_positions.T
-        return (products / self.dim**0.5).softmax(2)
-
-    def select(self, queries: Tensor) -> Tensor | None:
-        """(B, T) how much each stage of the teacher counts, by its queries (B, T, dim); None for 1 each."""
-        return None
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
-        stages = [teacher.stages[place] for place in self.places]
-        made = [
-            layer(mean_of_positions(stage, None)[:, :, None, None]).flatten(1)
-            for layer, stage in zip(self.queries, stages, strict=True)
-        ]
-        queries = torch.stack(made, 1)
-        shares = self.shares(queries, student.stages)
-        counted = self.select(queries)
-        if counted is not None:
-            shares = shares * counted.unsqueeze(2)
-        return afd_attention(student.stages, stages, shares)
+        ours = [student.stages[place] for place in self.ours]
+        theirs = [teacher.stages[place] for place in self.theirs]
+        return linked_attention(ours, theirs, self.links(ours, theirs))
+
+    def links(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        """(B, T, S) weight of each pair of stages."""
+        links: Tensor = self.attention(self.attention.queries(teacher), student)
+        return links

@@ -110,7 +110,7 @@ class DGKD(Method):
         return dgkd(student.logits, expert_logits(self.experts, teacher), self.temperature, self._kept(batch))
 
     def _kept(self, batch: Batch) -> Tensor | None:
-        """(K,) the terms that this step keeps, the same in every process and piece; None, all, in eval mode."""
+        """(K,) the terms that this step keeps, the same in every process and piece; None for all of them."""
         if not (self.drop and self.training):
             return None
         assert batch.progress is not None

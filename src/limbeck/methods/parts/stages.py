@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -158,9 +159,11 @@ def pooled_alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pooled(maps: Tensor, height: int, width: int) -> Tensor:
-    """Maps (B, C, H, W), average-pooled to (B, C, height, width)."""
+    """Maps (B, C, H, W), average-pooled to (B, C, height, width); a smaller one's pixels are repeated."""
     if maps.shape[2:] == (height, width):
         return maps
+    if not height % maps.shape[2] and not width % maps.shape[3]:
+        return torch.kron(maps, maps.new_ones(height // maps.shape[2], width // maps.shape[3]))
     if maps.shape[2] % height or maps.shape[3] % width:
         return F.adaptive_avg_pool2d(maps, (height, width))
     # The same, but with a gradient that is deterministic on a GPU.
