@@ -906,3 +906,25 @@ def test_parts_that_learn_in_eval_mode_are_told_of() -> None:
         warnings.simplefilter("error")
         body[0].train()
         Distiller(student, None, "ce", example=torch.rand(2, 4))
+
+
+def test_a_teacher_is_asked_about_the_views_that_are_read_of_it() -> None:
+    setting = make_setting()
+    teachers = {"a": LiveTeacher(copy.deepcopy(setting.teacher)), "b": LiveTeacher(setting.teacher)}
+    objective = 'ce + kd(teacher="a") + turned(teacher="b")'
+    distiller = Distiller(setting.student, teachers, objective, example=setting.inputs[:2])
+    prepare(distiller, setting)
+    before = {name: teacher.shown for name, teacher in teachers.items()}
+    distiller(setting.inputs, setting.targets)
+    count = len(setting.inputs)
+    assert teachers["a"].shown - before["a"] == count
+    assert teachers["b"].shown - before["b"] == 2 * count
+
+
+def test_one_teacher_may_have_a_name() -> None:
+    setting = make_setting()
+    named = Distiller(
+        setting.student, {"big": setting.teacher}, 'kd(teacher="big")', example=setting.inputs[:2]
+    )
+    plain = Distiller(setting.student, setting.teacher, "kd", example=setting.inputs[:2])
+    assert named.eval()(setting.inputs).total.item() == plain.eval()(setting.inputs).total.item()

@@ -116,15 +116,6 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
             f'it in a method, for example kd(teacher="{idle[0]}")'
         )
     _trained_by_something(objective)
-    makers: dict[str, str] = {}
-    for method in inner_first(objective):
-        for view in method.reads.makes:
-            if view in makers:
-                raise LimbeckError(
-                    f"{makers[view]} and {method.name} both make the further view {view!r} of each sample, "
-                    "and an objective can have it only once; keep one of them"
-                )
-            makers[view] = method.name
     shipping = [method.name for method in inner_first(objective) if type(method).deploy is not Method.deploy]
     for name in shipping:
         if shipping.count(name) > 1:

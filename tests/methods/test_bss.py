@@ -494,3 +494,11 @@ def test_the_samples_are_chosen_from_the_batch_of_all_processes() -> None:
             torch.testing.assert_close(found["losses"][name], value)
         for gradient, parameter in zip(found["gradients"], distiller.student.parameters(), strict=True):
             torch.testing.assert_close(gradient, parameter.grad)
+
+
+def test_an_objective_moves_samples_once() -> None:
+    setting = make_setting()
+    distiller = setting.distiller("ce + bss(steps=1) + bss(steps=10)")
+    distiller.progress(0, 0, 0.0)
+    with pytest.raises(LimbeckError, match="makes a further view 'boundary', and the batch has one already"):
+        distiller(setting.inputs, setting.targets)

@@ -17,6 +17,7 @@ from limbeck.hashing import below
 from limbeck.losses import comparative, correlation_congruence, fitnet, kd, vid
 from limbeck.methods import CKD
 from limbeck.methods.ckd import tuples
+from limbeck.objective import parse
 from limbeck.outputs import UNLABELED, Outputs, Progress
 from limbeck.teachers import CachedTeacher
 from two_processes import run_in_two_processes
@@ -162,6 +163,7 @@ def test_no_bias_behind_the_last_weights_gets_a_gradient() -> None:
     setting = make_setting(dtype=torch.float64)
     for objective, moved in (("ckd", False), ("0.1*ce + ckd", True)):
         distiller = setting.distiller(objective)
+        distiller.progress(0, 0, 0.0)
         distiller(setting.inputs, setting.targets).backward()
         gradient = distiller.student.get_submodule("classifier").bias.grad
         assert isinstance(gradient, Tensor)
@@ -199,6 +201,7 @@ def outputs(network: nn.Module, inputs: Tensor) -> dict[str, Any]:
 def test_what_is_inside_sees_differences() -> None:
     setting = make_setting(dtype=torch.float64)
     distiller = setting.distiller("ckd(100*fitnet + 0.02*cc + vid + 0.5*kd(temperature=2), samples=3)").eval()
+    distiller.progress(0, 0, 0.0)
     losses = distiller(setting.inputs, setting.targets)
     names = ["relation", "label", "fitnet", "cc", "vid", "kd"]
     assert set(losses) == {f"ckd.{name}" for name in names}
@@ -255,6 +258,7 @@ def gradients_of_part(rank: int, world: int) -> dict[str, Tensor]:
     rows = slice(0, 6) if rank == 0 else slice(6, SAMPLES)
     batch = Batch(setting.inputs[rows], setting.targets[rows], progress=Progress(5), total=SAMPLES)
     distiller = setting.distiller(OBJECTIVE)
+    distiller.progress(0, 0, 0.0)
     distiller.student.eval()  # its own batch norms see a process's samples alone
     found = gradients(distiller, batch, len(batch) * world / SAMPLES)
     for gradient in found.values():
@@ -266,6 +270,7 @@ def gradients_of_part(rank: int, world: int) -> dict[str, Tensor]:
 def test_shares_of_two_processes_that_differ_give_the_gradient_of_one() -> None:
     setting = make_setting(dtype=torch.float64)
     distiller = setting.distiller(OBJECTIVE)
+    distiller.progress(0, 0, 0.0)
     distiller.student.eval()
     whole = gradients(distiller, Batch(setting.inputs, setting.targets, progress=Progress(5)), 1.0)
     paths = [Path(__file__).parent, *map(Path, sys.path)]
@@ -287,6 +292,8 @@ def test_a_cache_of_logits_is_all_the_teacher_it_needs(tmp_path: Path) -> None:
         taught = Distiller(students[0], cached, "ckd(tuples=4)", example=source.example(), data=source)
         torch.manual_seed(0)
         live = Distiller(students[1], make_setting().teacher, "ckd(tuples=4)", example=source.example())
+    for each in (taught, live):
+        each.progress(0, 0, 0.0)
     shown = [cached.shown]
     for epoch in range(3):
         loader = Loader(source.train, 8, views=source.views, views_per_sample=1)
@@ -319,9 +326,18 @@ def test_batches_that_it_refuses() -> None:
     setting = make_setting()
     with pytest.raises(LimbeckError, match="ckd needs the targets of the batch"):
         setting.distiller("ckd")(setting.inputs)
-    assert list(setting.distiller("ckd(label=0)")(setting.inputs)) == ["ckd.relation"]
+    with pytest.raises(LimbeckError, match="ckd needs the progress of the batch"):
+        setting.distiller("ckd")(setting.inputs, setting.targets)
+    begun = Progress()
+    without = setting.distiller("ckd(label=0)")(Batch(setting.inputs, progress=begun))
+    assert list(without) == ["ckd.relation"]
     with pytest.raises(LimbeckError, match="at least 3 in a batch, not 2"):
-        setting.distiller("ckd(samples=3)")(setting.inputs[:2], setting.targets[:2])
+        setting.distiller("ckd(samples=3)")(Batch(setting.inputs[:2], setting.targets[:2], progress=begun))
+
+
+def test_a_teacher_is_named_outside() -> None:
+    with pytest.raises(LimbeckError, match=r"of its own teacher; name that, ckd\(\.\.\., teacher='big'\)"):
+        parse('ckd(kd(teacher="big"))')
 
 
 def test_padded_sequences_have_no_places_in_common() -> None:
@@ -329,5 +345,6 @@ def test_padded_sequences_have_no_places_in_common() -> None:
     student, teacher, inputs = WordNet(4), WordNet(6), WordNet.batch()
     with pytest.raises(LimbeckError, match=r"sequences with padding have no places .* ckd\(cc\)"):
         Distiller(student, teacher, "ckd(fitnet)", example=inputs)
-    losses = Distiller(student, teacher, "ckd(0.02*cc)", example=inputs)(inputs, torch.tensor([0, 2, 1]))
+    distiller = Distiller(student, teacher, "ckd(0.02*cc)", example=inputs)
+    losses = distiller(Batch(inputs, torch.tensor([0, 2, 1]), progress=Progress()))
     assert list(losses) == ["ckd.relation", "ckd.label", "ckd.cc"]

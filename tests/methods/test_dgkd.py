@@ -76,7 +76,8 @@ def distiller(objective: str, seed: int = 0) -> tuple[Distiller, Batch]:
     setting = make_setting(dtype=torch.float64)
     torch.manual_seed(seed)
     made = Distiller(setting.student, dict(setting.named), objective, example=setting.inputs[:2])
-    return made.eval(), Batch(setting.inputs, setting.targets)
+    made.eval().objective.train()  # what it drops in training, of networks as they are
+    return made, Batch(setting.inputs, setting.targets)
 
 
 def values_of(made: Distiller, batch: Batch) -> dict[str, Tensor]:
@@ -92,6 +93,15 @@ def test_without_dropping_the_term_is_the_sum_and_no_step_is_asked_for() -> None
     torch.testing.assert_close(made(batch).total.detach(), sum(values_of(made, batch).values()))
     made.progress(step=40, epoch=1, fraction=0.5)
     torch.testing.assert_close(made(batch).total.detach(), sum(values_of(made, batch).values()))
+
+
+def test_nothing_is_dropped_in_eval_mode() -> None:
+    made, batch = distiller('dgkd(teachers=["small", "mid", "big"], drop=2)')
+    made.eval()
+    for step in range(3):
+        made.progress(step, 0, 0.0)
+        expected = sum(value.item() for value in values_of(made, batch).values())
+        assert made(batch).total.item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("drop", [1, 2])

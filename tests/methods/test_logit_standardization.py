@@ -13,6 +13,7 @@ from limbeck.losses import dgkd, dkd, kd
 from limbeck.methods import KD, LogitStandardization, Method, Reads, Term
 from limbeck.methods.declarations import LossTerms
 from limbeck.methods.logit_standardization import standardize
+from limbeck.objective import parse
 
 
 def rows(samples: int = 4, classes: int = 5, seed: int = 0) -> Tensor:
@@ -194,3 +195,11 @@ def test_a_head_that_starts_at_zero_takes_its_first_step_by_the_labels() -> None
             optimizer.step()
     assert heads[1].abs().max() > 0
     assert torch.equal(heads[1], heads[3])
+
+
+def test_a_pruned_copy_is_not_seen() -> None:
+    with pytest.raises(
+        LimbeckError, match=r"does not see the logits of the pruned copy .*r2kd\(teacher_share=1\)"
+    ):
+        parse("logit_standardization(r2kd)")
+    parse("logit_standardization(r2kd(teacher_share=1))")

@@ -191,6 +191,13 @@ def test_the_penalty_teaches_the_discriminator_alone() -> None:
         assert distiller(samples)["lwkd.discriminator"] > without(samples)["lwkd.discriminator"]
 
 
+def test_figures_are_had_without_gradients() -> None:
+    distiller = prepared(f"ce + lwkd({SMALL})")
+    expected = distiller(batch())["lwkd.generator"].item()
+    with torch.inference_mode():
+        assert distiller(batch())["lwkd.generator"].item() == pytest.approx(expected)
+
+
 def test_a_mass_that_the_soft_targets_do_not_have_is_refused() -> None:
     with pytest.raises(LimbeckError, match=r"at teacher_temperature=0\.01, and mass=0\.5 must be less"):
         prepared(f"lwkd({SMALL}, mass=0.5, teacher_temperature=0.01)")(batch())

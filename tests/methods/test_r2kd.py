@@ -164,6 +164,7 @@ def test_hard_ranks_move_the_figure_and_nothing_else() -> None:
     for arguments in ("rank='hard'", "rank_weight=0"):
         setting = make_setting()
         distiller = setting.distiller(f"ce + r2kd({arguments})")
+        distiller.progress(0, 0, 0.0)
         losses = distiller(setting.inputs, setting.targets)
         losses.backward()
         gradients.append([p.grad for p in distiller.student.parameters()])
@@ -174,6 +175,7 @@ def test_hard_ranks_move_the_figure_and_nothing_else() -> None:
 def test_the_pruned_copy_never_changes() -> None:
     setting = make_setting()
     distiller = setting.distiller("ce + r2kd(pruned=0.25)")
+    distiller.progress(0, 0, 0.0)
     pruned = method_of(distiller).pruned
     before = {name: tensor.clone() for name, tensor in pruned.state_dict().items()}
     teacher = copy.deepcopy(setting.teacher)
@@ -191,6 +193,7 @@ def test_the_pruned_copy_never_changes() -> None:
     assert not any(parameter.requires_grad or id(parameter) in learning for parameter in pruned.parameters())
     assert any(name.endswith("pruned.classifier.weight") for name in distiller.state_dict())
     whole = setting.distiller("ce + r2kd(teacher_share=1)")
+    whole.progress(0, 0, 0.0)
     assert not any("pruned" in name for name in whole.state_dict())
 
 
@@ -312,6 +315,7 @@ def test_the_draw_is_a_function_of_seed_and_step(augmentation: str) -> None:
 def test_without_augmentation_there_is_no_view_and_inputs_may_be_anything() -> None:
     setting = make_setting()
     distiller = setting.distiller("ce + r2kd(augmentation='none')")
+    distiller.progress(0, 0, 0.0)
     assert list(distiller(setting.inputs, setting.targets)) == ["ce", "r2kd.correlation", "r2kd.rank"]
     torch.manual_seed(0)
     student, teacher, inputs = WordNet(4), WordNet(6), WordNet.batch()
@@ -340,6 +344,7 @@ def test_a_teacher_without_a_network_serves_alone() -> None:
     distiller = Distiller(
         setting.student, Answers(), "ce + r2kd(teacher_share=1)", example=setting.inputs[:2]
     )
+    distiller.progress(0, 0, 0.0)
     assert distiller(setting.inputs, setting.targets).total.isfinite()
 
 
@@ -350,7 +355,9 @@ def test_two_classes_have_no_ranks_to_correlate() -> None:
     setting.targets = setting.targets % 2
     with pytest.raises(LimbeckError, match=r"those of two classes .* r2kd\(rank_weight=0\)"):
         setting.distiller("ce + r2kd")
-    losses = setting.distiller("ce + r2kd(rank_weight=0)")(setting.inputs, setting.targets)
+    distiller = setting.distiller("ce + r2kd(rank_weight=0)")
+    distiller.progress(0, 0, 0.0)
+    losses = distiller(setting.inputs, setting.targets)
     assert list(losses) == ["ce", "r2kd.correlation", "r2kd.mixed_correlation"]
 
 
@@ -391,6 +398,7 @@ def test_the_copy_is_of_the_teacher_that_is_named() -> None:
         'ce + kd(teacher="big") + r2kd(teacher="other")',
         example=setting.inputs[:2],
     )
+    distiller.progress(0, 0, 0.0)
     copied = method_of(distiller).pruned.get_submodule("classifier").weight
     assert isinstance(copied, Tensor)
     kept = copied != 0
@@ -419,9 +427,11 @@ def test_arguments_that_it_refuses(arguments: str, message: str) -> None:
 def test_an_objective_mixes_images_once() -> None:
     setting = make_setting()
     distiller = setting.distiller("ce + r2kd + r2kd(augmentation='mixup')")
+    distiller.progress(0, 0, 0.0)
     with pytest.raises(LimbeckError, match='further view "mixed", and the batch has one already'):
         distiller(setting.inputs, setting.targets)
     both = setting.distiller("ce + r2kd + r2kd(augmentation='none', temperature=2)")
+    both.progress(0, 0, 0.0)
     assert both(setting.inputs, setting.targets).total.isfinite()
 
 
@@ -430,6 +440,7 @@ def test_it_trains_and_goes_on_as_if_nothing_had_happened() -> None:
     weights = []
     for interrupted in (False, True):
         distiller = setting.distiller("ce + r2kd")
+        distiller.progress(0, 0, 0.0)
         optimizer = distiller.optimizer(SGD(lr=0.05))
         for step in range(4):
             if interrupted and step == 2:
