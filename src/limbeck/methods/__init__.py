@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from limbeck.methods.pkt import PKT
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
+    from limbeck.methods.rolewise import Rolewise
     from limbeck.methods.rrd import RRD
     from limbeck.methods.simkd import SimKD
     from limbeck.methods.sp import SP
@@ -82,6 +83,7 @@ _PLACES = {
     "pkt": "limbeck.methods.pkt:PKT",
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
+    "rolewise": "limbeck.methods.rolewise:Rolewise",
     "rrd": "limbeck.methods.rrd:RRD",
     "simkd": "limbeck.methods.simkd:SimKD",
     "sp": "limbeck.methods.sp:SP",
@@ -138,6 +140,7 @@ __all__ = [
     "Phase",
     "Reads",
     "ReviewKD",
+    "Rolewise",
     "SimKD",
     "Term",
     "table",
