@@ -10,7 +10,10 @@ from limbeck.data.views import Crop, Schedule, draw, parse
 from limbeck.data.views.cutout import Cutout
 from limbeck.errors import LimbeckError
 
-TEXT = 'schedule(policies=["crop(padding=1)", "cutout(size=3, fill=128, count=5) + crop(padding=1)"], starts=[0, 2])'
+TEXT = (
+    'schedule(policies=["crop(padding=1)", "cutout(size=3, fill=128, count=5) + crop(padding=1)"], '
+    "starts=[0, 2])"
+)
 CROP, CUT = Crop(padding=1), Cutout(size=3, count=5)
 
 
@@ -60,7 +63,7 @@ def test_maps_move_as_the_policy_says() -> None:
 
 
 def test_an_epoch_draws_among_the_views_of_its_policy() -> None:
-    source = data.from_tensors(images(), torch.arange(40) % 4, validation=0.0)
+    source = data.from_tensors(images(), torch.arange(40) % 4, validation=None)
     loader = Loader(source.train, 40, views=parse(TEXT), seed=3)
     for epoch in range(4):
         (batch,) = loader
@@ -74,7 +77,7 @@ def test_an_epoch_draws_among_the_views_of_its_policy() -> None:
 
 
 def test_few_views_are_not_drawn_from_policies_that_change() -> None:
-    source = data.from_tensors(images(), torch.arange(40) % 4, validation=0.0)
+    source = data.from_tensors(images(), torch.arange(40) % 4, validation=None)
     with pytest.raises(LimbeckError, match="change with the epoch, so 4 of each sample cannot be drawn"):
         Loader(source.train, 8, views=parse(TEXT), views_per_sample=4)
     one = parse('schedule(policies=["crop(padding=1)"], starts=[0])')

@@ -25,7 +25,7 @@ class Views(ABC):
         return 0
 
     def of_epoch(self, epoch: int) -> tuple[int, int]:
-        """The views that are drawn among in an epoch, the first and how many: all, unless a policy is timed."""
+        """The views that an epoch draws among, the first and how many: all, unless they change with it."""
         return 0, self.count
 
     @abstractmethod

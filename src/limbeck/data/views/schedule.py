@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -97,3 +97,16 @@ class Schedule(Views):
 
     def __str__(self) -> str:
         return f"schedule(policies={show([*map(str, self.policies)])}, starts={show(self.starts)})"
+
+
+def timed(policies: Sequence[Views], starts: Sequence[int]) -> Views:
+    """A schedule in which a policy that goes on is said once; the policy itself where all are equal.
+
+    Args:
+        policies: one after the other.
+        starts: the epoch that each begins in.
+    """
+    kept = [place for place in range(len(policies)) if place == 0 or policies[place] != policies[place - 1]]
+    if len(kept) == 1:
+        return policies[0]
+    return Schedule(tuple(policies[place] for place in kept), tuple(starts[place] for place in kept))
