@@ -10,7 +10,7 @@ import pytest
 from command import Command, content
 
 from limbeck.runs import Run
-from limbeck.studies import search_views as door
+from limbeck.studies.policy_search import PolicySearch
 
 SHORT = ("--epochs", "2", "--every", "1", "--population", "2", "--batch-size", "200")
 TEACHER = ("search-views", "--role", "teacher", "--model", "cnn(channels=[2])", "--data", "digits")
@@ -37,7 +37,7 @@ def test_an_interruption_says_how_to_go_on(command: Command, monkeypatch: pytest
     def interrupted(self: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(door.PolicySearch, "run", interrupted)
+    monkeypatch.setattr(PolicySearch, "run", interrupted)
     answer = command(*TEACHER, *SHORT, "--out", "a")
     assert answer.code == 130
     assert answer.err == "limbeck: interrupted; --resume with the search's --out goes on\n"

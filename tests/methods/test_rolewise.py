@@ -78,7 +78,8 @@ def naive(
             for kinds in of.values()
         )
         parts = list(zip(kd, task, strict=True))
-        norm = sum(float(sum(g for g in pair if g is not None).square().sum()) for pair in parts) ** 0.5
+        whole = [sum(g for g in pair if g is not None) for pair in parts]
+        norm = sum(float(g.square().sum()) for g in whole if isinstance(g, Tensor)) ** 0.5
         scale = min(1.0, clip / (norm + 1e-6)) if clip else 1.0
         for parameter, (from_kd, from_task) in zip(mine, parts, strict=True):
             if from_kd is not None and from_task is not None and not unlimited:
@@ -86,7 +87,7 @@ def naive(
                 limit = math.sqrt(sum(value**2 for value in from_task.flatten().tolist()))
                 limit *= math.exp(epoch(step)) / (1 + math.exp(epoch(step)))
                 from_kd = from_kd * (limit / length if length > limit else 1)
-            parameter.grad = scale * sum(g for g in (from_kd, from_task) if g is not None)
+            parameter.grad = scale * torch.stack([g for g in (from_kd, from_task) if g is not None]).sum(0)
         optimizer.step()
     return distiller.state_dict()
 

@@ -107,7 +107,8 @@ def test_the_last_takes_over_the_first_and_the_others_go_on(record: dict[str, An
 
 def test_the_policies_of_the_winner_become_a_schedule(done: PolicySearch, record: dict[str, Any]) -> None:
     scores = [told["validation top1"] for told in record["rounds"][-1]]
-    trial, number, history = scores.index(max(scores)), 3, []
+    trial, number = scores.index(max(scores)), 3
+    history: list[str] = []
     while True:
         told = record["rounds"][number - 1][trial]
         history.insert(0, told["views"])

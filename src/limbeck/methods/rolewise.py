@@ -45,7 +45,8 @@ def restrained(distillation: Tensor, task: Tensor, epoch: int) -> Tensor:
         raise LimbeckError(f"rolewise counts epochs from 0, not {epoch}")
     limit = task.norm() / (1 + math.exp(-epoch))
     tiny = torch.finfo(distillation.dtype).tiny  # a gradient of zero stays one
-    return distillation * (limit / distillation.norm().clamp_min(tiny)).clamp_max(1)
+    share: Tensor = (limit / distillation.norm().clamp_min(tiny)).clamp_max(1)
+    return distillation * share
 
 
 class RolewiseOptimizer(SplitOptimizer):

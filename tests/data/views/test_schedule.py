@@ -8,6 +8,7 @@ from limbeck import data
 from limbeck.data import Loader
 from limbeck.data.views import Crop, Schedule, draw, parse
 from limbeck.data.views.cutout import Cutout
+from limbeck.data.views.schedule import timed
 from limbeck.errors import LimbeckError
 
 TEXT = (
@@ -107,6 +108,12 @@ def test_few_views_are_not_drawn_from_policies_that_change() -> None:
 def test_refuses_text(text: str, message: str) -> None:
     with pytest.raises(LimbeckError, match=message):
         parse(text)
+
+
+def test_a_policy_that_goes_on_is_said_once() -> None:
+    one, two = parse("crop"), parse("cutout")
+    assert timed([one, one, two, two, one], [0, 2, 4, 6, 8]) == Schedule((one, two, one), (0, 4, 8))
+    assert timed([one, one], [0, 2]) == one
 
 
 def test_refuses_what_is_no_image() -> None:

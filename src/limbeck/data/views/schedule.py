@@ -85,13 +85,15 @@ class Schedule(Views):
 
     def _by_policy(self, given: Tensor, index: Tensor, view: Tensor, change: Callable[..., Tensor]) -> Tensor:
         """What comes of samples that are changed together where they have one policy."""
-        firsts = self._firsts
-        whose = torch.bucketize(view, torch.tensor(firsts, device=view.device), right=True) - 1
-        numbers, counts = torch.stack(whose.unique(return_counts=True)).tolist()  # fetched once a batch
+        firsts = torch.tensor(self._firsts, device=view.device)
+        whose = torch.bucketize(view, firsts, right=True) - 1
+        counts = whose.bincount(minlength=len(self.policies)).tolist()  # fetched from the device, once
         order = whose.argsort(stable=True)
+        groups = zip(self.policies, self._firsts, order.split_with_sizes(counts), strict=True)
         changed = [
-            change(self.policies[number], given[rows], index[rows], view[rows] - firsts[number])
-            for number, rows in zip(numbers, order.split(counts), strict=True)
+            change(policy, given[rows], index[rows], view[rows] - first)
+            for policy, first, rows in groups
+            if len(rows)
         ]
         return torch.cat(changed)[order.argsort()]
 
