@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from limbeck.models.checkpoints import load_checkpoint
     from limbeck.outputs import Batch, Outputs
     from limbeck.runs import Run, load
+    from limbeck.studies.search_views import search_views
     from limbeck.training import Trainer, prepare
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "load",
     "load_checkpoint",
     "prepare",
+    "search_views",
     "train",
     "transfer",
 ]
@@ -51,6 +53,7 @@ _HOMES = {
     "load": "runs",
     "load_checkpoint": "models.checkpoints",
     "prepare": "training",
+    "search_views": "studies.search_views",
     "train": "doors",
     "transfer": "doors",
 }

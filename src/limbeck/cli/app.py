@@ -12,6 +12,7 @@ from limbeck.cli import cache as cache_commands
 from limbeck.cli import data as data_commands
 from limbeck.cli import options
 from limbeck.cli.compare import compare
+from limbeck.cli.search_views import search_views
 from limbeck.cli.training import distill, train
 from limbeck.cli.transfer import transfer
 from limbeck.errors import LimbeckError
@@ -183,6 +184,7 @@ def export(
 
 app.command()(transfer)
 app.command()(compare)
+app.command()(search_views)
 
 
 @app.command()

@@ -148,10 +148,12 @@ class Loader:
     def _batch(self, rows: Tensor, epoch: int, total: int | None) -> Batch:
         samples, index = self.split.samples, self.split.index[rows]
         count, among = self.views.count, self.views_per_sample
+        first, of_epoch = self.views.of_epoch(epoch)
 
         def drawn(stream: int) -> Tensor:
-            place = draw(self.view_seed, index, epoch, among, stream)
-            return place if among == count else nth_view(index, place, count)
+            if among == count:
+                return first + draw(self.view_seed, index, epoch, of_epoch, stream)
+            return nth_view(index, draw(self.view_seed, index, epoch, among, stream), count)
 
         view = drawn(0)
         numbers = {name: drawn(stream) for name, stream in self._streams.items()}
@@ -191,6 +193,11 @@ def checked_number(views_per_sample: int | None, views: Views) -> int:
         raise LimbeckError(
             f'the views "{views}" are {views.count:,}, so {views_per_sample} of each sample cannot be drawn'
             f" among; take 1 to {views.count:,}"
+        )
+    if views_per_sample < views.count and views.of_epoch(0) != (0, views.count):
+        raise LimbeckError(
+            f'the views "{views}" change with the epoch, so {views_per_sample} of each sample cannot be drawn'
+            " among in all epochs; leave the number out, and give the policies smaller counts"
         )
     return views_per_sample
 

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from limbeck.methods.r2kd import R2KD
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
+    from limbeck.methods.rolewise import Rolewise
     from limbeck.methods.rrd import RRD
     from limbeck.methods.rtk import RTK
     from limbeck.methods.sftn import SFTN
@@ -113,6 +114,7 @@ _PLACES = {
     "r2kd": "limbeck.methods.r2kd:R2KD",
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
+    "rolewise": "limbeck.methods.rolewise:Rolewise",
     "rrd": "limbeck.methods.rrd:RRD",
     "rtk": "limbeck.methods.rtk:RTK",
     "sftn": "limbeck.methods.sftn:SFTN",
@@ -189,6 +191,7 @@ __all__ = [
     "Phase",
     "Reads",
     "ReviewKD",
+    "Rolewise",
     "SimKD",
     "Term",
     "table",

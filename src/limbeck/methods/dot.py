@@ -14,7 +14,7 @@ from limbeck.arguments import NonNegative
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import NOTHING, LossTerms
-from limbeck.methods.gradient_rules import GradientRule, SplitOptimizer
+from limbeck.methods.gradient_rules import GradientRule, SplitOptimizer, check_kinds
 from limbeck.outputs import Batch, Outputs
 
 
@@ -133,10 +133,5 @@ class DOT(Method):
             LimbeckError: if they are all of one kind.
         """
         terms = self.base.terms(student, teacher, batch)
-        for kind, example in (("task", "ce"), ("distillation", "kd")):
-            if all(term.kind != kind for term in terms.values()):
-                raise LimbeckError(
-                    f"dot tells the gradients of task and distillation apart, and '{self.base}' has no "
-                    f"{kind} term; add one, for example {example}"
-                )
+        check_kinds(self.name, self.base, terms)
         return terms

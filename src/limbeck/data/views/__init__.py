@@ -20,11 +20,12 @@ from limbeck.data.views.crop import Crop
 from limbeck.data.views.cutout import Cutout
 from limbeck.data.views.policy import Views, check_bank
 from limbeck.data.views.randaugment import RandAugment
+from limbeck.data.views.schedule import Schedule
 from limbeck.errors import LimbeckError
 from limbeck.hashing import below
 from limbeck.outputs import Inputs
 
-__all__ = ["VIEWS", "Bank", "Composed", "Crop", "Unchanged", "Views", "draw", "parse"]
+__all__ = ["VIEWS", "Bank", "Composed", "Crop", "Schedule", "Unchanged", "Views", "draw", "parse"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Composed(Views):
     parts: tuple[Views, ...]
 
     def __post_init__(self) -> None:
+        if any(isinstance(part, Schedule) for part in self.parts):
+            raise LimbeckError("a schedule is no part of a sum; write the sums inside it, in its policies")
         if self.count > 2**31:
             counts = " x ".join(f"{part.count:,}" for part in self.parts)
             raise LimbeckError(
@@ -123,6 +126,10 @@ class Composed(Views):
         return " + ".join(map(str, self.parts))
 
 
+def _schedule(policies: list[str], starts: list[int]) -> Schedule:
+    return Schedule(tuple(map(parse, policies)), tuple(starts))
+
+
 VIEWS: Mapping[str, Callable[..., Views]] = {
     "none": Unchanged,
     "crop": Crop,
@@ -130,6 +137,7 @@ VIEWS: Mapping[str, Callable[..., Views]] = {
     "color_jitter": ColorJitter,
     "randaugment": RandAugment,
     "bank": Bank,
+    "schedule": _schedule,
 }
 
 

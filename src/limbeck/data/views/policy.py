@@ -24,6 +24,10 @@ class Views(ABC):
         """The number of the view that shows a sample as it is."""
         return 0
 
+    def of_epoch(self, epoch: int) -> tuple[int, int]:
+        """The views that an epoch draws among, the first and how many: all, unless they change with it."""
+        return 0, self.count
+
     @abstractmethod
     def render(self, inputs: Inputs, index: Tensor, view: Tensor) -> Inputs:
         """Shows each sample in one of its views.
