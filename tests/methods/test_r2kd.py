@@ -300,7 +300,7 @@ def test_cutout_makes_a_hole_of_nothing_or_of_the_mean() -> None:
     normalize_inputs(setting.student, Normalization((0.25,), (0.5,)))
     method = method_of(setting.distiller("ce + r2kd(augmentation='cutout')"))
     whole = torch.ones(4, 1, 6, 6)
-    holed = method.collect(Batch(whole), Networks(setting.student, {})).views["mixed"]
+    holed = method.collect(Batch(whole, progress=Progress()), Networks(setting.student, {})).views["mixed"]
     assert isinstance(holed, Tensor)
     assert set(holed.flatten().tolist()) == {0.25, 1.0}
 
