@@ -2,8 +2,9 @@
 
     python benchmarks/lwkd/run.py [TASK ...] [--runs DIR] [--shared DIR]
 
-Differences are given on the validation split and, beside it, on the test split. A run that is finished is not repeated, so the command may be stopped and started again. It ends
-by writing results.json and README.md beside this file, from all finished runs.
+Differences are given on the validation split and, beside it, on the test split. A run that is finished is
+not repeated, so the command may be stopped and started again. It ends by writing results.json and README.md
+beside this file, from all finished runs.
 """
 
 from __future__ import annotations
@@ -134,8 +135,8 @@ def report(tasks: Mapping[str, Any]) -> str:
         f"Machine: {platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}.",
         "Top-1 accuracy in %, and its difference to the student alone and to label smoothing on the same",
         "seeds with the 95 % Student-t interval; nll is the mean negative log-likelihood in nats. The last",
-        "epoch is reported and all train as long. The default was settled before these runs, by a screening on",
-        "validation splits. From fewer than five seeds there is no verdict.",
+        "epoch is reported and all train as long. The default was settled before these runs, by a screening",
+        "on validation splits. From fewer than five seeds there is no verdict.",
     ]
     for name, task in tasks.items():
         lines += [

@@ -21,6 +21,7 @@ class DataFacts:
         class_counts: labels of each output, as `Task.counts` has them: labeled samples of each class.
         targets: (size, ...) target of the sample at each position, as the task has it: an int64 class id,
             `UNLABELED` if it has none, `ABSENT` where there is no sample.
+        facts: what a network must know of the inputs and cannot see in an example, such as `vocab_size`.
     Raises:
         LimbeckError: for targets of another type or number.
     """
@@ -29,6 +30,7 @@ class DataFacts:
     fingerprint: str | None = None
     class_counts: tuple[int, ...] | None = None
     targets: Tensor | None = field(default=None, compare=False)
+    facts: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.targets is None:

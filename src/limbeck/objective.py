@@ -11,6 +11,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from torch import nn
+
 from limbeck.errors import LimbeckError, unknown
 from limbeck.methods import table
 from limbeck.methods.base import Method, Objective
@@ -47,8 +49,14 @@ def resolved(objective: Method) -> dict[str, Any]:
     }
     arguments = {**defaults, **objective.given}
     # Where None stands for something that the method settles, the record says what that was.
-    arguments = {k: getattr(objective, k, None) if v is None else v for k, v in arguments.items()}
+    arguments = {k: _settled(objective, k) if v is None else v for k, v in arguments.items()}
     return {"method": objective.name, **{name: _plain(value) for name, value in arguments.items()}}
+
+
+def _settled(objective: Method, name: str) -> Any:
+    """What a method has made of an argument that was left to it; None if it is a network."""
+    value = getattr(objective, name, None)
+    return None if isinstance(value, nn.Module) else value
 
 
 def _plain(value: Any) -> Any:

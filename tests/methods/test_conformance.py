@@ -6,6 +6,7 @@ A method that its paper defines otherwise is named in an opt-out below, with the
 from __future__ import annotations
 
 import copy
+import json
 import os
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ import limbeck
 from limbeck import Batch, Distiller, Trainer
 from limbeck.methods import Losses
 from limbeck.methods.base import inner_first
+from limbeck.objective import resolved
 from limbeck.optimization import SGD, Cosine
 from limbeck.outputs import Progress
 from limbeck.training import phase_loops
@@ -417,6 +419,14 @@ def test_the_objective_given_is_not_changed(name: str) -> None:
     setting.distiller(objective_of(name))
     assert (str(objective), len(list(objective.parameters()))) == before
     assert str(fresh) == str(objective)
+
+
+@every_method
+def test_its_arguments_are_recorded(name: str) -> None:
+    distiller = make_setting(objective_of(name)).distiller(objective_of(name))
+    record = resolved(distiller.objective)
+    assert json.loads(json.dumps(record)) == record
+    assert f"'method': '{name}'" in str(record)
 
 
 @every_method

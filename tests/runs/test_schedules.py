@@ -133,9 +133,13 @@ def test_the_checkpoints_teach_in_turn(kept: Run, tmp_path: Path, monkeypatch: p
 
     found = run.result.teachers["teacher"]
     assert found.checkpoints == 4
+    assert found.run is not None, "a schedule comes from a run as well"
+    assert found.run.model == kept.result.student.model
     assert found.metrics == pytest.approx(kept.result.metrics.on("test")), "the last one is measured"
     assert run.result.teacher_forwards == run.result.samples_seen
-    note = f"the teacher is a schedule of 4 checkpoints of '{kept.path}', after 2 to 7 epochs; it grows"
+    note = (
+        f"the teacher is a schedule of 4 checkpoints of '{kept.path}', after the epochs 2, 4, 6, 7; it grows"
+    )
     assert any(note in each for each in run.result.notes)
     page = (run.path / "report.html").read_text()
     assert "teacher: 4 checkpoints, later ones later on" in page
@@ -192,9 +196,12 @@ def test_some_of_the_checkpoints_may_be_taken(more: str, epochs: list[int], end:
         ('checkpoints("{kept}", ahead=true)', "ahead is a fraction of the training"),
         (
             'checkpoints("{kept}", upto=3)',
-            "kept its weights after the epochs 2, 4, 6, 7; every=1 and upto=3 leave 1 of them",
+            "kept its weights after the epochs 2, 4, 6, 7; every=1 and upto=3 leave only 1 of them",
         ),
-        ('checkpoints("{kept}", every=7)', "every=7 leave 1 of them, and a schedule of teachers needs two"),
+        (
+            'checkpoints("{kept}", every=7)',
+            "every=7 leave only 1 of them, and a schedule of teachers needs two",
+        ),
         (
             'checkpoints("{plain}")',
             "kept no checkpoints of its training, and a schedule of teachers needs two or more; make it "

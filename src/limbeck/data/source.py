@@ -79,7 +79,8 @@ class Source:
     def data_facts(self) -> DataFacts:
         """What a method may know of the training split."""
         counts = self.task.counts(self.train.targets)
-        return DataFacts(self.train.positions, self.fingerprint(), counts, self.train.targets_by_position)
+        targets = self.train.targets_by_position
+        return DataFacts(self.train.positions, self.fingerprint(), counts, targets, self.facts)
 
     def fingerprint(self) -> str:
         """16 hex digits of inputs, targets, splits and task; equal for equal data of any name."""

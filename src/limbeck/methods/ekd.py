@@ -153,6 +153,11 @@ class EKD(Method):
             draw_anew(self.evolving, "ekd cannot start from fresh weights", 'write ekd(start="teacher")')
         self.evolving.train()
         self.copied = name_of_teacher(context)
+        if not any(stage.ndim == 4 for stage in context.student.stages):
+            raise LimbeckError(
+                "ekd has guided modules on maps (channels, height, width), and the student's stages are no "
+                "maps; take kd, or icd for the embeddings"
+            )
         self.places = stage_pairs(self.name, context, self.pairs)
         self.student_guides, self.teacher_guides = nn.ModuleList(), nn.ModuleList()
         for pair in self.places:

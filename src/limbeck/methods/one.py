@@ -141,8 +141,8 @@ class ONE(Method):
         stages = context.student.stages
         if not -len(stages) <= self.stage < len(stages):
             raise LimbeckError(
-                f"one shares the student's stages up to {self.stage}, and there are {len(stages)}; name the "
-                "last shared one with one(stage=...): with -1 the branches share all but the classifier"
+                f"one(stage={self.stage}) is no stage of the student, which has {len(stages)}; with "
+                "one(stage=-1) the branches share all but the classifier"
             )
         shared = full_precision(stages[self.stage])
         example = apply(full_precision, context.example)

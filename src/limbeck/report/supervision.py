@@ -34,5 +34,6 @@ def _notes(its: Supervision) -> str:
     return (
         f"Of {its.samples} training samples, with {KERNELS[its.kernel]} and a ridge of {its.ridge:g}. A "
         "reconstruction of 2301.12245: sqrt(Y^T K^-1 Y * tr K) / n with centered targets Y and the student's "
-        "neural tangent kernel K. Lower is easier. Relative: to a kernel that prefers nothing."
+        "neural tangent kernel K. Lower is easier. Relative: how many times that for a kernel that prefers "
+        "nothing."
     )

@@ -127,6 +127,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
                 size=split.positions,
                 fingerprint=f"{source.fingerprint()} {len(split)} {source.views} {config.training.views}",
                 class_counts=source.task.counts(split.targets),
+                facts=source.facts,
                 targets=split.targets_by_position,
             ),
             task=source.task,

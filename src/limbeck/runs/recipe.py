@@ -50,7 +50,9 @@ def seedless(data: str, seed: int) -> str:
 
 
 def run_of(config: TeacherConfig) -> Run | None:
-    """The finished run that a teacher is; None if it is something else."""
+    """The finished run that a teacher is, or whose checkpoints it is; None if it is something else."""
+    if (schedule := schedule_of(config.model)) is not None:
+        return schedule.run
     if config.weights is not None or not networks.is_path(config.model):
         return None
     run = Run(Path(config.model))

@@ -54,10 +54,10 @@ class Schedule:
         Args:
             whose: name of the teacher in it, such as "the teacher".
         """
-        ahead = f", {self.ahead:.0%} of the training ahead" if self.ahead else ""
+        ahead = f", {100 * self.ahead:g} % of the training ahead" if self.ahead else ""
         return (
-            f"{whose} is a schedule of {len(self.files)} checkpoints of {str(self.run.path)!r}, after "
-            f"{min(self.files)} to {self.end} epochs{ahead}; it grows with its student"
+            f"{whose} is a schedule of {len(self.files)} checkpoints of {str(self.run.path)!r}, after the epochs "
+            f"{', '.join(map(str, sorted(self.files)))}{ahead}; it grows with its student"
         )
 
 
@@ -121,7 +121,7 @@ def _schedule(run: Run, every: int = 1, upto: int | None = None, ahead: float = 
     there = ", ".join(map(str, run.kept))
     raise LimbeckError(
         f"the run {str(run.path)!r} kept its weights after the epochs {there}; every={every}"
-        f"{'' if upto is None else f' and upto={upto}'} leave {len(files)} of them, and a schedule of "
+        f"{'' if upto is None else f' and upto={upto}'} leave only {len(files)} of them, and a schedule of "
         "teachers needs two or more; take more, or make the run again with a smaller training.keep_every"
     )
 

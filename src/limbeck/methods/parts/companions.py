@@ -104,7 +104,7 @@ def built(
     """
     from limbeck import models
 
-    peer = models.build(spec, example=context.example, num_classes=context.width)
+    peer = models.build(spec, example=context.example, num_classes=context.width, facts=context.data.facts)
     normalization = models.normalization_of(context.student_network)
     if normalization is not None and models.normalization_of(peer) is None:
         models.normalize_inputs(peer, normalization)
