@@ -56,8 +56,8 @@ class Schedule:
         """
         ahead = f", {100 * self.ahead:g} % of the training ahead" if self.ahead else ""
         return (
-            f"{whose} is a schedule of {len(self.files)} checkpoints of {str(self.run.path)!r}, after the epochs "
-            f"{', '.join(map(str, sorted(self.files)))}{ahead}; it grows with its student"
+            f"{whose} is a schedule of {len(self.files)} checkpoints of {str(self.run.path)!r}, after the "
+            f"epochs {', '.join(map(str, sorted(self.files)))}{ahead}; it grows with its student"
         )
 
 
