@@ -34,7 +34,7 @@ Piece = Callable[[argparse.Namespace], "dict[str, Any]"]
 def images(given: argparse.Namespace, some: int, most: int = epochs.WHOLE) -> int:
     """How many are measured with: some batches when quick, all on a GPU, `some` else."""
     if given.quick:
-        return 2 * int(given.batch_size)
+        return -(-100 // int(given.batch_size)) * int(given.batch_size)  # one for each class at least
     return most if given.device == "cuda" else some
 
 
