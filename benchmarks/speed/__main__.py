@@ -5,8 +5,8 @@
 The pieces, each of which may be run by itself and again: step, epochs, memory, filling, start, whole (which
 takes a GPU), accuracy.
 What a piece finds is put into results.json beside this file, with the machine it was measured on, and
-README.md is written from all that is there. `--quick` is for trying the scripts: a few images and steps,
-small batches, and results of their own under `--scratch`.
+README.md is written from all that is there. `--quick` is for trying the scripts: a few images and steps, and
+results of their own under `--scratch`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Piece = Callable[[argparse.Namespace], "dict[str, Any]"]
 def images(given: argparse.Namespace, some: int, most: int = epochs.WHOLE) -> int:
     """How many are measured with: some batches when quick, all on a GPU, `some` else."""
     if given.quick:
-        return -(-100 // int(given.batch_size)) * int(given.batch_size)  # one for each class at least
+        return 2 * int(given.batch_size)
     return most if given.device == "cuda" else some
 
 
@@ -110,9 +110,8 @@ def main() -> None:
         parser.error("there is no GPU that torch can use here")
     if given.device == "cpu" and "whole" in given.pieces:
         parser.error("whole, a run of 240 epochs, is for a GPU; add --device cuda")
-    place_in_results = f"{given.device} {given.batch_size}"
     if given.quick:
-        given.scratch, given.batch_size = given.scratch / "quick", min(given.batch_size, 8)
+        given.scratch /= "quick"
     given.scratch = given.scratch.resolve()
     os.environ["LIMBECK_CACHE"] = str(given.scratch / "cache")
     place = given.scratch if given.quick else HERE
@@ -121,7 +120,7 @@ def main() -> None:
         begun = time.perf_counter()
         found = {"machine": machine.describe(given.device), **PIECES[name](given)}
         results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        results.setdefault(name, {})[place_in_results] = found
+        results.setdefault(name, {})[f"{given.device} {given.batch_size}"] = found
         write_text(file, json.dumps(results, indent=1) + "\n")
         write_text(place / "README.md", readme(json.loads(file.read_text(encoding="utf-8"))))
         print(f"{name}: {time.perf_counter() - begun:.0f} s", flush=True)
