@@ -27,7 +27,7 @@ OBJECTIVES = {
     "dkd": "ce + dkd",
     "icd": "ce + icd",
     "mgd(kd)": "mgd(0.2*ce + 0.8*kd, epochs=1)",
-    "lwkd": "0.7*ce + lwkd(epochs=2)",
+    "lwkd": "ce + lwkd(epochs=2)",
     "at": "ce + 1000*at",
     "sp": "ce + 3000*sp",
     "crd": "ce + 0.8*crd",
