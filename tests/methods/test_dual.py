@@ -8,13 +8,14 @@ from typing import cast
 import pytest
 import torch
 from method_setting import make_setting
+from token_networks import WordNet
 from torch import Tensor, nn
 
 from limbeck import Distiller, data
 from limbeck.data import Loader
 from limbeck.errors import LimbeckError
 from limbeck.losses import cross_entropy, kd, uncertainty_weighted_kd
-from limbeck.methods import Dual
+from limbeck.methods import DataFacts, Dual
 from limbeck.methods.dual import uncertainty_weights
 from limbeck.models import CNN, Normalization, normalization_of, normalize_inputs
 from limbeck.outputs import UNLABELED
@@ -196,3 +197,11 @@ def test_of_a_question_the_certainty_is_that_of_its_two_answers() -> None:
         ours, theirs = (network(setting.inputs).flatten().double() for network in (student, teacher))
     asked, answered = (torch.stack((torch.zeros_like(z), z), 1) for z in (ours, theirs))
     assert losses["dual.kd"].item() == pytest.approx(sum(naive(asked, answered, 4.0, 1.0)) / 80, rel=1e-4)
+
+
+def test_a_peer_by_name_is_told_the_size_of_the_vocabulary() -> None:
+    inputs, facts = WordNet.batch(), DataFacts(3, facts={"vocab_size": 20})
+    objective = 'dual(peer="textcnn(dim=4, channels=4)")'
+    distiller = Distiller(WordNet(4), WordNet(6), objective, example=inputs, data=facts)
+    (method,) = (each for each in distiller.objective.wrapped if isinstance(each, Dual))
+    assert max(len(part.weight) for part in method.peer.modules() if isinstance(part, nn.Embedding)) == 20
