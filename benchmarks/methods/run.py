@@ -193,13 +193,15 @@ def grids(name: str, shared: Path, runs: Path, teachers: Mapping[str, Run]) -> I
         yield Grid(runs / name / f"by-{kind}", objectives, SEEDS, task.student, teacher, given)
 
 
-def cost(task: Task, source: Source, objective: str, teachers: Mapping[str, Run]) -> dict[str, Any]:
+def cost(
+    task: Task, source: Source, contender: contenders.Contender, teachers: Mapping[str, Run]
+) -> dict[str, Any]:
     """What a method adds: time of a step over one of `ce` alternating with it, trained parameters, reads."""
     loader = Loader(source.train, task.batch_size, views=source.views, seed=0)
     batches = [*loader][:2]
-    reads = parse(objective).all_reads
+    objective, reads = contender.objective, parse(contender.objective).all_reads
     torch.manual_seed(0)
-    student = models.build(task.student, example=source.example(), num_classes=source.num_classes)
+    student = models.build(task.student, example=source.example(), num_classes=source.task.width)
 
     def distiller(text: str, given: Any) -> Distiller:
         made = Distiller(copy.deepcopy(student), given, text, example=source.example(), data=loader)
@@ -207,7 +209,7 @@ def cost(task: Task, source: Source, objective: str, teachers: Mapping[str, Run]
         return made.train()
 
     named = {name: limbeck.load(run) for name, run in teachers.items()} if reads.teacher else {}
-    given = named if reads.teachers else named.get("teacher")
+    given = named if contender.teacher == "both" else named.get("teacher")
     sides = [distiller("ce", None), distiller(objective, given)]
     optimizers = [side.optimizer(SGD()) for side in sides]
     times: list[list[float]] = [[], []]
@@ -257,7 +259,7 @@ def measure(name: str, shared: Path, runs: Path) -> dict[str, Any]:
     spent = {}
     chosen = task.contenders()
     for contender, each in chosen.items():
-        spent[contender] = cost(task, source, each.objective, teachers)
+        spent[contender] = cost(task, source, each, teachers)
         print(f"{name} {contender}: {spent[contender]}", flush=True)
     return {
         "data": done.result.data.model_dump(),
