@@ -38,13 +38,13 @@ bench: .venv/.dev  ## measure how fast limbeck is, and write benchmarks/speed (h
 	$(python) -m benchmarks.speed
 
 bench-seed-systems: .venv/.dev  ## run what is missing of benchmarks/seed-systems, and write its tables
-	OMP_NUM_THREADS=1 $(python) benchmarks/seed-systems/run.py
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.seed-systems.run
 
 bench-methods: .venv/.dev  ## run what is missing of benchmarks/methods, and write its table
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.methods.run
 
 bench-lwkd: .venv/.dev  ## run what is missing of benchmarks/lwkd, and write its table
-	OMP_NUM_THREADS=1 $(python) benchmarks/lwkd/run.py
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.lwkd.run
 
 format: .venv/.dev  ## put the code in order as `make test` wants it
 	$(python) -m ruff check --fix

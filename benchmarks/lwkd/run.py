@@ -1,6 +1,6 @@
 """LW-KD's temperatures, weight and adversary, where a label smoother may help, beside label smoothing itself.
 
-    python benchmarks/lwkd/run.py [TASK ...] [--runs DIR] [--shared DIR]
+    python -m benchmarks.lwkd.run [TASK ...] [--runs DIR] [--shared DIR]
 
 Differences are given on the validation split and, beside it, on the test split. A run that is finished is
 not repeated, so the command may be stopped and started again. It ends by writing results.json and README.md
@@ -12,15 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.small_tasks import BANKING77, BREAST_CANCER, DIGITS
 
 from limbeck import data
-from limbeck.data import Source
 from limbeck.files import write_text
 from limbeck.studies import paired_difference, summarize
 from limbeck.studies.grid import Grid
@@ -42,65 +42,21 @@ BASELINES = ("student alone", "label smoothing")
 SPLITS = ("validation", "test")
 
 
-@dataclass(frozen=True)
-class Task:
-    """A data set with the student and the budget of benchmarks/seed-systems."""
-
-    source: Callable[[Path], Source]
-    student: str
-    epochs: int
-    lr: float
-    weight_decay: float = 5e-4
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
 TASKS = {
-    "breast_cancer": Task(
-        lambda shared: data.load("breast_cancer"), student="mlp(hidden=[8])", epochs=150, lr=0.05
+    "breast_cancer": BREAST_CANCER,
+    "digits, 100 labels": replace(DIGITS, source=lambda shared: data.load("digits(labeled=100)")),
+    "digits": DIGITS,
+    "digits, 40 % of the labels wrong": replace(
+        DIGITS, source=lambda shared: data.load("noisy_labels(digits, rate=0.4)")
     ),
-    "digits, 100 labels": Task(
-        lambda shared: data.load("digits(labeled=100)"),
-        student="cnn(channels=[4, 8])",
-        epochs=480,
-        lr=0.05,
-    ),
-    "digits": Task(lambda shared: data.load("digits"), student="cnn(channels=[4, 8])", epochs=480, lr=0.05),
-    "digits, 40 % of the labels wrong": Task(
-        lambda shared: data.load("noisy_labels(digits, rate=0.4)"),
-        student="cnn(channels=[4, 8])",
-        epochs=480,
-        lr=0.05,
-    ),
-    "banking77": Task(
-        lambda shared: data.load("banking77(max_length=32)", shared / "banking77"),
-        student="textcnn(dim=32, channels=32)",
-        epochs=30,
-        lr=2e-3,
-        weight_decay=1e-2,
-        settings={"training.optimizer": {"name": "adamw"}},
-    ),
+    "banking77": BANKING77,
 }
 
 
 def grid(name: str, runs: Path, shared: Path | None = None) -> Grid:
     """All runs of a task; without `shared` only to look at those that are finished."""
     task = TASKS[name]
-    common: dict[str, Any] = {}
-    if shared is not None:
-        common = {
-            "data": task.source(shared),
-            "epochs": task.epochs,
-            "batch_size": 64,
-            "lr": task.lr,
-            "settings": {
-                "training.trackers": [],
-                **task.settings,
-                "training.optimizer.weight_decay": task.weight_decay,
-                "training.checkpoint_every": 1000,
-                "training.precision": "fp32",
-                "training.memory_format": "contiguous",
-            },
-        }
+    common = {} if shared is None else {"epochs": task.epochs, **task.common(shared)}
     return Grid(runs / name, CONTENDERS, SEEDS, student=task.student, common=common)
 
 
@@ -131,7 +87,7 @@ def report(tasks: Mapping[str, Any]) -> str:
     lines = [
         "# LW-KD's arguments, measured",
         "",
-        "Printed by `python benchmarks/lwkd/run.py`, from results.json.",
+        "Printed by `python -m benchmarks.lwkd.run`, from results.json.",
         f"Machine: {platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}.",
         "Top-1 accuracy in %, and its difference to the student alone and to label smoothing on the same",
         "seeds with the 95 % Student-t interval; nll is the mean negative log-likelihood in nats. The last",

@@ -83,25 +83,8 @@ def few_digits(shared: Path) -> Source:
 
 
 def cifar20(shared: Path) -> Source:
-    """4,000 training photographs of CIFAR-100 by superclass, 2,000 for validation, and the test split."""
-    import datasets
-
-    parts = {}
-    for name, pattern in (("train", "train-00000*.parquet"), ("test", "test-*.parquet")):
-        files = [str(file) for file in sorted((shared / "cifar100").glob(pattern))]
-        rows = datasets.Dataset.from_parquet(files).select(range(6_000 if name == "train" else 10_000))
-        images = torch.stack([torch.tensor(image) for image in rows.with_format("numpy")["img"]])
-        parts[name] = images.permute(0, 3, 1, 2).contiguous(), torch.tensor(rows["coarse_label"])
-    (images, labels), test = parts["train"], parts["test"]
-    return data.from_tensors(
-        images[:4_000],
-        labels[:4_000],
-        validation=(images[4_000:], labels[4_000:]),
-        test=test,
-        num_classes=20,
-        views="crop(padding=4, flip=true)",
-        name="cifar100 by superclass, 4,000 training images",
-    )
+    """4,000 training photographs of CIFAR-100 by superclass, validation, and the test split."""
+    return data.load('cifar100(label="coarse_label", train=4000)', shared / "cifar100")
 
 
 TASKS = {

@@ -1,6 +1,6 @@
 """The three seed systems beside what they compare with, on real data that a laptop can train on.
 
-    python benchmarks/seed-systems/run.py [TASK ...] [--budgets] [--runs DIR] [--shared DIR]
+    python -m benchmarks.seed-systems.run [TASK ...] [--budgets] [--runs DIR] [--shared DIR]
 
 `--budgets` trains the student alone for several numbers of epochs and prints its accuracy on the validation
 split, by which each task's number was picked. Without it every contender is run with every seed. A run that
@@ -13,12 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.small_tasks import BANKING77, BREAST_CANCER, DIGITS, Task
 
 import limbeck
 from limbeck import data
@@ -50,24 +50,6 @@ CONTENDERS = {
 BASELINES = ("student alone", "label smoothing")
 
 
-@dataclass(frozen=True)
-class Task:
-    """A data set with its networks and the budget."""
-
-    source: Callable[[Path], Source]
-    student: str
-    teacher: str
-    epochs: int
-    lr: float
-    seeds: int = 5
-    batch_size: int = 64
-    weight_decay: float = 5e-4
-    teacher_epochs: int = 30
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    tried: tuple[int, ...] = ()
-    """The numbers of epochs that `--budgets` compares."""
-
-
 def cifar100(shared: Path) -> Source:
     """The first 4,000 training images of CIFAR-100, the next 2,000 for validation, and the test split."""
     import datasets
@@ -91,32 +73,9 @@ def cifar100(shared: Path) -> Source:
 
 
 TASKS = {
-    "digits": Task(
-        lambda shared: data.load("digits"),
-        student="cnn(channels=[4, 8])",
-        teacher="cnn(channels=[32, 64], depth=2)",
-        epochs=480,
-        lr=0.05,
-        tried=(60, 120, 240, 480, 960),
-    ),
-    "breast_cancer": Task(
-        lambda shared: data.load("breast_cancer"),
-        student="mlp(hidden=[8])",
-        teacher="mlp(hidden=[64, 64])",
-        epochs=150,
-        lr=0.05,
-        tried=(75, 150, 300, 600),
-    ),
-    "banking77": Task(
-        lambda shared: data.load("banking77(max_length=32)", shared / "banking77"),
-        student="textcnn(dim=32, channels=32)",
-        teacher="textcnn(dim=64, channels=64)",
-        epochs=30,
-        lr=2e-3,
-        weight_decay=1e-2,
-        settings={"training.optimizer": {"name": "adamw"}},
-        tried=(15, 30, 60),
-    ),
+    "digits": DIGITS,
+    "breast_cancer": BREAST_CANCER,
+    "banking77": BANKING77,
     "cifar100": Task(
         cifar100,
         student="cnn(channels=[8, 16, 32])",
@@ -130,26 +89,9 @@ TASKS = {
 }
 
 
-def setting(task: Task, shared: Path) -> dict[str, Any]:
-    """What every run of a task is given."""
-    return {
-        "data": task.source(shared),
-        "batch_size": task.batch_size,
-        "lr": task.lr,
-        "settings": {
-            "training.trackers": [],
-            **task.settings,
-            "training.optimizer.weight_decay": task.weight_decay,
-            "training.checkpoint_every": 1000,
-            "training.precision": "fp32",
-            "training.memory_format": "contiguous",
-        },
-    }
-
-
 def run_budgets(name: str, shared: Path, runs: Path) -> None:
     """The student alone for each number of epochs that was tried."""
-    common = setting(TASKS[name], shared)
+    common = TASKS[name].common(shared)
     for epochs in TASKS[name].tried:
         for _, seed, run in tries(name, runs, epochs, common).run():
             top1 = run.result.metrics.on("validation")["top1"]
@@ -178,7 +120,7 @@ def grid(name: str, runs: Path, common: Mapping[str, Any]) -> Grid:
 
 def run_task(name: str, shared: Path, runs: Path) -> None:
     """Runs whatever of a task is not finished yet."""
-    task, teacher, common = TASKS[name], Run(runs / name / "teacher"), setting(TASKS[name], shared)
+    task, teacher, common = TASKS[name], Run(runs / name / "teacher"), TASKS[name].common(shared)
     if not teacher.finished:
         limbeck.train(
             model=task.teacher,
@@ -238,7 +180,7 @@ def report(tasks: Mapping[str, Any]) -> str:
     lines = [
         "# The seed systems, measured",
         "",
-        f"Printed by `python benchmarks/seed-systems/run.py {' '.join(tasks)}`, from results.json;",
+        f"Printed by `python -m benchmarks.seed-systems.run {' '.join(tasks)}`, from results.json;",
         "`make bench-seed-systems` runs whatever tasks are missing.",
         f"Machine: {platform.machine()}, {torch.get_num_threads()} thread, torch {torch.__version__}.",
         "Top-1 accuracy on the test split in %, mean and standard deviation over the seeds; then the",

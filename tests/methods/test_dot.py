@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from bare_loops import Loop, accumulated, by_closure, prepared, scaled, setting_
 from method_setting import Setting, make_setting
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-import limbeck
 from limbeck import Batch, Distiller, LimbeckError, Trainer
 from limbeck.methods import DOT
 from limbeck.methods.dot import DOTOptimizer
@@ -37,17 +37,6 @@ INSIDE = {
     "peers have terms of their own": "dml",
 }
 inside = pytest.mark.parametrize("base", INSIDE.values(), ids=INSIDE.keys())
-Loop = Callable[[Distiller, torch.optim.Optimizer], None]
-
-
-def setting_() -> Setting:
-    return make_setting(norm=False, dtype=torch.float64)
-
-
-def prepared(setting: Setting, objective: str) -> Distiller:
-    distiller = setting.distiller(objective)
-    limbeck.prepare(distiller, [(setting.inputs, setting.targets)], display=False, device="cpu")
-    return distiller
 
 
 def naive(base: str, *, steps: int = 5, delta: float = DELTA, clip: float | None = None) -> dict[str, Tensor]:
@@ -157,14 +146,6 @@ def test_wherever_it_stands_it_is_the_whole_objectives() -> None:
     assert_close(states[0], states[1])
 
 
-def accumulated(distiller: Distiller, optimizer: torch.optim.Optimizer) -> None:
-    setting = setting_()
-    for part, share in ((slice(0, 5), 5 / 16), (slice(5, 16), 11 / 16)):
-        distiller(setting.inputs[part], setting.targets[part]).backward(share)
-    optimizer.step()
-    optimizer.zero_grad()
-
-
 def cleared(clear: Callable[[Distiller, torch.optim.Optimizer], None]) -> Loop:
     """A step that was called off, with another gradient, and then a step."""
 
@@ -177,30 +158,6 @@ def cleared(clear: Callable[[Distiller, torch.optim.Optimizer], None]) -> Loop:
         clear(distiller, optimizer)
 
     return loop
-
-
-def scaled(distiller: Distiller, optimizer: torch.optim.Optimizer) -> None:
-    """As a gradient scaler does it."""
-    setting = setting_()
-    distiller(setting.inputs, setting.targets).backward(1024.0)
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad.div_(1024)
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def by_closure(distiller: Distiller, optimizer: torch.optim.Optimizer) -> None:
-    setting = setting_()
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        losses = distiller(setting.inputs, setting.targets)
-        losses.backward()
-        return float(losses.total.item())
-
-    with torch.no_grad():
-        assert optimizer.step(closure) > 0
 
 
 LOOPS: dict[str, Loop] = {

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 import torch
 import torch.nn.functional as F
-from method_setting import SmallNet, make_setting
+from method_setting import Answers, Scaled, SmallNet, make_setting
 from torch import Tensor, nn
 
 from limbeck import Batch, Distiller
@@ -17,8 +17,7 @@ from limbeck.losses import cross_entropy, guided, kd
 from limbeck.methods import EKD
 from limbeck.methods.ekd import Guide
 from limbeck.optimization import SGD
-from limbeck.outputs import UNLABELED, Inputs, Outputs
-from limbeck.teachers import Teacher
+from limbeck.outputs import UNLABELED
 
 
 def sides(size: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -237,27 +236,6 @@ def test_a_student_in_half_precision_has_a_copy_in_full() -> None:
     losses.backward()
     assert {parameter.dtype for parameter in method_of(distiller).parameters()} == {torch.float32}
     assert losses.total.isfinite()
-
-
-class Scaled(SmallNet):
-    """A network with a weight that nobody knows how to draw."""
-
-    def __init__(self) -> None:
-        super().__init__(4)
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.scale * super().forward(x)
-
-
-class Answers(Teacher):
-    """Answers without a network."""
-
-    def open(self, example: Inputs, fields: object) -> None:
-        pass
-
-    def __call__(self, batch: Batch) -> Outputs:
-        return Outputs(logits=torch.zeros(len(batch), 5))
 
 
 def test_what_it_refuses() -> None:

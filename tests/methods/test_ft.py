@@ -10,6 +10,7 @@ import reference_values
 import torch
 import torch.nn.functional as F
 from method_setting import make_setting
+from phase_runs import epochs_of_phases
 from reference_values import has_reference
 from torch import Tensor, nn
 
@@ -215,15 +216,8 @@ def test_a_paraphraser_is_reused_for_the_same_teacher_data_and_arguments_only(
             data=DataFacts(16, data),
             teacher_features={"stages": stages} if stages else None,
         )
-        trained: list[int] = []
-
-        def batches(epoch: int) -> list[Batch]:
-            trained.append(epoch)
-            return [Batch(setting.inputs)]
-
-        phases = phase_loops(distiller, lambda phase: batches)
-        Trainer(display=False, device="cpu", seed=seed).fit(distiller, phases)
-        return method_of(distiller).paraphraser.state_dict(), len(trained)
+        trained = epochs_of_phases(distiller, Batch(setting.inputs), seed)
+        return method_of(distiller).paraphraser.state_dict(), trained
 
     first, steps = run()
     assert steps > 0

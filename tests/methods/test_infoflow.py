@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 import torch
-from method_setting import SmallNet, make_setting
+from method_setting import Scaled, SmallNet, make_setting
+from phase_runs import epochs_of_phases
 from token_networks import WordNet
 from torch import Tensor, nn
 
@@ -275,16 +276,11 @@ def test_an_auxiliary_is_named_and_has_the_students_depth() -> None:
 
 
 def test_a_student_that_cannot_be_drawn_anew_is_refused() -> None:
-    class Scaled(SmallNet):
-        def __init__(self) -> None:
-            super().__init__(3)
-            self.scale = nn.Parameter(torch.ones(()))
-
     setting = make_setting()
     with pytest.raises(
         LimbeckError, match=r"infoflow cannot make a network like the student.*infoflow\(auxiliary="
     ):
-        Distiller(Scaled(), setting.teacher, "infoflow", example=setting.inputs[:2])
+        Distiller(Scaled(3), setting.teacher, "infoflow", example=setting.inputs[:2])
 
 
 @pytest.mark.parametrize(("hidden", "names"), [([5, 6], {"last", "stages"}), ([6], {"last"})])
@@ -370,18 +366,10 @@ def test_an_auxiliary_is_reused_for_the_same_teacher_data_and_arguments_only(
         distiller = Distiller(
             SmallNet(width), setting.teacher, objective, example=setting.inputs[:2], data=DataFacts(16, data)
         )
-        trained: list[int] = []
-
-        def batches(epoch: int) -> list[Batch]:
-            trained.append(epoch)
-            return [Batch(setting.inputs, setting.targets)]
-
-        Trainer(display=False, device="cpu", seed=seed).fit(
-            distiller, phase_loops(distiller, lambda phase: batches)
-        )
+        trained = epochs_of_phases(distiller, Batch(setting.inputs, setting.targets), seed)
         network = method_of(distiller).network
         assert network is not None
-        return network.state_dict(), len(trained)
+        return network.state_dict(), trained
 
     first, steps = run()
     assert steps == 1 + 1 + 2 + 1  # and once each for the length

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from method_setting import ALL, make_setting, objective_of
+from phase_runs import Killed, epochs_of_phases, run_to_the_end
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -22,10 +21,8 @@ from limbeck.losses import dgkd, kd
 from limbeck.methods import DataFacts
 from limbeck.methods.mgd import MGD, Analyzer, encoder, stable_excitation
 from limbeck.objective import parse
-from limbeck.optimization import SGD, Cosine
 from limbeck.outputs import Outputs
 from limbeck.training import phase_loops
-from scripted_loop import ScriptedLoop
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"
 reference = pytest.mark.skipif(not REFERENCE.exists(), reason="the reference values are not there")
@@ -164,15 +161,7 @@ def test_an_analyzer_is_reused_for_the_same_teacher_data_and_arguments_only(
             example=setting.inputs[:2],
             data=DataFacts(16, data),
         )
-        trained: list[int] = []
-
-        def batches(epoch: int) -> list[Batch]:
-            trained.append(epoch)
-            return [batch]
-
-        stages = phase_loops(distiller, lambda phase: batches)
-        Trainer(display=False, device="cpu", seed=seed).fit(distiller, stages)
-        return distiller, len(trained)
+        return distiller, epochs_of_phases(distiller, batch, seed)
 
     first, steps = run()
     assert steps == 2 * (3 + 1)  # and once each for the length
@@ -293,10 +282,6 @@ def test_wrong_arguments(objective: str, message: str) -> None:
         setting.distiller(objective)
 
 
-class Killed(BaseException):
-    """What ends the process in the middle of an epoch."""
-
-
 NO_STABLE_SCHEME = {"dml": "mutual learning in the paper prepares nothing, so there is no stable scheme"}
 """Objectives that the stable scheme is not defined for, with the place in the paper."""
 
@@ -319,48 +304,14 @@ def test_it_wraps_every_method_and_goes_on_after_a_kill(
         pytest.skip(NO_STABLE_SCHEME[name])
     one = ', teacher="big"' if parse(objective_of(name)).all_reads.teachers else ""  # of several
     objective = f'mgd({objective_of(name)}, scheme="{scheme}", epochs=2{one})'
-    calm = run_to_the_end(objective, tmp_path / "calm", killed_after=None)
+    calm = run_to_the_end(objective, tmp_path / "calm")
     assert all(value.isfinite().all() for value in calm.values())
     lines = map(json.loads, (tmp_path / "calm" / "metrics.jsonl").open())
     given = 2 * sum(line["step"] == 2 * line["epoch"] for line in lines)  # others have data of their own
     for killed_after in (3, given - 3):  # batches: in a phase, and in the training
         folder = tmp_path / f"killed-{killed_after}"
         with pytest.raises(Killed):
-            run_to_the_end(objective, folder, killed_after=killed_after)
-        resumed = run_to_the_end(objective, folder, killed_after=None, resume=True)
+            run_to_the_end(objective, folder, killed_after)
+        resumed = run_to_the_end(objective, folder, resume=True)
         assert calm.keys() == resumed.keys()
         assert all(torch.equal(calm[key], resumed[key]) for key in calm)
-
-
-def run_to_the_end(
-    objective: str, folder: Path, *, killed_after: int | None, resume: bool = False
-) -> dict[str, Tensor]:
-    """The state after all phases and two epochs, or Killed after so many batches."""
-    setting = make_setting(objective, dropout=0.3)
-    distiller = setting.distiller(objective)
-    given = 0
-
-    def batches(epoch: int) -> list[Batch]:
-        order = torch.arange(16).roll(epoch)
-        return Given([Batch(setting.inputs[rows], setting.targets[rows], rows) for rows in order.view(2, 8)])
-
-    class Given(list[Batch]):
-        def __iter__(self) -> Iterator[Batch]:
-            nonlocal given
-            for batch in super().__iter__():
-                if given == killed_after:
-                    raise Killed
-                given += 1
-                yield batch
-
-    @contextmanager
-    def opened() -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
-        yield distiller, distiller.optimizer(SGD(lr=0.01))
-
-    folder.mkdir(exist_ok=True)
-    stages = [
-        *phase_loops(distiller, lambda phase: batches),
-        ScriptedLoop("training", opened, batches, 2, Cosine()),
-    ]
-    Trainer(display=False, device="cpu", directory=folder).fit(distiller, stages, resume=resume)
-    return distiller.state_dict()

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 import torch
 import torch.nn.functional as F
-from method_setting import SmallNet, make_setting
+from method_setting import Scaled, SmallNet, make_setting
 from torch import Tensor, nn
 
 from limbeck import Batch, Distiller
@@ -261,17 +261,6 @@ def test_a_student_in_half_precision_has_branches_in_full() -> None:
     losses.backward()
     assert {parameter.dtype for parameter in method_of(distiller).parameters()} == {torch.float32}
     assert losses.total.isfinite()
-
-
-class Scaled(SmallNet):
-    """A network with a weight that nobody knows how to draw."""
-
-    def __init__(self) -> None:
-        super().__init__(4)
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.scale * super().forward(x)
 
 
 class Around(SmallNet):

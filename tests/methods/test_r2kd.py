@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from method_setting import SAMPLES, make_setting
+from method_setting import SAMPLES, Answers, make_setting
 from token_networks import WordNet
 from torch import Tensor, nn
 
@@ -17,11 +17,12 @@ from limbeck import Batch, Distiller, LimbeckError, data
 from limbeck.data import Loader
 from limbeck.losses import correlation_distance, rank_distance
 from limbeck.methods import R2KD, Networks
-from limbeck.methods.r2kd import beta, hard_ranks, prune, soft_ranks
+from limbeck.methods.parts.mixing import beta
+from limbeck.methods.r2kd import hard_ranks, prune, soft_ranks
 from limbeck.models import Normalization, normalize_inputs
 from limbeck.optimization import SGD
-from limbeck.outputs import Inputs, Outputs, Progress
-from limbeck.teachers import CachedTeacher, Teacher
+from limbeck.outputs import Progress
+from limbeck.teachers import CachedTeacher
 
 
 def logits(samples: int = 4, classes: int = 5) -> tuple[Tensor, Tensor]:
@@ -276,15 +277,6 @@ def test_mixup_averages_with_one_share_for_the_batch() -> None:
         assert distances.amin(1).max() < 1e-4
 
 
-@pytest.mark.parametrize("alpha", [0.2, 1.0])
-def test_shares_are_of_the_beta_distribution(alpha: float) -> None:
-    seed = torch.tensor(5)
-    shares = torch.stack([beta(alpha, seed, step) for step in range(3000)]).double()
-    assert 0 <= shares.min() < 0.02 < 0.98 < shares.max() <= 1
-    assert shares.mean().item() == pytest.approx(0.5, abs=0.03)
-    assert shares.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.06)
-
-
 def test_cutout_makes_a_hole_of_nothing_or_of_the_mean() -> None:
     inputs, views = mixed_views("augmentation='cutout', hole=0.5", range(40), numbered() + 1)
     sizes = set()
@@ -323,16 +315,6 @@ def test_without_augmentation_there_is_no_view_and_inputs_may_be_anything() -> N
         Distiller(student, teacher, "ce + r2kd", example=inputs)
     words = Distiller(student, teacher, "ce + r2kd(augmentation='none')", example=inputs)
     assert words(inputs, torch.tensor([0, 2, 1])).total.isfinite()
-
-
-class Answers(Teacher):
-    """A teacher without a network."""
-
-    def open(self, example: Inputs, fields: Sequence[str]) -> None:
-        pass
-
-    def __call__(self, batch: Batch) -> Outputs:
-        return Outputs(logits=torch.ones(len(batch), 5).cumsum(1))
 
 
 def test_a_teacher_without_a_network_serves_alone() -> None:

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 import torch
+from bare_loops import Loop, accumulated, by_closure, prepared, scaled, setting_
 from method_setting import Setting, make_setting
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-import limbeck
 from limbeck import Batch, Distiller, LimbeckError, Trainer
 from limbeck.methods.rolewise import restrained
 from limbeck.optimization import SGD, Adam
@@ -39,17 +39,6 @@ INSIDE = {
     "peers have terms of their own": "dml",
 }
 STEPS = 5
-Loop = Callable[[Distiller, torch.optim.Optimizer], None]
-
-
-def setting_() -> Setting:
-    return make_setting(norm=False, dtype=torch.float64)
-
-
-def prepared(setting: Setting, objective: str) -> Distiller:
-    distiller = setting.distiller(objective)
-    limbeck.prepare(distiller, [(setting.inputs, setting.targets)], display=False, device="cpu")
-    return distiller
 
 
 def naive(
@@ -140,38 +129,6 @@ def test_it_is_the_rule_with_any_optimizer(base: str, make: Any) -> None:
         for other in (naive(base, make, epoch=lambda step: 0), naive(base, make, unlimited=True)):
             with pytest.raises(AssertionError):
                 assert_close(found, other)
-
-
-def accumulated(distiller: Distiller, optimizer: torch.optim.Optimizer) -> None:
-    setting = setting_()
-    for part, share in ((slice(0, 5), 5 / 16), (slice(5, 16), 11 / 16)):
-        distiller(setting.inputs[part], setting.targets[part]).backward(share)
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def scaled(distiller: Distiller, optimizer: torch.optim.Optimizer) -> None:
-    """As a gradient scaler does it."""
-    setting = setting_()
-    distiller(setting.inputs, setting.targets).backward(1024.0)
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad.div_(1024)
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def by_closure(distiller: Distiller, optimizer: torch.optim.Optimizer) -> None:
-    setting = setting_()
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        losses = distiller(setting.inputs, setting.targets)
-        losses.backward()
-        return float(losses.total.item())
-
-    with torch.no_grad():
-        assert optimizer.step(closure) > 0
 
 
 def cleared_in_place(distiller: Distiller, optimizer: torch.optim.Optimizer) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from method_setting import SAMPLES, make_setting
+from phase_runs import epochs_of_phases
 from torch import Tensor, nn
 
 import limbeck
@@ -267,15 +268,8 @@ def test_a_head_is_reused_for_the_same_teacher_data_and_arguments_only(
             example=setting.inputs[:2],
             data=DataFacts(16, data),
         )
-        trained: list[int] = []
-
-        def batches(epoch: int) -> list[Batch]:
-            trained.append(epoch)
-            return [Batch(setting.inputs)]
-
-        phases = phase_loops(distiller, lambda phase: batches)
-        Trainer(display=False, device="cpu", seed=seed).fit(distiller, phases)
-        return method_of(distiller).teacher_head.state_dict(), len(trained)
+        trained = epochs_of_phases(distiller, Batch(setting.inputs), seed)
+        return method_of(distiller).teacher_head.state_dict(), trained
 
     first, steps = run()
     assert steps > 0

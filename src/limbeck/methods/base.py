@@ -268,21 +268,22 @@ def teachers_read(method: Method, *, of_training: bool = False) -> dict[str | No
         method: a method or an objective.
         of_training: leave out what is read in phases alone.
     """
-    found: dict[str | None, tuple[str, ...]] = {}
-    for part, given in taught(method):
-        reads = part.reads_in_training if of_training else part.reads
-        for name in (reads.teachers or (given,)) if reads.teacher else ():
-            found[name] = tuple(dict.fromkeys([*found.get(name, ()), *reads.teacher]))
-    return found
+    return _by_teacher(method, lambda reads: reads.teacher, of_training=of_training)
 
 
 def views_read(method: Method) -> dict[str | None, tuple[str, ...]]:
     """The further views that it and all inside it read of each teacher in training, by name as above."""
+    return _by_teacher(method, lambda reads: reads.further, of_training=True)
+
+
+def _by_teacher(
+    method: Method, what: Callable[[Reads], tuple[str, ...]], *, of_training: bool
+) -> dict[str | None, tuple[str, ...]]:
     found: dict[str | None, tuple[str, ...]] = {}
     for part, given in taught(method):
-        reads = part.reads_in_training
+        reads = part.reads_in_training if of_training else part.reads
         for name in (reads.teachers or (given,)) if reads.teacher else ():
-            found[name] = tuple(dict.fromkeys([*found.get(name, ()), *reads.further]))
+            found[name] = tuple(dict.fromkeys([*found.get(name, ()), *what(reads)]))
     return found
 
 

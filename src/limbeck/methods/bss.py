@@ -205,7 +205,8 @@ class BSS(Method):
                 "bss moves samples along a gradient, so its inputs must be one tensor of floats, such as "
                 f"images, not {kind}; use a method without further views, such as kd"
             )
-        self._teacher = next(k for k, each in context.teachers.items() if each.teacher_network is network)
+        assert context.teacher_name is not None
+        self._teacher = context.teacher_name
         self._student_points = context.student_points
         normalization = normalization_of(network)
         scale = example.new_tensor([1.0] if normalization is None else normalization.std)

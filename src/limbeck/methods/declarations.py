@@ -85,7 +85,7 @@ class Context:
     they were made. `student_points` and `teacher_points` tell where the networks' features are, `cached`
     which fields of the teacher's outputs may come from a cache, rounded to float16. A teacher that is a
     schedule of checkpoints has a digest of them in `schedule`, and its network has the last one. What is said
-    of "the teacher" is said of the one that the method is given; `teachers` has them all by name.
+    of "the teacher" is said of the one that the method is given, `teacher_name`; `teachers` has them all.
     """
 
     student: Outputs
@@ -101,10 +101,11 @@ class Context:
     schedule: str = ""
     data: DataFacts = field(default_factory=DataFacts)
     teachers: Mapping[str, TeacherContext] = field(default_factory=dict)
+    teacher_name: str | None = None
 
     def of_teacher(self, name: str) -> Context:
         """The context with another of the teachers as the one that a method is given."""
-        return replace(self, **vars(self.teachers[name]))
+        return replace(self, teacher_name=name, **vars(self.teachers[name]))
 
     @property
     def fingerprint(self) -> str | None:

@@ -134,13 +134,13 @@ class Dual(Method):
         targets = batch.targets
         assert targets is not None
         ours, theirs = student.logits, outputs_of(self.peer, self.points, batch).logits
-        weights = uncertainty_weights(teacher.logits, self.weight_temperature)
         terms: dict[str, Term] = {}
         for name, own, other in (("", ours, theirs), ("peer.", theirs, ours)):
             taught = uncertainty_weighted_kd(own, teacher.logits, self.temperature, self.weight_temperature)
             mutual = kd(own, other.detach(), self.temperature, reduction="none")
-            mutual = (weights * mutual if self.weigh_mutual else mutual).mean()
+            if self.weigh_mutual:
+                mutual = uncertainty_weights(teacher.logits, self.weight_temperature) * mutual
             terms[f"{name}ce"] = Term(cross_entropy(own, targets), "own" if name else "task", self.alpha)
             terms[f"{name}kd"] = Term(taught, "own" if name else "distillation", self.beta)
-            terms[f"{name}mutual"] = Term(mutual, "own" if name else "distillation", self.gamma)
+            terms[f"{name}mutual"] = Term(mutual.mean(), "own" if name else "distillation", self.gamma)
         return terms

@@ -22,7 +22,7 @@ from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.fitnet import fitnet
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction
-from limbeck.methods.parts.companions import copied_teacher, draw_anew, name_of_teacher, outputs_of
+from limbeck.methods.parts.companions import copied_teacher, draw_anew, outputs_of
 from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.shapes import same_samples, stage_like
 from limbeck.methods.parts.stages import Pairs, described, pooled_alike, stage_pairs
@@ -152,7 +152,7 @@ class EKD(Method):
         if self.start == "fresh":
             draw_anew(self.evolving, "ekd cannot start from fresh weights", 'write ekd(start="teacher")')
         self.evolving.train()
-        self.copied = name_of_teacher(context)
+        self.copied = context.teacher_name
         if not any(stage.ndim == 4 for stage in context.student.stages):
             raise LimbeckError(
                 "ekd has guided modules on maps (channels, height, width), and the student's stages are no "

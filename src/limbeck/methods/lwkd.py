@@ -3,8 +3,8 @@
 Built from the abstract, because neither the full text nor any code was available. The abstract states that a
 small teacher, trained on a synthesized data set with as many classes as the target's, gives soft targets, and
 that the student's loss is a KD term and an adversarial one. The data set, the networks and every figure
-were chosen here; `profile="faithful"` is the plainest reading of the abstract, and the default is what was
-found to do no harm on validation data.
+were chosen here; `profile="faithful"` is the plainest reading of the abstract, and the default was
+chosen by a screening on validation data.
 """
 
 from __future__ import annotations

@@ -118,8 +118,7 @@ class MGD(Method):
             )
             return
         assert context.teacher is not None
-        known = context.teachers.items()
-        self._analyzed = next((name for name, each in known if each.teacher is context.teacher), None)
+        self._analyzed = context.teacher_name
         ours, theirs = context.student.embedding.shape[1], context.teacher.embedding.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)

@@ -22,6 +22,7 @@ from limbeck.methods.declarations import Context, LossTerms, Networks, Reads
 from limbeck.methods.dist import EPSILON, correlation
 from limbeck.methods.parts.blocks import full_precision, gather, places
 from limbeck.methods.parts.companions import copied_teacher, outputs_of
+from limbeck.methods.parts.mixing import beta, cut_mixed, rectangle
 from limbeck.methods.parts.shapes import same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
@@ -138,49 +139,6 @@ def prune(network: nn.Module, amount: float) -> None:
             weight.copy_(weight.flatten().index_fill(0, smallest, 0).view_as(weight))
 
 
-def cut_mixed(inputs: Tensor, partners: Tensor, share: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Images with a rectangle of their partners'; one for the batch, cut off at the images' borders.
-
-    Args:
-        inputs: (B, C, H, W).
-        partners: (B, C, H, W).
-        share: scalar in [0, 1], of the image that stays.
-        row: scalar, the center of the rectangle.
-        column: the same.
-    """
-    height, width = inputs.shape[2:]
-    side: Tensor = (1 - share).sqrt()
-    return partners.where(
-        rectangle(inputs, row, column, (height * side).floor(), (width * side).floor()), inputs
-    )
-
-
-def rectangle(inputs: Tensor, row: Tensor, column: Tensor, high: Tensor | int, wide: Tensor | int) -> Tensor:
-    """(H, W) true in a rectangle of a size around a center, as far as the images (B, C, H, W) reach."""
-    rows, columns = (torch.arange(size, device=inputs.device) for size in inputs.shape[2:])
-    return _near(rows, row, high).unsqueeze(1) & _near(columns, column, wide)
-
-
-def _near(places: Tensor, center: Tensor, size: Tensor | int) -> Tensor:
-    """True at the places that are in a span of a size around the center; an odd one has its extra cut off."""
-    half = size // 2
-    return (places >= center - half) & (places < center + half)
-
-
-def beta(alpha: float, seed: Tensor, step: int) -> Tensor:
-    """Scalar of a symmetric Beta distribution, by Johnk's method from a hash of seed and step.
-
-    Args:
-        alpha: both parameters of it, at most 1, for which at least every second of the trials succeeds.
-        seed: scalar int64.
-        step: number of the step.
-    """
-    trials = torch.arange(2 * 64, device=seed.device).view(2, 64)
-    x, y = (((below(2**24, seed, step, 0, trials) + 0.5) / 2**24) ** (1 / alpha)).unbind()
-    first = (x + y <= 1).int().argmax()  # of trials that may all fail, once in 2^64
-    return x[first] / (x[first] + y[first])
-
-
 class R2KD(Method):
     """The student's probabilities and ranks of classes follow those of a teacher mixed with its pruned copy.
 
@@ -264,8 +222,7 @@ class R2KD(Method):
         if self.teacher_share < 1:
             self.pruned, self.points = copied_teacher(self.name, context)
             prune(self.pruned.requires_grad_(False), self.amount)
-            named = context.teachers.items()
-            self._copied = next((k for k, v in named if v.teacher_network is context.teacher_network), "")
+            self._copied = context.teacher_name
 
     def _bind_images(self, context: Context) -> None:
         from limbeck.models import normalization_of
@@ -334,9 +291,8 @@ class R2KD(Method):
         """The terms on what the networks say of the inputs of the batch."""
         ours, theirs = student.logits, teacher.logits
         if self.teacher_share < 1:
-            seen = replace(batch, inputs=batch.teacher_inputs.get(self._copied, batch.inputs))
             with torch.no_grad():
-                pruned = outputs_of(self.pruned, self.points, seen).logits
+                pruned = outputs_of(self.pruned, self.points, batch, teacher=self._copied).logits
             theirs = self.teacher_share * theirs + (1 - self.teacher_share) * pruned
         value = correlation_distance(gather(ours), gather(theirs), self.temperature)
         terms = {f"{prefix}correlation": Term(value, weight=self.correlation_weight)}

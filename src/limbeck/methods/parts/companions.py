@@ -142,10 +142,3 @@ def copied_teacher(method: str, context: Context) -> tuple[nn.Module, FeaturePoi
         )
     made = copy.deepcopy(uncompiled(context.teacher_network)).to(full_precision(context.student.logits))
     return made.requires_grad_(True), context.teacher_points
-
-
-def name_of_teacher(context: Context) -> str:
-    """The name of the teacher that the method is given, for `outputs_of` a copy of it."""
-    return next(
-        name for name, each in context.teachers.items() if each.teacher_network is context.teacher_network
-    )
