@@ -225,8 +225,13 @@ def test_facts_that_a_network_has_no_argument_for_are_left_out_and_others_must_a
     facts = {"vocab_size": 50}
     build("cnn", example=DIGITS, num_classes=2, facts=facts)
     assert build("textcnn(vocab_size=50)", num_classes=2, facts=facts).embedding.num_embeddings == 50  # type: ignore[union-attr]
-    with pytest.raises(LimbeckError, match=r"textcnn\(vocab_size=60\): vocab_size is 50 in the data"):
-        build("textcnn(vocab_size=60)", example=TEXTS, num_classes=2, facts=facts)
+    with pytest.raises(LimbeckError, match=r"textcnn\(vocab_size=40\): vocab_size is 50 in the data"):
+        build("textcnn(vocab_size=40)", example=TEXTS, num_classes=2, facts=facts)
+
+
+def test_a_vocabulary_may_be_padded() -> None:
+    network = build("textcnn(vocab_size=60)", example=TEXTS, num_classes=2, facts={"vocab_size": 50})
+    assert network.embedding.num_embeddings == 60  # type: ignore[union-attr]
 
 
 def test_a_colon_within_the_arguments_is_no_factory() -> None:
