@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import GradientState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
@@ -68,13 +69,16 @@ class Trainer:
     ) -> None:
         check_trackers(trackers, directory)
         # accelerate keeps its precision and its device in one place for the whole process, so two trainers
-        # could not differ: autocast and the choice of the CPU are the trainer's own.
+        # could not differ: autocast and the choice of the CPU are the trainer's own. The accumulation is
+        # kept there as well, and a caller's accelerator keeps the one it has.
+        accumulation_there = GradientState().plugin_kwargs
         self.accelerator = Accelerator(
             cpu=launched_on_cpu(),
             log_with=list(trackers) or None,
             project_dir=None if directory is None else str(directory / "trackers"),
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        GradientState().plugin_kwargs = accumulation_there
         if directory is not None:
             check_world(self.accelerator.num_processes)
         self.accelerator.native_amp, self.accelerator.scaler = False, None
