@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,6 +47,15 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     yield install
     sys.modules.pop("strange", None)
     plugins.loaded.cache_clear()
+
+
+@pytest.fixture
+def own_accelerate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For what sets accelerate's precision, which it does for the whole process."""
+    state = pytest.importorskip("accelerate.state")
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    yield
+    state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "limbeck"
 ORDER = (
     {"__init__", "__main__"},
     {"cli"},
-    {"doors"},
+    {"doors", "integrations"},
     {"report"},
     {"studies"},
     {"runs"},

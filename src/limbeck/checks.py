@@ -151,6 +151,20 @@ def gradient_rule(objective: Method) -> GradientRule | None:
     return rules[0][1] if rules else None
 
 
+def plain_backward(objective: Method, loop: str) -> None:
+    """Refuses a gradient rule where a loop computes the gradient of the total by itself.
+
+    Args:
+        objective: what is to be minimized.
+        loop: whose it is, for the message.
+    """
+    if gradient_rule(objective) is not None:
+        raise LimbeckError(
+            f"the objective {str(objective)!r} has a gradient rule, which needs losses.backward(), and "
+            f"{loop} calls backward() on the total; use limbeck.distill, or a loop of your own"
+        )
+
+
 def task_given(task: Task | str | None, data: object) -> Task | type[Task]:
     """The task that was given, or else that of the data; classification if neither says one."""
     given = getattr(data, "task", None) if task is None else task
