@@ -159,7 +159,7 @@ class Loader:
         numbers = {name: drawn(stream) for name, stream in self._streams.items()}
         rendered = samples.render(self.views, index, view)
         preparations = {self.preparation, *self.teacher_preparations.values()}
-        prepared = {how: how(rendered) for how in preparations}
+        prepared = {how: how.read(rendered, samples, index) for how in preparations}
         further = {name: samples.render(self.views, index, number) for name, number in numbers.items()}
         return Batch(
             inputs=prepared[self.preparation],
