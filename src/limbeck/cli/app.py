@@ -162,7 +162,7 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="onnx; pt2, of torch.export; safetensors; hf, for transformers; or repdistiller, for mdistiller too.",
+            help="onnx; pt2, of torch.export; safetensors; hf, for transformers; or repdistiller.",
         ),
     ],
     out_file: Annotated[
