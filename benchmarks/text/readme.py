@@ -31,8 +31,8 @@ def readme(results: Mapping[str, Any]) -> str:
         "Banking77 has 77 intents, 10,003 training questions, of which a tenth is held out for validation, and",
         "3,080 for test. Top-1 in %, mean and standard deviation over the seeds, and the mean difference on the",
         "same seeds to the student alone at equal steps, with its 95 % Student-t interval; agreement is the",
-        "share of test questions that student and teacher give one class. The last epoch is reported, and",
-        "nothing was chosen on the test split.",
+        "share of test questions that student and teacher give one class. The last epoch is reported,",
+        "and nothing was chosen on the test split.",
     ]
     for setting, found in results.items():
         teacher = found["teacher"]
