@@ -28,10 +28,10 @@ def readme(results: Mapping[str, Any]) -> str:
         "Printed by `make bench-text`, that is `python -m benchmarks.text.run --encoder FOLDER`, from",
         f"results.json. Machine: {platform.machine()}, 1 thread, torch {torch.__version__}.",
         "",
-        "Banking77 has 77 intents, 10,003 training questions, of which a tenth is held out for validation, and",
-        "3,080 for test. Top-1 in %, mean and standard deviation over the seeds, and the mean difference on the",
-        "same seeds to the student alone at equal steps, with its 95 % Student-t interval; agreement is the",
-        "share of test questions that student and teacher give one class. The last epoch is reported,",
+        "Banking77 has 77 intents, 10,003 training questions, of which a tenth is held out for validation,",
+        "and 3,080 for test. Top-1 in %, mean and standard deviation over the seeds, and the mean difference",
+        "on the same seeds to the student alone at equal steps, with its 95 % Student-t interval; agreement",
+        "is the share of test questions that student and teacher give one class. The last epoch is reported,",
         "and nothing was chosen on the test split.",
     ]
     for setting, found in results.items():
@@ -40,9 +40,9 @@ def readme(results: Mapping[str, Any]) -> str:
             "",
             f"## {TITLES[setting]}",
             "",
-            f"The teacher, all-MiniLM-L6-v2 fine-tuned on all labels, has {teacher['parameters']:,} parameters",
-            f"and gets {teacher['top1']:.1f} % of the test questions right, {teacher['validation']:.1f} % of those",
-            "held out.",
+            "The teacher, all-MiniLM-L6-v2 fine-tuned on all labels, has",
+            f"{teacher['parameters']:,} parameters and gets {teacher['top1']:.1f} % of the test questions right,",
+            f"{teacher['validation']:.1f} % of those held out.",
         ]
         for student, by_method in found["students"].items():
             lines += ["", *table(student, by_method)]
