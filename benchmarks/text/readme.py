@@ -41,7 +41,7 @@ def readme(results: Mapping[str, Any]) -> str:
             f"## {TITLES[setting]}",
             "",
             "The teacher, all-MiniLM-L6-v2 fine-tuned on all labels, has",
-            f"{teacher['parameters']:,} parameters and gets {teacher['top1']:.1f} % of the test questions right,",
+            f"{teacher['parameters']:,} parameters and gets {teacher['top1']:.1f} % of the test right,",
             f"{teacher['validation']:.1f} % of those held out.",
         ]
         for student, by_method in found["students"].items():
