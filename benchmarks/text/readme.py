@@ -41,8 +41,8 @@ def readme(results: Mapping[str, Any]) -> str:
             f"## {TITLES[setting]}",
             "",
             "The teacher, all-MiniLM-L6-v2 fine-tuned on all labels, has",
-            f"{teacher['parameters']:,} parameters and gets {teacher['top1']:.1f} % of the test right,",
-            f"{teacher['validation']:.1f} % of those held out.",
+            f"{teacher['parameters']:,} parameters and gets {teacher['top1']:.1f} % of the test questions",
+            f"right, {teacher['validation']:.1f} % of those held out.",
         ]
         for student, by_method in found["students"].items():
             lines += ["", *table(student, by_method)]
