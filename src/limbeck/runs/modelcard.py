@@ -17,6 +17,7 @@ from limbeck.files import write_text
 from limbeck.notation import Call
 from limbeck.optimization import OptimizerConfig, ScheduleConfig
 from limbeck.runs.directory import Run
+from limbeck.runs.exports import quantization
 from limbeck.runs.exports.metadata import preprocessing, summary
 from limbeck.runs.lineage import generations, line, split_of
 from limbeck.runs.network_record import Card, read_card
@@ -29,6 +30,9 @@ MARK = "<!-- limbeck writes this card anew with every result; without this line 
 _CLASSIFIERS = {3: "image-classification", 1: "tabular-classification"}
 """The hub's word for what a classifier does, by the axes of a sample; named tensors are texts."""
 
+ONNX = ("student.onnx", "student.int8.onnx")
+"""Files of ONNX that the card has lines of code for, the first that is there."""
+
 _NAMED = 20
 """Outputs that the text names; of more it tells the number."""
 
@@ -40,7 +44,7 @@ def write_model_card(run: Run, result: Result) -> None:
         run: with a student, and maybe an evaluation and exported files.
         result: what its `result.json` holds or will hold.
     Raises:
-        LimbeckError: for a student or an evaluation whose record is damaged.
+        LimbeckError: for a student, an evaluation or a quantization whose record is damaged.
     """
     file = run.path / "README.md"
     if file.exists() and MARK not in file.read_text(encoding="utf-8", errors="replace"):
@@ -57,7 +61,7 @@ def write_model_card(run: Run, result: Result) -> None:
         lstrip_blocks=True,
     )
     environment.filters.update(number=show, percent=percent)
-    inputs = preprocessing(card)
+    inputs, small = preprocessing(card), quantization.read(run.path)
     body = environment.get_template("modelcard.md.jinja").render(
         mark=MARK,
         title=_title(card, result),
@@ -70,7 +74,9 @@ def write_model_card(run: Run, result: Result) -> None:
         names=[each["name"] for each in inputs["inputs"]],
         named=isinstance(card.input_shape, dict),
         tokenizer="tokenizer.json" in card.files,
-        files=[name for name in ("student.onnx", "student.pt2") if (run.path / name).exists()],
+        onnx=next((name for name in ONNX if (run.path / name).exists()), None),
+        pt2=(run.path / "student.pt2").exists(),
+        quantization=small if small and small.lies_in(run.path) else None,
         task=task,
         classes=task.name == "classification",
         outputs=[f"`{name}`" for name in task.outputs] if task.width <= _NAMED else None,

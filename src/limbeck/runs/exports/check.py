@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.data import Loader, Split
+from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import inference
 from limbeck.features import call, logits_of
@@ -18,6 +19,9 @@ from limbeck.tasks import Task
 
 TOLERANCE = 1e-3
 """Largest difference of an output that passes, over the largest one. Float noise is 100 times smaller."""
+
+MOST = 10_000
+"""Samples that a file is checked on; of a larger split, some from all over it."""
 
 LARGEST_BATCH = 512
 
@@ -51,7 +55,13 @@ class Agreement:
         )
 
 
-def check(student: nn.Module, answer: Callable[[Inputs], Tensor], split: Split, task: Task) -> Agreement:
+def check(
+    student: nn.Module,
+    answer: Callable[[Inputs], Tensor],
+    split: Split,
+    task: Task,
+    preparation: Preparation = AS_RENDERED,
+) -> Agreement:
     """Compares a file's answers with the student's, in batches of 1, 2, 32, and of 512 or what is left.
 
     Fewer at once where the memory that the data may take holds no more.
@@ -61,6 +71,7 @@ def check(student: nn.Module, answer: Callable[[Inputs], Tensor], split: Split, 
         answer: outputs (B, ...) that the file gives for B samples.
         split: real data; the targets are not looked at.
         task: what the student is for.
+        preparation: what it reads of a sample.
     Raises:
         CheckError: if one row gets another class (ties too), where the task has classes, or an output differs
             by more than `TOLERANCE`.
@@ -69,7 +80,8 @@ def check(student: nn.Module, answer: Callable[[Inputs], Tensor], split: Split, 
     found = _Differences()
     with inference(student):
         for rows in torch.split(torch.arange(len(split)), sizes):
-            batch = next(iter(Loader(split.select(rows), len(rows), shuffle=False)))
+            loader = Loader(split.select(rows), len(rows), shuffle=False, preparation=preparation)
+            batch = next(iter(loader))
             theirs, ours = answer(batch.inputs).float(), logits_of(call(student, batch.inputs)).float()
             if theirs.shape != ours.shape:
                 raise CheckError(
