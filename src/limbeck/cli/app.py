@@ -172,14 +172,38 @@ def export(
         str | None, typer.Option(help="Data set to check the file on; that of the run if left out.")
     ] = None,
     data_dir: options.DataDir = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(help="int8 for weights of 8 bits in a file of onnx; in float32 if left out."),
+    ] = None,
+    max_drop: Annotated[
+        str,
+        typer.Option(
+            help="Largest loss that --quantize may cost in the task's first metric on the validation split, "
+            "in points for a percentage; none for any; auto is 1 point, or 1 % of the value of other metrics."
+        ),
+    ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Writes a run's student to a file for deployment, and checks that it answers the same."""
+    from limbeck.cli.show import quantized
+    from limbeck.cli.values import max_drop_from
     from limbeck.runs.exporting import export as export_run
 
-    exported = export_run(run, form, out_file, data=data, data_dir=data_dir, overwrite=overwrite)
+    exported = export_run(
+        run,
+        form,
+        out_file,
+        data=data,
+        data_dir=data_dir,
+        overwrite=overwrite,
+        quantize=quantize,
+        max_drop=max_drop_from(max_drop),
+    )
     for sentence in (f"{exported.file}", *exported.lines):
         out.print(sentence, soft_wrap=True)
+    if exported.quantization is not None:
+        out.print(quantized(exported.quantization))
 
 
 @app.command()

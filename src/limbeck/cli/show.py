@@ -14,7 +14,10 @@ from limbeck import data, features, models, tasks
 from limbeck.cli.values import sizes
 from limbeck.config import NetworkConfig
 from limbeck.errors import LimbeckError
+from limbeck.report.formats import rich_table
+from limbeck.report.table import Table as Shown
 from limbeck.runs import Run, load, networks
+from limbeck.runs.exports.quantization import Quantization
 from limbeck.tasks.wording import digits
 
 
@@ -52,6 +55,11 @@ def imported(run: Run) -> RenderableType:
         f"{run.path / 'student.safetensors'}",
     ]
     return Group(*map(Text, lines))
+
+
+def quantized(found: Quantization) -> RenderableType:
+    """A quantized file beside the one in float32."""
+    return rich_table(Shown("", ["", "float32", found.precision], list(found.rows), found.notes))
 
 
 def inspection(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from limbeck.data.kinds import kind_of
@@ -96,6 +97,24 @@ class Tokenization(Preparation):
             {name: padding.get(name, 0) for name in names},
             left=self.tokenizer.padding_side == "left",
         )
+
+    def files(self) -> dict[str, str]:
+        """The file `tokenizer.json`, for the package tokenizers alone: it cuts and pads as here.
+
+        Raises:
+            LimbeckError: for a tokenizer that is written in Python.
+        """
+        if getattr(self.tokenizer, "backend_tokenizer", None) is None:
+            raise LimbeckError(f"the tokenizer of {self.place} is no fast one, so there is no file of it")
+        made = Tokenizer.from_str(self.tokenizer.backend_tokenizer.to_str())
+        made.enable_truncation(self.max_length, direction=self.tokenizer.truncation_side)
+        made.enable_padding(
+            direction=self.tokenizer.padding_side,
+            pad_id=self.tokenizer.pad_token_id,
+            pad_type_id=self.tokenizer.pad_token_type_id,
+            pad_token=self.tokenizer.pad_token,
+        )
+        return {"tokenizer.json": made.to_str(pretty=True)}
 
     def _tokens(self, samples: Texts) -> Ragged:
         return samples.corpus.tokens(f"{self.digest} {self.max_length}", self.tokenize)

@@ -19,6 +19,7 @@ from limbeck.models import huggingface
 from limbeck.notation import Call
 from limbeck.optimization import OptimizerConfig, ScheduleConfig
 from limbeck.runs.directory import Run
+from limbeck.runs.exports import quantization
 from limbeck.runs.exports.metadata import preprocessing, summary
 from limbeck.runs.lineage import generations, line, split_of
 from limbeck.runs.network_record import Card, read_card
@@ -31,6 +32,9 @@ MARK = "<!-- limbeck writes this card anew with every result; without this line 
 _CLASSIFIERS = {3: "image-classification", 1: "tabular-classification"}
 """The hub's word for what a classifier does, by the axes of a sample; named tensors are texts."""
 
+ONNX = ("student.onnx", "student.int8.onnx")
+"""Files of ONNX that the card has lines of code for, the first that is there."""
+
 _NAMED = 20
 """Outputs that the text names; of more it tells the number."""
 
@@ -42,7 +46,7 @@ def write_model_card(run: Run, result: Result) -> None:
         run: with a student, and maybe an evaluation and exported files.
         result: what its `result.json` holds or will hold.
     Raises:
-        LimbeckError: for a student or an evaluation whose record is damaged.
+        LimbeckError: for a student, an evaluation or a quantization whose record is damaged.
     """
     file = run.path / "README.md"
     if file.exists() and MARK not in file.read_text(encoding="utf-8", errors="replace"):
@@ -70,7 +74,7 @@ def model_card(run: Run, result: Result, *, hub: bool = False) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(number=show, percent=percent)
-    inputs = preprocessing(card)
+    inputs, small = preprocessing(card), quantization.read(run.path)
     body = environment.get_template("modelcard.md.jinja").render(
         mark=MARK,
         hub=hub,
@@ -86,7 +90,9 @@ def model_card(run: Run, result: Result, *, hub: bool = False) -> str:
         names=[each["name"] for each in inputs["inputs"]],
         named=isinstance(card.input_shape, dict),
         tokenizer="tokenizer.json" in card.files,
-        files=[name for name in ("student.onnx", "student.pt2") if (run.path / name).exists()],
+        onnx=next((name for name in ONNX if (run.path / name).exists()), None),
+        pt2=(run.path / "student.pt2").exists(),
+        quantization=small if small and small.lies_in(run.path) else None,
         task=task,
         classes=task.name == "classification",
         outputs=[f"`{name}`" for name in task.outputs] if task.width <= _NAMED else None,

@@ -20,6 +20,9 @@ from limbeck.tasks import Task
 TOLERANCE = 1e-3
 """Largest difference of an output that passes, over the largest one. Float noise is 100 times smaller."""
 
+MOST = 10_000
+"""Samples that a file is checked on; of a larger split, some from all over it."""
+
 LARGEST_BATCH = 512
 
 
@@ -79,7 +82,8 @@ def check(
     found = _Differences()
     with inference(student):
         for rows in torch.split(torch.arange(len(split)), sizes):
-            batch = next(iter(Loader(split.select(rows), len(rows), shuffle=False, preparation=reads)))
+            loader = Loader(split.select(rows), len(rows), shuffle=False, preparation=reads)
+            batch = next(iter(loader))
             theirs, ours = answer(batch.inputs).float(), logits_of(call(student, batch.inputs)).float()
             if theirs.shape != ours.shape:
                 raise CheckError(

@@ -77,22 +77,29 @@ def _tidy(graph: Any) -> None:
 
 
 def reopen(file: Path) -> Callable[[Inputs], Tensor]:
-    """What the model answers in onnxruntime, on the CPU."""
+    """What the model answers in onnxruntime, on the CPU, with as many threads as torch takes."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     kinds = [kind for kind in vars(state).values() if isinstance(kind, type)]
     failures = tuple(kind for kind in kinds if issubclass(kind, Exception))  # they share no base of their own
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # or it slows the next session down
     try:
-        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except failures as error:
         raise CheckError(f"onnxruntime cannot read it: {first_line(error)}") from error
 
     def answer(inputs: Inputs) -> Tensor:
-        feed = {name: tensor.numpy() for name, tensor in named_tensors(inputs).items()}
         try:
-            return torch.from_numpy(session.run([OUTPUT], feed)[0])
+            return torch.from_numpy(session.run([OUTPUT], arrays(inputs))[0])
         except failures as error:
             raise CheckError(f"onnxruntime cannot run it: {first_line(error)}") from error
 
     return answer
+
+
+def arrays(inputs: Inputs) -> dict[str, Any]:
+    """What a session is given: arrays by the names of the inputs."""
+    return {name: tensor.numpy() for name, tensor in named_tensors(inputs).items()}
