@@ -141,16 +141,16 @@ def answers_suffice(objective: Method, teachers: Mapping[str, Teacher]) -> None:
                     f"{method.name} asks its teacher about inputs that it makes, and {whose} is a file of "
                     "answers about the training samples; use kd"
                 )
-            if teacher.gaps and not method.row_wise:
-                raise LimbeckError(
-                    f"{method.name} cannot leave out samples, and {whose} has no answer for {teacher.gaps:,} "
-                    "of the training samples; use kd or dkd, or a file with an answer for each"
-                )
             if teacher.partial and not method.partial:
                 raise LimbeckError(
                     f"{method.name} needs a logit for every class, and some answers of {whose} lack that, as "
                     "labels, votes and probabilities of some classes do; use kd, or a file of logits or of "
                     "probabilities above 0 of all classes"
+                )
+            if teacher.gaps and not method.row_wise:
+                raise LimbeckError(
+                    f"{method.name} cannot leave out samples, and {whose} has no answer for {teacher.gaps:,} "
+                    "of the training samples; use kd or dkd, or a file with an answer for each"
                 )
 
 

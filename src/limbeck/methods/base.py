@@ -141,7 +141,9 @@ class Method(nn.Module):
         if self.row_wise and self.reads_in_training.teacher and teacher.answered is not None:
             given, share = of_answered(student, teacher, batch)
             terms = named(self.name, self(*given), self.kind, self.per)
-            return {name: replace(term, value=term.value * share) for name, term in terms.items()}
+            return {
+                name: replace(term, value=term.value * share.to(term.value)) for name, term in terms.items()
+            }
         return named(self.name, self(student, teacher, batch), self.kind, self.per)
 
     @property

@@ -6,6 +6,7 @@ from limbeck.report.table import Table
 from limbeck.runs.result import AnswersResult, Result
 from limbeck.tasks import Task
 from limbeck.tasks.wording import Cell, axis, figure, percent
+from limbeck.teachers.files.coverage import FORMS
 
 
 def answers(result: Result, task: Task) -> list[Table]:
@@ -27,7 +28,7 @@ def _rows(its: AnswersResult, task: Task) -> list[list[Cell]]:
         "training samples": its.samples,
         "with an answer": its.answered,
         "with an answer (%)": percent(its.answered / its.samples),
-        **{f"answers given as {form}": count for form, count in its.forms.items()},
+        **{f"answered with {FORMS.get(form, form)}": count for form, count in its.forms.items()},
         "with an answer and a label": its.compared,
         f"{axis(task.primary)} on these": figure(task.primary, its.agreement),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -14,13 +14,10 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch
 from limbeck.runs import networks
 from limbeck.runs.result import AnswersResult
-from limbeck.tasks import Task
 from limbeck.teachers import FileTeacher
 from limbeck.teachers.files.reading import is_answers
 
 BATCH = 4096
-PLAIN = "0.1*ce + 0.9*kd(temperature=1)"
-"""The objective of a run that names none, for answers such as labels, which no temperature softens."""
 FEWEST = 64
 """Answers about labeled samples from which on they are judged; of fewer, their figure is said alone."""
 
@@ -39,11 +36,17 @@ def files_of(config: RunConfig, source: Source) -> dict[str, FileTeacher]:
     return found
 
 
-def recipe(task: Task, config: RunConfig, files: Iterable[FileTeacher]) -> str:
-    """The objective of a run that names none: the task's, or `PLAIN` for answers that are partial."""
-    if any(file.partial for file in files):
-        return PLAIN
-    return task.recipe(teacher=bool(config.taught_by))
+def recipe(source: Source, config: RunConfig, files: Collection[FileTeacher]) -> str:
+    """The objective of a run that names none.
+
+    It is the task's, unless a file of answers is partial, as labels are, which no temperature softens, or is
+    all there is to learn from.
+    """
+    if not files:
+        return source.task.recipe(teacher=bool(config.taught_by))
+    temperature = 1 if any(file.partial for file in files) else 4
+    distilled = f"kd(temperature={temperature})"
+    return f"0.1*ce + 0.9*{distilled}" if source.train.has_labels else distilled
 
 
 def notes(files: Mapping[str, FileTeacher]) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     source = with_views(source, config)
     files = answer_files.files_of(config, source)
     if config.objective is None:
-        recipe = answer_files.recipe(source.task, config, files.values())
+        recipe = answer_files.recipe(source, config, files.values())
         config = config.model_copy(update={"objective": recipe})
     objective = parse(objects.get("objective", config.objective))
     if config.training.selection == "validation" and source.validation is None:
@@ -94,6 +94,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     for each in taught_by.values():
         networks.check_labels(each, source)
     split = source.train if uses_unlabeled(objective) else source.train.labeled()
+    _check_labels(objective, split, source)
     student = objects.get("student")
     if student is None:
         student = networks.student(config.student, source, config.seed)
@@ -204,6 +205,16 @@ def uses_unlabeled(objective: Method) -> bool:
     """Whether some method in it learns from samples without a label too."""
     parts = [method for method in inner_first(objective) if not isinstance(method, Objective)]
     return any("targets" not in method.reads.batch for method in parts)
+
+
+def _check_labels(objective: Method, split: Split, source: Source) -> None:
+    """Refuses a method that learns from labels where no sample has one."""
+    for method in inner_first(objective):
+        if "targets" in method.reads_in_training.batch and not split.has_labels:
+            raise LimbeckError(
+                f"{method.name} learns from labels, and no training sample of {source.name} has one; leave "
+                "it out of the objective, such as kd alone"
+            )
 
 
 class TrainingLoop(Loop):

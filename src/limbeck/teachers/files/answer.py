@@ -178,14 +178,15 @@ def merged(given: Sequence[Answer], classes: Classes, where: str) -> Answer:
     Where they do not tell the same classes apart, those count that all of them do, and the others together.
 
     Args:
-        given: the answers, at least one; one alone stays as it is.
+        given: the answers, at least one; where all are the same, that stays as it is.
         classes: what they are about.
         where: the sample, for messages.
     Raises:
         LimbeckError: if no class is told by all of them.
     """
-    if len(given) == 1:
-        return given[0]
+    first = given[0]
+    if all((each.logits == first.logits).all() and (each.known == first.known).all() for each in given):
+        return first
     known = np.all([each.known for each in given], axis=0)
     if not known.any():
         raise LimbeckError(

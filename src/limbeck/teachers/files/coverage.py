@@ -64,7 +64,9 @@ class Coverage:
         said = f"answers {share}, {forms}"
         if not self.gaps:
             return said
-        idle = f", and {self.idle:,} of them teach nothing, as they have no label either" if self.idle else ""
+        if self.idle == self.gaps:
+            return f"{said}; {self.gaps:,} have neither an answer nor a label, and teach nothing"
+        idle = f", but {self.idle:,} of them have no label either and teach nothing" if self.idle else ""
         return f"{said}; {self.gaps:,} have no answer and train the other terms alone{idle}"
 
 

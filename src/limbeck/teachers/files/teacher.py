@@ -65,10 +65,8 @@ class FileTeacher(Teacher):
         self._logits = torch.from_numpy(np.stack([each.logits for each in answers])).float()
         self._known = torch.from_numpy(np.stack([each.known for each in answers]))
         _check_logits(name, answers, self._logits)
-        number = {position: row for row, position in enumerate(matched.of)}
-        places = [
-            number.get(samples.representatives[position], -1) for position in source.train.index.tolist()
-        ]
+        row_of = {position: row for row, position in enumerate(matched.of)}
+        places = [row_of.get(samples.representatives[each], -1) for each in source.train.index.tolist()]
         self._place = torch.full((source.train.positions,), -1)
         self._place[source.train.index] = torch.tensor(places)
         there = self._place[source.train.index] >= 0
@@ -76,7 +74,7 @@ class FileTeacher(Teacher):
             samples=len(there),
             answered=int(there.sum()),
             idle=int((~there & ~source.task.labeled(source.train.targets)).sum()),
-            forms=forms_of(answers),
+            forms=forms_of([answers[row] for row in places if row >= 0]),
             repeated=sum(len(some) > 1 for some in matched.of.values()),
             contradictory=len(contradictions(matched)),
             rows=len(rows) - matched.empty,
@@ -112,7 +110,7 @@ class FileTeacher(Teacher):
             outputs = outputs.replace(known=self._known[rows])
         if not self.gaps:
             return outputs
-        there = (places >= 0).to(self._logits)
+        there = (places >= 0).double()
         share = batch.answered[self.name].to(there) if self.name in batch.answered else there.mean()
         return outputs.replace(answered=there / share.clamp(min=torch.finfo(there.dtype).tiny))
 
