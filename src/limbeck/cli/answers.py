@@ -30,15 +30,14 @@ def template(
 ) -> None:
     """Writes a file to fill: a line for each training sample, with its id, its text and an empty label."""
     from limbeck import data as sources
-    from limbeck.errors import LimbeckError
     from limbeck.teachers.files import writing
 
     writing.check_place(out_file, overwrite=overwrite)
     source = sources.load(data, data_dir)
-    if not source.task.names:
-        raise LimbeckError(f"the data {source.name} has no labels to name its classes by; give names=[...]")
     rows = list(writing.template(source))
     writing.write(out_file, rows)
-    out.print(f"{len(source.task.names)} classes: {', '.join(source.task.names)}", soft_wrap=True)
+    names = source.task.names
+    known = f"{len(names)} classes: {', '.join(names)}" if names else "classes: none named, with names=[...]"
+    out.print(known, soft_wrap=True)
     out.print(f"{len(rows):,} training samples of {source.name}", soft_wrap=True)
     out.print(out_file, soft_wrap=True)
