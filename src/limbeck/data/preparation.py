@@ -66,6 +66,10 @@ class Preparation:
         """A text that differs where the same network would read other inputs of the same rendered samples."""
         return str(self)
 
+    def lengths(self, samples: Samples, index: Tensor) -> Tensor | None:
+        """(B,) int64 length of each sample as the network reads it; None where all are as long."""
+        return None
+
     def check(self, inputs: Inputs, name: str) -> None:
         """Refuses inputs that are not prepared like this, where that shows.
 

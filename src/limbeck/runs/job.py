@@ -100,7 +100,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         student = networks.student(config.student, source, config.seed)
     checks.trained(student, objective)
     teachers = _teachers(taught_by, source, objects)
-    examples = {"student": source.example(preparation=Preparation(config.student.size))}
+    examples = {"student": source.example(preparation=networks.student_preparation(config.student))}
     examples |= {
         name: source.example(preparation=networks.preparation(each)) for name, each in taught_by.items()
     }
@@ -333,7 +333,7 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
             rank=trainer.accelerator.process_index,
             world=trainer.accelerator.num_processes,
             extra_views=distiller.reads.views,
-            preparation=Preparation(job.config.student.size),
+            preparation=networks.student_preparation(job.config.student),
             teacher_preparations={
                 name: networks.preparation(each)
                 for name, each in job.config.taught_by.items()
@@ -358,9 +358,8 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
 def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
     """The task's metrics of a run's student on a split, each sample once and as it is."""
     config = job.config.student
-    loader = Loader(
-        split, EVALUATION_BATCH, shuffle=False, device=device, preparation=Preparation(config.size)
-    )
+    reads = networks.student_preparation(config)
+    loader = Loader(split, EVALUATION_BATCH, shuffle=False, device=device, preparation=reads)
     features = {} if isinstance(network, GraftedStudent) else config.features
     return evaluation.metrics(job.source.task, network.to(device), loader, features)
 
@@ -368,7 +367,7 @@ def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -
 def _check_made_views(job: Job) -> None:
     """Refuses views that a method makes of the student's inputs, where a teacher reads others."""
     made = job.distiller.objective.all_reads.makes
-    own = Preparation(job.config.student.size)
+    own = networks.student_preparation(job.config.student)
     for name, each in job.config.taught_by.items() if made else ():
         if (theirs := networks.preparation(each)) != own:
             raise LimbeckError(
