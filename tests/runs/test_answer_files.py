@@ -133,8 +133,8 @@ def test_texts_without_any_label(corpus: Path, tmp_path: Path) -> None:
 def test_a_run_that_is_interrupted_ends_as_if_nothing_had_happened(
     corpus: Path, tmp_path: Path, interrupted: Callable[..., None]
 ) -> None:
-    whole = distilled(corpus, tmp_path / "whole", epochs=3)
-    interrupted(lambda: distilled(corpus, tmp_path / "run", epochs=3))
+    whole = distilled(corpus, tmp_path / "whole", epochs=2)
+    interrupted(lambda: distilled(corpus, tmp_path / "run", epochs=2))
     assert not Run(tmp_path / "run").finished
     resumed = limbeck.distill(out=tmp_path / "run", resume=True, display=False)
     assert same(state_of(resumed), state_of(whole))
@@ -146,7 +146,7 @@ def test_a_run_goes_on_with_its_own_answers_alone(
     corpus: Path, tmp_path: Path, interrupted: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(shutil.copytree(corpus, tmp_path / "here"))
-    given = {"teacher": "answers.jsonl", "data_dir": tmp_path / "here", "epochs": 3}
+    given = {"teacher": "answers.jsonl", "data_dir": tmp_path / "here", "epochs": 2}
     interrupted(lambda: distilled(corpus, tmp_path / "run", **given))
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "here" / "answers.jsonl"

@@ -18,8 +18,6 @@ from limbeck.teachers import FileTeacher
 from limbeck.teachers.files.reading import is_answers
 
 BATCH = 4096
-FEWEST = 64
-"""Answers about labeled samples from which on they are judged; of fewer, their figure is said alone."""
 
 
 def files_of(config: RunConfig, source: Source) -> dict[str, FileTeacher]:
@@ -58,17 +56,18 @@ def notes(files: Mapping[str, FileTeacher]) -> tuple[str, ...]:
     )
 
 
-def examine(file: FileTeacher, name: str, source: Source) -> tuple[str, str | None]:
+def examine(file: FileTeacher, name: str, source: Source, fewest: int) -> tuple[str, str | None]:
     """Compares the answers with the labels of the training samples that have one.
 
     Args:
         file: the teacher.
         name: of the teacher among several; "teacher" for the only one.
         source: the data.
+        fewest: answers about labeled samples from which on they are judged.
     Returns: what they are worth, and what is wrong with them, None if nothing is; without full stops.
     """
     task, its = source.task, file.coverage
-    metrics, targets, choices = _compared(file, source)
+    metrics, targets = _compared(file, source)
     if not metrics:
         worth = f"{_whose(name)} is not measured: no training sample has a label and an answer"
     else:
@@ -82,21 +81,17 @@ def examine(file: FileTeacher, name: str, source: Source) -> tuple[str, str | No
             f"most answers in {str(file.path)!r} are about no sample of {source.name}, {its.unknown:,} of "
             f"{its.rows:,}"
         )
-    if len(targets) < FEWEST or source.noise:
-        return worth, None
-    if task.at_chance(metrics, targets):
+    if len(targets) >= fewest and not source.noise and task.at_chance(metrics, targets):
         return worth, (
             f"{worth}, no better than chance: its answers are about other samples than their ids say, or do "
             "not fit the data"
         )
-    if len(choices) == 1 and len(set(targets.tolist())) > 1:
-        return worth, f"{_whose(name)} answers {task.names[choices.pop()]!r} to all training samples"
     return worth, None
 
 
 def record(file: FileTeacher, source: Source) -> AnswersResult:
     """What a result keeps of a file of answers."""
-    metrics, targets, _ = _compared(file, source)
+    metrics, targets = _compared(file, source)
     its = file.coverage
     return AnswersResult(
         samples=its.samples,
@@ -111,20 +106,17 @@ def record(file: FileTeacher, source: Source) -> AnswersResult:
     )
 
 
-def _compared(file: FileTeacher, source: Source) -> tuple[dict[str, float], Tensor, set[int]]:
-    """The metrics on the training samples with label and answer, their targets, and what was answered."""
+def _compared(file: FileTeacher, source: Source) -> tuple[dict[str, float], Tensor]:
+    """The metrics on the training samples with a label and an answer, and the targets of these."""
     train, task = source.train, source.task
     meter = task.meter(quick=True)
     everything = Batch(train.index, train.targets, index=train.index, view=torch.zeros_like(train.index))
     there, labeled = file.answered(everything), task.labeled(train.targets)
     rows = (labeled if there is None else labeled & there).nonzero().flatten()
-    choices: set[int] = set()
     for some in torch.split(rows, BATCH):
         batch = everything.map(lambda tensor, some=some: tensor[some])  # type: ignore[misc]
-        answers = file(batch)
-        meter.update(answers, batch)
-        choices |= set(answers.logits.argmax(1).tolist())
-    return meter.compute() if len(rows) else {}, train.targets[rows], choices
+        meter.update(file(batch), batch)
+    return meter.compute() if len(rows) else {}, train.targets[rows]
 
 
 def _check_settings(name: str, config: TeacherConfig) -> None:

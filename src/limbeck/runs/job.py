@@ -113,6 +113,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         asked, distrusted = trust.ask(teachers, files, config, source)
     else:
         distrusted = tuple(begun.environment.get("distrusted", ()))
+    answers = {name: answer_files.record(file, source) for name, file in files.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "objective"))
         distiller = Distiller(
@@ -146,7 +147,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
             "parameters": count_parameters(teachers[name]) if name in teachers else None,
             "run": (run := run_of(each)) and recorded(run),
             "checkpoints": _checkpoints(each),
-            "answers": answer_files.record(files[name], source) if name in files else None,
+            "answers": answers.get(name),
         }
         for name, each in config.taught_by.items()
     }

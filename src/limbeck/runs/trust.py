@@ -103,7 +103,7 @@ def ask(
     worth, wrong = [], []
     for name, each in config.taught_by.items():
         if name in files:
-            found = Found(*answer_files.examine(files[name], name, source))
+            found = Found(*answer_files.examine(files[name], name, source, FEWEST))
         else:
             found = examine(teachers[name], name, each, source, _device(config.training.device))
         if found.wrong is not None and not each.trust:
