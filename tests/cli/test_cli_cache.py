@@ -145,8 +145,8 @@ def test_a_cache_becomes_a_file_of_answers(command: Command, teacher: Run, cache
     for name, given in (("cached", (teacher.path, "--cache-teacher", "logits")), ("file", ("all.jsonl",))):
         done = command(
             "distill", "--student", "mlp(hidden=[6])", "--teacher", *given, "--epochs", "1", "--set",
-            "training.trackers=[]", "--set", "data.views=none", "--set", "training.precision=fp32", "--batch-size", "500",
-            "--set", "teacher.trust=true", "--out", name,
+            "training.trackers=[]", "--set", "data.views=none", "--set", "training.precision=fp32",
+            "--batch-size", "500", "--set", "teacher.trust=true", "--out", name,
         )  # fmt: skip
         assert done.code == 0, done.err
         runs.append(Run(Path(name)))
