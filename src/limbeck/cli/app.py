@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from limbeck.cli import answers as answer_commands
 from limbeck.cli import cache as cache_commands
 from limbeck.cli import data as data_commands
 from limbeck.cli import options
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 app.add_typer(cache_commands.app, name="cache")
+app.add_typer(answer_commands.app, name="answers")
 out = Console(highlight=False, markup=False)
 
 

@@ -28,6 +28,7 @@ from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import read_card
 from limbeck.runs.schedules import schedule_of
 from limbeck.runs.supervised import supervision
+from limbeck.teachers.files.reading import is_answers
 
 FILE = "evaluation.json"
 
@@ -251,6 +252,8 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
         return Contender(given, config.model, features=config.features, unseen=False)
     if config.model.startswith("<"):
         raise LimbeckError(f"{config.model} was handed over as an object, and has to be again, in Python")
+    if is_answers(config.model):
+        raise LimbeckError(f"{config.model} is a file of answers about training samples, and no network")
     config = places.located(config, run)
     return of_config(networks.teacher(config, source or run.data()), config)
 

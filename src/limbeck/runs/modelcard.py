@@ -199,6 +199,8 @@ def _making(config: RunConfig, result: Result) -> Iterator[tuple[str, str]]:
     for name, teacher in result.teachers.items():
         if teacher.checkpoints is not None:
             yield name, f"{teacher.checkpoints} checkpoints of its training, later ones later on"
+        if teacher.answers is not None:
+            yield name, teacher.answers.told(tasks.from_record(result.task).primary)
     yield "optimizer", f"`{_call(training.optimizer)}`"
     yield "learning rate", f"`{_call(training.schedule)}`"
     yield "epochs, batch size, seed", f"{training.epochs}, {training.batch_size}, {config.seed}"
@@ -217,7 +219,8 @@ def _chain(result: Result) -> Iterator[tuple[str, str]]:
         yield "chain of teachers", in_a_line
     split = split_of(found)
     for each in found[:-1]:
-        said = [f"`{each.model}`", f"{show(each.parameters)} parameters"]
+        said = [f"`{each.model}`"]
+        said += [f"{show(each.parameters)} parameters"] if each.parameters is not None else []
         said += [f"trained by `{each.objective}`"] if each.objective else []
         said += [f"taught by {', '.join(f'`{name}`' for name in each.taught_by)}"] if each.taught_by else []
         said += (

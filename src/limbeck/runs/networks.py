@@ -29,6 +29,7 @@ from limbeck.runs.schedules import call_of, last_of, schedule_of
 from limbeck.seeds import seed_for
 from limbeck.tasks import Regression
 from limbeck.teachers import Ensemble, LiveTeacher
+from limbeck.teachers.files.reading import is_answers
 
 C = TypeVar("C", bound=NetworkConfig)
 
@@ -37,12 +38,14 @@ def student(config: NetworkConfig, source: Source, seed: int) -> nn.Module:
     """The student, its fresh weights drawn from the seed.
 
     Raises:
-        LimbeckError: for a schedule of checkpoints.
+        LimbeckError: for a schedule of checkpoints, and for a file of answers.
     """
     if call_of(config.model) is not None:
         raise LimbeckError(
             f"{config.model} is a schedule of teachers and no student, which may start from one of its files"
         )
+    if is_answers(config.model):
+        raise LimbeckError(f"{config.model} is a file of answers, which is a teacher and no student")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "student"))
         return _learns_values(_network(config, source, "student"), config, source)
@@ -52,9 +55,15 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
     """The teacher; several as one where the config names an ensemble, the last checkpoint of a schedule.
 
     Raises:
-        LimbeckError: for a network of limbeck's or of a zoo's without weights: it would teach noise.
+        LimbeckError: for a network of limbeck's or of a zoo's without weights: it would teach noise; for a
+            file of answers.
     """
     config = last_of(config)
+    if is_answers(config.model):
+        raise LimbeckError(
+            f"{config.model} is a file of answers about training samples, and a network is needed here; such "
+            "a file is a teacher of `limbeck distill`, alone or as one of several by name"
+        )
     if (call := ensemble_of(config.model)) is not None:
         return _averaged(call, config, source)
     if config.weights is None and not is_path(config.model) and not _brings_weights(config.model):
@@ -96,7 +105,9 @@ def is_path(model: str) -> bool:
     if model in models.table() or model in models.NAMED:
         return False
     means_a_path = model.endswith((".safetensors", ".pt", ".pth")) or ("/" in model and ":" not in model)
-    return means_a_path or os.path.exists(model)  # unlike Path.exists, at ease with a long text
+    return (
+        means_a_path or is_answers(model) or os.path.exists(model)
+    )  # unlike Path.exists, at ease with a long text
 
 
 def _brings_weights(model: str) -> bool:

@@ -18,6 +18,7 @@ from limbeck.runs import directory, networks, places
 from limbeck.runs.directory import Report, Run, load
 from limbeck.runs.job import width_of
 from limbeck.runs.network_record import read_card
+from limbeck.teachers.files.reading import is_answers
 from limbeck.training import Trainer
 
 Mode = Literal["probe", "finetune"]
@@ -146,7 +147,8 @@ def _teacher(home: Path, note: Callable[[str], None]) -> list[tuple[str, Path]]:
     teacher = places.located(teacher, Run(home))
     place = Path(teacher.model)
     file = place / "student.safetensors" if place.is_dir() else place
-    if teacher.weights is None and networks.is_path(teacher.model) and file.is_file():
+    of_limbeck = networks.is_path(teacher.model) and not is_answers(teacher.model)
+    if teacher.weights is None and of_limbeck and file.is_file():
         return [("teacher", place)]
     note(
         f"the teacher {teacher.model!r} is left out: it is no run or weights file of one that is still there"

@@ -59,10 +59,11 @@ class Corpus:
 
     Args:
         texts: all texts.
+        ids: what the data calls each of them; none where it does not.
     """
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = tuple(texts)
+    def __init__(self, texts: Sequence[str], ids: Sequence[str] = ()) -> None:
+        self.texts, self.ids = tuple(texts), tuple(ids)
         self._tokens: dict[str, Ragged] = {}
 
     def tokens(self, key: str, tokenize: Callable[[Sequence[str]], Ragged]) -> Ragged:
@@ -108,6 +109,11 @@ class Texts(Resident):
         """The texts by position."""
         texts = self.corpus.texts
         return [*texts] if self.rows is None else [texts[row] for row in self.rows.tolist()]
+
+    def ids(self) -> list[str]:
+        """What the data calls the texts, by position; nothing where it does not."""
+        ids = self.corpus.ids
+        return [*ids] if self.rows is None or not ids else [ids[row] for row in self.rows.tolist()]
 
     def read(self, tokens: Ragged, index: Tensor) -> Inputs:
         """What a network with a tokenizer of its own is called with.
