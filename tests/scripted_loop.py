@@ -32,6 +32,7 @@ class ScriptedLoop(Loop):
         keep_best: bool = False,
         seed: int | None = None,
         rows: Callable[[Batch], Tensor | int] | None = None,
+        answered: Callable[[Batch], Mapping[str, Tensor]] | None = None,
         recall: Callable[[str], tuple[Mapping[str, Any], Callable[[], None]] | None] | None = None,
         trained: Callable[[str, Mapping[str, Any]], None] | None = None,
         finish: Callable[[], None] | None = None,
@@ -41,6 +42,7 @@ class ScriptedLoop(Loop):
         self._open, self._batches = open, batches
         self._given: dict[str, Any] = {
             "rows": rows,
+            "answered": answered,
             "validate": validate,
             "recall": recall,
             "trained": trained,
@@ -60,6 +62,10 @@ class ScriptedLoop(Loop):
 
     def rows(self, batch: Batch) -> Tensor | int | None:
         found: Tensor | int | None = self._call("rows", batch)
+        return found
+
+    def answered(self, batch: Batch) -> Mapping[str, Tensor]:
+        found: Mapping[str, Tensor] = self._call("answered", batch)
         return found
 
     def validate(self) -> Mapping[str, float] | None:

@@ -122,6 +122,38 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
             raise LimbeckError(f"{name} replaces part of the student, so an objective can have it only once")
 
 
+def answers_suffice(objective: Method, teachers: Mapping[str, Teacher]) -> None:
+    """Refuses a method to which a teacher that is a file of answers cannot give what it learns from."""
+    for method, given in taught(objective):
+        reads = method.reads
+        for name in (reads.teachers or (given or next(iter(teachers)),)) if reads.teacher else ():
+            teacher = teachers[name]
+            whose = "the teacher" if len(teachers) == 1 else f"the teacher {name!r}"
+            if teacher.gives is None:
+                continue
+            if lacking := [field for field in reads.teacher if field not in teacher.gives]:
+                raise LimbeckError(
+                    f"{method.name} reads the {lacking[0]} of its teacher, and {whose} is a file of answers, "
+                    "which has logits alone; use kd, or another method that reads nothing else"
+                )
+            if reads.makes:
+                raise LimbeckError(
+                    f"{method.name} asks its teacher about inputs that it makes, and {whose} is a file of "
+                    "answers about the training samples; use kd"
+                )
+            if teacher.partial and not method.partial:
+                raise LimbeckError(
+                    f"{method.name} needs a logit for every class, and some answers of {whose} lack that, as "
+                    "labels, votes and probabilities of some classes do; use kd, or a file of logits or of "
+                    "probabilities above 0 of all classes"
+                )
+            if teacher.gaps and not method.row_wise:
+                raise LimbeckError(
+                    f"{method.name} cannot leave out samples, and {whose} has no answer for {teacher.gaps:,} "
+                    "of the training samples; use kd or dkd, or a file with an answer for each"
+                )
+
+
 def _trained_by_something(objective: Method) -> None:
     """Refuses an objective of nothing but phases, and a weight on what has no term in training."""
     methods = [method for method in inner_first(objective) if not isinstance(method, Objective)]

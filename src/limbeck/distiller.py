@@ -112,6 +112,7 @@ class Distiller(nn.Module):
         self._views_together = any(method.views_together for method in inner_first(self.objective))
         facts = DataFacts.of(data)
         checks.possible(self.objective, self.teachers, facts)
+        checks.answers_suffice(self.objective, self.teachers)
         self._rule = checks.gradient_rule(self.objective)
         self._split: SplitOptimizer | None = None
         self._fields = {

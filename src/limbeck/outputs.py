@@ -20,6 +20,9 @@ Inputs: TypeAlias = "Tensor | Mapping[str, Tensor]"
 UNLABELED = -100
 """The target of a sample without a label; the value that torch's losses ignore."""
 
+NEVER = -1e9
+"""The logit of a class that has no probability at all. It is finite, so that 0 * log 0 is 0."""
+
 ABSENT = -1
 """In targets by position, a position at which a split has no sample."""
 
@@ -70,6 +73,8 @@ class Batch:
         progress: how far training has come; None in a loop that does not tell.
         teacher_inputs: what a teacher that brings its own preparation reads of the same samples, by the name
             of the teacher; a teacher that is not named here reads `inputs`.
+        answered: share of the samples in the whole batch that a teacher answers, by the name of the teacher;
+            one that answers for some samples alone, and is not named here, takes this batch for the whole.
         rows: the decisions in the batch, where a method sees it.
         related: (R,) int64 those of the rows that methods relate to each other; None for all.
     """
@@ -83,6 +88,7 @@ class Batch:
     total: int | None = None
     view_numbers: Mapping[str, Tensor] = field(default_factory=dict)
     teacher_inputs: Mapping[str, Inputs] = field(default_factory=dict)
+    answered: Mapping[str, Tensor] = field(default_factory=dict)
     rows: Rows | None = None
     related: Tensor | None = None
 
@@ -121,8 +127,9 @@ class Outputs(Mapping[str, Any]):
     `logits` (B, C), `embedding` (B, D) is the input of the layer that makes them, both as rows where a method
     sees them (see `limbeck.tasks.Rows`), `stages` the outputs of the
     network's block groups from shallow to deep, `stem` what enters the first group, `preactivations`
-    the stages before their last ReLU, `mask` the valid positions of a token model. A task may add
-    named fields, read as `outputs["boxes"]`; `outputs.views[name]` are the outputs for a further view.
+    the stages before their last ReLU, `mask` the valid positions of a token model. A teacher that is a file
+    of answers may add `known` and `answered`. A task may add named fields, read as `outputs["boxes"]`;
+    `outputs.views[name]` are the outputs for a further view.
     """
 
     def __init__(self, **fields: Any) -> None:
@@ -174,6 +181,23 @@ class Outputs(Mapping[str, Any]):
     def mask(self) -> Tensor:
         """(B, L) true where a token is valid."""
         return self["mask"]  # type: ignore[no-any-return]
+
+    @property
+    def known(self) -> Tensor | None:
+        """(P, C) true for the classes whose probabilities a teacher tells; of the others it tells the sum.
+
+        None for a teacher that tells those of all classes.
+        """
+        return self._fields.get("known")
+
+    @property
+    def answered(self) -> Tensor | None:
+        """(P,) how much each row counts in a mean over the answered rows of the whole batch.
+
+        0 for a row without an answer; over all rows of that batch, the mean is 1. None for a teacher that
+        answers for every sample.
+        """
+        return self._fields.get("answered")
 
     @property
     def views(self) -> Mapping[str, Outputs]:

@@ -124,3 +124,46 @@ def test_distill_takes_the_flags(command: Command, teacher: Run) -> None:
         assert refused.code == 2
         assert message in refused.err
         assert not Path("other").exists()
+
+
+def test_a_cache_becomes_a_file_of_answers(command: Command, teacher: Run, cache: Path) -> None:
+    """A run that learns from it learns what it learns from the cache."""
+    fill(command, teacher)
+    (file,) = cache.iterdir()
+    drawn = command("cache", "export", file.stem[:5], "--out", "some.jsonl")
+    assert drawn.code == 0
+    few, _, rest = drawn.out.removeprefix("answers to ").partition(" ")
+    assert 0 < int(few) < 1000, "two of nine views are those of samples as they are"
+    assert rest == "of 1,000 training samples of digits\nsome.jsonl\n"
+    file.unlink()
+    command("cache", "fill", "--teacher", teacher.path)
+    (file,) = cache.iterdir()
+    whole = command("cache", "export", file.stem, "--out", "all.jsonl")
+    assert whole.out == "answers to 1,000 of 1,000 training samples of digits\nall.jsonl\n"
+    assert command("cache", "export", file.stem, "--out", "all.jsonl").code == 2
+    runs = []
+    for name, given in (("cached", (teacher.path, "--cache-teacher", "logits")), ("file", ("all.jsonl",))):
+        done = command(
+            "distill", "--student", "mlp(hidden=[6])", "--teacher", *given, "--epochs", "1", "--set",
+            "training.trackers=[]", "--set", "data.views=none", "--set", "training.precision=fp32",
+            "--batch-size", "500", "--set", "teacher.trust=true", "--out", name,
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        runs.append(Run(Path(name)))
+    assert runs[0].result.objective == runs[1].result.objective == "0.1*ce + 0.9*kd(temperature=4)"
+    states = [(run.path / "student.safetensors").read_bytes() for run in runs]
+    assert states[0] == states[1]
+
+
+def test_a_cache_that_cannot_be_a_file_of_answers(command: Command, teacher: Run, cache: Path) -> None:
+    assert command("cache", "export", "ab", "--out", "a.jsonl").err.startswith(
+        "limbeck: there is no cache 'ab'"
+    )
+    assert command("cache", "export", "ab", "--out", "a.txt").err.startswith(
+        "limbeck: answers are written to a"
+    )
+    fill(command, teacher, "--cache-teacher", "embedding")
+    (file,) = cache.iterdir()
+    refused = command("cache", "export", file.stem, "--out", "a.jsonl")
+    assert (refused.code, refused.out) == (2, "")
+    assert "holds the embedding of a teacher, and answers are made of logits" in refused.err

@@ -87,3 +87,8 @@ class TestTeachers:
 )
 def test_compiling(text: str | None, value: object) -> None:
     assert values.compiling(text) is value
+
+
+def test_max_drop() -> None:
+    assert [values.max_drop_from(text) for text in ("auto", "none", "0.5", "-1")] == ["auto", None, 0.5, -1.0]
+    assert refusal(values.max_drop_from, "much") == "--max-drop takes a number, none or auto, not 'much'"

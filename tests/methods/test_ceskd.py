@@ -304,3 +304,26 @@ def test_what_it_refuses() -> None:
         make_setting().distiller(f"ceskd({names}, strata=[1, 2, 1])")
     with pytest.raises(LimbeckError, match='with pacing="none" nothing is paced; leave paced out'):
         make_setting().distiller(f'ceskd({names}, pacing="none", paced=0.2)')
+
+
+def test_experts_may_tell_some_classes_apart_alone() -> None:
+    student, teachers = logits()
+    known = [torch.arange(5).lt(2 + place).expand(7, 5) for place in range(3)]
+    selected = torch.tensor([0, 1, 2, 2, 1, 0, 0])
+    found = ceskd(student, teachers, selected, reduction="none", known=known)
+    for row, place in enumerate(selected.tolist()):
+        one = slice(row, row + 1)
+        expected = kd(student[one], teachers[place][one], known=known[place][one])
+        torch.testing.assert_close(found[row], expected)
+
+
+def test_the_method_takes_what_each_teacher_tells_apart() -> None:
+    student, teachers = logits(experts=2)
+    known = torch.arange(5).lt(2).expand(7, 5)
+    named = {"a": Outputs(logits=teachers[0], known=known), "b": Outputs(logits=teachers[1])}
+    method = CESKD(["a", "b"], pacing="none", difficulty="entropy")
+    batch = Batch(student)
+    found = method.terms(Outputs(logits=student), Outputs(named=named), batch)["ceskd.kd"].value
+    selected = method.select(method.difficulty(teachers, batch), batch)
+    whole = torch.ones_like(known)
+    torch.testing.assert_close(found, ceskd(student, teachers, selected, known=[known, whole]))

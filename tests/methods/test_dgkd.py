@@ -8,7 +8,7 @@ import torch
 from method_setting import make_setting
 from torch import Tensor
 
-from limbeck import Batch, Distiller, LimbeckError
+from limbeck import Batch, Distiller, LimbeckError, Outputs
 from limbeck.losses import dgkd, kd
 from limbeck.methods import DGKD
 from limbeck.outputs import Progress
@@ -169,3 +169,23 @@ def test_what_it_refuses() -> None:
         LimbeckError, match="dgkd: drop=2 leaves none of 2 teachers to learn from; it should be 1 at most"
     ):
         make_setting().distiller(f"dgkd({names}, drop=2)")
+
+
+def test_experts_may_tell_some_classes_apart_alone() -> None:
+    student, teachers = logits()
+    known = [torch.arange(5).lt(2 + place).expand(4, 5) for place in range(3)]
+    apart = torch.stack([kd(student, each, 5, "none", k) for each, k in zip(teachers, known, strict=True)])
+    torch.testing.assert_close(dgkd(student, teachers, reduction="none", known=known), apart.sum(0))
+    kept = torch.tensor([True, False, True])
+    torch.testing.assert_close(dgkd(student, teachers, kept=kept, known=known), apart[[0, 2]].sum(0).mean())
+
+
+def test_the_method_takes_what_each_teacher_tells_apart() -> None:
+    student, teachers = logits(experts=2)
+    known = torch.arange(5).lt(2).expand(4, 5)
+    named = {"a": Outputs(logits=teachers[0]), "b": Outputs(logits=teachers[1], known=known)}
+    method = DGKD(["a", "b"], drop=0)
+    found = method.terms(Outputs(logits=student), Outputs(named=named), Batch(student))["dgkd"].value
+    every = torch.ones_like(known)
+    torch.testing.assert_close(found, dgkd(student, teachers, known=[every, known]))
+    assert not torch.allclose(found, dgkd(student, teachers))

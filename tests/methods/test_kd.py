@@ -13,6 +13,7 @@ from torch import Tensor
 from limbeck import Batch, LimbeckError, Outputs
 from limbeck.losses import kd
 from limbeck.methods import KD
+from limbeck.outputs import NEVER
 
 
 def logits(samples: int = 4, classes: int = 5, scale: float = 3.0) -> tuple[Tensor, Tensor]:
@@ -119,3 +120,70 @@ def test_logits_are_of_one_shape(shape: tuple[int, ...]) -> None:
 def test_a_temperature_is_positive(temperature: float) -> None:
     with pytest.raises(LimbeckError, match=r"^kd: the argument temperature="):
         KD(temperature=temperature)
+
+
+def test_classes_that_a_teacher_does_not_tell_apart_are_one() -> None:
+    # (1/2, 1/4, 1/4) for the teacher, of which it tells the first; (1/8, 1/8, 3/4) for the student
+    teacher, student = torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.tensor([[0.125, 0.125, 0.75]]).log()
+    known = torch.tensor([[True, False, False]])
+    expected = 0.5 * math.log(0.5 / 0.125) + 0.5 * math.log(0.5 / 0.875)
+    assert kd(student, teacher, 1, known=known).item() == pytest.approx(expected)
+    other = torch.tensor([[0.5, 0.4, 0.1]]).log()
+    assert kd(student, other, 1, known=known).item() == pytest.approx(expected), (
+        "their sum is all that counts"
+    )
+    softened = [math.log(0.5), math.log(0.5)], [math.log(0.125), math.log(0.875)]
+    assert kd(student, teacher, 4, known=known).item() == pytest.approx(naive(softened[1], softened[0], 4))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_one_class_that_is_left_over_is_told_by_the_others(temperature: float) -> None:
+    student, teacher = logits()
+    whole = kd(student, teacher, temperature, "none")
+    for known in (torch.ones(4, 5, dtype=torch.bool), torch.arange(5).ne(2).expand(4, 5)):
+        torch.testing.assert_close(kd(student, teacher, temperature, "none", known), whole)
+
+
+def test_nothing_is_lost_where_the_sums_agree() -> None:
+    student, _ = logits()
+    student.requires_grad_()
+    known = torch.tensor([True, False, False, False, True]).expand(4, 5)
+    rest = (student.detach().softmax(1) * ~known).sum(1, keepdim=True) / 3
+    teacher = torch.where(known, student.detach().softmax(1), rest).log()
+    loss = kd(student, teacher, 1, known=known)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(0, abs=1e-12)
+    assert student.grad is not None
+    assert student.grad.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0, 4.0, 50.0])
+def test_a_class_without_any_probability_costs_nothing(temperature: float) -> None:
+    student, _ = logits(samples=2)
+    student = student.float().requires_grad_()
+    certain = torch.full((2, 5), NEVER)
+    certain[0, 3] = certain[1, 0] = 0
+    loss = kd(student, certain, temperature)
+    loss.backward()  # type: ignore[no-untyped-call]
+    softened = (student / temperature).log_softmax(1)
+    expected = -(temperature**2) * (softened[0, 3] + softened[1, 0]) / 2
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert student.grad is not None
+    assert student.grad.isfinite().all()
+
+
+def test_known_is_a_truth_value_for_each_class() -> None:
+    student, teacher = logits()
+    with pytest.raises(
+        LimbeckError, match=r"^kd: known must be .* bool of shape \(4, 5\), not torch.float32"
+    ):
+        kd(student, teacher, known=torch.ones(4, 5))
+    with pytest.raises(LimbeckError, match=r"not torch.bool of shape \(5,\)$"):
+        kd(student, teacher, known=torch.ones(5, dtype=torch.bool))
+
+
+def test_the_method_takes_what_its_teacher_tells_apart() -> None:
+    student, teacher = logits()
+    known = torch.tensor([True, True, False, False, True]).expand(4, 5)
+    terms = KD().terms(Outputs(logits=student), Outputs(logits=teacher, known=known), Batch(student))
+    assert torch.equal(terms["kd"].value, kd(student, teacher, known=known))

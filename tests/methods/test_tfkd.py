@@ -7,10 +7,10 @@ import torch
 from method_setting import CLASSES, make_setting
 from torch import Tensor
 
-from limbeck import Distiller
+from limbeck import Batch, Distiller, Outputs
 from limbeck.errors import LimbeckError
 from limbeck.losses import kd, tfkd
-from limbeck.methods.tfkd import Form
+from limbeck.methods.tfkd import TFKD, Form
 from limbeck.models import MLP
 from limbeck.objective import parse
 from limbeck.outputs import UNLABELED
@@ -134,3 +134,11 @@ def test_arguments_that_make_no_sense_are_refused(text: str, message: str) -> No
 def test_a_single_output_is_refused() -> None:
     with pytest.raises(LimbeckError, match="one output, and a choice among classes needs 2 or more"):
         Distiller(MLP(in_features=4, num_classes=1), None, "tfkd", example=torch.rand(2, 4))
+
+
+def test_the_teacher_may_tell_some_classes_apart_alone() -> None:
+    student, teacher = 3 * torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0))
+    known = torch.arange(5).lt(2).expand(4, 5)
+    outputs = Outputs(logits=teacher, known=known)
+    found = TFKD(mode="self").terms(Outputs(logits=student), outputs, Batch(student))["tfkd"].value
+    torch.testing.assert_close(found, kd(student, teacher, 20, known=known))

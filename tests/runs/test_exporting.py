@@ -18,6 +18,7 @@ from torch import Tensor
 import limbeck
 from limbeck import data, models
 from limbeck.data import Source
+from limbeck.data.preparation import Preparation
 from limbeck.errors import LimbeckError
 from limbeck.models.weights import read_metadata
 from limbeck.runs import Run
@@ -298,6 +299,15 @@ def test_a_file_that_answers_otherwise_is_not_kept(
     assert answer.code == 1
     assert answer.err.endswith(f"; '{other.path}/student.pt2' is the one that was there before\n")
     assert content(other.path) == {**before, "student.pt2": b"the one before"}
+
+
+def test_a_program_takes_images_of_the_size_that_the_student_reads(tmp_path: Path) -> None:
+    settings = {**QUICK["settings"], "student.size": 5}
+    made = limbeck.train(model="mlp(hidden=[4])", out=tmp_path / "run", **{**QUICK, "settings": settings})
+    assert export(made, "pt2").lines[1].startswith("takes inputs (batch, 1, 5, 5) float32, pixels in [0, 1]")
+    inputs = Preparation(5)(pixels_of_digits())
+    program = torch.export.load(made.path / "student.pt2").module()
+    assert torch.equal(program(inputs), limbeck.load(made)(inputs))
 
 
 def test_a_package_that_is_missing_is_named(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_runs import QUICK, content
@@ -17,6 +22,7 @@ from limbeck.cli.app import app
 from limbeck.doors import evaluate
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
+from limbeck.runs.exporting import export
 
 TEACHER, STUDENT = "textcnn(dim=16, channels=8)", "transformer(dim=8, depth=2, heads=2)"
 FAST: dict[str, Any] = {**QUICK, "batch_size": 32, "lr": 0.01}
@@ -169,6 +175,44 @@ def test_bundled_tables(name: str, tmp_path: Path) -> None:
         model="mlp(hidden=[16])", data=name, out=tmp_path / "run", **{**FAST, "epochs": 20, "batch_size": 16}
     )
     assert run.result.metrics.on("validation")["top1"] > 0.85
+
+
+def test_the_documented_script_answers_without_torch_and_limbeck(teacher: Run, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    export(shutil.copytree(teacher.path, tmp_path / "runs" / "texts"), "onnx")
+    page = Path(__file__).parents[2] / "docs" / "export.md"
+    scripts = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    script = next(each for each in scripts if "tokenizers" in each)
+    assert len(script.splitlines()) == 10
+    checked = (
+        script + "import sys\nassert not {'torch', 'limbeck'} & set(sys.modules)\nnp.save('logits', logits)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", checked], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "['weather', 'food']\n"
+    tokenizer = Tokenizer.from_file(str(teacher.path / "tokenizer.json"))
+    inputs = data.encode(tokenizer, ["Snow and rain!", "bread with cheese"])
+    answers = torch.from_numpy(np.load(tmp_path / "logits.npy"))
+    torch.testing.assert_close(answers, limbeck.load(teacher)(**inputs).detach(), rtol=0, atol=1e-5)
+
+
+def test_the_tokenizer_lies_beside_an_exported_program(teacher: Run, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "texts.onnx"
+    found = export(teacher, "onnx", out, quantize="int8", max_drop=5)
+    assert (out.parent / "tokenizer.json").read_bytes() == (teacher.path / "tokenizer.json").read_bytes()
+    assert "tokenizer.json, which makes its inputs, lies beside it" in found.lines
+    assert found.quantization is not None
+    assert (found.quantization.mode, found.quantization.calibration) == ("static", 108)
+    assert not found.quantization.lies_in(teacher.path)
+    (teacher.path / "quantization.json").unlink()
+    (out.parent / "tokenizer.json").write_text("of another network")
+    before = content(tmp_path)
+    with pytest.raises(
+        LimbeckError, match=r"tokenizer\.json' exists and is another one than the student's; say "
+    ):
+        export(teacher, "pt2", out.with_name("texts.pt2"))
+    assert content(tmp_path) == before
 
 
 def test_on_the_command_line(corpus: Path) -> None:

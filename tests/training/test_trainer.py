@@ -22,13 +22,13 @@ from tensorboard.backend.event_processing.event_accumulator import (  # type: ig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from limbeck import Distiller
-from limbeck.data import Loader, Split
-from limbeck.data.storage.base import Resident
+from limbeck import Distiller, data
+from limbeck.data import Loader
 from limbeck.errors import LimbeckError
 from limbeck.methods import Losses, Term
 from limbeck.optimization import SGD, Cosine, JointOptimizer
 from limbeck.outputs import Batch, Progress
+from limbeck.teachers import FileTeacher, Teacher
 from limbeck.training import Trainer
 from limbeck.training.choices import Choices
 from limbeck.training.trials import Trials
@@ -765,7 +765,10 @@ SIZES = {"samples": 26, "batch": 7}  # 7, 7, 7, 5: shares of 4 and 3, then of 3 
 
 
 def train_share(rank: int, world: int, folder: str, port: int, accumulation: int) -> dict[str, Any]:
-    """What one process of `world` ends with; without batch norm, so that splitting changes nothing."""
+    """What one process of `world` ends with; without batch norm, so that splitting changes nothing.
+
+    One of its teachers is a file that answers every fifth sample, so that pieces of batches have no answer.
+    """
     if world > 1:
         local = {"RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world}
         os.environ |= {name: str(value) for name, value in local.items()}
@@ -776,12 +779,17 @@ def train_share(rank: int, world: int, folder: str, port: int, accumulation: int
         student = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4)).double()
         teacher = nn.Linear(3, 4).double()
     inputs = rows(SIZES["samples"], torch.float64)
-    split = Split.whole(Resident(inputs), torch.arange(SIZES["samples"]) % 4)
-    distiller = Distiller(student, teacher, "0.3*ce + kd", example=inputs[:2])
+    source = data.from_tensors(inputs, torch.arange(SIZES["samples"]) % 4, validation=None)
+    answers = Path(folder) / f"answers-{rank}.jsonl"
+    few = range(0, SIZES["samples"], 5)
+    answers.write_text("".join(f'{{"id": {number}, "label": {number % 3}}}\n' for number in few))
+    teachers: dict[str, Teacher | nn.Module] = {"net": teacher, "file": FileTeacher(answers, source)}
+    objective = '0.3*ce + kd(teacher="net") + kd(teacher="file")'
+    distiller = Distiller(student, teachers, objective, example=inputs[:2])
     trainer = Trainer(
         device="cpu", display=False, directory=Path(folder), accumulation=accumulation, clip=0.5
     )
-    loader = Loader(split, SIZES["batch"], rank=trainer.accelerator.process_index, world=world)
+    loader = Loader(source.train, SIZES["batch"], rank=trainer.accelerator.process_index, world=world)
     pieces: list[int] = []
     student.register_forward_pre_hook(lambda module, args: pieces.append(len(args[0])))
 
@@ -793,7 +801,9 @@ def train_share(rank: int, world: int, folder: str, port: int, accumulation: int
         loader.set_epoch(epoch)
         return loader
 
-    trainer.fit(distiller, [ScriptedLoop("training", opened, load, epochs=3, schedule=Cosine())])
+    answered = distiller.teachers.answered
+    loop = ScriptedLoop("training", opened, load, epochs=3, schedule=Cosine(), answered=answered)
+    trainer.fit(distiller, [loop])
     return {
         "world": trainer.accelerator.num_processes,
         "main": trainer.main,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from limbeck.cli import answers as answer_commands
 from limbeck.cli import cache as cache_commands
 from limbeck.cli import data as data_commands
 from limbeck.cli import options
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(data_commands.app, name="data")
 app.add_typer(cache_commands.app, name="cache")
+app.add_typer(answer_commands.app, name="answers")
 out = Console(highlight=False, markup=False)
 
 
@@ -162,24 +164,64 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="onnx; pt2, of torch.export; safetensors; or repdistiller, for RepDistiller and mdistiller.",
+            help="onnx; pt2, of torch.export; safetensors; hf, for transformers; or repdistiller.",
         ),
     ],
     out_file: Annotated[
-        Path | None, typer.Option("--out", help="File to write; RUN/student.* if left out.")
+        Path | None, typer.Option("--out", help="File to write, of hf a folder; RUN/student* if left out.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data set to check the file on; that of the run if left out.")
     ] = None,
     data_dir: options.DataDir = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(help="int8 for weights of 8 bits in a file of onnx; in float32 if left out."),
+    ] = None,
+    max_drop: Annotated[
+        str,
+        typer.Option(
+            help="Largest loss that --quantize may cost in the task's first metric on the validation split, "
+            "in points for a percentage; none for any; auto is 1 point, or 1 % of the value of other metrics."
+        ),
+    ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Writes a run's student to a file for deployment, and checks that it answers the same."""
+    from limbeck.cli.show import quantized
+    from limbeck.cli.values import max_drop_from
     from limbeck.runs.exporting import export as export_run
 
-    exported = export_run(run, form, out_file, data=data, data_dir=data_dir, overwrite=overwrite)
+    exported = export_run(
+        run,
+        form,
+        out_file,
+        data=data,
+        data_dir=data_dir,
+        overwrite=overwrite,
+        quantize=quantize,
+        max_drop=max_drop_from(max_drop),
+    )
     for sentence in (f"{exported.file}", *exported.lines):
         out.print(sentence, soft_wrap=True)
+    if exported.quantization is not None:
+        out.print(quantized(exported.quantization))
+
+
+@app.command()
+def push(
+    run: options.RunPath,
+    repo: Annotated[str, typer.Argument(help="Repository on the Hugging Face hub, USER/NAME.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files and send nothing.")] = False,
+) -> None:
+    """Uploads a run's student with its card to the Hugging Face hub."""
+    from limbeck.runs.pushing import push as push_run
+
+    pushed = push_run(run, repo, private=private, dry_run=dry_run)
+    for name, size in pushed.files.items():
+        out.print(f"{name}  {size:,} bytes", soft_wrap=True)
+    out.print(pushed.url or f"nothing was sent to {repo}", soft_wrap=True)
 
 
 app.command()(transfer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from limbeck.teachers.cache_admin import CacheFile
 
 out = Console(highlight=False, markup=False)
-app = typer.Typer(help="Fills, lists, checks and removes caches of teachers' outputs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Fills, lists, checks, exports and removes caches of teachers' outputs.", no_args_is_help=True
+)
 
 Name = Annotated[str | None, typer.Argument(help="Name of the cache in the list, or its beginning.")]
 
@@ -60,6 +63,35 @@ def fill(
     views_of = f"{state.views} {'view' if state.views == 1 else 'views'} of {state.samples:,} samples"
     seconds = time.perf_counter() - begun
     out.print(f"{views_of}: {state.done:,} answers, {state.asked:,} of them new, in {seconds:.1f} s")
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="Name of the cache in the list, or its beginning.")],
+    out_file: Annotated[Path, typer.Option("--out", help="File to write, .jsonl or .csv.")],
+    data: Annotated[
+        str | None, typer.Option(help="Data set that it is about; the one in the list if left out.")
+    ] = None,
+    data_dir: options.DataDir = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Writes a cache of logits as a file of answers, one for each sample as it is, without augmentation."""
+    from limbeck import data as sources
+    from limbeck.teachers.cache_admin import cache_files, examine
+    from limbeck.teachers.files import writing
+
+    writing.check_place(out_file, overwrite=overwrite)
+    (file,) = cache_files(name)
+    source = sources.load(data or examine(file, check=False).about.get("data", ""), data_dir)
+    rows = list(writing.of_cache(file, source))
+    if not rows:
+        raise LimbeckError(
+            f"the cache {file.stem} has no answer about a sample as it is, without augmentation; fill one "
+            "with `limbeck cache fill` and --set data.views=none"
+        )
+    writing.write(out_file, rows)
+    out.print(f"answers to {len(rows):,} of {len(source.train):,} training samples of {source.name}")
+    out.print(out_file, soft_wrap=True)
 
 
 @app.command("list")

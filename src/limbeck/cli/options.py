@@ -26,8 +26,8 @@ Teachers = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[NAME=]TEXT",
-        help='Teacher: a run, a checkpoint, module:factory(...), ensemble("runs/a", "runs/b") or '
-        'checkpoints("runs/a"). '
+        help='Teacher: a run, a checkpoint, module:factory(...), ensemble("runs/a", "runs/b"), '
+        'checkpoints("runs/a") or a file of answers, such as answers.jsonl. '
         "Several teachers are given one by one, each with a name: big=runs/a.",
     ),
 ]

@@ -14,7 +14,10 @@ from limbeck import data, features, models, tasks
 from limbeck.cli.values import sizes
 from limbeck.config import NetworkConfig
 from limbeck.errors import LimbeckError
+from limbeck.report.formats import rich_table
+from limbeck.report.table import Table as Shown
 from limbeck.runs import Run, load, networks
+from limbeck.runs.exports.quantization import Quantization
 from limbeck.tasks.wording import digits
 
 
@@ -29,14 +32,15 @@ def outcome(run: Run) -> RenderableType:
     teachers = result.teachers.values()
     parameters = [result.student.parameters, *(teacher.parameters for teacher in teachers)]
     measured = [result.metrics.test, *(teacher.metrics for teacher in teachers)]
-    table.add_row("parameters", *(f"{size:,}" for size in parameters))
+    table.add_row("parameters", *("-" if size is None else f"{size:,}" for size in parameters))
     metric = tasks.from_record(result.task).primary
     values = [(found or {}).get(metric.name) for found in measured]
     shown = ["-" if value is None else metric.show(value, digits(metric, [value])) for value in values]
     table.add_row(f"{metric.label} on test", *shown)
     if result.agreement is not None:
         table.add_row("agreement", f"{100 * result.agreement:.2f} %")
-    lines = [f"trained in {result.seconds:.1f} s; selection: {result.selection} epoch"]
+    lines = [f"{name}: {each.answers.told(metric)}" for name, each in result.teachers.items() if each.answers]
+    lines += [f"trained in {result.seconds:.1f} s; selection: {result.selection} epoch"]
     lines += [f"{run.path / name}" for name in ("student.safetensors", "report.html")]
     return Group(table, *map(Text, lines))
 
@@ -52,6 +56,11 @@ def imported(run: Run) -> RenderableType:
         f"{run.path / 'student.safetensors'}",
     ]
     return Group(*map(Text, lines))
+
+
+def quantized(found: Quantization) -> RenderableType:
+    """A quantized file beside the one in float32."""
+    return rich_table(Shown("", ["", "float32", found.precision], list(found.rows), found.notes))
 
 
 def inspection(

@@ -66,6 +66,16 @@ def compiling(text: str | None) -> bool | Literal["auto"] | None:
     return cast('Literal["auto"] | None', text) if text not in ("true", "false") else text == "true"
 
 
+def max_drop_from(text: str) -> float | Literal["auto"] | None:
+    """The value of `--max-drop`; whether a number is one for a loss is not looked at."""
+    if text == "auto":
+        return "auto"
+    try:
+        return None if text == "none" else float(text)
+    except ValueError:
+        raise LimbeckError(f"--max-drop takes a number, none or auto, not {text!r}") from None
+
+
 def sizes(shape: str) -> list[int]:
     """The sizes in `3x32x32`."""
     parts = shape.lower().split("x")

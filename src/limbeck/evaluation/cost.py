@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -55,21 +57,42 @@ def latencies(
         repeats: timed calls of each, at least 1.
         warmup: calls before them, not timed.
     """
-    if repeats < 1 or warmup < 0:
-        raise LimbeckError(f"latency needs repeats >= 1 and warmup >= 0, not {repeats} and {warmup}")
     first = examples[0]
     tensor = first if isinstance(first, Tensor) else next(iter(first.values()))
-    times = torch.empty(warmup + repeats, len(networks), dtype=torch.float64)
+
+    def called(network: nn.Module, example: Inputs) -> None:
+        call(network, example)
+        _wait(tensor.device)
+
+    with ExitStack() as stack:
+        for network in networks:
+            stack.enter_context(inference(network))
+        _wait(tensor.device)
+        calls = [partial(called, *each) for each in zip(networks, examples, strict=True)]
+        return timed(calls, size_of(first), repeats=repeats, warmup=warmup)
+
+
+def timed(
+    calls: Sequence[Callable[[], object]], batch: int, *, repeats: int = 50, warmup: int = 10
+) -> list[Latency]:
+    """Times calls that take turns.
+
+    Args:
+        calls: functions that return when the work is done.
+        batch: how many samples a call is of.
+        repeats: timed calls of each, at least 1.
+        warmup: calls before them, not timed.
+    """
+    if repeats < 1 or warmup < 0:
+        raise LimbeckError(f"latency needs repeats >= 1 and warmup >= 0, not {repeats} and {warmup}")
+    times = torch.empty(warmup + repeats, len(calls), dtype=torch.float64)
     for turn in times:
-        for place, (network, example) in enumerate(zip(networks, examples, strict=True)):
-            with inference(network):
-                _wait(tensor.device)
-                start = perf_counter()
-                call(network, example)
-                _wait(tensor.device)
-                turn[place] = 1000 * (perf_counter() - start)
+        for place, work in enumerate(calls):
+            start = perf_counter()
+            work()
+            turn[place] = 1000 * (perf_counter() - start)
     return [
-        Latency(float(measured.quantile(0.5)), float(measured.quantile(0.95)), size_of(first))
+        Latency(float(measured.quantile(0.5)), float(measured.quantile(0.95)), batch)
         for measured in times[warmup:].T
     ]
 

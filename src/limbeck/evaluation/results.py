@@ -152,6 +152,11 @@ class Machine(_Record):
     processor: str
     threads: int
 
+    @property
+    def shown_threads(self) -> str:
+        """The threads for people."""
+        return "1 thread" if self.threads == 1 else f"{self.threads} threads"
+
 
 def _task(info: ValidationInfo) -> type[Task]:
     """The class of the task that a record says."""
@@ -234,8 +239,7 @@ class Evaluation(_Record):
     @property
     def timed_on(self) -> str:
         """What the wall-clock times are of, for people."""
-        threads = "1 thread" if self.machine.threads == 1 else f"{self.machine.threads} threads"
-        return f"{self.machine.processor} ({self.device}), {threads}"
+        return f"{self.machine.processor} ({self.device}), {self.machine.shown_threads}"
 
     @property
     def student(self) -> NetworkResult:

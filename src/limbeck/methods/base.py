@@ -15,6 +15,7 @@ from limbeck.arguments import checked_arguments
 from limbeck.errors import LimbeckError
 from limbeck.methods.declarations import NOTHING, Claim, Context, LossTerms, Networks, Phase, Reads
 from limbeck.methods.gradient_rules import GradientRule
+from limbeck.methods.parts.answered import of_answered
 from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.terms import Kind, Per, Term
 from limbeck.notation import show, weighted
@@ -39,6 +40,10 @@ class Method(nn.Module):
             "any".
         one_row_per_sample: whether it is for tasks alone that decide once for each sample.
         relates: whether it relates rows to each other; where a batch has very many, it then sees a draw.
+        row_wise: whether its loss is a mean of what each row gives by itself, so that it can leave out the
+            rows for which a file of answers has none.
+        partial: whether it learns from answers that do not tell every class apart: labels, votes, and
+            probabilities of some classes, see `Outputs.known`.
         per: what its loss is a mean over, the rows of the batch or its samples.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
             gives no term.
@@ -56,6 +61,8 @@ class Method(nn.Module):
     rows: ClassVar[Literal["any", "classes", "values"]] = "any"
     one_row_per_sample: ClassVar[bool] = False
     relates: ClassVar[bool] = False
+    row_wise: ClassVar[bool] = False
+    partial: ClassVar[bool] = False
     per: ClassVar[Per] = "rows"
 
     teacher_name: str | None = None
@@ -131,6 +138,12 @@ class Method(nn.Module):
             teacher = teacher.named[self.teacher_name].replace(named=teacher.named)
         if self.relates:
             student, teacher, batch = related(student, teacher, batch)
+        if self.row_wise and self.reads_in_training.teacher and teacher.answered is not None:
+            given, share = of_answered(student, teacher, batch)
+            terms = named(self.name, self(*given), self.kind, self.per)
+            return {
+                name: replace(term, value=term.value * share.to(term.value)) for name, term in terms.items()
+            }
         return named(self.name, self(student, teacher, batch), self.kind, self.per)
 
     @property

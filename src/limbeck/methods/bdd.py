@@ -78,6 +78,7 @@ class BDD(Method):
     reads = Reads(student=("logits",), teacher=("logits",))
     recipe = "0.1*ce + 0.45*bdd"
     rows = "classes"
+    row_wise = True
 
     def __init__(
         self,

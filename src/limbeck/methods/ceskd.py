@@ -24,7 +24,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, full_precision, gather
-from limbeck.methods.parts.experts import check_sizes, expert_logits, expert_names
+from limbeck.methods.parts.experts import check_sizes, expert_known, expert_logits, expert_names
 from limbeck.methods.parts.shapes import class_ids, same_logits, same_samples
 from limbeck.methods.terms import Term
 from limbeck.notation import show
@@ -39,6 +39,7 @@ def ceskd(
     selected: Tensor,
     temperature: float = 4.0,
     reduction: Reduction = "mean",
+    known: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Divergence of each row from the expert that was selected for it, T^2 KL(p_k(i) || p_s).
 
@@ -48,6 +49,7 @@ def ceskd(
         selected: (B,) int64 k(i), places in `expert_logits`.
         temperature: T > 0, divides all logits; T^2 keeps the gradient's scale.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+        known: (B, C) bool of each expert, the classes that it tells apart (see `kd`); None for all.
     Raises:
         LimbeckError: if the shapes differ or are no rows of at least 2 classes, and for no expert at all.
     """
@@ -61,7 +63,9 @@ def ceskd(
         )
     same_samples("ceskd", student_logits, selected)
     rows = torch.arange(len(selected), device=selected.device)
-    return kd(student_logits, torch.stack(list(expert_logits))[selected, rows], temperature, reduction)
+    chosen = torch.stack(list(expert_logits))[selected, rows]
+    apart = None if known is None else torch.stack(list(known))[selected, rows]
+    return kd(student_logits, chosen, temperature, reduction, apart)
 
 
 def difficulty_of(
@@ -160,6 +164,7 @@ class CESKD(Method):
     reads = Reads(student=("logits",), teacher=("logits",), batch=("progress",))
     recipe = '0.1*ce + 0.9*ceskd(teachers=["small", "big"])'
     rows = "classes"
+    partial = True
 
     def __init__(
         self,
@@ -225,7 +230,8 @@ class CESKD(Method):
         """The divergence, and the share of the rows that each teacher has."""
         experts = expert_logits(self.experts, teacher)
         selected = self.select(self.difficulty(experts, batch).detach(), batch)
-        loss = ceskd(student.logits, experts, selected, self.temperature)
+        known = expert_known(self.experts, teacher)
+        loss = ceskd(student.logits, experts, selected, self.temperature, known=known)
         shares = {
             f"share_{name}": Term((selected == place).to(loss.dtype).mean(), "monitor")
             for place, name in enumerate(self.experts)

@@ -19,7 +19,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, reduce
-from limbeck.methods.parts.experts import check_sizes, expert_logits, expert_names
+from limbeck.methods.parts.experts import check_sizes, expert_known, expert_logits, expert_names
 from limbeck.methods.parts.shapes import same_logits
 from limbeck.outputs import Batch, Outputs
 
@@ -32,6 +32,7 @@ def dgkd(
     temperature: float = 5.0,
     kept: Tensor | None = None,
     reduction: Reduction = "mean",
+    known: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Divergence from all experts at once, T^2 sum_k KL(p_k || p_s); some of its terms may be dropped.
 
@@ -41,6 +42,7 @@ def dgkd(
         temperature: T > 0, divides all logits; T^2 keeps the gradient's scale.
         kept: (K,) truth values, the terms that count, the others are not made up for; all of them if None.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+        known: (B, C) bool of each expert, the classes that it tells apart (see `kd`); None for all.
     Raises:
         LimbeckError: if the shapes differ or are no rows of at least 2 classes, and for no expert at all.
     """
@@ -48,7 +50,13 @@ def dgkd(
         raise LimbeckError("dgkd: expert_logits must hold the logits of one expert at least")
     for logits in expert_logits:
         same_logits("dgkd", student_logits, logits)
-    terms = torch.stack([kd(student_logits, logits, temperature, "none") for logits in expert_logits])
+    apart: Sequence[Tensor | None] = [None] * len(expert_logits) if known is None else known
+    terms = torch.stack(
+        [
+            kd(student_logits, logits, temperature, "none", told)
+            for logits, told in zip(expert_logits, apart, strict=True)
+        ]
+    )
     if kept is not None:
         if kept.shape != (len(terms),) or kept.dtype != torch.bool:
             raise LimbeckError(
@@ -76,6 +84,7 @@ class DGKD(Method):
     reads = Reads(student=("logits",), teacher=("logits",), batch=("progress",))
     recipe = 'dgkd(teachers=["small", "big"])'
     rows = "classes"
+    partial = True
 
     def __init__(
         self,
@@ -107,7 +116,13 @@ class DGKD(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
-        return dgkd(student.logits, expert_logits(self.experts, teacher), self.temperature, self._kept(batch))
+        return dgkd(
+            student.logits,
+            expert_logits(self.experts, teacher),
+            self.temperature,
+            self._kept(batch),
+            known=expert_known(self.experts, teacher),
+        )
 
     def _kept(self, batch: Batch) -> Tensor | None:
         """(K,) the terms that this step keeps, the same in every process and piece; None for all of them."""

@@ -91,6 +91,7 @@ class DKD(Method):
     reads = Reads(student=("logits",), teacher=("logits",), batch=("targets", "progress"))
     recipe = "ce + dkd"
     rows = "classes"
+    row_wise = True
 
     def __init__(
         self,

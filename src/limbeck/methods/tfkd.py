@@ -80,6 +80,8 @@ class TFKD(Method):
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "0.9*ce + 0.1*tfkd"
     rows = "classes"
+    row_wise = True
+    partial = True
 
     def __init__(
         self,
@@ -100,6 +102,6 @@ class TFKD(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         if self.mode == "self":
-            return kd(student.logits, teacher.logits, self.temperature)
+            return kd(student.logits, teacher.logits, self.temperature, known=teacher.known)
         assert batch.targets is not None
         return tfkd(student.logits, batch.targets, self.temperature, self.correct, self.form)

@@ -110,7 +110,8 @@ def _offers(contenders: Sequence[Contender], measure: Measure) -> tuple[list[Off
     for it in contenders:
         first = it.results[0]
         costs = {"student": first.student.parameters}
-        costs |= {"teacher": first.teacher.parameters} if first.teacher else {}
+        if first.teacher and first.teacher.parameters is not None:
+            costs["teacher"] = first.teacher.parameters
         if measured:
             costs = {str(role): each.cost.multiply_adds for role, each in it.evaluations[0].networks.items()}
         if values := it.values(measure):

@@ -21,12 +21,16 @@ def lead(result: Result, task: Task) -> str:
         task: the run's.
     """
     size = f"{result.student.parameters:,} parameters"
-    metric, test = task.primary, result.metrics.test
+    metric, test, teacher = task.primary, result.metrics.test, result.teacher
+    of_answers = (
+        f". Its teacher is a file of {teacher.answers.told(metric)}" if teacher and teacher.answers else ""
+    )
     if test is None or metric.name not in test:
-        return f"The student has {size}. How good it is, is not known: the data has no test split."
+        return (
+            f"The student has {size}. How good it is, is not known: the data has no test split{of_answers}."
+        )
     text = f"On the test split the student has a {metric.label} of {told(metric, test[metric.name])}"
-    text += f" with {size}"
-    teacher = result.teacher
+    text += f" with {size}{of_answers}"
     if teacher and teacher.metrics and metric.name in teacher.metrics:
         text += f"; its teacher has {told(metric, teacher.metrics[metric.name])} with "
         text += f"{teacher.parameters:,}"

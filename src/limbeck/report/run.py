@@ -10,6 +10,7 @@ from limbeck import tasks
 from limbeck.config import flat
 from limbeck.evaluation.results import Evaluation
 from limbeck.report import measured
+from limbeck.report.answers import answers
 from limbeck.report.chain import chain
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.headline import lead, tiles
@@ -57,7 +58,9 @@ def run_report(
     splits = [_splits(result, task, evaluation)] if result.metrics.by_split() else []
     made = chain(result, task.primary, environment, home)
     trained = "Student and teacher" if result.teacher else "Student"
-    sections = [Section(trained, [_networks(result, task, evaluation), *splits, *made])]
+    sections = [
+        Section(trained, [_networks(result, task, evaluation), *answers(result, task), *splits, *made])
+    ]
     if examples:
         sections.append(Section("What the teacher knows and the student does not", [examples]))
     if evaluation:
@@ -121,19 +124,19 @@ def _networks(result: Result, task: Task, found: Evaluation | None) -> Table:
     sizes["student"] = (result.student.model, result.student.parameters)
     if found and (baseline := found.networks.get("baseline")):
         sizes["baseline"] = (baseline.name, baseline.cost.parameters)
-    reference = next(iter(sizes.values()))[1]
+    reference = next(size for _, size in sizes.values() if size is not None)
     rows: list[list[Cell]] = [
         [
             name,
             model,
             parameters,
-            percent(parameters / max(reference, 1)),
+            None if parameters is None else percent(parameters / max(reference, 1)),
             *(figure(metric, measures.get(name, {}).get(metric.name)) for metric in names),
         ]
         for name, (model, parameters) in sizes.items()
     ]
     columns = ["network", "model", "parameters", "size (%)", *(f"test {axis(metric)}" for metric in names)]
-    return Table("What was trained", columns, rows, "Size: parameters relative to the first row.")
+    return Table("What was trained", columns, rows, "Size: parameters relative to the first network.")
 
 
 def _splits(result: Result, task: Task, evaluation: Evaluation | None) -> Table:

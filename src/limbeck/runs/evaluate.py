@@ -14,7 +14,6 @@ from limbeck import data as sources
 from limbeck import evaluation
 from limbeck.config import NetworkConfig
 from limbeck.data import Source
-from limbeck.data.preparation import Preparation
 from limbeck.errors import LimbeckError, unknown
 from limbeck.evaluation import Contender, Evaluation, results
 from limbeck.evaluation.results import Role, Suite
@@ -29,6 +28,7 @@ from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import read_card
 from limbeck.runs.schedules import schedule_of
 from limbeck.runs.supervised import supervision
+from limbeck.teachers.files.reading import is_answers
 
 FILE = "evaluation.json"
 
@@ -151,7 +151,7 @@ def of_run(network: nn.Module, run: Run, features: Mapping[str, str | list[str]]
     name = (card and card.model) or (config.model if config else type(network).__name__)
     # A network with a graft on it has its modules under other paths.
     points = config.features if config and not isinstance(network, GraftedStudent) else {}
-    preparation = Preparation(card.size if card else None)
+    preparation = networks.preparation_of(card, run.path)
     known = config is not None
     return Contender(network, name, str(run.path), features or points, preparation, unseen=known)
 
@@ -252,6 +252,8 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
         return Contender(given, config.model, features=config.features, unseen=False)
     if config.model.startswith("<"):
         raise LimbeckError(f"{config.model} was handed over as an object, and has to be again, in Python")
+    if is_answers(config.model):
+        raise LimbeckError(f"{config.model} is a file of answers about training samples, and no network")
     config = places.located(config, run)
     return of_config(networks.teacher(config, source or run.data()), config)
 

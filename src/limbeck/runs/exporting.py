@@ -5,41 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck import data as sources
 from limbeck import models
-from limbeck.data import Source
+from limbeck.data import Source, Split
+from limbeck.data.preparation import Preparation
 from limbeck.data.storage.base import spread
+from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError, unknown
 from limbeck.evaluation import results
-from limbeck.files import replacing
+from limbeck.files import replacing, write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.checkpoints import save_checkpoint
 from limbeck.models.standalone import NETWORK
 from limbeck.optional import imported
+from limbeck.outputs import Inputs
 from limbeck.runs import networks
 from limbeck.runs.directory import Run, load
-from limbeck.runs.exports import onnx, pt2
-from limbeck.runs.exports.check import CheckError, check
+from limbeck.runs.exports import hf, onnx, pt2
+from limbeck.runs.exports.check import MOST, CheckError, check
 from limbeck.runs.exports.metadata import metadata, named_tensors, preprocessing, summary
 from limbeck.runs.exports.program import trace
-from limbeck.runs.modelcard import write_model_card
+from limbeck.runs.exports.quality import MaxDrop
+from limbeck.runs.exports.quantization import FILE, Quantization
+from limbeck.runs.modelcard import model_card, write_model_card
 from limbeck.runs.network_record import Card, metadata_of, read_card, sample_shape
-
-MOST = 10_000
-"""Samples that a program is checked on; of a larger split, some from all over it."""
+from limbeck.runs.quantizing import DropError, check_quantize, quantized
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written, and what there is to know of it, a sentence a line."""
+    """A file that was written, and what there is to know of it, a sentence a line.
+
+    `quantization` is what was measured of a quantized one.
+    """
 
     file: Path
     lines: tuple[str, ...]
+    quantization: Quantization | None = None
 
 
 def export(
@@ -51,31 +59,46 @@ def export(
     data_dir: Path | None = None,
     network: nn.Module | None = None,
     overwrite: bool = False,
+    quantize: str | None = None,
+    max_drop: MaxDrop = "auto",
 ) -> Exported:
     """Writes a run's student to a file; what `limbeck export` does.
 
     A program, of ONNX or torch.export, is read back and has to answer as the student does on real data: the
-    test split or, where there is none, the validation or the training split.
+    test split or, where there is none, the validation or the training split. What makes its inputs, such as
+    the tokenizer, is written beside it.
+
+    A quantized file is measured beside the one in float32 that it is made of. What was found is written to
+    `quantization.json` in the run's directory.
 
     Args:
         run: the run, its directory, or a `student.safetensors` file.
         form: a name of `FORMATS`.
-        out: the file; if None, `student` with the suffix of the format, in the run's directory.
+        out: the file; if None, `student` with the suffix of the format, in the run's directory; a quantized
+            file is `student.int8.onnx`.
         data: what a program is checked on; the run's own data if None.
         data_dir: where its files are; where the run had them if None.
         network: where the student was handed over as an object, one like it.
         overwrite: replace the file.
+        quantize: "int8" for a file of ONNX with weights of 8 bits; None for one in float32.
+        max_drop: largest loss in the task's first metric that quantization may cost on the validation split,
+            as the metric is shown: in points for a percentage; None for any, and "auto" for 1 point, or for
+            1 % of the value of other metrics.
     Raises:
         LimbeckError: for a run without a student, an unknown format, one whose package is not installed or
-            that the student is not for, no data to check on, and a file that exists or cannot be written.
+            that the student is not for, no data to check on, and a file that exists or cannot be written; for
+            a student that cannot be quantized; and for one that loses more than `max_drop` by it, of which no
+            quantized file is kept.
         CheckError: if a program does not answer as the student does; it is not kept, and a file that was
             there stays as it was.
     """
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
+    check_quantize(form, quantize, max_drop)
     path = run.path if isinstance(run, Run) else Path(run)
-    file = _free(path, out, FORMATS[form], overwrite=overwrite)
-    if form not in _PROGRAMS and not (data is None and data_dir is None):
+    suffix = FORMATS[form] if quantize is None else f".{quantize}{FORMATS[form]}"
+    file = _free(path, out, suffix, overwrite=overwrite, folder=form == "hf")
+    if form in _COPIES and not (data is None and data_dir is None):
         raise LimbeckError(
             f"a file of {form} is not checked on data; leave out data and data_dir (--data, --data-dir)"
         )
@@ -89,12 +112,36 @@ def export(
     shipped = found.student.findings.shipped if found else {}
     if form in _COPIES:
         return Exported(file, tuple(_COPIES[form](student, card, shipped, file)))
-    source = _source(path, card, data, data_dir)
-    lines = _program(_PROGRAMS[form], student, card, shipped, source, file)
+    if form == "hf":
+        hf.check_fits(student, card)
+    source, reads = _source(path, card, data, data_dir), networks.preparation_of(card, path)
+    if form == "hf":
+        return Exported(file, tuple(_folder(path, student, card, source, reads, file)))
+    makers = reads.files() if isinstance(reads, Tokenization) else source.files
+    beside = _beside(makers, file, overwrite=overwrite)
+    program = trace(student, example := source.example(preparation=reads), card.max_length)
+    kind, inputs, quantization = _PROGRAMS[form], preprocessing(card), None
+    with replacing(file) as partial, TemporaryDirectory() as folder:
+        plain = partial if quantize is None else Path(folder) / "student.onnx"
+        what = kind.write(program, list(named_tensors(example)), plain, metadata(card, inputs, shipped))
+        try:
+            lines = [what, summary(inputs), _agreement(student, kind.reopen(plain), source, reads)]
+            if quantize is not None:
+                quantization, said = quantized(plain, partial, source, card, reads, path, file, max_drop)
+                lines = [*lines[:2], f"before quantization: {lines[2]}", *said]
+        except (CheckError, DropError) as error:
+            stays = f"; {str(file)!r} is the one that was there before" if file.exists() else ""
+            raise type(error)(f"{error}{stays}") from error
+    for target, text in beside.items():
+        write_text(target, text)
+    lines += [f"{name}, which makes its inputs, lies beside it" for name in makers]
     run = Run(path)
+    if quantization is not None and path.is_dir():
+        write_text(path / FILE, quantization.model_dump_json(indent=2) + "\n")
+        lines.append(f"{path / FILE!s} keeps the figures")
     if run.finished and file.parent.resolve() == path.resolve():
         write_model_card(run, run.result)  # it tells how to use the files that lie beside it
-    return Exported(file, tuple(lines))
+    return Exported(file, tuple(lines), quantization)
 
 
 def _safetensors(student: nn.Module, card: Card, shipped: Mapping[str, Any], file: Path) -> list[str]:
@@ -126,28 +173,33 @@ def _repdistiller(student: nn.Module, card: Card, shipped: Mapping[str, Any], fi
     return lines
 
 
-def _program(
-    kind: ModuleType,
-    student: nn.Module,
-    card: Card,
-    shipped: Mapping[str, Any],
-    source: Source,
-    file: Path,
+def _agreement(
+    student: nn.Module, answer: Callable[[Inputs], Tensor], source: Source, reads: Preparation
+) -> str:
+    """That a program answers as the student does, on some of the data."""
+    name, split = _checked_on(source)
+    return check(student, answer, split, source.task, reads).summary(f"the {name} split of {source.name}")
+
+
+def _folder(
+    path: Path, student: nn.Module, card: Card, source: Source, reads: Preparation, folder: Path
 ) -> list[str]:
+    """Writes the folder of the format hf, and its card if there is a run."""
+    name, split = _checked_on(source)
+    with hf.replacing_folder(folder) as partial:
+        lines = hf.write(student, card, reads, partial)
+        agreement = check(student, hf.reopen(partial, card), split, source.task, reads, tolerance=1e-5)
+        run = Run(path)
+        if run.finished:
+            write_text(partial / "README.md", model_card(run, run.result, hub=True))
+    return [*lines, agreement.summary(f"the {name} split of {source.name}")]
+
+
+def _checked_on(source: Source) -> tuple[str, Split]:
+    """The split that an exported file is checked on, and its name."""
     splits = {"test": source.test, "validation": source.validation, "training": source.train}
     name, split = next((name, split) for name, split in splits.items() if split is not None)
-    split = split.select(spread(len(split), MOST))
-    example = source.example()
-    inputs = preprocessing(card)
-    program = trace(student, example)
-    with replacing(file) as partial:
-        what = kind.write(program, list(named_tensors(example)), partial, metadata(card, inputs, shipped))
-        try:
-            agreement = check(student, kind.reopen(partial), split, source.task)
-        except CheckError as error:
-            stays = f"; {str(file)!r} is the one that was there before" if file.exists() else ""
-            raise CheckError(f"{error}{stays}") from error
-    return [what, summary(inputs), agreement.summary(f"the {name} split of {source.name}")]
+    return name, split.select(spread(len(split), MOST))
 
 
 _COPIES: Mapping[str, Callable[[nn.Module, Card, Mapping[str, Any], Path], list[str]]] = {
@@ -161,15 +213,20 @@ FORMATS: Mapping[str, str] = {
     "onnx": ".onnx",
     "pt2": ".pt2",
     "repdistiller": ".pth",
+    "hf": "-hf",
 }
-"""The formats, and the suffix of a file that no name is given for."""
+"""The formats, and what follows `student` in the name of a file (of hf, a folder) without a name."""
 
 
-def _free(path: Path, out: Path | str | None, suffix: str, *, overwrite: bool) -> Path:
+def _free(path: Path, out: Path | str | None, suffix: str, *, overwrite: bool, folder: bool) -> Path:
     """The file to write; refuses one that is not ours to replace."""
     own = path / "student.safetensors" if path.is_dir() else path
     file = own.with_name(f"student{suffix}") if out is None else Path(out)
-    if file.is_dir():
+    if folder and file.is_file():
+        raise LimbeckError(f"{str(file)!r} is a file; out (--out) names the folder to write")
+    if folder and file.is_dir() and not (file / "config.json").is_file() and any(file.iterdir()):
+        raise LimbeckError(f"{str(file)!r} holds files that are no model; choose another out (--out)")
+    if not folder and file.is_dir():
         raise LimbeckError(f"{str(file)!r} is a directory; out (--out) names the file to write")
     if file.resolve() == own.resolve():
         raise LimbeckError(f"{str(file)!r} is the run's own file; name another with out (--out)")
@@ -187,8 +244,25 @@ def _source(path: Path, card: Card, data: str | Source | None, data_dir: Path | 
     else:
         source = data if isinstance(data, Source) else sources.load(data, data_dir)
     networks.check_files(path, "student", source)
-    if (found := sample_shape(source.example(1))) != card.input_shape:
+    found = sample_shape(source.example(1, networks.preparation_of(card, path)))
+    if card.tokenizer is None and found != card.input_shape:
         raise LimbeckError(
             f"the student takes inputs of shape {card.input_shape}, and those of {source.name} are {found}"
         )
     return source
+
+
+def _beside(makers: Mapping[str, str], file: Path, *, overwrite: bool) -> dict[Path, str]:
+    """What makes the inputs and does not lie beside the file yet, by where it goes."""
+    missing = {}
+    for name, text in makers.items():
+        target = file.with_name(name)
+        if target.exists() and target.read_bytes() == text.encode():
+            continue
+        if target.exists() and not overwrite:
+            raise LimbeckError(
+                f"{str(target)!r} exists and is another one than the student's; say overwrite=True "
+                "(--overwrite) or choose another out (--out)"
+            )
+        missing[target] = text
+    return missing

@@ -25,7 +25,7 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models import count_parameters, fingerprint
 from limbeck.objective import parse
 from limbeck.outputs import Batch, apply
-from limbeck.runs import caching, networks, places, trust
+from limbeck.runs import answer_files, caching, networks, places, trust
 from limbeck.runs.directory import Run
 from limbeck.runs.lineage import recorded
 from limbeck.runs.recipe import origin, run_of
@@ -83,42 +83,46 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     _check_handed_over(config, objects)
     source = objects["data"] if "data" in objects else sources.load(config.data.name, config.data.dir)
     source = with_views(source, config)
+    files = answer_files.files_of(config, source)
     if config.objective is None:
-        config = config.model_copy(update={"objective": source.task.recipe(teacher=bool(config.taught_by))})
+        recipe = answer_files.recipe(source, config, files.values())
+        config = config.model_copy(update={"objective": recipe})
     objective = parse(objects.get("objective", config.objective))
     if config.training.selection == "validation" and source.validation is None:
         raise LimbeckError(f"{source.name} has no validation split; use training.selection=last")
-    for each in config.taught_by.values():
+    taught_by = {name: each for name, each in config.taught_by.items() if name not in files}
+    for each in taught_by.values():
         networks.check_labels(each, source)
     split = source.train if uses_unlabeled(objective) else source.train.labeled()
+    _check_labels(objective, split, source)
     student = objects.get("student")
     if student is None:
         student = networks.student(config.student, source, config.seed)
     checks.trained(student, objective)
-    teachers = _teachers(config, source, objects)
-    examples = {"student": source.example(preparation=Preparation(config.student.size))}
+    teachers = _teachers(taught_by, source, objects)
+    examples = {"student": source.example(preparation=networks.student_preparation(config.student))}
     examples |= {
-        name: source.example(preparation=networks.preparation(each))
-        for name, each in config.taught_by.items()
+        name: source.example(preparation=networks.preparation(each)) for name, each in taught_by.items()
     }
-    named = {"student": config.student, **config.taught_by}
+    named = {"student": config.student, **taught_by}
     for role, network in {"student": student, **teachers}.items():
         width = width_of(network, role, source, networks.preparation(named[role]), named[role].features)
         check_width(width, role, source)
     asked: tuple[str, ...] = ()
     if begun is None:
-        asked, distrusted = trust.ask(teachers, config, source)
+        asked, distrusted = trust.ask(teachers, files, config, source)
     else:
         distrusted = tuple(begun.environment.get("distrusted", ()))
+    answers = {name: answer_files.record(file, source) for name, file in files.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.seed, "objective"))
         distiller = Distiller(
             student,
             {
-                name: caching.asked(
-                    network, config.taught_by[name], config, source, again="teacher" not in objects
-                )
-                for name, network in teachers.items()
+                name: files[name]
+                if name in files
+                else caching.asked(teachers[name], each, config, source, again="teacher" not in objects)
+                for name, each in config.taught_by.items()
             },
             objective,
             example=examples.pop("student"),
@@ -135,22 +139,28 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
             seed=config.seed,
             student_features=config.student.features,
         )
-    taught_by = {
+    known = {
         name: {
             "model": models[name],
-            **origin(config.taught_by[name]),
-            "labels": config.taught_by[name].labels,
-            "parameters": count_parameters(network),
-            "run": (run := run_of(config.taught_by[name])) and recorded(run),
-            "checkpoints": _checkpoints(config.taught_by[name]),
+            **origin(each),
+            "labels": each.labels,
+            "parameters": count_parameters(teachers[name]) if name in teachers else None,
+            "run": (run := run_of(each)) and recorded(run),
+            "checkpoints": _checkpoints(each),
+            "answers": answers.get(name),
         }
-        for name, network in teachers.items()
+        for name, each in config.taught_by.items()
     }
     weights = {
-        name: distiller.teachers[name].schedule or fingerprint(network) for name, network in teachers.items()
+        name: files[name].digest if name in files else teacher.schedule or fingerprint(teachers[name])
+        for name, teacher in distiller.teachers.items()
     }
-    notes = (*source.notes, *_notes(config, source, {"student": student, **teachers}))
-    return Job(config, source, split, distiller, weights, taught_by, notes, asked, distrusted)
+    notes = (
+        *source.notes,
+        *answer_files.notes(files),
+        *_notes(config, source, {"student": student, **teachers}),
+    )
+    return Job(config, source, split, distiller, weights, known, notes, asked, distrusted)
 
 
 def _checkpoints(teacher: TeacherConfig) -> int | None:
@@ -158,7 +168,9 @@ def _checkpoints(teacher: TeacherConfig) -> int | None:
     return None if schedule is None else len(schedule.files)
 
 
-def _teachers(config: RunConfig, source: Source, objects: Mapping[str, Any]) -> dict[str, nn.Module]:
+def _teachers(
+    taught_by: Mapping[str, TeacherConfig], source: Source, objects: Mapping[str, Any]
+) -> dict[str, nn.Module]:
     """The networks of the teachers by name, those that were handed over and those that the config names."""
     given = objects.get("teacher")
     by_name = given if isinstance(given, Mapping) else {} if given is None else {"teacher": given}
@@ -166,7 +178,7 @@ def _teachers(config: RunConfig, source: Source, objects: Mapping[str, Any]) -> 
         name: networks.with_logits(by_name[name], each, source)
         if name in by_name
         else networks.teacher(each, source)
-        for name, each in config.taught_by.items()
+        for name, each in taught_by.items()
     }
 
 
@@ -194,6 +206,16 @@ def uses_unlabeled(objective: Method) -> bool:
     """Whether some method in it learns from samples without a label too."""
     parts = [method for method in inner_first(objective) if not isinstance(method, Objective)]
     return any("targets" not in method.reads.batch for method in parts)
+
+
+def _check_labels(objective: Method, split: Split, source: Source) -> None:
+    """Refuses a method that learns from labels where no sample has one."""
+    for method in inner_first(objective):
+        if "targets" in method.reads_in_training.batch and not split.has_labels:
+            raise LimbeckError(
+                f"{method.name} learns from labels, and no training sample of {source.name} has one; leave "
+                "it out of the objective, such as kd alone"
+            )
 
 
 class TrainingLoop(Loop):
@@ -239,6 +261,10 @@ class TrainingLoop(Loop):
         """The valid rows, where the task says that samples differ in them."""
         task = self._job.source.task
         return None if task.even else task.count(batch)
+
+    def answered(self, batch: Batch) -> Mapping[str, Tensor]:
+        """What the teachers with gaps answer of it."""
+        return self._job.distiller.teachers.answered(batch)
 
     def validate(self) -> Mapping[str, float] | None:
         """The student's metrics on the validation split."""
@@ -308,9 +334,11 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
             rank=trainer.accelerator.process_index,
             world=trainer.accelerator.num_processes,
             extra_views=distiller.reads.views,
-            preparation=Preparation(job.config.student.size),
+            preparation=networks.student_preparation(job.config.student),
             teacher_preparations={
-                name: networks.preparation(each) for name, each in job.config.taught_by.items()
+                name: networks.preparation(each)
+                for name, each in job.config.taught_by.items()
+                if distiller.teachers[name].gives is None
             },
         )
 
@@ -331,9 +359,8 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
 def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
     """The task's metrics of a run's student on a split, each sample once and as it is."""
     config = job.config.student
-    loader = Loader(
-        split, EVALUATION_BATCH, shuffle=False, device=device, preparation=Preparation(config.size)
-    )
+    reads = networks.student_preparation(config)
+    loader = Loader(split, EVALUATION_BATCH, shuffle=False, device=device, preparation=reads)
     features = {} if isinstance(network, GraftedStudent) else config.features
     return evaluation.metrics(job.source.task, network.to(device), loader, features)
 
@@ -341,7 +368,7 @@ def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -
 def _check_made_views(job: Job) -> None:
     """Refuses views that a method makes of the student's inputs, where a teacher reads others."""
     made = job.distiller.objective.all_reads.makes
-    own = Preparation(job.config.student.size)
+    own = networks.student_preparation(job.config.student)
     for name, each in job.config.taught_by.items() if made else ():
         if (theirs := networks.preparation(each)) != own:
             raise LimbeckError(

@@ -22,7 +22,7 @@ class Generation:
     Attributes:
         name: that of its run's directory, or what the run that it taught calls it; "student" for the last.
         model: the network, in the notation, or where it lies.
-        parameters: how many numbers it has.
+        parameters: how many numbers it has; None for a file of answers.
         objective: what its run minimized; None if no run made it, as are the next.
         data: name of the data that its run was made on.
         taught_by: names of its teachers.
@@ -32,7 +32,7 @@ class Generation:
 
     name: str
     model: str
-    parameters: int
+    parameters: int | None
     objective: str | None
     data: str | None
     taught_by: tuple[str, ...]

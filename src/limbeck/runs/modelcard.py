@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,9 +15,11 @@ from limbeck.config import RunConfig
 from limbeck.evaluation import results
 from limbeck.evaluation.results import Evaluation, NetworkResult
 from limbeck.files import write_text
+from limbeck.models import huggingface
 from limbeck.notation import Call
 from limbeck.optimization import OptimizerConfig, ScheduleConfig
 from limbeck.runs.directory import Run
+from limbeck.runs.exports import quantization
 from limbeck.runs.exports.metadata import preprocessing, summary
 from limbeck.runs.lineage import generations, line, split_of
 from limbeck.runs.network_record import Card, read_card
@@ -29,6 +32,9 @@ MARK = "<!-- limbeck writes this card anew with every result; without this line 
 _CLASSIFIERS = {3: "image-classification", 1: "tabular-classification"}
 """The hub's word for what a classifier does, by the axes of a sample; named tensors are texts."""
 
+ONNX = ("student.onnx", "student.int8.onnx")
+"""Files of ONNX that the card has lines of code for, the first that is there."""
+
 _NAMED = 20
 """Outputs that the text names; of more it tells the number."""
 
@@ -40,16 +46,27 @@ def write_model_card(run: Run, result: Result) -> None:
         run: with a student, and maybe an evaluation and exported files.
         result: what its `result.json` holds or will hold.
     Raises:
-        LimbeckError: for a student or an evaluation whose record is damaged.
+        LimbeckError: for a student, an evaluation or a quantization whose record is damaged.
     """
     file = run.path / "README.md"
     if file.exists() and MARK not in file.read_text(encoding="utf-8", errors="replace"):
         return
+    write_text(file, model_card(run, result))
+
+
+def model_card(run: Run, result: Result, *, hub: bool = False) -> str:
+    """The text of a run's card.
+
+    Args:
+        run: with a student, and maybe an evaluation and exported files.
+        result: what its `result.json` holds or will hold.
+        hub: whether the card is for a folder that `transformers` loads.
+    """
     card = read_card(run.path / "student.safetensors")
     assert card is not None, "a run writes its card with the weights"
     task = card.made_for()
     found = results.read(run.path / "evaluation.json")
-    front = yaml.safe_dump(_front_matter(card, result, found), sort_keys=False, allow_unicode=True)
+    front = yaml.safe_dump(_front_matter(card, result, found, hub=hub), sort_keys=False, allow_unicode=True)
     environment = Environment(
         loader=PackageLoader("limbeck.runs", "."),
         undefined=StrictUndefined,
@@ -57,9 +74,12 @@ def write_model_card(run: Run, result: Result) -> None:
         lstrip_blocks=True,
     )
     environment.filters.update(number=show, percent=percent)
-    inputs = preprocessing(card)
+    inputs, small = preprocessing(card), quantization.read(run.path)
     body = environment.get_template("modelcard.md.jinja").render(
         mark=MARK,
+        hub=hub,
+        tag=_hub_tag(card),
+        brings=card.tokenizer is not None,
         title=_title(card, result),
         result=result,
         grafted=card.graft is not None,
@@ -70,7 +90,9 @@ def write_model_card(run: Run, result: Result) -> None:
         names=[each["name"] for each in inputs["inputs"]],
         named=isinstance(card.input_shape, dict),
         tokenizer="tokenizer.json" in card.files,
-        files=[name for name in ("student.onnx", "student.pt2") if (run.path / name).exists()],
+        onnx=next((name for name in ONNX if (run.path / name).exists()), None),
+        pt2=(run.path / "student.pt2").exists(),
+        quantization=small if small and small.lies_in(run.path) else None,
         task=task,
         classes=task.name == "classification",
         outputs=[f"`{name}`" for name in task.outputs] if task.width <= _NAMED else None,
@@ -78,18 +100,19 @@ def write_model_card(run: Run, result: Result) -> None:
         making=dict(_making(run.config, result)),
         limits=list(_limits(result, found)),
     )
-    write_text(file, f"---\n{front}---\n\n{body}")
+    return f"---\n{front}---\n\n{body}"
 
 
-def _front_matter(card: Card, result: Result, found: Evaluation | None) -> dict[str, Any]:
+def _front_matter(card: Card, result: Result, found: Evaluation | None, *, hub: bool) -> dict[str, Any]:
     """The metadata of a Hugging Face model card; the license is for who publishes the student."""
     tag = _hub_tag(card)
-    data, hub = result.data.name, result.data.hub
+    data, of_hub = result.data.name, result.data.hub
     front: dict[str, Any] = {
-        "library_name": "limbeck",
+        "library_name": "transformers" if hub else "limbeck",
+        **_base(card),
         "pipeline_tag": tag,
         "tags": ["limbeck", *(["knowledge-distillation"] if result.teachers else [])],
-        **({"datasets": [hub]} if hub else {}),
+        **({"datasets": [of_hub]} if of_hub else {}),
     }
     if found is None:
         return front
@@ -97,11 +120,19 @@ def _front_matter(card: Card, result: Result, found: Evaluation | None) -> dict[
     values = {each.hub or each.name: found.student.metrics[each.name] for each in metrics}
     measured = {
         "task": {"type": tag},
-        "dataset": {"name": data, "type": hub or data.partition("(")[0], "split": found.split},
+        "dataset": {"name": data, "type": of_hub or data.partition("(")[0], "split": found.split},
         "metrics": [{"type": name, "value": value} for name, value in values.items()],
     }
     index = [{"name": _title(card, result), "results": [measured]}]
     return {**front, "metrics": [metrics[0].hub or metrics[0].name], "model-index": index}
+
+
+def _base(card: Card) -> dict[str, str]:
+    """The model on the hub that the student started from, if there is one."""
+    named = huggingface.read(card.model) if card.model and huggingface.is_hf(card.model) else None
+    if named is None or not named.brings_weights or Path(named.place).is_dir():
+        return {}
+    return {"base_model": named.place, "base_model_relation": "finetune"}
 
 
 def _hub_tag(card: Card) -> str:
@@ -168,6 +199,8 @@ def _making(config: RunConfig, result: Result) -> Iterator[tuple[str, str]]:
     for name, teacher in result.teachers.items():
         if teacher.checkpoints is not None:
             yield name, f"{teacher.checkpoints} checkpoints of its training, later ones later on"
+        if teacher.answers is not None:
+            yield name, teacher.answers.told(tasks.from_record(result.task).primary)
     yield "optimizer", f"`{_call(training.optimizer)}`"
     yield "learning rate", f"`{_call(training.schedule)}`"
     yield "epochs, batch size, seed", f"{training.epochs}, {training.batch_size}, {config.seed}"
@@ -186,7 +219,8 @@ def _chain(result: Result) -> Iterator[tuple[str, str]]:
         yield "chain of teachers", in_a_line
     split = split_of(found)
     for each in found[:-1]:
-        said = [f"`{each.model}`", f"{show(each.parameters)} parameters"]
+        said = [f"`{each.model}`"]
+        said += [f"{show(each.parameters)} parameters"] if each.parameters is not None else []
         said += [f"trained by `{each.objective}`"] if each.objective else []
         said += [f"taught by {', '.join(f'`{name}`' for name in each.taught_by)}"] if each.taught_by else []
         said += (

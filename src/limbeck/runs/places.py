@@ -13,6 +13,7 @@ from limbeck.errors import LimbeckError
 from limbeck.files import digest
 from limbeck.runs import networks, schedules
 from limbeck.runs.directory import Run, is_imported
+from limbeck.teachers.files.reading import is_answers
 
 C = TypeVar("C", bound=NetworkConfig)
 
@@ -96,7 +97,8 @@ def _found(text: str, place: Mapping[str, str | None], home: Path) -> str:
             return each
     if there:
         raise LimbeckError(
-            f"the weights in {there[0]!r} have changed since the run in {str(home)!r} began: their digest "
+            f"the {'answers' if is_answers(text) else 'weights'} in {there[0]!r} have changed since "
+            f"the run in {str(home)!r} began: their digest "
             f"was {known} and is {_weights(Path(there[0]))}; put the old ones back, or start another run"
         )
     return text

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from limbeck.errors import LimbeckError
 from limbeck.files import write_text
 from limbeck.runs.network_record import read_card
+from limbeck.tasks import Metric
+from limbeck.tasks.wording import told
 
 UNNAMED = "teacher"
 """The name of a teacher that was not given one."""
@@ -33,6 +35,43 @@ class StudentResult(_Record):
     parameters: int
 
 
+class AnswersResult(_Record):
+    """A file of answers about training samples, and how far they reach.
+
+    Attributes:
+        samples: how many training samples there were.
+        answered: how many of them have an answer.
+        forms: how many answers are of each form, by the name of the field in the file.
+        repeated: how many samples, those of one text counted once, have several answers.
+        contradictory: how many of those have answers with different classes.
+        elsewhere: how many rows are about samples held out for test or validation.
+        unknown: how many rows are about no sample of the data.
+        compared: how many training samples have a label and an answer.
+        agreement: the primary metric of the task on these; None if there are none.
+    """
+
+    samples: int
+    answered: int
+    forms: dict[str, int]
+    repeated: int = 0
+    contradictory: int = 0
+    elsewhere: int = 0
+    unknown: int = 0
+    compared: int = 0
+    agreement: float | None = None
+
+    def told(self, metric: Metric) -> str:
+        """What they reach and are worth: "answers to 90 of 100 training samples, top-1 95.0 % on 80 labels".
+
+        Args:
+            metric: the primary one of the task.
+        """
+        reach = f"answers to {self.answered:,} of {self.samples:,} training samples"
+        if self.agreement is None:
+            return f"{reach}, of which none has a label"
+        return f"{reach}, {metric.label} {told(metric, self.agreement)} on the {self.compared:,} with a label"
+
+
 class TeacherResult(_Record):
     """A teacher as it was when the run began.
 
@@ -41,22 +80,24 @@ class TeacherResult(_Record):
         weights: a digest of its weights file; None if it has none.
         recipe: a digest of what made it except the seed; None if no run made it.
         labels: whether it learned from the "clean" or the "noisy" labels; None where the data has no noise.
-        parameters: how many numbers it has.
+        parameters: how many numbers it has; None for a file of answers.
         checkpoints: how many checkpoints of it taught in turn; None for a teacher that stayed as it was.
         cached: those of its outputs that were read from files.
         metrics: the metrics of the task on the test split; None if they were not measured.
         run: the run that it came from; None if it was no run.
+        answers: what it says, if it is a file of answers; None for a network.
     """
 
     model: str
     weights: str | None = None
     recipe: str | None = None
     labels: str | None = None
-    parameters: int
+    parameters: int | None
     checkpoints: int | None = None
     cached: tuple[str, ...] = ()
     metrics: dict[str, float] | None = None
     run: TeacherRun | None = None
+    answers: AnswersResult | None = None
 
 
 class TeacherRun(_Record):

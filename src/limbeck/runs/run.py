@@ -49,8 +49,9 @@ def distill(
         config: YAML file with the fields of `RunConfig`, or a config; every other argument overrides it.
         student: name of a network, checkpoint or factory; or a network, which is trained in place.
         teacher: run, its directory, or whatever a student may be; `ensemble("runs/a", "runs/b")` for several
-            as one, `checkpoints("runs/a")` for one that grows with its student. A mapping of two teachers or
-            more by name is for objectives that name their teachers.
+            as one, `checkpoints("runs/a")` for one that grows with its student, `answers.jsonl` (or .csv,
+            .parquet) for answers about training samples. A mapping of two teachers or more by name is for
+            objectives that name their teachers.
         data: name of a data set, or a source made by `limbeck.data.from_tensors` or `from_dataset`.
         data_dir: directory of the data set's files.
         objective: what is minimized, in the notation or as a method; the recipe of the data's task if None.
@@ -193,8 +194,9 @@ def _run(
     known = run.environment.get("teachers", {}) if resume else {}
     for name, weights in job.teacher_weights.items():
         if known.get(name, weights) != weights:
+            what = "weights" if job.taught_by[name]["answers"] is None else "answers"
             raise LimbeckError(
-                f"the weights of the teacher {'' if name == 'teacher' else f'{name!r} '}have changed "
+                f"the {what} of the teacher {'' if name == 'teacher' else f'{name!r} '}have changed "
                 f"since the run in {str(path)!r} began; put the old ones back, or start another run"
             )
     setup = config.training

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from limbeck import data as sources
 from limbeck.data import Source
-from limbeck.data.preparation import Preparation
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import Contender
 from limbeck.evaluation.transfer import FINETUNE, PROBE, Setup, Transfer, finetune, linear_probe
@@ -19,6 +18,7 @@ from limbeck.runs import directory, networks, places
 from limbeck.runs.directory import Report, Run, load
 from limbeck.runs.job import width_of
 from limbeck.runs.network_record import read_card
+from limbeck.teachers.files.reading import is_answers
 from limbeck.training import Trainer
 
 Mode = Literal["probe", "finetune"]
@@ -147,7 +147,8 @@ def _teacher(home: Path, note: Callable[[str], None]) -> list[tuple[str, Path]]:
     teacher = places.located(teacher, Run(home))
     place = Path(teacher.model)
     file = place / "student.safetensors" if place.is_dir() else place
-    if teacher.weights is None and networks.is_path(teacher.model) and file.is_file():
+    of_limbeck = networks.is_path(teacher.model) and not is_answers(teacher.model)
+    if teacher.weights is None and of_limbeck and file.is_file():
         return [("teacher", place)]
     note(
         f"the teacher {teacher.model!r} is left out: it is no run or weights file of one that is still there"
@@ -164,7 +165,7 @@ def _contender(place: Path, role: str, source: Source) -> Contender:
         networks.check_files(place, name, source)
     own = (place / "config.yaml").is_file() and not isinstance(network, GraftedStudent)
     named = Run(place).config.student.features if own else {}
-    width_of(network, name, source, Preparation(card.size), named)
+    width_of(network, name, source, networks.preparation_of(card, place), named)
     return Contender(
         network,
         name=card.model or type(network).__name__,

@@ -16,11 +16,11 @@ from limbeck.data import Loader, Source, Split
 from limbeck.data.split import stratified
 from limbeck.errors import LimbeckError
 from limbeck.features import probabilities
-from limbeck.runs import networks
+from limbeck.runs import answer_files, networks
 from limbeck.runs.directory import Run
 from limbeck.runs.schedules import schedule_of
 from limbeck.tasks import Meter, Task
-from limbeck.teachers import LiveTeacher
+from limbeck.teachers import FileTeacher, LiveTeacher
 
 BATCH = 512
 MOST = 2000
@@ -85,12 +85,13 @@ class Answers:
 
 
 def ask(
-    teachers: Mapping[str, nn.Module], config: RunConfig, source: Source
+    teachers: Mapping[str, nn.Module], files: Mapping[str, FileTeacher], config: RunConfig, source: Source
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Asks the teachers of a run.
 
     Args:
         teachers: networks by name; afterwards on the device where they were.
+        files: the teachers that are files of answers, by name.
         config: of the run.
         source: the data.
     Returns: a sentence on each teacher, and sentences on what is wrong with those that are to be trusted all
@@ -100,9 +101,11 @@ def ask(
             far from what its own run recorded, unless its config says `trust`.
     """
     worth, wrong = [], []
-    for name, network in teachers.items():
-        each = config.taught_by[name]
-        found = examine(network, name, each, source, _device(config.training.device))
+    for name, each in config.taught_by.items():
+        if name in files:
+            found = Found(*answer_files.examine(files[name], name, source, FEWEST))
+        else:
+            found = examine(teachers[name], name, each, source, _device(config.training.device))
         if found.wrong is not None and not each.trust:
             raise LimbeckError(f"{found.wrong}; set {_key(name)}.trust=true to go on all the same")
         worth.append(found.worth)

@@ -13,19 +13,26 @@ from limbeck.teachers.live import LiveTeacher
 if TYPE_CHECKING:
     from limbeck.teachers.cached import CachedTeacher
     from limbeck.teachers.checkpoints import CheckpointTeacher
+    from limbeck.teachers.files.teacher import FileTeacher
     from limbeck.teachers.lightweight import LightweightTeacher
 
 __all__ = [
     "CachedTeacher",
     "CheckpointTeacher",
     "Ensemble",
+    "FileTeacher",
     "LightweightTeacher",
     "LiveTeacher",
     "SoftTargetBank",
     "Teacher",
 ]
 
-_HOMES = {"CachedTeacher": "cached", "CheckpointTeacher": "checkpoints", "LightweightTeacher": "lightweight"}
+_HOMES = {
+    "CachedTeacher": "cached",
+    "CheckpointTeacher": "checkpoints",
+    "FileTeacher": "files.teacher",
+    "LightweightTeacher": "lightweight",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,9 @@ from limbeck.outputs import Batch, Inputs, Outputs
 
 
 class Teacher(ABC):
-    """Anything that answers a batch with outputs and learns nothing: a live network, a cache, an ensemble.
+    """Anything that answers a batch with outputs and learns nothing.
+
+    It is a live network, a cache, an ensemble, or a file of answers.
 
     It is no nn.Module, so that no optimizer, `train()`, `state_dict` or distributed wrapper of the student's
     side ever reaches it.
@@ -31,6 +33,12 @@ class Teacher(ABC):
     """The fields that may come from a cache, where they are rounded to float16."""
     cached: tuple[str, ...] = ()
     """Those that do, as the teacher is opened."""
+    gives: tuple[str, ...] | None = None
+    """The fields that it has; None for whatever is found in its network."""
+    gaps: int = 0
+    """The training samples that it has no answer for; the logits that it gives for them mean nothing."""
+    partial: bool = False
+    """Whether some answers do not tell all classes apart, or give one no probability at all."""
     schedule: str = ""
     """A digest of the checkpoints that answer in turn; empty for a teacher that always answers the same."""
 
@@ -51,6 +59,14 @@ class Teacher(ABC):
     @abstractmethod
     def __call__(self, batch: Batch) -> Outputs:
         """The outputs for a batch, without a graph."""
+
+    def sample(self, inputs: Inputs) -> Outputs:
+        """Outputs as it gives them, for a few inputs, whose shapes are looked at before training."""
+        return self(Batch(inputs))
+
+    def answered(self, batch: Batch) -> Tensor | None:
+        """(B,) bool, the samples of a batch that it has an answer for; None for a teacher without gaps."""
+        return None
 
     def inputs_of(self, batch: Batch) -> Inputs:
         """What this teacher reads of a batch: inputs in its own preparation, or those of the student."""

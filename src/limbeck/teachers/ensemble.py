@@ -34,7 +34,8 @@ class Ensemble(Teacher):
         weights: the share of each member, divided by their sum; equal if None.
         task: what the members are for.
     Raises:
-        LimbeckError: for no member, weights that do not fit, or probabilities of a task that has none.
+        LimbeckError: for no member, a file of answers as one, weights that do not fit, or probabilities of a
+            task that has none.
     """
 
     def __init__(
@@ -47,6 +48,11 @@ class Ensemble(Teacher):
     ) -> None:
         if not teachers:
             raise LimbeckError("an ensemble needs a teacher or more")
+        if any(teacher.gives is not None for teacher in teachers):
+            raise LimbeckError(
+                "the members of an ensemble answer any input, and a file of answers does not; give it as "
+                "another teacher"
+            )
         if of not in get_args(Mean):
             raise LimbeckError(f"an ensemble takes the mean of logits or probabilities, not of {of!r}")
         if of == "probabilities" and not (task.scores == "classes" and task.one_row_per_sample):

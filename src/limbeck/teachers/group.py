@@ -71,7 +71,12 @@ class TeacherGroup(Mapping[str, Teacher]):
 
     def answers(self, fields: Fields) -> dict[str, Outputs]:
         """What each teacher gives for its example."""
-        return {name: self._teachers[name](Batch(self._examples[name])) for name in fields}
+        return {name: self._teachers[name].sample(self._examples[name]) for name in fields}
+
+    def answered(self, batch: Batch) -> dict[str, Tensor]:
+        """() how many samples of a batch each of the teachers answers that have gaps, by name."""
+        found = {name: teacher.answered(batch) for name, teacher in self._teachers.items()}
+        return {name: there.sum(dtype=torch.float64) for name, there in found.items() if there is not None}
 
     def ask(self, batch: Batch, fields: Fields, views: Fields) -> Outputs:
         """The outputs of the first of the teachers that are asked, with those of all under `named`.

@@ -58,6 +58,10 @@ class Loop(ABC):
         """The valid rows of a batch, where samples have different numbers of them; None where they do not."""
         return None
 
+    def answered(self, batch: Batch) -> Mapping[str, Tensor]:
+        """() how many samples of a batch each teacher answers, by name, of those that have gaps."""
+        return {}
+
     def validate(self) -> Mapping[str, float] | None:
         """Figures of the validation split after an epoch, by metric; None without such a split."""
         return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ class Step:
         accumulation: pieces each batch is worked through in.
         clip: largest norm of the gradient, for each optimizer by itself; None does not clip.
         rows: a function that counts the valid rows of a batch, where samples have different numbers of them.
+        answered: a function that counts the samples of a batch that each teacher answers, by name, of those
+            that answer for some alone.
         settle: how to compute, asked once: of what the first forward gets, and of the forwards in a step.
     """
 
@@ -39,10 +42,11 @@ class Step:
         accumulation: int,
         clip: float | None,
         rows: Callable[[Batch], Tensor | int | None],
+        answered: Callable[[Batch], Mapping[str, Tensor]],
         settle: Callable[[Batch, int], Choices],
     ) -> None:
         self._accelerator, self._accumulation, self._clip = accelerator, accumulation, clip
-        self._settle, self._rows = settle, rows
+        self._settle, self._rows, self._answered = settle, rows, answered
         self._choices: Choices | None = None
         self.module, self.optimizer = module, optimizer
         self._parts = parts_of(optimizer)
@@ -61,6 +65,9 @@ class Step:
         whole = batch.total or len(batch) * world
         # As many in every process, though one may have a sample more: methods wait for each other in each.
         count = min(self._accumulation, whole // world)
+        if answered := self._answered(batch):
+            sums = self._accelerator.reduce(torch.stack(list(answered.values())), reduction="sum")
+            batch = replace(batch, answered=dict(zip(answered, sums / whole, strict=True)))
         pieces = batch.split(count) if count > 1 else [batch]
         if self._choices is None:
             self._choices = self._settle(pieces[0], len(pieces))

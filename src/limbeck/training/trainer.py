@@ -190,6 +190,7 @@ class Trainer:
                 accumulation=self.accumulation,
                 clip=self.clip,
                 rows=loop.rows,
+                answered=loop.answered,
                 settle=_Choosing(self, loop, module, taken, left, compiled),
             )
             self.display.begin(loop.name, first, loop.epochs, steps, loop.metric)

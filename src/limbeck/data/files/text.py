@@ -12,6 +12,7 @@ from pydantic import Field
 from limbeck.arguments import Count
 from limbeck.data.build import assemble
 from limbeck.data.files.discover import find
+from limbeck.data.files.ids import check_unique, ids_in
 from limbeck.data.files.rows import Rows, portions, read
 from limbeck.data.files.table import nameless
 from limbeck.data.files.targets import LABEL, target_reader
@@ -19,7 +20,7 @@ from limbeck.data.files.tokens import LEAST_VOCABULARY, encode, normalizer, trai
 from limbeck.data.registry import written
 from limbeck.data.source import Source
 from limbeck.data.split import Split, copies
-from limbeck.data.storage.base import Resident
+from limbeck.data.storage.texts import Corpus, Texts
 from limbeck.errors import LimbeckError, unknown
 
 VocabularySize: TypeAlias = Annotated[int, Field(ge=LEAST_VOCABULARY)]
@@ -35,6 +36,7 @@ def from_text(
     task: str = "classification",
     separator: str | None = None,
     names: Sequence[str] = (),
+    id: str | None = None,
     data_dir: Path | None = None,
 ) -> Source:
     """Texts with labels, as token ids of a tokenizer that is trained on the training split.
@@ -57,6 +59,8 @@ def from_text(
         task: what the labels are for: classification, multilabel or regression.
         separator: what parts the names in one field, for multilabel, such as "|".
         names: of the outputs, in their order; as in the data if none is given.
+        id: the column that says what each text is called, by which a file of a teacher's answers names it;
+            without it such a file has the texts.
         data_dir: the directory that `path` is in; `--data-dir` on the command line.
     """
     given = {
@@ -69,15 +73,20 @@ def from_text(
         "task": task,
         "separator": separator,
         "names": names,
+        "id": id,
     }
     name = written("text", from_text, given)
     reader = target_reader(task, label, separator, names)
-    splits = read(path, data_dir, (text, *reader.columns), (text, *reader.columns))
+    inputs = [text] if id is None else [text, id]
+    splits = read(path, data_dir, (*inputs, *reader.columns), (*inputs, *reader.columns))
     texts: dict[str, list[str]] = {split: [] for split in splits}
+    ids: dict[str, list[str]] = {split: [] for split in splits}
     for split, rows in splits.items():
         for batch in rows.batches():
-            reader.add(split, batch, rows, [text, *filter(nameless, batch)])
+            reader.add(split, batch, rows, [*inputs, *filter(nameless, batch)])
+            ids[split] += [] if id is None else ids_in(batch, id, rows, len(texts[split]))
             texts[split] += _texts_in(batch, text, rows, len(texts[split]))
+    check_unique(ids, splits)
     targets = reader.finish(splits)
     same = normalizer(lowercase).normalize_str
     made = portions(
@@ -86,9 +95,14 @@ def from_text(
         groups=copies(same(each).encode() for each in texts["train"]),
     )
     chosen = {split: [texts[of][row] for row in rows.tolist()] for split, (of, rows) in made.items()}
+    called = {split: [ids[of][row] for row in rows.tolist() if id] for split, (of, rows) in made.items()}
     tokenizer = train_tokenizer(chosen["train"], vocab_size, max_length, lowercase)
     parts = {
-        split: Split.whole(Resident(encode(tokenizer, chosen[split])), targets.of[of][rows], reader.task)
+        split: Split.whole(
+            Texts(encode(tokenizer, chosen[split]), corpus=Corpus(chosen[split], called[split])),
+            targets.of[of][rows],
+            reader.task,
+        )
         for split, (of, rows) in made.items()
     }
     source = assemble(

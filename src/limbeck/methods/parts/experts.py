@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
@@ -64,6 +65,17 @@ def check_sizes(method: str, names: Sequence[str], context: Context) -> None:
         f"{method}: teachers goes from the smallest to the largest, and their parameters are {given}; write"
         f" teachers={show(right)}"
     )
+
+
+def expert_known(names: Sequence[str], teacher: Outputs) -> list[Tensor] | None:
+    """(P, C) the classes that each expert tells apart, see `Outputs.known`; None if all tell all."""
+    known = {name: teacher.named[name].known for name in names}
+    if all(each is None for each in known.values()):
+        return None
+    return [
+        torch.ones_like(teacher.named[name].logits, dtype=torch.bool) if each is None else each
+        for name, each in known.items()
+    ]
 
 
 def expert_logits(names: Sequence[str], teacher: Outputs) -> list[Tensor]:

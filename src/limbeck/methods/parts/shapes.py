@@ -57,6 +57,15 @@ def same_logits(method: str, student: Tensor, teacher: Tensor) -> None:
     floating(method, "teacher_logits", teacher)
 
 
+def same_classes(method: str, logits: Tensor, known: Tensor) -> None:
+    """Refuses what is not a truth value for each of the logits (P, C)."""
+    if known.shape != logits.shape or known.dtype != torch.bool:
+        raise LimbeckError(
+            f"{method}: known must be a truth value for each class of each row, bool of shape "
+            f"{tuple(logits.shape)}, not {known.dtype} of shape {tuple(known.shape)}"
+        )
+
+
 def vectors(method: str, **tensors: Tensor) -> None:
     """Refuses what is not rows (P, D), by the names of the function's arguments."""
     for name, tensor in tensors.items():

@@ -56,39 +56,50 @@ def write(program: ExportedProgram, names: Sequence[str], file: Path, metadata: 
 
 
 def _tidy(graph: Any) -> None:
-    """Calls the batch axis `batch`, and leaves out the shapes of what is in between.
+    """Calls the free axes `batch` and `length`, and leaves out the shapes of what is in between.
 
-    The exporter numbers the axis, and onnxruntime infers shapes by itself; those in the file contradict what
+    The exporter numbers the axes, and onnxruntime infers shapes by itself; those in the file contradict what
     its quantization makes of the graph.
 
     Args:
         graph: the GraphProto, which is changed.
     """
     del graph.value_info[:]
-    own = {each.type.tensor_type.shape.dim[0].dim_param for each in graph.input}
+    named: dict[str, str] = {}
+    for each in graph.input:
+        for axis, dimension in zip(("batch", "length"), each.type.tensor_type.shape.dim, strict=False):
+            if dimension.dim_param:
+                named.setdefault(dimension.dim_param, axis)
     for value in (*graph.input, *graph.output):
         for dimension in value.type.tensor_type.shape.dim:
-            if dimension.dim_param in own - {""}:
-                dimension.dim_param = "batch"
+            if dimension.dim_param in named:
+                dimension.dim_param = named[dimension.dim_param]
 
 
 def reopen(file: Path) -> Callable[[Inputs], Tensor]:
-    """What the model answers in onnxruntime, on the CPU."""
+    """What the model answers in onnxruntime, on the CPU, with as many threads as torch takes."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     kinds = [kind for kind in vars(state).values() if isinstance(kind, type)]
     failures = tuple(kind for kind in kinds if issubclass(kind, Exception))  # they share no base of their own
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # or it slows the next session down
     try:
-        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except failures as error:
         raise CheckError(f"onnxruntime cannot read it: {first_line(error)}") from error
 
     def answer(inputs: Inputs) -> Tensor:
-        feed = {name: tensor.numpy() for name, tensor in named_tensors(inputs).items()}
         try:
-            return torch.from_numpy(session.run([OUTPUT], feed)[0])
+            return torch.from_numpy(session.run([OUTPUT], arrays(inputs))[0])
         except failures as error:
             raise CheckError(f"onnxruntime cannot run it: {first_line(error)}") from error
 
     return answer
+
+
+def arrays(inputs: Inputs) -> dict[str, Any]:
+    """What a session is given: arrays by the names of the inputs."""
+    return {name: tensor.numpy() for name, tensor in named_tensors(inputs).items()}

@@ -1,0 +1,135 @@
+"""A run's teachers that are files of answers: what is said of them, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from limbeck.config import RunConfig, TeacherConfig
+from limbeck.data import Source
+from limbeck.errors import LimbeckError
+from limbeck.outputs import Batch
+from limbeck.runs import networks
+from limbeck.runs.result import AnswersResult
+from limbeck.teachers import FileTeacher
+from limbeck.teachers.files.reading import is_answers
+
+BATCH = 4096
+
+
+def files_of(config: RunConfig, source: Source) -> dict[str, FileTeacher]:
+    """The teachers of a run that are files of answers, by name.
+
+    Raises:
+        LimbeckError: for a setting that is for networks alone, and for a file that cannot teach.
+    """
+    found = {}
+    for name, each in config.taught_by.items():
+        if is_answers(each.model):
+            _check_settings(name, each)
+            found[name] = FileTeacher(Path(each.model), source)
+    return found
+
+
+def recipe(source: Source, config: RunConfig, files: Collection[FileTeacher]) -> str:
+    """The objective of a run that names none.
+
+    It is the task's, unless a file of answers is partial, as labels are, which no temperature softens, or is
+    all there is to learn from.
+    """
+    if not files:
+        return source.task.recipe(teacher=bool(config.taught_by))
+    temperature = 1 if any(file.partial for file in files) else 4
+    distilled = f"kd(temperature={temperature})"
+    return f"0.1*ce + 0.9*{distilled}" if source.train.has_labels else distilled
+
+
+def notes(files: Mapping[str, FileTeacher]) -> tuple[str, ...]:
+    """Sentences on how many samples are answered, and on what is odd, without full stops."""
+    return tuple(
+        sentence
+        for name, file in files.items()
+        for sentence in (f"{_whose(name)} {str(file.path)!r} {file.coverage.summary}", *file.notes)
+    )
+
+
+def examine(file: FileTeacher, name: str, source: Source, fewest: int) -> tuple[str, str | None]:
+    """Compares the answers with the labels of the training samples that have one.
+
+    Args:
+        file: the teacher.
+        name: of the teacher among several; "teacher" for the only one.
+        source: the data.
+        fewest: answers about labeled samples from which on they are judged.
+    Returns: what they are worth, and what is wrong with them, None if nothing is; without full stops.
+    """
+    task, its = source.task, file.coverage
+    metrics, targets = _compared(file, source)
+    if not metrics:
+        worth = f"{_whose(name)} is not measured: no training sample has a label and an answer"
+    else:
+        figure = task.primary.show(metrics[task.primary.name])
+        worth = (
+            f"{_whose(name)} has a {task.primary.label} of {figure} on the {len(targets):,} training samples "
+            "that have a label and an answer"
+        )
+    if its.unknown > its.rows / 2:
+        return worth, (
+            f"most answers in {str(file.path)!r} are about no sample of {source.name}, {its.unknown:,} of "
+            f"{its.rows:,}"
+        )
+    if len(targets) >= fewest and not source.noise and task.at_chance(metrics, targets):
+        return worth, (
+            f"{worth}, no better than chance: its answers are about other samples than their ids say, or do "
+            "not fit the data"
+        )
+    return worth, None
+
+
+def record(file: FileTeacher, source: Source) -> AnswersResult:
+    """What a result keeps of a file of answers."""
+    metrics, targets = _compared(file, source)
+    its = file.coverage
+    return AnswersResult(
+        samples=its.samples,
+        answered=its.answered,
+        forms=dict(its.forms),
+        repeated=its.repeated,
+        contradictory=its.contradictory,
+        elsewhere=its.elsewhere,
+        unknown=its.unknown,
+        compared=len(targets),
+        agreement=metrics.get(source.task.primary.name),
+    )
+
+
+def _compared(file: FileTeacher, source: Source) -> tuple[dict[str, float], Tensor]:
+    """The metrics on the training samples with a label and an answer, and the targets of these."""
+    train, task = source.train, source.task
+    meter = task.meter(quick=True)
+    everything = Batch(train.index, train.targets, index=train.index, view=torch.zeros_like(train.index))
+    there, labeled = file.answered(everything), task.labeled(train.targets)
+    rows = (labeled if there is None else labeled & there).nonzero().flatten()
+    for some in torch.split(rows, BATCH):
+        batch = everything.map(lambda tensor, some=some: tensor[some])  # type: ignore[misc]
+        meter.update(file(batch), batch)
+    return meter.compute() if len(rows) else {}, train.targets[rows]
+
+
+def _check_settings(name: str, config: TeacherConfig) -> None:
+    """Refuses what is said of a network."""
+    usual = TeacherConfig(model=config.model, trust=config.trust)
+    said = [key for key, value in config if value != getattr(usual, key)]
+    if said:
+        flag = " (--cache-teacher)" if said[0] == "cache" else ""
+        raise LimbeckError(
+            f"{config.model} is a file of answers and no network; leave out {networks.key_of(name)}.{said[0]}"
+            f"{flag}"
+        )
+
+
+def _whose(name: str) -> str:
+    return "the teacher" if name == "teacher" else f"the teacher {name!r}"
