@@ -186,6 +186,12 @@ class Tap:
             named = [name for name, _ in points.outputs]
             if get_close_matches(field, [*FIELDS, *named], n=1, cutoff=0.7):
                 return unknown(f"feature of {self._name}", field, [*FIELDS, *named])
+            if field == "attentions":
+                return LimbeckError(
+                    f"{self._name} returns no attention maps; a Hugging Face network does that is made with "
+                    'attn_implementation="eager", output_attentions=True, and for others there are methods '
+                    "that read none, such as tinybert(attention=0)"
+                )
             others = f"; the other outputs that it names are {', '.join(named)}" if named else ""
             return LimbeckError(
                 f"{self._name} returns nothing named {field!r}{others}; name where to have it, for example "
