@@ -47,7 +47,7 @@ class Virtual:
         """
         tensors = [*self._network.named_parameters(), *self._network.named_buffers()]
         state = {name: full_precision(tensor.detach()) for name, tensor in tensors}
-        state |= {name: tensor.detach().clone() for name, tensor in self._network.named_buffers()}
+        state |= {name: state[name].clone() for name, _ in self._network.named_buffers()}
         state |= weights
         devices = sorted({tensor.get_device() for tensor in state.values() if tensor.is_cuda})
         with torch.random.fork_rng(devices):
