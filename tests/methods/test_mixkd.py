@@ -160,19 +160,17 @@ def test_a_teacher_with_other_tokens_mixes_its_own_of_the_same_two_texts() -> No
         )
     found = {name.removeprefix("mixkd."): value.item() for name, value in losses.items()}
     assert found == pytest.approx(naive, rel=1e-4)
+
+
+def test_views_that_others_make_of_what_the_student_reads_are_refused_as_ever() -> None:
+    setting = make_setting()
+    distiller = setting.distiller("ce + r2kd + mixkd")
+    others = {"teacher": setting.inputs}
+    batch = Batch(setting.inputs, setting.targets, progress=Progress(), teacher_inputs=others)
     with pytest.raises(
-        LimbeckError, match=r"further views \(mixed\) are made of what the student reads, and teacher"
+        LimbeckError, match=r"further views \(mixed\) are made of what the student reads, and"
     ):
-        setting = make_setting()
-        images = setting.distiller("ce + r2kd + mixkd")
-        images(
-            Batch(
-                setting.inputs,
-                setting.targets,
-                progress=Progress(),
-                teacher_inputs={"teacher": setting.inputs},
-            )
-        )
+        distiller(batch)
 
 
 def mixtures(arguments: str, steps: list[int]) -> list[Mixture]:
@@ -246,9 +244,7 @@ def test_an_objective_mixes_once_for_each_teacher() -> None:
     setting = make_setting()
     distiller = setting.distiller("mixkd + mixkd(alpha=1)")
     distiller.progress(0, 0, 0.0)
-    with pytest.raises(
-        LimbeckError, match="further view \"mixture\"|further view 'mixture', and the batch has one"
-    ):
+    with pytest.raises(LimbeckError, match="further view 'mixture', and the batch has one already"):
         distiller(setting.inputs, setting.targets)
 
 
