@@ -60,7 +60,9 @@ def spelled_out(
             rows.append(row)
     made = copy.deepcopy(network)
     parent, _, name = path.rpartition(".")
-    setattr(made.get_submodule(parent), name, nn.Embedding.from_pretrained(torch.stack(rows)))
+    setattr(
+        made.get_submodule(parent), name, nn.Embedding(len(rows), len(rows[0]), _weight=torch.stack(rows))
+    )
     union = torch.stack([mask[own] | mask[other] for own, other, _ in pairs])
     answer = made(input_ids=torch.arange(ids.numel()).view_as(ids), attention_mask=union)
     return cast(Tensor, answer if isinstance(answer, Tensor) else answer.logits)

@@ -125,8 +125,8 @@ class TinyBERT(Method):
         by_token = bool(self.attention) or any(student.ndim == 3 for student, _ in pairs)
         if by_token and not _same(context.example, context.teacher_example):
             raise LimbeckError(
-                "tinybert compares a text token by token, and the teacher reads other tokens than the student; "
-                "take pkd, which compares one state for each sample, or kd"
+                "tinybert compares a text token by token, and the teacher reads other tokens than the "
+                "student; take pkd, which compares one state for each sample, or kd"
             )
         for student, teacher in pairs:
             if not comparable(student, teacher):

@@ -76,13 +76,15 @@ def test_where_one_text_has_ended_the_other_goes_on_with_its_share() -> None:
     assert found.given[0].tolist() == own[0].tolist(), "the ids are those of the text with the larger share"
     assert found.given[1, :3].tolist() == other[1, :3].tolist()
     assert found["token_type_ids"][1].tolist() == [2, 2, 2, 0, 0]
-    assert (
-        mixed(texts([2, 1]), texts([4, 4], seed=1), torch.full((2,), 0.75)).given.tolist()
-        == [  # type: ignore[union-attr]
-            [*texts([2, 1])["input_ids"][0].tolist(), *texts([4, 4], seed=1)["input_ids"][0, 2:].tolist()],
-            [texts([2, 1])["input_ids"][1, 0].item(), *texts([4, 4], seed=1)["input_ids"][1, 1:].tolist()],
-        ]
-    ), "and of the other where that has ended"
+
+
+def test_the_ids_that_a_network_sees_go_on_where_those_of_the_larger_share_have_ended() -> None:
+    first, second = texts([2, 1]), texts([4, 4], seed=1)
+    found = mixed(first, second, torch.full((2,), 0.75))
+    assert isinstance(found, Mixture)
+    ours, theirs = first["input_ids"].tolist(), second["input_ids"].tolist()
+    assert found.given.tolist() == [ours[0] + theirs[0][2:], ours[1][:1] + theirs[1][1:]]
+    assert found["token_type_ids"].tolist() == [[1, 1, 2, 2], [1, 2, 2, 2]]
 
 
 def test_ids_without_a_name_and_without_a_mask_are_mixed_everywhere() -> None:
