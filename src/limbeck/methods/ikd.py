@@ -63,20 +63,22 @@ class IKD(Method):
     and the cross-entropy of that student on the part that it has not seen, the term "exam", is what the copy
     learns from. Its gradient reaches the copy through the soft targets of the course alone.
 
-        course:  w' = w - step dL/dw,   L = alpha T^2 KL(p_copy || p_w) + (1 - alpha) CE(p_w, y)
+        course:  w' = w - step dL/dw
+                 L = alpha T^2 KL(p_copy || p_w) + (1 - alpha) CE(p_w, y)
         exam:    the copy descends on CE(p_w', y) of the samples held out
 
     No graph of second order is needed: how the student's answers change along the exam's gradient is a
-    central difference. A step costs, beside `kd`, two forwards and a backward of the student on either part,
-    and a backward of the teacher. The virtual student is in the student's own mode, and the copy in eval
-    mode. Samples held out are spread evenly over the batch, that of all processes, or of one piece where
-    gradients are accumulated.
+    central difference. A step costs, beside `kd`, three forwards and a backward of the student on the course,
+    a forward and a backward on the exam, and a backward of the teacher. The virtual student is in the
+    student's own mode, and the copy in eval mode. Samples held out are spread evenly over the batch, that of
+    all processes, or of one piece where gradients are accumulated.
 
     Args:
         temperature: T.
         alpha: weight of the divergence in the virtual course; what the real one has is the objective's.
         step: size of the virtual step. The copy's gradient is proportional to it.
-        lr: learning rate of the copy, whose optimizer is Adam.
+        lr: learning rate of the copy, whose optimizer is Adam; MetaDistil's for a BERT unless given. Small
+            networks bear ten times that.
         exam: share of a batch that is held out, at least one sample, and at most all but one.
         gradient: "exact" takes the exam's gradient after the virtual step; "first_order" takes it before, to
             first order in the size of the step, which spares a forward and a backward of the student.
@@ -94,7 +96,7 @@ class IKD(Method):
         *,
         alpha: Share = 0.5,
         step: Positive = 0.05,
-        lr: Positive = 1e-4,
+        lr: Positive = 1e-5,
         exam: Annotated[float, Limits(gt=0, lt=1)] = 0.5,
         gradient: Literal["exact", "first_order"] = "exact",
     ) -> None:

@@ -65,8 +65,8 @@ class MixKD(Method):
     Networks that read floats, such as images, are shown mixtures of these. A text that is longer than the
     other goes on with its share of the embedding, and the mask of a mixture is the union of both.
 
-        L = teacher_mixup d(z_t(mixture), z_s(mixture)) + student_mixup [s CE(z_s, y_i) + (1 - s) CE(z_s,
-        y_j)]
+        teacher_mixup:  d(z_t(mixture), z_s(mixture))
+        student_mixup:  s CE(z_s(mixture), y_i) + (1 - s) CE(z_s(mixture), y_j)
 
     Each sample i has a partner j, drawn from the batch of all processes, or of one piece where gradients are
     accumulated, and a share s, which is of Beta(alpha, alpha). The draws are a function of the run's seed and
@@ -83,6 +83,7 @@ class MixKD(Method):
         share: whether each "sample" has a share of its own, or all of a "batch" have one.
     """
 
+    reads = Reads(teacher=("logits",), batch=("targets", "progress"))
     recipe = "ce + mixkd"
     rows = "classes"
     one_row_per_sample = True
@@ -110,8 +111,8 @@ class MixKD(Method):
         self.teacher_mixup, self.student_mixup = teacher_mixup, student_mixup
         self.measure = distance, temperature
         self.view = "mixture" if self.teacher_name is None else f"mixture_{self.teacher_name}"
-        self.reads = Reads(
-            student=("logits",),
+        self.reads = replace(
+            self.reads,
             teacher=("logits",) if teacher_mixup else (),
             batch=("targets", "progress") if student_mixup else ("progress",),
             makes=(self.view,),

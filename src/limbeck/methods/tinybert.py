@@ -87,6 +87,7 @@ class TinyBERT(Method):
             networks have different numbers of heads.
     """
 
+    reads = Reads(student=("stages", "stem", "attentions"), teacher=("stages", "stem", "attentions"))
     recipe = "kd(temperature=1) + tinybert"
     per = "samples"
 
