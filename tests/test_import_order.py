@@ -25,7 +25,7 @@ ORDER = (
     {"data", "models"},
     {"tasks"},
     {"features"},
-    {"arguments", "config", "data_facts"},
+    {"arguments", "config", "data_facts", "pretrained"},
     {"files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "seeds"},
     {"errors"},
 )

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limbeck.data.loader import Loader
+from limbeck.data.loader import Loader, by_length
 from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.data.split import Split
 from limbeck.data.storage.base import Resident
@@ -382,3 +382,23 @@ def test_a_second_size_takes_memory_by_its_pixels() -> None:
         Loader(few, 9, teacher_preparations={"big": doubled})
     assert Loader(few, 23, shuffle=False, preparation=doubled).batch_size == 8
     assert Loader(few, 23, shuffle=False).batch_size == 23
+
+
+def test_batches_by_length_hold_every_sample_once_and_keep_the_odd_batch_last() -> None:
+    lengths = torch.tensor([5, 1, 4, 1, 3, 9, 2])
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(3))
+    sorted_ = by_length(order, lengths, 3, torch.Generator().manual_seed(0))
+    assert sorted(sorted_.tolist()) == list(range(7))
+    batches = [lengths[batch].tolist() for batch in sorted_.split(3)]  # type: ignore[no-untyped-call]
+    assert sorted(map(sorted, batches[:2])) == [[1, 2, 3], [4, 5, 9]]
+    assert batches[2] == [1]
+    again = by_length(order, lengths, 3, torch.Generator().manual_seed(0))
+    assert torch.equal(sorted_, again)
+
+
+def test_batches_by_length_are_shuffled() -> None:
+    lengths = torch.arange(400)
+    order = by_length(torch.randperm(400), lengths, 4, torch.Generator().manual_seed(0))
+    longest = order.view(-1, 4).max(1).values
+    assert not torch.equal(longest, longest.sort().values)
+    assert not torch.equal(longest, longest.sort(descending=True).values)

@@ -162,11 +162,11 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="onnx; pt2, of torch.export; safetensors; or repdistiller, for RepDistiller and mdistiller.",
+            help="onnx; pt2, of torch.export; safetensors; hf, for transformers; or repdistiller.",
         ),
     ],
     out_file: Annotated[
-        Path | None, typer.Option("--out", help="File to write; RUN/student.* if left out.")
+        Path | None, typer.Option("--out", help="File to write, of hf a folder; RUN/student* if left out.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data set to check the file on; that of the run if left out.")
@@ -180,6 +180,22 @@ def export(
     exported = export_run(run, form, out_file, data=data, data_dir=data_dir, overwrite=overwrite)
     for sentence in (f"{exported.file}", *exported.lines):
         out.print(sentence, soft_wrap=True)
+
+
+@app.command()
+def push(
+    run: options.RunPath,
+    repo: Annotated[str, typer.Argument(help="Repository on the Hugging Face hub, USER/NAME.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files and send nothing.")] = False,
+) -> None:
+    """Uploads a run's student with its card to the Hugging Face hub."""
+    from limbeck.runs.pushing import push as push_run
+
+    pushed = push_run(run, repo, private=private, dry_run=dry_run)
+    for name, size in pushed.files.items():
+        out.print(f"{name}  {size:,} bytes", soft_wrap=True)
+    out.print(pushed.url or f"nothing was sent to {repo}", soft_wrap=True)
 
 
 app.command()(transfer)

@@ -21,14 +21,18 @@ from limbeck.errors import LimbeckError
 from limbeck.hashing import mix
 from limbeck.outputs import Batch, Inputs
 
+WINDOW = 50
+"""Batches whose samples are sorted by length together."""
+
 
 class Loader:
     """Batches of a split, epoch after epoch.
 
-    The order of an epoch is a function of (seed, epoch), the views in it of (view_seed, index, epoch), and
-    neither depends on the number of processes: rank r of `world` gets the r-th of `world` contiguous shares
-    of each global batch, which differ by one sample at most. Every rank gets the same number of batches; a
-    last batch of fewer samples than ranks is left out on all of them, so evaluate with `world=1`.
+    The order of an epoch is a function of (seed, epoch), and of the samples' lengths where the student brings
+    its own tokenizer (see `by_length`); the views in it are one of (view_seed, index, epoch). Neither depends
+    on the number of processes: rank r of `world` gets the r-th of `world` contiguous shares of each global
+    batch, which differ by one sample at most. Every rank gets the same number of batches; a last batch of
+    fewer samples than ranks is left out on all of them, so evaluate with `world=1`.
 
     Each `iter()` is the next epoch, the first is epoch 0; `set_epoch` says otherwise.
 
@@ -143,7 +147,9 @@ class Loader:
         if not self.shuffle:
             return torch.arange(len(self.split))
         generator = torch.Generator().manual_seed(int(mix(self.seed, epoch)))
-        return torch.randperm(len(self.split), generator=generator)
+        order = torch.randperm(len(self.split), generator=generator)
+        lengths = self.preparation.lengths(self.split.samples, self.split.index)
+        return order if lengths is None else by_length(order, lengths, self.batch_size, generator)
 
     def _batch(self, rows: Tensor, epoch: int, total: int | None) -> Batch:
         samples, index = self.split.samples, self.split.index[rows]
@@ -159,7 +165,7 @@ class Loader:
         numbers = {name: drawn(stream) for name, stream in self._streams.items()}
         rendered = samples.render(self.views, index, view)
         preparations = {self.preparation, *self.teacher_preparations.values()}
-        prepared = {how: how(rendered) for how in preparations}
+        prepared = {how: how.read(rendered, samples, index) for how in preparations}
         further = {name: samples.render(self.views, index, number) for name, number in numbers.items()}
         return Batch(
             inputs=prepared[self.preparation],
@@ -183,6 +189,27 @@ class Loader:
                 " should have a target for each pixel of its image"
             )
         return self.views.render_target(targets, self.split.index[rows], view, ignored=task.ignored)
+
+
+def by_length(order: Tensor, lengths: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
+    """An order in which a batch has samples of about one length, so that little of it is padding.
+
+    Of every `WINDOW` batches in the given order, samples are sorted by length and parted anew; then the
+    batches are shuffled. A last batch that is not full stays the last.
+
+    Args:
+        order: (N,) int64 random order.
+        lengths: (N,) int64 length of each sample.
+        batch_size: samples in a batch.
+        generator: what the batches are shuffled by.
+    """
+    batches: list[Tensor] = []
+    for window in torch.split(order, WINDOW * batch_size):
+        longest_first = window[lengths[window].argsort(stable=True, descending=True)]
+        batches += torch.split(longest_first, batch_size)
+    full = len(order) // batch_size
+    shuffled = torch.randperm(full, generator=generator).tolist()
+    return torch.cat([batches[number] for number in [*shuffled, *range(full, len(batches))]])
 
 
 def checked_number(views_per_sample: int | None, views: Views) -> int:

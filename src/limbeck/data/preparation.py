@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.data.kinds import kind_of
+from limbeck.data.storage.base import Samples
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs
 
@@ -50,6 +51,24 @@ class Preparation:
         if images.shape[2:] == sides:
             return images
         return F.interpolate(images, sides, mode="bilinear", antialias=True, align_corners=False)
+
+    def read(self, rendered: Inputs, samples: Samples, index: Tensor) -> Inputs:
+        """The inputs as the network reads them, with the samples at hand that they were rendered from.
+
+        Args:
+            rendered: what was rendered of the samples.
+            samples: where they lie.
+            index: (B,) int64 positions of the samples.
+        """
+        return self(rendered)
+
+    def key(self, samples: Samples) -> str:
+        """A text that differs where the same network would read other inputs of the same rendered samples."""
+        return str(self)
+
+    def lengths(self, samples: Samples, index: Tensor) -> Tensor | None:
+        """(B,) int64 length of each sample as the network reads it; None where all are as long."""
+        return None
 
     def check(self, inputs: Inputs, name: str) -> None:
         """Refuses inputs that are not prepared like this, where that shows.

@@ -74,7 +74,8 @@ class Source:
         """
         index = self.train.index[:size]
         base = torch.full_like(index, self.views.base)
-        return preparation(self.train.samples.render(self.views, index, base))
+        samples = self.train.samples
+        return preparation.read(samples.render(self.views, index, base), samples, index)
 
     def data_facts(self) -> DataFacts:
         """What a method may know of the training split."""

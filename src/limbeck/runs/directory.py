@@ -41,7 +41,9 @@ FILES = (
     "tokenizer.json",
     "report.html",
 )
-FOLDERS = ("checkpoints", "trackers", "transfer")
+TOKENIZER = "tokenizer"
+"""The folder of the tokenizer of a network that brings its own."""
+FOLDERS = ("checkpoints", TOKENIZER, "trackers", "transfer")
 KEPT = re.compile(r"epoch-(\d+)\.safetensors")
 UNFINISHED = ".unfinished"
 """The file that is in a directory while it is being cleared and marked as a run's."""
@@ -174,6 +176,8 @@ def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
 
 
 def _build(card: Card, file: Path, *, alone: bool) -> nn.Module:
+    if card.network is not None:
+        return models.huggingface.from_config(card.network)
     if card.model is None:
         raise LimbeckError(
             f"the network of {str(file)!r} was handed over as an object and cannot be built from a name; "

@@ -14,7 +14,6 @@ from limbeck import data as sources
 from limbeck import evaluation
 from limbeck.config import NetworkConfig
 from limbeck.data import Source
-from limbeck.data.preparation import Preparation
 from limbeck.errors import LimbeckError, unknown
 from limbeck.evaluation import Contender, Evaluation, results
 from limbeck.evaluation.results import Role, Suite
@@ -151,7 +150,7 @@ def of_run(network: nn.Module, run: Run, features: Mapping[str, str | list[str]]
     name = (card and card.model) or (config.model if config else type(network).__name__)
     # A network with a graft on it has its modules under other paths.
     points = config.features if config and not isinstance(network, GraftedStudent) else {}
-    preparation = Preparation(card.size if card else None)
+    preparation = networks.preparation_of(card, run.path)
     known = config is not None
     return Contender(network, name, str(run.path), features or points, preparation, unseen=known)
 

@@ -12,22 +12,23 @@ from torch import nn
 
 from limbeck import data as sources
 from limbeck import models
-from limbeck.data import Source
+from limbeck.data import Source, Split
+from limbeck.data.preparation import Preparation
 from limbeck.data.storage.base import spread
 from limbeck.errors import LimbeckError, unknown
 from limbeck.evaluation import results
-from limbeck.files import replacing
+from limbeck.files import replacing, write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.checkpoints import save_checkpoint
 from limbeck.models.standalone import NETWORK
 from limbeck.optional import imported
 from limbeck.runs import networks
 from limbeck.runs.directory import Run, load
-from limbeck.runs.exports import onnx, pt2
+from limbeck.runs.exports import hf, onnx, pt2
 from limbeck.runs.exports.check import CheckError, check
 from limbeck.runs.exports.metadata import metadata, named_tensors, preprocessing, summary
 from limbeck.runs.exports.program import trace
-from limbeck.runs.modelcard import write_model_card
+from limbeck.runs.modelcard import model_card, write_model_card
 from limbeck.runs.network_record import Card, metadata_of, read_card, sample_shape
 
 MOST = 10_000
@@ -74,8 +75,8 @@ def export(
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
     path = run.path if isinstance(run, Run) else Path(run)
-    file = _free(path, out, FORMATS[form], overwrite=overwrite)
-    if form not in _PROGRAMS and not (data is None and data_dir is None):
+    file = _free(path, out, FORMATS[form], overwrite=overwrite, folder=form == "hf")
+    if form in _COPIES and not (data is None and data_dir is None):
         raise LimbeckError(
             f"a file of {form} is not checked on data; leave out data and data_dir (--data, --data-dir)"
         )
@@ -89,8 +90,12 @@ def export(
     shipped = found.student.findings.shipped if found else {}
     if form in _COPIES:
         return Exported(file, tuple(_COPIES[form](student, card, shipped, file)))
-    source = _source(path, card, data, data_dir)
-    lines = _program(_PROGRAMS[form], student, card, shipped, source, file)
+    if form == "hf":
+        hf.check_fits(student, card)
+    source, reads = _source(path, card, data, data_dir), networks.preparation_of(card, path)
+    if form == "hf":
+        return Exported(file, tuple(_folder(path, student, card, source, reads, file)))
+    lines = _program(_PROGRAMS[form], student, card, shipped, source, reads, file)
     run = Run(path)
     if run.finished and file.parent.resolve() == path.resolve():
         write_model_card(run, run.result)  # it tells how to use the files that lie beside it
@@ -132,22 +137,42 @@ def _program(
     card: Card,
     shipped: Mapping[str, Any],
     source: Source,
+    reads: Preparation,
     file: Path,
 ) -> list[str]:
-    splits = {"test": source.test, "validation": source.validation, "training": source.train}
-    name, split = next((name, split) for name, split in splits.items() if split is not None)
-    split = split.select(spread(len(split), MOST))
-    example = source.example()
+    name, split = _checked_on(source)
+    example = source.example(preparation=reads)
     inputs = preprocessing(card)
-    program = trace(student, example)
+    program = trace(student, example, card.max_length)
     with replacing(file) as partial:
         what = kind.write(program, list(named_tensors(example)), partial, metadata(card, inputs, shipped))
         try:
-            agreement = check(student, kind.reopen(partial), split, source.task)
+            agreement = check(student, kind.reopen(partial), split, source.task, reads)
         except CheckError as error:
             stays = f"; {str(file)!r} is the one that was there before" if file.exists() else ""
             raise CheckError(f"{error}{stays}") from error
     return [what, summary(inputs), agreement.summary(f"the {name} split of {source.name}")]
+
+
+def _folder(
+    path: Path, student: nn.Module, card: Card, source: Source, reads: Preparation, folder: Path
+) -> list[str]:
+    """Writes the folder of the format hf, and its card if there is a run."""
+    name, split = _checked_on(source)
+    with hf.replacing_folder(folder) as partial:
+        lines = hf.write(student, card, reads, partial)
+        agreement = check(student, hf.reopen(partial, card), split, source.task, reads, tolerance=1e-5)
+        run = Run(path)
+        if run.finished:
+            write_text(partial / "README.md", model_card(run, run.result, hub=True))
+    return [*lines, agreement.summary(f"the {name} split of {source.name}")]
+
+
+def _checked_on(source: Source) -> tuple[str, Split]:
+    """The split that an exported file is checked on, and its name."""
+    splits = {"test": source.test, "validation": source.validation, "training": source.train}
+    name, split = next((name, split) for name, split in splits.items() if split is not None)
+    return name, split.select(spread(len(split), MOST))
 
 
 _COPIES: Mapping[str, Callable[[nn.Module, Card, Mapping[str, Any], Path], list[str]]] = {
@@ -161,15 +186,20 @@ FORMATS: Mapping[str, str] = {
     "onnx": ".onnx",
     "pt2": ".pt2",
     "repdistiller": ".pth",
+    "hf": "-hf",
 }
-"""The formats, and the suffix of a file that no name is given for."""
+"""The formats, and what follows `student` in the name of a file (of hf, a folder) without a name."""
 
 
-def _free(path: Path, out: Path | str | None, suffix: str, *, overwrite: bool) -> Path:
+def _free(path: Path, out: Path | str | None, suffix: str, *, overwrite: bool, folder: bool) -> Path:
     """The file to write; refuses one that is not ours to replace."""
     own = path / "student.safetensors" if path.is_dir() else path
     file = own.with_name(f"student{suffix}") if out is None else Path(out)
-    if file.is_dir():
+    if folder and file.is_file():
+        raise LimbeckError(f"{str(file)!r} is a file; out (--out) names the folder to write")
+    if folder and file.is_dir() and not (file / "config.json").is_file() and any(file.iterdir()):
+        raise LimbeckError(f"{str(file)!r} holds files that are no model; choose another out (--out)")
+    if not folder and file.is_dir():
         raise LimbeckError(f"{str(file)!r} is a directory; out (--out) names the file to write")
     if file.resolve() == own.resolve():
         raise LimbeckError(f"{str(file)!r} is the run's own file; name another with out (--out)")
@@ -187,7 +217,8 @@ def _source(path: Path, card: Card, data: str | Source | None, data_dir: Path | 
     else:
         source = data if isinstance(data, Source) else sources.load(data, data_dir)
     networks.check_files(path, "student", source)
-    if (found := sample_shape(source.example(1))) != card.input_shape:
+    found = sample_shape(source.example(1))
+    if card.tokenizer is None and found != card.input_shape:
         raise LimbeckError(
             f"the student takes inputs of shape {card.input_shape}, and those of {source.name} are {found}"
         )

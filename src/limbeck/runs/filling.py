@@ -106,7 +106,8 @@ def _fill(teacher: CachedTeacher, source: Source, config: RunConfig) -> Iterator
                 missing = teacher.missing(index, view).to(trainer.device)
                 if missing.any():
                     index, view = index[missing], view[missing]
-                    inputs = teacher.preparation(split.samples.render(source.views, index, view))
+                    rendered = split.samples.render(source.views, index, view)
+                    inputs = teacher.preparation.read(rendered, split.samples, index)
                     choices.forward(teacher, Batch(inputs, index=index, view=view))
                     if teacher.missing(index, view).any():
                         raise LimbeckError(

@@ -11,6 +11,7 @@ from torch import nn
 
 from limbeck import evaluation, models
 from limbeck.config import RunConfig
+from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import Contender, Evaluation
 from limbeck.evaluation.results import Role
@@ -19,7 +20,7 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.zoos import untrained
 from limbeck.objective import resolved
 from limbeck.runs import networks
-from limbeck.runs.directory import Report, Run
+from limbeck.runs.directory import TOKENIZER, Report, Run
 from limbeck.runs.evaluate import of_config, of_run, write
 from limbeck.runs.job import Job, measured
 from limbeck.runs.modelcard import write_model_card
@@ -48,8 +49,12 @@ def conclude(
         report: a function that writes the run's page; no page is written if None.
     """
     source = job.source
-    for name, text in source.files.items():
-        write_text(run.path / name, text)
+    reads = networks.student_preparation(job.config.student)
+    if isinstance(reads, Tokenization):
+        reads.tokenizer.save_pretrained(run.path / TOKENIZER)
+    else:
+        for name, text in source.files.items():
+            write_text(run.path / name, text)
     student = write_student(job, objects, run.path / "student.safetensors")
     found, notes = _evaluated(run, job, student, trainer)
     result = _result(run, job, trainer, student, found, notes)
@@ -70,7 +75,7 @@ def write_student(job: Job, objects: Mapping[str, Any], file: Path) -> nn.Module
     """
     student = job.distiller.deploy()
     built = _buildable(job.config) if _named(student, job, objects) else None
-    card = describe(student, built, job.source, job.config.student.size)
+    card = describe(student, built, job.source, networks.student_preparation(job.config.student))
     models.save(student, file, metadata_of(card))
     return student
 

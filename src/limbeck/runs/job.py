@@ -96,7 +96,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         student = networks.student(config.student, source, config.seed)
     checks.trained(student, objective)
     teachers = _teachers(config, source, objects)
-    examples = {"student": source.example(preparation=Preparation(config.student.size))}
+    examples = {"student": source.example(preparation=networks.student_preparation(config.student))}
     examples |= {
         name: source.example(preparation=networks.preparation(each))
         for name, each in config.taught_by.items()
@@ -308,7 +308,7 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
             rank=trainer.accelerator.process_index,
             world=trainer.accelerator.num_processes,
             extra_views=distiller.reads.views,
-            preparation=Preparation(job.config.student.size),
+            preparation=networks.student_preparation(job.config.student),
             teacher_preparations={
                 name: networks.preparation(each) for name, each in job.config.taught_by.items()
             },
@@ -331,9 +331,8 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
 def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
     """The task's metrics of a run's student on a split, each sample once and as it is."""
     config = job.config.student
-    loader = Loader(
-        split, EVALUATION_BATCH, shuffle=False, device=device, preparation=Preparation(config.size)
-    )
+    reads = networks.student_preparation(config)
+    loader = Loader(split, EVALUATION_BATCH, shuffle=False, device=device, preparation=reads)
     features = {} if isinstance(network, GraftedStudent) else config.features
     return evaluation.metrics(job.source.task, network.to(device), loader, features)
 
@@ -341,7 +340,7 @@ def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -
 def _check_made_views(job: Job) -> None:
     """Refuses views that a method makes of the student's inputs, where a teacher reads others."""
     made = job.distiller.objective.all_reads.makes_for_student
-    own = Preparation(job.config.student.size)
+    own = networks.student_preparation(job.config.student)
     for name, each in job.config.taught_by.items() if made else ():
         if (theirs := networks.preparation(each)) != own:
             raise LimbeckError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,6 +15,7 @@ from limbeck.config import RunConfig
 from limbeck.evaluation import results
 from limbeck.evaluation.results import Evaluation, NetworkResult
 from limbeck.files import write_text
+from limbeck.models import huggingface
 from limbeck.notation import Call
 from limbeck.optimization import OptimizerConfig, ScheduleConfig
 from limbeck.runs.directory import Run
@@ -45,11 +47,22 @@ def write_model_card(run: Run, result: Result) -> None:
     file = run.path / "README.md"
     if file.exists() and MARK not in file.read_text(encoding="utf-8", errors="replace"):
         return
+    write_text(file, model_card(run, result))
+
+
+def model_card(run: Run, result: Result, *, hub: bool = False) -> str:
+    """The text of a run's card.
+
+    Args:
+        run: with a student, and maybe an evaluation and exported files.
+        result: what its `result.json` holds or will hold.
+        hub: whether the card is for a folder that `transformers` loads.
+    """
     card = read_card(run.path / "student.safetensors")
     assert card is not None, "a run writes its card with the weights"
     task = card.made_for()
     found = results.read(run.path / "evaluation.json")
-    front = yaml.safe_dump(_front_matter(card, result, found), sort_keys=False, allow_unicode=True)
+    front = yaml.safe_dump(_front_matter(card, result, found, hub=hub), sort_keys=False, allow_unicode=True)
     environment = Environment(
         loader=PackageLoader("limbeck.runs", "."),
         undefined=StrictUndefined,
@@ -60,6 +73,9 @@ def write_model_card(run: Run, result: Result) -> None:
     inputs = preprocessing(card)
     body = environment.get_template("modelcard.md.jinja").render(
         mark=MARK,
+        hub=hub,
+        tag=_hub_tag(card),
+        brings=card.tokenizer is not None,
         title=_title(card, result),
         result=result,
         grafted=card.graft is not None,
@@ -78,18 +94,19 @@ def write_model_card(run: Run, result: Result) -> None:
         making=dict(_making(run.config, result)),
         limits=list(_limits(result, found)),
     )
-    write_text(file, f"---\n{front}---\n\n{body}")
+    return f"---\n{front}---\n\n{body}"
 
 
-def _front_matter(card: Card, result: Result, found: Evaluation | None) -> dict[str, Any]:
+def _front_matter(card: Card, result: Result, found: Evaluation | None, *, hub: bool) -> dict[str, Any]:
     """The metadata of a Hugging Face model card; the license is for who publishes the student."""
     tag = _hub_tag(card)
-    data, hub = result.data.name, result.data.hub
+    data, of_hub = result.data.name, result.data.hub
     front: dict[str, Any] = {
-        "library_name": "limbeck",
+        "library_name": "transformers" if hub else "limbeck",
+        **_base(card),
         "pipeline_tag": tag,
         "tags": ["limbeck", *(["knowledge-distillation"] if result.teachers else [])],
-        **({"datasets": [hub]} if hub else {}),
+        **({"datasets": [of_hub]} if of_hub else {}),
     }
     if found is None:
         return front
@@ -97,11 +114,19 @@ def _front_matter(card: Card, result: Result, found: Evaluation | None) -> dict[
     values = {each.hub or each.name: found.student.metrics[each.name] for each in metrics}
     measured = {
         "task": {"type": tag},
-        "dataset": {"name": data, "type": hub or data.partition("(")[0], "split": found.split},
+        "dataset": {"name": data, "type": of_hub or data.partition("(")[0], "split": found.split},
         "metrics": [{"type": name, "value": value} for name, value in values.items()],
     }
     index = [{"name": _title(card, result), "results": [measured]}]
     return {**front, "metrics": [metrics[0].hub or metrics[0].name], "model-index": index}
+
+
+def _base(card: Card) -> dict[str, str]:
+    """The model on the hub that the student started from, if there is one."""
+    named = huggingface.read(card.model) if card.model and huggingface.is_hf(card.model) else None
+    if named is None or not named.brings_weights or Path(named.place).is_dir():
+        return {}
+    return {"base_model": named.place, "base_model_relation": "finetune"}
 
 
 def _hub_tag(card: Card) -> str:

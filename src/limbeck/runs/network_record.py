@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from limbeck import models, tasks
 from limbeck.data import Source
-from limbeck.data.preparation import Preparation
+from limbeck.data.preparation import AS_RENDERED, Preparation
+from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 from limbeck.methods.parts.grafts import Graft, GraftedStudent
 from limbeck.models.weights import read_metadata
@@ -37,7 +38,12 @@ class Card(BaseModel):
         input_dtype: of the inputs, or of each named tensor; None in files of before it was written down.
         preparation: what the inputs are and how they were made (see `limbeck.data.Source.preparation`).
         columns: of a table, in their order; none for other inputs.
-        size: the pixels a side that images are resampled to for it; None for images as the data has them.
+        size: the pixels that images are resampled to for it, a side or (height, width); None for images as
+            the data has them.
+        network: the config of a network of `transformers` as JSON, which builds it; None for any other.
+        tokenizer: a digest of the tokenizer that the network brings, which lies beside it in the folder
+            `tokenizer`; None for a network that reads what the data says.
+        max_length: tokens that a text is cut to; 0 where it brings no tokenizer.
         facts: what the network was told of the data besides (see `limbeck.data.Source.facts`).
         files: digests of the files that make such inputs, by name (see `limbeck.data.Source.files`).
         mean: mean of the normalization that the network brings; None if it has none.
@@ -56,7 +62,10 @@ class Card(BaseModel):
     input_dtype: DType | dict[str, DType] | None = None
     preparation: str = Source.preparation
     columns: tuple[str, ...] = ()
-    size: int | None = None
+    size: int | tuple[int, int] | None = None
+    network: str | None = None
+    tokenizer: str | None = None
+    max_length: int = 0
     facts: dict[str, int] = {}
     files: dict[str, str] = {}
     mean: tuple[float, ...] | None
@@ -121,12 +130,19 @@ class Card(BaseModel):
     @property
     def calls_a_factory(self) -> bool:
         """Whether building the network imports and calls something of the user's."""
-        return self.model is not None and ":" in self.model.partition("(")[0]
+        return self.network is None and self.model is not None and ":" in self.model.partition("(")[0]
 
 
-def describe(network: nn.Module, name: str | None, source: Source, size: int | None = None) -> Card:
-    """The card of a network that takes a source's inputs, images at a size of its own if it has one."""
-    example = source.example(1, Preparation(size))
+def describe(network: nn.Module, name: str | None, source: Source, reads: Preparation = AS_RENDERED) -> Card:
+    """The card of a network that takes a source's inputs.
+
+    Args:
+        network: the network.
+        name: in the notation; None if it was handed over as an object.
+        source: the data.
+        reads: what the network reads of a sample.
+    """
+    example = source.example(1, reads)
     normalization, rescaling = models.normalization_of(network), models.rescaling_of(network)
     return Card(
         model=name,
@@ -134,11 +150,16 @@ def describe(network: nn.Module, name: str | None, source: Source, size: int | N
         task=source.task.record(),
         input_shape=sample_shape(example),
         input_dtype=_dtypes(example),
-        preparation=source.preparation,
+        preparation=f"token ids by the tokenizer in the folder tokenizer, at most {reads.max_length}"
+        if isinstance(reads, Tokenization)
+        else source.preparation,
         columns=source.columns,
-        size=size,
+        size=reads.size,
+        network=models.huggingface.config_of(network),
+        tokenizer=reads.digest if isinstance(reads, Tokenization) else None,
+        max_length=reads.max_length if isinstance(reads, Tokenization) else 0,
         facts=dict(source.facts),
-        files=digests(source.files),
+        files={} if isinstance(reads, Tokenization) else digests(source.files),
         mean=normalization and normalization.mean,
         std=normalization and normalization.std,
         output_mean=rescaling and rescaling.mean,

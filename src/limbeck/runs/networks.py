@@ -14,13 +14,15 @@ from limbeck import models
 from limbeck.config import NetworkConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.data.preparation import Preparation
+from limbeck.data.tokenization import Tokenization, tokenization
 from limbeck.errors import LimbeckError, unknown
 from limbeck.features import as_logits, reordered
 from limbeck.models import zoos
 from limbeck.models.checkpoints import load_weights
 from limbeck.notation import Call, parse_call
 from limbeck.outputs import Inputs
-from limbeck.runs.directory import Run, load
+from limbeck.runs import huggingface
+from limbeck.runs.directory import TOKENIZER, Run, load
 from limbeck.runs.matching import Match, match
 from limbeck.runs.network_record import Card, digests, read_card, sample_shape
 from limbeck.runs.schedules import call_of, last_of, schedule_of
@@ -98,6 +100,8 @@ def is_path(model: str) -> bool:
 
 
 def _brings_weights(model: str) -> bool:
+    if models.huggingface.is_hf(model):
+        return models.huggingface.read(model).brings_weights
     return zoos.fetches_weights(model) if zoos.is_zoo(model) else ":" in model
 
 
@@ -107,7 +111,10 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
             f"the data {source.name} has no labels, so nothing says what the outputs of the {role} are; give"
             " their names, names=[...]"
         )
-    network = build(config, role, _example(config, source), source.task.width, source.facts)
+    if models.huggingface.is_hf(config.model) and config.weights is None:
+        network = huggingface.build(config, role, source, _example(config, source))
+    else:
+        network = build(config, role, _example(config, source), source.task.width, source.facts)
     if is_path(config.model):
         check_files(Path(config.model), role, source)
     matched = matching(config, source, role)
@@ -167,6 +174,8 @@ def card_of(config: NetworkConfig) -> Card | None:
     config = last_of(config)
     if config.weights is not None:
         return read_card(config.weights) if config.weights.is_file() else None
+    if models.huggingface.is_hf(config.model):
+        return huggingface.card_of(config.model)
     if not is_path(config.model):
         return None
     path = Path(config.model)
@@ -176,6 +185,8 @@ def card_of(config: NetworkConfig) -> Card | None:
 
 def matching(config: NetworkConfig, source: Source, role: str) -> Match:
     """How the outputs of a network that a config names become those of the data; see `matching.match`."""
+    if role == "student" and models.huggingface.is_hf(config.model):
+        return Match()  # its head is a fresh one where it has other outputs
     return match(card_of(config), source, role, str(config.weights or config.model))
 
 
@@ -217,6 +228,9 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
     said = [schedule and schedule.note(whose), normalization_note(last_of(config), network, source, role)]
     for each in members_of(config):
         said += [matching(each, source, role).note, input_note(each, source, role)]
+        said += [huggingface.cut_note(preparation(each), source, whose)]
+    if role == "student" and models.huggingface.is_hf(config.model):
+        said += [huggingface.head_note(config.model, source)]
     return tuple(note for note in said if note)
 
 
@@ -316,10 +330,41 @@ def preparation(config: NetworkConfig) -> Preparation:
             )
         return sizes.pop() if sizes else Preparation()
     config = last_of(config)
+    if models.huggingface.is_hf(config.model):
+        return huggingface.preparation(config)
     if config.size is not None or not is_path(config.model):
         return Preparation(config.size)
-    card = card_of(config.model_copy(update={"weights": None}))
-    return Preparation(card.size if card else None)
+    return preparation_of(card_of(config.model_copy(update={"weights": None})), Path(config.model))
+
+
+def preparation_of(card: Card | None, place: Path) -> Preparation:
+    """What a network reads of a sample, by its record.
+
+    Args:
+        card: the record; None for a network without one.
+        place: its run's directory or its weights file.
+    Raises:
+        LimbeckError: if the tokenizer that it was trained with is not there.
+    """
+    if card is None or card.tokenizer is None:
+        return Preparation(card.size if card else None)
+    folders = [each / TOKENIZER for each in (place, *place.parents[:2])]
+    folder = next((each for each in folders if each.is_dir()), None)
+    if folder is None:
+        raise LimbeckError(
+            f"the tokenizer of {str(place)!r} is gone: there is no folder {TOKENIZER} beside it"
+        )
+    found = tokenization(str(folder), card.max_length)
+    if found.digest != card.tokenizer:
+        raise LimbeckError(f"{str(folder)!r} is another tokenizer than {str(place)!r} was trained with")
+    return found
+
+
+def student_preparation(config: NetworkConfig) -> Preparation:
+    """What the student reads; one that starts from a run reads images at the size that the config says."""
+    found = preparation(config)
+    brought = models.huggingface.is_hf(config.model) or isinstance(found, Tokenization)
+    return found if brought else Preparation(config.size)
 
 
 def _example(config: NetworkConfig, source: Source) -> Inputs:
@@ -360,7 +405,7 @@ def check_files(path: Path, role: str, source: Source) -> None:
     """Refuses a network whose inputs meant something else: other words by their tokens, or other columns."""
     card = read_card(path / "student.safetensors" if path.is_dir() else path)
     files = digests(source.files)
-    for name in files if card else ():
+    for name in files if card and card.tokenizer is None else ():
         if card and card.files.get(name) != files[name]:
             raise LimbeckError(
                 f"the {role} {str(path)!r} was trained with another {name} than that of {source.name}; "

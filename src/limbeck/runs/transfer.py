@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from limbeck import data as sources
 from limbeck.data import Source
-from limbeck.data.preparation import Preparation
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import Contender
 from limbeck.evaluation.transfer import FINETUNE, PROBE, Setup, Transfer, finetune, linear_probe
@@ -164,7 +163,7 @@ def _contender(place: Path, role: str, source: Source) -> Contender:
         networks.check_files(place, name, source)
     own = (place / "config.yaml").is_file() and not isinstance(network, GraftedStudent)
     named = Run(place).config.student.features if own else {}
-    width_of(network, name, source, Preparation(card.size), named)
+    width_of(network, name, source, networks.preparation_of(card, place), named)
     return Contender(
         network,
         name=card.model or type(network).__name__,

@@ -71,7 +71,7 @@ class CachedTeacher(Teacher):
         samples, size = data.train.samples, data.train.positions
         index = spread(size, 4).to(data.train.index.device)  # of all: the key knows no split
         base = torch.full_like(index, data.views.base)
-        probe = preparation(samples.render(data.views, index, base))
+        probe = preparation.read(samples.render(data.views, index, base), samples, index)
         self._asked = AskedNetwork(network, features, rebuild, probe)
         key: dict[str, str | int] = {
             "teacher": self._asked.name,
@@ -80,7 +80,7 @@ class CachedTeacher(Teacher):
             "views": str(data.views),
         }
         if preparation != AS_RENDERED:
-            key["preparation"] = str(preparation)
+            key["preparation"] = preparation.key(samples)
         self._answers = Answers(
             directory or cache_directory() / "teachers",
             key,

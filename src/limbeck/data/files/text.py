@@ -19,7 +19,7 @@ from limbeck.data.files.tokens import LEAST_VOCABULARY, encode, normalizer, trai
 from limbeck.data.registry import written
 from limbeck.data.source import Source
 from limbeck.data.split import Split, copies
-from limbeck.data.storage.base import Resident
+from limbeck.data.storage.texts import Corpus, Texts
 from limbeck.errors import LimbeckError, unknown
 
 VocabularySize: TypeAlias = Annotated[int, Field(ge=LEAST_VOCABULARY)]
@@ -88,7 +88,11 @@ def from_text(
     chosen = {split: [texts[of][row] for row in rows.tolist()] for split, (of, rows) in made.items()}
     tokenizer = train_tokenizer(chosen["train"], vocab_size, max_length, lowercase)
     parts = {
-        split: Split.whole(Resident(encode(tokenizer, chosen[split])), targets.of[of][rows], reader.task)
+        split: Split.whole(
+            Texts(encode(tokenizer, chosen[split]), corpus=Corpus(chosen[split])),
+            targets.of[of][rows],
+            reader.task,
+        )
         for split, (of, rows) in made.items()
     }
     source = assemble(

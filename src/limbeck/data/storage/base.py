@@ -6,7 +6,7 @@ import hashlib
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from weakref import WeakValueDictionary
 
@@ -124,9 +124,10 @@ class Resident(Samples):
         there = self._elsewhere.get(place)
         if there is None:
             if sum(tensor.nbytes for tensor in tensors) > budget_on(place):
-                there = Resident(self.inputs, place)
+                there = replace(self, device=place)
             else:
-                there = Resident(apply(lambda tensor: tensor.to(place), self.inputs))
+                moved = apply(lambda tensor: tensor.to(place), self.inputs)
+                there = replace(self, inputs=moved, device=None)
             self._elsewhere[place] = there
         return there
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.data import Loader, Split
+from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import inference
 from limbeck.features import call, logits_of
@@ -51,7 +52,14 @@ class Agreement:
         )
 
 
-def check(student: nn.Module, answer: Callable[[Inputs], Tensor], split: Split, task: Task) -> Agreement:
+def check(
+    student: nn.Module,
+    answer: Callable[[Inputs], Tensor],
+    split: Split,
+    task: Task,
+    reads: Preparation = AS_RENDERED,
+    tolerance: float = TOLERANCE,
+) -> Agreement:
     """Compares a file's answers with the student's, in batches of 1, 2, 32, and of 512 or what is left.
 
     Fewer at once where the memory that the data may take holds no more.
@@ -61,15 +69,17 @@ def check(student: nn.Module, answer: Callable[[Inputs], Tensor], split: Split, 
         answer: outputs (B, ...) that the file gives for B samples.
         split: real data; the targets are not looked at.
         task: what the student is for.
+        reads: what the student reads of a sample.
+        tolerance: largest difference of an output that passes, over the largest output.
     Raises:
         CheckError: if one row gets another class (ties too), where the task has classes, or an output differs
-            by more than `TOLERANCE`.
+            by more than that.
     """
     sizes = _sizes(len(split), max(split.samples.most, 1))
     found = _Differences()
     with inference(student):
         for rows in torch.split(torch.arange(len(split)), sizes):
-            batch = next(iter(Loader(split.select(rows), len(rows), shuffle=False)))
+            batch = next(iter(Loader(split.select(rows), len(rows), shuffle=False, preparation=reads)))
             theirs, ours = answer(batch.inputs).float(), logits_of(call(student, batch.inputs)).float()
             if theirs.shape != ours.shape:
                 raise CheckError(
@@ -77,7 +87,7 @@ def check(student: nn.Module, answer: Callable[[Inputs], Tensor], split: Split, 
                     f"{tuple(theirs.shape)} and not {tuple(ours.shape)}"
                 )
             found.add(theirs, ours, task, batch)
-    if found.decisions or not found.largest <= TOLERANCE * found.scale:  # not: NaN is no agreement either
+    if found.decisions or not found.largest <= tolerance * found.scale:  # not: NaN is no agreement either
         raise CheckError(
             f"the file does not answer as the student and was not kept: {found.decisions:,} of "
             f"{found.rows:,} decisions differ, and outputs of up to {found.scale:.3g} differ by "

@@ -51,7 +51,7 @@ def preprocessing(card: Card) -> dict[str, Any]:
             {
                 "name": name,
                 "dtype": str(tensor.dtype).removeprefix("torch."),
-                "shape": ["batch", *tensor.shape[1:]],
+                "shape": ["batch", "length"] if card.tokenizer else ["batch", *tensor.shape[1:]],
                 **({"layout": "NCHW"} if image else {}),
             }
             for name, tensor in named_tensors(example).items()

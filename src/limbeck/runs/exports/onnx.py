@@ -56,20 +56,24 @@ def write(program: ExportedProgram, names: Sequence[str], file: Path, metadata: 
 
 
 def _tidy(graph: Any) -> None:
-    """Calls the batch axis `batch`, and leaves out the shapes of what is in between.
+    """Calls the free axes `batch` and `length`, and leaves out the shapes of what is in between.
 
-    The exporter numbers the axis, and onnxruntime infers shapes by itself; those in the file contradict what
+    The exporter numbers the axes, and onnxruntime infers shapes by itself; those in the file contradict what
     its quantization makes of the graph.
 
     Args:
         graph: the GraphProto, which is changed.
     """
     del graph.value_info[:]
-    own = {each.type.tensor_type.shape.dim[0].dim_param for each in graph.input}
+    named: dict[str, str] = {}
+    for each in graph.input:
+        for axis, dimension in zip(("batch", "length"), each.type.tensor_type.shape.dim, strict=False):
+            if dimension.dim_param:
+                named.setdefault(dimension.dim_param, axis)
     for value in (*graph.input, *graph.output):
         for dimension in value.type.tensor_type.shape.dim:
-            if dimension.dim_param in own - {""}:
-                dimension.dim_param = "batch"
+            if dimension.dim_param in named:
+                dimension.dim_param = named[dimension.dim_param]
 
 
 def reopen(file: Path) -> Callable[[Inputs], Tensor]:

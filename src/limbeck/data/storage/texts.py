@@ -1,0 +1,124 @@
+"""Texts in memory, with their tokens by each tokenizer that asks for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from limbeck.data.storage.base import Resident, named
+from limbeck.outputs import Inputs, apply
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Sequences of different lengths, one after the other.
+
+    Attributes:
+        values: (T,) int64 of all sequences, by name: `input_ids`, `attention_mask` and what else a network
+            is called with.
+        starts: (N + 1,) int64 where each sequence starts in them, and where the last one ends.
+        padding: what fills up a batch, by name.
+        left: whether a sequence is filled up on its left.
+    """
+
+    values: Mapping[str, Tensor]
+    starts: Tensor
+    padding: Mapping[str, int]
+    left: bool = False
+
+    @property
+    def lengths(self) -> Tensor:
+        """(N,) int64."""
+        return self.starts.diff()
+
+    def batch(self, rows: Tensor) -> dict[str, Tensor]:
+        """Some sequences, each filled up to the longest of them: (B, L) int64 by name.
+
+        Args:
+            rows: (B,) int64 which sequences.
+        """
+        starts, lengths = self.starts[rows, None], self.lengths[rows, None]
+        longest = int(lengths.max())
+        places = torch.arange(longest)
+        if self.left:
+            places = places - (longest - lengths)
+        inside = (places >= 0) & (places < lengths)
+        source = (starts + places).where(inside, 0)
+        return {
+            name: flat[source].masked_fill(~inside, self.padding[name]) for name, flat in self.values.items()
+        }
+
+
+class Corpus:
+    """The texts of a split and what tokenizers have made of them.
+
+    Args:
+        texts: all texts.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = tuple(texts)
+        self._tokens: dict[str, Ragged] = {}
+
+    def tokens(self, key: str, tokenize: Callable[[Sequence[str]], Ragged]) -> Ragged:
+        """The tokens of all texts, made when they are first asked for.
+
+        Args:
+            key: a name for the tokenizer and its settings.
+            tokenize: a function that makes them.
+        """
+        if key not in self._tokens:
+            self._tokens[key] = tokenize(self.texts)
+        return self._tokens[key]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits of every text."""
+        hasher = hashlib.sha256()
+        for text in self.texts:
+            encoded = text.encode()
+            hasher.update(f"{len(encoded)};".encode())
+            hasher.update(encoded)
+        return hasher.hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Texts(Resident):
+    """Texts as token ids of the data's own tokenizer, with the texts for networks that bring another.
+
+    Attributes:
+        corpus: the texts.
+        rows: (N,) int64 which of them these are; None for all.
+    """
+
+    corpus: Corpus = field(default_factory=lambda: Corpus(()))
+    rows: Tensor | None = None
+
+    def select(self, rows: Tensor) -> Texts:
+        """Some of the texts."""
+        kept = rows.cpu() if self.rows is None else self.rows[rows.cpu()]
+        return replace(self, inputs=apply(lambda tensor: tensor[rows], self.inputs), rows=kept)
+
+    def texts(self) -> list[str]:
+        """The texts by position."""
+        texts = self.corpus.texts
+        return [*texts] if self.rows is None else [texts[row] for row in self.rows.tolist()]
+
+    def read(self, tokens: Ragged, index: Tensor) -> Inputs:
+        """What a network with a tokenizer of its own is called with.
+
+        Args:
+            tokens: of the corpus.
+            index: (B,) int64 positions of the samples.
+        """
+        device = self.device or next(iter(named(self.inputs).values())).device
+        return {name: each.to(device) for name, each in tokens.batch(self.of_corpus(index)).items()}
+
+    def of_corpus(self, index: Tensor) -> Tensor:
+        """Where the texts at some positions (B,) are in the corpus."""
+        return index.cpu() if self.rows is None else self.rows[index.cpu()]

@@ -1,0 +1,170 @@
+"""What a network that brings its own tokenizer reads of a text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limbeck.data.kinds import kind_of
+from limbeck.data.preparation import Preparation
+from limbeck.data.storage.base import Samples
+from limbeck.data.storage.texts import Ragged, Texts
+from limbeck.errors import LimbeckError
+from limbeck.outputs import Inputs
+from limbeck.pretrained import from_pretrained
+
+FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model")
+"""What shows that a folder holds a tokenizer."""
+
+
+@dataclass(frozen=True)
+class Tokenization(Preparation):
+    """How a text becomes the token ids of one Hugging Face network: as its `AutoTokenizer` makes them.
+
+    A text is cut to the most tokens that the network reads, and a batch is padded to its longest text, so
+    that L differs from batch to batch.
+
+    Args:
+        place: where the tokenizer is from, for messages.
+        digest: 16 hex digits of all that decides what it makes of a text.
+        max_length: most tokens of a text, special tokens included.
+        tokenizer: the tokenizer, as `AutoTokenizer.from_pretrained` gives it.
+    """
+
+    place: str = field(default="", compare=False)
+    digest: str = ""
+    max_length: int = 0
+    tokenizer: Any = field(default=None, compare=False, repr=False)
+
+    def __call__(self, inputs: Inputs) -> Inputs:
+        """The inputs as they are; they should be token ids already."""
+        if kind_of(inputs) != "text":
+            raise LimbeckError(f"the network {self.place} reads texts, and these inputs are none")
+        return inputs
+
+    def read(self, rendered: Inputs, samples: Samples, index: Tensor) -> Inputs:
+        """What the tokenizer makes of the texts; data that holds token ids alone is taken as it is."""
+        if not isinstance(samples, Texts):
+            return self(rendered)
+        return samples.read(self._tokens(samples), index)
+
+    def key(self, samples: Samples) -> str:
+        """The tokenizer and the texts: equal tokens of the data's own tokenizer may be of different texts."""
+        texts = f" of the texts {samples.corpus.fingerprint}" if isinstance(samples, Texts) else ""
+        return f"tokens by {self.digest}, at most {self.max_length}{texts}"
+
+    def lengths(self, samples: Samples, index: Tensor) -> Tensor | None:
+        """(B,) int64 tokens of each sample."""
+        if not isinstance(samples, Texts):
+            return None
+        return self._tokens(samples).lengths[samples.of_corpus(index)]
+
+    def share_cut(self, samples: Samples) -> float:
+        """The share of the texts that are longer than the network reads."""
+        if not isinstance(samples, Texts) or not len(samples):
+            return 0.0
+        full = self._tokens(samples).lengths >= self.max_length  # only these can have been cut
+        longer = sum(
+            len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_length
+            for text, is_full in zip(samples.corpus.texts, full.tolist(), strict=True)
+            if is_full
+        )
+        return longer / len(full)
+
+    def tokenize(self, texts: Sequence[str]) -> Ragged:
+        """The tokens of some texts, without padding."""
+        encoded = self.tokenizer([*texts], truncation=True, max_length=self.max_length)
+        names = [name for name in self.tokenizer.model_input_names if name in encoded]
+        lengths = torch.tensor([0, *map(len, encoded["input_ids"])])
+        flat = {name: torch.tensor([*chain.from_iterable(encoded[name])]) for name in names}
+        padding = {
+            "input_ids": self.tokenizer.pad_token_id,
+            "token_type_ids": self.tokenizer.pad_token_type_id,
+        }
+        return Ragged(
+            flat,
+            lengths.cumsum(0),
+            {name: padding.get(name, 0) for name in names},
+            left=self.tokenizer.padding_side == "left",
+        )
+
+    def _tokens(self, samples: Texts) -> Ragged:
+        return samples.corpus.tokens(f"{self.digest} {self.max_length}", self.tokenize)
+
+    def __str__(self) -> str:
+        return f"at most {self.max_length} tokens of the tokenizer of {self.place}"
+
+
+def tokenization(
+    place: str, most: int, max_length: int | None = None, pad_token: str | None = None
+) -> Tokenization:
+    """The tokenizer of a folder or a hub name.
+
+    Args:
+        place: the folder or name.
+        most: most tokens that the network reads.
+        max_length: what a text is cut to; as many as the network reads if None.
+        pad_token: the token that fills up a batch, for a tokenizer that names none.
+    Raises:
+        LimbeckError: for a folder without a tokenizer, a tokenizer without a token to pad with, and a length
+            that the network does not read.
+    """
+    folder = Path(place)
+    stamp = tuple(sorted((file.name, file.stat().st_mtime_ns) for file in _files(folder)))
+    if folder.is_dir() and not stamp:
+        raise LimbeckError(
+            f"the folder {place!r} holds no tokenizer; write it there with tokenizer.save_pretrained(...)"
+        )
+    tokenizer, digest = _loaded(place, pad_token, stamp)
+    most = min(most, tokenizer.model_max_length)
+    if max_length is not None and max_length > most:
+        raise LimbeckError(f"{place!r} reads at most {most} tokens of a text, not max_length={max_length}")
+    return Tokenization(place=place, digest=digest, max_length=max_length or most, tokenizer=tokenizer)
+
+
+@lru_cache(maxsize=8)
+def _loaded(place: str, pad_token: str | None, stamp: tuple[object, ...]) -> tuple[Any, str]:
+    """The tokenizer and its digest; `stamp` tells a folder that has changed since."""
+    tokenizer = from_pretrained("AutoTokenizer", place)
+    if pad_token is not None:
+        if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
+            raise LimbeckError(f"the tokenizer of {place!r} has no token {pad_token!r} to pad with")
+        tokenizer.pad_token = pad_token
+    if tokenizer.pad_token_id is None:
+        example = json.dumps(tokenizer.eos_token or "...")
+        raise LimbeckError(
+            f"the tokenizer of {place!r} names no token to pad with; name one, "
+            f"hf:{place}(pad_token={example})"
+        )
+    return tokenizer, _digest(tokenizer)
+
+
+def _digest(tokenizer: Any) -> str:
+    """16 hex digits of the vocabulary, the rules and the special tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        rules = json.dumps([type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())])
+    else:
+        backend.no_truncation()
+        backend.no_padding()
+        rules = backend.to_str()
+    settings = [
+        {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+        tokenizer.padding_side,
+        tokenizer.truncation_side,
+        tokenizer.model_input_names,
+    ]
+    return hashlib.sha256(f"{rules} {json.dumps(settings, sort_keys=True)}".encode()).hexdigest()[:16]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [file for name in FILES for file in folder.glob(name)] if folder.is_dir() else []

@@ -1,0 +1,105 @@
+"""Hugging Face networks in a run: their head beside the data's outputs, and what they read."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+
+from limbeck.config import NetworkConfig
+from limbeck.data import Source
+from limbeck.data.preparation import Preparation
+from limbeck.data.tokenization import Tokenization, tokenization
+from limbeck.models import Normalization, huggingface, normalize_inputs
+from limbeck.outputs import Inputs
+from limbeck.pretrained import image_settings
+from limbeck.runs.matching import canonical, comparable, listed
+from limbeck.runs.network_record import Card
+from limbeck.tasks import Classification
+
+
+def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> nn.Module:
+    """The network: a teacher with the head that it brings, a student with that or a fresh one.
+
+    Args:
+        config: of the network.
+        role: what it is.
+        source: the data.
+        example: inputs it will get.
+    """
+    model, width = config.model, source.task.width
+    if not huggingface.read(model).brings_weights:
+        return huggingface.build(model, example, width, source.facts)
+    with torch.random.fork_rng(devices=[]) if role != "student" else nullcontext():
+        if role == "student":
+            head = None if _fits(huggingface.labels_of(model), source) else False
+            network = huggingface.build(model, example, width, head=head)
+        else:
+            network = huggingface.build(model, example, head=True)
+    settings = image_settings(huggingface.read(model).place)
+    if settings is not None:
+        normalize_inputs(network, Normalization(settings.mean, settings.std))
+    return network
+
+
+def head_note(model: str, source: Source) -> str | None:
+    """A sentence for a student whose head is for other outputs than the data's; None for any other."""
+    labels = huggingface.labels_of(model)
+    if labels is None or _fits(labels, source):
+        return None
+    return (
+        f"the head of the student {model} is for other outputs ({listed(labels)}) than {source.name} has, so "
+        "it begins with a fresh one"
+    )
+
+
+def _fits(labels: tuple[str, ...] | None, source: Source) -> bool:
+    """Whether a head has the data's outputs in their order, as far as their names say."""
+    theirs, ours = canonical(labels or ()), canonical(source.task.outputs)
+    return len(theirs) == len(ours) and (theirs == ours or not comparable(theirs, ours))
+
+
+def card_of(model: str) -> Card | None:
+    """What is known of the outputs of a network that brings a head: their names."""
+    labels = huggingface.labels_of(model)
+    if labels is None:
+        return None
+    return Card(
+        model=model,
+        task=Classification(labels).record(),
+        input_shape={"input_ids": (1,)},
+        mean=None,
+        std=None,
+    )
+
+
+def preparation(config: NetworkConfig) -> Preparation:
+    """What the network reads: tokens of its own tokenizer, or images at its own size.
+
+    Raises:
+        LimbeckError: for a folder that holds neither a tokenizer nor the settings of an image processor.
+    """
+    named = huggingface.read(config.model)
+    if not named.brings_weights:
+        return Preparation(config.size)
+    if (settings := image_settings(named.place)) is not None:
+        return Preparation(config.size or settings.size)
+    most = huggingface.most_tokens(config.model)
+    return tokenization(named.place, most, named.max_length, named.pad_token)
+
+
+def cut_note(reads: Preparation, source: Source, whose: str) -> str | None:
+    """A sentence on how many texts are longer than a network reads; None if none is.
+
+    Args:
+        reads: what the network reads of a sample.
+        source: the data.
+        whose: the network, for the sentence.
+    """
+    if not isinstance(reads, Tokenization) or not (share := reads.share_cut(source.train.samples)):
+        return None
+    return (
+        f"{100 * share:.3g} % of the texts are longer than the {reads.max_length} tokens that {whose} reads, "
+        "and are cut"
+    )
