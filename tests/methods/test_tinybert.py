@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,7 +15,6 @@ from limbeck.losses import tinybert
 from limbeck.methods import TinyBERT
 
 TARGETS = torch.tensor([0, 2, 1])
-EAGER = {"attn_implementation": "eager", "output_attentions": True}
 
 
 def method_of(distiller: Distiller) -> TinyBERT:
@@ -145,22 +144,30 @@ def test_maps_are_compared_as_hidden_states_are() -> None:
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_bert_gives_attention_maps_where_it_is_made_so() -> None:
+def test_a_bert_is_asked_for_its_attention_maps_and_is_as_it_was() -> None:
     torch.manual_seed(0)
     inputs = WordNet.batch()
-    student, teacher = tiny_bert(2, 8, **EAGER).eval(), tiny_bert(4, 12, **EAGER).eval()
+    student, teacher = tiny_bert(2, 8).eval(), tiny_bert(4, 12).eval()
     distiller = Distiller(student, teacher, "tinybert", example=inputs).eval()
     losses = distiller(inputs, TARGETS)
+    for network in (student, teacher):
+        config: Any = network.config
+        assert config._attn_implementation == "sdpa"
+        assert not config.output_attentions
+    for network in (student, teacher):
+        network.set_attn_implementation("eager")  # type: ignore[operator]
     with torch.no_grad():
-        maps = [network(**inputs).attentions for network in (student, teacher)]
+        maps = [network(**inputs, output_attentions=True).attentions for network in (student, teacher)]
     expected = sum(naive(maps[0][own], maps[1][other], [6, 4, 2]) for own, other in ((0, 1), (1, 3)))
     assert losses["tinybert.attention"].item() == pytest.approx(expected, rel=1e-4)
     assert list(losses) == ["tinybert.hidden", "tinybert.stem", "tinybert.attention"]
+
+
+def test_networks_without_attention_maps_are_refused() -> None:
     with pytest.raises(LimbeckError) as caught:
-        Distiller(tiny_bert(2, 8), teacher, "tinybert", example=inputs)
+        Distiller(WordNet(4), Attending(4, 2), "tinybert(stem=0)", example=WordNet.batch())
     assert str(caught.value) == (
-        "BertForSequenceClassification returns no attention maps; a Hugging Face network does that is "
-        'made with attn_implementation="eager", output_attentions=True, and for others there are methods '
+        "WordNet returns no attention maps, as networks of Hugging Face do; for others there are methods "
         "that read none, such as tinybert(attention=0)"
     )
 

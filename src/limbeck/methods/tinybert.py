@@ -70,12 +70,11 @@ class TinyBERT(Method):
 
     The terms are "hidden", "stem" and "attention", each a sum over the layers. A linear projection, which
     learns with the student, brings the student's states to the teacher's width. The attention maps are those
-    that a network returns as `attentions`, a tuple with one of each layer, as Hugging Face networks do that
-    are made with `attn_implementation="eager", output_attentions=True`. Hidden states are the stages that
-    were found, at most four, spread over the depth; of a deeper network, name all blocks with
-    `student.features.stages` and `teacher.features.stages`. Both networks must read the same tokens. Maps
-    (channels, height, width) have no attention, but are compared like hidden states, the larger
-    average-pooled to the smaller's size.
+    that a network returns as `attentions`, a tuple with one of each layer; Hugging Face networks are asked
+    for them, and the student's have its dropout. Hidden states are the stages that were found, at most four,
+    spread over the depth; of a deeper network, name all blocks with `student.features.stages` and
+    `teacher.features.stages`. Both networks must read the same tokens. Maps (channels, height, width) have no
+    attention, but are compared like hidden states, the larger average-pooled to the smaller's size.
 
     Args:
         mapping: "skip" compares a layer with the teacher's at the same share of the depth, as in the paper,
