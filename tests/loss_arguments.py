@@ -16,7 +16,7 @@ VALUES = ("bounded", "huber", "imitation", "mse")
 """Functions of values (B, K) and not of classes."""
 
 SHAPES = {
-    **dict.fromkeys(("icd", "rrd", "srrl"), (SAMPLES, 7)),
+    **dict.fromkeys(("icd", "pkd", "rrd", "srrl"), (SAMPLES, 7)),
     **dict.fromkeys(VALUES, (SAMPLES, 3)),
 }
 """Of `student` and `teacher`, where a function does not take maps."""

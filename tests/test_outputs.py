@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELED, Batch, Inputs, Outputs, Progress, apply, size_of
+from limbeck.outputs import UNLABELED, Batch, Inputs, Mixture, Outputs, Progress, apply, size_of
 
 
 def batch_of(count: int) -> Batch:
@@ -22,6 +22,8 @@ def batch_of(count: int) -> Batch:
         progress=Progress(3, 1, 0.5),
         total=2 * count,
         view_numbers={"near": number + 600},
+        teacher_inputs={"big": number + 700},
+        teacher_views={"big": {"near": number + 800}},
     )
 
 
@@ -40,6 +42,23 @@ def test_apply_and_size() -> None:
     assert list(named) == ["a", "b"]
     assert named["b"].sum() == 0
     assert (size_of(tensor), size_of(named)) == (4, 4)
+
+
+def test_a_mixture_stays_one_and_names_what_a_network_is_called_with() -> None:
+    ids = torch.tensor([[3, 4], [5, 6]])
+    mixture = Mixture(
+        {"ids": ids, "mask": ids > 3}, "ids", torch.stack([ids, ids + 1], 1), torch.rand(2, 2, 2)
+    )
+    moved = apply(lambda tensor: tensor[1:], mixture)
+    assert isinstance(moved, Mixture)
+    assert dict(moved) == moved.inputs
+    assert size_of(moved) == 1
+    assert moved.given.tolist() == [[5, 6]]
+    assert moved.ids.tolist() == [[[5, 6], [6, 7]]]
+    assert torch.equal(moved.shares, mixture.shares[1:])
+    unnamed = Mixture(ids, "", mixture.ids, mixture.shares)
+    assert unnamed.given is ids
+    assert list(unnamed) == [""]
 
 
 def test_unlabeled_is_what_torch_ignores() -> None:
@@ -65,6 +84,8 @@ def test_a_batch_maps_every_tensor_and_keeps_the_rest() -> None:
     assert {name: number.tolist() for name, number in moved.view_numbers.items()} == {
         "near": [1600, 1601, 1602, 1603]
     }
+    assert numbers_of(moved.teacher_inputs["big"]) == [1700, 1701, 1702, 1703]
+    assert numbers_of(moved.teacher_views["big"]["near"]) == [1800, 1801, 1802, 1803]
     assert (moved.progress, moved.total) == (Progress(3, 1, 0.5), 8)
     assert numbers_of(batch.inputs) == [0, 1, 2, 3]
 

@@ -27,8 +27,8 @@ class Contender:
     teacher: str = "teacher"
 
 
-NOT_ALONE = ("mgd", "dgkd", "ceskd", "sftn", "nasty")
-"""Methods that wrap others, want several teachers, or train a teacher."""
+NOT_ALONE = ("mgd", "dgkd", "ceskd", "sftn", "nasty", "tinybert")
+"""Methods that wrap others, want several teachers, train a teacher, or compare the attention of texts."""
 
 RECIPES = {
     name: Contender(method.recipe or f"ce + {name}")

@@ -288,10 +288,10 @@ def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
     for name in reads.views:
         if name not in batch.views:
             raise LimbeckError(f"the objective reads a further view {name!r} of each sample; give views=")
-    if reads.makes and batch.teacher_inputs:
-        other = next(iter(batch.teacher_inputs))
+    if reads.makes_for_student and batch.teacher_inputs:
+        other, made = next(iter(batch.teacher_inputs)), ", ".join(reads.makes_for_student)
         raise LimbeckError(
-            f"further views ({', '.join(reads.makes)}) are made of what the student reads, and {other} reads "
+            f"further views ({made}) are made of what the student reads, and {other} reads "
             "another preparation of the samples; give both networks one size"
         )
     for name in ("index", "view"):

@@ -26,7 +26,7 @@ from limbeck.methods.parts.draws import RELATED, draw_related
 from limbeck.methods.terms import Losses, Term
 from limbeck.objective import parse
 from limbeck.optimization import JointOptimizer, MakeOptimizer
-from limbeck.outputs import Batch, Inputs, Outputs, Progress, apply, joined
+from limbeck.outputs import Batch, Inputs, Mixture, Outputs, Progress, apply, joined
 from limbeck.tasks import Rows, Task
 from limbeck.teachers import Teacher
 from limbeck.teachers.group import Given, TeacherGroup, teachers_of
@@ -377,6 +377,7 @@ class Distiller(nn.Module):
                 teacher_points=teacher.points,
                 cached=teacher.keeps,
                 schedule=teacher.schedule,
+                teacher_example=self.teachers.example(each),
             )
             for each, teacher in self.teachers.items()
         }
@@ -506,7 +507,7 @@ def _with_views(
     """A network's outputs for a batch and its further views, in one forward or in one for each."""
     if not views:
         return network(batch.inputs)
-    if not together:
+    if not together or any(isinstance(batch.views[name], Mixture) for name in views):
         return network(batch.inputs).replace(views={name: network(batch.views[name]) for name in views})
     seen = [batch.inputs, *(batch.views[name] for name in views)]
     outputs, size = network(joined(seen)), len(batch)

@@ -31,12 +31,14 @@ from limbeck.methods.kcd import kcd
 from limbeck.methods.kd import kd
 from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.lwkd import lwkd
+from limbeck.methods.mixkd import mixkd
 from limbeck.methods.mse import mse
 from limbeck.methods.multilevel import exit_hint
 from limbeck.methods.nasty import nasty
 from limbeck.methods.nst import nst
 from limbeck.methods.ofd import ofd
 from limbeck.methods.one import native_ensemble
+from limbeck.methods.pkd import pkd
 from limbeck.methods.pkt import pkt
 from limbeck.methods.r2kd import correlation_distance, rank_distance
 from limbeck.methods.reviewkd import hierarchical_context
@@ -48,6 +50,7 @@ from limbeck.methods.sp import similarity_preserving
 from limbeck.methods.srrl import srrl
 from limbeck.methods.sskd import sskd
 from limbeck.methods.tfkd import tfkd
+from limbeck.methods.tinybert import tinybert
 from limbeck.methods.vid import vid
 
 __all__ = [
@@ -81,12 +84,14 @@ __all__ = [
     "kdsvd",
     "linked_attention",
     "lwkd",
+    "mixkd",
     "mse",
     "mutual_learning",
     "nasty",
     "native_ensemble",
     "nst",
     "ofd",
+    "pkd",
     "pkt",
     "rank_distance",
     "rkd_angle",
@@ -98,6 +103,7 @@ __all__ = [
     "sskd",
     "student_friendly",
     "tfkd",
+    "tinybert",
     "uncertainty_weighted_kd",
     "vid",
 ]

@@ -27,10 +27,55 @@ ABSENT = -1
 """In targets by position, a position at which a split has no sample."""
 
 
+@dataclass(frozen=True, eq=False)
+class Mixture(Mapping[str, Tensor]):
+    """Inputs that are pairs of texts: a network mixes the embeddings that it has itself of their tokens.
+
+    What a network is called with are `inputs`; as a mapping it holds those, and an unnamed tensor as "".
+    `limbeck.features.call` has the embeddings of the ids among them exchanged for the sum of those of both
+    texts, each times its share.
+
+    Attributes:
+        inputs: the ids at (B, L) positions and what goes with them, such as a mask.
+        name: the name of the ids among the inputs; "" where they have none.
+        ids: (B, 2, L) token ids of both texts of each pair.
+        shares: (B, 2, L) share of each text in the embedding at each position; 0 where a text has ended.
+    """
+
+    inputs: Inputs
+    name: str
+    ids: Tensor
+    shares: Tensor
+
+    @property
+    def given(self) -> Tensor:
+        """(B, L) the ids that the network is called with."""
+        return self[self.name]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Mixture:
+        """The mixture with `function` applied to every tensor in it."""
+        return Mixture(apply(function, self.inputs), self.name, function(self.ids), function(self.shares))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._named[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._named)
+
+    def __len__(self) -> int:
+        return len(self._named)
+
+    @property
+    def _named(self) -> Mapping[str, Tensor]:
+        return {"": self.inputs} if isinstance(self.inputs, Tensor) else self.inputs
+
+
 def apply(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     """The inputs with `function` applied to each tensor."""
     if isinstance(inputs, Tensor):
         return function(inputs)
+    if isinstance(inputs, Mixture):
+        return inputs.map(function)
     return {name: function(tensor) for name, tensor in inputs.items()}
 
 
@@ -75,6 +120,7 @@ class Batch:
             of the teacher; a teacher that is not named here reads `inputs`.
         answered: share of the samples in the whole batch that a teacher answers, by the name of the teacher;
             one that answers for some samples alone, and is not named here, takes this batch for the whole.
+        teacher_views: what such a teacher reads of further views, by its name and theirs.
         rows: the decisions in the batch, where a method sees it.
         related: (R,) int64 those of the rows that methods relate to each other; None for all.
     """
@@ -91,6 +137,7 @@ class Batch:
     answered: Mapping[str, Tensor] = field(default_factory=dict)
     rows: Rows | None = None
     related: Tensor | None = None
+    teacher_views: Mapping[str, Mapping[str, Inputs]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -106,6 +153,10 @@ class Batch:
             views={name: apply(function, inputs) for name, inputs in self.views.items()},
             view_numbers={name: function(number) for name, number in self.view_numbers.items()},
             teacher_inputs={name: apply(function, inputs) for name, inputs in self.teacher_inputs.items()},
+            teacher_views={
+                teacher: {name: apply(function, inputs) for name, inputs in views.items()}
+                for teacher, views in self.teacher_views.items()
+            },
         )
 
     def split(self, parts: int) -> list[Batch]:

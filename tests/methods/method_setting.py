@@ -92,6 +92,7 @@ SMALLER = {
     "rrd": "ce + rrd(size=20, dim=8)",
     "sskd": "0.1*ce + 0.9*kd + sskd(epochs=3)",
     "sftn": 'ce + sftn(student="method_setting:SmallNet(width=3, norm=false)")',
+    "tinybert": "kd(temperature=1) + tinybert(attention=0)",  # convolutions attend to nothing
 }
 """Recipes fitted to the setting: less to train beforehand or to remember, where the paper's take long."""
 

@@ -43,6 +43,7 @@ SPREADS_OVER_CLASSES = {
     "srrl": "the mean squared difference of the logits is over all of them",
     "ckd": "the mean squared difference of the logits is over all of them, as in the authors' code",
     "r2kd": "the mean cosine over all classes, and the ranks of all",
+    "mixkd": "the mean squared difference of the logits is over all of them",
     "logit_standardization": "Algorithm 1: mean and deviation are those of all logits",
 }
 """Methods whose value depends on classes that neither network believes in."""
@@ -55,6 +56,8 @@ COMPARES_SAMPLES: dict[str, str] = {
     "pkt": "section 3: a sample's probabilities are over all others of the batch",
     "rkd": "section 3.2: all pairs and triples of the batch",
     "crd": "section 3.4: the vectors move at each forward, and the first batch settles Z",
+    "ikd": "part of the batch is held out for the exam, which the copy learns from",
+    "mixkd": "a sample is mixed with another of its batch",
     "r2kd": "the cosine of a class is across the samples, which are mixed with others of the batch",
     "rrd": "the keys of a sample are those of its batch first",
     "ab": "its phase trains the CRD benchmark's regressors, which end in batch norm",
@@ -82,6 +85,7 @@ NEEDS_TWO_SAMPLES: dict[str, str] = {
     "cc": "one sample has no neighbor",
     "ckd": "one sample makes no pair",
     "r2kd": "one sample has nothing to be mixed with",
+    "ikd": "one sample leaves none to hold out for the exam",
     "pkt": "one sample is its only neighbor whatever the network",
     "rkd": "one sample has no distance to others",
     "dist": "one sample has no correlation with others",

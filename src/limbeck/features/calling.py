@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from limbeck.outputs import Inputs, apply
+from limbeck.errors import LimbeckError
+from limbeck.outputs import Inputs, Mixture, apply
 
 Item: TypeAlias = "int | str | None"
 
@@ -20,11 +21,50 @@ Item: TypeAlias = "int | str | None"
 def call(network: nn.Module, inputs: Inputs) -> Any:
     """What the network returns for the inputs: a tensor is its one argument, named tensors its keywords.
 
-    A network in float64, float16 or bfloat16 gets its inputs in that precision.
+    A network in float64, float16 or bfloat16 gets its inputs in that precision. Of a `Mixture` it mixes the
+    embeddings, for which it runs as it was before `torch.compile`.
+
+    Raises:
+        LimbeckError: for a mixture, if the network has no embedding that is called with the token ids.
     """
     if (dtype := precision_of(network)) != torch.float32:
         inputs = apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor, inputs)
+    if isinstance(inputs, Mixture):
+        network = uncompiled(network)
+        with _mixing(network, inputs):
+            return call(network, inputs.inputs)
     return network(inputs) if isinstance(inputs, Tensor) else network(**inputs)
+
+
+@contextmanager
+def _mixing(network: nn.Module, mixture: Mixture) -> Iterator[None]:
+    """A context in which all embeddings that are called with the ids of a mixture give the mixed ones."""
+    mixed: list[nn.Module] = []
+
+    def mix(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Any:
+        ids, given = arguments_of(args, kwargs)[None], mixture.given
+        if ids is None or ids.shape != given.shape or not torch.equal(ids.to(given.dtype), given):
+            return None  # positions or types of tokens
+        mixed.append(module)
+        first, second = (module.forward(each) for each in mixture.ids.unbind(1))
+        ours, theirs = mixture.shares.to(output.dtype).unsqueeze(-1).unbind(1)
+        return ours * first + theirs * second
+
+    handles = [
+        module.register_forward_hook(mix, prepend=True, with_kwargs=True)
+        for module in network.modules()
+        if isinstance(module, nn.Embedding)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not mixed:
+        raise LimbeckError(
+            f"found no embedding of tokens to mix in {type(network).__name__}: no nn.Embedding of it is "
+            "called with the token ids as it is given them; use a method that mixes no texts, such as kd"
+        )
 
 
 def precision_of(network: nn.Module) -> torch.dtype:

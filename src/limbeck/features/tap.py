@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from limbeck.errors import LimbeckError, unknown
+from limbeck.features import attention
 from limbeck.features.calling import (
     arguments_of,
     call,
@@ -38,7 +39,8 @@ class Tap:
         network: the network that was given to `find`.
         points: what `find` found.
         fields: those to capture, of "embedding", "stages", "stem" and "preactivations", or the names of other
-            outputs of the network; "logits" always are.
+            outputs of the network; "logits" always are. "attentions" are those that the network returns, for
+            which a Hugging Face network is asked.
         positions: whether the embedding of a network with positions keeps them, (B, D, H, W) or (B, L, D);
             otherwise it is their mean, (B, D).
 
@@ -54,10 +56,13 @@ class Tap:
         self._fields: dict[str, list[_Capture]] = {}
         self._handles: list[RemovableHandle] = []
         self._compiled: nn.Module | None = None
+        self._attends = attention.FIELD in fields and attention.attends(network)
         for field in dict.fromkeys(["logits", *fields]):
-            if not points.of(field):
+            asked = self._attends and field == attention.FIELD
+            found = (Point("", item=field),) if asked else points.of(field)
+            if not found:
                 raise self._not_found(points, field)
-            self._fields[field] = [_Capture(point) for point in points.of(field)]
+            self._fields[field] = [_Capture(point) for point in found]
         self._captures = [capture for captures in self._fields.values() for capture in captures]
         self._hooked = [capture for capture in self._captures if not capture.point.is_result]
         encoders = any(isinstance(module, nn.TransformerEncoder) for module in network.modules())
@@ -78,7 +83,7 @@ class Tap:
                 self.attach()
             for capture in self._captures:
                 capture.arm()
-            with self._guard():
+            with self._guard(), attention.attending(self.network) if self._attends else nullcontext():
                 result = call(self.network if self._compiled is None else self._compiled, inputs)
             return self._outputs(inputs, result)
         finally:
@@ -186,6 +191,11 @@ class Tap:
             named = [name for name, _ in points.outputs]
             if get_close_matches(field, [*FIELDS, *named], n=1, cutoff=0.7):
                 return unknown(f"feature of {self._name}", field, [*FIELDS, *named])
+            if field == attention.FIELD:
+                return LimbeckError(
+                    f"{self._name} returns no attention maps, as networks of Hugging Face do; for others "
+                    "there are methods that read none, such as tinybert(attention=0)"
+                )
             others = f"; the other outputs that it names are {', '.join(named)}" if named else ""
             return LimbeckError(
                 f"{self._name} returns nothing named {field!r}{others}; name where to have it, for example "

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from limbeck.methods.ft import FT
     from limbeck.methods.huber import Huber
     from limbeck.methods.icd import ICD
+    from limbeck.methods.ikd import IKD
     from limbeck.methods.imitation import Imitation
     from limbeck.methods.infoflow import InfoFlow
     from limbeck.methods.kcd import KCD
@@ -49,12 +50,14 @@ if TYPE_CHECKING:
     from limbeck.methods.logit_standardization import LogitStandardization
     from limbeck.methods.lwkd import LWKD
     from limbeck.methods.mgd import MGD
+    from limbeck.methods.mixkd import MixKD
     from limbeck.methods.mse import MSE
     from limbeck.methods.multilevel import Multilevel
     from limbeck.methods.nasty import Nasty
     from limbeck.methods.nst import NST
     from limbeck.methods.ofd import OFD
     from limbeck.methods.one import ONE
+    from limbeck.methods.pkd import PKD
     from limbeck.methods.pkt import PKT
     from limbeck.methods.r2kd import R2KD
     from limbeck.methods.reviewkd import ReviewKD
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from limbeck.methods.srrl import SRRL
     from limbeck.methods.sskd import SSKD
     from limbeck.methods.tfkd import TFKD
+    from limbeck.methods.tinybert import TinyBERT
     from limbeck.methods.vid import VID
 
 _PLACES = {
@@ -95,6 +99,7 @@ _PLACES = {
     "ft": "limbeck.methods.ft:FT",
     "huber": "limbeck.methods.huber:Huber",
     "icd": "limbeck.methods.icd:ICD",
+    "ikd": "limbeck.methods.ikd:IKD",
     "imitation": "limbeck.methods.imitation:Imitation",
     "infoflow": "limbeck.methods.infoflow:InfoFlow",
     "kcd": "limbeck.methods.kcd:KCD",
@@ -104,12 +109,14 @@ _PLACES = {
     "logit_standardization": "limbeck.methods.logit_standardization:LogitStandardization",
     "lwkd": "limbeck.methods.lwkd:LWKD",
     "mgd": "limbeck.methods.mgd:MGD",
+    "mixkd": "limbeck.methods.mixkd:MixKD",
     "mse": "limbeck.methods.mse:MSE",
     "multilevel": "limbeck.methods.multilevel:Multilevel",
     "nasty": "limbeck.methods.nasty:Nasty",
     "nst": "limbeck.methods.nst:NST",
     "ofd": "limbeck.methods.ofd:OFD",
     "one": "limbeck.methods.one:ONE",
+    "pkd": "limbeck.methods.pkd:PKD",
     "pkt": "limbeck.methods.pkt:PKT",
     "r2kd": "limbeck.methods.r2kd:R2KD",
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
@@ -123,6 +130,7 @@ _PLACES = {
     "srrl": "limbeck.methods.srrl:SRRL",
     "sskd": "limbeck.methods.sskd:SSKD",
     "tfkd": "limbeck.methods.tfkd:TFKD",
+    "tinybert": "limbeck.methods.tinybert:TinyBERT",
     "vid": "limbeck.methods.vid:VID",
 }
 
@@ -149,6 +157,7 @@ __all__ = [
     "FSP",
     "FT",
     "ICD",
+    "IKD",
     "KCD",
     "KD",
     "KDSVD",
@@ -159,6 +168,7 @@ __all__ = [
     "NST",
     "OFD",
     "ONE",
+    "PKD",
     "PKT",
     "R2KD",
     "RKD",
@@ -184,6 +194,7 @@ __all__ = [
     "LogitStandardization",
     "Losses",
     "Method",
+    "MixKD",
     "Multilevel",
     "Nasty",
     "Networks",
@@ -194,6 +205,7 @@ __all__ = [
     "Rolewise",
     "SimKD",
     "Term",
+    "TinyBERT",
     "table",
 ]
 

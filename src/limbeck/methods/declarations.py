@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class Reads:
             empty for the one that it is given.
         makes: names of further views that the method makes itself, in `collect`; the outputs for them are in
             `outputs.views` as well.
+        makes_for_each: those of them that it also makes of what a teacher with another preparation reads, in
+            `Batch.teacher_views`.
         batch: of "targets", "index", "view" and "progress", those that must be in the batch.
         data: of "size" (positions in the training set), "targets" (by position) and "fingerprint", those that
             must be known when the method is bound.
@@ -47,18 +49,24 @@ class Reads:
     views: tuple[str, ...] = ()
     teachers: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
+    makes_for_each: tuple[str, ...] = ()
 
     @property
     def further(self) -> tuple[str, ...]:
         """The names of all further views, those that are drawn and those that methods make."""
         return (*self.views, *self.makes)
 
+    @property
+    def makes_for_student(self) -> tuple[str, ...]:
+        """The views that are made of what the student reads alone."""
+        return tuple(name for name in self.makes if name not in self.makes_for_each)
+
     def __or__(self, other: Reads) -> Reads:
         return Reads(
-            *(
-                tuple(dict.fromkeys([*getattr(self, name), *getattr(other, name)]))
-                for name in ("student", "teacher", "batch", "data", "views", "teachers", "makes")
-            )
+            **{
+                each.name: tuple(dict.fromkeys([*getattr(self, each.name), *getattr(other, each.name)]))
+                for each in fields(self)
+            }
         )
 
 
@@ -74,6 +82,7 @@ class TeacherContext:
     teacher_points: FeaturePoints | None = None
     cached: tuple[str, ...] = ()
     schedule: str = ""
+    teacher_example: Inputs | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,8 @@ class Context:
 
     The outputs are those of the example, a few inputs, detached and on the device where training happens; the
     networks are to be read, never changed. Logits and embeddings are rows, as in training; `rows` says how
-    they were made. `student_points` and `teacher_points` tell where the networks' features are, `cached`
+    they were made. `teacher_example` is the same samples as the teacher reads them.
+    `student_points` and `teacher_points` tell where the networks' features are, `cached`
     which fields of the teacher's outputs may come from a cache, rounded to float16. A teacher that is a
     schedule of checkpoints has a digest of them in `schedule`, and its network has the last one. What is said
     of "the teacher" is said of the one that the method is given, `teacher_name`; `teachers` has them all.
@@ -102,6 +112,7 @@ class Context:
     data: DataFacts = field(default_factory=DataFacts)
     teachers: Mapping[str, TeacherContext] = field(default_factory=dict)
     teacher_name: str | None = None
+    teacher_example: Inputs | None = None
 
     def of_teacher(self, name: str) -> Context:
         """The context with another of the teachers as the one that a method is given."""

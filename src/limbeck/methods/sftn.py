@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil
 from typing import Literal, TypeAlias
 
 import torch
@@ -27,7 +26,7 @@ from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.companions import built
 from limbeck.methods.parts.regressors import regressor
 from limbeck.methods.parts.shapes import same_logits
-from limbeck.methods.parts.stages import Pairs, described, stage_pairs
+from limbeck.methods.parts.stages import Pairs, at_same_depth, described, stage_pairs
 from limbeck.methods.terms import Term
 from limbeck.notation import show
 from limbeck.outputs import Batch, Outputs, apply
@@ -155,7 +154,7 @@ class SFTN(Method):
             stages = Tap(student, points, ["stages"])(context.example).stages
         to_come = replace(context, student=Outputs(stages=stages), teacher=context.student)
         count = len(context.student.stages)
-        by_depth = [(ceil((place + 1) * len(stages) / count) - 1, place) for place in range(count)]
+        by_depth = [(ours, place) for place, ours in enumerate(at_same_depth(count, len(stages)))]
         self.places = stage_pairs(self.name, to_come, self.pairs or by_depth)
         self.branches = nn.ModuleList()
         for pair in self.places:

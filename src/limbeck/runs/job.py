@@ -367,7 +367,7 @@ def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -
 
 def _check_made_views(job: Job) -> None:
     """Refuses views that a method makes of the student's inputs, where a teacher reads others."""
-    made = job.distiller.objective.all_reads.makes
+    made = job.distiller.objective.all_reads.makes_for_student
     own = networks.student_preparation(job.config.student)
     for name, each in job.config.taught_by.items() if made else ():
         if (theirs := networks.preparation(each)) != own:

@@ -49,6 +49,10 @@ class TeacherGroup(Mapping[str, Teacher]):
         """The name of the only teacher, or of the first of several; None without any."""
         return next(iter(self._teachers), None)
 
+    def example(self, name: str) -> Inputs:
+        """A few inputs as this teacher reads them."""
+        return self._examples[name]
+
     def by_name(self, fields: Mapping[str | None, Sequence[str]]) -> dict[str, tuple[str, ...]]:
         """Fields by the names of teachers, in their order; None stands for the first."""
         found: dict[str, tuple[str, ...]] = {}
@@ -97,13 +101,12 @@ class TeacherGroup(Mapping[str, Teacher]):
         outputs = teacher(batch)
         if not views:
             return outputs
+        seen = {**batch.views, **batch.teacher_views.get(teacher.name, {})}
         further = {
-            name: replace(
-                batch, inputs=batch.views[name], view=batch.view_numbers.get(name), teacher_inputs={}
-            )
+            name: replace(batch, inputs=seen[name], view=batch.view_numbers.get(name), teacher_inputs={})
             for name in views
         }
-        return outputs.replace(views={name: teacher(seen) for name, seen in further.items()})
+        return outputs.replace(views={name: teacher(each) for name, each in further.items()})
 
     def take_shown(self) -> int:
         """How many samples the teachers' networks were shown since this was last asked."""

@@ -22,6 +22,7 @@ ON_LOGITS = {
     "dist": "student_logits",
     "dkd": "student_logits",
     "lwkd": "student_logits",
+    "mixkd": "student_logits",
     "mutual_learning": "logits",
     "nasty": "student_logits",
     "sskd": "student_logits",
@@ -154,7 +155,7 @@ def test_targets_are_a_class_id_for_each_row(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["icd", "rrd", "srrl"])
+@pytest.mark.parametrize("name", ["icd", "pkd", "rrd", "srrl"])
 def test_embeddings_are_rows(name: str) -> None:
     given = arguments(name)
     student, teacher = (torch.randn(2, 6, 7, dtype=torch.float64) for _ in range(2))

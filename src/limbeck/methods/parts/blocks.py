@@ -54,6 +54,11 @@ def alone() -> bool:
     return not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1
 
 
+def processes() -> int:
+    """How many processes there are."""
+    return 1 if alone() else dist.get_world_size()
+
+
 def gather(tensor: Tensor) -> Tensor:
     """The rows (B_r, ...) of all processes in the order of their ranks, with gradient; its own without any.
 
@@ -87,7 +92,7 @@ def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
         return list(tensors)
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
-    parts = torch.split(flat / dist.get_world_size(), [tensor.numel() for tensor in tensors])
+    parts = torch.split(flat / processes(), [tensor.numel() for tensor in tensors])
     return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 

@@ -20,6 +20,9 @@ Pair: TypeAlias = Annotated[Sequence[int], Limits(min_length=2, max_length=2)]
 
 Pairs: TypeAlias = Annotated[Sequence[Pair], Limits(min_length=1)]
 
+LayerMapping: TypeAlias = Literal["skip", "last"]
+"""Which of the teacher's layers the student's go with: those at the same share of the depth, or the last."""
+
 StageField: TypeAlias = Literal["stages", "preactivations"]
 
 
@@ -46,6 +49,34 @@ def stage_pairs(
             )
         pairs = [(place, place) for place in range(ours)]
     return [_checked(method, ours, theirs, *pair) for pair in pairs]
+
+
+def at_same_depth(count: int, others: int) -> list[int]:
+    """For each of `count` layers, the one of another network's `others` at the same share of the depth."""
+    return [-(-(place + 1) * others // count) - 1 for place in range(count)]
+
+
+def layers_for(method: str, mapping: LayerMapping, ours: int, theirs: int, what: str) -> list[int]:
+    """The layer of the teacher that goes with each of the student's, from shallow to deep.
+
+    Args:
+        method: its name, for messages.
+        mapping: how.
+        ours: how many layers the student has.
+        theirs: how many the teacher has.
+        what: what is counted, for messages.
+    Raises:
+        LimbeckError: for a teacher of fewer layers, of which each of the student's should have one of its
+            own.
+    """
+    if mapping == "skip":
+        return at_same_depth(ours, theirs)
+    if theirs < ours:
+        raise LimbeckError(
+            f"{method}: with mapping=\"last\" each of the student's {ours} {what} has one of the teacher's "
+            f'last, and the teacher has {theirs}; write mapping="skip"'
+        )
+    return [theirs - ours + place for place in range(ours)]
 
 
 def stage_pair(method: str, context: Context, stage: int | Sequence[int]) -> tuple[int, int]:
