@@ -129,12 +129,13 @@ def test_labels_are_matched_by_name(saved: Path, teacher: Run, corpus: Path, tmp
 
 
 def test_a_cached_teacher_gives_the_student_of_a_live_one(saved: Path, corpus: Path, tmp_path: Path) -> None:
-    live = distilled(f"hf:{saved}", corpus, tmp_path / "live")
-    cached = distilled(f"hf:{saved}", corpus, tmp_path / "cached", cache_teacher="logits")
+    sgd: dict[str, Any] = {"lr": 0.02, "settings": {"training.trackers": []}}
+    live = distilled(f"hf:{saved}", corpus, tmp_path / "live", **sgd)
+    cached = distilled(f"hf:{saved}", corpus, tmp_path / "cached", cache_teacher="logits", **sgd)
     ours, theirs = limbeck.load(cached).state_dict(), limbeck.load(live).state_dict()
     assert all(torch.allclose(ours[key].float(), theirs[key].float(), atol=2e-3) for key in theirs)
     shorter = f"hf:{saved}(max_length=4)"  # other answers: the cache must not serve these
-    other = distilled(shorter, corpus, tmp_path / "other", cache_teacher="logits")
+    other = distilled(shorter, corpus, tmp_path / "other", cache_teacher="logits", **sgd)
     assert other.result.teacher_forwards == cached.result.teacher_forwards
 
 

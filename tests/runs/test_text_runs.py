@@ -183,7 +183,7 @@ def test_the_documented_script_answers_without_torch_and_limbeck(teacher: Run, t
     page = Path(__file__).parents[2] / "docs" / "export.md"
     scripts = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     script = next(each for each in scripts if "tokenizers" in each)
-    assert len(script.splitlines()) == 10
+    assert len(list(filter(None, script.splitlines()))) <= 12
     checked = (
         script + "import sys\nassert not {'torch', 'limbeck'} & set(sys.modules)\nnp.save('logits', logits)"
     )

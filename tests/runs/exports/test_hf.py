@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 from torch import nn
 
 import limbeck
@@ -78,9 +79,14 @@ def test_the_run_s_own_card_says_where_its_tokens_are_from(run: Run) -> None:
 @pytest.mark.parametrize("form", ["onnx", "pt2"])
 def test_programs_take_texts_of_any_length(form: str, run: Run, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="the onnx extra is not installed")
-    exported = export(run, form, tmp_path / f"student.{form}")
+    exported = export(run, form, tmp_path / "deep" / f"student.{form}")
     assert "input_ids (batch, length) int64" in exported.lines[1]
     assert "in batches of 1, 2, 32, 5" in exported.lines[2]
+    tokenizer = Tokenizer.from_file(str(exported.file.with_name("tokenizer.json")))
+    theirs = transformers.AutoTokenizer.from_pretrained(run.path / "tokenizer")(
+        WRITTEN, padding=True, truncation=True
+    )
+    assert [each.ids for each in tokenizer.encode_batch(WRITTEN)] == theirs["input_ids"]
 
 
 def test_an_existing_folder_is_replaced_on_request_only(run: Run, folder: Path, tmp_path: Path) -> None:
