@@ -492,6 +492,14 @@ class TestData:
         seen, result = self.labels_seen(source, tmp_path, objective="ce + kd", teacher=plain_network(8))
         assert (seen, result.data.train, result.data.labeled) == (60, 60, 24)
 
+    def test_an_epoch_may_be_longer_or_shorter_than_the_data(self, tmp_path: Path) -> None:
+        for samples, steps in ((50, 3), (10, 1)):
+            settings = {**QUICK["settings"], "training.samples_per_epoch": samples}
+            source = three_classes(labeled=24)
+            seen, result = self.labels_seen(source, tmp_path, objective="label_smoothing", settings=settings)
+            assert (seen, result.samples_seen, result.steps) == (samples, samples, steps)
+            assert result.data.train == 24
+
     @pytest.mark.parametrize(
         ("objective", "batch_size", "accumulation", "learned"),
         [

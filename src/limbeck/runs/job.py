@@ -290,9 +290,11 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
 
     _check_made_views(job)
 
-    def batches(batch_size: int | None, seed: int | None) -> Callable[[int], Iterable[object]]:
+    def batches(
+        batch_size: int | None, seed: int | None, samples: int | None = None
+    ) -> Callable[[int], Iterable[object]]:
         size = batch_size or setup.batch_size
-        left = len(job.split) % size
+        left = (samples or len(job.split)) % size
         if 0 < left < needed:
             trainer.display.note(f"a last batch of {left} is left out: {reason}")
         view_seed = job.config.seed if setup.view_seed is None else setup.view_seed
@@ -308,6 +310,7 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
             rank=trainer.accelerator.process_index,
             world=trainer.accelerator.num_processes,
             extra_views=distiller.reads.views,
+            samples_per_epoch=samples,
             preparation=Preparation(job.config.student.size),
             teacher_preparations={
                 name: networks.preparation(each) for name, each in job.config.taught_by.items()
@@ -320,7 +323,8 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
 
         return epoch
 
-    training = TrainingLoop(job, batches(None, None), trainer.device, kept)
+    learned = batches(None, None, setup.samples_per_epoch)
+    training = TrainingLoop(job, learned, trainer.device, kept)
     for each in job.config.taught_by.values():
         if each.cached:
             trainer.display.note(caching.note(distiller, each))

@@ -38,6 +38,7 @@ def recipe(run: Run) -> dict[str, Any]:
         if key not in IGNORED
         and not key.endswith(".trust")
         and not (key.endswith(".outputs") and value == "logits")  # as where nothing is said of them
+        and not (key == "training.samples_per_epoch" and value is None)
     }
     if result.choices:
         kept["training.precision"] = result.choices["precision"]
