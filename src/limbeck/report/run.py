@@ -10,6 +10,7 @@ from limbeck import tasks
 from limbeck.config import flat
 from limbeck.evaluation.results import Evaluation
 from limbeck.report import measured
+from limbeck.report.beside import beside
 from limbeck.report.chain import chain
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.headline import lead, tiles
@@ -51,13 +52,15 @@ def run_report(
         transfers: its `transfer/*.json`.
         settings: its config.
         environment: its `environment.json`.
-        home: its directory, for links to the pages of the runs that its teachers came from.
+        home: its directory, for links to the pages of the runs that its teachers came from, and to that of
+            the student alone.
     """
     task = tasks.from_record(result.task)
     splits = [_splits(result, task, evaluation)] if result.metrics.by_split() else []
     made = chain(result, task.primary, environment, home)
     trained = "Student and teacher" if result.teacher else "Student"
-    sections = [Section(trained, [_networks(result, task, evaluation), *splits, *made])]
+    compared = beside(result, task, home)
+    sections = [Section(trained, [_networks(result, task, evaluation), *compared, *splits, *made])]
     if examples:
         sections.append(Section("What the teacher knows and the student does not", [examples]))
     if evaluation:
@@ -82,7 +85,7 @@ def run_report(
         **({"Measured": f"{evaluation.suite} suite on {evaluation.device}"} if evaluation else {}),
     }
     title = f"{result.student.model} on {result.data.name}"
-    return page(title, lead(result, task), sections, facts, tiles(evaluation))
+    return page(title, lead(result, task), sections, facts, tiles(evaluation, result.alone))
 
 
 def _grown(result: Result) -> dict[str, str]:
@@ -133,7 +136,10 @@ def _networks(result: Result, task: Task, found: Evaluation | None) -> Table:
         for name, (model, parameters) in sizes.items()
     ]
     columns = ["network", "model", "parameters", "size (%)", *(f"test {axis(metric)}" for metric in names)]
-    return Table("What was trained", columns, rows, "Size: parameters relative to the first row.")
+    notes = "Size: parameters relative to the first row."
+    if result.alone and "baseline" in sizes:
+        notes += " The baseline is the student alone."
+    return Table("What was trained", columns, rows, notes)
 
 
 def _splits(result: Result, task: Task, evaluation: Evaluation | None) -> Table:

@@ -16,6 +16,7 @@ from limbeck.evaluation.results import Evaluation, NetworkResult
 from limbeck.files import write_text
 from limbeck.notation import Call
 from limbeck.optimization import OptimizerConfig, ScheduleConfig
+from limbeck.runs import gain
 from limbeck.runs.directory import Run
 from limbeck.runs.exports.metadata import preprocessing, summary
 from limbeck.runs.lineage import generations, line, split_of
@@ -76,6 +77,7 @@ def write_model_card(run: Run, result: Result) -> None:
         outputs=[f"`{name}`" for name in task.outputs] if task.width <= _NAMED else None,
         constants=_constants(card),
         making=dict(_making(run.config, result)),
+        gain=result.alone and gain.told(result.alone, task.primary),
         limits=list(_limits(result, found)),
     )
     write_text(file, f"---\n{front}---\n\n{body}")
