@@ -48,7 +48,7 @@ NEW: tuple[str, ...] = (
 )
 """Beginnings of keys that newer checkouts add, `"result.student.flops"`; B alone may have them."""
 
-ADDED = r"metrics\.\d+\.teacher_forwards|(result|metrics)\..*\.macro_f1"
+ADDED = r"metrics\.\d+\.teacher_forwards|(result|metrics)\..*\.macro_f1|result\.baseline"
 """Further keys that newer checkouts add, as a regular expression that matches the whole key."""
 
 GONE: tuple[str, ...] = (
