@@ -40,6 +40,7 @@ def test_a_student_is_enough() -> None:
         "related": 1024,
         "training": {
             "epochs": 30,
+            "samples_per_epoch": None,
             "batch_size": 64,
             "accumulation": 1,
             "optimizer": {

@@ -14,7 +14,10 @@ from benchmarks.speed.contest import alternate
 
 COMMANDS = {
     "train": ["train", "--model", "cnn(channels=[4, 8])", "--data", "digits"],
-    "distill": ["distill", "--student", "cnn(channels=[4, 8])", "--teacher", "{teacher}", "--data", "digits"],
+    "distill": [
+        *("distill", "--student", "cnn(channels=[4, 8])", "--teacher", "{teacher}", "--data", "digits"),
+        *("--baseline", "none"),
+    ],
 }
 
 

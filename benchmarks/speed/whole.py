@@ -35,6 +35,7 @@ def measure(
         "--batch-size": batch_size,
         "--cache-teacher": "logits",
         "--views": VIEWS,
+        "--baseline": "none",
         "--out": scratch / "whole" / "run",
     }
     command = [sys.executable, "-m", "limbeck", "distill", "--overwrite"]

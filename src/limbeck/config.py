@@ -81,6 +81,12 @@ class TrainingConfig(_Part):
     """How the student is trained."""
 
     epochs: int = Field(30, ge=1)
+    samples_per_epoch: int | None = Field(
+        None,
+        ge=1,
+        description="samples of an epoch, from one pass over the training data after the other; null: each "
+        "sample once",
+    )
     batch_size: int = Field(64, ge=1, description="samples an optimizer step, over all processes")
     accumulation: int = Field(1, ge=1, description="pieces a batch is worked through in, to save memory")
     optimizer: OptimizerConfig = SGD()

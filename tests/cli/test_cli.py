@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import yaml
 from command import NETWORKS, Command, content
+from printed import rows_of
 
 import limbeck
 from limbeck.runs import Run
 
 QUICK = ("--epochs", "2", "--batch-size", "250", "--set", "training.trackers=[]")
 STUDENT = "mlp(hidden=[6])"
+NO_BASELINE = ("--baseline", "none")
 
 
 def run_anew(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -72,7 +74,7 @@ def test_from_a_teacher_to_a_measured_student(command: Command, tmp_path: Path) 
     assert "network mlp(hidden=[16])" in trained.out
     assert "1,210" in trained.out
 
-    trusted = ("--set", "teacher.trust=true", *QUICK)
+    trusted = ("--set", "teacher.trust=true", *NO_BASELINE, *QUICK)
     distilled = command("distill", "--student", STUDENT, "--teacher", "teacher", "--out", "student", *trusted)
     assert distilled.code == 0
     run = Run(tmp_path / "student")
@@ -110,6 +112,60 @@ def test_from_a_teacher_to_a_measured_student(command: Command, tmp_path: Path) 
     assert "(2, 10)" in inspected.out
 
 
+def test_the_student_alone_is_beside_it_unless_it_is_left_out(command: Command, teacher: Run) -> None:
+    given = (
+        "distill",
+        "--student",
+        STUDENT,
+        "--teacher",
+        teacher.path,
+        "--set",
+        "teacher.trust=true",
+        *QUICK,
+    )
+    answer = command(*given, "--out", "run")
+    assert answer.code == 0, answer.err
+    plan = next(line for line in answer.err.splitlines() if line.startswith("afterwards"))
+    assert plan == (
+        "afterwards the student is trained alone, by ce in as many steps, in run-alone; that takes up to as "
+        'long again; baseline="none" (--baseline none) leaves it out'
+    )
+    assert answer.err.splitlines().index(plan) < answer.err.splitlines().index("the student alone, by ce")
+    result, alone = Run(Path("run")).result, Run(Path("run-alone")).result
+    assert result.alone is not None
+    rows = {cells[0]: cells[1:] for cells in rows_of(answer.out)}
+    metrics = [each.metrics.on("test") for each in (result, alone)]
+    taught_by = result.teachers["teacher"].metrics
+    assert taught_by is not None
+    for label, name in (("top-1", "top1"), ("macro F1", "macro_f1"), ("ECE", "ece")):
+        shown = [f"{100 * found[name]:.2f} %" for found in (*metrics, taught_by)]
+        assert rows[f"{label} on test"] == shown
+    points = 100 * (metrics[0]["top1"] - metrics[1]["top1"])
+    assert answer.out.splitlines()[-5:-3] == [
+        f"against the student alone: {points:+.2f} points of top-1 on the test split, from 1 seed, which "
+        "gives no interval",
+        "the student alone: run-alone, by ce in 8 steps as well",
+    ]
+    assert 'href="../run-alone/report.html"' in Path("run/report.html").read_text()
+
+    second = command(*given, "--out", "second", "--seed", "1")
+    assert "mean over 2 seeds, 95 % interval" in second.out
+    assert "no verdict from so few" in second.out
+    assert command("evaluate", "run").code == 0
+    measured = command("evaluate", "run", "--suite", "full", "--noise-samples", "5")
+    assert measured.code == 0, measured.err
+    assert "baseline: " + STUDENT in measured.out
+    compared = command("compare", "run", "run-alone", "second", "second-alone")
+    assert compared.code == 0, compared.err
+
+    assert command(*given, "--out", "without", *NO_BASELINE).code == 0
+    assert not Path("without-alone").exists()
+    refused = command(*given, "--out", "other", "--lr", "0.2", "--baseline", "run-alone")
+    assert refused.code == 2
+    assert "was run with training.optimizer.lr=0.05, not 0.2" in refused.err
+    assert not Path("other").exists()
+
+
 def test_long_paths_are_printed_whole(command: Command, tmp_path: Path) -> None:
     out = tmp_path / ("deep" * 20) / ("er" * 20)
     answer = command("train", "--model", STUDENT, "--out", out, *QUICK)
@@ -133,20 +189,23 @@ def test_a_file_flags_and_settings_fill_the_same_config(
         "seed": 5,
     }
     Path("run.yaml").write_text(yaml.safe_dump(config))
-    assert command("distill", "run.yaml", "--out", "file").code == 0
+    assert command("distill", "run.yaml", *NO_BASELINE, "--out", "file").code == 0
     flags = [
         *("--data", "digits(labeled=100)", "--student", STUDENT, "--teacher", str(teacher.path)),
         *("--objective", "ce + kd", "--epochs", "1", "--batch-size", "100", "--lr", "2e-3", "--seed", "5"),
         *("--set", "training.optimizer.name=adamw", "--set", "training.trackers=[]"),
     ]
-    assert command("distill", *flags, "--out", "flags").code == 0
+    assert command("distill", *flags, *NO_BASELINE, "--out", "flags").code == 0
     settings = [
         *("data=digits(labeled=100)", f"student={STUDENT}", f"teacher={teacher.path}", "objective=ce + kd"),
         *("training={epochs: 1, batch_size: 100, trackers: []}", "seed=5"),
         *("training.optimizer={name: adamw, lr: 2e-3}",),
     ]
     assert (
-        command("distill", *[part for text in settings for part in ("--set", text)], "--out", "settings").code
+        command(
+            *("distill", *[part for text in settings for part in ("--set", text)]),
+            *(*NO_BASELINE, "--out", "settings"),
+        ).code
         == 0
     )
     texts = [Path(name, "config.yaml").read_text() for name in ("file", "flags", "settings")]
@@ -160,7 +219,8 @@ def test_several_teachers_have_names(command: Command, teacher: Run) -> None:
     teachers = ("--teacher", f"big={teacher.path}", "--teacher", f"small={teacher.path}")
     sets = ("--set", "teachers.small.cache=logits")
     objective = ("--objective", 'ce + kd(teacher="big") + kd(teacher="small")')
-    answer = command("distill", "--student", STUDENT, *teachers, *objective, *sets, "--out", "run", *QUICK)
+    given = (*teachers, *objective, *sets, *NO_BASELINE, *QUICK)
+    answer = command("distill", "--student", STUDENT, *given, "--out", "run")
     assert answer.code == 0, answer.err
     run = Run(Path("run"))
     assert {name: (each.model, each.cache) for name, each in run.config.teachers.items()} == {
@@ -174,7 +234,7 @@ def test_several_teachers_have_names(command: Command, teacher: Run) -> None:
 
 def test_one_teacher_may_be_made_of_several(command: Command, teacher: Run) -> None:
     text = f'ensemble("{teacher.path}", "{teacher.path}", of="probabilities", weights=[1, 2])'
-    given = ("distill", "--student", STUDENT, "--out", "run", *QUICK)
+    given = ("distill", "--student", STUDENT, "--out", "run", *NO_BASELINE, *QUICK)
     assert command(*given, "--teacher", text).code == 0
     config = Run(Path("run")).config
     assert config.teacher is not None
@@ -240,7 +300,8 @@ def test_resuming_and_overwriting(command: Command, monkeypatch: pytest.MonkeyPa
 def test_a_factory_of_ones_own(command: Command, teacher: Run) -> None:
     Path("own_cli_networks.py").write_text(NETWORKS)
     student = "own_cli_networks:make(classes=10)"
-    answer = command("distill", "--student", student, "--teacher", teacher.path, "--out", "run", *QUICK)
+    given = ("--student", student, "--teacher", teacher.path, *NO_BASELINE)
+    answer = command("distill", *given, "--out", "run", *QUICK)
     assert answer.code == 0
     assert Run(Path("run")).result.student.parameters == 650
     assert limbeck.load("run").state_dict().keys() == {"1.weight", "1.bias"}

@@ -109,7 +109,7 @@ def test_sizes_are_in_megabytes() -> None:
 
 def test_distill_takes_the_flags(command: Command, teacher: Run) -> None:
     flags = ("--teacher", teacher.path, "--student", "mlp(hidden=[4])", "--epochs", "1", "--out", "run")
-    views = ("--set", "data.views=crop(padding=1)", "--set", "training.trackers=[]")
+    views = ("--set", "data.views=crop(padding=1)", "--set", "training.trackers=[]", "--baseline", "none")
     answer = command("distill", *flags, *views, "--cache-teacher", "logits", "--views", "2")
     assert answer.code == 0
     assert Run(Path("run")).result.teachers["teacher"].cached == ("logits",)

@@ -17,7 +17,8 @@ QUICK = ("--epochs", "2", "--batch-size", "250", "--set", "training.trackers=[]"
 @pytest.fixture
 def found(command: Command, teacher: Run) -> tuple[Evaluation, list[list[str]], list[str]]:
     """A full evaluation, the cells of each printed line, and the lines."""
-    command("distill", "--teacher", str(teacher.path), "--student", "mlp(hidden=[5])", *QUICK, "--out", "run")
+    given = ("--teacher", str(teacher.path), "--student", "mlp(hidden=[5])", "--baseline", "none")
+    command("distill", *given, *QUICK, "--out", "run")
     printed = command("evaluate", "run", "--suite", "full", "--baseline", str(teacher.path), "--seed", "2")
     assert printed.code == 0
     evaluation = results.read(Path("run/evaluation.json"))
@@ -128,7 +129,8 @@ def test_bad_input_is_one_sentence(command: Command, teacher: Run) -> None:
 
 
 def test_the_supervision_complexity_is_a_table(command: Command, teacher: Run) -> None:
-    command("distill", "--teacher", str(teacher.path), "--student", "mlp(hidden=[5])", *QUICK, "--out", "run")
+    given = ("--teacher", str(teacher.path), "--student", "mlp(hidden=[5])", "--baseline", "none")
+    command("distill", *given, *QUICK, "--out", "run")
     printed = command("evaluate", "run", "--complexity", "--complexity-samples", "20", "--ridge", "0.01")
     assert printed.code == 0
     found = results.read(Path("run/evaluation.json"))

@@ -115,6 +115,23 @@ def test_a_restart_at_an_epoch_repeats_it() -> None:
         assert_same(a, b)
 
 
+@pytest.mark.parametrize("samples", [10, 23, 60])
+def test_epochs_of_another_length_are_stretches_of_the_same_passes(samples: int) -> None:
+    part = split()
+    passes = Loader(part, 23, views=VIEWS, seed=4)
+    stream = [plain(batch.index) for _ in range(9) for batch in passes]
+    views = [draw(4, index, number, VIEWS.count) for number, index in enumerate(stream)]
+    index, view = torch.cat(stream), torch.cat(views)
+    loader = Loader(part, 8, views=VIEWS, seed=4, samples_per_epoch=samples)
+    assert len(loader) == -(-samples // 8)
+    for epoch in range(3):
+        batches = list(loader)
+        assert sum(map(len, batches)) == samples
+        there = slice(epoch * samples, (epoch + 1) * samples)
+        assert torch.equal(torch.cat([plain(batch.index) for batch in batches]), index[there])
+        assert torch.equal(torch.cat([plain(batch.view) for batch in batches]), view[there])
+
+
 def test_each_iter_is_the_next_epoch_even_when_two_run_at_once() -> None:
     loader = Loader(split(), 23, seed=0)
     first, second = iter(loader), iter(loader)

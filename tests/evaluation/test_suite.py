@@ -103,6 +103,7 @@ def test_the_figures_are_those_of_the_functions() -> None:
         assert result.metrics == {
             "top1": its.accuracy.top1.value,
             "top5": its.accuracy.top5 and its.accuracy.top5.value,
+            "macro_f1": its.confusion.macro_f1,
             "nll": its.nll,
             "ece": its.calibration.ece,
         }

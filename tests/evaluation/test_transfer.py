@@ -288,7 +288,7 @@ class TestRefusals:
 class Surprise(Classification):
     """Classification that is measured by the negative log-likelihood, which is better when lower."""
 
-    metrics = Classification.metrics[2:]
+    metrics = Classification.metrics[3:]
 
     def meter(self, *, quick: bool = False) -> ClassificationMeter:
         return ClassificationMeter()

@@ -48,6 +48,9 @@ NEW: tuple[str, ...] = (
 )
 """Beginnings of keys that newer checkouts add, `"result.student.flops"`; B alone may have them."""
 
+ADDED = r"metrics\.\d+\.teacher_forwards|(result|metrics)\..*\.macro_f1|result\.baseline"
+"""Further keys that newer checkouts add, as a regular expression that matches the whole key."""
+
 GONE: tuple[str, ...] = (
     "evaluation.data.classes",
     "evaluation.agreement.examples",
@@ -112,7 +115,7 @@ def differences(old: Record, new: Record) -> Iterator[str]:
                 if key not in GONE:
                     yield f"{name}: {key}: only in A: {ours[key]!r}"
             elif key not in ours:
-                if not key.startswith(NEW) and not re.fullmatch(r"metrics\.\d+\.teacher_forwards", key):
+                if not key.startswith(NEW) and not re.fullmatch(ADDED, key):
                     yield f"{name}: {key}: only in B: {theirs[key]!r}"
             elif shown(key, ours[key]) != shown(key, theirs[key]):
                 yield f"{name}: {key}: {ours[key]!r} in A, {theirs[key]!r} in B"

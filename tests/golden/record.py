@@ -75,6 +75,9 @@ def distill(
     )
 
 
+NONE = ("--baseline", "none")
+"""What leaves the student alone out, in checkouts that would train it too."""
+
 CACHED = ("--cache-teacher", "logits", "--views", "2")
 MANY = (
     "ce + dkd + dist + 10*fitnet + 10*at + ab(epochs=1) + 0.001*ofd + ft(epochs=1) + vid"
@@ -151,6 +154,7 @@ class Recorder:
         found = self._python("-c", "import limbeck; print(limbeck.__file__)").strip()
         if not Path(found).is_relative_to(checkout.resolve()):
             raise SystemExit(f"the runs would import {found}, which is not in {checkout}")
+        self.alone = () if "--baseline" not in self._python("-m", "limbeck", "distill", "--help") else NONE
         shown = re.search("labell?ed", self._python("-m", "limbeck", "data", "digits"))
         self.labeled = shown[0] if shown else "labeled"
         write_texts(folder / "texts" / "train.csv")
@@ -173,6 +177,7 @@ class Recorder:
         flags = [each for pair in usual.items() if pair[0] not in arguments for each in pair]
         settings = ("training.trackers=[]", "training.device=cpu", f"training.precision={plan.precision}")
         flags += [each for setting in settings for each in ("--set", setting)]
+        flags += self.alone if plan.command == "distill" else ()
         command = ("-m", "limbeck", plan.command, *arguments, *flags, "--out", str(run))
         if plan.killed:
             self._kill(command, self.folder / run)

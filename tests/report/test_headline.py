@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from evaluations_for_reports import evaluation
-from runs_for_reports import result, teacher
+from runs_for_reports import alone, result, teacher
 
 from limbeck.report.headline import compact, lead, tiles
 from limbeck.runs.result import Metrics
@@ -58,6 +58,29 @@ def test_the_lead_says_what_student_and_teacher_reach() -> None:
     assert text == "On the test split the student has a top-1 of 85.0 % with 650 parameters."
     unmeasured = result(metrics=Metrics(test=None, validation=None))
     assert "How good it is, is not known" in lead(unmeasured, TASK)
+
+
+def test_the_lead_says_what_the_student_reaches_alone() -> None:
+    text = lead(result(baseline=alone()), TASK).replace("\N{NO-BREAK SPACE}", " ")
+    assert text.endswith(
+        " alike. Alone, by ce in as many steps, the student has 77.0 %. The difference is +8.00 points of "
+        "top-1 on the test split, from 1 seed, which gives no interval."
+    )
+    text = lead(result(baseline=alone(5)), TASK)
+    assert text.endswith(", mean over 5 seeds, 95 % interval +5.50 to +10.50: better.")
+    assert "Alone" not in lead(result(baseline="No student is trained alone."), TASK)
+
+
+def test_the_tile_of_the_student_alone_says_how_many_seeds_there_are() -> None:
+    found = evaluation()
+    network = found.networks["baseline"].model_copy(update={"run": "runs/student-alone"})
+    found = found.model_copy(update={"networks": {**found.networks, "baseline": network}})
+    for its, rests in ((alone(), "from 1 seed"), (alone(3), "+8.00 points over 3 seeds")):
+        tile = tiles(found, its)[2]
+        assert (tile.label, tile.value) == ("Against student alone", "+13.9")
+        assert tile.note.replace("\N{NO-BREAK SPACE}", " ") == f"which has 72.5 %; {rests}"
+    other = tiles(found, alone(place="../another"))[2]
+    assert other.label == "Against baseline", "which somebody has measured since"
 
 
 def test_compact() -> None:

@@ -100,13 +100,15 @@ def test_cost_alone_and_in_the_quick_suite() -> None:
 
 
 def test_the_sections_of_the_task_are_drawn() -> None:
-    matrix, by_class, pairs = blocks()["Confusion"]
+    matrix, by_class, f1, pairs = blocks()["Confusion"]
     assert heat_map(matrix).values[1][:3] == (0, 31, 5)
     assert heat_map(matrix).shades[1][2] == pytest.approx((5 / 36) ** 0.5)
     student, teacher = chart(by_class).traces
     assert chart(by_class).horizontal
     assert list(student.x) == ["2", "5", "8", "1", "4", "7", "0", "3", "6", "9"]  # the least known first
     assert [student.y[0], teacher.y[0]] == [pytest.approx(100 * 30 / 36), pytest.approx(100 * 34 / 36)]
+    assert table(f1).columns[-2:] == ["F1 of the teacher (%)", "F1 of the baseline (%)"]
+    assert len(table(f1).rows) == 10
     assert table(pairs).rows[0] == ["8", "9", "6", "36"]
     says, reliability, _, confidence = blocks()["Calibration"]
     assert str(says).startswith("The student's confidence is 4.0 percentage points away")

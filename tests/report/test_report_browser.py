@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from evaluations_for_reports import evaluation
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from runs_for_reports import comparison, contenders, figures, history, result
+from runs_for_reports import alone, comparison, contenders, figures, history, result
 
 from limbeck import data
 from limbeck.files import write_text
@@ -58,7 +58,7 @@ def evaluated_run() -> str:
     """The page of a run with everything that can be on it."""
     found = evaluation()
     return run_report(
-        result(),
+        result(baseline=alone(5)),
         history(phases=("mgd.low",)),
         evaluation=found,
         examples=examples(found, data.load("digits")),

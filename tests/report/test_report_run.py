@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from evaluations_for_reports import evaluation
-from runs_for_reports import charts, data, figures, history, result, teacher, text_of
+from runs_for_reports import alone, charts, data, figures, history, result, teacher, text_of
 
 from limbeck.report.page import Gallery, Sample
 from limbeck.report.run import data_facts, run_report
@@ -46,6 +48,32 @@ def test_the_evaluation_has_the_metrics_of_all_networks() -> None:
     assert "teacher cnn(channels=[32, 64]) 26,000 100.0 97.50 0.500 4.00" in text
     assert "student cnn(channels=[4, 8]) 650 2.5 86.39 0.500 4.00" in text
     assert "baseline cnn(channels=[4, 8]) 650 2.5 72.50 0.500 4.00" in text
+
+
+def test_the_student_alone_stands_beside_the_distilled_one(tmp_path: Path) -> None:
+    found = result(steps=360, baseline=alone())
+    text = text_of(run_report(found, history(), evaluation=evaluation()))
+    assert "network objective steps test top-1 (%) test NLL test ECE (%)" in text, "what both have"
+    assert "student alone ce 360 77.00 0.750 2.00" in text
+    assert "student distilled 0.1*ce + 0.9*kd(temperature=4) 360 85.00 0.500 4.00" in text
+    assert "difference \N{EN DASH} \N{EN DASH} +8.00 -0.250 +2.00" in text
+    assert "The difference is +8.00 points of top-1 on the test split, from 1 seed, which gives no" in text
+    assert "The baseline is the student alone." in text
+    several = text_of(run_report(result(baseline=alone(3)), history()))
+    assert "mean over 3 seeds, 95 % interval +5.50 to +10.50: no verdict from so few." in several
+    assert "The table is of seed 0; the interval covers other seeds, not other samples." in several
+    home = tmp_path / "student"
+    link = '<a href="../student-alone/report.html">student alone</a>'
+    assert link not in run_report(found, history(), home=home)
+    for path in (home, tmp_path / "student-alone"):
+        path.mkdir()
+    (tmp_path / "student-alone" / "report.html").touch()
+    assert link in run_report(found, history(), home=home)
+
+
+def test_why_there_is_no_student_alone_is_said() -> None:
+    why = "No student is trained alone to compare with: no training sample has a label."
+    assert why in text_of(run_report(result(baseline=why), history()))
 
 
 def test_several_teachers_have_a_row_each() -> None:

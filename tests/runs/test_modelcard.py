@@ -59,7 +59,7 @@ def test_the_hub_reads_what_the_student_is_worth(run: Run) -> None:
     assert front.model_name == "mlp(hidden=[6]) on digits"
     found = {each.metric_type: each.metric_value for each in front.eval_results or []}
     measured = run.result.metrics.on("test")
-    wanted = {"accuracy": "top1", "top5_accuracy": "top5", "nll": "nll", "ece": "ece"}
+    wanted = {"accuracy": "top1", "top5_accuracy": "top5", "f1": "macro_f1", "nll": "nll", "ece": "ece"}
     assert found == {name: pytest.approx(measured[metric]) for name, metric in wanted.items()}
     for each in front.eval_results or []:
         assert (each.dataset_name, each.dataset_split, each.task_type) == (

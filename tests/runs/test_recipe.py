@@ -17,6 +17,9 @@ def test_a_recipe_is_all_but_the_seed(tmp_path: Path) -> None:
     assert recipe(one)["training.epochs"] == 2
     assert "seed" not in recipe(one)
     assert recipe(finished_run(tmp_path / "longer", epochs=3)) != recipe(one)
+    assert not any("samples_per_epoch" in key for key in recipe(one)), "as before there was such a setting"
+    sparse = finished_run(tmp_path / "sparse", settings={"training.samples_per_epoch": 5})
+    assert recipe(sparse)["training.samples_per_epoch"] == 5
 
 
 def test_the_seed_of_the_data_may_be_the_runs_own() -> None:

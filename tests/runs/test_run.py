@@ -96,7 +96,7 @@ class TestResult:
         taught_by = result.teachers["teacher"].model_dump()
         assert len(taught_by.pop("recipe")) == 16
         measured = taught_by.pop("metrics")
-        assert measured.keys() == {"top1", "top5", "nll", "ece"}
+        assert measured.keys() == {"top1", "top5", "macro_f1", "nll", "ece"}
         assert measured["top1"] == pytest.approx((theirs.argmax(1) == targets).double().mean().item())
         assert taught_by == {
             "model": str(teacher.path),
@@ -152,7 +152,7 @@ class TestResult:
 
     def test_few_classes_have_no_top5_and_no_test_no_figures(self, tmp_path: Path) -> None:
         run = limbeck.train(model="mlp", data=three_classes(), out=tmp_path / "a", **QUICK)
-        assert run.result.metrics.on("test").keys() == {"top1", "nll", "ece"}
+        assert run.result.metrics.on("test").keys() == {"top1", "macro_f1", "nll", "ece"}
         source = three_classes(test=False)
         run = limbeck.distill(
             student="mlp", teacher=plain_network(8), data=source, out=tmp_path / "b", **QUICK
@@ -491,6 +491,14 @@ class TestData:
         assert (seen, result.data.train, result.data.labeled) == (24, 24, 24)
         seen, result = self.labels_seen(source, tmp_path, objective="ce + kd", teacher=plain_network(8))
         assert (seen, result.data.train, result.data.labeled) == (60, 60, 24)
+
+    def test_an_epoch_may_be_longer_or_shorter_than_the_data(self, tmp_path: Path) -> None:
+        for samples, steps in ((50, 3), (10, 1)):
+            settings = {**QUICK["settings"], "training.samples_per_epoch": samples}
+            source = three_classes(labeled=24)
+            seen, result = self.labels_seen(source, tmp_path, objective="label_smoothing", settings=settings)
+            assert (seen, result.samples_seen, result.steps) == (samples, samples, steps)
+            assert result.data.train == 24
 
     @pytest.mark.parametrize(
         ("objective", "batch_size", "accumulation", "learned"),

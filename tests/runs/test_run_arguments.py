@@ -24,6 +24,8 @@ from limbeck.runs.filling import fill
 
 FIELDS = {field.name for field in dataclasses.fields(RunArguments)}
 OF_THE_DIRECTORY = {"out", "resume", "overwrite"}
+AROUND = {"display", "report"}
+BESIDE = {"baseline", "over_seeds"}
 
 
 def options_of(command: str, *group: str) -> dict[str, Any]:
@@ -37,16 +39,13 @@ def options_of(command: str, *group: str) -> dict[str, Any]:
 class TestOneDeclaration:
     def test_distill_takes_all_of_them(self) -> None:
         assert inspect.signature(limbeck.distill).parameters.keys() == (
-            FIELDS | OF_THE_DIRECTORY | {"display", "report"}
+            FIELDS | OF_THE_DIRECTORY | AROUND | BESIDE
         )
-        assert options_of("distill").keys() == FIELDS | OF_THE_DIRECTORY
+        assert options_of("distill").keys() == FIELDS | OF_THE_DIRECTORY | {"baseline"}
 
     def test_train_takes_those_that_need_no_teacher(self) -> None:
         named = FIELDS - {"student", "teacher", "cache_teacher"} | {"model", "friendly_to"}
-        assert inspect.signature(limbeck.train).parameters.keys() == named | OF_THE_DIRECTORY | {
-            "display",
-            "report",
-        }
+        assert inspect.signature(limbeck.train).parameters.keys() == named | OF_THE_DIRECTORY | AROUND
         assert options_of("train").keys() == named | OF_THE_DIRECTORY
 
     def test_a_cache_is_filled_by_some_of_them(self) -> None:
@@ -65,7 +64,7 @@ class TestOneDeclaration:
         given = {
             name: f"<{name}>"
             for name in inspect.signature(run).parameters
-            if name not in OF_THE_DIRECTORY | {"display", "report", "friendly_to"}
+            if name not in OF_THE_DIRECTORY | AROUND | BESIDE | {"friendly_to"}
         }
         with pytest.raises(LimbeckError, match="stop"):
             run(**given)

@@ -58,7 +58,10 @@ def evaluate(
     ] = "quick",
     baseline: Annotated[
         Path | None,
-        typer.Option(help="Run on the same data to compare with, such as the student without a teacher."),
+        typer.Option(
+            help="Run on the same data to compare with, such as the student without a teacher; if left out, "
+            "the student alone that the run is shown beside."
+        ),
     ] = None,
     data: options.OtherData = None,
     data_dir: options.DataDir = None,

@@ -77,3 +77,12 @@ Settings = Annotated[
 Out = Annotated[Path | None, typer.Option(help="Run directory; the next free one under runs/ if left out.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|none|RUN",
+        help="What the student is shown beside: auto, the same student trained alone in as many steps, which "
+        "is reused where such a run lies beside this one; none; or a run of it. With --resume, as the run "
+        "began, and else auto if left out.",
+    ),
+]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -16,33 +17,55 @@ from limbeck.config import NetworkConfig
 from limbeck.errors import LimbeckError
 from limbeck.report.formats import rich_table
 from limbeck.report.table import Table as Shown
-from limbeck.runs import Run, load, networks
+from limbeck.runs import Run, gain, load, networks
 from limbeck.runs.exports.quantization import Quantization
+from limbeck.runs.result import Result
+from limbeck.tasks import Metric
 from limbeck.tasks.wording import digits
 
 
 def outcome(run: Run) -> RenderableType:
     """The metrics of a run, and its files."""
     result = run.result
+    student = "student" if result.teachers else "network"
+    columns: list[tuple[str, int | None, Mapping[str, float] | None]] = [
+        (f"{student} {result.student.model}", result.student.parameters, result.metrics.test)
+    ]
+    if its := result.alone:
+        columns.append(("student alone", its.parameters, its.metrics.test))
+    columns += [(f"{name} {it.model}", it.parameters, it.metrics) for name, it in result.teachers.items()]
     table = Table(title=result.objective, title_style="bold", title_justify="left")
     table.add_column("")
-    table.add_column(f"{'student' if result.teachers else 'network'} {result.student.model}", justify="right")
-    for name, teacher in result.teachers.items():
-        table.add_column(f"{name} {teacher.model}", justify="right")
-    teachers = result.teachers.values()
-    parameters = [result.student.parameters, *(teacher.parameters for teacher in teachers)]
-    measured = [result.metrics.test, *(teacher.metrics for teacher in teachers)]
-    table.add_row("parameters", *("-" if size is None else f"{size:,}" for size in parameters))
-    metric = tasks.from_record(result.task).primary
-    values = [(found or {}).get(metric.name) for found in measured]
-    shown = ["-" if value is None else metric.show(value, digits(metric, [value])) for value in values]
-    table.add_row(f"{metric.label} on test", *shown)
+    for name, *_ in columns:
+        table.add_column(name, justify="right")
+    table.add_row("parameters", *("-" if size is None else f"{size:,}" for _, size, _ in columns))
+    task = tasks.from_record(result.task)
+    for metric in task.metrics:
+        values = [(found or {}).get(metric.name) for *_, found in columns]
+        if metric == task.primary or any(value is not None for value in values):
+            shown = [
+                "-" if value is None else metric.show(value, digits(metric, [value])) for value in values
+            ]
+            table.add_row(f"{metric.label} on test", *shown)
     if result.agreement is not None:
         table.add_row("agreement", f"{100 * result.agreement:.2f} %")
-    lines = [f"{name}: {each.answers.told(metric)}" for name, each in result.teachers.items() if each.answers]
-    lines += [f"trained in {result.seconds:.1f} s; selection: {result.selection} epoch"]
+    lines = [*_gain(run, result, task.primary)]
+    lines += [
+        f"{name}: {each.answers.told(task.primary)}" for name, each in result.teachers.items() if each.answers
+    ]
+    lines.append(f"trained in {result.seconds:.1f} s; selection: {result.selection} epoch")
     lines += [f"{run.path / name}" for name in ("student.safetensors", "report.html")]
     return Group(table, *map(Text, lines))
+
+
+def _gain(run: Run, result: Result, metric: Metric) -> Iterator[str]:
+    """What distillation gained over the student alone, and where that is."""
+    if isinstance(result.baseline, str):
+        yield result.baseline.rstrip(".")
+    if its := result.alone:
+        yield f"against the student alone: {gain.told(its, metric)}"
+        place = os.path.normpath(run.path / its.place)
+        yield f"the student alone: {place}, by {its.objective} in {its.steps:,} steps as well"
 
 
 def imported(run: Run) -> RenderableType:

@@ -76,8 +76,9 @@ def distill(
     out: options.Out = None,
     resume: options.Resume = False,
     overwrite: options.Overwrite = False,
+    baseline: options.Baseline = None,
 ) -> None:
-    """Trains a student with a teacher, or with several."""
+    """Trains a student with a teacher, or with several, and once alone to compare with."""
     from limbeck import doors
     from limbeck.cli import values
 
@@ -100,6 +101,7 @@ def distill(
             out=out,
             resume=resume,
             overwrite=overwrite,
+            baseline="auto" if baseline is None and not resume else baseline,
         )
     )
 

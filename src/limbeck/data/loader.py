@@ -34,6 +34,9 @@ class Loader:
     batch, which differ by one sample at most. Every rank gets the same number of batches; a last batch of
     fewer samples than ranks is left out on all of them, so evaluate with `world=1`.
 
+    With `samples_per_epoch` the epochs are stretches of that length of one pass over the split after the
+    other; order and views are then functions of the number of the pass in place of that of the epoch.
+
     Each `iter()` is the next epoch, the first is epoch 0; `set_epoch` says otherwise.
 
     Args:
@@ -52,6 +55,7 @@ class Loader:
         rank: which process this is, from 0.
         world: how many processes there are.
         extra_views: names of further views of the same samples, drawn independently, as `Batch.views[name]`.
+        samples_per_epoch: length of an epoch; that of the split, so that an epoch is a pass, if None.
         preparation: what the student reads of a sample, as `Batch.inputs`.
         teacher_preparations: what each teacher reads of the same view, by the teacher's name, as
             `Batch.teacher_inputs[name]`; a teacher whose preparation is the student's is not named there.
@@ -76,6 +80,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         extra_views: Sequence[str] = (),
+        samples_per_epoch: int | None = None,
         preparation: Preparation = AS_RENDERED,
         teacher_preparations: Mapping[str, Preparation] | None = None,
     ) -> None:
@@ -96,14 +101,15 @@ class Loader:
         self._shown = _shown(split, {preparation, *self.teacher_preparations.values()}, 1 + len(extra_views))
         if not shuffle:  # as when a network is measured, which no batch size changes
             batch_size = max(world, min(batch_size, split.samples.most // self._shown))
-        full, rest = divmod(len(split), batch_size)
+        self.samples_per_epoch = samples_per_epoch or len(split)
+        full, rest = divmod(self.samples_per_epoch, batch_size)
         self._batches = full + (not drop_last and rest >= world)
         if not self._batches:
             raise LimbeckError(
-                f"{len(split)} samples in batches of {batch_size} for {world} process(es)"
+                f"{self.samples_per_epoch} samples in batches of {batch_size} for {world} process(es)"
                 f"{' with drop_last' if drop_last else ''} leave no batch"
             )
-        split.samples.check_batch(min(batch_size, len(split)), self._shown)
+        split.samples.check_batch(min(batch_size, self.samples_per_epoch), self._shown)
         self.split = split
         self.batch_size, self.rank, self.world = batch_size, rank, world
         self.views = views or Unchanged()
@@ -132,34 +138,43 @@ class Loader:
         return self._iterate(epoch)
 
     def _iterate(self, epoch: int) -> Iterator[Batch]:
-        order = self._order(epoch).to(self.split.index.device)
-        batches = torch.split(order, self.batch_size)[: len(self)]
-        jobs = (partial(self._share, rows, epoch) for rows in batches)
+        order, passes = (each.to(self.split.index.device) for each in self._order(epoch))
+        batches = zip(
+            *(torch.split(each, self.batch_size)[: len(self)] for each in (order, passes)), strict=True
+        )
+        jobs = (partial(self._share, rows, passes, epoch) for rows, passes in batches)
         samples, shown = self.split.samples, self.batch_size * self._shown
         return in_order(jobs, min(samples.workers, samples.most // shown))
 
-    def _share(self, rows: Tensor, epoch: int) -> Batch:
+    def _share(self, rows: Tensor, passes: Tensor, epoch: int) -> Batch:
         """What this process gets of a global batch."""
-        share = rows.tensor_split(self.world)[self.rank]
-        return self._batch(share, epoch, None if self.world == 1 else len(rows))
+        mine, of_pass = (each.tensor_split(self.world)[self.rank] for each in (rows, passes))
+        return self._batch(mine, of_pass, epoch, None if self.world == 1 else len(rows))
 
-    def _order(self, epoch: int) -> Tensor:
+    def _order(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """The rows of an epoch, and for each the number of the pass over the split that it is in."""
+        size, held = self.samples_per_epoch, len(self.split)
+        passes = torch.arange(epoch * size, (epoch + 1) * size) // held
+        rows = torch.cat([self._pass(number) for number in range(int(passes[0]), int(passes[-1]) + 1)])
+        return rows[epoch * size % held :][:size], passes
+
+    def _pass(self, number: int) -> Tensor:
         if not self.shuffle:
             return torch.arange(len(self.split))
-        generator = torch.Generator().manual_seed(int(mix(self.seed, epoch)))
+        generator = torch.Generator().manual_seed(int(mix(self.seed, number)))
         order = torch.randperm(len(self.split), generator=generator)
         lengths = self.preparation.lengths(self.split.samples, self.split.index)
         return order if lengths is None else by_length(order, lengths, self.batch_size, generator)
 
-    def _batch(self, rows: Tensor, epoch: int, total: int | None) -> Batch:
+    def _batch(self, rows: Tensor, passes: Tensor, epoch: int, total: int | None) -> Batch:
         samples, index = self.split.samples, self.split.index[rows]
         count, among = self.views.count, self.views_per_sample
         first, of_epoch = self.views.of_epoch(epoch)
 
         def drawn(stream: int) -> Tensor:
             if among == count:
-                return first + draw(self.view_seed, index, epoch, of_epoch, stream)
-            return nth_view(index, draw(self.view_seed, index, epoch, among, stream), count)
+                return first + draw(self.view_seed, index, passes, of_epoch, stream)
+            return nth_view(index, draw(self.view_seed, index, passes, among, stream), count)
 
         view = drawn(0)
         numbers = {name: drawn(stream) for name, stream in self._streams.items()}

@@ -108,7 +108,7 @@ def evaluate(
         agreement=comparison and comparison.compute(),
         cka=answers.cka,
         notes=(
-            *_notes(source, results),
+            *remarks(source, results),
             *_seen(contenders),
             *_sampled(answers),
             *(_noise_notes(split, noisy if noise else None) if full else ()),
@@ -146,7 +146,13 @@ def _timing(latency: cost.Latency) -> Timing:
     return Timing(median_ms=latency.median_ms, p95_ms=latency.p95_ms)
 
 
-def _notes(source: Source, results: Mapping[Role, NetworkResult]) -> tuple[str, ...]:
+def remarks(source: Source, results: Mapping[Role, NetworkResult]) -> tuple[str, ...]:
+    """Sentences on what could not be chosen or fitted for some networks.
+
+    Args:
+        source: the data.
+        results: figures by role.
+    """
     if source.test is None:
         return (
             "The data has no test split: all figures are of the validation split, and nothing is fitted on "

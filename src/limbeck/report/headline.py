@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from limbeck.evaluation.results import Evaluation
 from limbeck.report.page import Tile
+from limbeck.runs import gain
 from limbeck.tasks import Metric, Task
 from limbeck.tasks.wording import digits, heading, interval, told, unit_of_difference
 
 if TYPE_CHECKING:
-    from limbeck.runs.result import Result
+    from limbeck.runs.result import BaselineResult, Result
 
 
 def lead(result: Result, task: Task) -> str:
@@ -37,14 +39,19 @@ def lead(result: Result, task: Task) -> str:
     if result.agreement is not None:
         what = "samples" if task.one_row_per_sample else "rows"
         text += f". They decide {100 * result.agreement:.1f}\N{NO-BREAK SPACE}% of the {what} alike"
+    if its := result.alone:
+        value = told(metric, its.metrics.on(its.split)[metric.name])
+        text += f". Alone, by {its.objective} in as many steps, the student has {value}. The difference is "
+        text += gain.told(its, metric)
     return text + "."
 
 
-def tiles(found: Evaluation | None) -> list[Tile]:
+def tiles(found: Evaluation | None, alone: BaselineResult | None = None) -> list[Tile]:
     """The figures to decide by: the primary metric, what is lost to the teacher, and what is saved.
 
     Args:
         found: the run's `evaluation.json`.
+        alone: the student alone that the run is shown beside.
     """
     if found is None:
         return []
@@ -53,10 +60,13 @@ def tiles(found: Evaluation | None) -> list[Tile]:
     made = [Tile(heading(metric), *_value(metric, ours), _measured(found, metric))]
     for role, label in (("teacher", "Against teacher"), ("baseline", "Against baseline")):
         if other := found.networks.get(role):  # type: ignore[call-overload]
+            rests = ""
+            if role == "baseline" and alone and PurePath(other.run or "").name == PurePath(alone.place).name:
+                label, rests = "Against student alone", _rests(alone, metric)
             theirs = other.metrics[metric.name]
             places = digits(metric, [ours, theirs], percent=1)
             difference = f"{metric.scale * (ours - theirs):+.{places}f}".replace("-", "\N{MINUS SIGN}")
-            note = f"which has {told(metric, theirs)}"
+            note = f"which has {told(metric, theirs)}{rests}"
             made.append(Tile(label, difference, unit_of_difference(metric), note))
     cost = found.student.cost
     if (teacher := found.networks.get("teacher")) is None:
@@ -76,6 +86,12 @@ def compact(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}\N{NO-BREAK SPACE}{letter}"
     return f"{number:.3g}"
+
+
+def _rests(its: BaselineResult, metric: Metric) -> str:
+    """On how many seeds the difference to the student alone rests, for the end of a note."""
+    seeds = len(its.values)
+    return "; from 1 seed" if seeds == 1 else f"; {gain.difference(its, metric)} over {seeds} seeds"
 
 
 def _value(metric: Metric, value: float) -> tuple[str, str]:

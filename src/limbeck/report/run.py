@@ -11,6 +11,7 @@ from limbeck.config import flat
 from limbeck.evaluation.results import Evaluation
 from limbeck.report import measured
 from limbeck.report.answers import answers
+from limbeck.report.beside import beside
 from limbeck.report.chain import chain
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.headline import lead, tiles
@@ -52,14 +53,18 @@ def run_report(
         transfers: its `transfer/*.json`.
         settings: its config.
         environment: its `environment.json`.
-        home: its directory, for links to the pages of the runs that its teachers came from.
+        home: its directory, for links to the pages of the runs that its teachers came from, and to that of
+            the student alone.
     """
     task = tasks.from_record(result.task)
     splits = [_splits(result, task, evaluation)] if result.metrics.by_split() else []
     made = chain(result, task.primary, environment, home)
     trained = "Student and teacher" if result.teacher else "Student"
+    compared = beside(result, task, home)
     sections = [
-        Section(trained, [_networks(result, task, evaluation), *answers(result, task), *splits, *made])
+        Section(
+            trained, [_networks(result, task, evaluation), *compared, *answers(result, task), *splits, *made]
+        )
     ]
     if examples:
         sections.append(Section("What the teacher knows and the student does not", [examples]))
@@ -85,7 +90,7 @@ def run_report(
         **({"Measured": f"{evaluation.suite} suite on {evaluation.device}"} if evaluation else {}),
     }
     title = f"{result.student.model} on {result.data.name}"
-    return page(title, lead(result, task), sections, facts, tiles(evaluation))
+    return page(title, lead(result, task), sections, facts, tiles(evaluation, result.alone))
 
 
 def _grown(result: Result) -> dict[str, str]:
@@ -136,7 +141,10 @@ def _networks(result: Result, task: Task, found: Evaluation | None) -> Table:
         for name, (model, parameters) in sizes.items()
     ]
     columns = ["network", "model", "parameters", "size (%)", *(f"test {axis(metric)}" for metric in names)]
-    return Table("What was trained", columns, rows, "Size: parameters relative to the first network.")
+    notes = "Size: parameters relative to the first network."
+    if result.alone and "baseline" in sizes:
+        notes += " The baseline is the student alone."
+    return Table("What was trained", columns, rows, notes)
 
 
 def _splits(result: Result, task: Task, evaluation: Evaluation | None) -> Table:

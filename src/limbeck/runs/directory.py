@@ -93,6 +93,14 @@ class Run:
         return Result.read(self.path / "result.json")
 
     @property
+    def alone(self) -> Run | None:
+        """The finished run of the student alone, which it is shown beside; None where none is there."""
+        if not self.finished or (its := self.result.alone) is None:
+            return None
+        there = Run(Path(os.path.normpath(self.path / its.place)))
+        return there if there.finished else None
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """What was logged, a mapping an epoch; half a line after a crash is left out."""
         return read_history(self.path / "metrics.jsonl")[0]
@@ -134,6 +142,9 @@ class Run:
 
 Report: TypeAlias = "Callable[[Run, Result, Source | None], None]"
 """Writes the page of a run, which may not have its `result.json` yet. Its data is None if it is gone."""
+
+OverSeeds: TypeAlias = "Callable[[Run, Result], Result]"
+"""Gives the record of a run whose difference to the student alone rests on the runs of other seeds too."""
 
 
 def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:

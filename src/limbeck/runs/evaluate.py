@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,7 +62,8 @@ def evaluate(
         data: a data set's name, or a source; the run's own data if None.
         data_dir: where its files are; where the run had them if None.
         suite: "quick" or "full"; see `limbeck.evaluation.evaluate`.
-        baseline: another run, such as the same student trained on labels alone.
+        baseline: another run, such as the same student trained on labels alone; on the run's own data the
+            student alone that it is shown beside if None.
         seed: random seed of the noise in the full suite, and of the samples of `complexity`; 0 if None.
         noise_samples: how many samples the full suite shows with noise; all if None.
         complexity: on how many training samples the supervision complexity is measured, for the student as it
@@ -110,6 +112,12 @@ def evaluate(
         contenders |= {"teacher": matched.on(found_teacher)} if found_teacher else {}
     if baseline is not None:
         contenders["baseline"], said = _baseline(_run(baseline), known, source)
+        notes += said
+    elif own and (alone := run.alone) is not None:
+        try:
+            contenders["baseline"], said = _baseline(alone, known, source, copy.deepcopy(network))
+        except LimbeckError as error:
+            said = (f"The baseline is left out: {error}.",)
         notes += said
     if own:
         _check_replaceable(run, suite, contenders, complexity, notes, overwrite=overwrite)
@@ -258,8 +266,10 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
     return of_config(networks.teacher(config, source or run.data()), config)
 
 
-def _baseline(baseline: Run, known: str | None, source: Source) -> tuple[Contender, tuple[str, ...]]:
-    network = load(baseline)
+def _baseline(
+    baseline: Run, known: str | None, source: Source, network: nn.Module | None = None
+) -> tuple[Contender, tuple[str, ...]]:
+    network = load(baseline, network)
     theirs = None if is_imported(baseline.path) else baseline.result.data.fingerprint
     if theirs and known and theirs != known:
         raise LimbeckError(

@@ -117,16 +117,18 @@ def _result(
         agreement=found.agreement.agreement if test and found and found.agreement else None,
         seconds=round(sum(line["seconds"] for line in history), 3),
         steps=steps,
-        samples_seen=_samples_seen(len(job.split), config.training.batch_size, steps, config.training.epochs),
+        samples_seen=_samples_seen(job, steps),
         teacher_forwards=sum(line.get("teacher_forwards", 0) for line in history) if teachers else None,
         notes=(*job.notes, *job.distrusted, *notes),
         data=_data(job),
     )
 
 
-def _samples_seen(size: int, batch_size: int, steps: int, epochs: int) -> int:
+def _samples_seen(job: Job, steps: int) -> int:
     """Samples of all steps; an epoch leaves a last batch out that is too small to train on."""
-    return epochs * min(size, steps // epochs * batch_size)
+    training = job.config.training
+    size = training.samples_per_epoch or len(job.split)
+    return training.epochs * min(size, steps // training.epochs * training.batch_size)
 
 
 def _data(job: Job) -> DataResult:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from limbeck import checks, evaluation
 from limbeck import data as sources
-from limbeck.config import RunConfig, TeacherConfig
+from limbeck.config import RunConfig, TeacherConfig, TrainingConfig
 from limbeck.data import Loader, Source, Split, views
 from limbeck.data.loader import checked_number
 from limbeck.data.preparation import Preparation
@@ -299,26 +299,15 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
     for note in (*job.notes, *job.asked, *job.distrusted):
         trainer.display.note(note)
     setup, distiller = job.config.training, job.distiller
-    comparing = max(inner_first(distiller.objective), key=lambda method: method.min_samples)
-    smallest = comparing.min_samples
-    needed = smallest * setup.accumulation if smallest > 1 else 1  # of a batch, for each of its pieces
-    if setup.batch_size < needed:
-        pieces = (
-            f"each of the {setup.accumulation} pieces of a batch" if setup.accumulation > 1 else "a batch"
-        )
-        raise LimbeckError(
-            f"{comparing.name} compares samples and needs at least {smallest} in {pieces}, so "
-            f"training.batch_size={setup.batch_size} should be {needed} or more"
-        )
-    reason = "the objective compares samples"
-    if trainer.smallest_batch(distiller) > needed:
-        needed, reason = trainer.smallest_batch(distiller), "batch norm needs two samples to train on"
+    needed, reason = smallest_batch(distiller.objective, distiller, trainer, setup)
 
     _check_made_views(job)
 
-    def batches(batch_size: int | None, seed: int | None) -> Callable[[int], Iterable[object]]:
+    def batches(
+        batch_size: int | None, seed: int | None, samples: int | None = None
+    ) -> Callable[[int], Iterable[object]]:
         size = batch_size or setup.batch_size
-        left = len(job.split) % size
+        left = (samples or len(job.split)) % size
         if 0 < left < needed:
             trainer.display.note(f"a last batch of {left} is left out: {reason}")
         view_seed = job.config.seed if setup.view_seed is None else setup.view_seed
@@ -335,6 +324,7 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
             world=trainer.accelerator.num_processes,
             extra_views=distiller.reads.views,
             preparation=networks.student_preparation(job.config.student),
+            samples_per_epoch=samples,
             teacher_preparations={
                 name: networks.preparation(each)
                 for name, each in job.config.taught_by.items()
@@ -348,12 +338,42 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
 
         return epoch
 
-    training = TrainingLoop(job, batches(None, None), trainer.device, kept)
+    learned = batches(None, None, setup.samples_per_epoch)
+    training = TrainingLoop(job, learned, trainer.device, kept)
     for each in job.config.taught_by.values():
         if each.cached:
             trainer.display.note(caching.note(distiller, each))
     phases = phase_loops(distiller, lambda phase: batches(phase.batch_size, phase.seed))
     return [*phases, training]
+
+
+def smallest_batch(
+    objective: Method, module: nn.Module, trainer: Trainer, setup: TrainingConfig
+) -> tuple[int, str]:
+    """The fewest samples that can be a batch, and why; a last batch of fewer is left out.
+
+    Args:
+        objective: what is minimized.
+        module: the networks that are trained.
+        trainer: the trainer of the run.
+        setup: the run's training.
+    Raises:
+        LimbeckError: if every batch would be too small.
+    """
+    comparing = max(inner_first(objective), key=lambda method: method.min_samples)
+    smallest = comparing.min_samples
+    needed = smallest * setup.accumulation if smallest > 1 else 1  # of a batch, for each of its pieces
+    if setup.batch_size < needed:
+        pieces = (
+            f"each of the {setup.accumulation} pieces of a batch" if setup.accumulation > 1 else "a batch"
+        )
+        raise LimbeckError(
+            f"{comparing.name} compares samples and needs at least {smallest} in {pieces}, so "
+            f"training.batch_size={setup.batch_size} should be {needed} or more"
+        )
+    if (normed := trainer.smallest_batch(module)) > needed:
+        return normed, "batch norm needs two samples to train on"
+    return needed, "the objective compares samples"
 
 
 def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:

@@ -18,6 +18,7 @@ from limbeck.files import write_text
 from limbeck.models import huggingface
 from limbeck.notation import Call
 from limbeck.optimization import OptimizerConfig, ScheduleConfig
+from limbeck.runs import gain
 from limbeck.runs.directory import Run
 from limbeck.runs.exports import quantization
 from limbeck.runs.exports.metadata import preprocessing, summary
@@ -98,6 +99,7 @@ def model_card(run: Run, result: Result, *, hub: bool = False) -> str:
         outputs=[f"`{name}`" for name in task.outputs] if task.width <= _NAMED else None,
         constants=_constants(card),
         making=dict(_making(run.config, result)),
+        gain=result.alone and gain.told(result.alone, task.primary),
         limits=list(_limits(result, found)),
     )
     return f"---\n{front}---\n\n{body}"

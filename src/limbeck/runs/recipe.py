@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from limbeck.config import TeacherConfig, flat
+from limbeck.config import RunConfig, TeacherConfig, flat
 from limbeck.files import digest
 from limbeck.notation import Call, Value, parse_call
 from limbeck.runs import networks
@@ -31,17 +31,22 @@ def recipe(run: Run) -> dict[str, Any]:
     The objective is as it was resolved, and so is the precision, which the device may have chosen.
     """
     result = run.result
-    settings = flat(run.config.model_dump(mode="json"))
-    kept = {
-        key: value
-        for key, value in settings.items()
-        if key not in IGNORED
-        and not key.endswith(".trust")
-        and not (key.endswith(".outputs") and value == "logits")  # as where nothing is said of them
-    }
+    kept = settings(run.config)
     if result.choices:
         kept["training.precision"] = result.choices["precision"]
     return {**kept, "objective": result.objective}
+
+
+def settings(config: RunConfig) -> dict[str, Any]:
+    """A config by dotted key, without what is `IGNORED`."""
+    return {
+        key: value
+        for key, value in flat(config.model_dump(mode="json")).items()
+        if key not in IGNORED
+        and not key.endswith(".trust")
+        and not (key.endswith(".outputs") and value == "logits")  # as where nothing is said of them
+        and not (key == "training.samples_per_epoch" and value is None)
+    }
 
 
 def seedless(data: str, seed: int) -> str:

@@ -147,6 +147,38 @@ class Metrics(_Record):
         return {split: found for split, found in splits.items() if found}
 
 
+class BaselineResult(_Record):
+    """The student alone: the same network, trained by the task's own objective in as many steps.
+
+    Attributes:
+        place: the directory of its run, as seen from that of the student.
+        objective: in the notation.
+        parameters: how many numbers it has.
+        steps: how many steps its optimizer took.
+        metrics: metrics of the student alone.
+        metric: name of the task's first metric, which the values below are of.
+        split: split that they were measured on.
+        values: value of the student and of the student alone by seed: the run's own, and those of runs
+            beside it that have the same settings and a student alone too.
+        difference: mean over the seeds of the student's value less that of the student alone.
+        interval: 95 % Student-t interval of that mean; None from a single seed.
+        verdict: on which side of 0 the whole interval lies, by what is better of the metric; None from fewer
+            seeds than a verdict needs.
+    """
+
+    place: str
+    objective: str
+    parameters: int
+    steps: int
+    metrics: Metrics
+    metric: str
+    split: Literal["test", "validation"]
+    values: dict[int, tuple[float, float]]
+    difference: float
+    interval: tuple[float, float] | None = None
+    verdict: Literal["better", "worse", "undecided"] | None = None
+
+
 class ViewsResult(_Record):
     """The views that the run drew.
 
@@ -213,6 +245,8 @@ class Result(_Record):
         samples_seen: how many samples those steps were made of, repeated ones included.
         teacher_forwards: how many samples the networks of the teachers were shown in this process, phases
             included; fewer than `samples_seen` where answers came from a cache.
+        baseline: the student alone, beside which the student is shown, or a sentence on why there is none;
+            None where none was asked for.
         notes: sentences on what was left out, and why.
         data: see `DataResult`.
     """
@@ -232,6 +266,7 @@ class Result(_Record):
     steps: int | None = None
     samples_seen: int | None = None
     teacher_forwards: int | None = None
+    baseline: BaselineResult | str | None = None
     notes: tuple[str, ...] = ()
     data: DataResult
 
@@ -241,6 +276,11 @@ class Result(_Record):
         """As it is read back: with lists for tuples."""
         as_json: dict[str, Any] = json.loads(json.dumps(task))
         return as_json
+
+    @property
+    def alone(self) -> BaselineResult | None:
+        """The student alone; None where there is none."""
+        return self.baseline if isinstance(self.baseline, BaselineResult) else None
 
     @property
     def teacher(self) -> TeacherResult | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import nn
 
@@ -15,10 +15,11 @@ from limbeck.methods import Method
 from limbeck.methods.sftn import friendly_to as friendly
 from limbeck.runs import directory, networks, places
 from limbeck.runs.arguments import RunArguments, TeacherLike
-from limbeck.runs.directory import Report, Run
+from limbeck.runs.beside import BaselineLike, Beside, wanted
+from limbeck.runs.directory import OverSeeds, Report, Run
 from limbeck.runs.finish import conclude, write_student
 from limbeck.runs.job import loops, prepare
-from limbeck.training import Trainer
+from limbeck.training import DivergenceError, Trainer
 
 
 def distill(
@@ -41,7 +42,9 @@ def distill(
     resume: bool = False,
     overwrite: bool = False,
     display: bool = True,
+    baseline: BaselineLike | None = None,
     report: Report | None = None,
+    over_seeds: OverSeeds | None = None,
 ) -> Run:
     """Distills a student, from data to a run directory; what `limbeck distill` does.
 
@@ -69,10 +72,17 @@ def distill(
         resume: continues the run in `out`.
         overwrite: replaces the run in `out`.
         display: whether to show progress.
+        baseline: what the student is shown beside. "auto" is the same student trained by the task's own
+            objective in as many steps: a finished run in the same directory with the same settings, or else
+            a run that is made in `OUT-alone`. A run of the student alone is taken as it is; "none" and None
+            are nothing, and for a run that is resumed None is what it began with.
         report: a function that writes the run's page, as `limbeck.distill` gives one by default; no page is
             written if None.
+        over_seeds: a function by which the difference to the student alone rests on the runs of other seeds
+            too, as `limbeck.distill` gives one by default; on the run's own seed if None.
     Raises:
-        LimbeckError: for arguments that do not make a run; no file is written then.
+        LimbeckError: for arguments that do not make a run, and a baseline with other settings; no file is
+            written then.
         DivergenceError: when a loss turns NaN or infinite.
     """
     arguments = RunArguments(
@@ -95,7 +105,24 @@ def distill(
     made = _settle(arguments, path, resume=resume)
     if not made.taught_by and made.objective in (None, "ce"):
         raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
-    return _run(made, path, arguments.objects, resume=resume, display=display, report=report)
+    asked, run, objects = wanted(baseline, Run(path), resume=resume), Run(path), arguments.objects
+    if asked is None:
+        return _run(made, path, objects, resume=resume, display=display, report=report)
+    beside = Beside(asked, run, objects, resume=resume, overwrite=overwrite)
+    _run(made, path, objects, resume=resume, display=display, report=report, beside=beside)
+    if beside.missing:
+        beside.add(beside.missing, report)
+    if (place := beside.place) is None:
+        return run
+    other: Run | str = place.run
+    if not place.there:
+        config, given = beside.to_train()
+        try:
+            _run(config, place.run.path, given, resume=place.resume, display=display, report=report)
+        except DivergenceError as error:
+            other = f"The student alone has no figures: {error}"
+    beside.add(other, report, over_seeds)
+    return run
 
 
 def train(
@@ -186,9 +213,11 @@ def _run(
     resume: bool,
     display: bool,
     report: Report | None,
+    beside: Beside | None = None,
 ) -> Run:
     run = Run(path)
-    if resume and run.finished:
+    done = resume and run.finished
+    if done and (beside is None or run.result.baseline is not None):
         return run
     job = prepare(config, objects, run if resume else None)
     known = run.environment.get("teachers", {}) if resume else {}
@@ -217,6 +246,10 @@ def _run(
         display=display,
     )
     to_do = loops(job, trainer, lambda epoch: write_student(job, objects, run.keeps(epoch)))
+    if beside:
+        beside.plan(job, trainer, len(cast(Sized, to_do[-1].batches(0))))
+    if done:
+        return run
     if trainer.main:
         if resume:
             directory.sweep(path)
@@ -228,6 +261,7 @@ def _run(
                 teachers=dict(job.teacher_weights),
                 places=places.record(job.config, path),
                 distrusted=job.distrusted,
+                **({"baseline": beside.asked} if beside else {}),
             )
     trainer.accelerator.wait_for_everyone()
     trainer.fit(job.distiller, to_do, resume=resume)

@@ -77,3 +77,23 @@ def test_the_most_confused_pairs_come_first() -> None:
     found = [(pair.target, pair.predicted, pair.samples) for pair in pairs]
     assert found == [(1, 2, 3), (0, 1, 2), (2, 0, 1), (2, 1, 1)]
     assert len(confusion(torch.eye(3)[answers], targets, pairs=2).pairs) == 2
+
+
+def test_precision_recall_and_f1_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    logits, targets = random_predictions(400, 12)
+    targets[targets == 7] = 8  # a class without a sample, which is answered all the same
+    logits[:, 3] = -10  # one with samples that is never answered
+    targets[targets == 5], logits[:, 5] = 6, -10  # and one with neither
+    found = confusion(logits, targets)
+    answers = logits.argmax(1)
+    theirs = precision_recall_fscore_support(targets, answers, labels=range(12), zero_division=math.nan)
+    for each, precision, recall, f1, samples in zip(found.by_class, *theirs, strict=True):
+        wanted = [None if math.isnan(value) else pytest.approx(value) for value in (precision, recall, f1)]
+        assert [each.precision, each.recall, each.f1] == wanted
+        assert each.samples == samples
+    assert (found.by_class[5], found.by_class[5].f1) == ((0, 0, 0), None)
+    macro = precision_recall_fscore_support(targets, answers, average="macro", zero_division=0)[2]
+    assert found.macro_f1 == pytest.approx(macro), "over the classes that occur, as there"
+    assert confusion(torch.eye(3)[[0, 0]], torch.tensor([1, 2])).macro_f1 == 0

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
@@ -56,6 +57,7 @@ def test_in_any_batches_the_figures_are_those_of_the_functions_to_the_bit(size: 
     assert meter.compute() == {
         "top1": float((rows.argmax(1) == classes).double().mean()),
         "top5": expected.top5.value,
+        "macro_f1": pytest.approx(f1_score(classes, rows.argmax(1), average="macro"), rel=1e-12),
         "nll": nll(rows, classes),
         "ece": ece(rows, classes),
     }
@@ -74,7 +76,7 @@ def test_in_any_batches_the_figures_are_those_of_the_functions_to_the_bit(size: 
 
 def test_top5_needs_ten_classes() -> None:
     meter = fed(ClassificationMeter(), *answers(0, classes=9), 50)
-    assert set(meter.compute()) == {"top1", "nll", "ece"}
+    assert set(meter.compute()) == {"top1", "macro_f1", "nll", "ece"}
     assert set(meter.intervals()) == {"top1"}
 
 
@@ -93,7 +95,8 @@ def test_memory_is_bounded_and_what_is_of_a_sample_is_told() -> None:
     small = fed(ClassificationMeter(bound=12 * 200), logits, targets, 100)
     assert small.notes == ("Calibration is measured on a random sample of 200 of the 2,700 labeled samples.",)
     exact, found = whole.compute(), small.compute()
-    assert (found["top1"], found["top5"]) == (exact["top1"], exact["top5"])
+    for counted in ("top1", "top5", "macro_f1"):
+        assert found[counted] == exact[counted]
     assert found["nll"] == pytest.approx(exact["nll"], rel=1e-12), "a sum over the batches"
     assert found["ece"] != exact["ece"]
     assert found["ece"] == pytest.approx(exact["ece"], abs=0.1)

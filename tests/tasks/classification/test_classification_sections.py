@@ -30,7 +30,7 @@ TEACHER = found([0, 0, 0, 1, 1, 1, 0, 2], [0, 0, 0, 1, 1, 1, 1, 1])
 
 def test_what_is_taken_for_what() -> None:
     confusion, *_ = TASK.sections({"student": STUDENT, "teacher": TEACHER}, None)
-    matrix, by_class, pairs = confusion.figures
+    matrix, by_class, f1, pairs = confusion.figures
     assert isinstance(matrix, Heatmap)
     assert list(matrix.names) == ["ant", "bee", "cow"]
     assert matrix.values == ((3, 0, 0), (2, 2, 1), (0, 0, 0))
@@ -46,23 +46,43 @@ def test_what_is_taken_for_what() -> None:
     assert by_class.limits["student"][0] == (100 * rate.low, 100 * rate.high)
     assert isinstance(pairs, Table)
     assert pairs.rows == [["bee", "ant", "2", "5"], ["bee", "cow", "1", "5"]]
+    assert isinstance(f1, Table)
+    assert list(f1.columns)[2:] == ["precision (%)", "recall (%)", "F1 (%)", "F1 of the teacher (%)"]
+    assert f1.rows == [
+        ["cow", "0", "0.0", None, "0.0", "0.0"],
+        ["bee", "5", "100.0", "40.0", "57.1", "75.0"],
+        ["ant", "3", "60.0", "100.0", "75.0", "85.7"],
+    ], "the lowest first"
+    assert "the mean of its F1 is 44.0 %, the macro F1." in f1.notes
 
 
 def test_of_many_classes_there_is_no_matrix_and_the_worst_are_shown() -> None:
     task = Classification(tuple(map(str, range(30))))
     answers = [*range(29), 0]
     confusion, *_ = task.sections({"student": found(answers, list(range(30)), classes=30)}, None)
-    by_class, pairs = confusion.figures
+    by_class, f1, pairs = confusion.figures
     assert isinstance(by_class, Bars)
     assert by_class.names == ["29", *map(str, range(19))]
     assert by_class.notes.endswith("The 20 that the student knows least.")
     assert isinstance(pairs, Table)
     assert pairs.rows == [["29", "0", "1", "1"]]
+    assert isinstance(f1, Table)
+    assert f1.rows[:2] == [["29", "1", None, "0.0", "0.0"], ["0", "1", "50.0", "100.0", "66.7"]]
+    assert len(f1.rows) == 30
+
+
+def test_of_very_many_classes_the_table_has_those_with_the_lowest_f1() -> None:
+    task = Classification(tuple(map(str, range(120))))
+    confusion, *_ = task.sections({"student": found([*range(119), 0], list(range(120)), classes=120)}, None)
+    f1 = confusion.figures[1]
+    assert isinstance(f1, Table)
+    assert [row[0] for row in f1.rows] == ["119", "0", *map(str, range(1, 99))]
+    assert f1.notes.endswith("The 100 lowest of 120.")
 
 
 def test_a_network_that_is_always_right_confuses_no_pair() -> None:
     confusion, *_ = TASK.sections({"student": found([0, 1, 2], [0, 1, 2])}, None)
-    assert [type(figure) for figure in confusion.figures] == [Heatmap, Bars]
+    assert [type(figure) for figure in confusion.figures] == [Heatmap, Bars, Table]
 
 
 def test_a_class_that_the_teacher_never_saw_leaves_its_mark_out() -> None:

@@ -154,7 +154,7 @@ def parse(text: str) -> Views:
     return parts[0] if len(parts) == 1 else Composed(parts)
 
 
-def draw(seed: int, index: Tensor, epoch: int, count: int, stream: int = 0) -> Tensor:
+def draw(seed: int, index: Tensor, epoch: int | Tensor, count: int, stream: int = 0) -> Tensor:
     """Draws a view of each sample: a pure function of its arguments, uniform and independent in each.
 
     A hash of 63 bits is taken modulo `count`, so no view is more likely than another by more than a
@@ -163,7 +163,7 @@ def draw(seed: int, index: Tensor, epoch: int, count: int, stream: int = 0) -> T
     Args:
         seed: random seed of the views.
         index: (B,) int64 positions of the samples.
-        epoch: counted from 0.
+        epoch: counted from 0; one for all, or (B,) int64.
         count: how many views there are.
         stream: 0 for the view that every network sees; another for each further view of the same samples.
     Returns: (B,) int64 in [0, count).

@@ -35,6 +35,7 @@ class Classification(Task):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("top1", "top-1", 100, "%", hub="accuracy"),
         Metric("top5", "top-5", 100, "%", hub="top5_accuracy"),
+        Metric("macro_f1", "macro F1", 100, "%", hub="f1"),
         Metric("nll", "NLL", higher=False),
         Metric("ece", "ECE", 100, "%", higher=False),
     )
@@ -210,7 +211,7 @@ class Classification(Task):
         return tuple(weaknesses(self.names, found))
 
     def sections(self, found: Mapping[str, Findings], agreement: Agreement | None) -> Sequence[Section]:
-        """What is taken for what, accuracy by class, calibration, and which classes are alike."""
+        """What is taken for what, accuracy and F1 by class, calibration, and which classes are alike."""
         return sections(self.names, found, agreement)
 
     def compared(self, found: Mapping[str, Sequence[Findings]]) -> Sequence[Section]:

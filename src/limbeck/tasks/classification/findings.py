@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+from typing import NamedTuple
+
 from limbeck.tasks.base import Agreement, Findings
 from limbeck.tasks.classification.calibration import Calibration
 from limbeck.tasks.parts.rates import Rate
@@ -29,6 +32,36 @@ class Pair(Findings):
     samples: int
 
 
+class ClassCounts(NamedTuple):
+    """How a network fares with one class.
+
+    Attributes:
+        samples: those of the class.
+        answers: samples that the network takes for the class.
+        right: how many are both.
+    """
+
+    samples: int
+    answers: int
+    right: int
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the answers that are right; None without one."""
+        return self.right / self.answers if self.answers else None
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the samples that are found; None without one."""
+        return self.right / self.samples if self.samples else None
+
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of precision and recall; None with neither a sample nor an answer."""
+        occurs = self.samples + self.answers
+        return 2 * self.right / occurs if occurs else None
+
+
 class Confusion(Findings):
     """What is taken for what.
 
@@ -49,6 +82,21 @@ class Confusion(Findings):
         for target, answer, samples in self.cells:
             rows[target][answer] = samples
         return tuple(map(tuple, rows))
+
+    @property
+    def by_class(self) -> tuple[ClassCounts, ...]:
+        """The counts of each class, in the order of the logits."""
+        samples, answers, right = ([0] * self.classes for _ in range(3))
+        for target, answer, count in self.cells:
+            samples[target] += count
+            answers[answer] += count
+            right[target] += count if target == answer else 0
+        return tuple(map(ClassCounts, samples, answers, right))
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that have a sample or were given as an answer."""
+        return fmean(f1 for each in self.by_class if (f1 := each.f1) is not None)
 
 
 class ClassificationFindings(Findings):

@@ -61,12 +61,13 @@ class ClassificationMeter(Meter):
             self._loss += float(F.cross_entropy(logits.double(), targets, reduction="sum"))
 
     def compute(self) -> dict[str, float]:
-        """`top1`; `top5` of ten classes or more; unless quick, `nll` and `ece`."""
+        """`top1`; `top5` of ten classes or more; unless quick, `macro_f1`, `nll` and `ece`."""
         self._check()
         shares = self._counts.shares()
         if self._scores is None:
             return shares
-        return {**shares, "nll": self._nll(), "ece": ece(*self._scores.read())}
+        macro_f1 = self._counts.confusion().macro_f1
+        return {**shares, "macro_f1": macro_f1, "nll": self._nll(), "ece": ece(*self._scores.read())}
 
     def intervals(self) -> dict[str, Rate]:
         """Of `top1`, and of `top5` where it is measured."""

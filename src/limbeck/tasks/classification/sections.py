@@ -11,6 +11,9 @@ from limbeck.tasks.classification.fidelity import FEW_CLASSES
 from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings
 from limbeck.tasks.sections import Bars, Figure, Heatmap, Section, Table
 
+ROWS = 100
+"""Classes of the table; of more, those with the lowest F1."""
+
 WILSON = "Bars are 95 % Wilson intervals: they cover other samples, not other seeds."
 
 
@@ -34,7 +37,7 @@ def sections(
 
 
 def _confusion(names: Sequence[str], found: Mapping[str, ClassificationFindings]) -> Section:
-    """The matrix of few classes, the accuracy of those that the student knows least, and confused pairs."""
+    """The matrix of few classes, accuracy and F1 by class, and confused pairs."""
     student, figures = found["student"], list[Figure]()
     if len(names) <= FEW_CLASSES:
         matrix = student.confusion.matrix
@@ -50,7 +53,7 @@ def _confusion(names: Sequence[str], found: Mapping[str, ClassificationFindings]
                 "scale, so that rare mistakes show.",
             )
         )
-    figures.append(_by_class(names, found))
+    figures += [_by_class(names, found), _f1_by_class(names, found)]
     if pairs := student.confusion.pairs:
         sizes = [rate.samples if rate else 0 for rate in student.accuracy.per_class]
         rows = [
@@ -85,6 +88,38 @@ def _by_class(names: Sequence[str], found: Mapping[str, ClassificationFindings])
         kind="points",
         notes=WILSON + which,
     )
+
+
+def _f1_by_class(names: Sequence[str], found: Mapping[str, ClassificationFindings]) -> Table:
+    """Precision, recall and F1 of the student by class, and the F1 of the others; the lowest F1 first."""
+    counts = {role: its.confusion.by_class for role, its in found.items()}
+    student, others = counts["student"], [its for role, its in counts.items() if role != "student"]
+    scored = [(f1, at) for at, each in enumerate(student) if (f1 := each.f1) is not None]
+    order = [at for _, at in sorted(scored)][:ROWS]
+    rows = [
+        [
+            names[at],
+            f"{student[at].samples:,}",
+            *map(_percent, (student[at].precision, student[at].recall, student[at].f1)),
+            *(_percent(its[at].f1) for its in others),
+        ]
+        for at in order
+    ]
+    mean = _percent(found["student"].confusion.macro_f1)
+    notes = f"The student's, its lowest F1 first; the mean of its F1 is {mean} %, the macro F1."
+    if len(order) < len(scored):
+        notes += f" The {len(order)} lowest of {len(scored)}."
+    columns = ["class", "samples", "precision (%)", "recall (%)", "F1 (%)"]
+    return Table(
+        [*columns, *(f"F1 of the {role} (%)" for role in counts if role != "student")],
+        rows,
+        title="F1 by class",
+        notes=notes,
+    )
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.1f}"
 
 
 def _agreement(names: Sequence[str], its: ClassificationAgreement) -> Section:
