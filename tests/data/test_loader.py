@@ -406,11 +406,21 @@ def test_batches_by_length_hold_every_sample_once_and_keep_the_odd_batch_last() 
     order = torch.randperm(7, generator=torch.Generator().manual_seed(3))
     sorted_ = by_length(order, lengths, 3, torch.Generator().manual_seed(0))
     assert sorted(sorted_.tolist()) == list(range(7))
-    batches = [lengths[batch].tolist() for batch in sorted_.split(3)]  # type: ignore[no-untyped-call]
-    assert sorted(map(sorted, batches[:2])) == [[1, 2, 3], [4, 5, 9]]
-    assert batches[2] == [1]
+    assert sorted_[6] == order[6]
     again = by_length(order, lengths, 3, torch.Generator().manual_seed(0))
     assert torch.equal(sorted_, again)
+
+
+def test_batches_by_length_have_little_padding_and_no_sample_is_always_last() -> None:
+    lengths = torch.randint(1, 100, (1000,), generator=torch.Generator().manual_seed(0))
+    padded, last = 0, set()
+    for seed in range(20):
+        random = torch.randperm(1000, generator=torch.Generator().manual_seed(seed))
+        order = by_length(random, lengths, 8, torch.Generator().manual_seed(seed))
+        padded += int((lengths[order].view(-1, 8).max(1).values * 8).sum() - lengths.sum())
+        last |= set(by_length(random[:30], lengths, 8, torch.Generator().manual_seed(seed))[-6:].tolist())
+    assert padded / 20 < 0.15 * int(lengths.sum())
+    assert len(last) > 60
 
 
 def test_batches_by_length_are_shuffled() -> None:

@@ -33,7 +33,8 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("hf:prajjwal1/bert-tiny", Pretrained("prajjwal1/bert-tiny")),
         ("hf:some folder/x(layers=2)", Pretrained("some folder/x", layers=2)),
-        ('hf:x(layers=[0, 5], keep="last", max_length=9)', Pretrained("x", [0, 5], "last", 9)),
+        ('hf:x(layers=2, keep="last", max_length=9)', Pretrained("x", 2, "last", 9)),
+        ("hf:x(layers=[0, 5])", Pretrained("x", [0, 5])),
         ("hf:x(hidden_dropout_prob=0.0)", Pretrained("x", overrides={"hidden_dropout_prob": 0.0})),
     ],
 )
@@ -156,14 +157,22 @@ def test_the_labels_are_those_of_the_head(encoder: Path, classifier: Path, tmp_p
         ("hf:", "is written hf:FOLDER or hf:NAME"),
         ("hf:x(2)", "hf:x takes its arguments by name"),
         ("hf:x(layers=0)", "layers=0"),
-        ('hf:x(keep="middle")', 'keep="middle"'),
+        ('hf:x(keep="last")', "keep says which layers a number of them means"),
+        ('hf:x(layers=[1], keep="last")', "keep says which layers a number of them means"),
+        ("hf:x(num_labels=7)", "the number of outputs follows from the data; leave out num_labels"),
+        ("hf:{encoder}(to_dict=1)", "unknown argument of hf:.*'to_dict'"),
+        ('hf:{encoder}(hidden_dropout_prob="x")', "hidden_dropout_prob cannot be 'x'"),
+        ("hf:{encoder}(num_hidden_layers=6)", "layer.4.* is not among its weights, so it would be random"),
+        ('hf:config(model_type="bert", max_length=8)', "hf:config has no argument 'max_length'"),
+        ('hf:x(layers=2, keep="middle")', 'keep="middle"'),
         ("hf:./nowhere", "there is no folder './nowhere'"),
         ("hf:{encoder}(layers=5)", "has 4 layers, so 5 of them cannot be kept"),
         ("hf:{encoder}(layers=[1, 4])", "different positions from 0 to 3"),
         ("hf:{encoder}(layers=[1, 1])", "different positions from 0 to 3"),
         ("hf:{encoder}(hiden_size=8)", "unknown argument of hf:.*'hiden_size'.*hidden_size"),
         ("hf:{encoder}(hidden_size=8)", "the weights do not fit these arguments"),
-        ("hf:config(layers=2)", 'names its family, as in hf:config\\(model_type="bert"\\)'),
+        ("hf:config(layers=2)", "hf:config has no argument 'layers'"),
+        ("hf:config(hidden_size=8)", 'names its family, as in hf:config\\(model_type="bert"\\)'),
         ('hf:config(model_type="brt")', "cannot make a network of the family 'brt'"),
         ('hf:config(model_type="bert", hiden_size=8)', "unknown argument of hf:config: 'hiden_size'"),
         ('hf:config(model_type="bert", hidden_size=7)', "cannot make a network of the family 'bert'"),
@@ -177,6 +186,31 @@ def test_what_cannot_be_built_is_refused(spec: str, message: str, encoder: Path)
 def test_a_teacher_without_a_head_is_refused(encoder: Path) -> None:
     with pytest.raises(LimbeckError, match=r"brings no trained head.*classifier.bias.*limbeck train --model"):
         huggingface.build(f"hf:{encoder}", IDS, head=True)
+
+
+def test_a_teacher_with_any_random_weight_is_refused(classifier: Path, tmp_path: Path) -> None:
+    network = transformers.AutoModelForSequenceClassification.from_pretrained(classifier)
+    state = {key: tensor for key, tensor in network.state_dict().items() if "pooler" not in key}
+    network.save_pretrained(tmp_path, state_dict=state)
+    with pytest.raises(LimbeckError, match=r"bert\.pooler.dense.bias is not among its weights"):
+        huggingface.build(f"hf:{tmp_path}", IDS, head=True)
+    assert build(f"hf:{tmp_path}", example=IDS).classifier.weight.shape == (3, 16)  # type: ignore[union-attr]
+
+
+def test_layers_that_differ_from_each_other_are_refused(tmp_path: Path) -> None:
+    config = transformers.BartConfig(
+        vocab_size=40,
+        d_model=8,
+        encoder_layers=3,
+        decoder_layers=3,
+        encoder_attention_heads=1,
+        decoder_attention_heads=1,
+        encoder_ffn_dim=8,
+        decoder_ffn_dim=8,
+    )
+    transformers.BartForSequenceClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(LimbeckError, match="differ from each other and cannot be chosen"):
+        build(f"hf:{tmp_path}(layers=2)", example=IDS)
 
 
 def test_a_folder_that_needs_its_own_code_is_refused(classifier: Path, tmp_path: Path) -> None:

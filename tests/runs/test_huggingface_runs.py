@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,10 @@ def test_a_student_begins_with_a_fresh_head_where_the_labels_are_others(corpus: 
         model=f"hf:{folder}", data="text", data_dir=corpus, out=tmp_path / "run", **{**FAST, "epochs": 1}
     )
     assert any("'happy', 'sad'" in note and "a fresh one" in note for note in run.result.notes)
-    assert limbeck.load(run).classifier.weight.shape == (3, 16)  # type: ignore[union-attr]
+    network: Any = limbeck.load(run)
+    assert network.classifier.weight.shape == (3, 16)
+    assert network.config.id2label == {0: "food", 1: "travel", 2: "weather"}
+    assert network.config.problem_type == "single_label_classification"
 
 
 def test_resumed_it_ends_with_the_weights_of_the_undisturbed_run(
@@ -179,6 +183,17 @@ def test_resumed_it_ends_with_the_weights_of_the_undisturbed_run(
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+def test_a_folder_that_has_changed_since_is_refused(encoder: Path, corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    shutil.copytree(encoder, folder)
+    given: dict[str, Any] = {"data": "text", "data_dir": corpus, "out": tmp_path / "run", **FAST, "epochs": 1}
+    limbeck.train(model=f"hf:{folder}(layers=1)", **given)
+    (tmp_path / "run" / "result.json").unlink()
+    bert(folder, seed=1, most=8)
+    with pytest.raises(LimbeckError, match=r"the weights in .* have changed since the run in"):
+        limbeck.train(out=tmp_path / "run", resume=True, display=False)
+
+
 def refused(command: Command, message: str, *arguments: str) -> None:
     result = command("distill", "--student", "textcnn(dim=8, channels=4)", "--data", "text", *arguments)
     assert result.code == 2
@@ -199,8 +214,6 @@ def test_what_is_wrong_with_a_folder_is_said_before_anything_is_written(
 
 
 def test_a_run_without_its_tokenizer_is_refused(teacher: Run, corpus: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(teacher.path, tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "tokenizer")
     with pytest.raises(

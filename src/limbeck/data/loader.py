@@ -22,7 +22,7 @@ from limbeck.hashing import mix
 from limbeck.outputs import Batch, Inputs
 
 WINDOW = 50
-"""Batches whose samples are sorted by length together."""
+"""Batches, at most, whose samples are sorted by length together."""
 
 
 class Loader:
@@ -187,7 +187,7 @@ class Loader:
             targets=self._targets(rows, view, rendered) if self._has_labels else None,
             index=index,
             view=view,
-            views={name: self.preparation(inputs) for name, inputs in further.items()},
+            views={name: self.preparation.read(inputs, samples, index) for name, inputs in further.items()},
             view_numbers=numbers,
             teacher_inputs={name: prepared[how] for name, how in self.teacher_preparations.items()},
             total=total,
@@ -209,8 +209,8 @@ class Loader:
 def by_length(order: Tensor, lengths: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:
     """An order in which a batch has samples of about one length, so that little of it is padding.
 
-    Of every `WINDOW` batches in the given order, samples are sorted by length and parted anew; then the
-    batches are shuffled. A last batch that is not full stays the last.
+    In every window of an eighth of the batches, and at most `WINDOW`, samples are sorted by length and parted
+    anew; then the batches are shuffled. A last batch that is not full stays as it is.
 
     Args:
         order: (N,) int64 random order.
@@ -218,13 +218,13 @@ def by_length(order: Tensor, lengths: Tensor, batch_size: int, generator: torch.
         batch_size: samples in a batch.
         generator: what the batches are shuffled by.
     """
-    batches: list[Tensor] = []
-    for window in torch.split(order, WINDOW * batch_size):
-        longest_first = window[lengths[window].argsort(stable=True, descending=True)]
-        batches += torch.split(longest_first, batch_size)
     full = len(order) // batch_size
+    window, batches = max(1, min(WINDOW, -(-full // 8))), list[Tensor]()
+    for some in torch.split(order[: full * batch_size], window * batch_size):
+        longest_first = some[lengths[some].argsort(stable=True, descending=True)]
+        batches += torch.split(longest_first, batch_size)
     shuffled = torch.randperm(full, generator=generator).tolist()
-    return torch.cat([batches[number] for number in [*shuffled, *range(full, len(batches))]])
+    return torch.cat([*(batches[number] for number in shuffled), order[full * batch_size :]])
 
 
 def checked_number(views_per_sample: int | None, views: Views) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -23,8 +24,17 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs
 from limbeck.pretrained import from_pretrained
 
-FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model")
-"""What shows that a folder holds a tokenizer."""
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "*.model",
+)
+"""The files of a tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +83,11 @@ class Tokenization(Preparation):
         """The share of the texts that are longer than the network reads."""
         if not isinstance(samples, Texts) or not len(samples):
             return 0.0
-        full = self._tokens(samples).lengths >= self.max_length  # only these can have been cut
+        rows = samples.of_corpus(torch.arange(len(samples)))
+        full = self._tokens(samples).lengths[rows] >= self.max_length  # only these can have been cut
         longer = sum(
             len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_length
-            for text, is_full in zip(samples.corpus.texts, full.tolist(), strict=True)
+            for text, is_full in zip(samples.texts(), full.tolist(), strict=True)
             if is_full
         )
         return longer / len(full)
@@ -98,6 +109,15 @@ class Tokenization(Preparation):
             left=self.tokenizer.padding_side == "left",
         )
 
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer for `AutoTokenizer`, with `max_length` as the length that it cuts texts to."""
+        saved = copy.deepcopy(self.tokenizer)
+        if (backend := getattr(saved, "backend_tokenizer", None)) is not None:
+            backend.no_truncation()
+            backend.no_padding()
+        saved.model_max_length = self.max_length
+        saved.save_pretrained(folder)
+
     def files(self) -> dict[str, str]:
         """The file `tokenizer.json`, for the package tokenizers alone: it cuts and pads as here.
 
@@ -105,7 +125,9 @@ class Tokenization(Preparation):
             LimbeckError: for a tokenizer that is written in Python.
         """
         if getattr(self.tokenizer, "backend_tokenizer", None) is None:
-            raise LimbeckError(f"the tokenizer of {self.place} is no fast one, so there is no file of it")
+            raise LimbeckError(
+                f"the tokenizer of {self.place} is written in Python and has no tokenizer.json"
+            )
         made = Tokenizer.from_str(self.tokenizer.backend_tokenizer.to_str())
         made.enable_truncation(self.max_length, direction=self.tokenizer.truncation_side)
         made.enable_padding(
@@ -147,6 +169,11 @@ def tokenization(
     most = min(most, tokenizer.model_max_length)
     if max_length is not None and max_length > most:
         raise LimbeckError(f"{place!r} reads at most {most} tokens of a text, not max_length={max_length}")
+    if max_length is not None and max_length <= (special := tokenizer.num_special_tokens_to_add()):
+        raise LimbeckError(
+            f"the tokenizer of {place!r} adds {special} special tokens to a text, so max_length={max_length} "
+            "leaves no room for it"
+        )
     return Tokenization(place=place, digest=digest, max_length=max_length or most, tokenizer=tokenizer)
 
 
@@ -171,7 +198,13 @@ def _digest(tokenizer: Any) -> str:
     """16 hex digits of the vocabulary, the rules and the special tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        rules = json.dumps([type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())])
+        rules = json.dumps(
+            [
+                type(tokenizer).__name__,
+                sorted(tokenizer.get_vocab().items()),
+                sorted((name, str(value)) for name, value in tokenizer.init_kwargs.items()),
+            ]
+        )
     else:
         backend.no_truncation()
         backend.no_padding()

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +21,19 @@ from limbeck.notation import parse_call
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
 from limbeck.pretrained import EXTRA, from_pretrained, quiet
+from limbeck.tasks import Task
 
 PREFIX = "hf:"
+PROBLEMS = {
+    "classification": "single_label_classification",
+    "multilabel": "multi_label_classification",
+    "regression": "regression",
+}
+"""What `transformers` calls a task."""
+
+HEADS = ("ForSequenceClassification", "ForImageClassification")
+"""How the classes of networks with a head for whole texts or images end."""
+
 ALONE = "config"
 """The place of a network that is made from its config's arguments, without weights."""
 
@@ -77,10 +89,19 @@ def read(spec: str) -> Pretrained:
             "by name, hf:FOLDER(layers=2)"
         )
     place, arguments = match.groups()
+    place = str(Path(place).expanduser()) if place.startswith("~") else place
     call = parse_call(f"network{arguments or ''}", f"arguments of hf:{place}")
     if call.args:
         raise LimbeckError(f"hf:{place} takes its arguments by name, such as hf:{place}(layers=2)")
     own = {name: value for name, value in call.kwargs.items() if name in OWN}
+    if place == ALONE and own:
+        raise LimbeckError(f"hf:config has no argument {next(iter(own))!r}; it takes attributes of a config")
+    if "keep" in own and not isinstance(own.get("layers"), int):
+        raise LimbeckError(
+            f"hf:{place}: keep says which layers a number of them means; give layers=2 or the like"
+        )
+    if "num_labels" in call.kwargs:
+        raise LimbeckError(f"hf:{place}: the number of outputs follows from the data; leave out num_labels")
     checked = checked_arguments(f"hf:{place}", Pretrained, (place,), own)
     return Pretrained(
         **checked, overrides={name: value for name, value in call.kwargs.items() if name not in OWN}
@@ -96,7 +117,7 @@ def labels_of(spec: str) -> tuple[str, ...] | None:
     if not named.brings_weights:
         return None
     config = from_pretrained("AutoConfig", named.place)
-    if not any(name.endswith("Classification") for name in config.architectures or ()):
+    if not any(name.endswith(HEADS) for name in config.architectures or ()):
         return None
     return tuple(
         re.sub(r"^LABEL_(\d+)$", r"\1", config.id2label[number]) for number in sorted(config.id2label)
@@ -155,11 +176,14 @@ def build(
     if misfits:
         raise LimbeckError(f"{spec}: the weights do not fit these arguments, for example {misfits[0]}")
     fresh = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    lost = sorted(key for key in fresh if key.startswith(base) and (head or ".pooler." not in key))
     if head and (missing := sorted(key for key in fresh if not key.startswith(base))):
         raise LimbeckError(
             f"{spec} brings no trained head for this ({missing[0]} is not among its weights), so it would "
             f"teach noise; fine-tune it first, limbeck train --model {spec!r}"
         )
+    if lost:
+        raise LimbeckError(f"{spec}: {lost[0]} is not among its weights, so it would be random")
     if head is False:
         _fresh_head(network, auto)
     if named.layers is not None:
@@ -208,10 +232,14 @@ def _auto(spec: str, example: Inputs | None) -> str:
 
 def _config(named: Pretrained, num_classes: int | None) -> Any:
     config = from_pretrained("AutoConfig", named.place)
+    known = {*config.to_dict(), *config.attribute_map}
     for name, value in named.overrides.items():
-        if not hasattr(config, name):
-            raise unknown(f"argument of hf:{named.place}:", name, [*OWN, *config.to_dict()])
-        setattr(config, name, value)
+        if name not in known:
+            raise unknown(f"argument of hf:{named.place}:", name, [*OWN, *known])
+        try:
+            setattr(config, name, value)
+        except Exception as error:  # what its own check says
+            raise LimbeckError(f"hf:{named.place}: {name} cannot be {value!r}") from error
     if num_classes is not None:
         config.num_labels = num_classes
     return config
@@ -222,7 +250,7 @@ def _alone(
 ) -> nn.Module:
     """A network of fresh weights, told what the data says unless its arguments do."""
     package = imported("transformers", EXTRA)
-    if "model_type" not in named.overrides or named.layers is not None:
+    if "model_type" not in named.overrides:
         raise LimbeckError(
             'a network made from a config alone names its family, as in hf:config(model_type="bert")'
         )
@@ -262,3 +290,10 @@ def _fresh_head(network: Any, auto: str) -> None:
         for key, tensor in state.items():
             if not key.startswith(base):
                 tensor.copy_(fresh[key])
+
+
+def name_outputs(network: Any, task: Task) -> None:
+    """Writes the names of a task's outputs, and what kind of problem it is, into a network's config."""
+    network.config.id2label = dict(enumerate(task.outputs))
+    network.config.label2id = {name: number for number, name in enumerate(task.outputs)}
+    network.config.problem_type = PROBLEMS.get(task.name)

@@ -45,7 +45,12 @@ def fewer_layers(network: Any, layers: int | Sequence[int], keep: Keep, spec: st
     config.num_hidden_layers = len(kept)
     with torch.random.fork_rng(devices=[]):  # its weights are overwritten at once
         small: nn.Module = type(network)(config)
-    small.load_state_dict(_renumbered(network.state_dict(), lists, kept))
+    try:
+        small.load_state_dict(_renumbered(network.state_dict(), lists, kept))
+    except RuntimeError as error:
+        raise LimbeckError(
+            f"{spec}: the layers of {type(network).__name__} differ from each other and cannot be chosen"
+        ) from error
     return small.to(next(network.parameters()).dtype)
 
 

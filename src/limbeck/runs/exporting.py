@@ -187,7 +187,8 @@ def _folder(
     """Writes the folder of the format hf, and its card if there is a run."""
     name, split = _checked_on(source)
     with hf.replacing_folder(folder) as partial:
-        lines = hf.write(student, card, reads, partial)
+        lines = hf.write(student, card, reads, source.files, partial)
+        hf.check_tokens(partial, source.train.samples, source.example(32, reads))
         agreement = check(student, hf.reopen(partial, card), split, source.task, reads, tolerance=1e-5)
         run = Run(path)
         if run.finished:

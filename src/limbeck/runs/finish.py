@@ -51,7 +51,7 @@ def conclude(
     source = job.source
     reads = networks.student_preparation(job.config.student)
     if isinstance(reads, Tokenization):
-        reads.tokenizer.save_pretrained(run.path / TOKENIZER)
+        reads.save(run.path / TOKENIZER)
     else:
         for name, text in source.files.items():
             write_text(run.path / name, text)

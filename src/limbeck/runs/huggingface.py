@@ -11,12 +11,13 @@ from limbeck.config import NetworkConfig
 from limbeck.data import Source
 from limbeck.data.preparation import Preparation
 from limbeck.data.tokenization import Tokenization, tokenization
+from limbeck.errors import LimbeckError
 from limbeck.models import Normalization, huggingface, normalize_inputs
 from limbeck.outputs import Inputs
-from limbeck.pretrained import image_settings
+from limbeck.pretrained import from_pretrained, image_settings
 from limbeck.runs.matching import canonical, comparable, listed
 from limbeck.runs.network_record import Card
-from limbeck.tasks import Classification
+from limbeck.tasks import Classification, Multilabel, Regression, Task
 
 
 def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> nn.Module:
@@ -30,14 +31,19 @@ def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> 
     """
     model, width = config.model, source.task.width
     if not huggingface.read(model).brings_weights:
-        return huggingface.build(model, example, width, source.facts)
+        network = huggingface.build(model, example, width, source.facts)
+        huggingface.name_outputs(network, source.task)
+        return network
     with torch.random.fork_rng(devices=[]) if role != "student" else nullcontext():
         if role == "student":
             head = None if _fits(huggingface.labels_of(model), source) else False
             network = huggingface.build(model, example, width, head=head)
+            huggingface.name_outputs(network, source.task)
         else:
             network = huggingface.build(model, example, head=True)
-    settings = image_settings(huggingface.read(model).place)
+    settings, reads = image_settings(huggingface.read(model).place), preparation(config)
+    if isinstance(reads, Tokenization):  # some networks look for the last token that is no padding
+        network.config.pad_token_id = reads.tokenizer.pad_token_id  # type: ignore[union-attr]
     if settings is not None:
         normalize_inputs(network, Normalization(settings.mean, settings.std))
     return network
@@ -65,9 +71,18 @@ def card_of(model: str) -> Card | None:
     labels = huggingface.labels_of(model)
     if labels is None:
         return None
+    config = from_pretrained("AutoConfig", huggingface.read(model).place)
+    problem = config.problem_type or ("regression" if len(labels) == 1 else None)
+    task: Task = (
+        Classification(labels)
+        if problem in (None, huggingface.PROBLEMS["classification"])
+        else Multilabel(labels)
+    )
+    if problem == huggingface.PROBLEMS["regression"]:
+        task = Regression(labels, (0.0,) * len(labels), (1.0,) * len(labels))
     return Card(
         model=model,
-        task=Classification(labels).record(),
+        task=task.record(),
         input_shape={"input_ids": (1,)},
         mean=None,
         std=None,
@@ -85,6 +100,8 @@ def preparation(config: NetworkConfig) -> Preparation:
         return Preparation(config.size)
     if (settings := image_settings(named.place)) is not None:
         return Preparation(config.size or settings.size)
+    if config.size is not None:
+        raise LimbeckError(f"{config.model} reads texts, and size={config.size} is of images; leave it out")
     most = huggingface.most_tokens(config.model)
     return tokenization(named.place, most, named.max_length, named.pad_token)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 from limbeck.config import NetworkConfig, RunConfig
 from limbeck.errors import LimbeckError
 from limbeck.files import digest
+from limbeck.models import huggingface
 from limbeck.runs import networks, schedules
 from limbeck.runs.directory import Run, is_imported
 from limbeck.teachers.files.reading import is_answers
@@ -30,7 +32,7 @@ def record(config: RunConfig, home: Path) -> dict[str, dict[str, str | None]]:
     found: dict[str, dict[str, str | None]] = {}
     for each in (config.student, *config.taught_by.values()):
         for text in filter(_is_place, _named(each)):
-            absolute = Path(text).resolve()
+            absolute = Path(_path(text)).resolve()
             found[text] = {
                 "relative": os.path.relpath(absolute, home.resolve()),
                 "absolute": str(absolute),
@@ -83,18 +85,25 @@ def _named(config: NetworkConfig) -> tuple[str, ...]:
 
 
 def _is_place(text: str) -> bool:
+    if huggingface.is_hf(text):
+        return os.path.isdir(_path(text))
     return not text.startswith("<") and networks.is_path(text)
+
+
+def _path(text: str) -> str:
+    """The path in a text that names a place: of `hf:FOLDER(layers=2)` that of the folder."""
+    return huggingface.read(text).place if huggingface.is_hf(text) else text
 
 
 def _found(text: str, place: Mapping[str, str | None], home: Path) -> str:
     """The first of the candidates that is what the run had; the text as it is if none is there."""
     known = place.get("weights")
     further = [str(home / str(place["relative"])), str(place["absolute"])]
-    candidates = dict.fromkeys([text, *further])
+    candidates = dict.fromkeys([_path(text), *further])
     there = [each for each in candidates if os.path.exists(each)]
     for each in there:
         if known in (None, _weights(Path(each))):
-            return each
+            return text.replace(_path(text), each, 1)
     if there:
         raise LimbeckError(
             f"the {'answers' if is_answers(text) else 'weights'} in {there[0]!r} have changed since "
@@ -105,6 +114,11 @@ def _found(text: str, place: Mapping[str, str | None], home: Path) -> str:
 
 
 def _weights(path: Path) -> str | None:
-    """A digest of a weights file, or of that of a run; None if there is none."""
+    """A digest of a weights file, of that of a run, or of a folder of transformers; None if there is none."""
+    if (path / "config.json").is_file():
+        files = sorted(
+            each for each in path.iterdir() if each.suffix in (".json", ".safetensors", ".bin", ".txt")
+        )
+        return hashlib.sha256(" ".join(digest(each) for each in files).encode()).hexdigest()[:16]
     file = path / "student.safetensors" if path.is_dir() else path
     return digest(file) if file.is_file() else None

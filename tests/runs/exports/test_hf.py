@@ -89,6 +89,36 @@ def test_programs_take_texts_of_any_length(form: str, run: Run, tmp_path: Path) 
     assert [each.ids for each in tokenizer.encode_batch(WRITTEN)] == theirs["input_ids"]
 
 
+def test_a_student_of_the_data_s_own_tokens_goes_with_their_tokenizer(run: Run, tmp_path: Path) -> None:
+    spec = 'hf:config(model_type="bert", hidden_size=8, num_hidden_layers=1, num_attention_heads=1)'
+    made = limbeck.train(
+        model=spec,
+        data="text",
+        data_dir=run.config.data.dir,
+        epochs=1,
+        settings={"training.trackers": []},
+        display=False,
+        out=tmp_path / "run",
+    )
+    folder = export(made, "hf").file
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    network = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    samples = made.data().train.samples
+    inputs = tokenizer(samples.texts()[:9], padding=True, truncation=True, return_tensors="pt")  # type: ignore[attr-defined]
+    own: Any = samples.take(torch.arange(9), torch.zeros(9))
+    with torch.no_grad():
+        assert torch.allclose(network(**inputs).logits, limbeck.load(made)(**own).logits, atol=1e-5)
+
+
+def test_a_folder_whose_tokenizer_reads_other_tokens_is_not_kept(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hf, "_tokenizer", lambda folder: hf._of_data(run.data().files["tokenizer.json"]))
+    with pytest.raises(LimbeckError, match=r"makes other tokens of .*; it was not kept"):
+        export(run, "hf", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_existing_folder_is_replaced_on_request_only(run: Run, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(LimbeckError, match=r"student-hf' exists; say overwrite=True"):
         export(run, "hf")

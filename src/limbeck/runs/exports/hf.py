@@ -6,15 +6,19 @@ import copy
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from limbeck import models
+from limbeck.data.files.tokens import PADDING
 from limbeck.data.preparation import Preparation
+from limbeck.data.storage.base import Samples
+from limbeck.data.storage.texts import Texts
 from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 from limbeck.features import call, logits_of
@@ -22,15 +26,8 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
 from limbeck.pretrained import EXTRA, from_pretrained, quiet
+from limbeck.runs.exports.check import CheckError
 from limbeck.runs.network_record import Card
-from limbeck.tasks import Task
-
-PROBLEMS = {
-    "classification": "single_label_classification",
-    "multilabel": "multi_label_classification",
-    "regression": "regression",
-}
-"""What `transformers` calls a task."""
 
 
 def check_fits(student: nn.Module, card: Card) -> None:
@@ -47,27 +44,33 @@ def check_fits(student: nn.Module, card: Card) -> None:
         )
 
 
-def write(student: nn.Module, card: Card, reads: Preparation, folder: Path) -> list[str]:
+def write(
+    student: nn.Module, card: Card, reads: Preparation, files: Mapping[str, str], folder: Path
+) -> list[str]:
     """Writes the folder.
 
     Args:
         student: a network of `transformers`, as `check_fits` lets it pass.
         card: of it.
         reads: what it reads of a sample.
+        files: what makes the inputs of data with a tokenizer of its own, by name.
         folder: an empty folder.
     Returns: sentences on what was written.
     """
     task = card.made_for()
     network: Any = copy.deepcopy(student)
-    network.config.id2label, network.config.label2id = labels(task)
-    network.config.problem_type = PROBLEMS.get(task.name)
+    models.huggingface.name_outputs(network, task)
     with quiet(imported("transformers", EXTRA)):
         network.save_pretrained(folder)
         if isinstance(reads, Tokenization):
-            reads.tokenizer.save_pretrained(folder)
+            reads.save(folder)
+        elif (text := files.get("tokenizer.json")) is not None:
+            _of_data(text).save_pretrained(folder)
     lines = [f"a folder for AutoModel.from_pretrained; its labels are {', '.join(task.outputs[:10])}"]
-    if isinstance(reads, Tokenization):
-        lines.append(f"its tokenizer is beside it and cuts texts to {reads.max_length} tokens")
+    if (folder / "tokenizer.json").is_file():
+        lines.append(
+            f"its tokenizer is beside it and cuts texts to {_tokenizer(folder).model_max_length} tokens"
+        )
     if (normalization := models.normalization_of(student)) is not None:
         (folder / "preprocessor_config.json").write_text(
             json.dumps(_processor(reads, normalization), indent=2)
@@ -76,9 +79,44 @@ def write(student: nn.Module, card: Card, reads: Preparation, folder: Path) -> l
     return lines
 
 
-def labels(task: Task) -> tuple[dict[int, str], dict[str, int]]:
-    """The names of the outputs, as `id2label` and `label2id`."""
-    return dict(enumerate(task.outputs)), {name: number for number, name in enumerate(task.outputs)}
+def check_tokens(folder: Path, samples: Samples, inputs: Inputs) -> None:
+    """Refuses a folder whose tokenizer makes other tokens of texts than the student read.
+
+    Args:
+        folder: the folder that `write` wrote.
+        samples: texts.
+        inputs: what the student reads of the first of them, named tensors (B, L).
+    Raises:
+        CheckError: naming the first text that differs.
+    """
+    if not isinstance(samples, Texts) or isinstance(inputs, Tensor):
+        return
+    tokenizer = _tokenizer(folder)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
+    for text, row, there in zip(samples.texts(), ids, mask, strict=False):
+        if tokenizer(text, truncation=True)["input_ids"] != row[there].tolist():
+            raise CheckError(
+                f"the tokenizer in the folder makes other tokens of {text[:40]!r}; it was not kept"
+            )
+
+
+def _tokenizer(folder: Path) -> Any:
+    return from_pretrained("AutoTokenizer", str(folder))
+
+
+def _of_data(text: str) -> Any:
+    """The tokenizer of a data set as one of `transformers`."""
+    inside = Tokenizer.from_str(text)
+    assert inside.truncation is not None, "train_tokenizer sets it"
+    most = inside.truncation["max_length"]
+    inside.no_truncation()
+    inside.no_padding()
+    return imported("transformers", EXTRA).PreTrainedTokenizerFast(
+        tokenizer_object=inside,
+        pad_token=PADDING,
+        model_max_length=most,
+        model_input_names=["input_ids", "attention_mask"],
+    )
 
 
 def reopen(folder: Path, card: Card) -> Callable[[Inputs], Tensor]:
