@@ -66,9 +66,15 @@ def test_the_commands(command: Command) -> None:
         done = command(*shlex.split(written)[1:], "--epochs", "1", "--set", "training.trackers=[]")
         assert done.code == 0, done.err
     shown = README[README.index("ce + kd\n┏") :]
-    labels = [line.split("│")[1] for line in shown.splitlines() if line.startswith("│")][:3]
-    assert [label.strip() for label in labels] == ["parameters", "top-1 on test", "agreement"]
-    assert all(label.strip() in done.out for label in labels)
+    shown = shown[: shown.index("```")]
+    labels = [line.split("│")[1].strip() for line in shown.splitlines() if line.startswith("│")]
+    metrics = [f"{label} on test" for label in ("top-1", "top-5", "macro F1", "NLL", "ECE")]
+    assert labels == ["parameters", *metrics, "agreement"]
+    beginnings = [
+        line.partition(":")[0] for line in shown.splitlines() if line.startswith(("against", "the"))
+    ]
+    assert beginnings == ["against the student alone", "the student alone"]
+    assert all(each in done.out for each in (*labels, *beginnings))
     for written in COMMANDS[2:]:
         arguments = shlex.split(written.replace("runs/seed-*", "runs/student"), comments=True)
         done = command(*arguments[1:])

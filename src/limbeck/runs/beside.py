@@ -113,8 +113,11 @@ class Beside:
             report: a function that writes the run's page.
             over_seeds: a function that adds what the runs of other seeds say.
         """
-        if not self._trainer.main:
-            return
+        if self._trainer.main:
+            self._write(other, report, over_seeds)
+        self._trainer.accelerator.wait_for_everyone()
+
+    def _write(self, other: Run | str, report: Report | None, over_seeds: OverSeeds | None) -> None:
         run, result = self._run, self._run.result
         if isinstance(other, Run):
             if (found := results.read(run.path / FILE)) and (merged := self._with_baseline(found, other)):
