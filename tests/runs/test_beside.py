@@ -93,6 +93,13 @@ class TestAuto:
         assert found.networks["baseline"] == theirs.student
         assert evaluate(run, three_classes()) == found, "which measures it again"
 
+    def test_what_is_there_in_its_place_is_not_taken_for_it(self, tmp_path: Path) -> None:
+        run = distilled(tmp_path / "run")
+        trained(tmp_path / "run-alone", seed=5, overwrite=True)
+        assert run.alone is None
+        with pytest.raises(LimbeckError, match="figures that this would lose, of the baseline"):
+            evaluate(run, three_classes())
+
     def test_the_card_says_what_the_difference_rests_on(self, tmp_path: Path) -> None:
         run = distilled(tmp_path / "run")
         points = 100 * alone_of(run).difference

@@ -183,6 +183,9 @@ def _is(alone: Alone, run: Run) -> bool:
     if not (run.finished and (run.path / "config.yaml").is_file() and (run.path / FILE).is_file()):
         return False
     try:
+        result, facts = run.result, alone.facts
+        if (result.objective, result.seed) != (facts["objective"], facts["seed"]):
+            return False  # as most are, before their configs are read
         return alone.differs(run) is None and results.read(run.path / FILE) is not None
     except (LimbeckError, OSError, ValueError):
         return False  # a damaged record is no record

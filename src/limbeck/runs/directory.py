@@ -94,11 +94,11 @@ class Run:
 
     @property
     def alone(self) -> Run | None:
-        """The finished run of the student alone, which it is shown beside; None where none is there."""
+        """The run of the student alone, which it is shown beside; None where it is there no more."""
         if not self.finished or (its := self.result.alone) is None:
             return None
         there = Run(Path(os.path.normpath(self.path / its.place)))
-        return there if there.finished else None
+        return there if there.finished and there.result.metrics == its.metrics else None
 
     @property
     def history(self) -> list[dict[str, Any]]:
