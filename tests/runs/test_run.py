@@ -106,6 +106,7 @@ class TestResult:
             "checkpoints": None,
             "parameters": 64 * 16 + 16 + 16 * 10 + 10,
             "run": recorded(teacher).model_dump(),
+            "answers": None,
         }
         assert result.agreement == pytest.approx((own.argmax(1) == theirs.argmax(1)).double().mean().item())
         test = result.metrics.on("test")
