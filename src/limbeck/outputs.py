@@ -57,17 +57,18 @@ class Mixture(Mapping[str, Tensor]):
         return Mixture(apply(function, self.inputs), self.name, function(self.ids), function(self.shares))
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._named[name]
+        return named(self.inputs)[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._named)
+        return iter(named(self.inputs))
 
     def __len__(self) -> int:
-        return len(self._named)
+        return len(named(self.inputs))
 
-    @property
-    def _named(self) -> Mapping[str, Tensor]:
-        return {"": self.inputs} if isinstance(self.inputs, Tensor) else self.inputs
+
+def named(inputs: Inputs) -> Mapping[str, Tensor]:
+    """The inputs by name; a single tensor has the name ""."""
+    return {"": inputs} if isinstance(inputs, Tensor) else inputs
 
 
 def apply(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from limbeck.errors import LimbeckError
 from limbeck.optional import imported
 
 EXTRA = "hf"
+
+SMALL = (".json", ".txt", ".model")
+"""The endings of configs and tokenizers."""
 
 
 def from_pretrained(kind: str, place: str, **options: Any) -> Any:
@@ -32,10 +37,24 @@ def from_pretrained(kind: str, place: str, **options: Any) -> Any:
     try:
         with quiet(package):
             return getattr(package, kind).from_pretrained(place, trust_remote_code=False, **options)
-    except LimbeckError:
-        raise
     except Exception as error:  # whatever a damaged file makes of it
         raise LimbeckError(_reason(place, error)) from error
+
+
+def config_of(place: str) -> Any:
+    """The config of a folder or of a name on the hub, a copy for whoever asks; it is read once."""
+    return copy.deepcopy(_config(place, stamp(place)))
+
+
+@lru_cache(maxsize=32)
+def _config(place: str, stamp: object) -> Any:
+    return from_pretrained("AutoConfig", place)
+
+
+def stamp(place: str) -> tuple[tuple[str, int], ...]:
+    """What tells that a small file of a folder has changed, names and times; empty for a name on the hub."""
+    files = [file for file in Path(place).glob("*") if file.suffix in SMALL] if os.path.isdir(place) else []
+    return tuple(sorted((file.name, file.stat().st_mtime_ns) for file in files))
 
 
 def check_place(place: str, *, holds_model: bool = True) -> None:
@@ -110,8 +129,13 @@ def image_settings(place: str) -> ImageSettings | None:
     Args:
         place: a folder that `save_pretrained` wrote, or a name on the hub.
     """
-    package = imported("transformers", EXTRA)
     check_place(place)
+    return _image_settings(place, stamp(place))
+
+
+@lru_cache(maxsize=32)
+def _image_settings(place: str, stamp: object) -> ImageSettings | None:
+    package = imported("transformers", EXTRA)
     try:
         with quiet(package):
             file = package.utils.cached_file(

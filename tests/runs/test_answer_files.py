@@ -14,6 +14,7 @@ from command import Command
 from small_runs import QUICK, catch_job, content, same, state_of, timeless, without_times
 
 import limbeck
+from interrupting import interrupted_after
 from limbeck import data
 from limbeck.config import make_config
 from limbeck.doors import evaluate
@@ -130,11 +131,10 @@ def test_texts_without_any_label(corpus: Path, tmp_path: Path) -> None:
     assert (answers == names).double().mean() > 0.6
 
 
-def test_a_run_that_is_interrupted_ends_as_if_nothing_had_happened(
-    corpus: Path, tmp_path: Path, interrupted: Callable[..., None]
-) -> None:
+def test_a_run_that_is_interrupted_ends_as_if_nothing_had_happened(corpus: Path, tmp_path: Path) -> None:
     whole = distilled(corpus, tmp_path / "whole", epochs=2)
-    interrupted(lambda: distilled(corpus, tmp_path / "run", epochs=2))
+    with interrupted_after(1):
+        distilled(corpus, tmp_path / "run", epochs=2)
     assert not Run(tmp_path / "run").finished
     resumed = limbeck.distill(out=tmp_path / "run", resume=True, display=False)
     assert same(state_of(resumed), state_of(whole))
@@ -143,11 +143,12 @@ def test_a_run_that_is_interrupted_ends_as_if_nothing_had_happened(
 
 
 def test_a_run_goes_on_with_its_own_answers_alone(
-    corpus: Path, tmp_path: Path, interrupted: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(shutil.copytree(corpus, tmp_path / "here"))
     given = {"teacher": "answers.jsonl", "data_dir": tmp_path / "here", "epochs": 2}
-    interrupted(lambda: distilled(corpus, tmp_path / "run", **given))
+    with interrupted_after(1):
+        distilled(corpus, tmp_path / "run", **given)
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "here" / "answers.jsonl"
     rows = file.read_text()
@@ -160,23 +161,6 @@ def test_a_run_goes_on_with_its_own_answers_alone(
     assert content(tmp_path) == before
     file.write_text(rows)
     assert limbeck.distill(out=tmp_path / "run", resume=True, display=False).finished, "found from elsewhere"
-
-
-@pytest.fixture
-def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Begins a run and interrupts it after its first epoch."""
-
-    def begin(run: Callable[[], Run]) -> None:
-        def interrupt(self: Any, line: Any, add: Any = limbeck.training.history.History.add) -> None:
-            add(self, line)
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr("limbeck.training.history.History.add", interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                run()
-
-    return begin
 
 
 def test_the_pieces_of_a_batch_do_not_matter(corpus: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import limbeck
+from interrupting import interrupted_after
 from limbeck import data, models
 from limbeck.cli.app import app
 from limbeck.data import Source
@@ -115,15 +116,8 @@ def test_it_is_the_network_that_was_trained(
 def test_a_run_that_was_interrupted_ends_as_if_nothing_had_happened(
     run: Run, teacher: Run, tmp_path: Path
 ) -> None:
-    def interrupt(self: Any, line: Any, add: Any = limbeck.training.history.History.add) -> None:
-        add(self, line)
-        if line["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("limbeck.training.history.History.add", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            make_student(tmp_path / "run", teacher, **SETTINGS)
+    with interrupted_after(2):
+        make_student(tmp_path / "run", teacher, **SETTINGS)
     resumed = limbeck.distill(out=tmp_path / "run", resume=True, display=False)
     assert (resumed.path / "student.safetensors").read_bytes() == (
         run.path / "student.safetensors"

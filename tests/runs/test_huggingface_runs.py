@@ -11,7 +11,7 @@ import torch
 from command import Command
 
 import limbeck
-import limbeck.training.history
+from interrupting import interrupted_after
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 from pretrained_folders import bert, texts, write_texts
@@ -169,15 +169,8 @@ def test_resumed_it_ends_with_the_weights_of_the_undisturbed_run(
 
     whole = run(tmp_path / "whole")
 
-    def interrupt(self: Any, line: Any, add: Any = limbeck.training.history.History.add) -> None:
-        add(self, line)
-        if line["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("limbeck.training.history.History.add", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "part")
+    with interrupted_after(2):
+        run(tmp_path / "part")
     part = limbeck.distill(out=tmp_path / "part", resume=True, display=False)
     ours, theirs = limbeck.load(part).state_dict(), limbeck.load(whole).state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)

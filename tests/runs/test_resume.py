@@ -12,6 +12,7 @@ import torch
 from small_runs import content, plain_network, same, state_of, three_classes, timeless, without_times
 
 import limbeck
+from interrupting import interrupted_after
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 
@@ -151,15 +152,8 @@ def begun(folder: Path, **changes: Any) -> dict[str, Any]:
         "display": False,
     }
 
-    def interrupt(self: Any, line: Any, add: Any = limbeck.training.history.History.add) -> None:
-        add(self, line)
-        if line["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("limbeck.training.history.History.add", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            limbeck.distill(out=folder, **{**settings, **changes})
+    with interrupted_after(2):
+        limbeck.distill(out=folder, **{**settings, **changes})
     return settings
 
 

@@ -11,11 +11,11 @@ import torch
 from small_runs import timeless
 
 import limbeck
+from interrupting import interrupted_after
 from limbeck import data
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
-from limbeck.training.history import History
 from limbeck.training.trials import check_compiler
 
 torch.set_num_threads(1)
@@ -45,18 +45,11 @@ def run(folder: Path, *, resume: bool = False, precision: str = "auto", **change
     return limbeck.distill(out=folder, resume=resume, **{**given, **changes})
 
 
-def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+def interrupted(folder: Path, **changes: Any) -> None:
     """A run that stops after the second epoch's line, so that its last checkpoint is the first epoch's."""
 
-    def add(self: History, line: Any, add: Any = History.add) -> None:
-        add(self, line)
-        if line["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(History, "add", add)
-        with pytest.raises(KeyboardInterrupt):
-            run(folder, **changes)
+    with interrupted_after(2):
+        run(folder, **changes)
 
 
 def able(monkeypatch: pytest.MonkeyPatch, bfloat16: bool) -> None:
@@ -87,7 +80,7 @@ def test_a_run_resumed_on_another_processor_ends_as_it_would_have(
 ) -> None:
     able(monkeypatch, bfloat16)
     whole = run(tmp_path / "whole")
-    interrupted(tmp_path / "run", monkeypatch)
+    interrupted(tmp_path / "run")
     able(monkeypatch, not bfloat16)
     resumed = run(tmp_path / "run", resume=True)
     assert (resumed.path / WEIGHTS).read_bytes() == (whole.path / WEIGHTS).read_bytes()
@@ -99,7 +92,7 @@ def test_a_run_resumed_on_another_processor_ends_as_it_would_have(
 
 def test_a_precision_of_ones_own_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     able(monkeypatch, True)
-    interrupted(tmp_path / "run", monkeypatch, precision="fp32")
+    interrupted(tmp_path / "run", precision="fp32")
     with pytest.raises(LimbeckError, match=r"was run with training\.precision='fp32', not 'bf16'"):
         run(tmp_path / "run", resume=True, precision="bf16")
     assert run(tmp_path / "run", resume=True, precision="fp32").result.choices["precision"] == "fp32"
@@ -108,7 +101,7 @@ def test_a_precision_of_ones_own_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_run_of_before_choices_were_recorded_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupted(tmp_path / "run", monkeypatch)
+    interrupted(tmp_path / "run")
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     del environment["precision"]
     (tmp_path / "run" / "environment.json").write_text(json.dumps(environment))
@@ -133,7 +126,7 @@ def test_a_compiled_run_is_resumed_to_the_bit_and_leaves_ordinary_files(
     whole = run(tmp_path / "whole", compile=True)
     plain = run(tmp_path / "plain")
     assert whole.result.choices == {**plain.result.choices, "compile": True}
-    interrupted(tmp_path / "run", monkeypatch, compile=True)
+    interrupted(tmp_path / "run", compile=True)
     torch.compiler.reset()  # as in another process
     resumed = run(tmp_path / "run", resume=True, compile=True)
     assert (resumed.path / WEIGHTS).read_bytes() == (whole.path / WEIGHTS).read_bytes()

@@ -22,6 +22,7 @@ from small_runs import (
 )
 
 import limbeck
+from interrupting import interrupted_after
 from limbeck import LimbeckError
 from limbeck.config import TeacherConfig
 from limbeck.evaluation import results
@@ -267,16 +268,9 @@ def test_a_teacher_that_moved_is_found_and_one_that_changed_is_refused(kept: Run
     shutil.copytree(kept.path, tmp_path / "a" / "teacher")
     arguments = {"objective": LOGITS, "epochs": 3}
 
-    def interrupt(self: Any, line: Any, add: Any = limbeck.training.history.History.add) -> None:
-        add(self, line)
-        if line["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, interrupted_after(2):
         patch.chdir(tmp_path / "a")
-        patch.setattr("limbeck.training.history.History.add", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            make_student(Path("run"), 'checkpoints("teacher")', **arguments)
+        make_student(Path("run"), 'checkpoints("teacher")', **arguments)
     (tmp_path / "a").rename(tmp_path / "b")
     shutil.copytree(tmp_path / "b", tmp_path / "c")
     run = limbeck.distill(out=tmp_path / "b" / "run", resume=True, display=False)

@@ -8,9 +8,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from limbeck.data.storage.base import named
 from limbeck.errors import LimbeckError
-from limbeck.outputs import Inputs
+from limbeck.outputs import Inputs, named
 
 Kind: TypeAlias = Literal["image", "table", "text", "other"]
 

@@ -13,13 +13,12 @@ from torch import Tensor
 from limbeck.data.prefetch import in_order
 from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.data.split import Split
-from limbeck.data.storage.base import named
 from limbeck.data.views import Unchanged, Views, draw
 from limbeck.data.views.order import nth_view
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.hashing import mix
-from limbeck.outputs import Batch, Inputs
+from limbeck.outputs import Batch, Inputs, named
 
 WINDOW = 50
 """Batches, at most, whose samples are sorted by length together."""

@@ -22,19 +22,10 @@ from limbeck.data.storage.base import Samples
 from limbeck.data.storage.texts import Ragged, Texts
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs
-from limbeck.pretrained import from_pretrained
+from limbeck.pretrained import from_pretrained, stamp
 
-FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "*.model",
-)
-"""The files of a tokenizer."""
+FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model")
+"""What shows that a folder holds a tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -160,12 +151,11 @@ def tokenization(
             that the network does not read.
     """
     folder = Path(place)
-    stamp = tuple(sorted((file.name, file.stat().st_mtime_ns) for file in _files(folder)))
-    if folder.is_dir() and not stamp:
+    if folder.is_dir() and not any(any(folder.glob(name)) for name in FILES):
         raise LimbeckError(
             f"the folder {place!r} holds no tokenizer; write it there with tokenizer.save_pretrained(...)"
         )
-    tokenizer, digest = _loaded(place, pad_token, stamp)
+    tokenizer, digest = _loaded(place, pad_token, stamp(place))
     most = min(most, tokenizer.model_max_length)
     if max_length is not None and max_length > most:
         raise LimbeckError(f"{place!r} reads at most {most} tokens of a text, not max_length={max_length}")
@@ -178,8 +168,8 @@ def tokenization(
 
 
 @lru_cache(maxsize=8)
-def _loaded(place: str, pad_token: str | None, stamp: tuple[object, ...]) -> tuple[Any, str]:
-    """The tokenizer and its digest; `stamp` tells a folder that has changed since."""
+def _loaded(place: str, pad_token: str | None, stamp: object) -> tuple[Any, str]:
+    """The tokenizer and its digest."""
     tokenizer = from_pretrained("AutoTokenizer", place)
     if pad_token is not None:
         if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
@@ -216,7 +206,3 @@ def _digest(tokenizer: Any) -> str:
         tokenizer.model_input_names,
     ]
     return hashlib.sha256(f"{rules} {json.dumps(settings, sort_keys=True)}".encode()).hexdigest()[:16]
-
-
-def _files(folder: Path) -> list[Path]:
-    return [file for name in FILES for file in folder.glob(name)] if folder.is_dir() else []

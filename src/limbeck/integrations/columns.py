@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any
 
+from limbeck.models.huggingface import TASKS
 from limbeck.outputs import Batch
 from limbeck.tasks import Task
 from limbeck.training.phases import at_epoch
-
-TASKS = {"multi_label_classification": "multilabel", "regression": "regression"}
-"""Tasks by the `problem_type` in a student's config; it is classification otherwise."""
 
 
 class Columns:
@@ -33,7 +31,7 @@ class Columns:
         """What a `Distiller` needs to know: an example, the size of the training set, and the task.
 
         Args:
-            student: a network; its config may say which problem it is for.
+            student: a network; its config may say which problem it is for, and it is classification else.
             dataset: the training set.
             loader: a loader of it, of which no batch is drawn.
         """

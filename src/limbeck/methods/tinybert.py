@@ -30,7 +30,7 @@ from limbeck.methods.parts.stages import (
     valid,
 )
 from limbeck.methods.terms import Term
-from limbeck.outputs import Batch, Inputs, Outputs
+from limbeck.outputs import Batch, Inputs, Outputs, named
 
 
 def tinybert(
@@ -224,6 +224,6 @@ def _same(first: Inputs, second: Inputs | None) -> bool:
     """Whether two networks read the same of a few samples, apart from what only one of them reads."""
     if second is None:
         return True
-    ours, theirs = ({"": each} if isinstance(each, Tensor) else each for each in (first, second))
+    ours, theirs = named(first), named(second)
     both = ours.keys() & theirs.keys()
     return bool(both) and all(ours[name].equal(theirs[name]) for name in both)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck import pretrained
 from limbeck.arguments import Count, checked_arguments
 from limbeck.errors import LimbeckError, unknown
 from limbeck.models.inputs import described
@@ -30,6 +31,9 @@ PROBLEMS = {
     "regression": "regression",
 }
 """What `transformers` calls a task."""
+
+TASKS = {problem: task for task, problem in PROBLEMS.items()}
+"""The task that it calls so."""
 
 HEADS = ("ForSequenceClassification", "ForImageClassification")
 """How the classes of networks with a head for whole texts or images end."""
@@ -116,7 +120,7 @@ def labels_of(spec: str) -> tuple[str, ...] | None:
     named = read(spec)
     if not named.brings_weights:
         return None
-    config = from_pretrained("AutoConfig", named.place)
+    config = pretrained.config_of(named.place)
     if not any(name.endswith(HEADS) for name in config.architectures or ()):
         return None
     return tuple(
@@ -126,7 +130,7 @@ def labels_of(spec: str) -> tuple[str, ...] | None:
 
 def most_tokens(spec: str) -> int:
     """How many tokens of a text the network reads."""
-    config = from_pretrained("AutoConfig", read(spec).place)
+    config = pretrained.config_of(read(spec).place)
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return 1 << 20  # the tokenizer says
@@ -231,7 +235,7 @@ def _auto(spec: str, example: Inputs | None) -> str:
 
 
 def _config(named: Pretrained, num_classes: int | None) -> Any:
-    config = from_pretrained("AutoConfig", named.place)
+    config = pretrained.config_of(named.place)
     known = {*config.to_dict(), *config.attribute_map}
     for name, value in named.overrides.items():
         if name not in known:
@@ -258,18 +262,17 @@ def _alone(
     family = str(values.pop("model_type"))
     try:
         known = set(package.AutoConfig.for_model(family).to_dict())
-        told: dict[str, Any] = {"vocab_size": facts.get("vocab_size"), "num_labels": num_classes}
+        if strange := [name for name in values if name not in known]:
+            raise unknown("argument of hf:config:", strange[0], known)
+        told: dict[str, Any] = {"vocab_size": facts.get("vocab_size")}
         if isinstance(example, Tensor) and example.dim() == 4:
-            told |= {"num_channels": example.shape[1], "image_size": example.shape[-1]}
+            told = {"num_channels": example.shape[1], "image_size": example.shape[-1]}
         elif facts:
             told |= {"pad_token_id": 0}
-        told = {name: value for name, value in told.items() if value is not None}
-        for name in values:
-            if name not in known | {"num_labels"}:
-                raise unknown("argument of hf:config:", name, known)
-        config = package.AutoConfig.for_model(
-            family, **{**{name: told[name] for name in told if name in known | {"num_labels"}}, **values}
-        )
+        told = {name: value for name, value in told.items() if name in known and value is not None}
+        if num_classes is not None:
+            told["num_labels"] = num_classes
+        config = package.AutoConfig.for_model(family, **{**told, **values})
         with quiet(package):
             network: nn.Module = getattr(package, auto).from_config(config)
     except LimbeckError:

@@ -51,7 +51,7 @@ def fewer_layers(network: Any, layers: int | Sequence[int], keep: Keep, spec: st
         raise LimbeckError(
             f"{spec}: the layers of {type(network).__name__} differ from each other and cannot be chosen"
         ) from error
-    return small.to(next(network.parameters()).dtype)
+    return small
 
 
 def chosen(layers: int | Sequence[int], keep: Keep, depth: int, spec: str) -> list[int]:

@@ -52,7 +52,7 @@ def notes(files: Mapping[str, FileTeacher]) -> tuple[str, ...]:
     return tuple(
         sentence
         for name, file in files.items()
-        for sentence in (f"{_whose(name)} {str(file.path)!r} {file.coverage.summary}", *file.notes)
+        for sentence in (f"{networks.called(name)} {str(file.path)!r} {file.coverage.summary}", *file.notes)
     )
 
 
@@ -69,12 +69,12 @@ def examine(file: FileTeacher, name: str, source: Source, fewest: int) -> tuple[
     task, its = source.task, file.coverage
     metrics, targets = _compared(file, source)
     if not metrics:
-        worth = f"{_whose(name)} is not measured: no training sample has a label and an answer"
+        worth = f"{networks.called(name)} is not measured: no training sample has a label and an answer"
     else:
         figure = task.primary.show(metrics[task.primary.name])
         worth = (
-            f"{_whose(name)} has a {task.primary.label} of {figure} on the {len(targets):,} training samples "
-            "that have a label and an answer"
+            f"{networks.called(name)} has a {task.primary.label} of {figure} on the {len(targets):,} "
+            "training samples that have a label and an answer"
         )
     if its.unknown > its.rows / 2:
         return worth, (
@@ -110,12 +110,15 @@ def _compared(file: FileTeacher, source: Source) -> tuple[dict[str, float], Tens
     """The metrics on the training samples with a label and an answer, and the targets of these."""
     train, task = source.train, source.task
     meter = task.meter(quick=True)
-    everything = Batch(train.index, train.targets, index=train.index, view=torch.zeros_like(train.index))
-    there, labeled = file.answered(everything), task.labeled(train.targets)
+
+    def batch(rows: Tensor) -> Batch:
+        index = train.index[rows]
+        return Batch(index, train.targets[rows], index=index, view=torch.zeros_like(index))
+
+    there, labeled = file.answered(batch(torch.arange(len(train)))), task.labeled(train.targets)
     rows = (labeled if there is None else labeled & there).nonzero().flatten()
-    for some in torch.split(rows, BATCH):
-        batch = everything.map(lambda tensor, some=some: tensor[some])  # type: ignore[misc]
-        meter.update(file(batch), batch)
+    for some in map(batch, torch.split(rows, BATCH)):
+        meter.update(file(some), some)
     return meter.compute() if len(rows) else {}, train.targets[rows]
 
 
@@ -129,7 +132,3 @@ def _check_settings(name: str, config: TeacherConfig) -> None:
             f"{config.model} is a file of answers and no network; leave out {networks.key_of(name)}.{said[0]}"
             f"{flag}"
         )
-
-
-def _whose(name: str) -> str:
-    return "the teacher" if name == "teacher" else f"the teacher {name!r}"

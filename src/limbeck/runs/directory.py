@@ -45,7 +45,7 @@ FILES = (
 )
 TOKENIZER = "tokenizer"
 """The folder of the tokenizer of a network that brings its own."""
-FOLDERS = ("checkpoints", TOKENIZER, "trackers", "transfer")
+FOLDERS = ("checkpoints", "student-hf", TOKENIZER, "trackers", "transfer")
 KEPT = re.compile(r"epoch-(\d+)\.safetensors")
 UNFINISHED = ".unfinished"
 """The file that is in a directory while it is being cleared and marked as a run's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from limbeck.data.tokenization import Tokenization, tokenization
 from limbeck.errors import LimbeckError
 from limbeck.models import Normalization, huggingface, normalize_inputs
 from limbeck.outputs import Inputs
-from limbeck.pretrained import from_pretrained, image_settings
+from limbeck.pretrained import config_of, image_settings
 from limbeck.runs.matching import canonical, comparable, listed
 from limbeck.runs.network_record import Card
 from limbeck.tasks import Classification, Multilabel, Regression, Task
@@ -43,7 +44,8 @@ def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> 
             network = huggingface.build(model, example, head=True)
     settings, reads = image_settings(huggingface.read(model).place), preparation(config)
     if isinstance(reads, Tokenization):  # some networks look for the last token that is no padding
-        network.config.pad_token_id = reads.tokenizer.pad_token_id  # type: ignore[union-attr]
+        of_network: Any = network.config
+        of_network.pad_token_id = reads.tokenizer.pad_token_id
     if settings is not None:
         normalize_inputs(network, Normalization(settings.mean, settings.std))
     return network
@@ -71,22 +73,16 @@ def card_of(model: str) -> Card | None:
     labels = huggingface.labels_of(model)
     if labels is None:
         return None
-    config = from_pretrained("AutoConfig", huggingface.read(model).place)
-    problem = config.problem_type or ("regression" if len(labels) == 1 else None)
-    task: Task = (
-        Classification(labels)
-        if problem in (None, huggingface.PROBLEMS["classification"])
-        else Multilabel(labels)
-    )
-    if problem == huggingface.PROBLEMS["regression"]:
-        task = Regression(labels, (0.0,) * len(labels), (1.0,) * len(labels))
-    return Card(
-        model=model,
-        task=task.record(),
-        input_shape={"input_ids": (1,)},
-        mean=None,
-        std=None,
-    )
+    config = config_of(huggingface.read(model).place)
+    usual = "regression" if len(labels) == 1 else "classification"
+    task = _task(huggingface.TASKS.get(config.problem_type, usual), labels)
+    return Card(model=model, task=task.record(), input_shape={"input_ids": (1,)}, mean=None, std=None)
+
+
+def _task(name: str, labels: tuple[str, ...]) -> Task:
+    if name == "regression":
+        return Regression(labels, (0.0,) * len(labels), (1.0,) * len(labels))
+    return Multilabel(labels) if name == "multilabel" else Classification(labels)
 
 
 def preparation(config: NetworkConfig) -> Preparation:

@@ -235,7 +235,7 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
         role: what the network is, "student" or "teacher".
     """
     schedule = schedule_of(config.model)
-    whose = f"the {role}" if role in ("student", "teacher") else f"the teacher {role!r}"
+    whose = called(role)
     said = [schedule and schedule.note(whose), normalization_note(last_of(config), network, source, role)]
     for each in members_of(config):
         said += [matching(each, source, role).note, input_note(each, source, role)]
@@ -243,6 +243,11 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
     if role == "student" and models.huggingface.is_hf(config.model):
         said += [huggingface.head_note(config.model, source)]
     return tuple(note for note in said if note)
+
+
+def called(role: str) -> str:
+    """What messages call a network: "the student", "the teacher", or "the teacher 'big'" of several."""
+    return f"the {role}" if role in ("student", "teacher") else f"the teacher {role!r}"
 
 
 def key_of(role: str) -> str:

@@ -37,8 +37,8 @@ class Pushed:
 def push(run: Run | Path | str, repo: str, *, private: bool = False, dry_run: bool = False) -> Pushed:
     """Uploads a run's student with its card to a repository on the hub, which is made if it is not there.
 
-    A network of `transformers` goes as a folder that `AutoModel.from_pretrained` loads (see the format hf of
-    `limbeck export`), any other as the files that `limbeck.load` reads. The token is that of
+    A network of `transformers` goes as a folder that its class loads by `from_pretrained` (see the format hf
+    of `limbeck export`), any other as the files that `limbeck.load` reads. The token is that of
     `hf auth login` or of $HF_TOKEN.
 
     Args:

@@ -198,9 +198,9 @@ def _settle(arguments: RunArguments, path: Path, *, resume: bool) -> RunConfig:
         read = [Path(model) for model in networks.read_by(network) if networks.is_path(model)]
         read += [] if network.weights is None else [network.weights]
         if any(place.resolve().is_relative_to(path.resolve()) for place in read):
-            whose = role if role in ("student", "teacher") else f"teacher {role!r}"
             raise LimbeckError(
-                f"the {whose} is in {str(path)!r}, which the run would replace; choose another out (--out)"
+                f"{networks.called(role)} is in {str(path)!r}, which the run would replace; choose another "
+                "out (--out)"
             )
     return made
 

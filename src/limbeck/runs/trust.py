@@ -128,7 +128,7 @@ def examine(
         source: the data.
         device: where it runs.
     """
-    whose = "the teacher" if name == "teacher" else f"the teacher {name!r}"
+    whose = networks.called(name)
     split, where = _asked_about(source)
     home = next((parameter.device for parameter in network.parameters()), device)
     try:

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from limbeck.data.storage.base import named, spread
+from limbeck.data.storage.base import spread
 from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints
-from limbeck.outputs import Batch, Inputs, apply
+from limbeck.outputs import Batch, Inputs, apply, named
 from limbeck.teachers.live import LiveTeacher
 from limbeck.teachers.reloadable import Reloadable
 

@@ -31,7 +31,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def folder(run: Run) -> Path:
     exported = export(run, "hf")
-    assert exported.lines[0] == "a folder for AutoModel.from_pretrained; its labels are food, travel, weather"
+    assert exported.lines[0] == (
+        "a folder for BertForSequenceClassification.from_pretrained; its labels are food, travel, weather"
+    )
     assert exported.lines[1] == "its tokenizer is beside it and cuts texts to 8 tokens"
     assert "all decisions are the same" in exported.lines[2]
     return exported.file
@@ -101,6 +103,7 @@ def test_a_student_of_the_data_s_own_tokens_goes_with_their_tokenizer(run: Run, 
         out=tmp_path / "run",
     )
     folder = export(made, "hf").file
+    assert 'pipeline("text-classification", model="DIRECTORY")' in (folder / "README.md").read_text()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     network = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     samples = made.data().train.samples

@@ -16,7 +16,7 @@ from torch import Tensor
 from limbeck.data.memory import budget_on
 from limbeck.data.views import Views
 from limbeck.errors import LimbeckError
-from limbeck.outputs import Inputs, apply, size_of
+from limbeck.outputs import Inputs, apply, named, size_of
 
 
 class Samples(ABC):
@@ -145,11 +145,6 @@ class Resident(Samples):
 def spread(size: int, count: int) -> Tensor:
     """At most `count` different positions, evenly over `size` of them, both ends included."""
     return torch.linspace(0, size - 1, min(size, count), dtype=torch.float64).round().long()
-
-
-def named(inputs: Inputs) -> Mapping[str, Tensor]:
-    """The inputs by name; a single tensor has the name ""."""
-    return {"": inputs} if isinstance(inputs, Tensor) else inputs
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

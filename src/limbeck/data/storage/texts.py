@@ -10,8 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from limbeck.data.storage.base import Resident, named
-from limbeck.outputs import Inputs, apply
+from limbeck.data.storage.base import Resident
+from limbeck.outputs import Inputs, apply, named
 
 
 @dataclass(frozen=True, eq=False)

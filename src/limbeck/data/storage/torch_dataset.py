@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from limbeck.data.storage.base import Samples, digest, digests, named, spread
+from limbeck.data.storage.base import Samples, digest, digests, spread
 from limbeck.data.storage.item import as_targets, read, stack
 from limbeck.errors import LimbeckError
 from limbeck.hashing import mix
-from limbeck.outputs import Inputs, apply
+from limbeck.outputs import Inputs, apply, named
 from limbeck.tasks import Classification, Task
 
 _PART = 256

@@ -9,7 +9,7 @@ from torch import Tensor
 from limbeck.errors import LimbeckError
 from limbeck.hashing import below
 from limbeck.methods.parts.blocks import alone, gather
-from limbeck.outputs import Inputs, Mixture, apply
+from limbeck.outputs import Inputs, Mixture, apply, named
 
 
 def cut_mixed(inputs: Tensor, partners: Tensor, share: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def mixed(first: Inputs, second: Inputs, shares: Tensor) -> Inputs:
     Raises:
         LimbeckError: for integers or truth values that are no (B, L) of a text.
     """
-    ours, theirs = ({"": each} if isinstance(each, Tensor) else each for each in (first, second))
+    ours, theirs = map(named, (first, second))
     made = {
         name: tensor.lerp(theirs[name], (1 - shares).view(-1, *[1] * (tensor.ndim - 1)).to(tensor))
         for name, tensor in ours.items()

@@ -66,7 +66,8 @@ def write(
             reads.save(folder)
         elif (text := files.get("tokenizer.json")) is not None:
             _of_data(text).save_pretrained(folder)
-    lines = [f"a folder for AutoModel.from_pretrained; its labels are {', '.join(task.outputs[:10])}"]
+    name, named = type(student).__name__, ", ".join(task.outputs[:10])
+    lines = [f"a folder for {name}.from_pretrained; its labels are {named}"]
     if (folder / "tokenizer.json").is_file():
         lines.append(
             f"its tokenizer is beside it and cuts texts to {_tokenizer(folder).model_max_length} tokens"
