@@ -187,3 +187,67 @@ def test_the_method_takes_what_its_teacher_tells_apart() -> None:
     known = torch.tensor([True, True, False, False, True]).expand(4, 5)
     terms = KD().terms(Outputs(logits=student), Outputs(logits=teacher, known=known), Batch(student))
     assert torch.equal(terms["kd"].value, kd(student, teacher, known=known))
+
+
+def mixture(p: Tensor, q: Tensor, beta: float) -> Tensor:
+    """The generalized Jensen-Shannon divergence of rows of probabilities, as GKD's equation has it."""
+    m = beta * p + (1 - beta) * q
+    return beta * (p * (p / m).log()).sum(1) + (1 - beta) * (q * (q / m).log()).sum(1)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_other_divergences_are_their_equations(temperature: float) -> None:
+    student, teacher = logits()
+    q, p = (student / temperature).softmax(1), (teacher / temperature).softmax(1)
+    found = kd(student, teacher, temperature, "none", divergence="reverse")
+    torch.testing.assert_close(found, temperature**2 * (q * (q / p).log()).sum(1))
+    torch.testing.assert_close(found, kd(teacher, student, temperature, "none"))
+    for beta in (0.1, 0.5, 0.9):
+        found = kd(student, teacher, temperature, "none", divergence="jsd", beta=beta)
+        torch.testing.assert_close(found, temperature**2 * mixture(p, q, beta))
+    found = kd(student, teacher, temperature, "none", divergence="tv")
+    torch.testing.assert_close(found, temperature * (p - q).abs().sum(1) / 2)
+
+
+def test_jensen_and_shannon_by_hand() -> None:
+    # (1, 0) and (1/2, 1/2): m = (3/4, 1/4), so 1/2 ln 4/3 + 1/2 (1/2 ln 2/3 + 1/2 ln 2)
+    student, teacher = torch.zeros(1, 2), torch.tensor([[0.0, NEVER]])
+    expected = 0.5 * math.log(4 / 3) + 0.25 * math.log(2 / 3) + 0.25 * math.log(2)
+    assert kd(student, teacher, 1.0, divergence="jsd").item() == pytest.approx(expected)
+    assert kd(student, teacher, 1.0, divergence="tv").item() == pytest.approx(0.5)
+
+
+def test_a_mixture_that_is_all_but_one_of_the_two_tends_to_a_divergence() -> None:
+    # GKD, section 2: JSD(beta) / beta tends to KL(p_t || p_s), JSD(1 - beta) / beta to KL(p_s || p_t)
+    student, teacher = logits()
+    for divergence, beta, share in (("forward", 1e-6, 1e-6), ("reverse", 1 - 1e-6, 1e-6)):
+        found = kd(student, teacher, 1.0, divergence="jsd", beta=beta) / share
+        expected = kd(student, teacher, 1.0, divergence=divergence)  # type: ignore[arg-type]
+        assert found.item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_the_largest_classes_count_by_themselves() -> None:
+    student, teacher = logits()
+    known = torch.zeros(4, 5, dtype=torch.bool)
+    for row in range(4):
+        known[row, teacher[row].argsort()[-2:]] = True
+    terms = KD(1.0, top=2).terms(Outputs(logits=student), Outputs(logits=teacher), Batch(student))
+    torch.testing.assert_close(terms["kd"].value, kd(student, teacher, 1.0, known=known))
+    terms = KD(1.0, top=9).terms(Outputs(logits=student), Outputs(logits=teacher), Batch(student))
+    torch.testing.assert_close(terms["kd"].value, kd(student, teacher, 1.0))
+
+
+def test_the_method_has_the_divergences() -> None:
+    student, teacher = logits()
+    given = Outputs(logits=student), Outputs(logits=teacher), Batch(student)
+    found = KD(2.0, divergence="jsd", beta=0.3).terms(*given)["kd"].value
+    assert torch.equal(found, kd(student, teacher, 2.0, divergence="jsd", beta=0.3))
+    assert str(KD(divergence="reverse")) == 'kd(divergence="reverse")'
+    assert not KD(divergence="reverse").partial
+    assert KD(divergence="jsd").partial
+    with pytest.raises(LimbeckError, match=r'^kd: beta belongs to divergence="jsd", not to .reverse.; leave'):
+        KD(divergence="reverse", beta=0.5)
+    with pytest.raises(LimbeckError, match=r"divergence"):
+        KD(divergence="sideways")  # type: ignore[arg-type]
+    with pytest.raises(LimbeckError, match=r"^kd: the divergence is forward, reverse, jsd or tv, not 'up'$"):
+        kd(student, teacher, divergence="up")  # type: ignore[arg-type]

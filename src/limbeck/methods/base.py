@@ -62,7 +62,7 @@ class Method(nn.Module):
     one_row_per_sample: ClassVar[bool] = False
     relates: ClassVar[bool] = False
     row_wise: ClassVar[bool] = False
-    partial: ClassVar[bool] = False
+    partial: bool = False
     per: ClassVar[Per] = "rows"
 
     teacher_name: str | None = None

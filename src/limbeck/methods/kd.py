@@ -1,17 +1,31 @@
-"""Distilling the Knowledge in a Neural Network. Hinton, Vinyals & Dean, 2015, arXiv:1503.02531."""
+"""Distilling the Knowledge in a Neural Network. Hinton, Vinyals & Dean, 2015, arXiv:1503.02531.
+
+The divergences beside the paper's are those that language models are distilled by: the reverse one, and the
+Jensen-Shannon divergence with its mixture, of GKD (Agarwal et al., 2024, arXiv:2306.13649), and the total
+variation distance of f-distill (Wen et al., 2023, arXiv:2307.15190).
+"""
 
 from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limbeck.arguments import Positive
+from limbeck.arguments import Count, Limits, Positive
+from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import same_classes, same_logits
 from limbeck.outputs import NEVER, Batch, Outputs
+
+
+Divergence = Literal["forward", "reverse", "jsd", "tv"]
+Inner = Annotated[float, Limits(gt=0, lt=1, allow_inf_nan=False)]
+"""A share that is neither nothing nor all."""
 
 
 def kd(
@@ -20,8 +34,15 @@ def kd(
     temperature: float = 4.0,
     reduction: Reduction = "mean",
     known: Tensor | None = None,
+    divergence: Divergence = "forward",
+    beta: float = 0.5,
 ) -> Tensor:
-    """Divergence of the student's softened output from the teacher's, T^2 KL(p_t || p_s) (section 2).
+    """Divergence of the student's softened output from the teacher's, T^2 D(p_t, p_s) (section 2).
+
+        forward   KL(p_t || p_s), the paper's
+        reverse   KL(p_s || p_t)
+        jsd       beta KL(p_t || m) + (1 - beta) KL(p_s || m)   with m = beta p_t + (1 - beta) p_s
+        tv        1/2 sum |p_t - p_s|, times T instead of T^2
 
     Where a teacher tells the probabilities of some classes and of the others their sum, the others are one
     class on both sides, whose probability is the sum of theirs, `pooled`.
@@ -29,11 +50,13 @@ def kd(
     Args:
         student_logits: (B, C), C at least 2.
         teacher_logits: (B, C).
-        temperature: T > 0, divides both logits; T^2 keeps the gradient's scale.
+        temperature: T > 0, divides both logits; T^2 (T for tv) keeps the gradient's scale.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
         known: (B, C) bool, the classes whose probabilities the teacher tells; None for all.
+        divergence: D, by the names above.
+        beta: share of the teacher in the mixture of jsd, in (0, 1).
     Raises:
-        LimbeckError: if the shapes differ or are no rows of at least 2 classes.
+        LimbeckError: if the shapes differ or are no rows of at least 2 classes, and for an unknown divergence.
     """
     same_logits("kd", student_logits, teacher_logits)
     if known is not None:
@@ -41,8 +64,29 @@ def kd(
         student_logits, teacher_logits = pooled(student_logits, known), pooled(teacher_logits, known)
     student = F.log_softmax(full_precision(student_logits) / temperature, dim=-1)
     teacher = F.log_softmax(full_precision(teacher_logits) / temperature, dim=-1)
-    divergence = F.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
-    return reduce(temperature**2 * divergence, reduction)
+    if divergence == "forward":
+        rows = _kl(teacher, student)
+    elif divergence == "reverse":
+        rows = _kl(student, teacher)
+    elif divergence == "jsd":
+        mixture = torch.logaddexp(teacher + math.log(beta), student + math.log1p(-beta))
+        rows = beta * _kl(teacher, mixture) + (1 - beta) * _kl(student, mixture)
+    elif divergence == "tv":
+        return reduce(temperature * (teacher.exp() - student.exp()).abs().sum(-1) / 2, reduction)
+    else:
+        raise LimbeckError(f"kd: the divergence is forward, reverse, jsd or tv, not {divergence!r}")
+    return reduce(temperature**2 * rows, reduction)
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """(B,) KL(p || q) of rows of log-probabilities."""
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
+
+
+def largest(logits: Tensor, count: int) -> Tensor:
+    """(B, C) bool, the `count` classes of each row with the largest logits; all where there are no more."""
+    known = torch.zeros_like(logits, dtype=torch.bool)
+    return known.scatter_(-1, logits.topk(min(count, logits.shape[-1]), dim=-1).indices, True)
 
 
 def pooled(logits: Tensor, known: Tensor) -> Tensor:
@@ -65,10 +109,15 @@ def pooled(logits: Tensor, known: Tensor) -> Tensor:
 class KD(Method):
     """The student's softened class probabilities follow the teacher's.
 
-    Of a teacher that is a file of answers, all forms of an answer are taken.
+    Of a teacher that is a file of answers, all forms of an answer are taken; the reverse divergence, which is
+    without bound where the teacher gives a class no probability, takes logits and probabilities alone.
 
     Args:
         temperature: divides both logits before the softmax.
+        divergence: which divergence of the two, see the function `kd`: "forward", "reverse", "jsd" or "tv".
+        beta: share of the teacher in the mixture of "jsd"; 0.5 if left out, and no other divergence has one.
+        top: the teacher's classes with the largest probabilities that count each by itself; all others are
+            one class. None for all classes by themselves.
     """
 
     reads = Reads(student=("logits",), teacher=("logits",))
@@ -77,10 +126,32 @@ class KD(Method):
     row_wise = True
     partial = True
 
-    def __init__(self, temperature: Positive = 4.0) -> None:
+    def __init__(
+        self,
+        temperature: Positive = 4.0,
+        *,
+        divergence: Divergence = "forward",
+        beta: Inner | None = None,
+        top: Count | None = None,
+    ) -> None:
         super().__init__()
-        self.temperature = temperature
+        if beta is not None and divergence != "jsd":
+            raise LimbeckError(f"kd: beta belongs to divergence=\"jsd\", not to {divergence!r}; leave it out")
+        self.temperature, self.divergence, self.top = temperature, divergence, top
+        self.beta = 0.5 if beta is None else beta
+        self.partial = divergence != "reverse"
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
-        return kd(student.logits, teacher.logits, self.temperature, known=teacher.known)
+        known = teacher.known
+        if self.top is not None:
+            among = largest(teacher.logits, self.top)
+            known = among if known is None else among & known
+        return kd(
+            student.logits,
+            teacher.logits,
+            self.temperature,
+            known=known,
+            divergence=self.divergence,
+            beta=self.beta,
+        )
