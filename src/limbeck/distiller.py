@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from limbeck import checks
+from limbeck.chunked import LARGE, Chunked, in_chunks
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
-from limbeck.features import Tap, find, undisturbed
+from limbeck.features import Tap, find, find_head, undisturbed
 from limbeck.methods.base import Method, inner_first, named, taught, teachers_read, training_reads, views_read
 from limbeck.methods.declarations import Claim, Context, Networks, Phase, Reads, TeacherContext
 from limbeck.methods.gradient_rules import SplitOptimizer
@@ -59,6 +60,9 @@ class Distiller(nn.Module):
             classification otherwise.
         related: the most rows of a batch that methods relate to each other, where samples have several rows.
         seed: a number that decides which rows those are.
+        chunk: how many rows have their logits in memory at a time, where every loss that reads logits allows
+            it (`limbeck.chunked`); 0 for all. If None, as many as make 16 MiB of logits (128 on a GPU) in a
+            task with a decision at each position and a vocabulary of 4,096 or more, and all elsewhere.
         student_features: module paths that override what is found, by field ("logits", "embedding", "stages",
             "stem", "preactivations").
         teacher_features: the same for a teacher that is given as a network.
@@ -79,6 +83,7 @@ class Distiller(nn.Module):
         task: Task | str | None = None,
         related: int = RELATED,
         seed: int = 0,
+        chunk: int | None = None,
         student_features: Features | None = None,
         teacher_features: Features | None = None,
     ) -> None:
@@ -132,8 +137,10 @@ class Distiller(nn.Module):
         self.task = checks.task_of(given, student, example, self._points)
         checks.serves(self.objective, self.task)
         self._tap = self._student_tap(self.reads)
+        self._chunked: Chunked | None = None
         self._bind(example, facts)
         self._open_teachers()
+        self._in_chunks(chunk, example)
         self.teachers.take_shown()
 
     @property
@@ -188,7 +195,7 @@ class Distiller(nn.Module):
             self._fields[True],
             self._views,
             self._tap,
-            self.objective.terms,
+            self._chunked or self.objective.terms,
             rule,
             of_training=self.training,
         )
@@ -239,7 +246,8 @@ class Distiller(nn.Module):
             asked = batch if of_training else replace(batch, view=None, view_numbers={})
             teacher = self.teachers.ask(asked, fields, views)
         device = _device(self.student)
-        if device.type == "cpu" and batch.targets is not None and "logits" in student:
+        asked_for = {"logits", "projection"} & student.keys()
+        if device.type == "cpu" and batch.targets is not None and asked_for:
             # An accelerator's targets are not looked at: it would be waited for.
             checks.targets_in_range(batch.targets, self.task)
         with torch.autocast(device.type, enabled=False):
@@ -355,6 +363,30 @@ class Distiller(nn.Module):
         if not reads.student:
             return None
         return Tap(self.student, self._points, reads.student, positions=self.task.dense)
+
+    def _in_chunks(self, rows: int | None, example: Inputs) -> None:
+        """Has logits computed a chunk of rows at a time, where that is wanted and can be."""
+        if rows is not None and rows < 0:
+            raise LimbeckError(f"chunk is a number of rows, 0 for all at once, not {rows}")
+        if rows == 0 or not self.task.dense or (rows is None and self.task.width < LARGE):
+            return
+        labels = in_chunks(self.objective)
+        if labels is None or self._rule or self.reads.further or "logits" not in self.reads.student:
+            return
+        head = find_head(self.student, self._points, example)
+        if head is None:
+            return
+        others = [field for field in self.reads.student if field != "logits"]
+        self._tap = Tap(self.student, self._points, others, positions=True, head=head)
+        self._fields[True] = {
+            name: tuple(
+                "projection" if field == "logits" and self.teachers[name].projects else field
+                for field in fields
+            )
+            for name, fields in self._fields[True].items()
+        }
+        self._open_teachers()
+        self._chunked = Chunked(self.objective, labels, rows)
 
     def _bind(self, example: Inputs, facts: DataFacts) -> None:
         """Binds every method to what the networks give for the example."""

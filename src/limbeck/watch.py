@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from limbeck.methods.base import Method, Objective, inner_first
 from limbeck.methods.terms import Losses
 from limbeck.outputs import Inputs, Outputs
+from limbeck.projection import Projection
 
 FIRST_LOOK = 4
 """The training forward at which the parts are first compared with what they were, after three steps."""
@@ -81,7 +82,7 @@ def sums_of_teachers(outputs: Outputs) -> dict[str, Tensor]:
     else:
         by_name = {"": outputs}
     sums = {
-        f"the {field} of the teacher{name}": _sum(value)
+        f"the {'logits' if field == 'projection' else field} of the teacher{name}": _sum(value)
         for name, each in by_name.items()
         for field, value in each.items()
     }
@@ -92,6 +93,8 @@ def _sum(value: Any) -> Tensor | None:
     """The sum of all floats in a tensor, or in whatever holds tensors."""
     if isinstance(value, Tensor):
         return value.detach().sum() if value.is_floating_point() else None
+    if isinstance(value, Projection):
+        return _sum(value.hidden)
     if isinstance(value, Mapping):
         value = list(value.values())
     sums = [_sum(each) for each in value] if isinstance(value, (list, tuple)) else []

@@ -4,9 +4,10 @@ from limbeck.features.answers import as_logits, order_of, probabilities, reorder
 from limbeck.features.calling import call, precision_of, set_mode, undisturbed, undone
 from limbeck.features.entering import Entered
 from limbeck.features.find import answering, describe, find
+from limbeck.features.head import find_head
 from limbeck.features.logits import logits_of, width_of
 from limbeck.features.norms import BatchNorm, batch_norms
-from limbeck.features.points import FeaturePoints, Point
+from limbeck.features.points import FeaturePoints, Head, Point
 from limbeck.features.sizes import check_sizes
 from limbeck.features.tap import Tap, unfused
 
@@ -14,6 +15,7 @@ __all__ = [
     "BatchNorm",
     "Entered",
     "FeaturePoints",
+    "Head",
     "Point",
     "Tap",
     "answering",
@@ -23,6 +25,7 @@ __all__ = [
     "check_sizes",
     "describe",
     "find",
+    "find_head",
     "logits_of",
     "order_of",
     "precision_of",

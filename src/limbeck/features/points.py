@@ -121,3 +121,18 @@ class FeaturePoints:
             return tuple(point for name, point in self.outputs if name == field)
         points: Point | tuple[Point, ...] | None = getattr(self, field)
         return points if isinstance(points, tuple) else () if points is None else (points,)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear layer that makes a network's logits of its embedding, at every position.
+
+    Attributes:
+        path: module path of the layer.
+        scale: factor of what it gives.
+        softcap: bound c of the logits, c tanh(z / c); None without.
+    """
+
+    path: str
+    scale: float = 1.0
+    softcap: float | None = None

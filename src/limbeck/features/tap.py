@@ -23,8 +23,9 @@ from limbeck.features.calling import (
     version_of,
 )
 from limbeck.features.logits import logits_of, naming, summary
-from limbeck.features.points import FIELDS, SEVERAL, FeaturePoints, Point
+from limbeck.features.points import FIELDS, SEVERAL, FeaturePoints, Head, Point
 from limbeck.outputs import Inputs, Outputs
+from limbeck.projection import Projection
 
 
 class Tap:
@@ -43,13 +44,21 @@ class Tap:
             which a Hugging Face network is asked.
         positions: whether the embedding of a network with positions keeps them, (B, D, H, W) or (B, L, D);
             otherwise it is their mean, (B, D).
+        head: the network's last layer, which is then not run: what it would compute is given as `projection`,
+            in place of the logits.
 
     Raises:
         LimbeckError: if one of the fields was not found.
     """
 
     def __init__(
-        self, network: nn.Module, points: FeaturePoints, fields: Collection[str], *, positions: bool = False
+        self,
+        network: nn.Module,
+        points: FeaturePoints,
+        fields: Collection[str],
+        *,
+        positions: bool = False,
+        head: Head | None = None,
     ) -> None:
         self.network, self._positions = network, positions
         self._training_logits = points.training_logits
@@ -57,7 +66,7 @@ class Tap:
         self._handles: list[RemovableHandle] = []
         self._compiled: nn.Module | None = None
         self._attends = attention.FIELD in fields and attention.attends(network)
-        for field in dict.fromkeys(["logits", *fields]):
+        for field in dict.fromkeys([*(() if head else ("logits",)), *fields]):
             asked = self._attends and field == attention.FIELD
             found = (Point("", item=field),) if asked else points.of(field)
             if not found:
@@ -65,6 +74,10 @@ class Tap:
             self._fields[field] = [_Capture(point) for point in found]
         self._captures = [capture for captures in self._fields.values() for capture in captures]
         self._hooked = [capture for capture in self._captures if not capture.point.is_result]
+        self._head = None if head is None else _HeadCapture(head)
+        if self._head is not None:
+            self._captures.append(self._head)
+            self._hooked.append(self._head)  # last: it empties what the others still see
         encoders = any(isinstance(module, nn.TransformerEncoder) for module in network.modules())
         self._guard = unfused if encoders and self._hooked else nullcontext
 
@@ -136,6 +149,8 @@ class Tap:
         for field, captures in self._fields.items():
             tensors = tuple(self._at(field, capture, result) for capture in captures)
             fields[field] = tensors if field in SEVERAL else tensors[0]
+        if self._head is not None:
+            fields["projection"] = self._projection(self._head, result)
         if "embedding" in fields:
             pool = self._fields["embedding"][0].point.pool
             if not self._positions:
@@ -169,6 +184,20 @@ class Tap:
                 f"{naming('fc')}"
             )
         return logits
+
+    def _projection(self, capture: _HeadCapture, result: Any) -> Projection:
+        """What the last layer would have computed, in the precision that it would have computed in."""
+        hidden, layer = self._tensor(capture, result), self._module(capture.point.path)
+        device = hidden.device.type
+        autocast = torch.is_autocast_enabled(device)
+        return Projection(
+            hidden,
+            layer.get_parameter("weight"),
+            layer._parameters["bias"],
+            capture.head.scale,
+            capture.head.softcap,
+            torch.get_autocast_dtype(device) if autocast else hidden.dtype,
+        )
 
     def _tensor(self, capture: _Capture, result: Any) -> Tensor:
         point, tensor = capture.point, capture.tensor
@@ -241,7 +270,7 @@ class _Capture:
         self.tensor = self.version = None
         self.armed = False
 
-    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Pre-hook of a module whose input is captured."""
         self._pass(arguments_of(args, kwargs).get(self.point.item))
 
@@ -256,6 +285,21 @@ class _Capture:
             self.tensor = tensor.clone() if self.point.overwritten else tensor
             self.version = None if torch.compiler.is_compiling() else version_of(self.tensor)
         self.calls += 1
+
+
+class _HeadCapture(_Capture):
+    """What enters the last layer, which then gets no position of it and so has nothing to compute."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__(Point(head.path, "input"))
+        self.head = head
+
+    def before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Pre-hook of the layer."""
+        super().before(module, args, kwargs)
+        if self.tensor is None:
+            return None
+        return (self.tensor.narrow(-2, 0, 0),), {}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Any, ClassVar, Literal
@@ -239,9 +239,16 @@ class Objective(Method):
 
     def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of all summands, weighted; a repeated name gets a number."""
+        return self.terms_of(self.labels, student, teacher, batch)
+
+    def terms_of(
+        self, labels: Collection[str], student: Outputs, teacher: Outputs, batch: Batch
+    ) -> dict[str, Term]:
+        """The same of some of the summands, by their labels."""
         return {
             label + name.removeprefix(method.name): term.scaled(weight)
             for label, (weight, method) in zip(self.labels, self.summands, strict=True)
+            if label in labels
             for name, term in method.terms(student, teacher, batch).items()
         }
 

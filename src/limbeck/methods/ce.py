@@ -43,6 +43,7 @@ class CE(Method):
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "ce"
     rows = "classes"
+    row_wise = True
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""

@@ -22,7 +22,6 @@ from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import same_classes, same_logits
 from limbeck.outputs import NEVER, Batch, Outputs
 
-
 Divergence = Literal["forward", "reverse", "jsd", "tv"]
 Inner = Annotated[float, Limits(gt=0, lt=1, allow_inf_nan=False)]
 """A share that is neither nothing nor all."""
@@ -56,7 +55,8 @@ def kd(
         divergence: D, by the names above.
         beta: share of the teacher in the mixture of jsd, in (0, 1).
     Raises:
-        LimbeckError: if the shapes differ or are no rows of at least 2 classes, and for an unknown divergence.
+        LimbeckError: for an unknown divergence, and if the shapes differ or are no rows of at least 2
+            classes.
     """
     same_logits("kd", student_logits, teacher_logits)
     if known is not None:
@@ -136,7 +136,7 @@ class KD(Method):
     ) -> None:
         super().__init__()
         if beta is not None and divergence != "jsd":
-            raise LimbeckError(f"kd: beta belongs to divergence=\"jsd\", not to {divergence!r}; leave it out")
+            raise LimbeckError(f'kd: beta belongs to divergence="jsd", not to {divergence!r}; leave it out')
         self.temperature, self.divergence, self.top = temperature, divergence, top
         self.beta = 0.5 if beta is None else beta
         self.partial = divergence != "reverse"

@@ -23,6 +23,7 @@ class LabelSmoothing(Method):
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "label_smoothing"
     rows = "classes"
+    row_wise = True
 
     def __init__(self, epsilon: Share = 0.1) -> None:
         super().__init__()

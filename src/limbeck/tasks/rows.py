@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,9 +57,11 @@ class Rows:
 
     def of(self, outputs: Outputs) -> Outputs:
         """The outputs of a network with logits and embedding as rows; stages stay as they are, by sample."""
-        fields = {
+        fields: dict[str, Any] = {
             name: getattr(self, name)(outputs[name]) for name in ("logits", "embedding") if name in outputs
         }
+        if "projection" in outputs:
+            fields["projection"] = outputs["projection"].map(self.embedding)
         return outputs.replace(**fields) if fields else outputs
 
     def batch(self, batch: Batch) -> Batch:

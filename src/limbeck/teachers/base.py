@@ -39,6 +39,8 @@ class Teacher(ABC):
     """The training samples that it has no answer for; the logits that it gives for them mean nothing."""
     partial: bool = False
     """Whether some answers do not tell all classes apart, or give one no probability at all."""
+    projects: bool = False
+    """Whether it gives, once it is open, a `projection` where it is asked for one instead of logits."""
     schedule: str = ""
     """A digest of the checkpoints that answer in turn; empty for a teacher that always answers the same."""
 

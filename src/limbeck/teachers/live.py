@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from limbeck.errors import LimbeckError
-from limbeck.features import Tap, find, precision_of, set_mode, undone
+from limbeck.features import Head, Tap, find, find_head, precision_of, set_mode, undone
 from limbeck.outputs import Batch, Inputs, Outputs, apply
 from limbeck.teachers.base import Teacher
 
@@ -56,6 +56,7 @@ class LiveTeacher(Teacher):
         self.width, self.dense = width, dense
         self._shown = 0
         self._tap: Tap | None = None
+        self._head: Head | None = None
         self._modules: tuple[nn.Module, ...] = ()
         self._writes_buffers: bool | None = None  # until it has run once
 
@@ -68,6 +69,11 @@ class LiveTeacher(Teacher):
     def shown(self) -> int:
         """How many samples the network was shown."""
         return self._shown
+
+    @property
+    def projects(self) -> bool:  # type: ignore[override]
+        """Whether its last layer was found, so that it can leave the logits to whoever needs them."""
+        return self._head is not None
 
     def open(self, example: Inputs, fields: Sequence[str]) -> None:
         """Finds the features in the network."""
@@ -82,7 +88,10 @@ class LiveTeacher(Teacher):
                 dense=self.dense,
                 training=False,
             )
-        self._tap = Tap(self.network, self.points, fields, positions=self.dense)
+            self._head = find_head(self.network, self.points, example) if self.dense else None
+        others = [field for field in fields if field != "projection"]
+        head = self._head if "projection" in fields else None
+        self._tap = Tap(self.network, self.points, others, positions=self.dense, head=head)
 
     def __call__(self, batch: Batch) -> Outputs:
         """One forward of the network."""
