@@ -90,7 +90,9 @@ def distiller(objective: str, chunk: int, **changes: Any) -> Distiller:
     student, teacher = Language(0, **changes), Language(1, cap=2.0) if reads_teacher else None
     task = Tokens(tuple(map(str, range(VOCABULARY))))
     torch.manual_seed(2)
-    return Distiller(student, teacher, objective, example=texts()[0], task=task, chunk=chunk)
+    made = Distiller(student, teacher, objective, example=texts()[0], task=task, chunk=chunk)
+    made.progress(0, 0, 0.5)
+    return made
 
 
 def gradients(made: Distiller) -> dict[str, Tensor]:

@@ -156,15 +156,15 @@ class _Chunks:
                 self.terms = self.terms or dict(terms)
                 if any(learned):
                     total = sum(
-                        factor * term.value
+                        factor * share * term.value
                         for factor, term in zip(factors or self.factors(), terms.values(), strict=True)
                         if factor and term.value.requires_grad
                     )
             values.append(torch.stack([term.value.detach() for term in terms.values()]) * share)
             if any(learned) and isinstance(total, Tensor):
                 (slope,) = torch.autograd.grad(total, raw)
-                _add(gradients, rows, slope * share, part, weight.to(projection.dtype))
-            del terms, raw
+                del terms, total, raw  # before anything else is computed
+                _add(gradients, rows, slope, part, weight.to(projection.dtype))
         return torch.stack(values).sum(0), gradients
 
 
