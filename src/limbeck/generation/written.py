@@ -1,0 +1,219 @@
+"""Texts that a language model writes, and those that a student writes under its teacher's eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.generation.drawing import Drawing
+from limbeck.generation.stepping import Stepper, stepper
+
+Noise = Callable[[int, Tensor], Tensor]
+"""Uniform numbers for a role at positions (B, n), counted from the first token that is written."""
+
+STUDENT, TEACHER = 0, 1
+"""The roles for which numbers are drawn."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written after some prompts.
+
+    Attributes:
+        ids: (B, n) int64 tokens; what stands behind the end of a text means nothing.
+        lengths: (B,) int64 how many of them were written, with the end of the text.
+        replaced: (B, n) bool, the tokens that the teacher wrote in place of the student's.
+        read: how many tokens the teacher was asked about in one forward or another.
+        forwards: how many forwards of the teacher there were.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    replaced: Tensor
+    read: int = 0
+    forwards: int = 0
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, n) bool, the tokens that were written."""
+        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths.unsqueeze(1)
+
+
+def write(
+    network: nn.Module,
+    prompts: Tensor,
+    mask: Tensor,
+    *,
+    length: int,
+    ends: Collection[int],
+    noise: Noise,
+    drawing: Drawing = Drawing(),  # noqa: B008 (it is frozen)
+    role: int = STUDENT,
+) -> Written:
+    """Text by one network: a token at a time, each after all before it.
+
+    Args:
+        network: a causal language model in eval mode.
+        prompts: (B, m) token ids, padded on the left.
+        mask: (B, m) bool, which of them are tokens; at least one of each prompt.
+        length: tokens to write at most.
+        ends: ids that end a text; the end is written, too.
+        noise: random numbers.
+        drawing: how tokens are drawn.
+        role: for whom the numbers are drawn.
+    """
+    reader = _Reader(stepper(network), prompts, mask)
+    state = _State(prompts, length, ends)
+    while state.going:
+        place = state.lengths.unsqueeze(1)
+        tokens = drawing(reader.read(), noise(role, place))
+        accepted = state.append(tokens, torch.ones_like(tokens, dtype=torch.bool))
+        reader.take(tokens, accepted)
+    return state.written()
+
+
+def interleave(
+    student: nn.Module,
+    teacher: nn.Module,
+    prompts: Tensor,
+    mask: Tensor,
+    *,
+    length: int,
+    ends: Collection[int],
+    noise: Noise,
+    k: int = 25,
+    block: int = 5,
+    drawing: Drawing = Drawing(),  # noqa: B008
+    correction: Drawing = Drawing(),  # noqa: B008
+) -> Written:
+    """Text by a student, of which a teacher exchanges the tokens that it ranks badly (SKD, algorithm 1).
+
+    The student proposes a block of tokens, and the teacher reads it in one forward. The proposals before the
+    first that is not among the teacher's k most likely next tokens are kept, and the teacher draws that one
+    anew. The rest of the block is dropped. The ranks are those of the teacher's raw logits, and the tokens
+    that are tested are those that are kept. The texts are those of a block of one token, whatever the block.
+
+    Args:
+        student, teacher: causal language models in eval mode, with one vocabulary.
+        prompts: (B, m) token ids, padded on the left.
+        mask: (B, m) bool, which of them are tokens; at least one of each prompt.
+        length: tokens to write at most.
+        ends: ids that end a text; the end is written, too.
+        noise: random numbers.
+        k: rank up to which a proposal is kept.
+        block: tokens that are proposed at a time.
+        drawing: how the student draws.
+        correction: how the teacher draws.
+    """
+    proposing = _Reader(stepper(student), prompts, mask)
+    checking = _Reader(stepper(teacher), prompts, mask)
+    state = _State(prompts, length, ends)
+    read = forwards = 0
+    while state.going:
+        size = min(block, length - int(state.lengths[~state.ended].min()))
+        places = state.lengths.unsqueeze(1) + torch.arange(size, device=prompts.device)
+        numbers = noise(STUDENT, places)
+        drawn: list[Tensor] = []
+        for step in range(size):
+            drawn.append(drawing(proposing.read(), numbers[:, step : step + 1]))
+            if step < size - 1:
+                proposing.take(drawn[-1], torch.ones_like(drawn[-1], dtype=torch.bool))
+        proposed = torch.cat(drawn, 1)
+        logits = checking.read(proposed[:, :-1])
+        forwards, read = forwards + 1, read + int((~state.ended).sum()) * size
+        among = logits.topk(min(k, logits.shape[-1]), -1).indices
+        fits = (among == proposed.unsqueeze(-1)).any(-1)
+        kept = fits.to(torch.uint8).cumprod(1).bool()
+        first = ~kept & (kept.sum(1, keepdim=True) == torch.arange(size, device=prompts.device))
+        tokens = torch.where(first, correction(logits, noise(TEACHER, places)), proposed)
+        accepted = state.append(tokens, kept | first, first)
+        proposing.replace(tokens, accepted, size - 1)
+        checking.replace(tokens, accepted, size - 1)
+    return state.written(read, forwards)
+
+
+class _Reader:
+    """A network that follows texts as they grow, each by another number of tokens at a time."""
+
+    def __init__(self, step: Stepper, prompts: Tensor, mask: Tensor) -> None:
+        self._step = step
+        self._waiting, self._counts = prompts, mask
+        self._visible = mask.new_zeros((len(mask), 0))
+        self._seen = torch.zeros(len(mask), dtype=torch.int64, device=mask.device)
+
+    def read(self, more: Tensor | None = None) -> Tensor:
+        """(B, 1 + n, V) logits of what follows the text as it is, and each of `more` (B, n)."""
+        ids, counts = self._waiting, self._counts
+        if more is not None:
+            ids, counts = (
+                torch.cat([ids, more], 1),
+                torch.cat([counts, torch.ones_like(more, dtype=torch.bool)], 1),
+            )
+        positions = (self._seen.unsqueeze(1) + counts.cumsum(1) - 1).clamp(min=0)
+        self._visible = torch.cat([self._visible, counts], 1)
+        self._seen = self._seen + counts.sum(1)
+        return self._step(ids, positions, self._visible, 1 if more is None else 1 + more.shape[1])
+
+    def take(self, tokens: Tensor, counts: Tensor) -> None:
+        """Has these tokens (B, n) read next, those that count (B, n)."""
+        self._waiting, self._counts = tokens, counts
+
+    def replace(self, tokens: Tensor, accepted: Tensor, read: int) -> None:
+        """Keeps of the last tokens that were read those that were accepted, and has the next one read.
+
+        Args:
+            tokens: (B, n) a block with the teacher's corrections.
+            accepted: (B, n) bool, a beginning of each block.
+            read: how many of the block were read.
+        """
+        number = accepted.sum(1, keepdim=True)
+        # The last accepted token is always read next: it was not read, or another stood in its place.
+        stays = torch.arange(read, device=tokens.device) < number - 1
+        if read:
+            dropped = (~stays).sum(1)
+            self._visible = torch.cat([self._visible[:, :-read], stays], 1)
+            self._seen = self._seen - dropped
+        last = tokens.gather(1, (number - 1).clamp(min=0))
+        self.take(last, number > 0)
+
+
+class _State:
+    """The texts as far as they are written."""
+
+    def __init__(self, prompts: Tensor, length: int, ends: Collection[int]) -> None:
+        size, device = len(prompts), prompts.device
+        self._ids = torch.zeros((size, length), dtype=torch.int64, device=device)
+        self._replaced = torch.zeros((size, length), dtype=torch.bool, device=device)
+        self._ends = torch.tensor(sorted(ends), dtype=torch.int64, device=device)
+        self.lengths = torch.zeros(size, dtype=torch.int64, device=device)
+        self.ended = torch.full((size,), length == 0, device=device)
+
+    @property
+    def going(self) -> bool:
+        """Whether some text is not at its end."""
+        return not bool(self.ended.all())
+
+    def append(self, tokens: Tensor, accepted: Tensor, replaced: Tensor | None = None) -> Tensor:
+        """Writes the beginning of a block (B, n) that is accepted, up to the end of each text.
+
+        Returns: (B, n) bool, what was written.
+        """
+        place = self.lengths.unsqueeze(1) + torch.arange(tokens.shape[1], device=tokens.device)
+        over = torch.isin(tokens, self._ends)
+        before = over.cumsum(1) - over.long() > 0
+        written = accepted & ~before & (place < self._ids.shape[1]) & ~self.ended.unsqueeze(1)
+        rows, columns = written.nonzero(as_tuple=True)
+        self._ids[rows, place[rows, columns]] = tokens[rows, columns]
+        if replaced is not None:
+            self._replaced[rows, place[rows, columns]] = replaced[rows, columns]
+        self.lengths = self.lengths + written.sum(1)
+        self.ended = self.ended | (written & over).any(1) | (self.lengths >= self._ids.shape[1])
+        return written
+
+    def written(self, read: int = 0, forwards: int = 0) -> Written:
+        """What was written, no longer than the longest text."""
+        longest = int(self.lengths.max()) if len(self.lengths) else 0
+        return Written(self._ids[:, :longest], self.lengths, self._replaced[:, :longest], read, forwards)
