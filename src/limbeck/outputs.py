@@ -122,6 +122,7 @@ class Batch:
         answered: share of the samples in the whole batch that a teacher answers, by the name of the teacher;
             one that answers for some samples alone, and is not named here, takes this batch for the whole.
         teacher_views: what such a teacher reads of further views, by its name and theirs.
+        bytes: (B,) int64 bytes of text that the targets of each sample stand for, where known.
         rows: the decisions in the batch, where a method sees it.
         related: (R,) int64 those of the rows that methods relate to each other; None for all.
     """
@@ -139,6 +140,7 @@ class Batch:
     rows: Rows | None = None
     related: Tensor | None = None
     teacher_views: Mapping[str, Mapping[str, Inputs]] = field(default_factory=dict)
+    bytes: Tensor | None = None
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -158,6 +160,7 @@ class Batch:
                 teacher: {name: apply(function, inputs) for name, inputs in views.items()}
                 for teacher, views in self.teacher_views.items()
             },
+            bytes=None if self.bytes is None else function(self.bytes),
         )
 
     def split(self, parts: int) -> list[Batch]:

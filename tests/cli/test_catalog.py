@@ -55,7 +55,7 @@ class TestDetails:
         assert found[-4:] == [
             "Distilling the Knowledge in a Neural Network. Hinton, Vinyals & Dean, 2015, arXiv:1503.02531.",
             "reads: student logits; teacher logits",
-            "tasks: classification, multilabel",
+            "tasks: classification, language, multilabel",
             f"recipe: {methods.KD.recipe}",
         ]
 
@@ -87,10 +87,10 @@ class TestDetails:
             for name in ("kd", "mse", "simkd", "fitnet")
         }
         assert served == {
-            "kd": "tasks: classification, multilabel",
+            "kd": "tasks: classification, language, multilabel",
             "mse": "tasks: regression",
             "simkd": "tasks: classification",
-            "fitnet": "tasks: classification, multilabel, regression",
+            "fitnet": "tasks: classification, language, multilabel, regression",
         }
 
     def test_a_task(self) -> None:
@@ -124,7 +124,7 @@ class TestDetails:
         ]
         answer = command("tasks", "ordinal")
         assert answer.out.startswith("ordinal\n\nTargets are grades.\n\nmetrics:")
-        assert "tasks: classification, multilabel" not in command("methods", "kd").out
+        assert "tasks: classification, language, multilabel" not in command("methods", "kd").out
         assert "ordinal" in command("methods", "kd").out
 
     @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def preview(
     from limbeck import data
     from limbeck.data.preview import contact_sheet, write_png
 
-    source = data.load(name, data_dir, **({} if classes is None else {"classes": classes}))
+    source = data.load(name, data_dir, None, **({} if classes is None else {"classes": classes}))
     write_png(contact_sheet(source, count, seed), out_file)
     out.print(f"{source.name}: {source.task.width} classes, {len(source.train):,} training images")
     out.print(out_file, soft_wrap=True)

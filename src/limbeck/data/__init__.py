@@ -17,12 +17,14 @@ from limbeck.data.files.images import from_images
 from limbeck.data.files.table import breast_cancer, diabetes, from_table, iris, linnerud, wine
 from limbeck.data.files.text import banking77, from_text
 from limbeck.data.files.tokens import encode
+from limbeck.data.language.source import from_language
 from limbeck.data.loader import Loader
 from limbeck.data.public import cifar10, cifar100, fashion_mnist, stl10, tiny_imagenet
 from limbeck.data.registry import construct
 from limbeck.data.source import Source
 from limbeck.data.split import Split
 from limbeck.data.synthetic.digits import synthetic_digits
+from limbeck.data.tokenization import Tokenization
 from limbeck.data.views import Views, draw
 from limbeck.data.wrappers import imbalanced, noisy_labels
 from limbeck.errors import LimbeckError
@@ -40,6 +42,7 @@ __all__ = [
     "encode",
     "from_dataset",
     "from_images",
+    "from_language",
     "from_table",
     "from_tensors",
     "from_text",
@@ -86,6 +89,11 @@ SOURCES: Mapping[str, Entry] = {
         "Cui et al. 2019, arXiv:1901.05555; Buda et al. 2018, arXiv:1710.05381",
     ),
     "iris": Entry(iris, "150 flowers of 3 species in 4 numbers; no download", "Fisher 1936"),
+    "language": Entry(
+        from_language,
+        "any texts, prompts with responses, or chats, for language models",
+        "plain text, CSV, JSON or Parquet, or the hub",
+    ),
     "linnerud": Entry(
         linnerud, "20 men in 3 numbers, for regression of 3 others; no download", "Tenenhaus 1998"
     ),
@@ -123,7 +131,9 @@ def table() -> Mapping[str, Entry]:
     return {**SOURCES, **others}
 
 
-def load(spec: str, data_dir: Path | None = None, **arguments: Value) -> Source:
+def load(
+    spec: str, data_dir: Path | None = None, tokens: Tokenization | None = None, **arguments: Value
+) -> Source:
     """The data set that a text in the notation names, for example `"digits(labeled=100, seed=0)"`.
 
     Some are made of another one: `"noisy_labels(digits(labeled=100), rate=0.4)"`.
@@ -131,6 +141,7 @@ def load(spec: str, data_dir: Path | None = None, **arguments: Value) -> Source:
     Args:
         spec: a name of `table()`, with arguments where the data set has any; `-` in a name is `_`.
         data_dir: where files lie, for data sets that are read from files.
+        tokens: the tokenizer that a network brings, for texts of language models.
         arguments: arguments of the data set, beside those in the text.
     Raises:
         LimbeckError: for an unknown name or argument (names the nearest right one) or a value out of range.
@@ -141,7 +152,10 @@ def load(spec: str, data_dir: Path | None = None, **arguments: Value) -> Source:
     for argument in call.kwargs.keys() & arguments.keys():
         raise LimbeckError(f"the argument {argument} of {call.name} is given twice")
     call = replace(call, kwargs={**call.kwargs, **arguments})
-    source = construct(call, makers, "data set", data_dir=data_dir)
+    facts: dict[str, object] = {"data_dir": data_dir}
+    if makers.get(call.name) is from_language:
+        facts["tokens"] = tokens
+    source = construct(call, makers, "data set", **facts)
     if not isinstance(source, Source):
         raise LimbeckError(
             f"the entry point {call.name!r} of limbeck.data returned {type(source).__name__}, not a Source"

@@ -99,7 +99,8 @@ class Loader:
             )
         self._shown = _shown(split, {preparation, *self.teacher_preparations.values()}, 1 + len(extra_views))
         if not shuffle:  # as when a network is measured, which no batch size changes
-            batch_size = max(world, min(batch_size, split.samples.most // self._shown))
+            most = min(split.samples.most // self._shown, split.samples.at_once)
+            batch_size = max(world, min(batch_size, most))
         self.samples_per_epoch = samples_per_epoch or len(split)
         full, rest = divmod(self.samples_per_epoch, batch_size)
         self._batches = full + (not drop_last and rest >= world)
@@ -190,13 +191,16 @@ class Loader:
             view_numbers=numbers,
             teacher_inputs={name: prepared[how] for name, how in self.teacher_preparations.items()},
             total=total,
+            bytes=samples.bytes(index),
         )
 
     def _targets(self, rows: Tensor, view: Tensor, rendered: Inputs) -> Tensor:
         """The targets in the views of their samples."""
         targets, task = self.split.targets[rows], self.split.task
         if not task.spatial:
-            return targets
+            # A batch of texts ends with its longest one.
+            texts = task.dense and not isinstance(rendered, Tensor)
+            return targets[:, : next(iter(named(rendered).values())).shape[1]] if texts else targets
         if isinstance(rendered, Tensor) and rendered.shape[-2:] != targets.shape[-2:]:
             raise LimbeckError(
                 f"the targets are maps of {_pixels(targets)} and the images have {_pixels(rendered)}; a map"

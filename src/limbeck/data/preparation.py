@@ -68,7 +68,7 @@ class Preparation:
 
     def lengths(self, samples: Samples, index: Tensor) -> Tensor | None:
         """(B,) int64 length of each sample as the network reads it; None where all are as long."""
-        return None
+        return samples.lengths(index)
 
     def check(self, inputs: Inputs, name: str) -> None:
         """Refuses inputs that are not prepared like this, where that shows.

@@ -12,6 +12,7 @@ from limbeck.data.kinds import Kind
 from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.data.split import Split
 from limbeck.data.storage.base import digest
+from limbeck.data.tokenization import Tokenization
 from limbeck.data.views import Views
 from limbeck.data_facts import DataFacts
 from limbeck.outputs import Inputs
@@ -45,6 +46,8 @@ class Source:
         hub: its name on the Hugging Face hub; None where it is from elsewhere.
         notes: sentences on what was left out or looks odd, for people and for records.
         skipped: what could not be read and was left out, with the reason, one by one.
+        tokens: the tokenizer that made the ids of a language model's texts; None for other data.
+        prompts: token ids of held-out texts, for language models to continue.
     """
 
     name: str
@@ -64,6 +67,8 @@ class Source:
     hub: str | None = None
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    tokens: Tokenization | None = None
+    prompts: tuple[tuple[int, ...], ...] = ()
 
     def example(self, size: int = 2, preparation: Preparation = AS_RENDERED) -> Inputs:
         """The first training samples as a network takes them.

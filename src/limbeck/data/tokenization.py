@@ -67,7 +67,7 @@ class Tokenization(Preparation):
     def lengths(self, samples: Samples, index: Tensor) -> Tensor | None:
         """(B,) int64 tokens of each sample."""
         if not isinstance(samples, Texts):
-            return None
+            return samples.lengths(index)
         return self._tokens(samples).lengths[samples.of_corpus(index)]
 
     def share_cut(self, samples: Samples) -> float:
@@ -84,7 +84,12 @@ class Tokenization(Preparation):
         return longer / len(full)
 
     def tokenize(self, texts: Sequence[str]) -> Ragged:
-        """The tokens of some texts, without padding."""
+        """The tokens of some texts, without padding.
+
+        Raises:
+            LimbeckError: for a tokenizer that names no token to pad a batch with.
+        """
+        self._check_padding()
         encoded = self.tokenizer([*texts], truncation=True, max_length=self.max_length)
         names = [name for name in self.tokenizer.model_input_names if name in encoded]
         lengths = torch.tensor([0, *map(len, encoded["input_ids"])])
@@ -119,6 +124,7 @@ class Tokenization(Preparation):
             raise LimbeckError(
                 f"the tokenizer of {self.place} is written in Python and has no tokenizer.json"
             )
+        self._check_padding()
         made = Tokenizer.from_str(self.tokenizer.backend_tokenizer.to_str())
         made.enable_truncation(self.max_length, direction=self.tokenizer.truncation_side)
         made.enable_padding(
@@ -128,6 +134,14 @@ class Tokenization(Preparation):
             pad_token=self.tokenizer.pad_token,
         )
         return {"tokenizer.json": made.to_str(pretty=True)}
+
+    def _check_padding(self) -> None:
+        if self.tokenizer.pad_token_id is None:
+            example = json.dumps(self.tokenizer.eos_token or "...")
+            raise LimbeckError(
+                f"the tokenizer of {self.place!r} names no token to pad with; name one, "
+                f"hf:{self.place}(pad_token={example})"
+            )
 
     def _tokens(self, samples: Texts) -> Ragged:
         return samples.corpus.tokens(f"{self.digest} {self.max_length}", self.tokenize)
@@ -147,8 +161,8 @@ def tokenization(
         max_length: what a text is cut to; as many as the network reads if None.
         pad_token: the token that fills up a batch, for a tokenizer that names none.
     Raises:
-        LimbeckError: for a folder without a tokenizer, a tokenizer without a token to pad with, and a length
-            that the network does not read.
+        LimbeckError: for a folder without a tokenizer, a token to pad with that it does not have, and a
+            length that the network does not read.
     """
     folder = Path(place)
     if folder.is_dir() and not any(any(folder.glob(name)) for name in FILES):
@@ -175,16 +189,10 @@ def _loaded(place: str, pad_token: str | None, stamp: object) -> tuple[Any, str]
         if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
             raise LimbeckError(f"the tokenizer of {place!r} has no token {pad_token!r} to pad with")
         tokenizer.pad_token = pad_token
-    if tokenizer.pad_token_id is None:
-        example = json.dumps(tokenizer.eos_token or "...")
-        raise LimbeckError(
-            f"the tokenizer of {place!r} names no token to pad with; name one, "
-            f"hf:{place}(pad_token={example})"
-        )
-    return tokenizer, _digest(tokenizer)
+    return tokenizer, digest_of(tokenizer)
 
 
-def _digest(tokenizer: Any) -> str:
+def digest_of(tokenizer: Any) -> str:
     """16 hex digits of the vocabulary, the rules and the special tokens."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

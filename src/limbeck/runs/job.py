@@ -412,7 +412,7 @@ def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
 
 def check_width(width: int, role: str, source: Source) -> None:
     """Refuses a network with another number of outputs than the data's task has."""
-    if width != source.task.width:
+    if not source.task.fits(width):
         raise LimbeckError(
             f"the {role} has {width} outputs, and {source.name} has {source.task.summary}; give a {role} "
             "with as many, or one of a run, whose outputs are matched with the data's by name"

@@ -12,12 +12,14 @@ from limbeck.errors import LimbeckError, unknown
 from limbeck.plugins import registered
 from limbeck.tasks.base import Agreement, Comparison, Example, Findings, Meter, Metric, Task
 from limbeck.tasks.classification import Classification
+from limbeck.tasks.language import Language
 from limbeck.tasks.multilabel import Multilabel
 from limbeck.tasks.regression import Regression
 from limbeck.tasks.rows import Rows
 
 TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
+    "language": Language,
     "multilabel": Multilabel,
     "regression": Regression,
 }
@@ -29,6 +31,7 @@ __all__ = [
     "Comparison",
     "Example",
     "Findings",
+    "Language",
     "Meter",
     "Metric",
     "Multilabel",

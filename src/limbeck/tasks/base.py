@@ -198,6 +198,10 @@ class Task(ABC):
         """What each output of the network is called, in the order of the answer."""
         return self.names
 
+    def fits(self, width: int) -> bool:
+        """Whether a head with so many outputs can serve the task: the task's own, by default."""
+        return width == self.width
+
     @property
     def columns(self) -> int:
         """C, how many scores a row has."""

@@ -93,7 +93,7 @@ def masked(valid: Tensor, targets: Tensor | None) -> Rows:
 
     def of(tensor: Tensor) -> Tensor:
         last = tensor if valid.ndim == 2 else tensor.movedim(1, -1)
-        return last.flatten(0, -2)[chosen]
+        return last.flatten(0, -2) if count == valid.numel() else last.flatten(0, -2)[chosen]
 
     return Rows(count, labels, chosen // valid[0].numel(), logits=of, embedding=of)
 

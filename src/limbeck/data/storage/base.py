@@ -52,6 +52,19 @@ class Samples(ABC):
     def fingerprint(self) -> str:
         """A hex digest of the content, made once."""
 
+    @property
+    def at_once(self) -> int:
+        """Samples at most in a batch that a network is measured on, so that its outputs fit in memory."""
+        return sys.maxsize
+
+    def bytes(self, index: Tensor) -> Tensor | None:
+        """(B,) int64 bytes of text that the targets of each sample stand for; None where there is no text."""
+        return None
+
+    def lengths(self, index: Tensor) -> Tensor | None:
+        """(B,) int64 length of each sample; None where all are about as long."""
+        return None
+
     def full_fingerprint(self) -> str:
         """A hex digest of all of the content, also where `fingerprint` has a part of it alone.
 

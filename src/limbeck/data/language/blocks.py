@@ -1,0 +1,110 @@
+"""Blocks of tokens: documents one after the other in rows, or a document a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limbeck.data.language.tokens import Ints, Tokens
+from limbeck.data.storage.texts import Ragged
+from limbeck.outputs import UNLABELED
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Rows of tokens.
+
+    Attributes:
+        tokens: `input_ids` and `attention_mask` of each row. Where rows hold several documents, the mask
+            numbers them from 1, and `position_ids` counts from 0 in each; it is 0 after the end of a row.
+        targets: (N, L) the next token at each position, `UNLABELED` where none is learned.
+        bytes: (N,) bytes of text that the targets of each row stand for.
+        cut: how many documents were longer than a row.
+        unlearned: how many documents had nothing left to learn, and are left out.
+    """
+
+    tokens: Ragged
+    targets: Tensor
+    bytes: Tensor
+    cut: int = 0
+    unlearned: int = 0
+
+
+def blocks(documents: Sequence[Tokens], size: int, padding: int, *, pack: bool, whole: bool) -> Blocks:
+    """The rows that some documents make.
+
+    A document of T tokens has T - 1 positions: what its last token is followed by is not known.
+
+    Args:
+        documents: in their order.
+        size: L, most positions of a row.
+        padding: id that fills up a batch.
+        pack: whether a row holds several documents.
+        whole: whether a document stays in one row, where it is cut if it is longer; otherwise it goes on in
+            the next one, with nothing before it to go by.
+    """
+    kept, cut, unlearned = [], 0, 0
+    for each in documents:
+        some = each
+        if whole and len(each) > size + 1:
+            last = size + 1
+            some = Tokens(each.ids[:last], each.learned[:last], each.bytes[:last])
+            cut += bool(each.learned[last:].any())
+        if some.learned[1:].any():
+            kept.append(some)
+        else:
+            unlearned += 1
+    if not kept:
+        empty = torch.zeros(0, dtype=torch.int64)
+        names = ("input_ids", "attention_mask")
+        tokens = Ragged(
+            dict.fromkeys(names, empty), torch.zeros(1, dtype=torch.int64), dict.fromkeys(names, 0)
+        )
+        return Blocks(tokens, torch.empty(0, 0, dtype=torch.int64), empty, cut, unlearned)
+    lengths = np.array([len(each) - 1 for each in kept])
+    inputs = np.concatenate([each.ids[:-1] for each in kept])
+    learned = np.concatenate([each.learned[1:] for each in kept])
+    targets = np.where(learned, np.concatenate([each.ids[1:] for each in kept]), UNLABELED)
+    sizes = np.where(learned, np.concatenate([each.bytes[1:] for each in kept]), 0)
+    starts = _starts(lengths, size, pack=pack, whole=whole)
+    widths = np.diff(starts)
+    place, row = np.arange(len(inputs)), np.repeat(np.arange(len(widths)), widths)
+    of_document = np.repeat(np.arange(len(kept)), lengths)
+    begun = np.repeat(lengths.cumsum() - lengths, lengths)
+    values = {"input_ids": inputs, "attention_mask": np.ones_like(inputs)}
+    if pack:
+        values["attention_mask"] = of_document - of_document[starts[:-1]][row] + 1
+        values["position_ids"] = place - np.maximum(begun, starts[:-1][row])
+    wanted = np.full((len(widths), widths.max()), UNLABELED)
+    wanted[row, place - starts[:-1][row]] = targets
+    return Blocks(
+        Ragged(
+            {name: torch.from_numpy(np.ascontiguousarray(flat)).long() for name, flat in values.items()},
+            torch.from_numpy(starts).long(),
+            {"input_ids": padding, "attention_mask": 0, "position_ids": 0},
+        ),
+        torch.from_numpy(wanted).long(),
+        torch.from_numpy(np.bincount(row, sizes, len(widths))).long(),
+        cut,
+        unlearned,
+    )
+
+
+def _starts(lengths: Ints, size: int, *, pack: bool, whole: bool) -> Ints:
+    """(N + 1,) where each row starts among all positions, and where the last one ends."""
+    total = int(lengths.sum())
+    if pack and not whole:
+        return np.append(np.arange(0, total, size), total)
+    starts, filled = [0], 0
+    for length in lengths.tolist():
+        pieces = [length] if whole else [size] * (length // size) + ([length % size] if length % size else [])
+        for piece in pieces:
+            if filled and (not pack or filled + piece > size):
+                starts.append(starts[-1] + filled)
+                filled = 0
+            filled += piece
+    return np.append(np.array(starts, dtype=np.int64), total)
