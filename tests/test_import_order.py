@@ -18,15 +18,15 @@ ORDER = (
     {"evaluation"},
     {"training"},
     {"distiller"},
-    {"checks", "watch"},
+    {"checks", "chunked", "watch"},
     {"losses", "objective"},
     {"methods"},
     {"teachers"},
     {"data", "models"},
-    {"tasks"},
+    {"generation", "tasks"},
     {"features"},
     {"arguments", "config", "data_facts", "pretrained"},
-    {"files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "seeds"},
+    {"files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "projection", "seeds"},
     {"errors"},
 )
 """The rooms and the modules beside them, the highest first. One imports what is further down alone."""

@@ -52,7 +52,6 @@ def _by_row(method: Method) -> bool:
         and {*part.reads.batch} <= {"targets", "progress"}
         and not part.reads.further
         and not any(parameter.requires_grad for parameter in part.parameters())
-        and type(part).collect is Method.collect
         for part in inner_first(method)
     )
 

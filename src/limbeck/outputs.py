@@ -125,6 +125,8 @@ class Batch:
         bytes: (B,) int64 bytes of text that the targets of each sample stand for, where known.
         rows: the decisions in the batch, where a method sees it.
         related: (R,) int64 those of the rows that methods relate to each other; None for all.
+        written: (B,) bool, the samples whose text a network has written: their targets say which rows there
+            are, and are no labels. None where all are data.
     """
 
     inputs: Inputs
@@ -141,6 +143,7 @@ class Batch:
     related: Tensor | None = None
     teacher_views: Mapping[str, Mapping[str, Inputs]] = field(default_factory=dict)
     bytes: Tensor | None = None
+    written: Tensor | None = None
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -156,6 +159,7 @@ class Batch:
             views={name: apply(function, inputs) for name, inputs in self.views.items()},
             view_numbers={name: function(number) for name, number in self.view_numbers.items()},
             teacher_inputs={name: apply(function, inputs) for name, inputs in self.teacher_inputs.items()},
+            written=None if self.written is None else function(self.written),
             teacher_views={
                 teacher: {name: apply(function, inputs) for name, inputs in views.items()}
                 for teacher, views in self.teacher_views.items()

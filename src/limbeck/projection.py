@@ -44,6 +44,13 @@ class Projection:
         """The projection with `function` applied to what enters the layer, such as a choice of rows."""
         return replace(self, hidden=function(self.hidden))
 
+    def cut(self, width: int) -> Projection:
+        """The projection to the first `width` logits, where a head has more of them than a vocabulary."""
+        if width == self.width:
+            return self
+        bias = None if self.bias is None else self.bias[:width]
+        return replace(self, weight=self.weight[:width], bias=bias)
+
     def raw(self, hidden: Tensor) -> Tensor:
         """(..., C) W h + b, in the precision of the layer."""
         bias = None if self.bias is None else self.bias.to(self.dtype)

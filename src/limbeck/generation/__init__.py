@@ -2,6 +2,6 @@
 
 from limbeck.generation.drawing import Drawing, noise
 from limbeck.generation.stepping import Stepper, stepper
-from limbeck.generation.written import Written, interleave, write
+from limbeck.generation.written import Noise, Written, interleave, write
 
-__all__ = ["Drawing", "Stepper", "Written", "interleave", "noise", "stepper", "write"]
+__all__ = ["Drawing", "Noise", "Stepper", "Written", "interleave", "noise", "stepper", "write"]

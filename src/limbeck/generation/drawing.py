@@ -9,7 +9,6 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.hashing import mix
-from limbeck.methods.parts.blocks import full_precision
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,8 @@ class Drawing:
         """
         if self.temperature == 0:
             return logits.argmax(-1)
-        ordered, tokens = full_precision(logits).sort(dim=-1, descending=True, stable=True)
+        whole = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        ordered, tokens = whole.sort(dim=-1, descending=True, stable=True)
         shares = (ordered / self.temperature).softmax(-1).cumsum(-1)
         # Of the mass that is kept: all tokens before which the sum has not reached top_p.
         kept = ((shares < self.top_p).sum(-1, keepdim=True)).clamp(max=logits.shape[-1] - 1)

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from limbeck.methods.nasty import Nasty
     from limbeck.methods.nst import NST
     from limbeck.methods.ofd import OFD
+    from limbeck.methods.on_policy import OnPolicy
     from limbeck.methods.one import ONE
     from limbeck.methods.pkd import PKD
     from limbeck.methods.pkt import PKT
@@ -65,8 +66,10 @@ if TYPE_CHECKING:
     from limbeck.methods.rolewise import Rolewise
     from limbeck.methods.rrd import RRD
     from limbeck.methods.rtk import RTK
+    from limbeck.methods.seqkd import SeqKD
     from limbeck.methods.sftn import SFTN
     from limbeck.methods.simkd import SimKD
+    from limbeck.methods.skd import SKD
     from limbeck.methods.sp import SP
     from limbeck.methods.srrl import SRRL
     from limbeck.methods.sskd import SSKD
@@ -115,6 +118,7 @@ _PLACES = {
     "nasty": "limbeck.methods.nasty:Nasty",
     "nst": "limbeck.methods.nst:NST",
     "ofd": "limbeck.methods.ofd:OFD",
+    "on_policy": "limbeck.methods.on_policy:OnPolicy",
     "one": "limbeck.methods.one:ONE",
     "pkd": "limbeck.methods.pkd:PKD",
     "pkt": "limbeck.methods.pkt:PKT",
@@ -124,8 +128,10 @@ _PLACES = {
     "rolewise": "limbeck.methods.rolewise:Rolewise",
     "rrd": "limbeck.methods.rrd:RRD",
     "rtk": "limbeck.methods.rtk:RTK",
+    "seqkd": "limbeck.methods.seqkd:SeqKD",
     "sftn": "limbeck.methods.sftn:SFTN",
     "simkd": "limbeck.methods.simkd:SimKD",
+    "skd": "limbeck.methods.skd:SKD",
     "sp": "limbeck.methods.sp:SP",
     "srrl": "limbeck.methods.srrl:SRRL",
     "sskd": "limbeck.methods.sskd:SSKD",
@@ -175,6 +181,7 @@ __all__ = [
     "RRD",
     "RTK",
     "SFTN",
+    "SKD",
     "SP",
     "SRRL",
     "SSKD",
@@ -199,10 +206,12 @@ __all__ = [
     "Nasty",
     "Networks",
     "Objective",
+    "OnPolicy",
     "Phase",
     "Reads",
     "ReviewKD",
     "Rolewise",
+    "SeqKD",
     "SimKD",
     "Term",
     "TinyBERT",

@@ -36,6 +36,7 @@ class Rows:
         embedding: turns the input of the layer that makes the logits into (E, D), a row for each place that
             has an embedding of its own: E is P, or the number of samples where a sample's rows share one.
         decisions: turns the outputs (E, width) of a head that read those embeddings into rows (P, C).
+        width: C, where a network may have more logits than the task has; None where it has as many.
     """
 
     count: int
@@ -44,6 +45,7 @@ class Rows:
     logits: Callable[[Tensor], Tensor] = _same
     embedding: Callable[[Tensor], Tensor] = _same
     decisions: Callable[[Tensor], Tensor] = _same
+    width: int | None = None
 
     def numbers(self, index: Tensor | None) -> Tensor | None:
         """(P,) int64 a number for each row, the same however a batch is split.
@@ -61,7 +63,8 @@ class Rows:
             name: getattr(self, name)(outputs[name]) for name in ("logits", "embedding") if name in outputs
         }
         if "projection" in outputs:
-            fields["projection"] = outputs["projection"].map(self.embedding)
+            projection = outputs["projection"].map(self.embedding)
+            fields["projection"] = projection if self.width is None else projection.cut(self.width)
         return outputs.replace(**fields) if fields else outputs
 
     def batch(self, batch: Batch) -> Batch:

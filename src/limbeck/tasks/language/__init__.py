@@ -31,6 +31,7 @@ class Language(Task):
 
     Args:
         vocab_size: V, the ids that the tokenizer has, at least 2.
+        end: the id that ends a document, where the tokenizer has one.
     """
 
     name = "language"
@@ -49,6 +50,7 @@ class Language(Task):
     names: ClassVar[tuple[str, ...]] = ()  # type: ignore[misc] # the tokenizer has them, and no record does
 
     vocab_size: int
+    end: int | None = None
 
     def __post_init__(self) -> None:
         if self.vocab_size < 2:
@@ -142,14 +144,25 @@ class Language(Task):
 
     def rows(self, batch: Batch, outputs: Outputs) -> Rows:
         """The predicted tokens; without targets, those at all positions that are no padding."""
-        some = outputs["logits"] if "logits" in outputs else outputs["embedding"]
+        if "projection" in outputs:
+            some = outputs["projection"].hidden
+        else:
+            some = outputs["logits"] if "logits" in outputs else outputs["embedding"]
         if batch.targets is not None and batch.targets.shape != some.shape[:2]:
             raise LimbeckError(
                 f"the targets of a batch have the shape {tuple(batch.targets.shape)}, and the network "
                 f"answers in the shape {tuple(some.shape)}; it should answer at each of their positions"
             )
         rows = masked(predicted(batch, some), batch.targets)
-        return replace(rows, logits=lambda logits: rows.logits(logits[..., : self.vocab_size]))
+        labels = rows.targets
+        if labels is not None and batch.written is not None and rows.sample is not None:
+            labels = labels.masked_fill(batch.written[rows.sample], UNLABELED)
+        return replace(
+            rows,
+            targets=labels,
+            logits=lambda logits: rows.logits(logits[..., : self.vocab_size]),
+            width=self.vocab_size,
+        )
 
     def count(self, batch: Batch) -> Tensor | int:
         """The tokens that are predicted."""

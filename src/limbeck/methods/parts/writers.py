@@ -1,0 +1,107 @@
+"""What the methods share that exchange a batch for text that networks write."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.errors import LimbeckError
+from limbeck.generation import Noise, Written, noise
+from limbeck.hashing import below
+from limbeck.methods.base import Method
+from limbeck.methods.declarations import Context, LossTerms, Networks, Reads
+from limbeck.methods.parts.rewriting import Prompts, at_rest, prompts_of, rewritten
+from limbeck.methods.terms import Term
+from limbeck.outputs import Batch, Outputs
+from limbeck.tasks.language import Language
+
+
+class Writer(Method):
+    """Exchanges batches of the task `language` for text that networks write, and wraps what learns from them.
+
+    Class attributes:
+        labeled: whether the written tokens are labels; those of a student are none, which `ce` passes over.
+    """
+
+    reads = Reads(batch=("targets", "progress"))
+    rows = "classes"
+    row_wise = True
+    labeled: ClassVar[bool] = False
+
+    def __init__(self, base: Method, *, length: int, beginning: int, fraction: float) -> None:
+        super().__init__()
+        self.base, self.length, self.beginning, self.fraction = base, length, beginning, fraction
+
+    def bind(self, context: Context) -> None:
+        """Draws a seed.
+
+        Raises:
+            LimbeckError: for another task.
+        """
+        if not isinstance(context.task, Language):
+            raise LimbeckError(f"{self.name} writes text, and the task is {context.task.name}, not language")
+        self.draws: Tensor
+        self.register_buffer("draws", torch.randint(2**62, ()))
+        self.tokens: Tensor
+        self.register_buffer("tokens", torch.zeros(()))
+        self.ends = () if context.task.end is None else (context.task.end,)
+
+    def collect(self, batch: Batch, networks: Networks) -> Batch:
+        """In a share of the steps, the text that is written after the prompts of the batch."""
+        assert batch.progress is not None
+        seed, step = int(self.draws), batch.progress.step
+        if float(below(1 << 30, seed, step)) >= self.fraction * (1 << 30):
+            return batch
+        if batch.teacher_inputs:
+            raise LimbeckError(
+                f"{self.name} has student and teacher read what is written, and "
+                f"{next(iter(batch.teacher_inputs))} has a tokenizer of its own; take a teacher with the "
+                "student's"
+            )
+        prompts = prompts_of(batch, self.beginning)
+        device = prompts.ids.device
+        sample = torch.arange(len(batch), device=device) if batch.index is None else batch.index
+
+        def numbers(role: int, place: Tensor) -> Tensor:
+            return noise(seed, step, role, sample, place)
+
+        with at_rest(networks.student):
+            written = self.written(prompts, sample, numbers, networks)
+        self.tokens.fill_(written.lengths.double().mean())
+        self.look(written)
+        return rewritten(batch, prompts, written, labeled=self.labeled)
+
+    @abstractmethod
+    def written(self, prompts: Prompts, sample: Tensor, numbers: Noise, networks: Networks) -> Written:
+        """What is written after some prompts.
+
+        Args:
+            prompts: of B texts.
+            sample: (B,) number of each text among the data.
+            numbers: random numbers.
+            networks: student, at rest, and teachers.
+        """
+
+    def teacher_of(self, networks: Networks) -> nn.Module:
+        """The network of the teacher that writes.
+
+        Raises:
+            LimbeckError: if the teacher has none.
+        """
+        name = self.teacher_name or next(iter(networks.teachers), None)
+        network = None if name is None else networks.teachers[name].network
+        if network is None:
+            raise LimbeckError(
+                f"{self.name} has its teacher write, which takes a live network as the teacher"
+            )
+        return network
+
+    def look(self, written: Written) -> None:
+        """Takes figures of what was written; none beside its length by default."""
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+        """The terms of what is wrapped, and the mean length of what was written last."""
+        return {**self.base.terms(student, teacher, batch), "tokens": Term(self.tokens, "monitor")}
