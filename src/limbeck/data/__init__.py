@@ -132,7 +132,10 @@ def table() -> Mapping[str, Entry]:
 
 
 def load(
-    spec: str, data_dir: Path | None = None, tokens: Tokenization | None = None, **arguments: Value
+    spec: str,
+    data_dir: Path | None = None,
+    tokens: Callable[[], Tokenization | None] | None = None,
+    **arguments: Value,
 ) -> Source:
     """The data set that a text in the notation names, for example `"digits(labeled=100, seed=0)"`.
 
@@ -141,7 +144,7 @@ def load(
     Args:
         spec: a name of `table()`, with arguments where the data set has any; `-` in a name is `_`.
         data_dir: where files lie, for data sets that are read from files.
-        tokens: the tokenizer that a network brings, for texts of language models.
+        tokens: a function that gives the tokenizer that a network brings, for texts of language models.
         arguments: arguments of the data set, beside those in the text.
     Raises:
         LimbeckError: for an unknown name or argument (names the nearest right one) or a value out of range.
@@ -154,7 +157,7 @@ def load(
     call = replace(call, kwargs={**call.kwargs, **arguments})
     facts: dict[str, object] = {"data_dir": data_dir}
     if makers.get(call.name) is from_language:
-        facts["tokens"] = tokens
+        facts["tokens"] = None if tokens is None else tokens()
     source = construct(call, makers, "data set", **facts)
     if not isinstance(source, Source):
         raise LimbeckError(

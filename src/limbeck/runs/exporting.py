@@ -243,7 +243,7 @@ def _source(path: Path, card: Card, data: str | Source | None, data_dir: Path | 
     if data is None:
         source = Run(path).data(data_dir)
     else:
-        source = data if isinstance(data, Source) else sources.load(data, data_dir)
+        source = data if isinstance(data, Source) else sources.load(data, data_dir, Run(path).tokens)
     networks.check_files(path, "student", source)
     found = sample_shape(source.example(1, networks.preparation_of(card, path)))
     if card.tokenizer is None and found != card.input_shape:
