@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from inspect import getdoc
+from inspect import getdoc, signature
 from pathlib import Path
 
+from limbeck import tasks
 from limbeck.data.build import from_dataset, from_tensors
 from limbeck.data.digits import digits
 from limbeck.data.files.images import from_images
@@ -28,7 +29,7 @@ from limbeck.data.tokenization import Tokenization
 from limbeck.data.views import Views, draw
 from limbeck.data.wrappers import imbalanced, noisy_labels
 from limbeck.errors import LimbeckError
-from limbeck.notation import Value, parse_call
+from limbeck.notation import Call, Value, parse_call
 from limbeck.plugins import builders
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "imbalanced",
     "load",
     "noisy_labels",
+    "spelled_out",
     "table",
 ]
 
@@ -129,6 +131,38 @@ def table() -> Mapping[str, Entry]:
         if name not in SOURCES
     }
     return {**SOURCES, **others}
+
+
+def spelled_out(data: str, task: str | None) -> str:
+    """The text of a data set for a task that is named beside it, as by `--task` on the command line.
+
+    Args:
+        data: a name of `table()`, with arguments or without; for the task language also a file, a directory
+            or the name of a data set on the hub.
+        task: the name of a task; None for what the text says.
+    Raises:
+        LimbeckError: for a task that the data set is not for, or that its text names too.
+    """
+    if task is None:
+        return data
+    meant = tasks.named(task).name
+    name = data.partition("(")[0].replace("-", "_")
+    if name not in table():
+        if meant == "language":
+            return str(Call("language", kwargs={"path": data}))
+        raise LimbeckError(
+            f"{data!r} is no data set that limbeck knows; say what it holds, "
+            f'table(path="{data}", task="{task}"), or text(...), or images(...)'
+        )
+    if name == meant:
+        return data
+    call = parse_call(name + data[len(name) :], "data set")
+    if "task" in call.kwargs:
+        raise LimbeckError(f"{data} names its task itself; leave out task={task} (--task)")
+    make = table()[name].make
+    if meant == "language" or "task" not in signature(make).parameters:
+        raise LimbeckError(f"the data set {name} is not for the task {meant}; leave out the task (--task)")
+    return str(replace(call, kwargs={**call.kwargs, "task": task}))
 
 
 def load(

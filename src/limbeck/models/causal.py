@@ -82,8 +82,7 @@ def _alone(named: Pretrained, facts: Mapping[str, int]) -> nn.Module:
 
 
 def name_tokens(network: Any, tokenizer: Any) -> None:
-    """Writes the ids of a tokenizer's special tokens into the config of a network, where it names none."""
+    """Writes the ids of a tokenizer's special tokens into the config of a network with fresh weights."""
     for config in (network.config, network.generation_config):
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
-            if getattr(config, name, None) is None:
-                setattr(config, name, getattr(tokenizer, name))
+            setattr(config, name, getattr(tokenizer, name))

@@ -67,7 +67,7 @@ def write(
     network: Any = as_llama(student) if isinstance(student, GPT) else copy.deepcopy(student)
     if not language:
         models.huggingface.name_outputs(network, task)
-    elif isinstance(reads, Tokenization):
+    elif isinstance(student, GPT) and isinstance(reads, Tokenization):
         models.causal.name_tokens(network, reads.tokenizer)
     with quiet(imported("transformers", EXTRA)):
         network.save_pretrained(folder)
