@@ -39,6 +39,12 @@ Data = Annotated[
     str | None, typer.Option(help="Data set: a name from `limbeck data`, with arguments if it has any.")
 ]
 OtherData = Annotated[str | None, typer.Option(help="Data set to measure on; that of the run if left out.")]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        help="What the data is for, a name from `limbeck tasks`; for language, --data may be a file."
+    ),
+]
 DataDir = Annotated[Path | None, typer.Option(help="Directory of the data set's files.")]
 Objective = Annotated[
     str | None,

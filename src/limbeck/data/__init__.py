@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from inspect import getdoc
+from inspect import getdoc, signature
 from pathlib import Path
 
+from limbeck import tasks
 from limbeck.data.build import from_dataset, from_tensors
 from limbeck.data.digits import digits
 from limbeck.data.files.images import from_images
@@ -28,7 +29,7 @@ from limbeck.data.tokenization import Tokenization
 from limbeck.data.views import Views, draw
 from limbeck.data.wrappers import imbalanced, noisy_labels
 from limbeck.errors import LimbeckError
-from limbeck.notation import Value, parse_call
+from limbeck.notation import Call, Value, parse_call
 from limbeck.plugins import builders
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "imbalanced",
     "load",
     "noisy_labels",
+    "spelled_out",
     "table",
 ]
 
@@ -131,8 +133,43 @@ def table() -> Mapping[str, Entry]:
     return {**SOURCES, **others}
 
 
+def spelled_out(data: str, task: str | None) -> str:
+    """The text of a data set for a task that is named beside it, as by `--task` on the command line.
+
+    Args:
+        data: a name of `table()`, with arguments or without; for the task language also a file, a directory
+            or the name of a data set on the hub.
+        task: the name of a task; None for what the text says.
+    Raises:
+        LimbeckError: for a task that the data set is not for, or that its text names too.
+    """
+    if task is None:
+        return data
+    meant = tasks.named(task).name
+    name = data.partition("(")[0].replace("-", "_")
+    if name not in table():
+        if meant == "language":
+            return str(Call("language", kwargs={"path": data}))
+        raise LimbeckError(
+            f"{data!r} is no data set that limbeck knows; say what it holds, "
+            f'table(path="{data}", task="{task}"), or text(...), or images(...)'
+        )
+    if name == meant:
+        return data
+    call = parse_call(name + data[len(name) :], "data set")
+    if "task" in call.kwargs:
+        raise LimbeckError(f"{data} names its task itself; leave out task={task} (--task)")
+    make = table()[name].make
+    if meant == "language" or "task" not in signature(make).parameters:
+        raise LimbeckError(f"the data set {name} is not for the task {meant}; leave out the task (--task)")
+    return str(replace(call, kwargs={**call.kwargs, "task": task}))
+
+
 def load(
-    spec: str, data_dir: Path | None = None, tokens: Tokenization | None = None, **arguments: Value
+    spec: str,
+    data_dir: Path | None = None,
+    tokens: Callable[[], Tokenization | None] | None = None,
+    **arguments: Value,
 ) -> Source:
     """The data set that a text in the notation names, for example `"digits(labeled=100, seed=0)"`.
 
@@ -141,7 +178,7 @@ def load(
     Args:
         spec: a name of `table()`, with arguments where the data set has any; `-` in a name is `_`.
         data_dir: where files lie, for data sets that are read from files.
-        tokens: the tokenizer that a network brings, for texts of language models.
+        tokens: a function that gives the tokenizer that a network brings, for texts of language models.
         arguments: arguments of the data set, beside those in the text.
     Raises:
         LimbeckError: for an unknown name or argument (names the nearest right one) or a value out of range.
@@ -154,7 +191,7 @@ def load(
     call = replace(call, kwargs={**call.kwargs, **arguments})
     facts: dict[str, object] = {"data_dir": data_dir}
     if makers.get(call.name) is from_language:
-        facts["tokens"] = tokens
+        facts["tokens"] = None if tokens is None else tokens()
     source = construct(call, makers, "data set", **facts)
     if not isinstance(source, Source):
         raise LimbeckError(

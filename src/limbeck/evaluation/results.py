@@ -158,6 +158,18 @@ class Machine(_Record):
         return "1 thread" if self.threads == 1 else f"{self.threads} threads"
 
 
+class Written(_Record):
+    """What language models wrote.
+
+    Attributes:
+        beginnings: of held-out texts, which the networks were given.
+        texts: by role, how the network goes on after each.
+    """
+
+    beginnings: tuple[str, ...]
+    texts: dict[Role, tuple[str, ...]]
+
+
 def _task(info: ValidationInfo) -> type[Task]:
     """The class of the task that a record says."""
     task = info.data["task"]
@@ -181,6 +193,7 @@ class Evaluation(_Record):
         agreement: how close the student's answers are to the teacher's; None without a teacher.
         cka: how alike student and teacher represent the samples; None without a teacher.
         supervision: how hard the targets were for the student; None where it was not asked for.
+        written: what language models wrote; None for other networks.
         notes: sentences on what was left out, and why.
     """
 
@@ -197,6 +210,7 @@ class Evaluation(_Record):
     agreement: SerializeAsAny[Agreement] | None
     cka: CKA | None
     supervision: Supervision | None = None
+    written: Written | None = None
     notes: tuple[str, ...] = ()
 
     @field_validator("task")

@@ -17,6 +17,7 @@ from limbeck.evaluation.machine import machine
 from limbeck.evaluation.measure import measure
 from limbeck.evaluation.results import Cost, Data, Evaluation, NetworkResult, Role, Suite, Timing
 from limbeck.evaluation.robustness import robustness
+from limbeck.evaluation.writing import written
 from limbeck.models import count_parameters
 from limbeck.outputs import Inputs, apply, size_of
 from limbeck.tasks import Comparison, Meter
@@ -107,6 +108,7 @@ def evaluate(
         networks=results,
         agreement=comparison and comparison.compute(),
         cka=answers.cka,
+        written=written(source, contenders, device),
         notes=(
             *remarks(source, results),
             *_seen(contenders),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
+from limbeck.features.documents import arguments_for
 from limbeck.outputs import Inputs, Mixture, apply
 
 Item: TypeAlias = "int | str | None"
@@ -33,7 +34,9 @@ def call(network: nn.Module, inputs: Inputs) -> Any:
         network = uncompiled(network)
         with _mixing(network, inputs):
             return call(network, inputs.inputs)
-    return network(inputs) if isinstance(inputs, Tensor) else network(**inputs)
+    if isinstance(inputs, Tensor):
+        return network(inputs)
+    return network(**arguments_for(uncompiled(network), inputs))
 
 
 @contextmanager

@@ -18,10 +18,11 @@ from inspect import getdoc
 from torch import nn
 
 from limbeck.errors import LimbeckError, unknown
-from limbeck.models import huggingface
+from limbeck.models import causal, huggingface
 from limbeck.models.cnn import CNN
 from limbeck.models.dscnn import DSCNN
 from limbeck.models.factory import call_factory
+from limbeck.models.gpt import GPT, KVCache
 from limbeck.models.inputs import complete
 from limbeck.models.lenet import LeNet5
 from limbeck.models.mlp import MLP
@@ -64,6 +65,9 @@ MODELS: Mapping[str, Entry] = {
     "shufflenetv1": Entry(ShuffleNetV1, "grouped convolutions", "Zhang et al. 2018, arXiv:1707.01083"),
     "shufflenetv2": Entry(ShuffleNetV2, "split and shuffled channels", "Ma et al. 2018, arXiv:1807.11164"),
     "mlp": Entry(MLP, "multi-layer perceptron, for tables and small images", "Rumelhart et al. 1986"),
+    "gpt": Entry(
+        GPT, "causal language model, decoder", "Radford et al. 2019; Touvron et al. 2023, arXiv:2302.13971"
+    ),
     "textcnn": Entry(TextCNN, "convolutions over words, for texts", "Kim 2014, arXiv:1408.5882"),
     "transformer": Entry(Transformer, "encoder for texts", "Vaswani et al. 2017, arXiv:1706.03762"),
 }
@@ -72,12 +76,14 @@ __all__ = [
     "CIFAR100",
     "CNN",
     "DSCNN",
+    "GPT",
     "IMAGENET",
     "MLP",
     "MODELS",
     "NAMED",
     "VGG",
     "Entry",
+    "KVCache",
     "LeNet5",
     "MobileNetV2",
     "Normalization",
@@ -90,6 +96,7 @@ __all__ = [
     "Transformer",
     "WideResNet",
     "build",
+    "causal",
     "count_parameters",
     "fingerprint",
     "load_into",

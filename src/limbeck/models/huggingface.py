@@ -166,7 +166,9 @@ def build(
     auto = _auto(spec, example)
     if not named.brings_weights:
         return _alone(named, auto, example, num_classes, facts or {})
-    config = _config(named, num_classes)
+    config = with_overrides(named)
+    if num_classes is not None:
+        config.num_labels = num_classes
     network, info = from_pretrained(
         auto,
         named.place,
@@ -234,7 +236,8 @@ def _auto(spec: str, example: Inputs | None) -> str:
     raise LimbeckError(f"{spec} takes token ids or images, not {described(example)}")
 
 
-def _config(named: Pretrained, num_classes: int | None) -> Any:
+def with_overrides(named: Pretrained) -> Any:
+    """The config of a network's place, with the attributes that its text gives."""
     config = pretrained.config_of(named.place)
     known = {*config.to_dict(), *config.attribute_map}
     for name, value in named.overrides.items():
@@ -244,8 +247,6 @@ def _config(named: Pretrained, num_classes: int | None) -> Any:
             setattr(config, name, value)
         except Exception as error:  # what its own check says
             raise LimbeckError(f"hf:{named.place}: {name} cannot be {value!r}") from error
-    if num_classes is not None:
-        config.num_labels = num_classes
     return config
 
 

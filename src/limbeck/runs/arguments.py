@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias
 from torch import nn
 
 from limbeck.config import RunConfig, check_teacher_name, make_config
-from limbeck.data import Source
+from limbeck.data import Source, spelled_out
+from limbeck.errors import LimbeckError
 from limbeck.methods import Method
 from limbeck.runs.directory import Run
 
@@ -30,6 +31,7 @@ class RunArguments:
     teacher: TeacherLike | Mapping[str, TeacherLike] | None = None
     data: str | Source | None = None
     data_dir: Path | str | None = None
+    task: str | None = None
     objective: str | Method | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -59,8 +61,10 @@ class RunArguments:
     def values(self) -> dict[str, Any]:
         """The values that are given, by dotted key of the config, without those in `settings`."""
         teachers = self.teachers
+        if self.task is not None and not isinstance(self.data, str):
+            raise LimbeckError(f"task={self.task} (--task) goes with the data; name that too, data (--data)")
         given = {
-            "data.name": self.data,
+            "data.name": spelled_out(self.data, self.task) if isinstance(self.data, str) else self.data,
             "data.dir": self.data_dir,
             "student.model": self.student,
             **{f"{key}.model": teacher for key, teacher in teachers.items()},

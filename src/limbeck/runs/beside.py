@@ -146,7 +146,11 @@ class Beside:
         networks = {**found.networks, "baseline": theirs.student.model_copy(update=quick)}
         old, new = (remarks(self._source, each) for each in (found.networks, networks))
         notes = (*new, *(note for note in found.notes if note not in old))
-        return found.model_copy(update={"networks": networks, "notes": notes})
+        written = found.written
+        if written and theirs.written and written.beginnings == theirs.written.beginnings:
+            texts = {**written.texts, "baseline": theirs.written.texts["student"]}
+            written = written.model_copy(update={"texts": texts})
+        return found.model_copy(update={"networks": networks, "notes": notes, "written": written})
 
 
 def _said(alone: Alone, place: Place) -> str:

@@ -19,6 +19,8 @@ from torch import nn
 from limbeck import data, models
 from limbeck.config import RunConfig, flat, make_config
 from limbeck.data import Source
+from limbeck.data.language.tokenizer import of_place
+from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 from limbeck.files import partials, write_text
 from limbeck.models.standalone import NETWORK
@@ -92,6 +94,11 @@ class Run:
             )
         return Result.read(self.path / "result.json")
 
+    def tokens(self) -> Tokenization | None:
+        """The tokenizer that lies beside the student; None where there is none."""
+        folder = self.path / TOKENIZER
+        return of_place(str(folder)) if folder.is_dir() else None
+
     @property
     def alone(self) -> Run | None:
         """The run of the student alone, which it is shown beside; None where it is there no more."""
@@ -137,7 +144,7 @@ class Run:
                 f"the data of {str(self.path)!r} was handed over as an object; name some with data (--data), "
                 "or give the object in Python"
             )
-        return data.load(config.name, data_dir or config.dir)
+        return data.load(config.name, data_dir or config.dir, self.tokens)
 
 
 Report: TypeAlias = "Callable[[Run, Result, Source | None], None]"

@@ -21,7 +21,7 @@ from limbeck.evaluation.results import Role, Suite
 from limbeck.features import reordered
 from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
-from limbeck.runs import networks, places
+from limbeck.runs import language, networks, places
 from limbeck.runs.directory import Report, Run, is_imported, load
 from limbeck.runs.job import check_width, width_of
 from limbeck.runs.matching import match
@@ -188,8 +188,9 @@ def _run(run: Run | Path | str) -> Run:
 
 
 def _source(run: Run, student: nn.Module, data: str | Source, data_dir: Path | None) -> Source:
-    source = data if isinstance(data, Source) else sources.load(data, data_dir)
+    source = data if isinstance(data, Source) else sources.load(data, data_dir, run.tokens)
     networks.check_files(run.path, "student", source)
+    language.check_tokens(of_run(student, run).preparation, source, "the student")
     _check_outputs(of_run(student, run), "student", source, _matched(run, source, "student"))
     return source
 
@@ -277,6 +278,7 @@ def _baseline(
             f"fingerprint {theirs}) than the run (fingerprint {known}); compare runs on the same data"
         )
     networks.check_files(baseline.path, "baseline", source)
+    language.check_tokens(of_run(network, baseline).preparation, source, "the baseline")
     matched = _matched(baseline, source, "baseline")
     contender = of_run(network, baseline)
     _check_outputs(contender, "baseline", source, matched)

@@ -36,6 +36,10 @@ from limbeck.runs.exports.quantization import FILE, Quantization
 from limbeck.runs.modelcard import model_card, write_model_card
 from limbeck.runs.network_record import Card, metadata_of, read_card, sample_shape
 from limbeck.runs.quantizing import DropError, check_quantize, quantized
+from limbeck.tasks import Language
+
+FEW = 100
+"""Samples that a file is checked on where each has many decisions."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,10 @@ def export(
     student = load(path, network)
     card = read_card(path / "student.safetensors" if path.is_dir() else path)
     assert card is not None, "load has read it"
+    if form in _PROGRAMS and card.task["name"] == Language.name:
+        raise LimbeckError(
+            f"a language model is exported with its tokenizer as hf, or as safetensors, and not as {form}"
+        )
     found = results.read(path / "evaluation.json") if path.is_dir() else None
     shipped = found.student.findings.shipped if found else {}
     if form in _COPIES:
@@ -188,7 +196,7 @@ def _folder(
     name, split = _checked_on(source)
     with hf.replacing_folder(folder) as partial:
         lines = hf.write(student, card, reads, source.files, partial)
-        hf.check_tokens(partial, source.train.samples, source.example(32, reads))
+        hf.check_tokens(partial, source.train.samples, source.example(32, reads), reads)
         agreement = check(student, hf.reopen(partial, card), split, source.task, reads, tolerance=1e-5)
         run = Run(path)
         if run.finished:
@@ -200,7 +208,8 @@ def _checked_on(source: Source) -> tuple[str, Split]:
     """The split that an exported file is checked on, and its name."""
     splits = {"test": source.test, "validation": source.validation, "training": source.train}
     name, split = next((name, split) for name, split in splits.items() if split is not None)
-    return name, split.select(spread(len(split), MOST))
+    most = MOST if source.task.one_row_per_sample else FEW
+    return name, split.select(spread(len(split), most))
 
 
 _COPIES: Mapping[str, Callable[[nn.Module, Card, Mapping[str, Any], Path], list[str]]] = {
@@ -243,7 +252,7 @@ def _source(path: Path, card: Card, data: str | Source | None, data_dir: Path | 
     if data is None:
         source = Run(path).data(data_dir)
     else:
-        source = data if isinstance(data, Source) else sources.load(data, data_dir)
+        source = data if isinstance(data, Source) else sources.load(data, data_dir, Run(path).tokens)
     networks.check_files(path, "student", source)
     found = sample_shape(source.example(1, networks.preparation_of(card, path)))
     if card.tokenizer is None and found != card.input_shape:

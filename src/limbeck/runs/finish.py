@@ -49,7 +49,7 @@ def conclude(
         report: a function that writes the run's page; no page is written if None.
     """
     source = job.source
-    reads = networks.student_preparation(job.config.student)
+    reads = networks.reads_of(job.config.student, source)
     if isinstance(reads, Tokenization):
         reads.save(run.path / TOKENIZER)
     else:
@@ -75,7 +75,7 @@ def write_student(job: Job, objects: Mapping[str, Any], file: Path) -> nn.Module
     """
     student = job.distiller.deploy()
     built = _buildable(job.config) if _named(student, job, objects) else None
-    card = describe(student, built, job.source, networks.student_preparation(job.config.student))
+    card = describe(student, built, job.source, networks.reads_of(job.config.student, job.source))
     models.save(student, file, metadata_of(card))
     return student
 

@@ -13,7 +13,7 @@ from limbeck.data import Source
 from limbeck.data.preparation import Preparation
 from limbeck.data.tokenization import Tokenization, tokenization
 from limbeck.errors import LimbeckError
-from limbeck.models import Normalization, huggingface, normalize_inputs
+from limbeck.models import Normalization, causal, huggingface, normalize_inputs
 from limbeck.outputs import Inputs
 from limbeck.pretrained import config_of, image_settings
 from limbeck.runs.matching import canonical, comparable, listed
@@ -48,6 +48,21 @@ def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> 
         of_network.pad_token_id = reads.tokenizer.pad_token_id
     if settings is not None:
         normalize_inputs(network, Normalization(settings.mean, settings.std))
+    return network
+
+
+def language_model(config: NetworkConfig, role: str, source: Source) -> nn.Module:
+    """A causal language model.
+
+    Args:
+        config: of the network.
+        role: what it is.
+        source: the data.
+    """
+    with torch.random.fork_rng(devices=[]) if role != "student" else nullcontext():
+        network = causal.build(config.model, source.facts)
+    if source.tokens is not None and not huggingface.read(config.model).brings_weights:
+        causal.name_tokens(network, source.tokens.tokenizer)
     return network
 
 

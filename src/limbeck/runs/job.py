@@ -25,12 +25,13 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models import count_parameters, fingerprint
 from limbeck.objective import parse
 from limbeck.outputs import Batch, apply
-from limbeck.runs import answer_files, caching, networks, places, trust
+from limbeck.runs import answer_files, caching, language, networks, places, trust
 from limbeck.runs.directory import Run
 from limbeck.runs.lineage import recorded
 from limbeck.runs.recipe import origin, run_of
 from limbeck.runs.schedules import schedule_of
 from limbeck.seeds import seed_for
+from limbeck.tasks import Language
 from limbeck.training import Loop, Trainer, phase_loops
 
 EVALUATION_BATCH = 512
@@ -81,7 +82,10 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     if begun is not None:
         config = places.relocated(config, begun)
     _check_handed_over(config, objects)
-    source = objects["data"] if "data" in objects else sources.load(config.data.name, config.data.dir)
+    if "data" in objects:
+        source: Source = objects["data"]
+    else:
+        source = sources.load(config.data.name, config.data.dir, lambda: language.tokens_of(config))
     source = with_views(source, config)
     files = answer_files.files_of(config, source)
     if config.objective is None:
@@ -105,9 +109,15 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         name: source.example(preparation=networks.preparation(each)) for name, each in taught_by.items()
     }
     named = {"student": config.student, **taught_by}
+    said = []
     for role, network in {"student": student, **teachers}.items():
-        width = width_of(network, role, source, networks.preparation(named[role]), named[role].features)
+        whose, reads = networks.called(role), networks.preparation(named[role])
+        width = width_of(network, role, source, reads, named[role].features)
         check_width(width, role, source)
+        if isinstance(source.task, Language):
+            language.check_tokens(reads, source, whose)
+            language.check_causal(network, language.on_device(examples[role], network), whose, width)
+            said += [language.head_note(width, source, whose)]
     asked: tuple[str, ...] = ()
     if begun is None:
         asked, distrusted = trust.ask(teachers, files, config, source)
@@ -157,6 +167,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     }
     notes = (
         *source.notes,
+        *filter(None, said),
         *answer_files.notes(files),
         *_notes(config, source, {"student": student, **teachers}),
     )

@@ -96,6 +96,7 @@ def model_card(run: Run, result: Result, *, hub: bool = False) -> str:
         quantization=small if small and small.lies_in(run.path) else None,
         task=task,
         classes=task.name == "classification",
+        writes=task.hub_tag == "text-generation",
         outputs=[f"`{name}`" for name in task.outputs] if task.width <= _NAMED else None,
         constants=_constants(card),
         making=dict(_making(run.config, result)),

@@ -27,7 +27,7 @@ from limbeck.runs.matching import Match, match
 from limbeck.runs.network_record import Card, digests, read_card, sample_shape
 from limbeck.runs.schedules import call_of, last_of, schedule_of
 from limbeck.seeds import seed_for
-from limbeck.tasks import Regression
+from limbeck.tasks import Language, Regression
 from limbeck.teachers import Ensemble, LiveTeacher
 from limbeck.teachers.files.reading import is_answers
 
@@ -117,12 +117,16 @@ def _brings_weights(model: str) -> bool:
 
 
 def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
-    if not source.task.names:
+    if not source.task.width:
         raise LimbeckError(
             f"the data {source.name} has no labels, so nothing says what the outputs of the {role} are; give"
             " their names, names=[...]"
         )
-    if models.huggingface.is_hf(config.model) and config.weights is None:
+    if models.huggingface.is_hf(config.model) and isinstance(source.task, Language):
+        network = huggingface.language_model(config, role, source)
+        if config.weights is not None:
+            load_weights(network, config.weights, config.model)
+    elif models.huggingface.is_hf(config.model) and config.weights is None:
         network = huggingface.build(config, role, source, _example(config, source))
     else:
         network = build(config, role, _example(config, source), source.task.width, source.facts)
@@ -381,6 +385,11 @@ def student_preparation(config: NetworkConfig) -> Preparation:
     found = preparation(config)
     brought = models.huggingface.is_hf(config.model) or isinstance(found, Tokenization)
     return found if brought else Preparation(config.size)
+
+
+def reads_of(config: NetworkConfig, source: Source) -> Preparation:
+    """What the student reads, with the tokenizer of the data where that is of the networks' making."""
+    return student_preparation(config) if source.tokens is None else source.tokens
 
 
 def _example(config: NetworkConfig, source: Source) -> Inputs:

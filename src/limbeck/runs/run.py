@@ -29,6 +29,7 @@ def distill(
     teacher: TeacherLike | Mapping[str, TeacherLike] | None = None,
     data: str | Source | None = None,
     data_dir: Path | str | None = None,
+    task: str | None = None,
     objective: str | Method | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -57,6 +58,7 @@ def distill(
             objectives that name their teachers.
         data: name of a data set, or a source made by `limbeck.data.from_tensors` or `from_dataset`.
         data_dir: directory of the data set's files.
+        task: what the data is for, where its text does not say; for "language", `data` may be a file.
         objective: what is minimized, in the notation or as a method; the recipe of the data's task if None.
         epochs: number of epochs.
         batch_size: samples per optimizer step.
@@ -91,6 +93,7 @@ def distill(
         teacher=teacher,
         data=data,
         data_dir=data_dir,
+        task=task,
         objective=objective,
         epochs=epochs,
         batch_size=batch_size,
@@ -131,6 +134,7 @@ def train(
     model: str | nn.Module | None = None,
     data: str | Source | None = None,
     data_dir: Path | str | None = None,
+    task: str | None = None,
     objective: str | Method | None = None,
     friendly_to: str | None = None,
     epochs: int | None = None,
@@ -165,6 +169,7 @@ def train(
         student=model,
         data=data,
         data_dir=data_dir,
+        task=task,
         objective=objective,
         epochs=epochs,
         batch_size=batch_size,

@@ -96,10 +96,10 @@ def from_language(
     used = of_place(tokenizer) if tokenizer else tokens
     if used is None:
         used = learned([*_words(found["train"])], 8000 if vocab_size is None else vocab_size)
-    elif vocab_size is not None:
+    elif vocab_size is not None and vocabulary(used) > vocab_size:
         raise LimbeckError(
-            f"the tokenizer of {used.place} has its vocabulary; leave out vocab_size, which is for a "
-            "tokenizer that is trained on the data"
+            f"the tokenizer of {used.place} has {vocabulary(used):,} tokens, more than "
+            f"vocab_size={vocab_size}, which is for a tokenizer that is trained on the data; leave it out"
         )
     texts = all(isinstance(each, Text) for each in found["train"])
     encoder = Encoder(used, join=join, chat=chat, ends=end)

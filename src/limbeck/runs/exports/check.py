@@ -78,7 +78,7 @@ def check(
         CheckError: if one row gets another class (ties too), where the task has classes, or an output differs
             by more than that.
     """
-    sizes = _sizes(len(split), max(split.samples.most, 1))
+    sizes = _sizes(len(split), max(1, min(split.samples.most, split.samples.at_once)))
     found = _Differences()
     with inference(student):
         for rows in torch.split(torch.arange(len(split)), sizes):

@@ -16,23 +16,28 @@ from torch import Tensor, nn
 
 from limbeck import models
 from limbeck.data.files.tokens import PADDING
+from limbeck.data.language.tokenizer import differ
 from limbeck.data.preparation import Preparation
 from limbeck.data.storage.base import Samples
+from limbeck.data.storage.sequences import Sequences
 from limbeck.data.storage.texts import Texts
-from limbeck.data.tokenization import Tokenization
+from limbeck.data.tokenization import Tokenization, tokenization
 from limbeck.errors import LimbeckError
 from limbeck.features import call, logits_of
 from limbeck.methods.parts.grafts import GraftedStudent
+from limbeck.models.gpt import GPT
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
 from limbeck.pretrained import EXTRA, from_pretrained, quiet
 from limbeck.runs.exports.check import CheckError
+from limbeck.runs.exports.llama import as_llama
 from limbeck.runs.network_record import Card
+from limbeck.tasks import Language
 
 
 def check_fits(student: nn.Module, card: Card) -> None:
     """Refuses a student that is no network of `transformers` alone."""
-    if isinstance(student, GraftedStudent) or card.network is None:
+    if isinstance(student, GraftedStudent) or (card.network is None and not isinstance(student, GPT)):
         raise LimbeckError(
             "the format hf is for networks of transformers (hf:...), and this student is "
             f"{card.model or type(student).__name__}; take safetensors, onnx or pt2"
@@ -58,16 +63,24 @@ def write(
     Returns: sentences on what was written.
     """
     task = card.made_for()
-    network: Any = copy.deepcopy(student)
-    models.huggingface.name_outputs(network, task)
+    language = isinstance(task, Language)
+    network: Any = as_llama(student) if isinstance(student, GPT) else copy.deepcopy(student)
+    if not language:
+        models.huggingface.name_outputs(network, task)
+    elif isinstance(student, GPT) and isinstance(reads, Tokenization):
+        models.causal.name_tokens(network, reads.tokenizer)
     with quiet(imported("transformers", EXTRA)):
         network.save_pretrained(folder)
         if isinstance(reads, Tokenization):
             reads.save(folder)
         elif (text := files.get("tokenizer.json")) is not None:
             _of_data(text).save_pretrained(folder)
-    name, named = type(student).__name__, ", ".join(task.outputs[:10])
-    lines = [f"a folder for {name}.from_pretrained; its labels are {named}"]
+    name, named = type(network).__name__, ", ".join(task.outputs[:10])
+    lines = [f"a folder for {name}.from_pretrained"]
+    if language:
+        lines.append("its tokenizer is beside it" + (", with the chat template" if _chats(reads) else ""))
+        return lines
+    lines[0] += f"; its labels are {named}"
     if (folder / "tokenizer.json").is_file():
         lines.append(
             f"its tokenizer is beside it and cuts texts to {_tokenizer(folder).model_max_length} tokens"
@@ -80,16 +93,21 @@ def write(
     return lines
 
 
-def check_tokens(folder: Path, samples: Samples, inputs: Inputs) -> None:
+def check_tokens(folder: Path, samples: Samples, inputs: Inputs, reads: Preparation) -> None:
     """Refuses a folder whose tokenizer makes other tokens of texts than the student read.
 
     Args:
         folder: the folder that `write` wrote.
         samples: texts.
         inputs: what the student reads of the first of them, named tensors (B, L).
+        reads: what makes them.
     Raises:
         CheckError: naming the first text that differs.
     """
+    if isinstance(samples, Sequences) and isinstance(reads, Tokenization):
+        if (shown := differ(tokenization(str(folder), reads.max_length), reads)) is not None:
+            raise CheckError(f"the tokenizer in the folder is another: {shown}; it was not kept")
+        return
     if not isinstance(samples, Texts) or isinstance(inputs, Tensor):
         return
     tokenizer = _tokenizer(folder)
@@ -99,6 +117,10 @@ def check_tokens(folder: Path, samples: Samples, inputs: Inputs) -> None:
             raise CheckError(
                 f"the tokenizer in the folder makes other tokens of {text[:40]!r}; it was not kept"
             )
+
+
+def _chats(reads: Preparation) -> bool:
+    return isinstance(reads, Tokenization) and bool(reads.tokenizer.chat_template)
 
 
 def _tokenizer(folder: Path) -> Any:
@@ -127,8 +149,10 @@ def reopen(folder: Path, card: Card) -> Callable[[Inputs], Tensor]:
         folder: the folder that `write` wrote.
         card: of the student.
     """
-    assert card.network is not None
-    (name,) = json.loads(card.network)["architectures"]
+    name = models.causal.AUTO
+    if not isinstance(card.made_for(), Language):
+        assert card.network is not None
+        (name,) = json.loads(card.network)["architectures"]
     network: nn.Module = from_pretrained(name, str(folder)).eval()
     if card.normalization is not None:
         models.normalize_inputs(network, card.normalization)

@@ -1,0 +1,88 @@
+"""The door to causal language models of Hugging Face: `hf:FOLDER`, `hf:FILE.gguf`, `hf:config(...)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck.errors import LimbeckError, unknown
+from limbeck.models.huggingface import Pretrained, read, with_overrides
+from limbeck.models.layers import fewer_layers
+from limbeck.optional import imported
+from limbeck.pretrained import EXTRA, from_pretrained, quiet
+
+AUTO = "AutoModelForCausalLM"
+"""The class of `transformers` that loads them."""
+
+ENDINGS = ("ForCausalLM", "LMHeadModel")
+"""How the classes of such networks end."""
+
+
+def build(spec: str, facts: Mapping[str, int]) -> nn.Module:
+    """The network, in training mode, with the weights of its place in float32.
+
+    Args:
+        spec: see `limbeck.models.huggingface.read`.
+        facts: the `vocab_size` of the data, for `hf:config(...)`.
+    Raises:
+        LimbeckError: for what cannot be loaded, a network of another kind, such as an encoder, and attributes
+            and layers that it has not.
+    """
+    named = read(spec)
+    if not named.brings_weights:
+        return _alone(named, facts)
+    config = with_overrides(named)
+    kinds = config.architectures or ()
+    if kinds and not any(kind.endswith(ENDINGS) for kind in kinds):
+        raise LimbeckError(
+            f"{spec} is a {kinds[0]}, and a language model that predicts the next token is needed, one whose "
+            f"class ends in {' or '.join(ENDINGS)}"
+        )
+    network, info = from_pretrained(
+        AUTO, named.place, config=config, dtype=torch.float32, output_loading_info=True
+    )
+    if missing := sorted(info["missing_keys"]):
+        raise LimbeckError(f"{spec}: {missing[0]} is not among its weights, so it would be random")
+    if named.layers is not None:
+        generation = network.generation_config
+        network = fewer_layers(network, named.layers, named.keep, spec)
+        network.generation_config = generation
+    made: nn.Module = network.train()
+    return made
+
+
+def _alone(named: Pretrained, facts: Mapping[str, int]) -> nn.Module:
+    """A network of fresh weights, told the size of the vocabulary unless its arguments do."""
+    package = imported("transformers", EXTRA)
+    if "model_type" not in named.overrides:
+        raise LimbeckError(
+            'a network made from a config alone names its family, as in hf:config(model_type="llama")'
+        )
+    values = dict(named.overrides)
+    family = str(values.pop("model_type"))
+    try:
+        known = set(package.AutoConfig.for_model(family).to_dict())
+        if strange := [name for name in values if name not in known]:
+            raise unknown("argument of hf:config:", strange[0], known)
+        config = package.AutoConfig.for_model(family, **{**facts, **values})
+        with quiet(package):
+            network: Any = getattr(package, AUTO).from_config(config)
+    except LimbeckError:
+        raise
+    except Exception as error:  # whatever the config makes of its arguments
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise LimbeckError(
+            f"hf:config cannot make a language model of the family {family!r}: {reason}"
+        ) from error
+    made: nn.Module = network.train()
+    return made
+
+
+def name_tokens(network: Any, tokenizer: Any) -> None:
+    """Writes the ids of a tokenizer's special tokens into the config of a network with fresh weights."""
+    for config in (network.config, network.generation_config):
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            setattr(config, name, getattr(tokenizer, name))
