@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.generation import Drawing, Written, interleave, noise, stepper, write
+from limbeck.models import GPT
 
 transformers = pytest.importorskip("transformers")
 VOCABULARY, LENGTH = 23, 12
@@ -49,7 +50,19 @@ class Recurrent(nn.Module):
         return logits
 
 
-NETWORKS: dict[str, Callable[[int], nn.Module]] = {"with a cache": llama, "without": Recurrent}
+def own(seed: int) -> nn.Module:
+    """limbeck's own, with logits of some size."""
+    torch.manual_seed(seed)
+    network = GPT(dim=16, depth=2, heads=2, tie=False, vocab_size=VOCABULARY).double().eval()
+    with torch.no_grad():
+        network.head.weight.mul_(40)
+        for block in network.blocks:
+            block.get_parameter("projections.weight").mul_(20)
+            block.get_parameter("mixing.weight").mul_(20)
+    return network
+
+
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {"with a cache": llama, "without": Recurrent, "own": own}
 
 
 def prompts() -> tuple[Tensor, Tensor]:
@@ -184,3 +197,11 @@ def test_a_window_of_attention_is_read_again() -> None:
     )
     assert type(stepper(transformers.MistralForCausalLM(config))).__name__ == "_Again"
     assert type(stepper(Recurrent(0))).__name__ == "_Again"
+
+
+@torch.no_grad()
+def test_no_id_beyond_the_vocabulary_is_written() -> None:
+    common: dict[str, Any] = {"length": LENGTH, "ends": (), "noise": numbers, "width": 12}
+    written = write(llama(0), *prompts(), **common)
+    assert written.ids.max() < 12
+    assert interleave(llama(0), llama(1), *prompts(), k=3, **common).ids.max() < 12

@@ -34,10 +34,16 @@ class Stepper(Protocol):
 def stepper(network: nn.Module) -> Stepper:
     """The quickest way to read with a network: with its cache, if it has one, or all over again.
 
+    A network that is not of `transformers` may say how, in a method `incremental()` that returns a stepper.
+
     Args:
         network: a causal language model, in eval mode.
     """
     network = uncompiled(network)
+    incremental: Any = getattr(network, "incremental", None)
+    if callable(incremental):
+        made: Stepper = incremental()
+        return made
     return _Cached(network) if _keeps_cache(network) else _Again(network)
 
 

@@ -52,6 +52,7 @@ def write(
     noise: Noise,
     drawing: Drawing = Drawing(),  # noqa: B008 (it is frozen)
     role: int = STUDENT,
+    width: int | None = None,
 ) -> Written:
     """Text by one network: a token at a time, each after all before it.
 
@@ -64,8 +65,9 @@ def write(
         noise: random numbers.
         drawing: how tokens are drawn.
         role: for whom the numbers are drawn.
+        width: ids that there are, where the head of the network has more outputs.
     """
-    reader = _Reader(stepper(network), prompts, mask)
+    reader = _Reader(stepper(network), prompts, mask, width)
     state = _State(prompts, length, ends)
     while state.going:
         place = state.lengths.unsqueeze(1)
@@ -88,6 +90,7 @@ def interleave(
     block: int = 5,
     drawing: Drawing = Drawing(),  # noqa: B008
     correction: Drawing = Drawing(),  # noqa: B008
+    width: int | None = None,
 ) -> Written:
     """Text by a student, of which a teacher exchanges the tokens that it ranks badly (SKD, algorithm 1).
 
@@ -107,9 +110,10 @@ def interleave(
         block: tokens that are proposed at a time.
         drawing: how the student draws.
         correction: how the teacher draws.
+        width: ids that there are, where a head has more outputs.
     """
-    proposing = _Reader(stepper(student), prompts, mask)
-    checking = _Reader(stepper(teacher), prompts, mask)
+    proposing = _Reader(stepper(student), prompts, mask, width)
+    checking = _Reader(stepper(teacher), prompts, mask, width)
     state = _State(prompts, length, ends)
     read = forwards = 0
     while state.going:
@@ -138,8 +142,8 @@ def interleave(
 class _Reader:
     """A network that follows texts as they grow, each by another number of tokens at a time."""
 
-    def __init__(self, step: Stepper, prompts: Tensor, mask: Tensor) -> None:
-        self._step = step
+    def __init__(self, step: Stepper, prompts: Tensor, mask: Tensor, width: int | None) -> None:
+        self._step, self._width = step, width
         self._waiting, self._counts = prompts, mask
         self._visible = mask.new_zeros((len(mask), 0))
         self._seen = torch.zeros(len(mask), dtype=torch.int64, device=mask.device)
@@ -155,7 +159,8 @@ class _Reader:
         positions = (self._seen.unsqueeze(1) + counts.cumsum(1) - 1).clamp(min=0)
         self._visible = torch.cat([self._visible, counts], 1)
         self._seen = self._seen + counts.sum(1)
-        return self._step(ids, positions, self._visible, 1 if more is None else 1 + more.shape[1])
+        keep = 1 if more is None else 1 + more.shape[1]
+        return self._step(ids, positions, self._visible, keep)[..., : self._width]
 
     def take(self, tokens: Tensor, counts: Tensor) -> None:
         """Has these tokens (B, n) read next, those that count (B, n)."""

@@ -58,6 +58,7 @@ class OnPolicy(Writer):
             prompts.mask,
             length=self.length,
             ends=self.ends,
+            width=self.width,
             noise=numbers,
             drawing=self.drawing,
         )

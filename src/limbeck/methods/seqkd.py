@@ -37,6 +37,7 @@ class SeqKD(Writer):
     name = "seqkd"
     recipe = "seqkd(ce)"
     labeled = True
+    asks = True
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class SeqKD(Writer):
                 prompts.mask[chosen][:, some],
                 length=self.length,
                 ends=self.ends,
+                width=self.width,
                 noise=lambda role, place: noise(int(self.draws), 0, role, sample[chosen], place),
                 drawing=self.drawing,
                 role=TEACHER,

@@ -1,4 +1,4 @@
-"""Speculative KD: the teacher exchanges what the student writes badly. Xu et al., ICLR 2025, arXiv:2410.11325."""
+"""Speculative KD: the teacher corrects what the student writes. Xu et al., ICLR 2025, arXiv:2410.11325."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from limbeck.arguments import Count, NonNegative, Share
 from limbeck.generation import Drawing, Noise, Written, interleave
 from limbeck.methods.base import Method
-from limbeck.methods.declarations import Context, LossTerms, Networks
+from limbeck.methods.declarations import Context, Networks
 from limbeck.methods.parts.rewriting import Prompts
 from limbeck.methods.parts.writers import Writer
 from limbeck.methods.terms import Term
@@ -45,6 +45,7 @@ class SKD(Writer):
 
     name = "skd"
     recipe = "skd(kd(temperature=1))"
+    asks = True
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class SKD(Writer):
             prompts.mask,
             length=self.length,
             ends=self.ends,
+            width=self.width,
             noise=numbers,
             k=self.k,
             block=self.block,
@@ -91,6 +93,6 @@ class SKD(Writer):
         """Takes the share of the teacher's tokens."""
         self.replaced.copy_(written.replaced.sum() / written.lengths.sum().clamp(min=1))
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of what is wrapped, and the figures."""
         return {**super().forward(student, teacher, batch), "replaced": Term(self.replaced, "monitor")}

@@ -6,6 +6,7 @@ and Shazeer 2020 (arXiv:2002.05202).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import torch
@@ -140,6 +141,16 @@ class GPT(nn.Module):
         for block in self.blocks:
             states = block(states, mask, turns, cache)
         return self.head(self.norm(states))  # type: ignore[no-any-return]
+
+    def incremental(self) -> Callable[[Tensor, Tensor, Tensor, int], Tensor]:
+        """A reader of texts piece by piece, see `limbeck.generation.Stepper`."""
+        cache = KVCache()
+
+        def step(ids: Tensor, positions: Tensor, visible: Tensor, keep: int) -> Tensor:
+            logits: Tensor = self(ids, visible.long(), positions, cache)
+            return logits[:, -keep:]
+
+        return step
 
     def feature_points(self) -> dict[str, str | list[str]]:
         """The hidden states after each block; the embedding is what the head reads."""

@@ -120,7 +120,7 @@ def from_language(
         train=splits["train"],
         validation=splits.get("validation"),
         test=splits.get("test"),
-        task=Language(width),
+        task=Language(width, used.tokenizer.eos_token_id),
         views=parse("none"),
         facts={"vocab_size": width},
         preparation=f"token ids by the tokenizer in the folder tokenizer, at most {block} at once",

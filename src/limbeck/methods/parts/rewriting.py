@@ -76,9 +76,11 @@ def rewritten(batch: Batch, prompts: Prompts, written: Written, *, labeled: bool
     targets = torch.where(own, ids, UNLABELED)[:, 1:]
     given = batch.inputs
     assert not isinstance(given, Tensor)
-    inputs = {"input_ids": ids[:, :-1], "attention_mask": mask[:, :-1].to(given["input_ids"].dtype)}
+    # What follows the last token is not known, so it is not read.
+    read = mask[:, 1:].to(given["input_ids"].dtype)
+    inputs = {"input_ids": ids[:, :-1] * read, "attention_mask": read}
     if "position_ids" in given:
-        inputs["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)[:, :-1]
+        inputs["position_ids"] = (read.cumsum(1) - 1).clamp(min=0)
     unlabeled = torch.full((len(ids),), not labeled, device=ids.device)
     return replace(
         batch, inputs=inputs, targets=targets, view=None, bytes=None, teacher_inputs={}, written=unlabeled

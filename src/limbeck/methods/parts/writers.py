@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from limbeck.errors import LimbeckError
 from limbeck.generation import Noise, Written, noise
 from limbeck.hashing import below
 from limbeck.methods.base import Method
-from limbeck.methods.declarations import Context, LossTerms, Networks, Reads
+from limbeck.methods.declarations import Context, Networks, Reads
 from limbeck.methods.parts.rewriting import Prompts, at_rest, prompts_of, rewritten
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
@@ -24,16 +25,24 @@ class Writer(Method):
 
     Class attributes:
         labeled: whether the written tokens are labels; those of a student are none, which `ce` passes over.
+        asks: whether a teacher writes or reads as the batch is made.
     """
 
     reads = Reads(batch=("targets", "progress"))
     rows = "classes"
     row_wise = True
     labeled: ClassVar[bool] = False
+    asks: ClassVar[bool] = False
 
     def __init__(self, base: Method, *, length: int, beginning: int, fraction: float) -> None:
         super().__init__()
         self.base, self.length, self.beginning, self.fraction = base, length, beginning, fraction
+        self.reads = replace(self.reads, teacher=("logits",) if self.asks else ())
+
+    @property
+    def reads_in_training(self) -> Reads:
+        """Nothing of a teacher, which has its part before training reads a batch."""
+        return replace(self.reads, teacher=())
 
     def bind(self, context: Context) -> None:
         """Draws a seed.
@@ -47,6 +56,7 @@ class Writer(Method):
         self.register_buffer("draws", torch.randint(2**62, ()))
         self.tokens: Tensor
         self.register_buffer("tokens", torch.zeros(()))
+        self.width = context.task.width
         self.ends = () if context.task.end is None else (context.task.end,)
 
     def collect(self, batch: Batch, networks: Networks) -> Batch:
@@ -94,14 +104,12 @@ class Writer(Method):
         name = self.teacher_name or next(iter(networks.teachers), None)
         network = None if name is None else networks.teachers[name].network
         if network is None:
-            raise LimbeckError(
-                f"{self.name} has its teacher write, which takes a live network as the teacher"
-            )
+            raise LimbeckError(f"{self.name} has its teacher write, and that one has no live network")
         return network
 
     def look(self, written: Written) -> None:
         """Takes figures of what was written; none beside its length by default."""
 
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of what is wrapped, and the mean length of what was written last."""
         return {**self.base.terms(student, teacher, batch), "tokens": Term(self.tokens, "monitor")}
