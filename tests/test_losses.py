@@ -45,6 +45,9 @@ WITHOUT_EQUATION = {
     "label_smoothing": "is cross_entropy(epsilon=...)",
     "logit_standardization": "changes what others compare",
     "mgd": "is kd between codes",
+    "on_policy": "changes what others learn from",
+    "seqkd": "likewise",
+    "skd": "likewise",
     "rolewise": "is a rule of the optimizer",
     "rtk": "is linked_attention with links to some of the teacher's stages alone",
 }

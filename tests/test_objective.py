@@ -160,17 +160,24 @@ def test_nothing_is_evaluated(text: str) -> None:
         parse(text)
 
 
+PLAIN = {"divergence": "forward", "beta": 0.5, "top": None}
+"""What else `kd` has, by default."""
+
+
 def test_resolved_has_every_argument_with_defaults() -> None:
     assert resolved(parse("0.1*ce + kd + 2*kd(temperature=8)")) == {
         "ce": {"weight": 0.1, "method": "ce"},
-        "kd": {"weight": 1.0, "method": "kd", "temperature": 4.0},
-        "kd_2": {"weight": 2.0, "method": "kd", "temperature": 8},
+        "kd": {"weight": 1.0, "method": "kd", "temperature": 4.0, **PLAIN},
+        "kd_2": {"weight": 2.0, "method": "kd", "temperature": 8, **PLAIN},
     }
-    assert resolved(KD()) == {"method": "kd", "temperature": 4.0}
+    assert resolved(KD()) == {"method": "kd", "temperature": 4.0, **PLAIN}
 
 
 def test_resolved_goes_into_wrappers() -> None:
-    inner = {"ce": {"weight": 0.5, "method": "ce"}, "kd": {"weight": 1.0, "method": "kd", "temperature": 4.0}}
+    inner = {
+        "ce": {"weight": 0.5, "method": "ce"},
+        "kd": {"weight": 1.0, "method": "kd", "temperature": 4.0, **PLAIN},
+    }
     found: Any = resolved(parse("mgd(0.5*ce + kd, low=8)"))["mgd"]
     assert (found["base"], found["low"], found["high"]) == (inner, 8, 256)
     assert resolved(parse("ensemble(ce, 0.5*ce + kd, also=kd(2))")) == {
@@ -179,7 +186,7 @@ def test_resolved_goes_into_wrappers() -> None:
             "method": "ensemble",
             "bases": [{"method": "ce"}, inner],
             "shares": None,
-            "also": {"method": "kd", "temperature": 2},
+            "also": {"method": "kd", "temperature": 2, **PLAIN},
             "tag": "x",
         }
     }

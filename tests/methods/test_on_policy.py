@@ -106,7 +106,9 @@ def test_a_text_ends_at_its_end() -> None:
 
 def test_it_is_for_language_models() -> None:
     images = torch.randn(4, 5)
-    with pytest.raises(LimbeckError, match=r"^on_policy writes text, and the task is classification, not"):
+    with pytest.raises(
+        LimbeckError, match=r"^on_policy is for the task language, and this is classification; use"
+    ):
         Distiller(
             torch.nn.Linear(5, 3),
             torch.nn.Linear(5, 3),

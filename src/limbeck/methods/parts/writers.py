@@ -30,6 +30,7 @@ class Writer(Method):
 
     reads = Reads(batch=("targets", "progress"))
     rows = "classes"
+    tasks = ("language",)
     row_wise = True
     labeled: ClassVar[bool] = False
     asks: ClassVar[bool] = False
@@ -45,19 +46,15 @@ class Writer(Method):
         return replace(self.reads, teacher=())
 
     def bind(self, context: Context) -> None:
-        """Draws a seed.
-
-        Raises:
-            LimbeckError: for another task.
-        """
-        if not isinstance(context.task, Language):
-            raise LimbeckError(f"{self.name} writes text, and the task is {context.task.name}, not language")
+        """Draws a seed."""
+        task = context.task
+        assert isinstance(task, Language)
         self.draws: Tensor
         self.register_buffer("draws", torch.randint(2**62, ()))
         self.tokens: Tensor
         self.register_buffer("tokens", torch.zeros(()))
-        self.width = context.task.width
-        self.ends = () if context.task.end is None else (context.task.end,)
+        self.width = task.width
+        self.ends = () if task.end is None else (task.end,)
 
     def collect(self, batch: Batch, networks: Networks) -> Batch:
         """In a share of the steps, the text that is written after the prompts of the batch."""
