@@ -45,6 +45,7 @@ WITHOUT_EQUATION = {
     "label_smoothing": "is cross_entropy(epsilon=...)",
     "logit_standardization": "changes what others compare",
     "mgd": "is kd between codes",
+    "okd": "is kd from a teacher that learns",
     "on_policy": "changes what others learn from",
     "seqkd": "likewise",
     "skd": "likewise",

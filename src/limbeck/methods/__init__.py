@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from limbeck.methods.nasty import Nasty
     from limbeck.methods.nst import NST
     from limbeck.methods.ofd import OFD
+    from limbeck.methods.okd import OKD
     from limbeck.methods.on_policy import OnPolicy
     from limbeck.methods.one import ONE
     from limbeck.methods.pkd import PKD
@@ -118,6 +119,7 @@ _PLACES = {
     "nasty": "limbeck.methods.nasty:Nasty",
     "nst": "limbeck.methods.nst:NST",
     "ofd": "limbeck.methods.ofd:OFD",
+    "okd": "limbeck.methods.okd:OKD",
     "on_policy": "limbeck.methods.on_policy:OnPolicy",
     "one": "limbeck.methods.one:ONE",
     "pkd": "limbeck.methods.pkd:PKD",
@@ -173,6 +175,7 @@ __all__ = [
     "MSE",
     "NST",
     "OFD",
+    "OKD",
     "ONE",
     "PKD",
     "PKT",
