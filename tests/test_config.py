@@ -33,7 +33,14 @@ def test_a_student_is_enough() -> None:
     config = make_config(None, {"student.model": "lenet"})
     assert config.model_dump(mode="json") == {
         "data": {"name": "digits", "dir": None, "views": None},
-        "student": {"model": "lenet", "weights": None, "size": None, "features": {}, "normalize": None},
+        "student": {
+            "model": "lenet",
+            "weights": None,
+            "size": None,
+            "features": {},
+            "normalize": None,
+            "lora": None,
+        },
         "teacher": None,
         "teachers": {},
         "objective": None,

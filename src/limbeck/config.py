@@ -55,6 +55,27 @@ class NetworkConfig(_Part):
         return {"model": value} if isinstance(value, str) else value
 
 
+class LoraConfig(_Part):
+    """Low-rank adapters, which alone learn."""
+
+    r: int = Field(8, ge=1, description="rank of an adapter's matrices")
+    alpha: float | None = Field(
+        None, gt=0, description="an adapter counts alpha / r times; null: twice the rank"
+    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of an adapter's input that is silenced")
+    targets: tuple[str, ...] = Field(
+        (), description="names of the linear layers that get one; none: all but the head"
+    )
+
+
+class StudentConfig(NetworkConfig):
+    """The student."""
+
+    lora: LoraConfig | None = Field(
+        None, description="adapters that learn in place of the network's weights; null: the weights learn"
+    )
+
+
 class TeacherConfig(NetworkConfig):
     """The teacher."""
 
@@ -122,7 +143,7 @@ class RunConfig(_Part):
     """Everything that is needed to repeat a run."""
 
     data: DataConfig = DataConfig()
-    student: NetworkConfig
+    student: StudentConfig
     teacher: TeacherConfig | None = None
     teachers: dict[str, TeacherConfig] = Field(
         default_factory=dict, description="several teachers by name, in place of one"

@@ -17,8 +17,8 @@ from limbeck.optional import imported
 
 EXTRA = "hf"
 
-SMALL = (".json", ".txt", ".model")
-"""The endings of configs and tokenizers."""
+SMALL = (".json", ".txt", ".model", ".gguf")
+"""The endings of files that hold configs and tokenizers."""
 
 
 def from_pretrained(kind: str, place: str, **options: Any) -> Any:
@@ -33,12 +33,38 @@ def from_pretrained(kind: str, place: str, **options: Any) -> Any:
             model, or it would need code that comes with it.
     """
     package = imported("transformers", EXTRA)
-    check_place(place, holds_model=kind != "AutoTokenizer")
+    if (file := gguf_of(place)) is not None:
+        imported("gguf", "gguf")
+        folder, options = str(file.parent), {**options, "gguf_file": file.name}
+    else:
+        check_place(place, holds_model=kind != "AutoTokenizer")
+        folder = place
     try:
         with quiet(package):
-            return getattr(package, kind).from_pretrained(place, trust_remote_code=False, **options)
+            return getattr(package, kind).from_pretrained(folder, trust_remote_code=False, **options)
     except Exception as error:  # whatever a damaged file makes of it
         raise LimbeckError(_reason(place, error)) from error
+
+
+def gguf_of(place: str) -> Path | None:
+    """The GGUF file that a place is, or the only one in a folder without a config; None for other places.
+
+    Raises:
+        LimbeckError: for a folder with several such files, and a file that is not there.
+    """
+    path = Path(place)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise LimbeckError(f"there is no file {place!r}")
+        return path
+    if not path.is_dir() or (path / "config.json").is_file():
+        return None
+    files = sorted(path.glob("*.gguf"))
+    if len(files) > 1:
+        raise LimbeckError(
+            f"the folder {place!r} holds {len(files)} GGUF files; name one, such as {str(files[0])!r}"
+        )
+    return files[0] if files else None
 
 
 def config_of(place: str) -> Any:
@@ -53,7 +79,8 @@ def _config(place: str, stamp: object) -> Any:
 
 def stamp(place: str) -> tuple[tuple[str, int], ...]:
     """What tells that a small file of a folder has changed, names and times; empty for a name on the hub."""
-    files = [file for file in Path(place).glob("*") if file.suffix in SMALL] if os.path.isdir(place) else []
+    folder = Path(place).parent if place.endswith(".gguf") else Path(place)
+    files = [file for file in folder.glob("*") if file.suffix in SMALL] if folder.is_dir() else []
     return tuple(sorted((file.name, file.stat().st_mtime_ns) for file in files))
 
 
@@ -129,6 +156,8 @@ def image_settings(place: str) -> ImageSettings | None:
     Args:
         place: a folder that `save_pretrained` wrote, or a name on the hub.
     """
+    if gguf_of(place) is not None:
+        return None
     check_place(place)
     return _image_settings(place, stamp(place))
 

@@ -44,7 +44,7 @@ def given(network: nn.Module, inputs: Inputs) -> tuple[tuple[Tensor, ...], Tenso
 
 @pytest.mark.parametrize("name", sorted({*MODELS, *NAMED} - {*LARGE}))
 def test_behind_any_stage_every_network_gives_its_own_logits(name: str) -> None:
-    inputs: Inputs = TEXTS if name in ("textcnn", "transformer") else IMAGES
+    inputs: Inputs = TEXTS if name in ("gpt", "textcnn", "transformer") else IMAGES
     network = built(name, inputs).eval()
     stages, logits = given(network, inputs)
     sizes = [sum(parameter.numel() for parameter in network.parameters())]

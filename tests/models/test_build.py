@@ -19,7 +19,7 @@ TEXTS = {
     "attention_mask": (torch.arange(9) < torch.tensor([[9], [1], [5]])).long(),
 }
 
-TEXT_MODELS = ("textcnn", "transformer")
+TEXT_MODELS = ("gpt", "textcnn", "transformer")
 IMAGE_MODELS = [name for name in MODELS if name not in TEXT_MODELS]
 NO_RELU_LAST = ("wrn", "mobilenetv2", "shufflenetv2")
 """Their stages are no pre-activations after a ReLU; their own tests say what they are."""

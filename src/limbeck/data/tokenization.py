@@ -24,7 +24,7 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs
 from limbeck.pretrained import from_pretrained, stamp
 
-FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model")
+FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model", "*.gguf")
 """What shows that a folder holds a tokenizer."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,11 @@ def arguments_for(network: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str,
     if "position_ids" not in inputs or numbers is None or numbers.ndim != 2:
         return made
     name, length = type(network).__name__, numbers.shape[1]
+    if "position_ids" not in inspect.signature(network.forward).parameters:
+        raise LimbeckError(
+            f"{name} takes no position_ids, so documents in one row would be mixed; take a document a row, "
+            "pack=false"
+        )
     window = getattr(config, "sliding_window", None)
     if window is not None and window < length and getattr(config, "use_sliding_window", True):
         raise LimbeckError(

@@ -18,7 +18,7 @@ from inspect import getdoc
 from torch import nn
 
 from limbeck.errors import LimbeckError, unknown
-from limbeck.models import causal, huggingface
+from limbeck.models import causal, huggingface, lora
 from limbeck.models.cnn import CNN
 from limbeck.models.dscnn import DSCNN
 from limbeck.models.factory import call_factory
@@ -101,6 +101,7 @@ __all__ = [
     "fingerprint",
     "load_into",
     "load_state",
+    "lora",
     "normalization_of",
     "normalize_inputs",
     "rescale_outputs",

@@ -85,7 +85,7 @@ class GPT(nn.Module):
         if dim % heads or (positions == "rotary" and dim // heads % 2):
             even = " into even parts" if positions == "rotary" else ""
             raise LimbeckError(f"gpt needs a dim that heads={heads} divides{even}, not dim={dim}")
-        self.context = context if positions == "learned" else None
+        self.size = dim // heads
         self.embedding = nn.Embedding(vocab_size, dim)
         self.positions = nn.Embedding(context, dim) if positions == "learned" else None
         self.dropout = nn.Dropout(dropout)
@@ -124,12 +124,13 @@ class GPT(nn.Module):
         seen = 0 if cache is None else len(cache)
         mask = None if attention_mask is None else within_documents(attention_mask)[:, :, seen:]
         if position_ids is None:
-            whole = input_ids.new_ones(len(input_ids), seen + input_ids.shape[1])
-            position_ids = places(whole if attention_mask is None else attention_mask)[:, seen:]
+            plain = torch.arange(seen, seen + input_ids.shape[1], device=input_ids.device)
+            counted = plain.expand_as(input_ids)
+            position_ids = counted if attention_mask is None else places(attention_mask)[:, seen:]
         states = self.embedding(input_ids)
         turns = None
         if self.positions is None:
-            turns = _turns(position_ids, self.blocks[0].size, states.dtype)  # type: ignore[arg-type]
+            turns = _turns(position_ids, self.size, states.dtype)
         elif position_ids.shape[1] + seen > self.positions.num_embeddings:
             raise LimbeckError(
                 f"this gpt has {self.positions.num_embeddings} learned positions, and a row has "

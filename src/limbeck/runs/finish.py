@@ -73,8 +73,9 @@ def write_student(job: Job, objects: Mapping[str, Any], file: Path) -> nn.Module
         file: where they go.
     Returns: the network.
     """
-    student = job.distiller.deploy()
-    built = _buildable(job.config) if _named(student, job, objects) else None
+    deployed = job.distiller.deploy()
+    built = _buildable(job.config) if _named(deployed, job, objects) else None
+    student = models.lora.merged(deployed)
     card = describe(student, built, job.source, networks.reads_of(job.config.student, job.source))
     models.save(student, file, metadata_of(card))
     return student

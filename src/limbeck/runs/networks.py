@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from limbeck import models
-from limbeck.config import NetworkConfig, TeacherConfig
+from limbeck.config import NetworkConfig, StudentConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.data.preparation import Preparation
 from limbeck.data.tokenization import Tokenization, tokenization
@@ -48,7 +48,18 @@ def student(config: NetworkConfig, source: Source, seed: int) -> nn.Module:
         raise LimbeckError(f"{config.model} is a file of answers, which is a teacher and no student")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "student"))
-        return _learns_values(_network(config, source, "student"), config, source)
+        network = _learns_values(_network(config, source, "student"), config, source)
+        lora = config.lora if isinstance(config, StudentConfig) else None
+        if lora is None:
+            return network
+        return models.lora.adapt(
+            network,
+            rank=lora.r,
+            alpha=2 * lora.r if lora.alpha is None else lora.alpha,
+            dropout=lora.dropout,
+            targets=lora.targets,
+            name=config.model,
+        )
 
 
 def teacher(config: NetworkConfig, source: Source) -> nn.Module:

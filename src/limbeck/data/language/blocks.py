@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limbeck.data.language.tokens import Ints, Tokens
+from limbeck.data.language.tokens import Tokens
 from limbeck.data.storage.texts import Ragged
 from limbeck.outputs import UNLABELED
 
@@ -65,13 +66,21 @@ def blocks(documents: Sequence[Tokens], size: int, padding: int, *, pack: bool, 
             dict.fromkeys(names, empty), torch.zeros(1, dtype=torch.int64), dict.fromkeys(names, 0)
         )
         return Blocks(tokens, torch.empty(0, 0, dtype=torch.int64), empty, cut, unlearned)
+    widths = _widths([len(each) - 1 for each in kept], size, pack=pack)
+    if whole:
+        rows = (
+            together([len(each) - 1 for each in kept], size)
+            if pack
+            else [[each] for each in range(len(kept))]
+        )
+        widths = [sum(len(kept[each]) - 1 for each in row) for row in rows]
+        kept = [kept[each] for row in rows for each in row]
     lengths = np.array([len(each) - 1 for each in kept])
     inputs = np.concatenate([each.ids[:-1] for each in kept])
     learned = np.concatenate([each.learned[1:] for each in kept])
     targets = np.where(learned, np.concatenate([each.ids[1:] for each in kept]), UNLABELED)
     sizes = np.where(learned, np.concatenate([each.bytes[1:] for each in kept]), 0)
-    starts = _starts(lengths, size, pack=pack, whole=whole)
-    widths = np.diff(starts)
+    starts = np.concatenate([[0], np.cumsum(widths)])
     place, row = np.arange(len(inputs)), np.repeat(np.arange(len(widths)), widths)
     of_document = np.repeat(np.arange(len(kept)), lengths)
     begun = np.repeat(lengths.cumsum() - lengths, lengths)
@@ -79,7 +88,7 @@ def blocks(documents: Sequence[Tokens], size: int, padding: int, *, pack: bool, 
     if pack:
         values["attention_mask"] = of_document - of_document[starts[:-1]][row] + 1
         values["position_ids"] = place - np.maximum(begun, starts[:-1][row])
-    wanted = np.full((len(widths), widths.max()), UNLABELED)
+    wanted = np.full((len(widths), max(widths)), UNLABELED)
     wanted[row, place - starts[:-1][row]] = targets
     return Blocks(
         Ragged(
@@ -94,17 +103,38 @@ def blocks(documents: Sequence[Tokens], size: int, padding: int, *, pack: bool, 
     )
 
 
-def _starts(lengths: Ints, size: int, *, pack: bool, whole: bool) -> Ints:
-    """(N + 1,) where each row starts among all positions, and where the last one ends."""
-    total = int(lengths.sum())
-    if pack and not whole:
-        return np.append(np.arange(0, total, size), total)
-    starts, filled = [0], 0
-    for length in lengths.tolist():
-        pieces = [length] if whole else [size] * (length // size) + ([length % size] if length % size else [])
-        for piece in pieces:
-            if filled and (not pack or filled + piece > size):
-                starts.append(starts[-1] + filled)
-                filled = 0
-            filled += piece
-    return np.append(np.array(starts, dtype=np.int64), total)
+def _widths(lengths: Sequence[int], size: int, *, pack: bool) -> list[int]:
+    """The positions in each row, where documents of some lengths go on in the next one."""
+    stretches = [sum(lengths)] if pack else lengths
+    return [min(size, each - start) for each in stretches for start in range(0, each, size)]
+
+
+def together(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Which documents share a row: each, the longest first, goes where it leaves the least room (best fit).
+
+    Args:
+        lengths: of the documents, at most `size` each.
+        size: of a row.
+    Returns: positions of the documents in each row, in their order, and rows in the order of their first one.
+    """
+    rows: list[list[int]] = []
+    with_room: dict[int, list[int]] = {}
+    rooms: list[int] = []  # those of `with_room`, sorted
+    for document in sorted(range(len(lengths)), key=lambda each: -lengths[each]):
+        place = bisect_left(rooms, lengths[document])
+        if place < len(rooms):
+            room = rooms[place]
+            row = with_room[room].pop()
+            if not with_room[room]:
+                del with_room[room], rooms[place]
+        else:
+            room, row = size, len(rows)
+            rows.append([])
+        rows[row].append(document)
+        left = room - lengths[document]
+        if left:
+            if left not in with_room:
+                with_room[left] = []
+                insort(rooms, left)
+            with_room[left].append(row)
+    return sorted(sorted(row) for row in rows)

@@ -236,17 +236,20 @@ def _completed(found: dict[str, list[Document]]) -> dict[str, list[Document]]:
 
 
 def _cut(found: dict[str, list[Document]], missing: Sequence[str]) -> dict[str, list[Document]]:
-    """A part of the end of each training text for each missing split, from the beginning of a line."""
+    """A part of the end of each training text for each missing split, from the beginning of a line.
+
+    Training would see no end of a text, so that none is to be predicted elsewhere.
+    """
     made: dict[str, list[Document]] = {**found, "train": [], **{split: [] for split in missing}}
     for each in found["train"]:
         assert isinstance(each, Text), "only these are cut"
-        text, ends = each.text, False
+        text = each.text
         for split in missing:
             at = round(len(text) * (1 - HELD_OUT))
             line = text.find("\n", at) + 1 or text.find(" ", at) + 1 or at
             text, part = text[:line], text[line:]
-            made[split] += [Text(part, ends)] if part.strip() else []
-        made["train"].append(Text(text, ends))
+            made[split] += [Text(part, ends=False)] if part.strip() else []
+        made["train"].append(Text(text, ends=False))
     for split in missing:
         if not made[split]:
             raise LimbeckError("the text is too short to hold out a part of it for validation and test")

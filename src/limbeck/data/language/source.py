@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from limbeck.arguments import Count, Limits
+from limbeck.arguments import Limits
 from limbeck.data.files.discover import find
 from limbeck.data.files.tokens import LEAST_VOCABULARY
 from limbeck.data.language.blocks import Blocks, blocks
@@ -24,6 +24,16 @@ from limbeck.outputs import UNLABELED
 from limbeck.tasks import Language
 
 Vocabulary: TypeAlias = Annotated[int, Limits(ge=LEAST_VOCABULARY)]
+"""How many tokens a tokenizer may have that is trained on the data."""
+
+PROMPTS = 4
+"""Beginnings of held-out documents that networks are asked to continue."""
+
+BEGINNING = 16
+"""Tokens of a plain text that are given to be continued, at most a quarter of a block."""
+
+MOST = 20 * BEGINNING
+"""Characters of a text that are looked at for them."""
 
 
 def from_language(
@@ -39,7 +49,7 @@ def from_language(
     join: str = "\n",
     end: bool = True,
     tokenizer: str = "",
-    vocab_size: Count | None = None,
+    vocab_size: Vocabulary | None = None,
     tokens: Tokenization | None = None,
     data_dir: Path | None = None,
 ) -> Source:
@@ -174,20 +184,23 @@ def _of_hub(path: str, data_dir: Path | None) -> bool:
     return Path(path).suffix not in PLAIN and find(path, data_dir) is None
 
 
-PROMPTS = 4
-"""Beginnings of held-out documents that networks are asked to continue."""
-
-BEGINNING = 16
-"""Tokens of a plain text that are given to be continued, at most a quarter of a block."""
-
-
 def _prompts(encoder: Encoder, found: Mapping[str, Sequence[Document]], block: int) -> Iterator[list[int]]:
     """The first documents of the validation split, or else of another, as far as they are to be continued."""
     some = found.get("validation") or found.get("test") or found["train"]
-    for each in some[:PROMPTS]:
-        short = Text(each.text[: 20 * BEGINNING]) if isinstance(each, Text) else each
-        ids = encoder.prompt(short)
+    for each in _begun(some)[:PROMPTS]:
+        ids = encoder.prompt(each)
         if isinstance(each, Text):
             ids = ids[: min(BEGINNING, max(1, block // 4))]
         if ids and len(ids) < block:
             yield ids
+
+
+def _begun(some: Sequence[Document]) -> Sequence[Document]:
+    """The documents to be continued; of a few long texts, the lines at several places."""
+    if len(some) >= PROMPTS or not all(isinstance(each, Text) for each in some):
+        return [Text(each.text[:MOST]) if isinstance(each, Text) else each for each in some[:PROMPTS]]
+    text = "\n".join(each.text for each in some if isinstance(each, Text))
+    places = [len(text) * number // PROMPTS for number in range(PROMPTS)]
+    starts = dict.fromkeys(text.find("\n", place) + 1 if place else 0 for place in places)
+    lines = (text[start:].lstrip()[:MOST] for start in starts)
+    return [Text(line) for line in lines if line.strip()]
