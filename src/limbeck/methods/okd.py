@@ -34,8 +34,9 @@ class OKD(Method):
         modules:  CE(y, p) + g KL(p || q) + r KL(p_0 || p)
 
     The terms are "kd" of the student, and "teacher.ce", "teacher.near" and "teacher.stays" of the modules.
-    These have an optimizer of their own, Adam, and are not weighed by the objective. The student's own cross-entropy stands beside it: `0.5*ce + 0.5*okd`. Without g, r and a learning rate, it is
-    `kd`. The teacher that is given never changes. The copy runs at every step, in eval mode.
+    These have an optimizer of their own, Adam, and are not weighed by the objective. The student's own
+    cross-entropy stands beside it: `0.5*ce + 0.5*okd`. Without g, r and a learning rate, it is `kd`. The
+    teacher that is given never changes. The copy runs at every step, in eval mode.
 
     Args:
         temperature: T, divides both logits in the student's divergence.
