@@ -121,7 +121,9 @@ def test_it_is_for_language_models() -> None:
 def test_a_teacher_with_a_tokenizer_of_its_own_is_refused() -> None:
     made = distiller("on_policy(kd)")
     with pytest.raises(LimbeckError, match=r"^on_policy has student and teacher read what is written, and"):
-        collected(made, teacher_inputs={"teacher": batch().inputs})
+        collected(made, teacher_inputs={"teacher": {"input_ids": named(batch().inputs)["input_ids"] + 1}})
+    same = {"input_ids": named(batch().inputs)["input_ids"].clone()}
+    assert not collected(made, teacher_inputs={"teacher": same}).teacher_inputs
 
 
 def test_rows_of_several_documents_give_the_first() -> None:

@@ -16,7 +16,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Networks, Reads
 from limbeck.methods.parts.rewriting import Prompts, at_rest, prompts_of, rewritten
 from limbeck.methods.terms import Term
-from limbeck.outputs import Batch, Outputs
+from limbeck.outputs import Batch, Inputs, Outputs, named
 from limbeck.tasks.language import Language
 
 
@@ -62,12 +62,12 @@ class Writer(Method):
         seed, step = int(self.draws), batch.progress.step
         if float(below(1 << 30, seed, step)) >= self.fraction * (1 << 30):
             return batch
-        if batch.teacher_inputs:
-            raise LimbeckError(
-                f"{self.name} has student and teacher read what is written, and "
-                f"{next(iter(batch.teacher_inputs))} has a tokenizer of its own; take a teacher with the "
-                "student's"
-            )
+        for name, theirs in batch.teacher_inputs.items():
+            if not _alike(batch.inputs, theirs):
+                raise LimbeckError(
+                    f"{self.name} has student and teacher read what is written, and {name} has a tokenizer "
+                    "of its own; take a teacher with the student's"
+                )
         prompts = prompts_of(batch, self.beginning)
         device = prompts.ids.device
         sample = torch.arange(len(batch), device=device) if batch.index is None else batch.index
@@ -110,3 +110,9 @@ class Writer(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of what is wrapped, and the mean length of what was written last."""
         return {**self.base.terms(student, teacher, batch), "tokens": Term(self.tokens, "monitor")}
+
+
+def _alike(ours: Inputs, theirs: Inputs) -> bool:
+    """Whether two networks read the same ids."""
+    first, second = (named(each).get("input_ids") for each in (ours, theirs))
+    return first is not None and second is not None and torch.equal(first, second)
