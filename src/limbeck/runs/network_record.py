@@ -66,7 +66,7 @@ class Card(BaseModel):
     network: str | None = None
     tokenizer: str | None = None
     max_length: int = 0
-    facts: dict[str, int] = {}
+    facts: dict[str, bool | int] = {}
     files: dict[str, str] = {}
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None

@@ -15,11 +15,13 @@ from limbeck.tasks.classification import Classification
 from limbeck.tasks.multilabel import Multilabel
 from limbeck.tasks.regression import Regression
 from limbeck.tasks.rows import Rows
+from limbeck.tasks.token_classification import TokenClassification
 
 TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "multilabel": Multilabel,
     "regression": Regression,
+    "token_classification": TokenClassification,
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Regression",
     "Rows",
     "Task",
+    "TokenClassification",
     "from_record",
     "named",
     "table",
