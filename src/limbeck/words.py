@@ -48,7 +48,8 @@ class Words(Mapping[str, Tensor]):
         if answers.ndim != 3 or answers.shape[1] != length:
             raise LimbeckError(
                 f"{whose} have the shape {tuple(answers.shape)} for sentences of {length} tokens, and "
-                "labeling words takes an answer for each token, (B, L, ...); take a network that labels tokens"
+                "labeling words takes an answer for each token, (B, L, ...); take a network that labels "
+                "tokens"
             )
         places = self.first.clamp(min=0).unsqueeze(2).expand(-1, -1, answers.shape[2])
         return answers.gather(1, places)

@@ -120,7 +120,8 @@ class TokenClassification(Task):
             sample, word = wrong.nonzero()[0].tolist()
             raise LimbeckError(
                 f"the {which} target {int(targets[sample, word])} of sentence {sample}, word {word}, is "
-                f"out of range: with {self.width} tags it should be 0 to {self.width - 1}, or {UNLABELED} for no tag"
+                f"out of range: with {self.width} tags it should be 0 to {self.width - 1}, or {UNLABELED} "
+                "for no tag"
             )
 
     def check_batch(self, targets: Tensor, size: int) -> None:

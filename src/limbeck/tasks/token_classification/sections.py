@@ -45,8 +45,8 @@ def sections(scheme: Scheme, found: Mapping[str, Findings], agreement: Agreement
         assert agreement.agreement is not None, "tags always have one"
         said = (
             f"Student and teacher give {100 * agreement.agreement:.1f} % of the words the same tag. "
-            f"Against the teacher's entities, the student's have an F1 of {100 * agreement.entity_f1:.1f} %. The "
-            f"mean divergence KL(teacher, student) of a word is {agreement.distance:.3f} nats."
+            f"Against the teacher's entities, the student's have an F1 of {100 * agreement.entity_f1:.1f} "
+            f"%. The mean divergence KL(teacher, student) of a word is {agreement.distance:.3f} nats."
         )
         parts.append(Section("Agreement with the teacher", said))
     return parts
@@ -96,7 +96,8 @@ def _missed(found: Mapping[str, TokenFindings]) -> Table:
         rows,
         title="What becomes of the entities",
         notes='"Another type": the words are right. "Other words": some of the words are in an entity '
-        'that was answered. "Answered wrongly": entities that were answered and are none, however close they come.',
+        'that was answered. "Answered wrongly": entities that were answered and are none, however close '
+        'they come.',
     )
 
 

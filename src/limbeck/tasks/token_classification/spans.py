@@ -1,8 +1,8 @@
 """From tags of words to entities, by the names of the tags.
 
 What an entity is follows conlleval, the script of the shared tasks CoNLL-2000 to 2003, and the package
-seqeval in its default mode, which read all schemes by one rule. An entity is right if its first word, its last
-word and its type are.
+seqeval in its default mode, which read all schemes by one rule. An entity is right if its first word, its
+last word and its type are.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ class Scheme:
     """How tags become entities.
 
     - With a prefix, `B-PER`, `I-PER` (IOB1 and IOB2 alike), `E-` and `S-` (BIOES), `L-` and `U-` (BILOU), or
-      `M-` (BMES, for `I-`): an entity begins at B, S or U, behind O, E, S, L or U, and where the type changes;
-      it lasts until the next begins or O. So I behind O begins one too: right for IOB1, lenient for IOB2.
+      `M-` (BMES, for `I-`): an entity begins at B, S or U, behind O, E, S, L or U, and where the type
+      changes; it lasts until the next begins or O. So I behind O begins one too: right for IOB1, lenient for
+      IOB2.
     - Without prefixes, where there is a tag O: an entity is a run of words with one tag (IO).
     - Without prefixes and without a tag O, as parts of speech have it: each word is an entity of its own, and
       the entity F1 is the token accuracy.
