@@ -8,6 +8,9 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from limbeck.data.words import first_tokens
+from limbeck.words import Words
+
 PADDING = "[PAD]"
 """The token 0."""
 
@@ -64,3 +67,21 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Tensor]:
         "input_ids": torch.tensor([encoding.ids for encoding in encodings]),
         "attention_mask": torch.tensor([encoding.attention_mask for encoding in encodings]),
     }
+
+
+def encode_words(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> Words:
+    """What a network is called with for some sentences that are parted in words.
+
+    Args:
+        tokenizer: tokenizer of a source, or of a run: `tokenizers.Tokenizer.from_file("RUN/tokenizer.json")`.
+        sentences: the words of each.
+    Returns: `input_ids` (N, L) and `attention_mask` (N, L), with the position of each word's first token.
+    """
+    encodings = tokenizer.encode_batch([[*words] for words in sentences], is_pretokenized=True)
+    return Words(
+        {
+            "input_ids": torch.tensor([encoding.ids for encoding in encodings]),
+            "attention_mask": torch.tensor([encoding.attention_mask for encoding in encodings]),
+        },
+        first_tokens([encoding.word_ids for encoding in encodings], [*map(len, sentences)]),
+    )

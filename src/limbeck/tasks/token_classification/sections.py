@@ -97,7 +97,7 @@ def _missed(found: Mapping[str, TokenFindings]) -> Table:
         title="What becomes of the entities",
         notes='"Another type": the words are right. "Other words": some of the words are in an entity '
         'that was answered. "Answered wrongly": entities that were answered and are none, however close '
-        'they come.',
+        "they come.",
     )
 
 
