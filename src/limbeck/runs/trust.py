@@ -51,6 +51,8 @@ class Found(NamedTuple):
 class Answers:
     """What a network answered to some samples, kept as figures.
 
+    Of a task that decides at positions, a sample is one of its rows: batches may differ in their positions.
+
     Attributes:
         samples: how many there were.
         outputs: how many numbers the network answered.
@@ -71,7 +73,7 @@ class Answers:
     _first: Tensor | None = None
 
     def update(self, logits: Tensor) -> None:
-        """Takes in the outputs for a batch, (B, ...)."""
+        """Takes in the outputs for a batch, (B, ...), or its rows, (P, C)."""
         rows = logits.detach().flatten(1).float()
         finite = rows.isfinite().all(1)
         self.samples, self.outputs = self.samples + len(rows), self.outputs + rows.numel()
@@ -176,7 +178,8 @@ def _answers(
             if not answers.samples:
                 teacher.open(batch.inputs, ("logits",))
             outputs = teacher(batch)
-            answers.update(outputs.logits)
+            logits = outputs.logits
+            answers.update(task.rows(batch, outputs).logits(logits) if task.dense else logits)
             if not answers.broken:
                 meter.update(outputs, batch)
     return answers, meter
