@@ -20,6 +20,7 @@ from limbeck.runs import answer_files, networks
 from limbeck.runs.directory import Run
 from limbeck.runs.schedules import schedule_of
 from limbeck.tasks import Meter, Task
+from limbeck.tasks.wording import a
 from limbeck.teachers import FileTeacher, LiveTeacher
 
 BATCH = 512
@@ -189,20 +190,20 @@ def _worth(whose: str, task: Task, metrics: Mapping[str, float], where: str) -> 
     if task.primary.name not in metrics:
         return f"{whose} is not measured: there are no labels to measure it by"
     figure = task.primary.show(metrics[task.primary.name])
-    return f"{whose} has a {task.primary.label} of {figure} on {where}"
+    return f"{whose} has {a(task.primary)} of {figure} on {where}"
 
 
 def _looks_wrong(answers: Answers, task: Task, labeled: Split, whose: str, name: str) -> str | None:
     """What shows that the outputs are not those of a working network; None if nothing does."""
+    what = "rows" if task.dense else "samples"
     if answers.broken:
         return (
-            f"the outputs of {whose} are NaN or infinite for {answers.broken} of {answers.samples} samples; "
+            f"the outputs of {whose} are NaN or infinite for {answers.broken} of {answers.samples} {what}; "
             "its weights or its normalization do not fit, or it overflows in its precision"
         )
     if answers.samples > 1 and answers.equal:
         return (
-            f"{whose} answers all {answers.samples} samples alike; its weights or its normalization do not "
-            "fit"
+            f"{whose} answers all {answers.samples} {what} alike; its weights or its normalization do not fit"
         )
     if task.scores != "classes":
         return None

@@ -18,7 +18,7 @@ from limbeck.data.files.labels import alike
 from limbeck.data.files.rows import portions, read
 from limbeck.data.files.sentences import Sentence, names_of, padded, tag_ids
 from limbeck.data.files.text import VocabularySize
-from limbeck.data.files.tokens import encode_words, normalizer, train_tokenizer
+from limbeck.data.files.tokens import encode_words, fit_words, normalizer, train_tokenizer
 from limbeck.data.registry import written
 from limbeck.data.source import Source
 from limbeck.data.split import Split, copies
@@ -156,6 +156,7 @@ def _source(
     tokenizer = train_tokenizer(
         [" ".join(each.words) for each in chosen["train"]], vocab_size, max_length, lowercase
     )
+    fit_words(tokenizer, [each.words for some in chosen.values() for each in some], max_length)
     parts = {
         split: Split.whole(
             _texts(tokenizer, some),

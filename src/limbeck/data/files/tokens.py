@@ -41,10 +41,27 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, max_length: int, lowe
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    length = min(max_length, max(len(encoding) for encoding in tokenizer.encode_batch(list(texts))))
+    _cut_and_pad(tokenizer, min(max_length, max(map(len, tokenizer.encode_batch(list(texts))))))
+    return tokenizer
+
+
+def fit_words(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_length: int) -> None:
+    """Has a tokenizer pad and truncate to the longest of some sentences, so that none of them loses a word.
+
+    Args:
+        tokenizer: the tokenizer, which is changed.
+        sentences: the words of each.
+        max_length: how many tokens a sentence has at most.
+    """
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    encodings = tokenizer.encode_batch([[*words] for words in sentences], is_pretokenized=True)
+    _cut_and_pad(tokenizer, min(max_length, max(map(len, encodings))))
+
+
+def _cut_and_pad(tokenizer: Tokenizer, length: int) -> None:
     tokenizer.enable_truncation(length)
     tokenizer.enable_padding(length=length, pad_id=0, pad_token=PADDING)
-    return tokenizer
 
 
 def normalizer(lowercase: bool) -> normalizers.Normalizer:
