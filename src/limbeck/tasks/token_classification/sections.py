@@ -18,11 +18,11 @@ BARS = 20
 """Types of a figure; of more, those that are known least."""
 
 RULES = {
-    "IOB": "a run of words from B, or from I behind O or another type, on",
-    "BIOES": "a run of words from B to E, or a word with S",
-    "BILOU": "a run of words from B to L, or a word with U",
-    "IO": "a run of words with the same tag",
-    "words": "a word by itself, as there is no tag O",
+    "IOB": "a run of words that begins with B, or with I behind O or another type",
+    "BIOES": "a run of words from B to E, or one word with S",
+    "BILOU": "a run of words from B to L, or one word with U",
+    "IO": "a run of words with the same tag, which is not O",
+    "words": "each word, as there is no tag O",
 }
 """What an entity is, by the name of the scheme."""
 
@@ -37,8 +37,7 @@ def sections(scheme: Scheme, found: Mapping[str, Findings], agreement: Agreement
     """
     each = {role: its for role, its in found.items() if isinstance(its, TokenFindings)}
     text = (
-        f"An entity is {RULES[scheme.name]} ({scheme.name}). It is right if its first word, its last word "
-        "and its type are."
+        f"An entity is {RULES[scheme.name]}. It is right if its first word, its last word and its type are."
     )
     parts = [Section("Entities", text, [_by_type(scheme, each), _missed(each)])]
     if isinstance(agreement, TokenAgreement):
@@ -48,7 +47,7 @@ def sections(scheme: Scheme, found: Mapping[str, Findings], agreement: Agreement
             f"Against the teacher's entities, the student's have an F1 of {100 * agreement.entity_f1:.1f} "
             f"%. The mean divergence KL(teacher, student) of a word is {agreement.distance:.3f} nats."
         )
-        parts.append(Section("Agreement with the teacher", said))
+        parts.append(Section("Entities beside the teacher's", said))
     return parts
 
 
