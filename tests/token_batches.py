@@ -60,9 +60,7 @@ def words(
         made = made[: most or len(made)]
         start = tokens - len(made) if left else 0
         ids[row, start : start + len(made)] = torch.tensor(made)
-        first[row, :count] = torch.tensor(
-            [start + place if place < len(made) else LOST for place in places]
-        )
+        first[row, :count] = torch.tensor([start + place if place < len(made) else LOST for place in places])
     return Words({"input_ids": ids, "attention_mask": (ids > 0).long()}, first)
 
 

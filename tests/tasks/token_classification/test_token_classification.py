@@ -148,7 +148,9 @@ def by_hand(made: Distiller) -> tuple[Tensor, Tensor, Tensor]:
     found = []
     for network, given in ((student, words(2)), (teacher.network, words(3))):
         logits = network(**given)
-        found.append(torch.stack([logits[row, given.first[row, word]] for row, word in READ.nonzero().tolist()]))
+        found.append(
+            torch.stack([logits[row, given.first[row, word]] for row, word in READ.nonzero().tolist()])
+        )
     return found[0], found[1], targets()[READ]
 
 
@@ -158,9 +160,7 @@ def test_ce_and_kd_are_means_over_the_words() -> None:
     ours, theirs, tags = by_hand(made)
     known = tags != UNLABELED
     ce = F.cross_entropy(ours[known], tags[known], reduction="sum") / len(tags)
-    kd = 4 * F.kl_div(
-        (ours / 2).log_softmax(1), (theirs / 2).softmax(1), reduction="sum"
-    ) / len(tags)
+    kd = 4 * F.kl_div((ours / 2).log_softmax(1), (theirs / 2).softmax(1), reduction="sum") / len(tags)
     torch.testing.assert_close(losses["ce"], ce)
     torch.testing.assert_close(losses["kd"], kd)
 
@@ -224,5 +224,7 @@ def test_a_network_that_answers_a_whole_sentence_is_refused() -> None:
     from limbeck.models import TextCNN
 
     network = TextCNN(dim=4, channels=2, vocab_size=20, num_classes=5)
-    with pytest.raises(LimbeckError, match=r"have the shape \(6, 5\) for sentences of 14 tokens, and labeling"):
+    with pytest.raises(
+        LimbeckError, match=r"have the shape \(6, 5\) for sentences of 14 tokens, and labeling"
+    ):
         Distiller(network, None, "ce", example=words(2), task=TASK)

@@ -29,8 +29,9 @@ def sentences(files: Sequence[Path], column: int, *, tagged: bool) -> Iterator[S
             not there; for a file without words, or without tags where they must be.
     """
     for file in files:
-        found = False
         columns = _columns_in(file)
+        if not columns:
+            raise LimbeckError(f"{str(file)!r} holds no words")
         if columns == 1 and tagged:
             raise LimbeckError(
                 f"{str(file)!r} has one column, of words, and no tags; give the names of the tags, "
@@ -49,15 +50,12 @@ def sentences(files: Sequence[Path], column: int, *, tagged: bool) -> Iterator[S
                         f"line {number} of {str(file)!r} has {_counted(len(line))}, and the lines before it "
                         f"have {columns}; each word has one tag"
                     )
-            found = True
             yield Sentence(
                 tuple(line[0] for line in lines),
                 None if place is None else tuple(line[place] for line in lines),
                 repr(str(file)),
                 line=first,
             )
-        if not found:
-            raise LimbeckError(f"{str(file)!r} holds no words")
 
 
 def _columns_in(file: Path) -> int:
