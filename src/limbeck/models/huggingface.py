@@ -142,6 +142,17 @@ def labels_tokens(spec: str) -> bool:
     return any(name.endswith(TOKEN_HEAD) for name in pretrained.config_of(named.place).architectures or ())
 
 
+def task_of(network: object) -> str:
+    """The name of the task that a network of transformers is for, by its class and its config.
+
+    It is classification where they do not say another.
+    """
+    if type(network).__name__.endswith(TOKEN_HEAD):
+        return "token_classification"
+    problem = str(getattr(getattr(network, "config", None), "problem_type", None))
+    return TASKS.get(problem, "classification")
+
+
 def most_tokens(spec: str) -> int:
     """How many tokens of a text the network reads."""
     config = pretrained.config_of(read(spec).place)
