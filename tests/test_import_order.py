@@ -27,6 +27,7 @@ ORDER = (
     {"features"},
     {"arguments", "config", "data_facts", "pretrained"},
     {"files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "projection", "seeds"},
+    {"words"},
     {"errors"},
 )
 """The rooms and the modules beside them, the highest first. One imports what is further down alone."""

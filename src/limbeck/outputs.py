@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
+from limbeck.words import Words
 
 if TYPE_CHECKING:
     from limbeck.tasks.rows import Rows
@@ -75,7 +76,7 @@ def apply(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     """The inputs with `function` applied to each tensor."""
     if isinstance(inputs, Tensor):
         return function(inputs)
-    if isinstance(inputs, Mixture):
+    if isinstance(inputs, (Mixture, Words)):
         return inputs.map(function)
     return {name: function(tensor) for name, tensor in inputs.items()}
 
@@ -85,6 +86,8 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat([part for part in parts if isinstance(part, Tensor)])
+    if isinstance(first, Words):
+        return Words.joined([part for part in parts if isinstance(part, Words)])
     named = [part for part in parts if not isinstance(part, Tensor)]
     return {name: torch.cat([part[name] for part in named]) for name in first}
 
@@ -186,8 +189,9 @@ class Outputs(Mapping[str, Any]):
     `logits` (B, C), `embedding` (B, D) is the input of the layer that makes them, both as rows where a method
     sees them (see `limbeck.tasks.Rows`), `stages` the outputs of the
     network's block groups from shallow to deep, `stem` what enters the first group, `preactivations`
-    the stages before their last ReLU, `mask` the valid positions of a token model. A teacher that is a file
-    of answers may add `known` and `answered`. A task may add named fields, read as `outputs["boxes"]`;
+    the stages before their last ReLU, `mask` the valid positions of a token model. Of `Words`,
+    logits and an embedding with positions are by word, and `words` says which were read. A teacher that is a
+    file of answers may add `known` and `answered`. A task may add named fields, read as `outputs["boxes"]`;
     `outputs.views[name]` are the outputs for a further view.
     """
 

@@ -77,6 +77,22 @@ def test_refuses_what_is_no_image() -> None:
         contact_sheet(plain([1, 1], channels=2))
 
 
+def test_refuses_what_has_no_class_for_each_image() -> None:
+    tokens = torch.ones(4, 6, dtype=torch.int64)
+    words = from_tensors(tokens, tokens, task="token_classification", validation=None, name="words")
+    with pytest.raises(LimbeckError, match=r"images of each class, and words has none \(text\)"):
+        contact_sheet(words)
+    images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    labels = from_tensors(images, torch.ones(4, 3), task="multilabel", validation=None, name="labels")
+    with pytest.raises(
+        LimbeckError, match="labels is for multilabel; take a data set of images with one class"
+    ):
+        contact_sheet(labels)
+    values = from_tensors(images, torch.rand(4), task="regression", validation=None, name="values")
+    with pytest.raises(LimbeckError, match="values is for regression"):
+        contact_sheet(values)
+
+
 def test_writes_a_png(tmp_path: Path) -> None:
     sheet = contact_sheet(plain([2, 2]), count=1)
     write_png(sheet, tmp_path / "new" / "sheet.png")

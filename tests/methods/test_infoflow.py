@@ -438,3 +438,26 @@ def test_one_sample_has_no_other_neighbors() -> None:
     distiller.progress(0, 0, 0.0)
     with pytest.raises(LimbeckError, match=r"infoflow .* at least 2 in a batch, not 1"):
         distiller(setting.inputs[:1])
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+def test_a_teacher_that_reads_other_tokens_has_a_mask_of_its_own(padding: int) -> None:
+    torch.manual_seed(0)
+    student, teacher = WordNet(4).double(), WordNet(6).double()
+    inputs, others = WordNet.batch(), WordNet.batch(padding)
+    others["attention_mask"] = others["attention_mask"].roll(1, 0)  # of other lengths than the student's
+    distiller = Distiller(
+        student, teacher, 'infoflow(auxiliary="none")', example=inputs, teacher_example=others
+    )
+    batch = Batch(inputs, teacher_inputs={"teacher": others}, progress=Progress(0, 0, 0.0))
+    found = distiller(batch)["infoflow.stages"].item()
+    expected = 0.0
+    for names in (["layer1"], ["layer1", "layer2"]):
+        stages = []
+        for network, given in ((student, inputs), (teacher, others)):
+            stage = network.words(given["input_ids"])
+            for name in names:
+                stage = getattr(network, name)(stage)
+            stages.append(without_padding(stage, given["attention_mask"].bool()).detach())
+        expected += naive(*stages)
+    assert found == pytest.approx(expected, rel=1e-6)

@@ -10,7 +10,7 @@ from reference_values import has_reference
 from token_networks import WordNet
 from torch import Tensor
 
-from limbeck import Distiller
+from limbeck import Batch, Distiller
 from limbeck.errors import LimbeckError
 from limbeck.losses import similarity_preserving
 from limbeck.models import MLP
@@ -95,3 +95,18 @@ def test_one_sample_is_compared_with_nothing() -> None:
     setting = make_setting()
     with pytest.raises(LimbeckError, match=r"sp .* at least 2 in a batch, not 1"):
         setting.distiller("sp")(setting.inputs[:1])
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+def test_a_teacher_that_reads_other_tokens_has_a_mask_of_its_own(padding: int) -> None:
+    torch.manual_seed(0)
+    student, teacher = WordNet(4).double(), WordNet(6).double()
+    inputs, others = WordNet.batch(), WordNet.batch(padding)
+    others["attention_mask"] = others["attention_mask"].roll(1, 0)  # of other lengths than the student's
+    distiller = Distiller(student, teacher, "sp", example=inputs, teacher_example=others)
+    found = distiller(Batch(inputs, teacher_inputs={"teacher": others}))
+    stages = []
+    for network, given in ((student, inputs), (teacher, others)):
+        stage = network.layer2(network.layer1(network.words(given["input_ids"]))).detach()
+        stages.append(stage.masked_fill(given["attention_mask"].unsqueeze(2) == 0, 0))
+    assert found["sp"].item() == pytest.approx(naive(*stages), rel=1e-6)

@@ -12,6 +12,7 @@ import torch
 from limbeck.errors import LimbeckError
 from limbeck.models import build, huggingface
 from limbeck.models.huggingface import Pretrained
+from limbeck.words import Words
 from pretrained_folders import KINDS, bert
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -35,6 +36,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("hf:some folder/x(layers=2)", Pretrained("some folder/x", layers=2)),
         ('hf:x(layers=2, keep="last", max_length=9)', Pretrained("x", 2, "last", 9)),
         ("hf:x(layers=[0, 5])", Pretrained("x", [0, 5])),
+        ("hf:x(add_prefix_space=true)", Pretrained("x", add_prefix_space=True)),
         ("hf:x(hidden_dropout_prob=0.0)", Pretrained("x", overrides={"hidden_dropout_prob": 0.0})),
     ],
 )
@@ -232,3 +234,27 @@ def test_a_damaged_folder_is_refused(classifier: Path, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(LimbeckError, match="cannot be loaded by transformers"):
         build(f"hf:{tmp_path}", example=IDS)
+
+
+def test_words_are_read_by_a_network_with_a_head_for_each_token(encoder: Path, tmp_path: Path) -> None:
+    words = Words(IDS, torch.tensor([[1, 2]]))
+    torch.manual_seed(0)
+    made: Any = build(f"hf:{encoder}(layers=2)", example=words, num_classes=5)
+    assert type(made) is transformers.BertForTokenClassification
+    assert made(**words).logits.shape == (1, 4, 5)
+    made.save_pretrained(tmp_path / "tagger")
+    again = build(f"hf:{tmp_path / 'tagger'}", example=words).eval()
+    assert torch.equal(again(**words).logits, made.eval()(**words).logits)
+    assert huggingface.labels_tokens(f"hf:{tmp_path / 'tagger'}")
+    assert huggingface.labels_of(f"hf:{tmp_path / 'tagger'}") == ("0", "1", "2", "3", "4")
+    assert not huggingface.labels_tokens(f"hf:{encoder}")
+    assert not huggingface.labels_tokens('hf:config(model_type="bert")')
+    alone = build(
+        'hf:config(model_type="bert", hidden_size=8, num_hidden_layers=1, num_attention_heads=2)',
+        example=words,
+        num_classes=3,
+        facts={"vocab_size": 50, "per_token": True},
+    )
+    assert type(alone) is transformers.BertForTokenClassification
+    assert alone(**words).logits.shape == (1, 4, 3)
+    assert type(huggingface.from_config(huggingface.config_of(alone) or "")) is type(alone)

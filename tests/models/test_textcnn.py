@@ -91,3 +91,21 @@ def test_bfloat16() -> None:
     expected = F.softmax(network(IDS, MASK), dim=1)
     found = F.softmax(network.bfloat16()(IDS, MASK).float(), dim=1)
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0)
+
+
+def test_each_token_may_have_logits_of_its_own() -> None:
+    whole = TextCNN(dim=4, channels=3, widths=[3], vocab_size=10, num_classes=2).eval()
+    network = TextCNN(dim=4, channels=3, widths=[3], per_token=True, vocab_size=10, num_classes=2).eval()
+    network.load_state_dict(whole.state_dict())
+    ids, mask = torch.tensor([[3, 1, 4, 1, 5]]), torch.tensor([[1, 1, 1, 1, 0]])
+    logits = network(ids, mask)
+    assert logits.shape == (1, 5, 2)
+    tokens = network.embedding(ids[:, :4])[0]
+    around = torch.cat([torch.zeros(1, 4), tokens, torch.zeros(1, 4)])
+    (convolution,) = network.windows.convolutions
+    weight, bias = convolution.weight, convolution.bias
+    assert isinstance(weight, Tensor)
+    assert isinstance(bias, Tensor)
+    for place in range(4):
+        features = torch.einsum("ocw,wc->o", weight, around[place : place + 3]) + bias
+        torch.testing.assert_close(logits[0, place], network.classifier(features.relu()))

@@ -119,3 +119,22 @@ def test_bfloat16() -> None:
 def test_refuses(spec: str) -> None:
     with pytest.raises(LimbeckError, match=r"transformer needs an even dim that heads=\d divides, not dim="):
         build(spec, example={"input_ids": IDS}, num_classes=5, facts={"vocab_size": 1000})
+
+
+def test_each_token_may_have_logits_of_its_own() -> None:
+    whole = small()
+    network = Transformer(
+        dim=6, depth=2, heads=3, expansion=2, per_token=True, vocab_size=10, num_classes=4
+    ).double()
+    network.load_state_dict(whole.state_dict())
+    logits = network.eval()(IDS, MASK)
+    weights = network.state_dict()
+    for row, ids in enumerate(IDS):
+        states = encode(whole, ids[MASK[row].bool()])[-1]
+        states = F.layer_norm(states, (6,), weights["norm.weight"], weights["norm.bias"])
+        expected = F.linear(states, weights["classifier.weight"], weights["classifier.bias"])
+        torch.testing.assert_close(logits[row, : len(states)], expected)
+    inputs = {"input_ids": IDS, "attention_mask": MASK}
+    points = find(network, inputs, dense=True)
+    embedding = Tap(network, points, ("embedding",), positions=True)(inputs).embedding
+    torch.testing.assert_close(network.classifier(embedding), logits)

@@ -9,12 +9,13 @@ from small_runs import make_student, make_teacher
 from torch import Tensor, nn
 
 import limbeck
-from limbeck import data
+from limbeck import data, models
 from limbeck.config import TeacherConfig
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
-from limbeck.runs.trust import examine
+from limbeck.runs.trust import Answers, examine
 from limbeck.tasks import Classification, Multilabel, Regression
+from tagged_files import write_conll
 
 CPU = torch.device("cpu")
 
@@ -113,3 +114,40 @@ class TestChance:
         assert isinstance(task, Regression)
         assert task.at_chance({"r2": 0.0}, torch.zeros(3, 3))
         assert not task.at_chance({"r2": 0.1}, torch.zeros(3, 3))
+
+
+class FixedTags(nn.Module):
+    """Answers the same to every token, of sentences of any length."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = nn.Parameter(answer)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.answer.expand(*input_ids.shape, -1)
+
+
+def test_a_teacher_of_words_is_judged_by_its_answers_to_words(tmp_path: Path) -> None:
+    source = data.load("tagged", write_conll(tmp_path, train=70, validation=70, test=0))
+    config = TeacherConfig(model="<x>")
+    assert source.validation is not None
+    known = int((source.validation.targets != -100).sum())
+    alike = examine(FixedTags(torch.arange(7.0)), "teacher", config, source, CPU).wrong
+    assert alike is not None
+    assert f"the teacher answers all {known} rows alike" in alike
+    broken = examine(FixedTags(torch.full((7,), torch.nan)), "teacher", config, source, CPU).wrong
+    assert broken is not None
+    assert f"NaN or infinite for {known} of {known} rows" in broken
+    torch.manual_seed(0)
+    fresh = models.build("transformer(dim=8, heads=2)", num_classes=7, facts=source.facts)
+    chance = examine(fresh, "teacher", config, source, CPU).wrong
+    assert chance is not None
+    assert "the teacher has an entity F1 of" in chance
+    assert "no better than chance" in chance
+
+
+def test_batches_of_dense_tasks_may_differ_in_their_shapes() -> None:
+    answers = Answers()
+    for rows in (torch.ones(3, 4), torch.ones(5, 4)):
+        answers.update(rows)
+    assert (answers.samples, answers.equal, answers.within) == (8, True, True)

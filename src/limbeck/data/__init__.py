@@ -16,8 +16,9 @@ from limbeck.data.build import from_dataset, from_tensors
 from limbeck.data.digits import digits
 from limbeck.data.files.images import from_images
 from limbeck.data.files.table import breast_cancer, diabetes, from_table, iris, linnerud, wine
+from limbeck.data.files.tagged import from_tagged
 from limbeck.data.files.text import banking77, from_text
-from limbeck.data.files.tokens import encode
+from limbeck.data.files.tokens import encode, encode_words
 from limbeck.data.language.source import from_language
 from limbeck.data.loader import Loader
 from limbeck.data.public import cifar10, cifar100, fashion_mnist, stl10, tiny_imagenet
@@ -41,10 +42,12 @@ __all__ = [
     "Views",
     "draw",
     "encode",
+    "encode_words",
     "from_dataset",
     "from_images",
     "from_language",
     "from_table",
+    "from_tagged",
     "from_tensors",
     "from_text",
     "imbalanced",
@@ -113,6 +116,7 @@ SOURCES: Mapping[str, Entry] = {
     "table": Entry(
         from_table, "any table of numbers with columns of labels", "CSV, JSON or Parquet, or the hub"
     ),
+    "tagged": Entry(from_tagged, "sentences with a tag for each word", "CoNLL, JSON or Parquet, or the hub"),
     "text": Entry(from_text, "any texts with columns of labels", "CSV, JSON or Parquet, or the hub"),
     "tiny_imagenet": Entry(
         tiny_imagenet, "110,000 photographs, 64 x 64, 200 classes", "Le & Yang, Stanford CS 231N 2015"

@@ -28,8 +28,16 @@ def contact_sheet(source: Source, count: int = 5, seed: int = 0) -> Image.Image:
         source: source of images with one or three channels.
         count: images of each class; fewer where there are fewer.
         seed: random seed of the draw.
+    Raises:
+        LimbeckError: for data of another kind or task.
     Returns: an RGB picture, about as wide as high; images under 64 pixels a side are enlarged to that.
     """
+    if source.kind != "image" or source.train.targets.ndim != 1 or source.task.scores != "classes":
+        what = f"is for {source.task.name}" if source.kind == "image" else f"has none ({source.kind})"
+        raise LimbeckError(
+            f"a preview shows images of each class, and {source.name} {what}; take a data set of images with "
+            "one class each"
+        )
     labels = source.train.targets.where(source.train.targets != UNLABELED, len(source.task.names))
     names = [*source.task.names, "no label"]
     rows = pick(labels, torch.full((len(names),), count), seed)
@@ -69,10 +77,8 @@ def _pixels(source: Source, rows: Tensor) -> Tensor:
     """Some training images as they are, (N, height, width, 3) uint8."""
     index = source.train.index[rows]
     images = source.train.samples.render(source.views, index, torch.full_like(index, source.views.base))
-    if source.kind != "image" or not isinstance(images, Tensor) or images.shape[1] not in (1, 3):
-        raise LimbeckError(
-            f"a preview shows images of one or three channels, and {source.name} has none ({source.kind})"
-        )
+    if not isinstance(images, Tensor) or images.shape[1] not in (1, 3):
+        raise LimbeckError(f"a preview shows images of one or three channels, and {source.name} has others")
     return (255 * images).round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
 
 

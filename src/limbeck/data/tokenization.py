@@ -20,6 +20,7 @@ from limbeck.data.kinds import kind_of
 from limbeck.data.preparation import Preparation
 from limbeck.data.storage.base import Samples
 from limbeck.data.storage.texts import Ragged, Texts
+from limbeck.data.words import check_words, first_tokens, space_before_words
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs
 from limbeck.pretrained import from_pretrained, stamp
@@ -70,6 +71,12 @@ class Tokenization(Preparation):
             return samples.lengths(index)
         return self._tokens(samples).lengths[samples.of_corpus(index)]
 
+    def share_lost(self, samples: Texts) -> float:
+        """The share of the words that the network does not read."""
+        first = self._tokens(samples).first
+        assert first is not None, "these are texts that are parted in words"
+        return samples.lost_by(first[samples.of_corpus(torch.arange(len(samples)))])
+
     def share_cut(self, samples: Samples) -> float:
         """The share of the texts that are longer than the network reads."""
         if not isinstance(samples, Texts) or not len(samples):
@@ -83,14 +90,20 @@ class Tokenization(Preparation):
         )
         return longer / len(full)
 
-    def tokenize(self, texts: Sequence[str]) -> Ragged:
-        """The tokens of some texts, without padding.
+    def tokenize(self, texts: Sequence[str] | Sequence[Sequence[str]]) -> Ragged:
+        """The tokens of some texts, without padding; of texts in words also where each word begins.
 
         Raises:
-            LimbeckError: for a tokenizer that names no token to pad a batch with.
+            LimbeckError: for a tokenizer that names no token to pad a batch with, or cannot tell the words
+                apart.
         """
         self._check_padding()
-        encoded = self.tokenizer([*texts], truncation=True, max_length=self.max_length)
+        in_words = not all(isinstance(text, str) for text in texts)
+        if in_words:
+            check_words(self.tokenizer, self.place)
+        encoded = self.tokenizer(
+            [*texts], truncation=True, max_length=self.max_length, is_split_into_words=in_words
+        )
         names = [name for name in self.tokenizer.model_input_names if name in encoded]
         lengths = torch.tensor([0, *map(len, encoded["input_ids"])])
         flat = {name: torch.tensor([*chain.from_iterable(encoded[name])]) for name in names}
@@ -103,6 +116,9 @@ class Tokenization(Preparation):
             lengths.cumsum(0),
             {name: padding.get(name, 0) for name in names},
             left=self.tokenizer.padding_side == "left",
+            first=first_tokens([each.word_ids for each in encoded.encodings], [*map(len, texts)])
+            if in_words
+            else None,
         )
 
     def save(self, folder: Path) -> None:
@@ -151,7 +167,12 @@ class Tokenization(Preparation):
 
 
 def tokenization(
-    place: str, most: int, max_length: int | None = None, pad_token: str | None = None
+    place: str,
+    most: int,
+    max_length: int | None = None,
+    pad_token: str | None = None,
+    *,
+    add_prefix_space: bool = False,
 ) -> Tokenization:
     """The tokenizer of a folder or a hub name.
 
@@ -160,6 +181,7 @@ def tokenization(
         most: most tokens that the network reads.
         max_length: what a text is cut to; as many as the network reads if None.
         pad_token: the token that fills up a batch, for a tokenizer that names none.
+        add_prefix_space: whether a byte-level tokenizer sees a space before every word that is given alone.
     Raises:
         LimbeckError: for a folder without a tokenizer, a token to pad with that it does not have, and a
             length that the network does not read.
@@ -169,7 +191,7 @@ def tokenization(
         raise LimbeckError(
             f"the folder {place!r} holds no tokenizer; write it there with tokenizer.save_pretrained(...)"
         )
-    tokenizer, digest = _loaded(place, pad_token, stamp(place))
+    tokenizer, digest = _loaded(place, pad_token, add_prefix_space, stamp(place))
     most = min(most, tokenizer.model_max_length)
     if max_length is not None and max_length > most:
         raise LimbeckError(f"{place!r} reads at most {most} tokens of a text, not max_length={max_length}")
@@ -182,9 +204,12 @@ def tokenization(
 
 
 @lru_cache(maxsize=8)
-def _loaded(place: str, pad_token: str | None, stamp: object) -> tuple[Any, str]:
+def _loaded(place: str, pad_token: str | None, add_prefix_space: bool, stamp: object) -> tuple[Any, str]:
     """The tokenizer and its digest."""
-    tokenizer = from_pretrained("AutoTokenizer", place)
+    options = {"add_prefix_space": True} if add_prefix_space else {}
+    tokenizer = from_pretrained("AutoTokenizer", place, **options)
+    if add_prefix_space:
+        space_before_words(tokenizer, place)
     if pad_token is not None:
         if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
             raise LimbeckError(f"the tokenizer of {place!r} has no token {pad_token!r} to pad with")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from limbeck.errors import LimbeckError
-from limbeck.features import Tap, answering, call, logits_of
+from limbeck.features import Tap, answering, by_word, call, logits_of
 from limbeck.features.find import Names
 from limbeck.outputs import Batch, Inputs, Outputs
 from limbeck.tasks import Agreement, Meter, Task
@@ -52,7 +52,12 @@ def answer_of(task: Task, network: nn.Module, features: Names | None = None) -> 
             return taps[0](inputs)
 
         return tapped
-    return lambda inputs: Outputs(logits=logits_of(call(network, inputs), width=task.width, dense=task.dense))
+
+    def answered(inputs: Inputs) -> Outputs:
+        logits = logits_of(call(network, inputs), width=task.width, dense=task.dense)
+        return by_word(Outputs(logits=logits), inputs, type(network).__name__)
+
+    return answered
 
 
 def measure(

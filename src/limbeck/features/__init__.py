@@ -1,6 +1,7 @@
 """Finds logits, embedding, stages and stem in any network by one forward, and taps them with hooks."""
 
 from limbeck.features.answers import as_logits, order_of, probabilities, reordered
+from limbeck.features.by_word import by_word
 from limbeck.features.calling import call, precision_of, set_mode, undisturbed, undone
 from limbeck.features.entering import Entered
 from limbeck.features.find import answering, describe, find
@@ -21,6 +22,7 @@ __all__ = [
     "answering",
     "as_logits",
     "batch_norms",
+    "by_word",
     "call",
     "check_sizes",
     "describe",

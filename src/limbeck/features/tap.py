@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from limbeck.errors import LimbeckError, unknown
 from limbeck.features import attention
+from limbeck.features.by_word import by_word
 from limbeck.features.calling import (
     arguments_of,
     call,
@@ -86,6 +87,7 @@ class Tap:
 
         Args:
             inputs: (B, ...) tensor, or named tensors; an `attention_mask` (B, L) among them becomes `mask`.
+                Of `Words`, logits and an embedding with positions are given by word.
 
         Raises:
             LimbeckError: if the forward did not pass one of the points.
@@ -155,7 +157,7 @@ class Tap:
             pool = self._fields["embedding"][0].point.pool
             if not self._positions:
                 fields["embedding"] = _vector(fields["embedding"], pool, fields.get("mask"))
-        return Outputs(**fields)
+        return by_word(Outputs(**fields), inputs, self._name, positions=self._positions)
 
     def _at(self, field: str, capture: _Capture, result: Any) -> Any:
         if field == "logits" and capture.point.is_result:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any
 
-from limbeck.models.huggingface import TASKS
+from limbeck.models.huggingface import task_of
 from limbeck.outputs import Batch
 from limbeck.tasks import Task
 from limbeck.training.phases import at_epoch
@@ -31,17 +31,16 @@ class Columns:
         """What a `Distiller` needs to know: an example, the size of the training set, and the task.
 
         Args:
-            student: a network; its config may say which problem it is for, and it is classification else.
+            student: a network; its class and config may say what it is for, and it is classification else.
             dataset: the training set.
             loader: a loader of it, of which no batch is drawn.
         """
         few = loader.collate_fn(list(islice(loader.dataset, 2)))
         self.names = tuple(few)
-        problem = str(getattr(getattr(student, "config", None), "problem_type", None))
         return {
             "example": self._split(few)[0],
             "data": len(dataset) if isinstance(dataset, Sized) else None,
-            "task": TASKS.get(problem, "classification"),
+            "task": task_of(student),
         }
 
     def batch(self, columns: Mapping[str, Any], task: Task) -> Batch:

@@ -20,6 +20,7 @@ from limbeck.methods.parts.shapes import stage_like, token_mask
 from limbeck.methods.parts.stages import (
     Pairs,
     StageField,
+    check_same_tokens,
     described,
     doubling,
     stage_pairs,
@@ -118,6 +119,7 @@ class AB(Initializing):
         self.connectors = nn.ModuleList()
         for pair in self.places:
             ours, theirs = context.student.preactivations[pair[0]], context.teacher.preactivations[pair[1]]
+            check_same_tokens(self.name, context, ours)
             found = connector(ours, theirs, relu=False)
             if found is None:
                 raise LimbeckError(

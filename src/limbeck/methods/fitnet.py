@@ -12,7 +12,13 @@ from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.regressors import regressor
 from limbeck.methods.parts.shapes import stage_like, token_mask
-from limbeck.methods.parts.stages import described, mean_over_positions, stage_pair, valid
+from limbeck.methods.parts.stages import (
+    check_same_tokens,
+    described,
+    mean_over_positions,
+    stage_pair,
+    valid,
+)
 from limbeck.outputs import Batch, Outputs
 
 
@@ -68,6 +74,7 @@ class FitNet(Method):
         assert context.teacher is not None
         self.pair = stage_pair(self.name, context, self.stage)
         ours, theirs = context.student.stages[self.pair[0]], context.teacher.stages[self.pair[1]]
+        check_same_tokens(self.name, context, ours)
         found = regressor(ours, theirs)
         if found is None:
             raise LimbeckError(

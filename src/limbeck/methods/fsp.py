@@ -16,6 +16,7 @@ from limbeck.methods.parts.stages import (
     Pairs,
     alike_channels,
     by_channel,
+    check_same_tokens,
     comparable,
     described,
     pooled_alike,
@@ -107,6 +108,7 @@ class FSP(Initializing):
         assert context.teacher is not None
         self.places = stage_pairs(self.name, context, self.pairs)
         ours, theirs = self._stages(context.student, context.teacher)
+        check_same_tokens(self.name, context, *ours)
         for place, pair in enumerate(zip(ours, theirs, strict=True)):
             if not alike_channels(*pair):
                 shapes = [tuple(stage.shape[1:]) for stage in pair]

@@ -250,8 +250,11 @@ class InfoFlow(Method):
         layers = list(zip(student.stages, teacher.stages, strict=True))[: self.count]
         if layers:
             losses = [
-                infoflow(*(gather(without_padding(stage, valid(student, stage))) for stage in layer))
-                for layer in layers
+                infoflow(
+                    gather(without_padding(ours, valid(student, ours))),
+                    gather(without_padding(theirs, valid(teacher, theirs))),
+                )
+                for ours, theirs in layers
             ]
             weight = self.initial * self.decay**batch.progress.epoch
             terms["stages"] = Term(torch.stack(losses).sum(), weight=weight, per="samples")

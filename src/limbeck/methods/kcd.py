@@ -26,7 +26,14 @@ from limbeck.methods.mse import mse
 from limbeck.methods.parts.blocks import Reduction, full_precision
 from limbeck.methods.parts.channels import RIDGE, Match, Sums
 from limbeck.methods.parts.shapes import same_samples, stage_like
-from limbeck.methods.parts.stages import described, mean_of_positions, pooled_alike, stage_pair, valid
+from limbeck.methods.parts.stages import (
+    check_same_tokens,
+    described,
+    mean_of_positions,
+    pooled_alike,
+    stage_pair,
+    valid,
+)
 from limbeck.methods.terms import Term
 from limbeck.notation import show
 from limbeck.outputs import Batch, Outputs
@@ -144,6 +151,7 @@ class KCD(Method):
             what = described(context, self.pair)
         ours, theirs = self._features(context.student, context.teacher)
         sequences = ours.ndim == 3
+        check_same_tokens(self.name, context, ours)
         if ours.ndim != theirs.ndim or (sequences and ours.shape[1] != theirs.shape[1]):
             raise LimbeckError(
                 "kcd compares maps (channels, height, width), sequences of one length, or vectors, but not "

@@ -68,5 +68,5 @@ class SP(Method):
         ours, theirs = student.stages[self.pair[0]], teacher.stages[self.pair[1]]
         return similarity_preserving(
             gather(without_padding(ours, valid(student, ours))),
-            gather(without_padding(theirs, valid(student, theirs))),
+            gather(without_padding(theirs, valid(teacher, theirs))),
         )

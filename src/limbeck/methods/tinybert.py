@@ -23,6 +23,7 @@ from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import floating
 from limbeck.methods.parts.stages import (
     LayerMapping,
+    check_same_tokens,
     comparable,
     layers_for,
     mean_over_positions,
@@ -30,7 +31,7 @@ from limbeck.methods.parts.stages import (
     valid,
 )
 from limbeck.methods.terms import Term
-from limbeck.outputs import Batch, Inputs, Outputs, named
+from limbeck.outputs import Batch, Outputs
 
 
 def tinybert(
@@ -122,12 +123,8 @@ class TinyBERT(Method):
         assert theirs is not None
         self.places = self._mapped(ours, theirs, "stages") if self.hidden else []
         pairs = self._pairs(ours, theirs)
-        by_token = bool(self.attention) or any(student.ndim == 3 for student, _ in pairs)
-        if by_token and not _same(context.example, context.teacher_example):
-            raise LimbeckError(
-                "tinybert compares a text token by token, and the teacher reads other tokens than the "
-                "student; take pkd, which compares one state for each sample, or kd"
-            )
+        stages = [student for student, _ in pairs]
+        check_same_tokens(self.name, context, *stages, always=bool(self.attention))
         for student, teacher in pairs:
             if not comparable(student, teacher):
                 raise LimbeckError(
@@ -218,12 +215,3 @@ def _distance(student: Tensor, teacher: Tensor, projection: nn.Module, mask: Ten
             "sample, or kd"
         )
     return fitnet(projection(student), teacher, mask)
-
-
-def _same(first: Inputs, second: Inputs | None) -> bool:
-    """Whether two networks read the same of a few samples, apart from what only one of them reads."""
-    if second is None:
-        return True
-    ours, theirs = named(first), named(second)
-    both = ours.keys() & theirs.keys()
-    return bool(both) and all(ours[name].equal(theirs[name]) for name in both)

@@ -16,6 +16,7 @@ from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import stage_like, token_mask
 from limbeck.methods.parts.stages import (
     Pairs,
+    check_same_tokens,
     described,
     mean_over_positions,
     pooled_alike,
@@ -95,6 +96,7 @@ class VID(Method):
         start = math.log(math.expm1(INITIAL_VARIANCE - LEAST_VARIANCE))
         for pair in self.places:
             ours, theirs = context.student.stages[pair[0]], context.teacher.stages[pair[1]]
+            check_same_tokens(self.name, context, ours)
             maps = ours.ndim == theirs.ndim == 4
             if not maps and ours.shape[:-1] != theirs.shape[:-1]:
                 raise LimbeckError(

@@ -23,6 +23,7 @@ from limbeck.optional import imported
 from limbeck.outputs import Inputs
 from limbeck.pretrained import EXTRA, from_pretrained, quiet
 from limbeck.tasks import Task
+from limbeck.words import Words
 
 PREFIX = "hf:"
 PROBLEMS = {
@@ -38,10 +39,13 @@ TASKS = {problem: task for task, problem in PROBLEMS.items()}
 HEADS = ("ForSequenceClassification", "ForImageClassification")
 """How the classes of networks with a head for whole texts or images end."""
 
+TOKEN_HEAD = "ForTokenClassification"
+"""How the classes of networks with a head for each token end."""
+
 ALONE = "config"
 """The place of a network that is made from its config's arguments, without weights."""
 
-OWN = ("layers", "keep", "max_length", "pad_token")
+OWN = ("layers", "keep", "max_length", "pad_token", "add_prefix_space")
 """The arguments that are limbeck's; all others are attributes of the config."""
 
 _SPEC = re.compile(r"hf:([^()]+?)\s*(\(.*\))?", re.DOTALL)
@@ -57,6 +61,7 @@ class Pretrained:
         keep: which ones a number means: "even" (spread from the first to the last), "first" or "last".
         max_length: tokens that a text is cut to; None for as many as the network reads.
         pad_token: token that fills up a batch, for a tokenizer that names none.
+        add_prefix_space: whether a byte-level tokenizer sees a space before every word of a sentence.
         overrides: attributes of its config.
     """
 
@@ -65,6 +70,7 @@ class Pretrained:
     keep: Keep = "even"
     max_length: Count | None = None
     pad_token: str | None = None
+    add_prefix_space: bool = False
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -121,11 +127,30 @@ def labels_of(spec: str) -> tuple[str, ...] | None:
     if not named.brings_weights:
         return None
     config = pretrained.config_of(named.place)
-    if not any(name.endswith(HEADS) for name in config.architectures or ()):
+    if not any(name.endswith((*HEADS, TOKEN_HEAD)) for name in config.architectures or ()):
         return None
     return tuple(
         re.sub(r"^LABEL_(\d+)$", r"\1", config.id2label[number]) for number in sorted(config.id2label)
     )
+
+
+def labels_tokens(spec: str) -> bool:
+    """Whether the head that a folder or name brings has an answer for each token."""
+    named = read(spec)
+    if not named.brings_weights:
+        return False
+    return any(name.endswith(TOKEN_HEAD) for name in pretrained.config_of(named.place).architectures or ())
+
+
+def task_of(network: object) -> str:
+    """The name of the task that a network of transformers is for, by its class and its config.
+
+    It is classification where they do not say another.
+    """
+    if type(network).__name__.endswith(TOKEN_HEAD):
+        return "token_classification"
+    problem = str(getattr(getattr(network, "config", None), "problem_type", None))
+    return TASKS.get(problem, "classification")
 
 
 def most_tokens(spec: str) -> int:
@@ -153,7 +178,7 @@ def build(
 
     Args:
         spec: see `read`.
-        example: token ids or images, which say whether it classifies texts or images.
+        example: token ids, `Words` or images, which say whether it classifies texts, words or images.
         num_classes: number of outputs; as many as its head has if None.
         facts: the `vocab_size` of the data, for `hf:config(...)`.
         head: whether it keeps the head of its place: True refuses one that is not there; False draws a
@@ -231,6 +256,8 @@ def _auto(spec: str, example: Inputs | None) -> str:
     """The class of `transformers` that loads it."""
     if isinstance(example, Tensor) and example.dim() == 4:
         return "AutoModelForImageClassification"
+    if isinstance(example, Words):
+        return "AutoModelForTokenClassification"
     if example is None or not isinstance(example, Tensor) or example.dtype == torch.int64:
         return "AutoModelForSequenceClassification"
     raise LimbeckError(f"{spec} takes token ids or images, not {described(example)}")

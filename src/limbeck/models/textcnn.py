@@ -10,15 +10,17 @@ from limbeck.models.inputs import Widths
 
 
 class TextCNN(nn.Module):
-    """(B, L) token ids to (B, num_classes) logits, whatever follows the end of a text.
+    """(B, L) token ids to (B, num_classes) logits of a text, or of each token, whatever follows its end.
 
-    Each position is seen in windows of several widths; of each feature the largest value in the text counts.
+    Each position is seen in windows of several widths; of each feature the largest value in the text counts,
+    or for a token those of the windows around it.
 
     Args:
         dim: size of a token's embedding.
         channels: features of each width of window.
         widths: widths of the windows, in tokens.
         dropout: share of the embedding silenced in training.
+        per_token: whether each token has logits of its own, (B, L, num_classes); data of words says so.
     """
 
     def __init__(
@@ -28,10 +30,12 @@ class TextCNN(nn.Module):
         widths: Widths = (3, 4, 5),
         dropout: Share = 0.5,
         *,
+        per_token: bool = False,
         vocab_size: Count,
         num_classes: Count,
     ) -> None:
         super().__init__()
+        self.per_token = per_token
         self.embedding = nn.Embedding(vocab_size, dim)
         self.windows = _Windows(dim, channels, widths)
         self.relu = nn.ReLU()
@@ -44,10 +48,10 @@ class TextCNN(nn.Module):
         nn.init.uniform_(self.embedding.weight, -0.25, 0.25)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Logits of the texts; `attention_mask` (B, L) is 0 where a text has ended."""
+        """Logits of the texts or tokens; `attention_mask` (B, L) is 0 where a text has ended."""
         valid = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         features = self.relu(self.windows(self.embedding(input_ids), valid))
-        return self.classifier(self.dropout(features.amax(1)))  # type: ignore[no-any-return]
+        return self.classifier(self.dropout(features if self.per_token else features.amax(1)))  # type: ignore[no-any-return]
 
     def feature_points(self) -> dict[str, str | list[str]]:
         """The features at each token are the one stage, the tokens' embeddings the stem."""

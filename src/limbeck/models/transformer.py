@@ -13,7 +13,7 @@ from limbeck.errors import LimbeckError
 
 
 class Transformer(nn.Module):
-    """(B, L) token ids to (B, num_classes) logits of the mean over a text's tokens.
+    """(B, L) token ids to (B, num_classes) logits of the mean over a text's tokens, or of each token.
 
     Args:
         dim: size of a token's hidden state, even.
@@ -21,6 +21,7 @@ class Transformer(nn.Module):
         heads: number of heads of the attention; divides `dim`.
         expansion: width of the feed-forward layer over `dim`.
         dropout: share silenced in training, of the input and of what each layer adds.
+        per_token: whether each token has logits of its own, (B, L, num_classes); data of words says so.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class Transformer(nn.Module):
         expansion: Count = 4,
         dropout: Share = 0.1,
         *,
+        per_token: bool = False,
         vocab_size: Count,
         num_classes: Count,
     ) -> None:
         super().__init__()
         if dim % heads or dim % 2:
             raise LimbeckError(f"transformer needs an even dim that heads={heads} divides, not dim={dim}")
+        self.per_token = per_token
         self.embedding = nn.Embedding(vocab_size, dim)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(_Block(dim, heads, expansion * dim, dropout) for _ in range(depth))
@@ -44,14 +47,17 @@ class Transformer(nn.Module):
         self.classifier = nn.Linear(dim, num_classes)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Logits of the texts; `attention_mask` (B, L) is 0 where a text has ended."""
+        """Logits of the texts or tokens; `attention_mask` (B, L) is 0 where a text has ended."""
         valid = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         tokens = self.embedding(input_ids)
         states = self.dropout(tokens + _positions(tokens))
         for block in self.blocks:
             states = block(states, valid.bool())
+        states = self.norm(states)
+        if self.per_token:
+            return self.classifier(states)  # type: ignore[no-any-return]
         weight = valid.unsqueeze(-1).to(states.dtype)
-        mean = (self.norm(states) * weight).sum(1) / weight.sum(1).clamp(min=1)
+        mean = (states * weight).sum(1) / weight.sum(1).clamp(min=1)
         return self.classifier(mean)  # type: ignore[no-any-return]
 
     def feature_points(self) -> dict[str, str | list[str]]:

@@ -9,7 +9,7 @@ from limbeck.evaluation.results import Evaluation
 from limbeck.report.page import Tile
 from limbeck.runs import gain
 from limbeck.tasks import Metric, Task
-from limbeck.tasks.wording import digits, heading, interval, told, unit_of_difference
+from limbeck.tasks.wording import a, digits, heading, interval, told, unit_of_difference
 
 if TYPE_CHECKING:
     from limbeck.runs.result import BaselineResult, Result
@@ -31,7 +31,7 @@ def lead(result: Result, task: Task) -> str:
         return (
             f"The student has {size}. How good it is, is not known: the data has no test split{of_answers}."
         )
-    text = f"On the test split the student has a {metric.label} of {told(metric, test[metric.name])}"
+    text = f"On the test split the student has {a(metric)} of {told(metric, test[metric.name])}"
     text += f" with {size}{of_answers}"
     if teacher and teacher.metrics and metric.name in teacher.metrics:
         text += f"; its teacher has {told(metric, teacher.metrics[metric.name])} with "

@@ -14,6 +14,7 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch
 from limbeck.runs import networks
 from limbeck.runs.result import AnswersResult
+from limbeck.tasks.wording import a
 from limbeck.teachers import FileTeacher
 from limbeck.teachers.files.reading import is_answers
 
@@ -73,7 +74,7 @@ def examine(file: FileTeacher, name: str, source: Source, fewest: int) -> tuple[
     else:
         figure = task.primary.show(metrics[task.primary.name])
         worth = (
-            f"{networks.called(name)} has a {task.primary.label} of {figure} on the {len(targets):,} "
+            f"{networks.called(name)} has {a(task.primary)} of {figure} on the {len(targets):,} "
             "training samples that have a label and an answer"
         )
     if its.unknown > its.rows / 2:

@@ -11,6 +11,7 @@ from torch import nn
 from limbeck.config import NetworkConfig
 from limbeck.data import Source
 from limbeck.data.preparation import Preparation
+from limbeck.data.storage.texts import Texts
 from limbeck.data.tokenization import Tokenization, tokenization
 from limbeck.errors import LimbeckError
 from limbeck.models import Normalization, causal, huggingface, normalize_inputs
@@ -18,7 +19,8 @@ from limbeck.outputs import Inputs
 from limbeck.pretrained import config_of, image_settings
 from limbeck.runs.matching import canonical, comparable, listed
 from limbeck.runs.network_record import Card
-from limbeck.tasks import Classification, Multilabel, Regression, Task
+from limbeck.tasks import Classification, Multilabel, Regression, Task, TokenClassification
+from limbeck.words import Words
 
 
 def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> nn.Module:
@@ -37,7 +39,7 @@ def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> 
         return network
     with torch.random.fork_rng(devices=[]) if role != "student" else nullcontext():
         if role == "student":
-            head = None if _fits(huggingface.labels_of(model), source) else False
+            head = None if _fits(model, source) else False
             network = huggingface.build(model, example, width, head=head)
             huggingface.name_outputs(network, source.task)
         else:
@@ -69,18 +71,26 @@ def language_model(config: NetworkConfig, role: str, source: Source) -> nn.Modul
 def head_note(model: str, source: Source) -> str | None:
     """A sentence for a student whose head is for other outputs than the data's; None for any other."""
     labels = huggingface.labels_of(model)
-    if labels is None or _fits(labels, source):
+    if labels is None or _fits(model, source):
         return None
-    return (
-        f"the head of the student {model} is for other outputs ({listed(labels)}) than {source.name} has, so "
-        "it begins with a fresh one"
-    )
+    if (of_tokens := huggingface.labels_tokens(model)) != _by_token(source.task):
+        one, other = ("each token", "a sample") if of_tokens else ("a sample", "each token")
+        what = f"has one answer for {one}, and {source.name} needs one for {other}"
+    else:
+        what = f"is for other outputs ({listed(labels)}) than {source.name} has"
+    return f"the head of the student {model} {what}, so it begins with a fresh one"
 
 
-def _fits(labels: tuple[str, ...] | None, source: Source) -> bool:
-    """Whether a head has the data's outputs in their order, as far as their names say."""
-    theirs, ours = canonical(labels or ()), canonical(source.task.outputs)
+def _fits(model: str, source: Source) -> bool:
+    """Whether a head is of the data's kind and has its outputs in their order, as far as their names say."""
+    theirs, ours = canonical(huggingface.labels_of(model) or ()), canonical(source.task.outputs)
+    if huggingface.labels_tokens(model) != _by_token(source.task):
+        return False
     return len(theirs) == len(ours) and (theirs == ours or not comparable(theirs, ours))
+
+
+def _by_token(task: Task) -> bool:
+    return isinstance(task, TokenClassification)
 
 
 def card_of(model: str) -> Card | None:
@@ -90,7 +100,8 @@ def card_of(model: str) -> Card | None:
         return None
     config = config_of(huggingface.read(model).place)
     usual = "regression" if len(labels) == 1 else "classification"
-    task = _task(huggingface.TASKS.get(config.problem_type, usual), labels)
+    name = huggingface.TASKS.get(config.problem_type, usual)
+    task = TokenClassification(labels) if huggingface.labels_tokens(model) else _task(name, labels)
     return Card(model=model, task=task.record(), input_shape={"input_ids": (1,)}, mean=None, std=None)
 
 
@@ -114,18 +125,33 @@ def preparation(config: NetworkConfig) -> Preparation:
     if config.size is not None:
         raise LimbeckError(f"{config.model} reads texts, and size={config.size} is of images; leave it out")
     most = huggingface.most_tokens(config.model)
-    return tokenization(named.place, most, named.max_length, named.pad_token)
+    return tokenization(
+        named.place, most, named.max_length, named.pad_token, add_prefix_space=named.add_prefix_space
+    )
 
 
 def cut_note(reads: Preparation, source: Source, whose: str) -> str | None:
-    """A sentence on how many texts are longer than a network reads; None if none is.
+    """A sentence on how many texts are longer than a network reads, or words lost; None if none is.
 
     Args:
         reads: what the network reads of a sample.
         source: the data.
         whose: the network, for the sentence.
     """
-    if not isinstance(reads, Tokenization) or not (share := reads.share_cut(source.train.samples)):
+    samples = source.train.samples
+    if isinstance(samples, Texts) and isinstance(samples.inputs, Words):
+        lost = (
+            reads.share_lost(samples)
+            if isinstance(reads, Tokenization)
+            else samples.lost_by(samples.inputs.first)
+        )
+        most = reads.max_length if isinstance(reads, Tokenization) else samples.inputs["input_ids"].shape[1]
+        said = (
+            f"{100 * lost:.3g} % of the words are not among the {most} tokens of a sentence that {whose} "
+            "reads; nothing is learned from them, and they count as answered O"
+        )
+        return said if lost else None
+    if not isinstance(reads, Tokenization) or not (share := reads.share_cut(samples)):
         return None
     return (
         f"{100 * share:.3g} % of the texts are longer than the {reads.max_length} tokens that {whose} reads, "

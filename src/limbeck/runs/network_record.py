@@ -21,6 +21,7 @@ from limbeck.methods.parts.grafts import Graft, GraftedStudent
 from limbeck.models.weights import read_metadata
 from limbeck.outputs import Inputs
 from limbeck.tasks import Task
+from limbeck.words import Words
 
 DType: TypeAlias = Literal[
     "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"
@@ -66,7 +67,7 @@ class Card(BaseModel):
     network: str | None = None
     tokenizer: str | None = None
     max_length: int = 0
-    facts: dict[str, int] = {}
+    facts: dict[str, bool | int] = {}
     files: dict[str, str] = {}
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
@@ -150,9 +151,7 @@ def describe(network: nn.Module, name: str | None, source: Source, reads: Prepar
         task=source.task.record(),
         input_shape=sample_shape(example),
         input_dtype=_dtypes(example),
-        preparation=f"token ids by the tokenizer in the folder tokenizer, at most {reads.max_length}"
-        if isinstance(reads, Tokenization)
-        else source.preparation,
+        preparation=_prepared(reads, example) if isinstance(reads, Tokenization) else source.preparation,
         columns=source.columns,
         size=reads.size,
         network=models.huggingface.config_of(network),
@@ -165,6 +164,12 @@ def describe(network: nn.Module, name: str | None, source: Source, reads: Prepar
         output_mean=rescaling and rescaling.mean,
         output_std=rescaling and rescaling.std,
     )
+
+
+def _prepared(reads: Tokenization, example: Inputs) -> str:
+    """What the inputs are of a network that brings its tokenizer."""
+    of_words = "; the answer to a word is that to its first token" if isinstance(example, Words) else ""
+    return f"token ids by the tokenizer in the folder tokenizer, at most {reads.max_length}{of_words}"
 
 
 def sample_shape(inputs: Inputs) -> tuple[int, ...] | dict[str, tuple[int, ...]]:

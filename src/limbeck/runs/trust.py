@@ -20,6 +20,7 @@ from limbeck.runs import answer_files, networks
 from limbeck.runs.directory import Run
 from limbeck.runs.schedules import schedule_of
 from limbeck.tasks import Meter, Task
+from limbeck.tasks.wording import a
 from limbeck.teachers import FileTeacher, LiveTeacher
 
 BATCH = 512
@@ -51,6 +52,8 @@ class Found(NamedTuple):
 class Answers:
     """What a network answered to some samples, kept as figures.
 
+    Of a task that decides at positions, a sample is one of its rows: batches may differ in their positions.
+
     Attributes:
         samples: how many there were.
         outputs: how many numbers the network answered.
@@ -71,7 +74,7 @@ class Answers:
     _first: Tensor | None = None
 
     def update(self, logits: Tensor) -> None:
-        """Takes in the outputs for a batch, (B, ...)."""
+        """Takes in the outputs for a batch, (B, ...), or its rows, (P, C)."""
         rows = logits.detach().flatten(1).float()
         finite = rows.isfinite().all(1)
         self.samples, self.outputs = self.samples + len(rows), self.outputs + rows.numel()
@@ -176,7 +179,8 @@ def _answers(
             if not answers.samples:
                 teacher.open(batch.inputs, ("logits",))
             outputs = teacher(batch)
-            answers.update(outputs.logits)
+            logits = outputs.logits
+            answers.update(task.rows(batch, outputs).logits(logits) if task.dense else logits)
             if not answers.broken:
                 meter.update(outputs, batch)
     return answers, meter
@@ -186,20 +190,20 @@ def _worth(whose: str, task: Task, metrics: Mapping[str, float], where: str) -> 
     if task.primary.name not in metrics:
         return f"{whose} is not measured: there are no labels to measure it by"
     figure = task.primary.show(metrics[task.primary.name])
-    return f"{whose} has a {task.primary.label} of {figure} on {where}"
+    return f"{whose} has {a(task.primary)} of {figure} on {where}"
 
 
 def _looks_wrong(answers: Answers, task: Task, labeled: Split, whose: str, name: str) -> str | None:
     """What shows that the outputs are not those of a working network; None if nothing does."""
+    what = "rows" if task.dense else "samples"
     if answers.broken:
         return (
-            f"the outputs of {whose} are NaN or infinite for {answers.broken} of {answers.samples} samples; "
+            f"the outputs of {whose} are NaN or infinite for {answers.broken} of {answers.samples} {what}; "
             "its weights or its normalization do not fit, or it overflows in its precision"
         )
     if answers.samples > 1 and answers.equal:
         return (
-            f"{whose} answers all {answers.samples} samples alike; its weights or its normalization do not "
-            "fit"
+            f"{whose} answers all {answers.samples} {what} alike; its weights or its normalization do not fit"
         )
     if task.scores != "classes":
         return None

@@ -16,12 +16,14 @@ from limbeck.tasks.language import Language
 from limbeck.tasks.multilabel import Multilabel
 from limbeck.tasks.regression import Regression
 from limbeck.tasks.rows import Rows
+from limbeck.tasks.token_classification import TokenClassification
 
 TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "language": Language,
     "multilabel": Multilabel,
     "regression": Regression,
+    "token_classification": TokenClassification,
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Regression",
     "Rows",
     "Task",
+    "TokenClassification",
     "from_record",
     "named",
     "table",

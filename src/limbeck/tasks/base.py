@@ -156,7 +156,8 @@ class Task(ABC):
         name: in records and on the command line.
         hub_tag: the pipeline tag of the Hugging Face hub; None if it has none.
         columns_hold: what columns of a file hold for this task: "classes", one column of names or numbers
-            that become ids (N,); "labels", which apply or not, (N, L); or "values", numbers (N, K).
+            that become ids (N,); "labels", which apply or not, (N, L); "values", numbers (N, K); or "tags", a
+            list with one for each word, (N, W).
         scores: what the columns of a row are: "classes", of which one is right, or "values" to be met.
         one_row_per_sample: whether row i is sample i.
         even: whether every sample has the same number of rows. If not, training counts the valid rows of
@@ -173,7 +174,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     hub_tag: ClassVar[str | None] = None
-    columns_hold: ClassVar[Literal["classes", "labels", "values"]] = "classes"
+    columns_hold: ClassVar[Literal["classes", "labels", "values", "tags"]] = "classes"
     scores: ClassVar[Literal["classes", "values"]] = "classes"
     one_row_per_sample: ClassVar[bool] = True
     even: ClassVar[bool] = True

@@ -23,6 +23,14 @@ def heading(metric: Metric) -> str:
     return metric.label[:1].upper() + metric.label[1:]
 
 
+def a(metric: Metric) -> str:
+    """The label with its article: "a top-1", "an entity F1", "an RMSE"."""
+    word = metric.label.partition(" ")[0]
+    spelled = sum(letter.isupper() for letter in word) > 1
+    vowels = "aefhilmnorsx" if spelled else "aeiou"
+    return f"a{'n' if word[0].lower() in vowels else ''} {metric.label}"
+
+
 def unit_of_difference(metric: Metric) -> str:
     """What two values differ in: percentages in points, others in their unit."""
     return "points" if metric.unit == "%" else metric.unit

@@ -109,7 +109,7 @@ class Answers:
 
     def _store(self, field: str, precision: str) -> Store:
         if (field, precision) not in self._stores:
-            point, width, probe = self._fields[field]
+            point, width, probe, _ = self._fields[field]
             key = {**self._key, "field": field, "point": point, "precision": precision}
             path = path_of(self._directory, key, width, probe)
             self._stores[field, precision] = Store(path, key, width, self._about, probe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from limbeck.features import FeaturePoints
 from limbeck.outputs import Batch, Inputs, apply, named
 from limbeck.teachers.live import LiveTeacher
 from limbeck.teachers.reloadable import Reloadable
+from limbeck.words import Words
 
 
 class Field(NamedTuple):
@@ -25,11 +27,13 @@ class Field(NamedTuple):
         point: where in the network the field is.
         width: how many numbers it has for a sample.
         probe: some numbers that the network answers to a few samples.
+        shape: that of an answer to a sample; (width,), or (W, D) with D numbers for each of W words.
     """
 
     point: str
     width: int
     probe: list[float]
+    shape: tuple[int, ...]
 
 
 class AskedNetwork:
@@ -84,7 +88,7 @@ class AskedNetwork:
             fields: what the network is to give.
             kept: those of the fields that are to be kept in files.
         Raises:
-            LimbeckError: for a field that is no vector.
+            LimbeckError: for a field that is neither a vector, nor one for each word.
         """
         self._teacher.open(example, fields)
         self._example = example
@@ -94,15 +98,16 @@ class AskedNetwork:
         assert self.points is not None
         answer = self.live(Batch(self._like_example(self._probe)))
         for field in kept:
-            if answer[field].ndim != 2:
+            shape = tuple(answer[field].shape[1:])
+            if len(shape) != 1 + isinstance(self._probe, Words):
                 raise LimbeckError(
                     f"the teacher's {field} of a sample should be a vector to be kept, not of shape "
-                    f"{tuple(answer[field].shape[1:])}; train without a cache of the {field}"
+                    f"{shape}; train without a cache of the {field}"
                 )
             numbers = answer[field].flatten().tolist()
             probe = [float(f"{numbers[place]:.4g}") for place in spread(len(numbers), 32).tolist()]
             point = ", ".join(map(str, self.points.of(field)))
-            self.fields[field] = Field(point, answer[field].shape[1], probe)
+            self.fields[field] = Field(point, prod(shape), probe, shape)
         self.dtype = torch.promote_types(answer.logits.dtype, torch.float32)
 
     def ask(
@@ -122,8 +127,8 @@ class AskedNetwork:
         outputs = self.live(Batch(apply(lambda tensor: tensor[where.to(tensor.device)], inputs)))
         answer = {}
         for field in fields:
-            rounded = outputs[field].half()
-            if bool((rounded.isinf() & outputs[field].isfinite()).any()):
+            rounded = outputs[field].flatten(1).half()
+            if bool((rounded.isinf() & outputs[field].flatten(1).isfinite()).any()):
                 raise LimbeckError(
                     f"the teacher's {field} holds numbers beyond 65,504, which float16 cannot; train without "
                     f"a cache of the {field}"

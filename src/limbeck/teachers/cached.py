@@ -22,7 +22,7 @@ from limbeck.teachers.asked import AskedNetwork
 from limbeck.teachers.base import Teacher
 
 FIELDS = ("logits", "embedding")
-"""What can be cached: a vector for each sample."""
+"""What can be cached: a vector for each sample, or for each of its words."""
 
 
 class CachedTeacher(Teacher):
@@ -125,7 +125,7 @@ class CachedTeacher(Teacher):
         device, dtype = batch.index.device, self._asked.dtype
         precision = self._asked.precision(device)
         if found := self._answers.on_device(precision, batch.index, batch.view):
-            return Outputs(**{field: values.to(dtype) for field, values in found.items()})
+            return self._shaped({field: values.to(dtype) for field, values in found.items()})
         rows = self._answers.rows(batch.index, batch.view)
         read = {field: self._answers.read(field, precision, rows) for field in self.cached}
         missing = ~np.all([there for _, there in read.values()], axis=0)
@@ -136,9 +136,14 @@ class CachedTeacher(Teacher):
                 values[~there] = new
                 self._answers.write(field, precision, rows[~there], new)
         self._count(len(rows), bool(missing.any()), device)
-        return Outputs(
-            **{field: torch.from_numpy(values).to(device).to(dtype) for field, (values, _) in read.items()}
+        return self._shaped(
+            {field: torch.from_numpy(values).to(device).to(dtype) for field, (values, _) in read.items()}
         )
+
+    def _shaped(self, values: Mapping[str, Tensor]) -> Outputs:
+        """The answers (B, width) of each field in the shape that the network gives them."""
+        shapes = {field: self._asked.fields[field].shape for field in values}
+        return Outputs(**{field: each.view(len(each), *shapes[field]) for field, each in values.items()})
 
     def missing(self, index: Tensor, view: Tensor) -> Tensor:
         """Which samples (B,), in these views, would have to be asked about: (B,) bool on the CPU."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,8 +20,14 @@ _BESIDE = {"set", "data", "dataset", "images", "split"}
 """Words that names of splits have beside them, as in `training_set`."""
 
 
-def find(path: str, data_dir: Path | None) -> Path | None:
-    """The file or directory that is meant; None for the name of a data set on the hub."""
+def find(path: str, data_dir: Path | None, formats: Collection[str] = tuple(FORMATS)) -> Path | None:
+    """The file or directory that is meant; None for the name of a data set on the hub.
+
+    Args:
+        path: a file, a directory or a name.
+        data_dir: the directory that it is in, if it is no name.
+        formats: endings of names that are those of files.
+    """
     if path == "" and data_dir is None:
         raise LimbeckError(
             'say which file, directory or data set to read, with path="..." or data_dir (--data-dir)'
@@ -29,7 +35,7 @@ def find(path: str, data_dir: Path | None) -> Path | None:
     place = Path(path) if data_dir is None else data_dir / path
     if place.exists():
         return place
-    if data_dir is not None or place.suffix.lower() in FORMATS or place.is_absolute() or path.startswith("."):
+    if data_dir is not None or place.suffix.lower() in formats or place.is_absolute() or path.startswith("."):
         raise LimbeckError(f"there is no file or directory {str(place)!r}")
     return None
 
@@ -40,16 +46,24 @@ def natural(name: str) -> tuple[Any, ...]:
     return ([(int(part), "") if number % 2 else (-1, part) for number, part in enumerate(parts)], name)
 
 
-def files_of(place: Path, test: str = "test") -> dict[str, list[Path]]:
-    """The files of each split in a directory; a file is the train split."""
+def files_of(
+    place: Path, test: str = "test", formats: Collection[str] = tuple(FORMATS)
+) -> dict[str, list[Path]]:
+    """The files of each split in a directory; a file is the train split.
+
+    Args:
+        place: the directory, or the file.
+        test: what the test split is called.
+        formats: endings of the files that are looked at.
+    """
     if place.is_file():
         return {split: [place] for split in splits_in(["train"], repr(str(place)), test)}
     files: dict[str, list[Path]] = {}
     for file in sorted(place.iterdir()):
-        if file.suffix.lower() in FORMATS and not file.name.startswith("."):
+        if file.suffix.lower() in formats and not file.name.startswith("."):
             files.setdefault(file.stem.split("-")[0], []).append(file)
     if called(files, _TRAIN) is None:
-        *others, last = (f"train{suffix}" for suffix in FORMATS)
+        *others, last = (f"train{suffix}" for suffix in formats)
         raise LimbeckError(f"{str(place)!r} holds no {', '.join(others)} or {last}")
     return {split: files[name] for split, name in splits_in(files, repr(str(place)), test).items()}
 

@@ -234,6 +234,11 @@ def target_reader(
         LimbeckError: for an unknown task, and arguments that do not fit the task.
     """
     meant = named(task)
+    if meant.columns_hold == "tags":
+        raise LimbeckError(
+            f"the task {meant.name} has a tag for each word, and this data has no words; take the data set "
+            "tagged, which reads words and tags"
+        )
     several = meant.columns_hold == "labels"
     if separator is not None and not (several and isinstance(label, str) and separator):
         raise LimbeckError(

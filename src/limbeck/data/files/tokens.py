@@ -8,6 +8,9 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
+from limbeck.data.words import first_tokens
+from limbeck.words import Words
+
 PADDING = "[PAD]"
 """The token 0."""
 
@@ -38,10 +41,27 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int, max_length: int, lowe
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    length = min(max_length, max(len(encoding) for encoding in tokenizer.encode_batch(list(texts))))
+    _cut_and_pad(tokenizer, min(max_length, max(map(len, tokenizer.encode_batch(list(texts))))))
+    return tokenizer
+
+
+def fit_words(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_length: int) -> None:
+    """Has a tokenizer pad and truncate to the longest of some sentences, so that none of them loses a word.
+
+    Args:
+        tokenizer: the tokenizer, which is changed.
+        sentences: the words of each.
+        max_length: how many tokens a sentence has at most.
+    """
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    encodings = tokenizer.encode_batch([[*words] for words in sentences], is_pretokenized=True)
+    _cut_and_pad(tokenizer, min(max_length, max(map(len, encodings))))
+
+
+def _cut_and_pad(tokenizer: Tokenizer, length: int) -> None:
     tokenizer.enable_truncation(length)
     tokenizer.enable_padding(length=length, pad_id=0, pad_token=PADDING)
-    return tokenizer
 
 
 def normalizer(lowercase: bool) -> normalizers.Normalizer:
@@ -64,3 +84,21 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Tensor]:
         "input_ids": torch.tensor([encoding.ids for encoding in encodings]),
         "attention_mask": torch.tensor([encoding.attention_mask for encoding in encodings]),
     }
+
+
+def encode_words(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> Words:
+    """What a network is called with for some sentences that are parted in words.
+
+    Args:
+        tokenizer: tokenizer of a source, or of a run: `tokenizers.Tokenizer.from_file("RUN/tokenizer.json")`.
+        sentences: the words of each.
+    Returns: `input_ids` (N, L) and `attention_mask` (N, L), with the position of each word's first token.
+    """
+    encodings = tokenizer.encode_batch([[*words] for words in sentences], is_pretokenized=True)
+    return Words(
+        {
+            "input_ids": torch.tensor([encoding.ids for encoding in encodings]),
+            "attention_mask": torch.tensor([encoding.attention_mask for encoding in encodings]),
+        },
+        first_tokens([encoding.word_ids for encoding in encodings], [*map(len, sentences)]),
+    )

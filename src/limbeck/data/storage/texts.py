@@ -6,12 +6,14 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from limbeck.data.storage.base import Resident
+from limbeck.data.storage.base import Resident, digest
 from limbeck.outputs import Inputs, apply, named
+from limbeck.words import LOST, Words
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,20 +26,23 @@ class Ragged:
         starts: (N + 1,) int64 where each sequence starts in them, and where the last one ends.
         padding: what fills up a batch, by name.
         left: whether a sequence is filled up on its left.
+        first: (N, W) int64 position in its sequence of the first token of each word, as `Words` have it; None
+            for texts that are not parted in words.
     """
 
     values: Mapping[str, Tensor]
     starts: Tensor
     padding: Mapping[str, int]
     left: bool = False
+    first: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:
         """(N,) int64."""
         return self.starts.diff()
 
-    def batch(self, rows: Tensor) -> dict[str, Tensor]:
-        """Some sequences, each filled up to the longest of them: (B, L) int64 by name.
+    def batch(self, rows: Tensor) -> Mapping[str, Tensor]:
+        """Some sequences, each filled up to the longest of them: (B, L) int64 by name, `Words` of words.
 
         Args:
             rows: (B,) int64 which sequences.
@@ -49,9 +54,13 @@ class Ragged:
             places = places - (longest - lengths)
         inside = (places >= 0) & (places < lengths)
         source = (starts + places).where(inside, 0)
-        return {
+        batch = {
             name: flat[source].masked_fill(~inside, self.padding[name]) for name, flat in self.values.items()
         }
+        if self.first is None:
+            return batch
+        first = self.first[rows]
+        return Words(batch, first + (longest - lengths) * (first != LOST) if self.left else first)
 
 
 class Corpus:
@@ -60,37 +69,47 @@ class Corpus:
     Args:
         texts: all texts.
         ids: what the data calls each of them; none where it does not.
+        words: the words of each text, for data that says what its words are.
     """
 
-    def __init__(self, texts: Sequence[str], ids: Sequence[str] = ()) -> None:
+    def __init__(
+        self, texts: Sequence[str], ids: Sequence[str] = (), words: Sequence[Sequence[str]] | None = None
+    ) -> None:
         self.texts, self.ids = tuple(texts), tuple(ids)
+        self.words = None if words is None else tuple(map(tuple, words))
         self._tokens: dict[str, Ragged] = {}
 
-    def tokens(self, key: str, tokenize: Callable[[Sequence[str]], Ragged]) -> Ragged:
+    def tokens(
+        self, key: str, tokenize: Callable[[Sequence[str] | Sequence[Sequence[str]]], Ragged]
+    ) -> Ragged:
         """The tokens of all texts, made when they are first asked for.
 
         Args:
             key: a name for the tokenizer and its settings.
-            tokenize: a function that makes them.
+            tokenize: a function that makes them, of texts or of the words of each.
         """
         if key not in self._tokens:
-            self._tokens[key] = tokenize(self.texts)
+            self._tokens[key] = tokenize(self.texts if self.words is None else self.words)
         return self._tokens[key]
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of every text."""
         hasher = hashlib.sha256()
-        for text in self.texts:
+        for text in self.texts if self.words is None else chain.from_iterable(self.words):
             encoded = text.encode()
             hasher.update(f"{len(encoded)};".encode())
             hasher.update(encoded)
+        if self.words is not None:
+            hasher.update(f"words {[*map(len, self.words)]}".encode())
         return hasher.hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)
 class Texts(Resident):
     """Texts as token ids of the data's own tokenizer, with the texts for networks that bring another.
+
+    The inputs are `Words` where the data says what the words of a text are.
 
     Attributes:
         corpus: the texts.
@@ -123,7 +142,23 @@ class Texts(Resident):
             index: (B,) int64 positions of the samples.
         """
         device = self.device or next(iter(named(self.inputs).values())).device
-        return {name: each.to(device) for name, each in tokens.batch(self.of_corpus(index)).items()}
+        return apply(lambda tensor: tensor.to(device), tokens.batch(self.of_corpus(index)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of every byte, and of where words begin."""
+        first = {"first of a word": self.inputs.first} if isinstance(self.inputs, Words) else {}
+        return digest({**named(self.inputs), **first})
+
+    def lost_by(self, first: Tensor) -> float:
+        """The share of the words that a network does not read.
+
+        Args:
+            first: (N, W) of these texts, see `Words.first`.
+        """
+        words = self.corpus.words or ()
+        rows = self.of_corpus(torch.arange(len(first))).tolist()
+        return 1 - int((first != LOST).sum()) / max(sum(len(words[row]) for row in rows), 1)
 
     def of_corpus(self, index: Tensor) -> Tensor:
         """Where the texts at some positions (B,) are in the corpus."""

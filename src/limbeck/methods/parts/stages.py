@@ -13,7 +13,7 @@ from limbeck.arguments import Limits
 from limbeck.errors import LimbeckError
 from limbeck.methods.declarations import Context
 from limbeck.notation import show
-from limbeck.outputs import Outputs
+from limbeck.outputs import Inputs, Outputs, named
 
 Pair: TypeAlias = Annotated[Sequence[int], Limits(min_length=2, max_length=2)]
 """A stage of the student and one of the teacher, each counted from 0, or from the end as in Python."""
@@ -116,6 +116,34 @@ def without_padding(stage: Tensor, mask: Tensor | None) -> Tensor:
     return stage if mask is None else stage.masked_fill(~mask.unsqueeze(2), 0)
 
 
+def check_same_tokens(method: str, context: Context, *stages: Tensor, always: bool = False) -> None:
+    """Refuses to compare hidden states token by token where the teacher reads other tokens than the student.
+
+    Args:
+        method: its name, for messages.
+        context: what the method is bound to.
+        stages: those of the student that are compared.
+        always: whether something else is compared token by token.
+    Raises:
+        LimbeckError: if one of them is hidden states (B, L, D), and the networks read different tokens.
+    """
+    by_token = always or any(stage.ndim == 3 for stage in stages)
+    if by_token and not _same(context.example, context.teacher_example):
+        raise LimbeckError(
+            f"{method} compares a text token by token, and the teacher reads other tokens than the student; "
+            "take pkd, which compares one state for each sample, or kd"
+        )
+
+
+def _same(first: Inputs, second: Inputs | None) -> bool:
+    """Whether two networks read the same of a few samples, apart from what only one of them reads."""
+    if second is None:
+        return True
+    ours, theirs = named(first), named(second)
+    both = ours.keys() & theirs.keys()
+    return bool(both) and all(ours[name].equal(theirs[name]) for name in both)
+
+
 def comparable(student: Tensor, teacher: Tensor) -> bool:
     """Whether two stages of the same samples are maps, or sequences of one length."""
     maps = student.ndim == teacher.ndim == 4
@@ -131,6 +159,7 @@ def comparable_pairs(method: str, context: Context, pairs: Sequence[Pair] | None
     """
     assert context.teacher is not None
     places = stage_pairs(method, context, pairs)
+    check_same_tokens(method, context, *(context.student.stages[ours] for ours, _ in places))
     for pair in places:
         if not comparable(context.student.stages[pair[0]], context.teacher.stages[pair[1]]):
             raise LimbeckError(

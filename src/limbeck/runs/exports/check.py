@@ -13,7 +13,7 @@ from limbeck.data import Loader, Split
 from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import inference
-from limbeck.features import call, logits_of
+from limbeck.features import by_word, call, logits_of
 from limbeck.outputs import Batch, Inputs, Outputs
 from limbeck.tasks import Task
 
@@ -118,10 +118,12 @@ class _Differences:
 
     def add(self, theirs: Tensor, ours: Tensor, task: Task, batch: Batch) -> None:
         """Takes in the file's and the student's outputs for a batch."""
-        rows = task.rows(batch, Outputs(logits=ours))
+        both = [by_word(Outputs(logits=logits), batch.inputs) for logits in (theirs, ours)]
+        rows = task.rows(batch, both[1])
         self.rows += rows.count
         if task.scores == "classes":
-            self.decisions += int((rows.logits(theirs).argmax(1) != rows.logits(ours).argmax(1)).sum())
+            decided = [rows.logits(each.logits).argmax(1) for each in both]
+            self.decisions += int((decided[0] != decided[1]).sum())
         pairs = (self.largest, (theirs - ours).abs()), (self.scale, ours.abs())
         # Of tensors, so that NaN, once seen, stays.
         self.largest, self.scale = (

@@ -60,8 +60,16 @@ def preprocessing(card: Card) -> dict[str, Any]:
         "normalization": normalization,
         "rescaling": card.output_mean and {"mean": card.output_mean, "std": card.output_std},
         "files": card.files,
-        "output": {"name": OUTPUT, "shape": ["batch", len(card.names)]},
+        "output": {"name": OUTPUT, "shape": [*_axes(card), len(card.names)]},
     }
+
+
+def _axes(card: Card) -> list[str | int]:
+    """The axes of the answer before that of the outputs: those of the tokens where each has an answer."""
+    shape = next(iter(card.input_shape.values())) if isinstance(card.input_shape, dict) else ()
+    if card.made_for().columns_hold != "tags":
+        return ["batch"]
+    return ["batch", *(["length"] if card.tokenizer else shape)]
 
 
 def summary(inputs: dict[str, Any]) -> str:

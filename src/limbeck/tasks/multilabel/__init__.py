@@ -41,7 +41,7 @@ class Multilabel(Task):
     """
 
     name = "multilabel"
-    columns_hold: ClassVar[Literal["classes", "labels", "values"]] = "labels"
+    columns_hold: ClassVar[Literal["classes", "labels", "values", "tags"]] = "labels"
     one_row_per_sample: ClassVar[bool] = False
     distance: ClassVar[str] = "mean KL(teacher, student) of a label's Bernoulli distribution in nats"
     findings = MultilabelFindings

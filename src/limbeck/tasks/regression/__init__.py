@@ -46,7 +46,7 @@ class Regression(Task):
     """
 
     name = "regression"
-    columns_hold: ClassVar[Literal["classes", "labels", "values"]] = "values"
+    columns_hold: ClassVar[Literal["classes", "labels", "values", "tags"]] = "values"
     scores: ClassVar[Literal["classes", "values"]] = "values"
     distance: ClassVar[str] = "RMSE between student and teacher in standard deviations of the targets"
     findings = RegressionFindings
