@@ -12,6 +12,7 @@ from limbeck.features.calling import uncompiled, undisturbed
 from limbeck.features.points import FeaturePoints, Head
 from limbeck.features.tap import Tap
 from limbeck.outputs import Inputs
+from limbeck.words import Words
 
 
 def find_head(network: nn.Module, points: FeaturePoints, example: Inputs) -> Head | None:
@@ -26,6 +27,8 @@ def find_head(network: nn.Module, points: FeaturePoints, example: Inputs) -> Hea
         example: a few inputs.
     """
     network, point = uncompiled(network), points.embedding
+    if isinstance(example, Words):
+        return None  # of a word's tokens one alone answers
     if point is None or point.side != "input" or point.call or isinstance(point.item, str):
         return None
     layer = network.get_submodule(point.path)

@@ -24,7 +24,7 @@ def stories_in(folder: Path, arguments: str = "block=16") -> Source:
 
 def test_texts_are_packed_into_blocks(tmp_path: Path) -> None:
     source = stories_in(tmp_path)
-    assert source.task == Language(280)
+    assert source.task == Language(280, 0)
     assert source.facts == {"vocab_size": 280}
     assert source.kind == "text"
     assert source.notes == (
