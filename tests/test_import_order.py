@@ -25,8 +25,8 @@ ORDER = (
     {"data", "models"},
     {"generation", "tasks"},
     {"features"},
-    {"arguments", "config", "data_facts", "pretrained"},
-    {"files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "projection", "seeds"},
+    {"arguments", "config", "data_facts", "pretrained", "projection", "ranked"},
+    {"files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "seeds"},
     {"words"},
     {"errors"},
 )

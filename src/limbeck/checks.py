@@ -154,6 +154,18 @@ def answers_suffice(objective: Method, teachers: Mapping[str, Teacher]) -> None:
                 )
 
 
+def told_apart(objective: Method, teachers: Mapping[str, Teacher]) -> None:
+    """Refuses a method that needs a logit for every class of a teacher whose cache keeps the best ones."""
+    for method, given in taught(objective):
+        for name in method.reads.teachers or (given or next(iter(teachers), ""),):
+            top = teachers[name].top if name in teachers and "logits" in method.reads.teacher else None
+            if top is not None and not method.partial:
+                raise LimbeckError(
+                    f"{method.name} needs a logit for every token, and a cache keeps the {top} most probable "
+                    "ones of each position; use kd, or leave out cache_teacher (--cache-teacher)"
+                )
+
+
 def _trained_by_something(objective: Method) -> None:
     """Refuses an objective of nothing but phases, and a weight on what has no term in training."""
     methods = [method for method in inner_first(objective) if not isinstance(method, Objective)]

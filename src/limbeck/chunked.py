@@ -207,6 +207,18 @@ class _Terms(torch.autograd.Function):
         return None, *gradients
 
 
+def dense(outputs: Outputs) -> Outputs:
+    """What a teacher says with the logits of all rows, where it left them to be computed."""
+    lazy = {"projection", "ranked"} & outputs.keys()
+    if not lazy and "named" not in outputs:
+        return outputs
+    made = _some(outputs, slice(None)) if lazy else outputs
+    fields = {name: made[name] for name in ("logits", "known") if name in made}
+    if "named" in outputs:
+        fields["named"] = {name: dense(each) for name, each in outputs.named.items()}
+    return outputs.replace(**fields)
+
+
 def _some(outputs: Outputs, rows: slice) -> Outputs:
     """What a teacher says of some rows: logits, and which of them it knows or answers; of several, each."""
     fields: dict[str, Any] = {
@@ -217,6 +229,8 @@ def _some(outputs: Outputs, rows: slice) -> Outputs:
     if "projection" in outputs:
         with torch.no_grad():
             fields["logits"] = outputs["projection"][rows]
+    if "ranked" in outputs:
+        fields["logits"], fields["known"] = outputs["ranked"].dense(rows)
     if "named" in outputs:
         fields["named"] = {name: _some(each, rows) for name, each in outputs.named.items()}
     return Outputs(**fields)

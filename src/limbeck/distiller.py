@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck import checks
-from limbeck.chunked import LARGE, Chunked, in_chunks
+from limbeck.chunked import LARGE, Chunked, dense, in_chunks
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find, find_head, undisturbed
@@ -140,6 +140,7 @@ class Distiller(nn.Module):
         self._chunked: Chunked | None = None
         self._bind(example, facts)
         self._open_teachers()
+        checks.told_apart(self.objective, self.teachers)
         self._in_chunks(chunk, example)
         self.teachers.take_shown()
 
@@ -255,6 +256,8 @@ class Distiller(nn.Module):
             given = {**sums_of_inputs(batch.inputs), **sums_of_teachers(teacher)}
             rows = _samples(batch) if own_data else self.task.rows(batch, student if tap else teacher)
             student, teacher = _in_rows(student, rows), _in_rows(teacher, rows)
+            if not self._chunked or not of_training:
+                teacher = dense(teacher)
             batch = rows.batch(batch)
             if rows.sample is not None:
                 batch = draw_related(batch, student, self.related, self.seed)

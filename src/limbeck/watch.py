@@ -13,6 +13,7 @@ from limbeck.methods.base import Method, Objective, inner_first
 from limbeck.methods.terms import Losses
 from limbeck.outputs import Inputs, Outputs
 from limbeck.projection import Projection
+from limbeck.ranked import Ranked
 
 FIRST_LOOK = 4
 """The training forward at which the parts are first compared with what they were, after three steps."""
@@ -82,7 +83,7 @@ def sums_of_teachers(outputs: Outputs) -> dict[str, Tensor]:
     else:
         by_name = {"": outputs}
     sums = {
-        f"the {'logits' if field == 'projection' else field} of the teacher{name}": _sum(value)
+        f"the {'logits' if field in ('projection', 'ranked') else field} of the teacher{name}": _sum(value)
         for name, each in by_name.items()
         for field, value in each.items()
     }
@@ -95,6 +96,8 @@ def _sum(value: Any) -> Tensor | None:
         return value.detach().sum() if value.is_floating_point() else None
     if isinstance(value, Projection):
         return _sum(value.hidden)
+    if isinstance(value, Ranked):
+        return _sum(value.logs)
     if isinstance(value, Mapping):
         value = list(value.values())
     sums = [_sum(each) for each in value] if isinstance(value, (list, tuple)) else []

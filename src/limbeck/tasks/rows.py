@@ -62,6 +62,8 @@ class Rows:
         fields: dict[str, Any] = {
             name: getattr(self, name)(outputs[name]) for name in ("logits", "embedding") if name in outputs
         }
+        if "ranked" in outputs:
+            fields["ranked"] = outputs["ranked"].map(self.embedding)
         if "projection" in outputs:
             projection = outputs["projection"].map(self.embedding)
             fields["projection"] = projection if self.width is None else projection.cut(self.width)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from limbeck.data.storage.base import spread
 from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints
-from limbeck.outputs import Batch, Inputs, apply, named
+from limbeck.outputs import Batch, Inputs, Outputs, apply, named
 from limbeck.teachers.live import LiveTeacher
+from limbeck.teachers.ranks import Ranks
 from limbeck.teachers.reloadable import Reloadable
 from limbeck.words import Words
 
@@ -28,6 +29,7 @@ class Field(NamedTuple):
         width: how many numbers it has for a sample.
         probe: some numbers that the network answers to a few samples.
         shape: that of an answer to a sample; (width,), or (W, D) with D numbers for each of W words.
+            That of a language model is kept as `Ranks` say, whatever this is.
     """
 
     point: str
@@ -44,6 +46,7 @@ class AskedNetwork:
         features: module paths that override what is found in it.
         rebuild: makes the network again; without it, the network stays.
         probe: a few inputs; what the network answers to them tells it from another with the same weights.
+        ranks: how the logits of a language model are kept; None for other tasks.
     Attributes:
         name: the network's class, and a digest of its weights.
         fields: what is known of the answers, by field.
@@ -59,7 +62,9 @@ class AskedNetwork:
         features: Mapping[str, str | Sequence[str]] | None,
         rebuild: Callable[[], nn.Module] | None,
         probe: Inputs,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = ranks
         self._teacher = Reloadable(network, features, rebuild)
         self._probe = probe
         self.name = f"{type(network).__name__} {self._teacher.digest}"
@@ -99,7 +104,8 @@ class AskedNetwork:
         answer = self.live(Batch(self._like_example(self._probe)))
         for field in kept:
             shape = tuple(answer[field].shape[1:])
-            if len(shape) != 1 + isinstance(self._probe, Words):
+            ranked = self.ranks is not None and field == "logits"
+            if not ranked and len(shape) != 1 + isinstance(self._probe, Words):
                 raise LimbeckError(
                     f"the teacher's {field} of a sample should be a vector to be kept, not of shape "
                     f"{shape}; train without a cache of the {field}"
@@ -107,8 +113,11 @@ class AskedNetwork:
             numbers = answer[field].flatten().tolist()
             probe = [float(f"{numbers[place]:.4g}") for place in spread(len(numbers), 32).tolist()]
             point = ", ".join(map(str, self.points.of(field)))
-            self.fields[field] = Field(point, prod(shape), probe, shape)
+            width = self.ranks.size if self.ranks is not None and ranked else prod(shape)
+            self.fields[field] = Field(point, width, probe, shape)
         self.dtype = torch.promote_types(answer.logits.dtype, torch.float32)
+        if self.ranks is not None and "logits" in kept and self.live.projects:
+            self._teacher.open(example, [*(each for each in fields if each != "logits"), "projection"])
 
     def ask(
         self, inputs: Inputs, chosen: NDArray[np.bool_], fields: Sequence[str]
@@ -127,6 +136,9 @@ class AskedNetwork:
         outputs = self.live(Batch(apply(lambda tensor: tensor[where.to(tensor.device)], inputs)))
         answer = {}
         for field in fields:
+            if self.ranks is not None and field == "logits":
+                answer[field] = _ranked(outputs, self.ranks)
+                continue
             rounded = outputs[field].flatten(1).half()
             if bool((rounded.isinf() & outputs[field].flatten(1).isfinite()).any()):
                 raise LimbeckError(
@@ -159,3 +171,13 @@ class AskedNetwork:
     def _inputs_dtype(self) -> torch.dtype:
         floats = (tensor.dtype for tensor in named(self._example).values() if tensor.is_floating_point())
         return next(floats, torch.float32)
+
+
+def _ranked(outputs: Outputs, ranks: Ranks) -> NDArray[np.float16]:
+    """What is kept of a language model's answer (B, L, V), or of what would make it."""
+    if "projection" in outputs:
+        samples, length = outputs["projection"].hidden.shape[:2]
+        flat = outputs["projection"].map(lambda hidden: hidden.flatten(0, 1))
+        return ranks.pack(flat.__getitem__, samples, length)
+    samples, length = outputs.logits.shape[:2]
+    return ranks.pack(outputs.logits.flatten(0, 1).__getitem__, samples, length)

@@ -41,6 +41,8 @@ class Teacher(ABC):
     """Whether some answers do not tell all classes apart, or give one no probability at all."""
     projects: bool = False
     """Whether it gives, once it is open, a `projection` where it is asked for one instead of logits."""
+    top: int | None = None
+    """How many classes of a row its answers tell apart, as it is opened; None where it is all of them."""
     schedule: str = ""
     """A digest of the checkpoints that answer in turn; empty for a teacher that always answers the same."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +17,12 @@ from limbeck.data.source import Source
 from limbeck.data.storage.base import spread
 from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
-from limbeck.outputs import Batch, Inputs, Outputs
+from limbeck.outputs import Batch, Inputs, Outputs, named
+from limbeck.tasks import Language
 from limbeck.teachers.answers import Answers
 from limbeck.teachers.asked import AskedNetwork
 from limbeck.teachers.base import Teacher
+from limbeck.teachers.ranks import TOP, Ranks
 
 FIELDS = ("logits", "embedding")
 """What can be cached: a vector for each sample, or for each of its words."""
@@ -44,6 +47,8 @@ class CachedTeacher(Teacher):
         data: what the network is asked about: the samples of `data.train`, in the views `data.views`.
         fields: those of "logits" and "embedding" that are kept.
         views: how many views of each sample are asked about (see `limbeck.data.views.order`); all if None.
+        top: of a language model, how many of the most probable tokens are kept of each position, up to 15
+            more; of all others their sum is.
         preparation: what the network reads of a sample; batches have it in `teacher_inputs`, or as `inputs`.
         features: module paths that override what is found in the network, by field of the Outputs.
         rebuild: makes the network again. With it, the network is unloaded as long as the files answer.
@@ -59,6 +64,7 @@ class CachedTeacher(Teacher):
         fields: Sequence[str] = ("logits",),
         *,
         views: int | None = None,
+        top: int = TOP,
         preparation: Preparation = AS_RENDERED,
         features: Mapping[str, str | Sequence[str]] | None = None,
         rebuild: Callable[[], nn.Module] | None = None,
@@ -72,13 +78,19 @@ class CachedTeacher(Teacher):
         index = spread(size, 4).to(data.train.index.device)  # of all: the key knows no split
         base = torch.full_like(index, data.views.base)
         probe = preparation.read(samples.render(data.views, index, base), samples, index)
-        self._asked = AskedNetwork(network, features, rebuild, probe)
+        ranks = None
+        if isinstance(data.task, Language) and "logits" in fields:
+            assert data.train.targets is not None
+            ranks = Ranks.of(top, data.train.targets.shape[1], data.task.width)
+        self._asked = AskedNetwork(network, features, rebuild, probe, ranks)
         key: dict[str, str | int] = {
             "teacher": self._asked.name,
             "data": samples.full_fingerprint(),
             "samples": size,
             "views": str(data.views),
         }
+        if ranks is not None:
+            key["top"] = ranks.top
         if preparation != AS_RENDERED:
             key["preparation"] = preparation.key(samples)
         self._answers = Answers(
@@ -122,10 +134,10 @@ class CachedTeacher(Teacher):
         self.preparation.check(inputs, self.name)
         if not self.cached or batch.index is None or batch.view is None:
             return self._asked.live(replace(batch, inputs=inputs, teacher_inputs={}))
-        device, dtype = batch.index.device, self._asked.dtype
+        device = batch.index.device
         precision = self._asked.precision(device)
         if found := self._answers.on_device(precision, batch.index, batch.view):
-            return self._shaped({field: values.to(dtype) for field, values in found.items()})
+            return self._shaped(found, inputs)
         rows = self._answers.rows(batch.index, batch.view)
         read = {field: self._answers.read(field, precision, rows) for field in self.cached}
         missing = ~np.all([there for _, there in read.values()], axis=0)
@@ -137,13 +149,27 @@ class CachedTeacher(Teacher):
                 self._answers.write(field, precision, rows[~there], new)
         self._count(len(rows), bool(missing.any()), device)
         return self._shaped(
-            {field: torch.from_numpy(values).to(device).to(dtype) for field, (values, _) in read.items()}
+            {field: torch.from_numpy(values).to(device) for field, (values, _) in read.items()}, inputs
         )
 
-    def _shaped(self, values: Mapping[str, Tensor]) -> Outputs:
-        """The answers (B, width) of each field in the shape that the network gives them."""
-        shapes = {field: self._asked.fields[field].shape for field in values}
-        return Outputs(**{field: each.view(len(each), *shapes[field]) for field, each in values.items()})
+    def _shaped(self, values: Mapping[str, Tensor], inputs: Inputs) -> Outputs:
+        """The answers (B, width) of each field in the shape that the network gives them.
+
+        What is kept of a language model's logits is given as `ranked`.
+        """
+        made: dict[str, Any] = {}
+        for field, each in values.items():
+            if self._asked.ranks is not None and field == "logits":
+                made["ranked"] = self._asked.ranks.unpack(each, next(iter(named(inputs).values())).shape[1])
+            else:
+                shape = self._asked.fields[field].shape
+                made[field] = each.to(self._asked.dtype).view(len(each), *shape)
+        return Outputs(**made)
+
+    @property
+    def top(self) -> int | None:  # type: ignore[override]
+        """How many tokens the answers tell apart, as the teacher is opened; None where it is all."""
+        return self._asked.ranks.top if self._asked.ranks is not None and "logits" in self.cached else None
 
     def missing(self, index: Tensor, view: Tensor) -> Tensor:
         """Which samples (B,), in these views, would have to be asked about: (B,) bool on the CPU."""
