@@ -92,6 +92,10 @@ class TeacherConfig(NetworkConfig):
         None, description="answers that are kept in files and read back, by this run and all others"
     )
 
+    top: int = Field(
+        64, ge=1, description="most probable tokens of each position that a cache keeps of a language model"
+    )
+
     @property
     def cached(self) -> tuple[str, ...]:
         """The fields of its outputs that are cached."""

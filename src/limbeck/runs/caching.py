@@ -53,6 +53,7 @@ def asked(
         source,
         teacher.cached,
         views=config.training.views,
+        top=teacher.top,
         preparation=networks.preparation(teacher),
         features=teacher.features,
         rebuild=(lambda: networks.teacher(teacher, source)) if again else None,
