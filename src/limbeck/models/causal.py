@@ -12,7 +12,7 @@ from limbeck.errors import LimbeckError, unknown
 from limbeck.models.huggingface import Pretrained, read, with_overrides
 from limbeck.models.layers import fewer_layers
 from limbeck.optional import imported
-from limbeck.pretrained import EXTRA, from_pretrained, quiet
+from limbeck.pretrained import EXTRA, config_of, from_pretrained, quiet
 
 AUTO = "AutoModelForCausalLM"
 """The class of `transformers` that loads them."""
@@ -34,13 +34,8 @@ def build(spec: str, facts: Mapping[str, int]) -> nn.Module:
     named = read(spec)
     if not named.brings_weights:
         return _alone(named, facts)
+    check_kind(spec)
     config = with_overrides(named)
-    kinds = config.architectures or ()
-    if kinds and not any(kind.endswith(ENDINGS) for kind in kinds):
-        raise LimbeckError(
-            f"{spec} is a {kinds[0]}, and a language model that predicts the next token is needed, one whose "
-            f"class ends in {' or '.join(ENDINGS)}"
-        )
     network, info = from_pretrained(
         AUTO, named.place, config=config, dtype=torch.float32, output_loading_info=True
     )
@@ -52,6 +47,17 @@ def build(spec: str, facts: Mapping[str, int]) -> nn.Module:
         network.generation_config = generation
     made: nn.Module = network.train()
     return made
+
+
+def check_kind(spec: str) -> None:
+    """Refuses a network of another kind, such as an encoder, by its config."""
+    named = read(spec)
+    kinds = config_of(named.place).architectures or () if named.brings_weights else ()
+    if kinds and not any(kind.endswith(ENDINGS) for kind in kinds):
+        raise LimbeckError(
+            f"{spec} is a {kinds[0]}, and a language model that predicts the next token is needed, one whose "
+            f"class ends in {' or '.join(ENDINGS)}"
+        )
 
 
 def _alone(named: Pretrained, facts: Mapping[str, int]) -> nn.Module:

@@ -112,10 +112,12 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     said = []
     for role, network in {"student": student, **teachers}.items():
         whose, reads = networks.called(role), networks.preparation(named[role])
+        if isinstance(source.task, Language):
+            language.check_tokens(reads, source, whose)
+            language.check_vocabulary(network, source, whose)
         width = width_of(network, role, source, reads, named[role].features)
         check_width(width, role, source)
         if isinstance(source.task, Language):
-            language.check_tokens(reads, source, whose)
             language.check_causal(network, language.on_device(examples[role], network), whose, width)
             said += [language.head_note(width, source, whose)]
     asked: tuple[str, ...] = ()

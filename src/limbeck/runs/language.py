@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck import models
 from limbeck.config import RunConfig
 from limbeck.data import Source
 from limbeck.data.language.tokenizer import differ
@@ -23,8 +24,15 @@ from limbeck.tasks import Language
 
 
 def brought(config: RunConfig) -> dict[str, Tokenization]:
-    """The tokenizers that the networks of a run bring, by the network's name."""
+    """The tokenizers that the networks of a run bring, by the network's name.
+
+    Raises:
+        LimbeckError: for a network of Hugging Face that is no causal language model.
+    """
     every = {"student": config.student, **config.taught_by}
+    for each in every.values():
+        if models.huggingface.is_hf(each.model):
+            models.causal.check_kind(each.model)
     found = {name: networks.preparation(each) for name, each in every.items()}
     return {name: reads for name, reads in found.items() if isinstance(reads, Tokenization)}
 
@@ -54,6 +62,23 @@ def check_tokens(reads: Preparation, source: Source, whose: str) -> None:
         raise LimbeckError(
             f"{whose} reads at most {reads.max_length} tokens at once, and {source.name} has rows of "
             f"{longest}; set block={reads.max_length}"
+        )
+
+
+def check_vocabulary(network: nn.Module, source: Source, whose: str) -> None:
+    """Refuses a network that has no embedding for some ids of the data, before it is called with them.
+
+    Args:
+        network: of transformers; others are not looked at.
+        source: the data.
+        whose: the network, for messages.
+    """
+    embeddings: Any = getattr(network, "get_input_embeddings", None)
+    ids = embeddings().weight.shape[0] if callable(embeddings) else source.task.width
+    if ids < source.task.width:
+        raise LimbeckError(
+            f"{whose} knows {ids:,} token ids, and {source.name} has {source.task.summary}; give a network "
+            "that was made for its tokenizer"
         )
 
 
@@ -107,9 +132,3 @@ def on_device(example: Inputs, network: nn.Module) -> Inputs:
     """The example where the network is."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     return apply(lambda tensor: tensor.to(device), example)
-
-
-def eos(tokens: Tokenization) -> set[int]:
-    """The ids that end a text."""
-    found: Any = tokens.tokenizer.eos_token_id
-    return set() if found is None else {int(found)}
