@@ -56,16 +56,18 @@ def test_each_token_is_the_most_probable(kind: str, tmp_path: Path) -> None:
     network.train()
     used = Plain(network) if kind == "plain" else network
     used.train()
-    assert greedy(used, [5, 6, 7], 12, (), 300) == wanted
+    other = by_hand(network, [9], 12)
+    used.train()
+    assert greedy(used, [[5, 6, 7], [9]], 12, (), 300) == [wanted, other], "each as if it were alone"
     assert used.training
     end = wanted[5]
-    assert greedy(used, [5, 6, 7], 12, {end}, 300) == wanted[: wanted.index(end)]
+    assert greedy(used, [[5, 6, 7]], 12, {end}, 300) == [wanted[: wanted.index(end)]]
 
 
 def test_outputs_beyond_the_vocabulary_are_never_written() -> None:
     network = gpt()
-    assert max(greedy(network, [5], 12, (), 20)) < 20
-    assert max(greedy(network, [5], 12, (), 300)) >= 20
+    assert max(*greedy(network, [[5]], 12, (), 20)[0]) < 20
+    assert max(*greedy(network, [[5]], 12, (), 300)[0]) >= 20
 
 
 @needs_data
@@ -73,6 +75,6 @@ def test_a_real_network_writes_its_documented_text() -> None:
     readme = (STORIES / "stories260K.md").read_text(encoding="utf-8")
     documented = readme.partition("-t 0.0\n")[2].partition("\n```")[0]
     network = causal.build(f"hf:{STORIES / 'hf'}", {})
-    ids = greedy(network, [1], 256, {1, 2}, 512)
+    (ids,) = greedy(network, [[1]], 256, {1, 2}, 512)
     tokenizer = of_place(str(STORIES / "hf")).tokenizer
     assert tokenizer.decode(ids, skip_special_tokens=True) == documented

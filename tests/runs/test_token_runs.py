@@ -18,6 +18,7 @@ from limbeck.evaluation import results
 from limbeck.outputs import named
 from limbeck.runs import Run, networks
 from limbeck.runs.exporting import export
+from limbeck.runs.filling import fill
 from limbeck.runs.network_record import read_card
 from limbeck.tasks import TokenClassification
 from limbeck.tasks.token_classification.findings import TokenFindings
@@ -293,3 +294,17 @@ def test_its_own_tokenizer_is_what_a_loaded_teacher_reads(teacher: Run) -> None:
     given = teacher.data().example(2, reads)
     assert isinstance(given, Words)
     assert isinstance(teacher.data().task, TokenClassification)
+
+
+def test_a_cache_filled_beforehand_answers_for_every_word(
+    teacher: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    precision = {"training.precision": "fp32", "training.trackers": []}
+    *_, last = fill(
+        teacher=teacher.path, data="tagged", data_dir=corpus, cache_teacher="both", settings=precision
+    )
+    assert (last.done, last.asked) == (80, 80)
+    settings: dict[str, Any] = {"objective": "kd + 0.1*icd", "epochs": 1, "lr": 0.05, "settings": precision}
+    run = distilled(teacher, corpus, tmp_path / "run", cache_teacher="both", **settings)
+    assert run.result.teacher_forwards == 0

@@ -8,6 +8,7 @@ from limbeck.tasks import Metric
 from limbeck.tasks.parts.rates import Rate
 from limbeck.tasks.wording import (
     Cell,
+    a,
     axis,
     digits,
     figure,
@@ -79,3 +80,20 @@ def test_intervals() -> None:
 )
 def test_cells_as_text(cell: Cell, text: str) -> None:
     assert show(cell) == text
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("top-1", "a top-1"),
+        ("entity F1", "an entity F1"),
+        ("accuracy", "an accuracy"),
+        ("RMSE", "an RMSE"),
+        ("mAP", "an mAP"),
+        ("ECE", "an ECE"),
+        ("PSNR", "a PSNR"),
+        ("R²", "an R²"),
+    ],
+)
+def test_the_article_of_a_label(label: str, said: str) -> None:
+    assert a(Metric("x", label)) == said

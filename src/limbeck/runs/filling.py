@@ -85,6 +85,7 @@ def fill(
     assert made.teacher is not None
     asked = caching.asked(networks.teacher(made.teacher, source), made.teacher, made, source, again=False)
     assert isinstance(asked, CachedTeacher)
+    asked.width, asked.dense = source.task.width, source.task.dense
     asked.open(source.example(preparation=asked.preparation), made.teacher.cached)
     yield from _fill(asked, source, made)
 

@@ -26,7 +26,7 @@ def heading(metric: Metric) -> str:
 def a(metric: Metric) -> str:
     """The label with its article: "a top-1", "an entity F1", "an RMSE"."""
     word = metric.label.partition(" ")[0]
-    spelled = sum(letter.isupper() for letter in word) > 1
+    spelled = sum(letter.isupper() for letter in word) > 1 or (word[0].isupper() and word == word.upper())
     vowels = "aefhilmnorsx" if spelled else "aeiou"
     return f"a{'n' if word[0].lower() in vowels else ''} {metric.label}"
 

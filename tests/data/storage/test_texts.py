@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from limbeck.data.storage.texts import Corpus, Ragged, Texts
+from limbeck.words import LOST, Words
 
 FLAT = {"input_ids": torch.tensor([5, 6, 7, 8, 9, 10]), "attention_mask": torch.ones(6, dtype=torch.int64)}
 PADDING = {"input_ids": 3, "attention_mask": 0}
@@ -67,3 +69,34 @@ def test_texts_stay_with_their_tokens_on_another_device() -> None:
     assert isinstance(there, Texts)
     assert there.texts() == ["one", "two", "three"]
     assert there.inputs["input_ids"].device.type == "meta"  # type: ignore[index]
+
+
+FIRST = torch.tensor([[0, LOST], [0, 2], [1, LOST]])
+
+
+def test_words_of_a_batch_begin_where_their_tokens_do() -> None:
+    batch = Ragged(FLAT, STARTS, PADDING, first=FIRST).batch(torch.tensor([2, 1]))
+    assert isinstance(batch, Words)
+    assert batch.first.tolist() == [[1, LOST], [0, 2]]
+    filled_left = Ragged(FLAT, STARTS, PADDING, left=True, first=FIRST).batch(torch.tensor([2, 1]))
+    assert isinstance(filled_left, Words)
+    assert filled_left["input_ids"].tolist() == [[3, 9, 10], [6, 7, 8]]
+    assert filled_left.first.tolist() == [[2, LOST], [0, 2]]
+
+
+def test_sentences_are_told_apart_by_their_words() -> None:
+    whole, parted = Corpus(["a b c"], words=[["a b", "c"]]), Corpus(["a b c"], words=[["a", "b c"]])
+    assert len({whole.fingerprint, parted.fingerprint, Corpus(["a b c"]).fingerprint}) == 3
+    inputs = {"input_ids": torch.tensor([[1, 2, 3]])}
+    given = [Texts(Words(inputs, torch.tensor([[0, place]])), corpus=whole) for place in (1, 2)]
+    assert given[0].fingerprint != given[1].fingerprint
+
+
+def test_the_share_of_the_words_that_are_lost() -> None:
+    corpus = Corpus(["a b", "c", "d e f"], words=[["a", "b"], ["c"], ["d", "e", "f"]])
+    first = torch.tensor([[0, 1, LOST], [0, LOST, LOST], [0, LOST, LOST]])
+    texts = Texts(Words({"input_ids": torch.zeros(3, 2, dtype=torch.int64)}, first), corpus=corpus)
+    assert texts.lost_by(first) == pytest.approx(2 / 6)
+    some = texts.select(torch.tensor([2, 0]))
+    assert isinstance(some.inputs, Words)
+    assert some.lost_by(some.inputs.first) == pytest.approx(2 / 5)

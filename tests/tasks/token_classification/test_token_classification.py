@@ -165,7 +165,9 @@ def test_ce_and_kd_are_means_over_the_words() -> None:
     torch.testing.assert_close(losses["kd"], kd)
 
 
-@pytest.mark.parametrize("objective", ["dkd", "label_smoothing + kd", "dist", "ce + icd", "ce + kd"])
+@pytest.mark.parametrize(
+    "objective", ["dkd", "label_smoothing + kd", "dist", "ce + icd", "ce + kd", "rkd", "pkt", "cc", "sp"]
+)
 def test_padding_changes_no_loss_and_no_gradient(objective: str) -> None:
     made = distiller(objective)
     one = made(both())

@@ -115,3 +115,11 @@ def test_a_loader_finds_the_answers(tmp_path: Path) -> None:
     for batch in Loader(made.train, 4):
         assert batch.targets is not None
         assert torch.equal(teacher(batch).logits.argmax(1), batch.targets)
+
+
+def test_a_template_is_for_data_with_one_class_for_each_sample() -> None:
+    labels = data.from_tensors(torch.rand(9, 3), torch.ones(9, 2), task="multilabel", name="labels")
+    with pytest.raises(
+        LimbeckError, match=r"one class for each sample, and labels is for multilabel; give a run"
+    ):
+        list(writing.template(labels))

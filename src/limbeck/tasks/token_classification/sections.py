@@ -152,7 +152,10 @@ def weaknesses(scheme: Scheme, found: TokenFindings) -> Iterator[str]:
     ]
     if scored:
         f1, name, its = min(scored, key=lambda each: each[0])
-        yield f"It is weakest on `{name}`: an F1 of {_percent(f1)} % on {its.entities:,} entities."
+        yield (
+            f"It is weakest on `{name}`: an F1 of {_percent(f1)} % on {its.entities:,} "
+            f"{'entity' if its.entities == 1 else 'entities'}."
+        )
     missed = found.missed
     if total := missed.other_type + missed.other_words + missed.absent:
         yield (

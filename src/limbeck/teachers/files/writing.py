@@ -38,7 +38,16 @@ def check_place(path: Path, *, overwrite: bool) -> None:
 
 
 def template(source: Source) -> Iterator[dict[str, Any]]:
-    """A row with an empty label for each training sample."""
+    """A row with an empty label for each training sample.
+
+    Raises:
+        LimbeckError: for data of another task than choosing one class for each sample.
+    """
+    if not (source.task.scores == "classes" and source.task.one_row_per_sample):
+        raise LimbeckError(
+            f"a file of answers teaches to choose one class for each sample, and {source.name} is for "
+            f"{source.task.name}; give a run or a network as the teacher"
+        )
     return ({**names, "label": ""} for names in named_in(source))
 
 
