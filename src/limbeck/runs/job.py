@@ -25,7 +25,7 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models import count_parameters, fingerprint
 from limbeck.objective import parse
 from limbeck.outputs import Batch, apply
-from limbeck.runs import answer_files, caching, networks, places, trust
+from limbeck.runs import answer_files, caching, networks, optimizers, places, trust
 from limbeck.runs.directory import Run
 from limbeck.runs.lineage import recorded
 from limbeck.runs.recipe import origin, run_of
@@ -158,6 +158,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     notes = (
         *source.notes,
         *answer_files.notes(files),
+        *filter(None, [optimizers.note(config, objects.get("student"))]),
         *_notes(config, source, {"student": student, **teachers}),
     )
     return Job(config, source, split, distiller, weights, known, notes, asked, distrusted)
