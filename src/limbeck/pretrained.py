@@ -17,6 +17,9 @@ from limbeck.optional import imported
 
 EXTRA = "hf"
 
+OF_RUNS = ("config.yaml", "student.safetensors")
+"""Files that runs of limbeck hold, and folders of transformers do not."""
+
 SMALL = (".json", ".txt", ".model")
 """The endings of configs and tokenizers."""
 
@@ -60,7 +63,13 @@ def stamp(place: str) -> tuple[tuple[str, int], ...]:
 def check_place(place: str, *, holds_model: bool = True) -> None:
     """Refuses a folder that is none, or holds no model where one is asked for."""
     folder = Path(place)
-    if holds_model and folder.is_dir() and not (folder / "config.json").is_file():
+    is_of_transformers = (folder / "config.json").is_file()
+    if not is_of_transformers and any((folder / name).is_file() for name in OF_RUNS):
+        raise LimbeckError(
+            f"{place!r} is a run of limbeck and no folder of transformers; leave out hf: and write {place}, "
+            f"or hf: and what `limbeck export {place} --format hf` writes"
+        )
+    if holds_model and folder.is_dir() and not is_of_transformers:
         raise LimbeckError(
             f"the folder {place!r} holds no config.json, so it is no model of transformers; give a folder "
             "that model.save_pretrained(...) wrote"

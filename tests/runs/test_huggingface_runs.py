@@ -206,6 +206,26 @@ def test_what_is_wrong_with_a_folder_is_said_before_anything_is_written(
     refused(command, "there is no folder './gone'", "--teacher", "hf:./gone", *base)
 
 
+def test_a_folder_and_a_run_that_were_taken_for_each_other(
+    command: Command, encoder: Path, teacher: Run, corpus: Path
+) -> None:
+    base = ("--data-dir", str(corpus), "--out", "run", "--objective", "kd")
+    Path("enc").symlink_to(encoder)
+    of_folder = "the teacher 'enc' is a folder of transformers; write hf:./enc"
+    refused(command, of_folder, "--teacher", "./enc", *base)
+    refused(command, of_folder, "--teacher", "enc", *base)
+    lies_in = "the teacher 'enc/model.safetensors' lies in a folder of transformers; write hf:./enc"
+    refused(command, lies_in, "--teacher", "enc/model.safetensors", *base)
+    absolute = f"the teacher '{encoder}' is a folder of transformers; write hf:{encoder}"
+    refused(command, absolute, "--teacher", str(encoder), *base)
+    of_run = (
+        f"'{teacher.path}' is a run of limbeck and no folder of transformers; leave out hf: and write "
+        f"{teacher.path}, or hf: and what `limbeck export {teacher.path} --format hf` writes"
+    )
+    refused(command, of_run, "--teacher", f"hf:{teacher.path}", *base)
+    refused(command, of_run, "--teacher", f"hf:{teacher.path}(max_length=5)", *base)
+
+
 def test_a_run_without_its_tokenizer_is_refused(teacher: Run, corpus: Path, tmp_path: Path) -> None:
     shutil.copytree(teacher.path, tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "tokenizer")

@@ -14,6 +14,7 @@ from limbeck.data.preparation import Preparation
 from limbeck.data.tokenization import Tokenization, tokenization
 from limbeck.errors import LimbeckError
 from limbeck.models import Normalization, huggingface, normalize_inputs
+from limbeck.models.configs import most_tokens
 from limbeck.outputs import Inputs
 from limbeck.pretrained import config_of, image_settings
 from limbeck.runs.matching import canonical, comparable, listed
@@ -98,8 +99,7 @@ def preparation(config: NetworkConfig) -> Preparation:
         return Preparation(config.size or settings.size)
     if config.size is not None:
         raise LimbeckError(f"{config.model} reads texts, and size={config.size} is of images; leave it out")
-    most = huggingface.most_tokens(config.model)
-    return tokenization(named.place, most, named.max_length, named.pad_token)
+    return tokenization(named.place, most_tokens(named.place), named.max_length, named.pad_token)
 
 
 def cut_note(reads: Preparation, source: Source, whose: str) -> str | None:

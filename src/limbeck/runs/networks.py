@@ -461,6 +461,11 @@ def check_labels(config: TeacherConfig, source: Source) -> None:
 def _from_path(path: Path, role: str) -> nn.Module:
     if not path.exists():
         raise LimbeckError(f"the {role} {str(path)!r} is no run directory and no file")
+    folder = path if path.is_dir() else path.parent
+    if (folder / "config.json").is_file() and not (folder / "student.safetensors").is_file():
+        place = folder if folder.is_absolute() else f"./{folder}"
+        what = "is" if path.is_dir() else "lies in"
+        raise LimbeckError(f"the {role} {str(path)!r} {what} a folder of transformers; write hf:{place}")
     if path.is_file() and read_card(path) is None:
         raise LimbeckError(
             f"the checkpoint {str(path)!r} does not say which network it belongs to; give its name as the "

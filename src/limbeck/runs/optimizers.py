@@ -79,6 +79,6 @@ def note(config: RunConfig, student: Any = None) -> str | None:
     rise = f", which rises over the first {setup.schedule.warmup:g} epochs" if setup.schedule.warmup else ""
     return (
         "the student is a network of transformers and learns by adamw with a learning rate of "
-        f"{rate:g}{rise}; --lr sets another rate, and training.optimizer (--set training.optimizer=sgd) another "
-        "optimizer"
+        f"{rate:g}{rise}; --lr sets another rate, and training.optimizer (--set training.optimizer=sgd) "
+        "another optimizer"
     )
