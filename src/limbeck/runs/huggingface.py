@@ -12,12 +12,12 @@ from limbeck.config import NetworkConfig
 from limbeck.data import Source
 from limbeck.data.preparation import Preparation
 from limbeck.data.tokenization import Tokenization, tokenization
-from limbeck.errors import LimbeckError
+from limbeck.errors import LimbeckError, listed
 from limbeck.models import Normalization, huggingface, normalize_inputs
 from limbeck.models.configs import most_tokens
 from limbeck.outputs import Inputs
 from limbeck.pretrained import config_of, image_settings
-from limbeck.runs.matching import canonical, comparable, listed
+from limbeck.runs.matching import canonical, comparable
 from limbeck.runs.network_record import Card
 from limbeck.tasks import Classification, Multilabel, Regression, Task
 
@@ -60,6 +60,25 @@ def head_note(model: str, source: Source) -> str | None:
     return (
         f"the head of the student {model} is for other outputs ({listed(labels)}) than {source.name} has, so "
         "it begins with a fresh one"
+    )
+
+
+def number_note(model: str, source: Source, whose: str) -> str | None:
+    """A sentence for a head whose outputs have numbers for names, where the data has words; None otherwise.
+
+    Args:
+        model: as a config names it.
+        source: the data.
+        whose: what messages call the network.
+    """
+    labels = huggingface.labels_of(model) if huggingface.is_hf(model) else None
+    numbers = tuple(map(str, range(source.task.width)))
+    if labels != numbers or source.task.outputs == numbers:
+        return None
+    return (
+        f"{whose} {model} calls its outputs LABEL_0 to LABEL_{len(numbers) - 1}, so they are taken for "
+        f"{listed(source.task.outputs)} in this order; set id2label in its config.json to have them matched "
+        "by name"
     )
 
 

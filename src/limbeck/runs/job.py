@@ -97,9 +97,11 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     _check_labels(objective, split, source)
     student = objects.get("student")
     if student is None:
-        student = networks.student(config.student, source, config.seed)
+        with networks.shown_beside(next(iter(taught_by.items()), None), source):
+            student = networks.student(config.student, source, config.seed)
     checks.trained(student, objective)
-    teachers = _teachers(taught_by, source, objects)
+    with networks.shown_beside(("student", config.student), source):
+        teachers = _teachers(taught_by, source, objects)
     examples = {"student": source.example(preparation=networks.student_preparation(config.student))}
     examples |= {
         name: source.example(preparation=networks.preparation(each)) for name, each in taught_by.items()

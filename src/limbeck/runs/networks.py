@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from limbeck.notation import Call, parse_call
 from limbeck.outputs import Inputs
 from limbeck.runs import huggingface
 from limbeck.runs.directory import TOKENIZER, Run, load
-from limbeck.runs.matching import Match, match
+from limbeck.runs.matching import Match, UnmatchedError, match
 from limbeck.runs.network_record import Card, digests, read_card, sample_shape
 from limbeck.runs.schedules import call_of, last_of, schedule_of
 from limbeck.seeds import seed_for
@@ -201,6 +202,24 @@ def matching(config: NetworkConfig, source: Source, role: str) -> Match:
     return match(card_of(config), source, role, str(config.weights or config.model))
 
 
+@contextmanager
+def shown_beside(other: tuple[str, NetworkConfig] | None, source: Source) -> Iterator[None]:
+    """Makes an error on outputs that cannot be matched show those of another network of the run as well.
+
+    Args:
+        other: the role and the config of that network, which has the data's outputs if it brings none; None
+            where there is no other.
+        source: the data.
+    """
+    try:
+        yield
+    except UnmatchedError as error:
+        if other is None:
+            raise
+        card = card_of(other[1])
+        raise error.beside(called(other[0]), card.names if card else source.task.outputs) from None
+
+
 def input_note(config: NetworkConfig, source: Source, role: str) -> str | None:
     """A sentence for a network that was made for inputs of another kind; None for any other."""
     card = card_of(config)
@@ -242,6 +261,7 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
         said += [huggingface.cut_note(preparation(each), source, whose)]
     if role == "student" and models.huggingface.is_hf(config.model):
         said += [huggingface.head_note(config.model, source)]
+    said += [huggingface.number_note(each.model, source, whose) for each in members_of(config)]
     return tuple(note for note in said if note)
 
 
