@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from limbeck import tasks
 from limbeck.config import RunConfig
@@ -68,15 +69,8 @@ def model_card(run: Run, result: Result, *, hub: bool = False) -> str:
     task = card.made_for()
     found = results.read(run.path / "evaluation.json")
     front = yaml.safe_dump(_front_matter(card, result, found, hub=hub), sort_keys=False, allow_unicode=True)
-    environment = Environment(
-        loader=PackageLoader("limbeck.runs", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=show, percent=percent)
     inputs, small = preprocessing(card), quantization.read(run.path)
-    body = environment.get_template("modelcard.md.jinja").render(
+    body = _template().render(
         mark=MARK,
         hub=hub,
         tag=_hub_tag(card),
@@ -103,6 +97,19 @@ def model_card(run: Run, result: Result, *, hub: bool = False) -> str:
         limits=list(_limits(result, found)),
     )
     return f"---\n{front}---\n\n{body}"
+
+
+@cache
+def _template() -> Template:
+    """The template, compiled once."""
+    environment = Environment(
+        loader=PackageLoader("limbeck.runs", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=show, percent=percent)
+    return environment.get_template("modelcard.md.jinja")
 
 
 def _front_matter(card: Card, result: Result, found: Evaluation | None, *, hub: bool) -> dict[str, Any]:
