@@ -59,14 +59,14 @@ class _Pair:
             pipe.send(jobs)
         waiting = list(self._pipes)
         while waiting:
-            for pipe in wait(waiting, timeout=300) or [None]:
-                failed = "two processes have not answered in 300 s" if pipe is None else _answer(pipe)
-                if failed is not None:
-                    for process in self._processes:
-                        process.kill()
-                    _pair.cache_clear()
-                    raise RuntimeError(failed)
-                waiting.remove(pipe)
+            ready: list[Any] = wait(waiting, timeout=300)
+            failed = [_answer(pipe) for pipe in ready] if ready else ["two processes do not answer in 300 s"]
+            if any(failed):
+                for process in self._processes:
+                    process.kill()
+                _pair.cache_clear()
+                raise RuntimeError(next(filter(None, failed)))
+            waiting = [pipe for pipe in waiting if pipe not in ready]
 
 
 def _answer(pipe: Any) -> str | None:
