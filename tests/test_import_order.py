@@ -25,6 +25,7 @@ ORDER = (
     {"data", "models"},
     {"tasks"},
     {"features"},
+    {"processors"},
     {"arguments", "config", "data_facts", "pretrained"},
     {"files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "seeds"},
     {"errors"},

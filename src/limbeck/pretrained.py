@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -117,54 +116,20 @@ def quiet(package: Any) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@dataclass(frozen=True)
-class ImageSettings:
-    """What an image processor makes of pixels in [0, 1].
-
-    Attributes:
-        size: (height, width) that images are resampled to.
-        mean: of each channel.
-        std: of each channel.
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-def image_settings(place: str) -> ImageSettings | None:
-    """The settings of the image processor in a folder or at a name on the hub; None if there is none.
+def read_json(file: Path, place: str) -> dict[str, Any]:
+    """The settings in a JSON file of a folder or of a name on the hub.
 
     Args:
-        place: a folder that `save_pretrained` wrote, or a name on the hub.
+        file: the file.
+        place: the folder or name, for messages.
+    Raises:
+        LimbeckError: for a file that is no JSON object.
     """
-    check_place(place)
-    return _image_settings(place, stamp(place))
-
-
-@lru_cache(maxsize=32)
-def _image_settings(place: str, stamp: object) -> ImageSettings | None:
-    package = imported("transformers", EXTRA)
     try:
-        with quiet(package):
-            file = package.utils.cached_file(
-                place, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
-            )
-    except OSError as error:
-        raise LimbeckError(_reason(place, error)) from error
-    if file is None:
-        return None
-    settings = json.loads(Path(file).read_text(encoding="utf-8"))
-    if "image_mean" not in settings:
-        return None  # of sounds
-    size = settings.get("crop_size") or settings["size"]
-    if isinstance(size, int):
-        size = {"height": size, "width": size}
-    height = size.get("height") or size.get("shortest_edge")
-    plain = not settings.get("do_normalize", True)
-    channels = len(settings["image_mean"])
-    return ImageSettings(
-        (height, size.get("width") or height),
-        (0.0,) * channels if plain else tuple(settings["image_mean"]),
-        (1.0,) * channels if plain else tuple(settings["image_std"]),
-    )
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise LimbeckError(f"the {file.name} of {place!r} is damaged: {reason}") from None
+    if not isinstance(found, dict):
+        raise LimbeckError(f"the {file.name} of {place!r} is damaged: it holds no settings by name")
+    return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.config import NetworkConfig
 from limbeck.data import Source
@@ -16,7 +17,8 @@ from limbeck.errors import LimbeckError, listed
 from limbeck.models import Normalization, huggingface, normalize_inputs
 from limbeck.models.configs import most_tokens
 from limbeck.outputs import Inputs
-from limbeck.pretrained import config_of, image_settings
+from limbeck.pretrained import config_of, stamp
+from limbeck.processors import ImageSettings, image_settings, processor_of
 from limbeck.runs.matching import canonical, comparable
 from limbeck.runs.network_record import Card
 from limbeck.tasks import Classification, Multilabel, Regression, Task
@@ -115,10 +117,43 @@ def preparation(config: NetworkConfig) -> Preparation:
     if not named.brings_weights:
         return Preparation(config.size)
     if (settings := image_settings(named.place)) is not None:
-        return Preparation(config.size or settings.size)
+        return _images(config, named.place, settings)
     if config.size is not None:
         raise LimbeckError(f"{config.model} reads texts, and size={config.size} is of images; leave it out")
     return tokenization(named.place, most_tokens(named.place), named.max_length, named.pad_token)
+
+
+def _images(config: NetworkConfig, place: str, settings: ImageSettings) -> Preparation:
+    """What a network reads of images: what its image processor makes of them, or another size."""
+    if config.size is not None:
+        return Preparation(config.size, resample=settings.resample, flipped=settings.flipped)
+    shortest = isinstance(settings.size, int)
+    made = Preparation(settings.size, shortest, settings.resample, settings.crop, settings.flipped)
+    _check_alike(place, stamp(place), made, settings)
+    return made
+
+
+@lru_cache(maxsize=32)
+def _check_alike(place: str, stamp: object, made: Preparation, settings: ImageSettings) -> None:
+    """Refuses an image processor that does something else to an image than its settings say."""
+    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (settings.mean, settings.std))
+    rows, columns, channel = torch.linspace(0, 9, 301), torch.linspace(0, 7, 421), torch.arange(len(mean))
+    wave = torch.sin(rows[:, None] + channel[:, None, None]) * torch.cos(columns)
+    image = (127 + 90 * wave).round().to(torch.uint8)
+    processor = processor_of(place)
+    given = processor(image.numpy(), return_tensors="pt", input_data_format="channels_first")
+    ours, theirs = made(image[None].float() / 255), given["pixel_values"][0] * std + mean
+    assert isinstance(ours, Tensor), "it is of an image"
+    if ours[0].shape != theirs.shape or (ours[0] - theirs).abs().max() > ROUNDED:
+        raise LimbeckError(
+            f"the image processor of {place!r}, {type(processor).__name__}, does more to images than to "
+            "resample, crop, rescale and normalize them, which limbeck does not follow; hand the network "
+            "over in Python"
+        )
+
+
+ROUNDED = 2.5 / 255
+"""How far pixels may be off where a processor rounds them to 8 bits after each pass of its resampling."""
 
 
 def cut_note(reads: Preparation, source: Source, whose: str) -> str | None:

@@ -383,7 +383,7 @@ def preparation_of(card: Card | None, place: Path) -> Preparation:
         LimbeckError: if the tokenizer that it was trained with is not there.
     """
     if card is None or card.tokenizer is None:
-        return Preparation(card.size if card else None)
+        return card.reads if card else Preparation()
     folders = [each / TOKENIZER for each in (place, *place.parents[:2])]
     folder = next((each for each in folders if each.is_dir()), None)
     if folder is None:
