@@ -23,8 +23,8 @@ test: .venv/.dev  ## linter, type checker and test suite (under 10 minutes on 2 
 	$(python) -m mypy
 	OMP_NUM_THREADS=1 $(python) -m pytest -m "not slow" -n 2 --dist worksteal --cov --cov-fail-under=90
 
-test-slow: .venv/.dev browser  ## the tests that take longer (under 30 minutes), some of them in a browser
-	$(python) -m pytest -m slow -rs
+test-slow: .venv/.dev browser  ## the tests that take longer (under 25 minutes on 2 cores), some of them in a browser
+	OMP_NUM_THREADS=1 $(python) -m pytest -m slow -rs -n 2 --dist worksteal
 
 test-zoo: .venv-zoo/.run  ## the doors to timm and torchvision, in an environment of their own (several GB)
 	OMP_NUM_THREADS=1 $(zoo) -m pytest tests/zoo -rs

@@ -53,11 +53,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: strange\nVersion: 1.0\n")
         (metadata / "entry_points.txt").write_text(f"[{group}]\n{points}\n")
         monkeypatch.syspath_prepend(tmp_path)
-        plugins.loaded.cache_clear()
+        plugins.forget()
 
     yield install
     sys.modules.pop("strange", None)
-    plugins.loaded.cache_clear()
+    plugins.forget()
 
 
 @pytest.fixture

@@ -65,7 +65,14 @@ def tokenizer(*, most: int = 16, pad: bool = True, padding_side: str = "right") 
 
 
 def bert(
-    folder: Path, *, labels: Sequence[str] | None = None, layers: int = 4, seed: int = 0, **tokens: Any
+    folder: Path,
+    *,
+    labels: Sequence[str] | None = None,
+    layers: int = 4,
+    hidden_size: int = 16,
+    initializer_range: float = 0.02,
+    seed: int = 0,
+    **tokens: Any,
 ) -> Path:
     """A folder with a BERT of random weights: an encoder alone, or with a head for some labels."""
     import transformers
@@ -73,10 +80,11 @@ def bert(
     made = tokenizer(**tokens)
     config = transformers.BertConfig(
         vocab_size=len(made),
-        hidden_size=16,
+        hidden_size=hidden_size,
         num_hidden_layers=layers,
         num_attention_heads=2,
-        intermediate_size=32,
+        intermediate_size=2 * hidden_size,
+        initializer_range=initializer_range,
         max_position_embeddings=32,
     )
     if labels is not None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from command import Command
 from invented_methods import INVENTED
 
 from limbeck.methods import METHODS
+from limbeck.runs import Run
 from limbeck.tasks import TASKS
+from pretrained_folders import bert, write_texts
 
 DOCS = Path(__file__).parents[1] / "docs"
 ROWS = dict(re.findall(r"^\| `(\w+)[^|]*\|.*\| (.*) \|$", (DOCS / "methods.md").read_text(), re.MULTILINE))
@@ -71,3 +75,18 @@ def test_the_example_of_a_task_is_the_file_that_is_tested() -> None:
     shown = re.findall(r"```python\n(.*?)```", (DOCS / "writing-a-task.md").read_text(), re.DOTALL)
     assert len(shown) > 3
     assert [part for part in shown if part.strip("\n") not in file] == []
+
+
+def test_the_commands_of_the_page_on_hugging_face_networks_leave_chance(
+    command: Command, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    bert(tmp_path / "minilm", layers=2, hidden_size=64, initializer_range=0.2)
+    write_texts(tmp_path / "questions", train=200, test=100)
+    trained, distilled = (DOCS / "huggingface.md").read_text().split("\n\n")[2].strip().splitlines()
+    for line, out in ((trained, "runs/teacher"), (distilled, "runs/distill-1")):
+        assert command(*shlex.split(line)[1:]).code == 0
+        result = Run(tmp_path / out).result
+        assert not result.at_chance
+        assert result.metrics.on("test")["top1"] > 0.55  # 0.39 by chance
+        assert any("learns by adamw with a learning rate of" in each for each in result.notes)

@@ -25,6 +25,7 @@ ORDER = (
     {"data", "models"},
     {"generation", "tasks"},
     {"features"},
+    {"processors"},
     {"arguments", "config", "data_facts", "pretrained", "projection", "ranked"},
     {"files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "seeds"},
     {"words"},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import types
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -244,6 +246,12 @@ def parse_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: for a text that is not YAML, or a mapping with a key that stands twice.
     """
+    return copy.deepcopy(_parsed(text))
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """The value; a run reads its own config several times."""
     return yaml.load(text, _Loader)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+
+SHOWN = 5
+"""How many names a message lists."""
 
 _HERE = os.path.join(Path(__file__).parent, "")
 
@@ -31,6 +34,12 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> LimbeckError:
         f"did you mean {names[near[0]]!r}?" if near else f"there are: {', '.join(names.values()) or 'none'}"
     )
     return LimbeckError(f"unknown {kind} {name!r}; {hint}")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names for a message: 'a', 'b' and 7 more."""
+    shown = ", ".join(map(repr, names[:SHOWN]))
+    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
 
 
 def told(error: BaseException) -> str:

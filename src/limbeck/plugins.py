@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from limbeck.errors import LimbeckError
@@ -86,10 +86,22 @@ def builders(table: str) -> Mapping[str, Callable[..., Any]]:
 
 def package_of(table: str, name: str) -> str | None:
     """The installed package that registers a name under `limbeck.<table>`; None if none does."""
-    for point in entry_points(group=f"limbeck.{table}"):
+    for point in _points(table):
         if point.name == name:
             return None if point.dist is None else str(point.dist.name)
     return None
+
+
+def forget() -> None:
+    """Forgets what installed packages register, so that it is looked up again."""
+    _points.cache_clear()
+    loaded.cache_clear()
+
+
+@cache
+def _points(table: str) -> tuple[EntryPoint, ...]:
+    """The entry points of installed packages; looking through all packages takes tens of milliseconds."""
+    return tuple(entry_points(group=f"limbeck.{table}"))
 
 
 @cache
@@ -100,7 +112,7 @@ def loaded(table: str) -> Mapping[str, Any]:
         LimbeckError: for an entry point that cannot be loaded.
     """
     found: dict[str, Any] = {}
-    for point in entry_points(group=f"limbeck.{table}"):
+    for point in _points(table):
         try:
             found[point.name] = point.load()
         except (ImportError, AttributeError) as error:

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,9 @@ from limbeck.errors import LimbeckError
 from limbeck.optional import imported
 
 EXTRA = "hf"
+
+OF_RUNS = ("config.yaml", "student.safetensors")
+"""Files that runs of limbeck hold, and folders of transformers do not."""
 
 SMALL = (".json", ".txt", ".model", ".gguf")
 """The endings of files that hold configs and tokenizers."""
@@ -43,7 +45,7 @@ def from_pretrained(kind: str, place: str, **options: Any) -> Any:
         with quiet(package):
             return getattr(package, kind).from_pretrained(folder, trust_remote_code=False, **options)
     except Exception as error:  # whatever a damaged file makes of it
-        raise LimbeckError(_reason(place, error)) from error
+        raise LimbeckError(reason_of(place, error)) from error
 
 
 def gguf_of(place: str) -> Path | None:
@@ -87,7 +89,13 @@ def stamp(place: str) -> tuple[tuple[str, int], ...]:
 def check_place(place: str, *, holds_model: bool = True) -> None:
     """Refuses a folder that is none, or holds no model where one is asked for."""
     folder = Path(place)
-    if holds_model and folder.is_dir() and not (folder / "config.json").is_file():
+    is_of_transformers = (folder / "config.json").is_file()
+    if not is_of_transformers and any((folder / name).is_file() for name in OF_RUNS):
+        raise LimbeckError(
+            f"{place!r} is a run of limbeck and no folder of transformers; leave out hf: and write {place}, "
+            f"or hf: and what `limbeck export {place} --format hf` writes"
+        )
+    if holds_model and folder.is_dir() and not is_of_transformers:
         raise LimbeckError(
             f"the folder {place!r} holds no config.json, so it is no model of transformers; give a folder "
             "that model.save_pretrained(...) wrote"
@@ -100,7 +108,7 @@ def check_place(place: str, *, holds_model: bool = True) -> None:
         )
 
 
-def _reason(place: str, error: Exception) -> str:
+def reason_of(place: str, error: Exception) -> str:
     told = str(error).strip()
     if "trust_remote_code" in told or "custom code" in told:
         return (
@@ -135,56 +143,20 @@ def quiet(package: Any) -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@dataclass(frozen=True)
-class ImageSettings:
-    """What an image processor makes of pixels in [0, 1].
-
-    Attributes:
-        size: (height, width) that images are resampled to.
-        mean: of each channel.
-        std: of each channel.
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-def image_settings(place: str) -> ImageSettings | None:
-    """The settings of the image processor in a folder or at a name on the hub; None if there is none.
+def read_json(file: Path, place: str) -> dict[str, Any]:
+    """The settings in a JSON file of a folder or of a name on the hub.
 
     Args:
-        place: a folder that `save_pretrained` wrote, or a name on the hub.
+        file: the file.
+        place: the folder or name, for messages.
+    Raises:
+        LimbeckError: for a file that is no JSON object.
     """
-    if gguf_of(place) is not None:
-        return None
-    check_place(place)
-    return _image_settings(place, stamp(place))
-
-
-@lru_cache(maxsize=32)
-def _image_settings(place: str, stamp: object) -> ImageSettings | None:
-    package = imported("transformers", EXTRA)
     try:
-        with quiet(package):
-            file = package.utils.cached_file(
-                place, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
-            )
-    except OSError as error:
-        raise LimbeckError(_reason(place, error)) from error
-    if file is None:
-        return None
-    settings = json.loads(Path(file).read_text(encoding="utf-8"))
-    if "image_mean" not in settings:
-        return None  # of sounds
-    size = settings.get("crop_size") or settings["size"]
-    if isinstance(size, int):
-        size = {"height": size, "width": size}
-    height = size.get("height") or size.get("shortest_edge")
-    plain = not settings.get("do_normalize", True)
-    channels = len(settings["image_mean"])
-    return ImageSettings(
-        (height, size.get("width") or height),
-        (0.0,) * channels if plain else tuple(settings["image_mean"]),
-        (1.0,) * channels if plain else tuple(settings["image_std"]),
-    )
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise LimbeckError(f"the {file.name} of {place!r} is damaged: {reason}") from None
+    if not isinstance(found, dict):
+        raise LimbeckError(f"the {file.name} of {place!r} is damaged: it holds no settings by name")
+    return found

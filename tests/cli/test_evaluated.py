@@ -35,10 +35,11 @@ def test_every_figure_is_in_a_row(found: tuple[Evaluation, list[list[str]], list
     evaluation, cells, lines = found
     rows = {first: rest for first, *rest in cells}
     student, teacher = evaluation.student, evaluation.networks["teacher"]
+    assert teacher.run is not None
     assert lines[:4] == [
-        "student: mlp(hidden=[5])",
-        "teacher: mlp(hidden=[16])",
-        "baseline: mlp(hidden=[16])",
+        "student: mlp(hidden=[5]), the run run",
+        f"teacher: mlp(hidden=[16]), the run {teacher.run}",
+        f"baseline: mlp(hidden=[16]), the run {teacher.run}",
         "digits, test split, 500 samples",
     ]
     top1, its, theirs = student.intervals["top1"], student.findings, teacher.findings

@@ -353,7 +353,7 @@ def test_a_run_whose_teacher_is_no_more_at_its_end_is_finished_without_its_figur
     assert (printed.out + printed.err).count(reason) == 1
     assert same(state_of(first), state_of(warm))
     assert warm.result.teacher == first.result.teachers["teacher"].model_copy(update={"metrics": None})
-    assert warm.result.notes == (f"{reason}.",)
+    assert warm.result.notes[0] == f"{reason}."
     assert warm.result.agreement is None
     assert reason in (warm.path / "evaluation.json").read_text()
     assert "its teacher is right" not in (warm.path / "report.html").read_text()

@@ -200,10 +200,44 @@ def test_what_is_wrong_with_a_folder_is_said_before_anything_is_written(
     base = ("--data-dir", str(corpus), "--out", "run", "--objective", "kd")
     refused(command, "brings no trained head", "--teacher", f"hf:{encoder}", *base)
     other = bert(tmp_path / "other", labels=["happy", "sad", "angry"])
-    refused(
-        command, "has no output for 'food', 'travel', 'weather' of text", "--teacher", f"hf:{other}", *base
+    lists = (
+        f"the teacher 'hf:{other}' has no output for 'food', 'travel', 'weather' of text; its outputs are "
+        "'happy', 'sad', 'angry', those of the student 'food', 'travel', 'weather', and those of the data "
+        "'food', 'travel', 'weather'; give a teacher for this data"
     )
+    refused(command, lists, "--teacher", f"hf:{other}", *base)
     refused(command, "there is no folder './gone'", "--teacher", "hf:./gone", *base)
+
+
+def test_outputs_that_are_numbers_are_taken_in_the_order_of_the_data(corpus: Path, tmp_path: Path) -> None:
+    folder = bert(tmp_path / "numbered", labels=["LABEL_0", "LABEL_1", "LABEL_2"], layers=1)
+    run = distilled(
+        f"hf:{folder}", corpus, tmp_path / "run", settings={"teacher.trust": True, **FAST["settings"]}
+    )
+    assert (
+        f"the teacher hf:{folder} calls its outputs LABEL_0 to LABEL_2, so they are taken for 'food', "
+        "'travel', 'weather' in this order; set id2label in its config.json to have them matched by name"
+    ) in run.result.notes
+
+
+def test_a_folder_and_a_run_that_were_taken_for_each_other(
+    command: Command, encoder: Path, teacher: Run, corpus: Path
+) -> None:
+    base = ("--data-dir", str(corpus), "--out", "run", "--objective", "kd")
+    Path("enc").symlink_to(encoder)
+    of_folder = "the teacher 'enc' is a folder of transformers; write hf:./enc"
+    refused(command, of_folder, "--teacher", "./enc", *base)
+    refused(command, of_folder, "--teacher", "enc", *base)
+    lies_in = "the teacher 'enc/model.safetensors' lies in a folder of transformers; write hf:./enc"
+    refused(command, lies_in, "--teacher", "enc/model.safetensors", *base)
+    absolute = f"the teacher '{encoder}' is a folder of transformers; write hf:{encoder}"
+    refused(command, absolute, "--teacher", str(encoder), *base)
+    of_run = (
+        f"'{teacher.path}' is a run of limbeck and no folder of transformers; leave out hf: and write "
+        f"{teacher.path}, or hf: and what `limbeck export {teacher.path} --format hf` writes"
+    )
+    refused(command, of_run, "--teacher", f"hf:{teacher.path}", *base)
+    refused(command, of_run, "--teacher", f"hf:{teacher.path}(max_length=5)", *base)
 
 
 def test_a_run_without_its_tokenizer_is_refused(teacher: Run, corpus: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from limbeck import data
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
-from limbeck.runs.matching import Match, match
+from limbeck.runs.matching import Match, UnmatchedError, match
 from limbeck.runs.network_record import Card
 from limbeck.tasks import Classification, Regression
 
@@ -39,10 +39,23 @@ def test_more_outputs_than_the_data_has_are_cut() -> None:
 
 
 def test_missing_names_are_listed() -> None:
-    with pytest.raises(
-        LimbeckError, match=r"no output for 'fox' of iris; its outputs are 'cat', 'dog'; give"
-    ):
+    with pytest.raises(UnmatchedError) as error:
         matched(("cat", "dog"), ("cat", "fox"))
+    said = "the teacher 'runs/t' has no output for 'fox' of iris; its outputs are 'cat', 'dog'"
+    end = (
+        ", and those of the data 'cat', 'fox'; give a teacher for this data, or name the data's outputs, "
+        "names=[...]"
+    )
+    assert str(error.value) == said + end
+    beside = error.value.beside("the student", ("cat", "emu"))
+    assert str(beside) == f"{said}, those of the student 'cat', 'emu'{end}"
+
+
+def test_names_that_differ_in_case_alone_are_no_match() -> None:
+    with pytest.raises(
+        UnmatchedError, match=r"no output for 'cat', 'fox' of iris, as they differ in case; its"
+    ):
+        matched(("Cat", "FOX"), ("cat", "fox"))
 
 
 def test_numbers_as_text_are_ordered_by_folders() -> None:

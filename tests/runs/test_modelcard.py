@@ -71,7 +71,9 @@ def test_the_hub_reads_what_the_student_is_worth(run: Run) -> None:
 
 def test_people_read_how_it_was_made(run: Run) -> None:
     text = text_of(run)
-    assert "distilled with limbeck from `mlp(hidden=[16])`, a teacher with 1,210 parameters." in text
+    teacher = run.config.taught_by["teacher"].model
+    named = f"`{teacher}` (`mlp(hidden=[16])`), a teacher with 1,210 parameters."
+    assert f"distilled with limbeck from {named}" in text
     made = section(text, "How it was made")
     assert "| objective | `0.1*ce + 0.9*kd` |" in made
     assert '"temperature": 4' in made, "arguments that were left out are told too"

@@ -12,6 +12,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 from command import Command
+from small_runs import make_student
 
 from huggingface_run import finished
 from limbeck.errors import LimbeckError
@@ -92,7 +93,27 @@ def test_a_network_of_transformers_goes_as_a_folder_that_it_loads(run: Run, hub:
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= hub.files.keys()
     assert {name: len(content) for name, content in hub.files.items()} == pushed.files
     assert not (run.path / "student-hf").exists()
-    assert all(str(run.path).encode() not in content for content in hub.files.values())
+    card = hub.files["README.md"].decode()
+    assert "# hf:encoder on text" in card
+    assert "base_model" not in card, "the encoder is on no hub"
+    assert not any(str(run.path.parent).encode() in content for content in hub.files.values())
+
+
+def test_no_place_on_this_machine_is_in_what_goes_to_the_hub(teacher: Run, hub: Hub, tmp_path: Path) -> None:
+    more = {"student": "mlp(hidden=[8])", "objective": "ce + kd", "batch_size": 50, "epochs": 4}
+    middle = make_student(tmp_path / "runs" / "middle", teacher, **more)
+    run = make_student(tmp_path / "runs" / "small", middle)
+    push(run, "me/small")
+    card = hub.files["README.md"].decode()
+    assert "distilled with limbeck from `middle` (`mlp(hidden=[8])`), a teacher with 610 parameters." in card
+    assert f"taught by `{teacher.path.name}`" in card
+    assert "config.yaml" not in card, "it is not there"
+    for path in (tmp_path, teacher.path.parent):
+        assert not any(str(path).encode() in content for content in hub.files.values())
+    assert f"`{middle.path}` (`mlp(hidden=[8])`)" in (run.path / "README.md").read_text()
+    (run.path / "README.md").write_text(f"My own card, made in {run.path}.")
+    push(run, "me/small")
+    assert hub.files["README.md"].decode() == f"My own card, made in {run.path}."
 
 
 def test_any_other_goes_as_limbeck_loads_it(teacher: Run, hub: Hub, tmp_path: Path) -> None:

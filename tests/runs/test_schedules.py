@@ -286,7 +286,7 @@ def test_a_phase_that_asks_the_schedule_is_kept_apart_from_one_that_asks_the_las
     kept: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
-    objective = "mgd(kd)"
+    objective = "mgd(kd, epochs=2)"
     alone = make_student(tmp_path / "alone", kept, objective=objective)
     grown = make_student(tmp_path / "grown", text(kept), objective=objective)
     again = make_student(tmp_path / "again", text(kept), objective=objective)

@@ -37,9 +37,9 @@ def ordinal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: limbeck_ordinal\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[limbeck.tasks]\nordinal = limbeck_ordinal:Ordinal\n")
     monkeypatch.syspath_prepend(metadata.parent)
-    plugins.loaded.cache_clear()
+    plugins.forget()
     yield
-    plugins.loaded.cache_clear()
+    plugins.forget()
 
 
 def samples(count: int = 240, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -195,7 +195,7 @@ def test_from_a_table_on_the_command_line(tmp_path: Path, command: Command) -> N
     assert "weighted kappa" in measured.out
 
     (tmp_path / "installed" / "limbeck_ordinal-1.0.dist-info" / "entry_points.txt").write_text("")
-    plugins.loaded.cache_clear()
+    plugins.forget()
     refused = command("evaluate", "student", "--overwrite")
     assert refused.code == 2
     assert "the package 'limbeck_ordinal' brings it, so install that" in refused.err
@@ -206,7 +206,7 @@ def test_a_record_names_the_package_that_is_missing(tmp_path: Path) -> None:
     assert record["package"] == "limbeck_ordinal"
     assert from_record(record) == GRADES
     (tmp_path / "installed" / "limbeck_ordinal-1.0.dist-info" / "entry_points.txt").write_text("")
-    plugins.loaded.cache_clear()
+    plugins.forget()
     with pytest.raises(LimbeckError) as caught:
         from_record(record)
     assert str(caught.value) == (

@@ -24,7 +24,10 @@ ROWS = 5
 
 def evaluated(found: Evaluation, run: Run) -> RenderableType:
     """The tables of an evaluation, what was left out of it, and where it lies."""
-    lines = [f"{role}: {network.name}" for role, network in found.networks.items()]
+    lines = [
+        f"{role}: {network.name}{f', the run {network.run}' if network.run else ''}"
+        for role, network in found.networks.items()
+    ]
     parts: list[RenderableType] = [*map(Text, lines), _networks(found)]
     parts += [_stages(found.cka.stages)] if found.cka and found.cka.stages else []
     primary = found.found_task.primary

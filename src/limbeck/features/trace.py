@@ -246,7 +246,18 @@ def _sizes(example: Inputs) -> Iterator[Inputs]:
         yield apply(lambda tensor: torch.cat([tensor, tensor]), example)
 
 
+_NO_TENSORS = (type(None), bool, int, float, str, torch.dtype, torch.device)
+
+
 def _tensors(tree: Any) -> list[Tensor]:
+    """The tensors in a tree, in order; what trees are mostly made of is looked through without pytree."""
+    kind = type(tree)
+    if kind in _NO_TENSORS:
+        return []
+    if isinstance(tree, Tensor):
+        return [tree]
+    if kind in (tuple, list, dict):
+        return [leaf for each in (tree.values() if kind is dict else tree) for leaf in _tensors(each)]
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 

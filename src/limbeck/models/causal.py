@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.errors import LimbeckError, unknown
-from limbeck.models.huggingface import Pretrained, read, with_overrides
+from limbeck.errors import LimbeckError
+from limbeck.models import configs
+from limbeck.models.huggingface import Pretrained, read
 from limbeck.models.layers import fewer_layers
 from limbeck.optional import imported
 from limbeck.pretrained import EXTRA, config_of, from_pretrained, quiet
@@ -35,7 +36,7 @@ def build(spec: str, facts: Mapping[str, int]) -> nn.Module:
     if not named.brings_weights:
         return _alone(named, facts)
     check_kind(spec)
-    config = with_overrides(named)
+    config = configs.changed(named.place, named.overrides)
     network, info = from_pretrained(
         AUTO, named.place, config=config, dtype=torch.float32, output_loading_info=True
     )
@@ -63,22 +64,14 @@ def check_kind(spec: str) -> None:
 def _alone(named: Pretrained, facts: Mapping[str, int]) -> nn.Module:
     """A network of fresh weights, told the size of the vocabulary unless its arguments do."""
     package = imported("transformers", EXTRA)
-    if "model_type" not in named.overrides:
-        raise LimbeckError(
-            'a network made from a config alone names its family, as in hf:config(model_type="llama")'
-        )
-    values = dict(named.overrides)
-    family = str(values.pop("model_type"))
     try:
-        known = set(package.AutoConfig.for_model(family).to_dict())
-        if strange := [name for name in values if name not in known]:
-            raise unknown("argument of hf:config:", strange[0], known)
-        config = package.AutoConfig.for_model(family, **{**facts, **values})
+        config = configs.of_family(named.overrides, facts)
         with quiet(package):
             network: Any = getattr(package, AUTO).from_config(config)
     except LimbeckError:
         raise
     except Exception as error:  # whatever the config makes of its arguments
+        family = named.overrides["model_type"]
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LimbeckError(
             f"hf:config cannot make a language model of the family {family!r}: {reason}"

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from limbeck import pretrained
 from limbeck.arguments import Count, checked_arguments
-from limbeck.errors import LimbeckError, unknown
+from limbeck.errors import LimbeckError
+from limbeck.models import configs
+from limbeck.models.configs import OWN
 from limbeck.models.inputs import described
 from limbeck.models.layers import Keep, fewer_layers
 from limbeck.notation import parse_call
@@ -44,9 +46,6 @@ TOKEN_HEAD = "ForTokenClassification"
 
 ALONE = "config"
 """The place of a network that is made from its config's arguments, without weights."""
-
-OWN = ("layers", "keep", "max_length", "pad_token", "add_prefix_space")
-"""The arguments that are limbeck's; all others are attributes of the config."""
 
 _SPEC = re.compile(r"hf:([^()]+?)\s*(\(.*\))?", re.DOTALL)
 
@@ -105,7 +104,10 @@ def read(spec: str) -> Pretrained:
         raise LimbeckError(f"hf:{place} takes its arguments by name, such as hf:{place}(layers=2)")
     own = {name: value for name, value in call.kwargs.items() if name in OWN}
     if place == ALONE and own:
-        raise LimbeckError(f"hf:config has no argument {next(iter(own))!r}; it takes attributes of a config")
+        raise LimbeckError(
+            f"hf:config has no argument {next(iter(own))!r}, which is for networks with weights; it takes "
+            "attributes of a config, such as num_hidden_layers"
+        )
     if "keep" in own and not isinstance(own.get("layers"), int):
         raise LimbeckError(
             f"hf:{place}: keep says which layers a number of them means; give layers=2 or the like"
@@ -153,19 +155,6 @@ def task_of(network: object) -> str:
     return TASKS.get(problem, "classification")
 
 
-def most_tokens(spec: str) -> int:
-    """How many tokens of a text the network reads."""
-    config = pretrained.config_of(read(spec).place)
-    positions: int | None = getattr(config, "max_position_embeddings", None)
-    if positions is None:
-        return 1 << 20  # the tokenizer says
-    # The positions of RoBERTa and its kin start behind that of the padding.
-    return positions - config.pad_token_id - 1 if config.model_type in _OFFSET else positions
-
-
-_OFFSET = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text")
-
-
 def build(
     spec: str,
     example: Inputs | None = None,
@@ -191,7 +180,7 @@ def build(
     auto = _auto(spec, example)
     if not named.brings_weights:
         return _alone(named, auto, example, num_classes, facts or {})
-    config = with_overrides(named)
+    config = configs.changed(named.place, named.overrides)
     if num_classes is not None:
         config.num_labels = num_classes
     network, info = from_pretrained(
@@ -263,49 +252,26 @@ def _auto(spec: str, example: Inputs | None) -> str:
     raise LimbeckError(f"{spec} takes token ids or images, not {described(example)}")
 
 
-def with_overrides(named: Pretrained) -> Any:
-    """The config of a network's place, with the attributes that its text gives."""
-    config = pretrained.config_of(named.place)
-    known = {*config.to_dict(), *config.attribute_map}
-    for name, value in named.overrides.items():
-        if name not in known:
-            raise unknown(f"argument of hf:{named.place}:", name, [*OWN, *known])
-        try:
-            setattr(config, name, value)
-        except Exception as error:  # what its own check says
-            raise LimbeckError(f"hf:{named.place}: {name} cannot be {value!r}") from error
-    return config
-
-
 def _alone(
     named: Pretrained, auto: str, example: Inputs | None, num_classes: int | None, facts: Mapping[str, int]
 ) -> nn.Module:
     """A network of fresh weights, told what the data says unless its arguments do."""
     package = imported("transformers", EXTRA)
-    if "model_type" not in named.overrides:
-        raise LimbeckError(
-            'a network made from a config alone names its family, as in hf:config(model_type="bert")'
-        )
-    values = dict(named.overrides)
-    family = str(values.pop("model_type"))
+    told: dict[str, Any] = {"vocab_size": facts.get("vocab_size")}
+    if isinstance(example, Tensor) and example.dim() == 4:
+        told = {"num_channels": example.shape[1], "image_size": example.shape[-1]}
+    elif facts:
+        told |= {"pad_token_id": 0}
     try:
-        known = set(package.AutoConfig.for_model(family).to_dict())
-        if strange := [name for name in values if name not in known]:
-            raise unknown("argument of hf:config:", strange[0], known)
-        told: dict[str, Any] = {"vocab_size": facts.get("vocab_size")}
-        if isinstance(example, Tensor) and example.dim() == 4:
-            told = {"num_channels": example.shape[1], "image_size": example.shape[-1]}
-        elif facts:
-            told |= {"pad_token_id": 0}
-        told = {name: value for name, value in told.items() if name in known and value is not None}
+        config = configs.of_family(named.overrides, told)
         if num_classes is not None:
-            told["num_labels"] = num_classes
-        config = package.AutoConfig.for_model(family, **{**told, **values})
+            config.num_labels = num_classes
         with quiet(package):
             network: nn.Module = getattr(package, auto).from_config(config)
     except LimbeckError:
         raise
     except Exception as error:  # whatever the config makes of its arguments
+        family = named.overrides["model_type"]
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LimbeckError(f"hf:config cannot make a network of the family {family!r}: {reason}") from error
     return network.train()

@@ -92,6 +92,25 @@ def page(
     blocks = [block for section in sections for block in section.body]
     charts = [block for block in blocks if isinstance(block, Chart)]
     drawn = any(isinstance(block, (Chart, HeatMap)) for block in blocks)
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            title=title,
+            lead=lead,
+            sections=sections,
+            facts=facts,
+            tiles=tiles,
+            looks=looks(charts),
+            plotly=_plotly() if drawn else "",
+            version=version("limbeck"),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    """What makes pages of the templates, which it compiles once."""
     environment = Environment(
         loader=PackageLoader("limbeck.report", "."),
         autoescape=True,
@@ -102,16 +121,7 @@ def page(
     environment.filters.update(show=show, aligned=aligned, data_table=data_table, figure=figure)
     kinds = {"table": Table, "heat_map": HeatMap, "gallery": Gallery, "folded": Folded}
     environment.tests.update({name: _instance_of(kind) for name, kind in kinds.items()})
-    return environment.get_template("page.html.jinja").render(
-        title=title,
-        lead=lead,
-        sections=sections,
-        facts=facts,
-        tiles=tiles,
-        looks=looks(charts),
-        plotly=_plotly() if drawn else "",
-        version=version("limbeck"),
-    )
+    return environment
 
 
 @cache

@@ -13,6 +13,7 @@ from limbeck.config import RunConfig, check_teacher_name, make_config
 from limbeck.data import Source, spelled_out
 from limbeck.errors import LimbeckError
 from limbeck.methods import Method
+from limbeck.runs import optimizers
 from limbeck.runs.directory import Run
 
 TeacherLike: TypeAlias = str | Path | Run | nn.Module
@@ -97,6 +98,8 @@ class RunArguments:
     def made(self, file: Path | None = None) -> RunConfig:
         """The config that all of it comes to: settings win over the other arguments, and they over the file.
 
+        A network of `transformers` has an optimizer of its own where none is named; see `optimizers`.
+
         Args:
             file: YAML that is read if no config is given.
         Raises:
@@ -104,8 +107,12 @@ class RunArguments:
         """
         given = {**self.values, **self.settings}
         if isinstance(self.config, RunConfig):
-            return make_config(None, {**self.config.model_dump(mode="json"), **given})
-        return make_config(file if self.config is None else Path(self.config), given)
+            unset = {"optimizer", "schedule"} - self.config.training.model_fields_set
+            values = self.config.model_dump(mode="json", exclude={"training": unset})
+            made = make_config(None, {**values, **given})
+        else:
+            made = make_config(file if self.config is None else Path(self.config), given)
+        return optimizers.settled(made, self.student)
 
 
 def _written(value: Any) -> Any:

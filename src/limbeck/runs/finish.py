@@ -19,7 +19,7 @@ from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.zoos import untrained
 from limbeck.objective import resolved
-from limbeck.runs import networks
+from limbeck.runs import chance, networks
 from limbeck.runs.directory import TOKENIZER, Report, Run
 from limbeck.runs.evaluate import of_config, of_run, write
 from limbeck.runs.job import Job, measured
@@ -58,6 +58,9 @@ def conclude(
     student = write_student(job, objects, run.path / "student.safetensors")
     found, notes = _evaluated(run, job, student, trainer)
     result = _result(run, job, trainer, student, found, notes)
+    if (said := chance.note(result, job.config.training)) is not None:
+        trainer.display.note(said)
+        result = result.model_copy(update={"notes": (*result.notes, said)})
     if report:
         report(run, result, source)
     write_model_card(run, result)
@@ -100,6 +103,11 @@ def _result(
         for name, facts in job.taught_by.items()
     }
     steps = history[-1]["step"]
+    metrics = Metrics(
+        test=test["student"].metrics if test else None,
+        validation=measured(job, student, source.validation, trainer.device) if source.validation else None,
+    )
+    data = _data(job)
     return Result(
         objective=str(job.distiller.objective),
         arguments=resolved(job.distiller.objective),
@@ -109,19 +117,15 @@ def _result(
         task=source.task.record(),
         student=StudentResult(model=config.student.model, parameters=models.count_parameters(student)),
         teachers=teachers,
-        metrics=Metrics(
-            test=test["student"].metrics if test else None,
-            validation=measured(job, student, source.validation, trainer.device)
-            if source.validation
-            else None,
-        ),
+        metrics=metrics,
+        at_chance=chance.at_chance(metrics, data, source),
         agreement=found.agreement.agreement if test and found and found.agreement else None,
         seconds=round(sum(line["seconds"] for line in history), 3),
         steps=steps,
         samples_seen=_samples_seen(job, steps),
         teacher_forwards=sum(line.get("teacher_forwards", 0) for line in history) if teachers else None,
         notes=(*job.notes, *job.distrusted, *notes),
-        data=_data(job),
+        data=data,
     )
 
 

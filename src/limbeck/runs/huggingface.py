@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.config import NetworkConfig
 from limbeck.data import Source
 from limbeck.data.preparation import Preparation
 from limbeck.data.storage.texts import Texts
 from limbeck.data.tokenization import Tokenization, tokenization
-from limbeck.errors import LimbeckError
+from limbeck.errors import LimbeckError, listed
 from limbeck.models import Normalization, causal, huggingface, normalize_inputs
+from limbeck.models.configs import most_tokens
 from limbeck.outputs import Inputs
-from limbeck.pretrained import config_of, image_settings
-from limbeck.runs.matching import canonical, comparable, listed
+from limbeck.pretrained import config_of, stamp
+from limbeck.processors import ImageSettings, image_settings, processor_of
+from limbeck.runs.matching import canonical, comparable
 from limbeck.runs.network_record import Card
 from limbeck.tasks import Classification, Multilabel, Regression, Task, TokenClassification
 from limbeck.words import Words
@@ -81,6 +84,25 @@ def head_note(model: str, source: Source) -> str | None:
     return f"the head of the student {model} {what}, so it begins with a fresh one"
 
 
+def number_note(model: str, source: Source, whose: str) -> str | None:
+    """A sentence for a head whose outputs have numbers for names, where the data has words; None otherwise.
+
+    Args:
+        model: as a config names it.
+        source: the data.
+        whose: what messages call the network.
+    """
+    labels = huggingface.labels_of(model) if huggingface.is_hf(model) else None
+    numbers = tuple(map(str, range(source.task.width)))
+    if labels != numbers or source.task.outputs == numbers:
+        return None
+    return (
+        f"{whose} {model} calls its outputs LABEL_0 to LABEL_{len(numbers) - 1}, so they are taken for "
+        f"{listed(source.task.outputs)} in this order; set id2label in its config.json to have them matched "
+        "by name"
+    )
+
+
 def _fits(model: str, source: Source) -> bool:
     """Whether a head is of the data's kind and has its outputs in their order, as far as their names say."""
     theirs, ours = canonical(huggingface.labels_of(model) or ()), canonical(source.task.outputs)
@@ -121,13 +143,49 @@ def preparation(config: NetworkConfig) -> Preparation:
     if not named.brings_weights:
         return Preparation(config.size)
     if (settings := image_settings(named.place)) is not None:
-        return Preparation(config.size or settings.size)
+        return _images(config, named.place, settings)
     if config.size is not None:
         raise LimbeckError(f"{config.model} reads texts, and size={config.size} is of images; leave it out")
-    most = huggingface.most_tokens(config.model)
     return tokenization(
-        named.place, most, named.max_length, named.pad_token, add_prefix_space=named.add_prefix_space
+        named.place,
+        most_tokens(named.place),
+        named.max_length,
+        named.pad_token,
+        add_prefix_space=named.add_prefix_space,
     )
+
+
+def _images(config: NetworkConfig, place: str, settings: ImageSettings) -> Preparation:
+    """What a network reads of images: what its image processor makes of them, or another size."""
+    if config.size is not None:
+        return Preparation(config.size, resample=settings.resample, flipped=settings.flipped)
+    shortest = isinstance(settings.size, int)
+    made = Preparation(settings.size, shortest, settings.resample, settings.crop, settings.flipped)
+    _check_alike(place, stamp(place), made, settings)
+    return made
+
+
+@lru_cache(maxsize=32)
+def _check_alike(place: str, stamp: object, made: Preparation, settings: ImageSettings) -> None:
+    """Refuses an image processor that does something else to an image than its settings say."""
+    mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (settings.mean, settings.std))
+    rows, columns, channel = torch.linspace(0, 9, 301), torch.linspace(0, 7, 421), torch.arange(len(mean))
+    wave = torch.sin(rows[:, None] + channel[:, None, None]) * torch.cos(columns)
+    image = (127 + 90 * wave).round().to(torch.uint8)
+    processor = processor_of(place)
+    given = processor(image.numpy(), return_tensors="pt", input_data_format="channels_first")
+    ours, theirs = made(image[None].float() / 255), given["pixel_values"][0] * std + mean
+    assert isinstance(ours, Tensor), "it is of an image"
+    if ours[0].shape != theirs.shape or (ours[0] - theirs).abs().max() > ROUNDED:
+        raise LimbeckError(
+            f"the image processor of {place!r}, {type(processor).__name__}, does more to images than to "
+            "resample, crop, rescale and normalize them, which limbeck does not follow; hand the network "
+            "over in Python"
+        )
+
+
+ROUNDED = 2.5 / 255
+"""How far pixels may be off where a processor rounds them to 8 bits after each pass of its resampling."""
 
 
 def cut_note(reads: Preparation, source: Source, whose: str) -> str | None:

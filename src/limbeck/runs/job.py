@@ -25,7 +25,7 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models import count_parameters, fingerprint
 from limbeck.objective import parse
 from limbeck.outputs import Batch, apply
-from limbeck.runs import answer_files, caching, language, networks, places, trust
+from limbeck.runs import answer_files, caching, language, networks, optimizers, places, trust
 from limbeck.runs.directory import Run
 from limbeck.runs.lineage import recorded
 from limbeck.runs.recipe import origin, run_of
@@ -101,9 +101,11 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     _check_labels(objective, split, source)
     student = objects.get("student")
     if student is None:
-        student = networks.student(config.student, source, config.seed)
+        with networks.shown_beside(next(iter(taught_by.items()), None), source):
+            student = networks.student(config.student, source, config.seed)
     checks.trained(student, objective)
-    teachers = _teachers(taught_by, source, objects)
+    with networks.shown_beside(("student", config.student), source):
+        teachers = _teachers(taught_by, source, objects)
     examples = {"student": source.example(preparation=networks.student_preparation(config.student))}
     examples |= {
         name: source.example(preparation=networks.preparation(each)) for name, each in taught_by.items()
@@ -171,6 +173,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         *source.notes,
         *filter(None, said),
         *answer_files.notes(files),
+        *filter(None, [optimizers.note(config, objects.get("student"))]),
         *_notes(config, source, {"student": student, **teachers}),
     )
     return Job(config, source, split, distiller, weights, known, notes, asked, distrusted)

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limbeck.data import Source
-from limbeck.errors import LimbeckError
+from limbeck.errors import LimbeckError, listed
 from limbeck.runs.network_record import Card
-
-SHOWN = 5
-"""How many names a message lists."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +23,47 @@ class Match:
     note: str | None = None
 
 
+class UnmatchedError(LimbeckError):
+    """A network without some of the data's outputs.
+
+    Args:
+        role: what the network is.
+        place: where it lies.
+        missing: the outputs of the data that it does not have.
+        names: what its own outputs are called.
+        source: the data.
+        other: another network of the run, "the student", and what its outputs are called.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        place: str,
+        missing: Sequence[str],
+        names: Sequence[str],
+        source: Source,
+        other: tuple[str, Sequence[str]] | None = None,
+    ) -> None:
+        self._given = role, place, missing, names, source
+        third = "" if other is None else f", those of {other[0]} {listed(other[1])}"
+        alike = {name.casefold() for name in missing} <= {name.casefold() for name in names}
+        super().__init__(
+            f"the {role} {place!r} has no output for {listed(missing)} of {source.name}"
+            f"{', as they differ in case' if alike else ''}; its outputs are {listed(names)}{third}, and "
+            f"those of the data {listed(source.task.outputs)}; give a {role} for this data, or name the "
+            "data's outputs, names=[...]"
+        )
+
+    def beside(self, role: str, names: Sequence[str]) -> UnmatchedError:
+        """The same error with the names of the outputs of another network of the run.
+
+        Args:
+            role: what that network is, "the student".
+            names: what its outputs are called.
+        """
+        return UnmatchedError(*self._given, (role, names))
+
+
 def match(card: Card | None, source: Source, role: str, place: str) -> Match:
     """Matches the outputs of a network with those of the data by name.
 
@@ -38,7 +76,8 @@ def match(card: Card | None, source: Source, role: str, place: str) -> Match:
         role: what the network is, for messages.
         place: where it lies, for messages.
     Raises:
-        LimbeckError: for a network of another task, and for one without some of the data's outputs.
+        UnmatchedError: for a network without some of the data's outputs.
+        LimbeckError: for a network of another task.
     """
     if card is None:
         return Match()
@@ -53,10 +92,7 @@ def match(card: Card | None, source: Source, role: str, place: str) -> Match:
         return Match()
     missing = [name for name, key in zip(task.outputs, ours, strict=True) if key not in set(theirs)]
     if missing:
-        raise LimbeckError(
-            f"the {role} {place!r} has no output for {listed(missing)} of {source.name}; its outputs are "
-            f"{listed(card.names)}; give a {role} for this data, or name the data's outputs, names=[...]"
-        )
+        raise UnmatchedError(role, place, missing, card.names, source)
     order = tuple(theirs.index(name) for name in ours)
     what = (
         f"the {len(theirs)} outputs of the {role} {place!r} are matched by name with those of {source.name}"
@@ -80,12 +116,6 @@ def comparable(theirs: Sequence[str], ours: Sequence[str]) -> bool:
     if all(counts):
         return False  # only the widths can be compared
     return not any(counts) or all(_is_number(name) for name in (*theirs, *ours))
-
-
-def listed(names: Sequence[str]) -> str:
-    """Some names for a message: 'a', 'b' and 7 more."""
-    shown = ", ".join(map(repr, names[:SHOWN]))
-    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
 
 
 def _counts(names: Sequence[str]) -> bool:

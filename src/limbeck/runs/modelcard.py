@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from limbeck import tasks
 from limbeck.config import RunConfig
@@ -24,6 +25,7 @@ from limbeck.runs.exports import quantization
 from limbeck.runs.exports.metadata import preprocessing, summary
 from limbeck.runs.lineage import generations, line, split_of
 from limbeck.runs.network_record import Card, read_card
+from limbeck.runs.published import local_models, without_places
 from limbeck.runs.result import Result
 from limbeck.tasks import Metric
 from limbeck.tasks.wording import axis, figure, interval, percent, show, told
@@ -50,41 +52,43 @@ def write_model_card(run: Run, result: Result) -> None:
         LimbeckError: for a student, an evaluation or a quantization whose record is damaged.
     """
     file = run.path / "README.md"
-    if file.exists() and MARK not in file.read_text(encoding="utf-8", errors="replace"):
-        return
-    write_text(file, model_card(run, result))
+    if not is_users(file):
+        write_text(file, model_card(run, result))
 
 
-def model_card(run: Run, result: Result, *, hub: bool = False) -> str:
+def is_users(file: Path) -> bool:
+    """Whether a card is there that has lost its `MARK`, and so is the user's."""
+    return file.exists() and MARK not in file.read_text(encoding="utf-8", errors="replace")
+
+
+def model_card(run: Run, result: Result, *, hub: bool = False, published: bool = False) -> str:
     """The text of a run's card.
 
     Args:
         run: with a student, and maybe an evaluation and exported files.
         result: what its `result.json` holds or will hold.
         hub: whether the card is for a folder that `transformers` loads.
+        published: whether it is for others, who have neither the places on this machine nor the run's other
+            files; always so for the hub.
     """
+    published = published or hub
     card = read_card(run.path / "student.safetensors")
     assert card is not None, "a run writes its card with the weights"
     task = card.made_for()
     found = results.read(run.path / "evaluation.json")
-    front = yaml.safe_dump(_front_matter(card, result, found, hub=hub), sort_keys=False, allow_unicode=True)
-    environment = Environment(
-        loader=PackageLoader("limbeck.runs", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=show, percent=percent)
+    made = _front_matter(card, result, found, local_models(run), hub=hub)
+    front = yaml.safe_dump(made, sort_keys=False, allow_unicode=True)
     inputs, small = preprocessing(card), quantization.read(run.path)
-    body = environment.get_template("modelcard.md.jinja").render(
+    body = _template().render(
         mark=MARK,
         hub=hub,
+        published=published,
         tag=_hub_tag(card),
         brings=card.tokenizer is not None,
         title=_title(card, result),
         result=result,
         grafted=card.graft is not None,
-        teacher=found.networks["teacher"].name if found and "teacher" in found.networks else None,
+        teacher=_teacher(result, found),
         found=found,
         figures=dict(_figures(found)) if found else {},
         inputs=summary(inputs),
@@ -103,16 +107,40 @@ def model_card(run: Run, result: Result, *, hub: bool = False) -> str:
         gain=result.alone and gain.told(result.alone, task.primary),
         limits=list(_limits(result, found)),
     )
-    return f"---\n{front}---\n\n{body}"
+    text = f"---\n{front}---\n\n{body}"
+    return without_places(text, run, result) if published else text
 
 
-def _front_matter(card: Card, result: Result, found: Evaluation | None, *, hub: bool) -> dict[str, Any]:
+def _teacher(result: Result, found: Evaluation | None) -> str | None:
+    """The teacher as the run names it, and the network that it is; None without one."""
+    if result.teacher is None:
+        return None
+    named, there = result.teacher.model, found and found.networks.get("teacher")
+    return f"`{named}`" if not there or there.name == named else f"`{named}` (`{there.name}`)"
+
+
+@cache
+def _template() -> Template:
+    """The template, compiled once."""
+    environment = Environment(
+        loader=PackageLoader("limbeck.runs", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=show, percent=percent)
+    return environment.get_template("modelcard.md.jinja")
+
+
+def _front_matter(
+    card: Card, result: Result, found: Evaluation | None, local: Collection[str], *, hub: bool
+) -> dict[str, Any]:
     """The metadata of a Hugging Face model card; the license is for who publishes the student."""
     tag = _hub_tag(card)
     data, of_hub = result.data.name, result.data.hub
     front: dict[str, Any] = {
         "library_name": "transformers" if hub else "limbeck",
-        **_base(card),
+        **_base(card, local),
         "pipeline_tag": tag,
         "tags": ["limbeck", *(["knowledge-distillation"] if result.teachers else [])],
         **({"datasets": [of_hub]} if of_hub else {}),
@@ -130,10 +158,10 @@ def _front_matter(card: Card, result: Result, found: Evaluation | None, *, hub: 
     return {**front, "metrics": [metrics[0].hub or metrics[0].name], "model-index": index}
 
 
-def _base(card: Card) -> dict[str, str]:
-    """The model on the hub that the student started from, if there is one."""
+def _base(card: Card, local: Collection[str]) -> dict[str, str]:
+    """The model on the hub that the student started from, if there is one; it is none of the local ones."""
     named = huggingface.read(card.model) if card.model and huggingface.is_hf(card.model) else None
-    if named is None or not named.brings_weights or Path(named.place).is_dir():
+    if named is None or not named.brings_weights or card.model in local or Path(named.place).is_dir():
         return {}
     return {"base_model": named.place, "base_model_relation": "finetune"}
 

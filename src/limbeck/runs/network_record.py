@@ -23,6 +23,9 @@ from limbeck.outputs import Inputs
 from limbeck.tasks import Task
 from limbeck.words import Words
 
+STEPS = ("shortest", "resample", "crop", "flipped")
+"""What a card says of how images are prepared, beside their size."""
+
 DType: TypeAlias = Literal[
     "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"
 ]
@@ -41,6 +44,8 @@ class Card(BaseModel):
         columns: of a table, in their order; none for other inputs.
         size: the pixels that images are resampled to for it, a side or (height, width); None for images as
             the data has them.
+        steps: how else its images are prepared, the arguments of `limbeck.data.preparation.Preparation` that
+            are not its defaults.
         network: the config of a network of `transformers` as JSON, which builds it; None for any other.
         tokenizer: a digest of the tokenizer that the network brings, which lies beside it in the folder
             `tokenizer`; None for a network that reads what the data says.
@@ -64,6 +69,7 @@ class Card(BaseModel):
     preparation: str = Source.preparation
     columns: tuple[str, ...] = ()
     size: int | tuple[int, int] | None = None
+    steps: dict[str, Any] = {}
     network: str | None = None
     tokenizer: str | None = None
     max_length: int = 0
@@ -90,6 +96,14 @@ class Card(BaseModel):
         """As it is read back: with lists for tuples."""
         as_json: dict[str, Any] = json.loads(json.dumps(task))
         return as_json
+
+    @property
+    def reads(self) -> Preparation:
+        """What it reads of an image."""
+        steps: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in self.steps.items()
+        }
+        return Preparation(self.size, **steps)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -154,6 +168,9 @@ def describe(network: nn.Module, name: str | None, source: Source, reads: Prepar
         preparation=_prepared(reads, example) if isinstance(reads, Tokenization) else source.preparation,
         columns=source.columns,
         size=reads.size,
+        steps={
+            name: value for name in STEPS if (value := getattr(reads, name)) != getattr(AS_RENDERED, name)
+        },
         network=models.huggingface.config_of(network),
         tokenizer=reads.digest if isinstance(reads, Tokenization) else None,
         max_length=reads.max_length if isinstance(reads, Tokenization) else 0,

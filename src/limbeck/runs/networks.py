@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from limbeck.notation import Call, parse_call
 from limbeck.outputs import Inputs
 from limbeck.runs import huggingface
 from limbeck.runs.directory import TOKENIZER, Run, load
-from limbeck.runs.matching import Match, match
+from limbeck.runs.matching import Match, UnmatchedError, match
 from limbeck.runs.network_record import Card, digests, read_card, sample_shape
 from limbeck.runs.schedules import call_of, last_of, schedule_of
 from limbeck.seeds import seed_for
@@ -216,6 +217,24 @@ def matching(config: NetworkConfig, source: Source, role: str) -> Match:
     return match(card_of(config), source, role, str(config.weights or config.model))
 
 
+@contextmanager
+def shown_beside(other: tuple[str, NetworkConfig] | None, source: Source) -> Iterator[None]:
+    """Makes an error on outputs that cannot be matched show those of another network of the run as well.
+
+    Args:
+        other: the role and the config of that network, which has the data's outputs if it brings none; None
+            where there is no other.
+        source: the data.
+    """
+    try:
+        yield
+    except UnmatchedError as error:
+        if other is None:
+            raise
+        card = card_of(other[1])
+        raise error.beside(called(other[0]), card.names if card else source.task.outputs) from None
+
+
 def input_note(config: NetworkConfig, source: Source, role: str) -> str | None:
     """A sentence for a network that was made for inputs of another kind; None for any other."""
     card = card_of(config)
@@ -257,6 +276,7 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
         said += [huggingface.cut_note(preparation(each), source, whose)]
     if role == "student" and models.huggingface.is_hf(config.model):
         said += [huggingface.head_note(config.model, source)]
+    said += [huggingface.number_note(each.model, source, whose) for each in members_of(config)]
     return tuple(note for note in said if note)
 
 
@@ -378,7 +398,7 @@ def preparation_of(card: Card | None, place: Path) -> Preparation:
         LimbeckError: if the tokenizer that it was trained with is not there.
     """
     if card is None or card.tokenizer is None:
-        return Preparation(card.size if card else None)
+        return card.reads if card else Preparation()
     folders = [each / TOKENIZER for each in (place, *place.parents[:2])]
     folder = next((each for each in folders if each.is_dir()), None)
     if folder is None:
@@ -481,6 +501,11 @@ def check_labels(config: TeacherConfig, source: Source) -> None:
 def _from_path(path: Path, role: str) -> nn.Module:
     if not path.exists():
         raise LimbeckError(f"the {role} {str(path)!r} is no run directory and no file")
+    folder = path if path.is_dir() else path.parent
+    if (folder / "config.json").is_file() and not (folder / "student.safetensors").is_file():
+        place = folder if folder.is_absolute() else f"./{folder}"
+        what = "is" if path.is_dir() else "lies in"
+        raise LimbeckError(f"the {role} {str(path)!r} {what} a folder of transformers; write hf:{place}")
     if path.is_file() and read_card(path) is None:
         raise LimbeckError(
             f"the checkpoint {str(path)!r} does not say which network it belongs to; give its name as the "

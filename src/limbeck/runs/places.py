@@ -31,8 +31,8 @@ def record(config: RunConfig, home: Path) -> dict[str, dict[str, str | None]]:
     """
     found: dict[str, dict[str, str | None]] = {}
     for each in (config.student, *config.taught_by.values()):
-        for text in filter(_is_place, _named(each)):
-            absolute = Path(_path(text)).resolve()
+        for text in filter(is_place, _named(each)):
+            absolute = Path(path_of(text)).resolve()
             found[text] = {
                 "relative": os.path.relpath(absolute, home.resolve()),
                 "absolute": str(absolute),
@@ -84,13 +84,14 @@ def _named(config: NetworkConfig) -> tuple[str, ...]:
     return (*weights, *networks.read_by(config))
 
 
-def _is_place(text: str) -> bool:
+def is_place(text: str) -> bool:
+    """Whether a model or weights that a config names lie in a place on this machine."""
     if huggingface.is_hf(text):
-        return os.path.isdir(_path(text))
+        return os.path.isdir(path_of(text))
     return not text.startswith("<") and networks.is_path(text)
 
 
-def _path(text: str) -> str:
+def path_of(text: str) -> str:
     """The path in a text that names a place: of `hf:FOLDER(layers=2)` that of the folder."""
     return huggingface.read(text).place if huggingface.is_hf(text) else text
 
@@ -99,11 +100,11 @@ def _found(text: str, place: Mapping[str, str | None], home: Path) -> str:
     """The first of the candidates that is what the run had; the text as it is if none is there."""
     known = place.get("weights")
     further = [str(home / str(place["relative"])), str(place["absolute"])]
-    candidates = dict.fromkeys([_path(text), *further])
+    candidates = dict.fromkeys([path_of(text), *further])
     there = [each for each in candidates if os.path.exists(each)]
     for each in there:
         if known in (None, _weights(Path(each))):
-            return text.replace(_path(text), each, 1)
+            return text.replace(path_of(text), each, 1)
     if there:
         raise LimbeckError(
             f"the {'answers' if is_answers(text) else 'weights'} in {there[0]!r} have changed since "

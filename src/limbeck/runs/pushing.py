@@ -11,8 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from limbeck.errors import LimbeckError
+from limbeck.files import write_text
 from limbeck.runs.directory import TOKENIZER, Run
 from limbeck.runs.exporting import export
+from limbeck.runs.modelcard import is_users, model_card
 from limbeck.runs.network_record import read_card
 
 PUBLISHED = ("README.md", "student.safetensors", "student.onnx", "student.pt2", "tokenizer.json")
@@ -77,6 +79,8 @@ def _published(run: Run) -> Iterator[Path]:
             for name in PUBLISHED:
                 if (run.path / name).is_file():
                     shutil.copy2(run.path / name, folder / name)
+            if not is_users(folder / "README.md"):
+                write_text(folder / "README.md", model_card(run, run.result, published=True))
             if (run.path / TOKENIZER).is_dir():
                 shutil.copytree(run.path / TOKENIZER, folder / TOKENIZER)
         yield folder

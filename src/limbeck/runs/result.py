@@ -237,6 +237,8 @@ class Result(_Record):
         student: see `StudentResult`.
         teachers: by name; `UNNAMED` for the one that was given without a name.
         metrics: metrics of the student.
+        at_chance: whether the student is no better than one answer for all samples, by `chance.at_chance`;
+            False where nobody can tell.
         agreement: share of the test rows on which student and teacher decide alike; None without a teacher,
             without a test split, and for a task in which nothing is decided.
         seconds: that training took, phases included.
@@ -261,6 +263,7 @@ class Result(_Record):
     student: StudentResult
     teachers: dict[str, TeacherResult] = {}
     metrics: Metrics
+    at_chance: bool = False
     agreement: float | None
     seconds: float
     steps: int | None = None

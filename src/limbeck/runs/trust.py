@@ -16,8 +16,10 @@ from limbeck.data import Loader, Source, Split
 from limbeck.data.split import stratified
 from limbeck.errors import LimbeckError
 from limbeck.features import probabilities
-from limbeck.runs import answer_files, networks
+from limbeck.runs import answer_files, chance, networks
+from limbeck.runs.chance import FEWEST
 from limbeck.runs.directory import Run
+from limbeck.runs.recipe import run_of
 from limbeck.runs.schedules import schedule_of
 from limbeck.tasks import Meter, Task
 from limbeck.tasks.wording import a
@@ -26,8 +28,6 @@ from limbeck.teachers import FileTeacher, LiveTeacher
 BATCH = 512
 MOST = 2000
 """Training samples that are asked about where there is no validation split."""
-FEWEST = 64
-"""Labeled samples from which on a teacher is judged; of fewer, its figure is said alone."""
 LOSS = 0.2
 """The share of its recorded figure that a teacher may lose before it is refused."""
 
@@ -142,6 +142,13 @@ def examine(
     labeled = split.select(task.labeled(split.targets).nonzero().flatten())
     metrics: Mapping[str, float] = meter.compute() if len(labeled) and not answers.broken else {}
     worth = _worth(whose, task, metrics, where)
+    runs = [run for each in (config, *networks.members_of(config)) if (run := run_of(each)) is not None]
+    untaught = next((run for run in runs if run.result.at_chance), None)
+    if untaught is not None:
+        said = chance.as_teacher(untaught, whose)
+        if chance.is_certain(untaught.result):
+            return Found(worth, said)
+        worth = f"{worth}; {said}"
     wrong = _looks_wrong(answers, task, labeled, whose, name)
     judged = len(labeled) >= FEWEST and not (source.noise and split is not source.validation)
     if wrong is None and metrics and judged:

@@ -167,7 +167,11 @@ def test_a_data_set_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path
             "a.csv",
             r"a\.csv' cannot be read: 'utf-8' codec can't decode",
         ),
-        ({"a.jsonl": b"not json"}, "a.jsonl", r"a\.jsonl' cannot be read: "),
+        (
+            {"a.jsonl": b"not json"},
+            "a.jsonl",
+            r"^line 1 of '.*a\.jsonl' is no JSON object: 'not json'; each should be one row",
+        ),
         ({"a.parquet": b"PAR1 not parquet"}, "a.parquet", r"a\.parquet' cannot be read: "),
     ],
 )

@@ -100,8 +100,40 @@ def test_logits_stay_as_they_are() -> None:
         ("answers", ["dog", None], "one of the answers in row 3 of 'a.jsonl' is empty"),
         ("answers", ["dog", "cot"], "unknown class in row 3 of 'a.jsonl': 'cot'"),
         ("probabilities", [0.5, 0.5], "should be numbers by class"),
-        ("probabilities", {"dog": 0.9, "cat": 0.4}, "sum to 1.3, which is more than 1"),
-        ("probabilities", {"dog": 0.5, "cat": 0.2, "emu": 0.1, "10": 0.1}, "sum to 0.9, and those of all"),
+        (
+            "label",
+            "Dog",
+            "^the class 'Dog' in row 3 of 'a.jsonl' differs from 'dog' of the data in case alone",
+        ),
+        (
+            "answers",
+            ["EMU "],
+            "^the class 'EMU' in row 3 of 'a.jsonl' differs from 'emu' of the data in case",
+        ),
+        (
+            "label",
+            "LABEL_2",
+            "^the class 'LABEL_2' in row 3 of 'a.jsonl' is a number, and the classes of the data have names, "
+            "'cat', 'dog', 'emu', '10'; write these, or set id2label of the model that answers$",
+        ),
+        (
+            "probabilities",
+            {"0": 0.5},
+            "^the class '0' in row 3 of 'a.jsonl' is a number, and .* set id2label",
+        ),
+        (
+            "probabilities",
+            {"dog": 0.9, "cat": 0.4},
+            "^the probabilities in row 3 of 'a.jsonl' sum to 1.3, which is more than 1; divide them by their "
+            "sum, or",
+        ),
+        (
+            "probabilities",
+            {"dog": 0.5, "cat": 0.2, "emu": 0.1, "10": 0.1},
+            "^the probabilities in row 3 of 'a.jsonl' sum to 0.9, and those of all classes should sum to 1; "
+            "divide them by their sum, or leave out the classes that nothing is known of$",
+        ),
+        ("probabilities", {"dog": 60, "cat": 39}, "is 60, and not from 0 to 1; divide percentages by 100$"),
         ("probabilities", {"dog": math.nan}, "have nan for 'dog', which is no number"),
         ("probabilities", {"dog": True}, "have True for 'dog', which is no number"),
         ("probabilities", {"dog": -0.1}, "the probability of 'dog' in row 3 of 'a.jsonl' is -0.1, and not"),

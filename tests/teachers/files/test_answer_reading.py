@@ -93,7 +93,11 @@ def test_parquet_has_lists_and_structs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (["not json"], "cannot be read: "),
+        (["not json"], r"^line 1 of '.*a\.jsonl' is no JSON object: 'not json'; each should be one row"),
+        (
+            [{"id": 1, "label": "cat"}, "[1, 2]"],
+            r"^line 2 of '.*a\.jsonl' is no JSON object: '\[1, 2\]'; each should be one row",
+        ),
         ([{"id": 1, "lable": "cat"}], "has no answers: its columns are id, lable, and one should be label, "),
         ([{"label": "cat"}], "does not say which sample an answer is for: its columns are label"),
         ([{"id": 1, "label": "cat", "answers": ["cat"]}], "row 1 of .* has label and answers, which are two"),

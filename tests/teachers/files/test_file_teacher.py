@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,16 +79,15 @@ def test_texts_are_matched_by_themselves(tmp_path: Path) -> None:
     assert its.forms == {"label": 2, "probabilities": 1}
     assert (teacher.gaps, teacher.partial) == (3, True)
     assert its.summary == (
-        "answers 3 of 6 training samples, 2 with a label, 1 with probabilities; 3 have no answer and train "
-        "the other terms alone, but 1 of them have no label either and teach nothing"
+        "answers 3 of 6 training samples, 2 with a label, 1 with probabilities; 3 samples have no answer "
+        "and train the other terms alone, but 1 of them has no label either and teaches nothing"
     )
     name = repr(str(tmp_path / "answers.jsonl"))
     assert teacher.notes == (
-        f"{name} has answers about samples that are held out for test or validation, 1 of them, which are "
-        "not used",
-        f"{name} has answers about no sample of the data, 1 of them, for example the text 'elsewhere' in "
-        f"row 4 of {name}",
-        f"{name} has rows without an answer, 1 of them",
+        f"{name} has 1 answer about samples that are held out for test or validation, which are not used",
+        f"{name} has 1 answer about no sample of the data, for example the text 'elsewhere' in row 4 of "
+        f"{name}",
+        f"{name} has 1 row without an answer",
     )
 
 
@@ -256,7 +256,8 @@ def test_files_that_cannot_teach(tmp_path: Path) -> None:
     with pytest.raises(LimbeckError, match=r"^no row of '.*' has an answer; fill in its labels$"):
         answering(tmp_path, source, {"id": 0, "label": None})
     with pytest.raises(
-        LimbeckError, match=r"^none of the 1 answers in '.*' is about a training sample of tensors"
+        LimbeckError,
+        match=r"^the only answer in '.*' is about no training sample of tensors; an id is the position of ",
     ):
         answering(tmp_path, source, {"id": 5, "label": 0})
     with pytest.raises(
@@ -294,3 +295,47 @@ def test_answers_keep_their_precision(tmp_path: Path) -> None:
     teacher = answering(tmp_path, source, {"id": 0, "label": 0})
     teacher.apply(lambda tensor: tensor.half() if tensor.is_floating_point() else tensor)
     assert teacher(whole(source)).logits.dtype == torch.float32
+
+
+def test_ids_are_no_use_where_the_data_names_no_column_of_them(tmp_path: Path) -> None:
+    source = of_texts(tmp_path / "data")
+    hint = (
+        r"; 'u0' is an id, and the data names no column of ids: name it, as in text\(id=\"COLUMN\"\), or give"
+    )
+    with pytest.raises(LimbeckError, match=rf"^none of the 2 answers in .* sample of text[^;]*{hint}"):
+        answering(tmp_path, source, {"id": "u0", "label": "pos"}, {"id": "u1", "label": "neg"})
+    teacher = answering(tmp_path, source, {"id": "u0", "label": "pos"}, {"id": "1", "label": "neg"})
+    assert re.search(rf"has 1 answer about no sample of the data, .*{hint}", teacher.notes[0])
+    named = of_texts(tmp_path / "named", id="uid")
+    with pytest.raises(LimbeckError, match=r"^the only answer in '.*' is about no .* of text[^;]*; `limbeck"):
+        answering(tmp_path, named, {"id": "elsewhere", "label": "pos"})
+
+
+@pytest.mark.parametrize(
+    ("answered", "summary"),
+    [
+        (4, "2 samples have no answer and train the other terms alone"),
+        (5, "1 sample has no answer and trains the other terms alone"),
+    ],
+)
+def test_what_has_no_answer_is_counted_in_whole_sentences(
+    answered: int, summary: str, tmp_path: Path
+) -> None:
+    source = data.from_tensors(torch.eye(8), torch.arange(8) % 2, names=("neg", "pos"), num_classes=2)
+    assert len(source.train) == 6
+    ids = source.train.index.tolist()[:answered]
+    teacher = answering(tmp_path, source, *({"id": each, "label": "pos"} for each in ids))
+    assert teacher.coverage.summary == (
+        f"answers {answered} of 6 training samples, {answered} with a label; {summary}"
+    )
+
+
+def test_a_sum_that_is_rounded_is_said_with_its_row(tmp_path: Path) -> None:
+    rows = [{"id": 0, "probabilities": {"a": 0.33, "b": 0.33, "c": 0.33}}, {"id": 1, "label": "a"}]
+    source = data.from_tensors(torch.eye(3), torch.arange(3), names=("a", "b", "c"), num_classes=3)
+    teacher = answering(tmp_path, source, *rows)
+    name = repr(str(tmp_path / "answers.jsonl"))
+    assert teacher.notes == (
+        "the probabilities of 1 answer do not sum to 1 and were divided by their sum, which is 0.99 in row 1 "
+        f"of {name}",
+    )

@@ -79,7 +79,7 @@ def _tables(
     small = sum(file.stat().st_size for file in every) <= memory
     try:
         # What is mapped stays readable when the directory is gone.
-        with reading(repr(str(place))), TemporaryDirectory() as cache, _quiet():
+        with reading(repr(str(place)), every), TemporaryDirectory() as cache, _quiet():
             found = datasets.load_dataset(
                 kind,
                 data_files=patterns(files),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from limbeck.data.files import json_lines
 from limbeck.data.files.discover import files_of, find, format_of, name_of, options, patterns, splits_in
 from limbeck.data.split import held_out
 from limbeck.errors import LimbeckError, unknown
@@ -31,12 +32,14 @@ class Rows:
         dataset: it as `datasets` has it.
         folder: where files are that rows name.
         notes: sentences on what was left out when it was read.
+        files: that hold the rows; none where they are in no table.
     """
 
     name: str
     dataset: Any
     folder: Path = Path()
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def batches(self) -> Iterator[Mapping[str, list[Any]]]:
         """Up to 1,000 rows at a time, as the values of each column.
@@ -44,7 +47,7 @@ class Rows:
         Raises:
             LimbeckError: for a file that is not what its name says, and where there is no row.
         """
-        with reading(self.name):
+        with reading(self.name, self.files):
             batch = None
             for batch in self.dataset.iter(_BATCH):
                 yield batch
@@ -105,11 +108,12 @@ def _on_disk(place: Path, as_text: Sequence[str], only: Sequence[str]) -> dict[s
     files = files_of(place)
     kind, chosen = format_of(files), options(files, as_text, only)
     # Streamed, because a copy in the cache of `datasets` would outlive the file; a lock it makes even so.
-    with reading(repr(str(place))), TemporaryDirectory() as cache:
+    every = [file for some in files.values() for file in some]
+    with reading(repr(str(place)), every), TemporaryDirectory() as cache:
         found = datasets.load_dataset(
             kind, data_files=patterns(files), streaming=True, cache_dir=cache, **chosen
         )
-    return {split: Rows(name_of(some), found[split]) for split, some in files.items()}
+    return {split: Rows(name_of(some), found[split], files=tuple(some)) for split, some in files.items()}
 
 
 def on_the_hub(name: str, test: str = "test") -> dict[str, Rows]:
@@ -152,8 +156,13 @@ def portions(
 
 
 @contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Says in one message what cannot be read, and silences the reader's own."""
+def reading(name: str, files: Iterable[Path] = ()) -> Iterator[None]:
+    """Says in one message what cannot be read, and silences the reader's own.
+
+    Args:
+        name: what messages call it.
+        files: that are read; what is wrong with one in JSON is looked for.
+    """
     from datasets.exceptions import DatasetsError
 
     logs = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
@@ -167,7 +176,9 @@ def reading(name: str) -> Iterator[None]:
             yield
     except LimbeckError:
         raise
-    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+    except (DatasetsError, OSError, ValueError, RuntimeError, AttributeError, TypeError) as error:
+        if (found := json_lines.problem(files)) is not None:
+            raise LimbeckError(found) from None
         reason = str(error).strip() or type(error).__name__
         raise LimbeckError(f"{name} cannot be read: {reason.splitlines()[0]}") from None
     finally:

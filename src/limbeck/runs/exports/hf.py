@@ -162,10 +162,23 @@ def reopen(folder: Path, card: Card) -> Callable[[Inputs], Tensor]:
 def _processor(reads: Preparation, normalization: models.Normalization) -> dict[str, Any]:
     """The settings of an image processor that makes what the student reads of 8-bit pixels."""
     sides = reads.size if isinstance(reads.size, tuple) else (reads.size, reads.size)
-    resized = {"do_resize": True, "size": {"height": sides[0], "width": sides[1]}, "resample": 2}
+    size = {"shortest_edge": reads.size} if reads.shortest else {"height": sides[0], "width": sides[1]}
+    resized = {
+        "do_resize": True,
+        "size": size,
+        "resample": {"nearest": 0, "bilinear": 2, "bicubic": 3}[reads.resample],
+    }
+    cropped = reads.crop and {"height": reads.crop[0], "width": reads.crop[1]}
+    kind = (
+        "CLIPImageProcessor" if reads.shortest else "DeiTImageProcessor" if cropped else "ViTImageProcessor"
+    )
+    if reads.flipped:
+        kind = "MobileViTImageProcessor"
     return {
-        "image_processor_type": "ViTImageProcessor",
+        "image_processor_type": kind,
+        **({"do_flip_channel_order": True} if reads.flipped else {}),
         **(resized if reads.size is not None else {"do_resize": False}),
+        **({"do_center_crop": bool(cropped), "crop_size": cropped} if kind != "ViTImageProcessor" else {}),
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,

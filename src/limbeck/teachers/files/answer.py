@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.data.files.labels import class_name
-from limbeck.errors import LimbeckError, unknown
+from limbeck.errors import LimbeckError, listed, unknown
 from limbeck.outputs import NEVER
 
 ROUNDING = 0.02
@@ -79,8 +80,22 @@ class Classes:
             return self._places[value]
         name = class_name(value, None, where, "label")
         if name not in self._places:
-            raise unknown(f"class in {where}:", str(value), self.names)
+            raise self._no_class(str(value).strip(), where)
         return self._places[name]
+
+    def _no_class(self, name: str, where: str) -> LimbeckError:
+        alike = [each for each in self.names if each.casefold() == name.casefold()]
+        if alike:
+            return LimbeckError(
+                f"the class {name!r} in {where} differs from {alike[0]!r} of the data in case alone; write "
+                "it as the data does"
+            )
+        if re.fullmatch(r"(LABEL_)?\d+", name):
+            return LimbeckError(
+                f"the class {name!r} in {where} is a number, and the classes of the data have names, "
+                f"{listed(self.names)}; write these, or set id2label of the model that answers"
+            )
+        return unknown(f"class in {where}:", name, self.names)
 
 
 def label(value: Any, classes: Classes, where: str) -> Answer:
@@ -112,14 +127,17 @@ def probabilities(value: Any, classes: Classes, where: str) -> Answer:
     shares = _numbers("probabilities", value, classes, where)
     for place, share in shares.items():
         if not 0 <= share <= 1 + ROUNDING:
+            total = sum(shares.values())
+            remedy = "; divide percentages by 100" if abs(total - 100) <= 100 * ROUNDING else ""
             raise LimbeckError(
                 f"the probability of {classes.names[place]!r} in {where} is {share:g}, and not from 0 to 1"
+                f"{remedy}"
             )
     total = sum(shares.values())
     if total < 1 - ROUNDING and len(shares) == len(classes):
         raise LimbeckError(
             f"the probabilities in {where} sum to {total:.4g}, and those of all classes should sum to 1; "
-            "leave out the classes that nothing is known of"
+            "divide them by their sum, or leave out the classes that nothing is known of"
         )
     return _shared("probabilities", shares, classes, where)
 
@@ -240,7 +258,10 @@ def _shared(form: str, shares: Mapping[int, float], classes: Classes, where: str
     """A distribution of some probabilities, of which what they leave of 1 is for the other classes."""
     total = sum(shares.values())
     if total > 1 + ROUNDING:
-        raise LimbeckError(f"the probabilities in {where} sum to {total:.4g}, which is more than 1")
+        raise LimbeckError(
+            f"the probabilities in {where} sum to {total:.4g}, which is more than 1; divide them by their "
+            "sum, or call scores of another kind logits"
+        )
     if not total:
         raise LimbeckError(f"the probabilities in {where} are all 0, so that no class has any")
     every = len(shares) == len(classes)

@@ -64,10 +64,17 @@ class Coverage:
         said = f"answers {share}, {forms}"
         if not self.gaps:
             return said
+        one = self.gaps == 1
+        samples = "1 sample has" if one else f"{self.gaps:,} samples have"
         if self.idle == self.gaps:
-            return f"{said}; {self.gaps:,} have neither an answer nor a label, and teach nothing"
-        idle = f", but {self.idle:,} of them have no label either and teach nothing" if self.idle else ""
-        return f"{said}; {self.gaps:,} have no answer and train the other terms alone{idle}"
+            teach = "teaches" if one else "teach"
+            return f"{said}; {samples} neither an answer nor a label, and {teach} nothing"
+        some = "1 of them has" if self.idle == 1 else f"{self.idle:,} of them have"
+        idle = f", but {some} no label either and {'teaches' if self.idle == 1 else 'teach'} nothing"
+        return (
+            f"{said}; {samples} no answer and {'trains' if one else 'train'} the other terms alone"
+            f"{idle if self.idle else ''}"
+        )
 
 
 def forms_of(answers: Sequence[Answer]) -> dict[str, int]:
@@ -83,7 +90,12 @@ def contradictions(matched: Matched) -> list[list[Given]]:
 
 
 def remarks(
-    name: str, coverage: Coverage, matched: Matched, names: Sequence[str], rows: Sequence[Given]
+    name: str,
+    coverage: Coverage,
+    matched: Matched,
+    names: Sequence[str],
+    rows: Sequence[Given],
+    hint: str = "",
 ) -> tuple[str, ...]:
     """Sentences, without a full stop, on what is odd in a file.
 
@@ -93,6 +105,7 @@ def remarks(
         matched: its rows by sample.
         names: of the classes.
         rows: all of them.
+        hint: a clause on rows about no sample of the data.
     """
     said = []
     if odd := contradictions(matched):
@@ -103,26 +116,32 @@ def remarks(
             f"{names[_top(first)]!r} in {first.where} and {names[_top(other)]!r} in {other.where}"
         )
     elif coverage.repeated:
-        said.append(f"some samples have several answers, {coverage.repeated:,} of them, and learn the mean")
+        have, learn = ("has", "learns") if coverage.repeated == 1 else ("have", "learn")
+        said.append(f"{_count(coverage.repeated, 'sample')} {have} several answers, and {learn} the mean")
     if coverage.elsewhere:
         said.append(
-            f"{name} has answers about samples that are held out for test or validation, "
-            f"{coverage.elsewhere:,} of them, which are not used"
+            f"{name} has {_count(coverage.elsewhere, 'answer')} about samples that are held out for test or "
+            "validation, which are not used"
         )
     if matched.unknown:
         said.append(
-            f"{name} has answers about no sample of the data, {coverage.unknown:,} of them, "
-            f"{_called(matched)}"
+            f"{name} has {_count(coverage.unknown, 'answer')} about no sample of the data, "
+            f"{_called(matched)}{hint}"
         )
     if matched.empty:
-        said.append(f"{name} has rows without an answer, {matched.empty:,} of them")
-    totals = [row.answer.total for row in rows if row.answer and abs(row.answer.total - 1) > ROUGH]
-    if totals:
+        said.append(f"{name} has {_count(matched.empty, 'row')} without an answer")
+    rough = [(row, row.answer.total) for row in rows if row.answer and abs(row.answer.total - 1) > ROUGH]
+    if rough:
+        farthest, total = max(rough, key=lambda each: abs(each[1] - 1))
         said.append(
-            f"the probabilities of {len(totals):,} answers sum to {min(totals):.3g} to {max(totals):.3g} and "
-            "were divided by their sum"
+            f"the probabilities of {_count(len(rough), 'answer')} do not sum to 1 and were divided by their "
+            f"sum, which is {total:.3g} in {farthest.where}"
         )
     return tuple(said)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _called(matched: Matched) -> str:

@@ -76,6 +76,19 @@ class Samples:
                 found.unknown.append(row)
         return found
 
+    def hint(self, found: Matched) -> str:
+        """A clause on ids that are unknown because the data has no ids of its own; empty for any others."""
+        row = next((row for row in found.unknown if row.id is not None and row.text is None), None)
+        if row is None or self._has_ids:
+            return ""
+        if not self._texts:
+            return "; an id is the position of a sample in the training split, from 0"
+        return (
+            f'; {row.id!r} is an id, and the data names no column of ids: name it, as in text(id="COLUMN"), '
+            "or "
+            "give each answer its text"
+        )
+
     def _position(self, row: Given) -> int | None:
         by_text = self._texts and row.text is not None and not (self._has_ids and row.id is not None)
         if by_text:

@@ -17,7 +17,7 @@ from limbeck.outputs import Batch, Inputs, Outputs, size_of
 from limbeck.teachers.base import Teacher
 from limbeck.teachers.files.answer import Answer, Classes, merged
 from limbeck.teachers.files.coverage import Coverage, contradictions, forms_of, remarks
-from limbeck.teachers.files.matching import Samples
+from limbeck.teachers.files.matching import Matched, Samples
 from limbeck.teachers.files.reading import classes_in, read_answers
 
 
@@ -56,7 +56,7 @@ class FileTeacher(Teacher):
         samples = Samples(source)
         matched = samples.match(rows)
         if not matched.of:
-            raise LimbeckError(_none(name, source, len(matched.unknown), matched.elsewhere))
+            raise LimbeckError(_none(name, source, matched, samples.hint(matched)))
         classes = Classes(names)
         answers = [
             merged([row.answer for row in some if row.answer], classes, some[0].where)
@@ -81,7 +81,7 @@ class FileTeacher(Teacher):
             elsewhere=matched.elsewhere,
             unknown=len(matched.unknown),
         )
-        self.notes += remarks(name, self.coverage, matched, names, rows)
+        self.notes += remarks(name, self.coverage, matched, names, rows, samples.hint(matched))
         self.gaps = self.coverage.gaps
         self.partial = any(each.partial for each in answers)
         self.digest = digest({"logits": self._logits, "known": self._known, "place": self._place})
@@ -154,11 +154,15 @@ def _check_logits(name: str, answers: Sequence[Answer], logits: Tensor) -> None:
         )
 
 
-def _none(name: str, source: Source, unknown: int, elsewhere: int) -> str:
-    if not unknown + elsewhere:
+def _none(name: str, source: Source, matched: Matched, hint: str) -> str:
+    count, elsewhere = len(matched.unknown) + matched.elsewhere, matched.elsewhere
+    if not count:
         return f"no row of {name} has an answer; fill in its labels"
+    are = "is" if elsewhere == 1 else "are"
+    held = f", and {elsewhere:,} {are} about samples held out for test or validation"
+    none = "the only answer" if count == 1 else f"none of the {count:,} answers"
     return (
-        f"none of the {unknown + elsewhere:,} answers in {name} is about a training sample of {source.name}"
-        f"{f', and {elsewhere:,} are about samples held out for test or validation' if elsewhere else ''}; "
-        "`limbeck answers template` writes a file of the samples that there are"
+        f"{none} in {name} is about {'no' if count == 1 else 'a'} training sample of {source.name}"
+        f"{held if elsewhere else ''}{hint}; `limbeck answers template` writes a file of the samples that "
+        "there are"
     )
