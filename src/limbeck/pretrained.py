@@ -109,6 +109,7 @@ def check_place(place: str, *, holds_model: bool = True) -> None:
 
 
 def reason_of(place: str, error: Exception) -> str:
+    """A sentence on why nothing can be loaded from a folder or from a name on the hub."""
     told = str(error).strip()
     if "trust_remote_code" in told or "custom code" in told:
         return (
