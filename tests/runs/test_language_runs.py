@@ -62,7 +62,7 @@ def test_a_folder_is_fine_tuned(teacher: Run, texts: str) -> None:
     assert 0 < metrics["bits_per_byte"] < metrics["nll"]
     assert teacher.result.data.outputs == 300
     record = json.loads((teacher.path / "result.json").read_text())
-    assert record["task"] == {"name": "language", "vocab_size": 300}
+    assert record["task"] == {"name": "language", "vocab_size": 300, "end": 0}
     assert (teacher.path / "tokenizer" / "tokenizer.json").is_file()
     assert limbeck.evaluate(teacher).student.metrics == metrics
     assert isinstance(limbeck.load(teacher), transformers.LlamaForCausalLM)

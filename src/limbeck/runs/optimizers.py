@@ -1,11 +1,13 @@
-"""The optimizer of a run that names none: SGD, and AdamW for networks of `transformers`."""
+"""The optimizer of a run that names none: SGD, and AdamW for networks of `transformers` and for `gpt`."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from torch import nn
 
+from limbeck import models as networks_of
 from limbeck.config import NetworkConfig, RunConfig
 from limbeck.models import huggingface
 from limbeck.optimization import Adam, Cosine
@@ -21,12 +23,15 @@ SOME_LAYERS = 2e-4
 FRESH = 5e-4
 """Learning rate of fresh weights."""
 
+GPT = 3e-3
+"""Learning rate of limbeck's own `gpt`, which is small and begins with fresh weights."""
+
 RISE = 10
 """The rate rises in the first of so many parts of the epochs."""
 
 
 def settled(config: RunConfig, student: Any = None) -> RunConfig:
-    """The config with the optimizer and the schedule that it does not name, for a network of `transformers`.
+    """The config with the optimizer and the schedule that it does not name, for a transformer.
 
     A learning rate or a weight decay that is given alone stays. Any other network has the config's own
     defaults.
@@ -47,14 +52,18 @@ def settled(config: RunConfig, student: Any = None) -> RunConfig:
 
 
 def usual_rate(config: NetworkConfig, student: Any = None) -> float | None:
-    """The learning rate of AdamW that suits a network of `transformers`; None for any other network.
+    """The learning rate of AdamW that suits a network of `transformers` or a `gpt`; None for any other.
 
     Args:
         config: of the network.
         student: the network, where it was handed over as an object.
     """
     if isinstance(student, nn.Module):
+        if isinstance(student, networks_of.GPT):
+            return GPT
         return None if huggingface.config_of(student) is None else WHOLE
+    if re.match(r"gpt\b", config.model):
+        return GPT
     if huggingface.is_hf(config.model):
         named = huggingface.read(config.model)
         if named.layers is not None:
@@ -78,7 +87,7 @@ def note(config: RunConfig, student: Any = None) -> str | None:
         return None
     rise = f", which rises over the first {setup.schedule.warmup:g} epochs" if setup.schedule.warmup else ""
     return (
-        "the student is a network of transformers and learns by adamw with a learning rate of "
+        "the student is a transformer and learns by adamw with a learning rate of "
         f"{rate:g}{rise}; --lr sets another rate, and training.optimizer (--set training.optimizer=sgd) "
         "another optimizer"
     )
