@@ -35,6 +35,7 @@ def setup(**given: Any) -> TrainingConfig:
         ("hf:folder(max_length=8)", 5e-5),
         ("hf:folder(layers=2)", 2e-4),
         (FRESH, 5e-4),
+        ("gpt(dim=8, depth=1, heads=2)", 3e-3),
     ],
 )
 def test_a_network_of_transformers_learns_by_adamw(student: str, rate: float) -> None:
