@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
+from one_precision import without_half
+
 Job = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
@@ -33,6 +35,7 @@ def run_in_two_processes(jobs: Sequence[Job], paths: Sequence[Path] = ()) -> lis
 def _work(rank: int, world: int, folder: str, jobs: list[Job], paths: list[str]) -> None:
     sys.path[:0] = paths
     torch.set_num_threads(1)
+    torch.cpu.get_capabilities = without_half
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
     results = [function(rank, world, *arguments) for function, arguments in jobs]
     torch.save(results, Path(folder) / f"{rank}.pt")
