@@ -14,6 +14,7 @@ from command import Command
 import limbeck
 from limbeck import plugins
 from limbeck.runs import Run
+from one_precision import without_half
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -27,11 +28,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_precision() -> Iterator[None]:
-    """Training computes in float32 on every processor, so that the same values are right on all of them."""
-    able = torch.cpu.get_capabilities()
+    """Training computes in float32 on every processor."""
     with pytest.MonkeyPatch.context() as patch:
-        half = {"amx_bf16": False, "avx512_bf16": False}
-        patch.setattr(torch.cpu, "get_capabilities", lambda: {**able, **half})
+        patch.setattr(torch.cpu, "get_capabilities", without_half)
         yield
 
 

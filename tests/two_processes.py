@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing import get_context
 
+from one_precision import without_half
+
 Job = tuple[Callable[..., Any], tuple[Any, ...]]
 WORLD = 2
 
@@ -80,6 +82,7 @@ def _answer(pipe: Any) -> str | None:
 
 def _serve(rank: int, pipe: Connection) -> None:
     torch.set_num_threads(1)
+    torch.cpu.get_capabilities = without_half
     while True:
         try:
             folder, environment, paths = pipe.recv()
