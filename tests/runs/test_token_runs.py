@@ -12,6 +12,8 @@ import torch
 from command import Command
 
 import limbeck
+from limbeck import data, models
+from limbeck.config import TeacherConfig
 from limbeck.data import Loader
 from limbeck.data.storage.texts import Texts
 from limbeck.evaluation import results
@@ -308,3 +310,14 @@ def test_a_cache_filled_beforehand_answers_for_every_word(
     settings: dict[str, Any] = {"objective": "kd + 0.1*icd", "epochs": 1, "lr": 0.05, "settings": precision}
     run = distilled(teacher, corpus, tmp_path / "run", cache_teacher="both", **settings)
     assert run.result.teacher_forwards == 0
+
+
+def test_probabilities_of_a_teacher_are_of_one_tag_for_each_token(corpus: Path) -> None:
+    source = data.load("tagged", corpus)
+    torch.manual_seed(0)
+    network = models.build("transformer(dim=8, heads=2)", num_classes=7, facts=source.facts)
+    soft = torch.nn.Sequential(network.eval(), torch.nn.Softmax(2))
+    config = TeacherConfig(model="<x>", outputs="probabilities")
+    ids = named(source.example(2))["input_ids"]
+    found = networks.with_logits(soft, config, source)(ids)
+    torch.testing.assert_close(found, network(ids).log_softmax(2), rtol=1e-4, atol=1e-4)
