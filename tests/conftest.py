@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from command import Command
 
 import limbeck
@@ -22,6 +23,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LIMBECK_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_precision() -> Iterator[None]:
+    """Training computes in float32 on every processor, so that the same values are right on all of them."""
+    able = torch.cpu.get_capabilities()
+    with pytest.MonkeyPatch.context() as patch:
+        half = {"amx_bf16": False, "avx512_bf16": False}
+        patch.setattr(torch.cpu, "get_capabilities", lambda: {**able, **half})
+        yield
 
 
 @pytest.fixture

@@ -24,7 +24,10 @@ student = torch.nn.Linear(6, 3)
 student.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0]) * module.training))
 run = limbeck.train(
     model=student, data=source, epochs=2, batch_size=16, out=sys.argv[1], display=False,
-    settings={"training.trackers": [], "training.memory_format": "contiguous", "training.compile": False},
+    settings={
+        "training.trackers": [], "training.memory_format": "contiguous", "training.compile": False,
+        "training.precision": "fp32",
+    },
 )
 with open(sys.argv[1] + "-" + os.environ.get("RANK", "alone"), "w") as file:
     json.dump({"largest": max(sizes), "bias": student.bias.tolist()}, file)
