@@ -55,7 +55,7 @@ class TestDetails:
         assert found[-4:] == [
             "Distilling the Knowledge in a Neural Network. Hinton, Vinyals & Dean, 2015, arXiv:1503.02531.",
             "reads: student logits; teacher logits",
-            "tasks: classification, multilabel",
+            "tasks: classification, multilabel, token_classification",
             f"recipe: {methods.KD.recipe}",
         ]
 
@@ -87,10 +87,10 @@ class TestDetails:
             for name in ("kd", "mse", "simkd", "fitnet")
         }
         assert served == {
-            "kd": "tasks: classification, multilabel",
+            "kd": "tasks: classification, multilabel, token_classification",
             "mse": "tasks: regression",
             "simkd": "tasks: classification",
-            "fitnet": "tasks: classification, multilabel, regression",
+            "fitnet": "tasks: classification, multilabel, regression, token_classification",
         }
 
     def test_a_task(self) -> None:
