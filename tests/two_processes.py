@@ -82,7 +82,7 @@ def _answer(pipe: Any) -> str | None:
 
 def _serve(rank: int, pipe: Connection) -> None:
     torch.set_num_threads(1)
-    torch.cpu.get_capabilities = without_half
+    torch.cpu.get_capabilities = without_half  # type: ignore[assignment]
     while True:
         try:
             folder, environment, paths = pipe.recv()

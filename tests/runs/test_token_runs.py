@@ -12,6 +12,9 @@ import torch
 from command import Command
 
 import limbeck
+from interrupting import interrupted_after
+from limbeck import data, models
+from limbeck.config import TeacherConfig
 from limbeck.data import Loader
 from limbeck.data.storage.texts import Texts
 from limbeck.evaluation import results
@@ -308,3 +311,47 @@ def test_a_cache_filled_beforehand_answers_for_every_word(
     settings: dict[str, Any] = {"objective": "kd + 0.1*icd", "epochs": 1, "lr": 0.05, "settings": precision}
     run = distilled(teacher, corpus, tmp_path / "run", cache_teacher="both", **settings)
     assert run.result.teacher_forwards == 0
+
+
+def test_probabilities_of_a_teacher_are_of_one_tag_for_each_token(corpus: Path) -> None:
+    source = data.load("tagged", corpus)
+    torch.manual_seed(0)
+    network = models.build("transformer(dim=8, heads=2)", num_classes=7, facts=source.facts)
+    soft = torch.nn.Sequential(network.eval(), torch.nn.Softmax(2))
+    config = TeacherConfig(model="<x>", outputs="probabilities")
+    ids = named(source.example(2))["input_ids"]
+    found = networks.with_logits(soft, config, source)(ids)
+    torch.testing.assert_close(found, network(ids).log_softmax(2), rtol=1e-4, atol=1e-4)
+
+
+def test_resumed_it_ends_with_the_weights_of_the_undisturbed_run(
+    teacher: Run, encoder: Path, corpus: Path, tmp_path: Path
+) -> None:
+    student = f"hf:{encoder}(layers=1)"
+    whole = distilled(teacher, corpus, tmp_path / "whole", student, epochs=3)
+    with interrupted_after(2):
+        distilled(teacher, corpus, tmp_path / "part", student, epochs=3)
+    part = limbeck.distill(out=tmp_path / "part", resume=True, display=False)
+    ours, theirs = limbeck.load(part).state_dict(), limbeck.load(whole).state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_accumulation_changes_nothing(teacher: Run, corpus: Path, tmp_path: Path) -> None:
+    settings = {"training.trackers": [], "training.precision": "fp32"}
+    small = "transformer(dim=8, heads=2, depth=1, dropout=0.0)"
+    runs = [
+        distilled(
+            teacher,
+            corpus,
+            tmp_path / str(pieces),
+            small,
+            objective="0.5*ce + 0.5*dkd",
+            epochs=2,
+            lr=0.05,
+            settings={**settings, "training.accumulation": pieces},
+        )
+        for pieces in (1, 3)
+    ]
+    ours, theirs = (limbeck.load(run).state_dict() for run in runs)
+    for key in theirs:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-3, atol=1e-5)

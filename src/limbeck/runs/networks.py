@@ -184,7 +184,7 @@ def with_logits(network: nn.Module, config: NetworkConfig, source: Source) -> nn
             f"the outputs for {task.name} are values and no probabilities; leave out teacher.outputs"
         )
     _check_own_result(config, "teacher", "are probabilities")
-    return as_logits(network, "one" if task.one_row_per_sample else "each")
+    return as_logits(network, "one" if task.one_row_per_sample or task.dense else "each")
 
 
 def _check_own_result(config: NetworkConfig, role: str, why: str) -> None:
