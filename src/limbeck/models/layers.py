@@ -32,7 +32,8 @@ def fewer_layers(network: Any, layers: int | Sequence[int], keep: Keep, spec: st
         spec: the network's name, for messages.
     Raises:
         LimbeckError: for more layers than there are, a network whose layers are in no list, and layers that
-            do not fit in the places where they would come, as the first one is made otherwise in some families.
+            do not fit in the places where they would come, as the first layer is made otherwise in some
+            families.
     """
     depth: int | None = getattr(network.config, "num_hidden_layers", None)
     lists = {
