@@ -4,15 +4,19 @@ import copy
 import gc
 import pickle
 import weakref
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 from torch.utils.checkpoint import checkpoint
 
+from limbeck import models
 from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints, Point, Tap, find
 from limbeck.outputs import Outputs
@@ -400,3 +404,47 @@ def test_torch_keeps_its_fused_layers_for_others() -> None:
     hidden = torch.randn(2, 3, 8)
     Tap(network, find(network, hidden), ("stages",))(hidden)
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.fixture
+def compilations(monkeypatch: pytest.MonkeyPatch) -> Iterator[CompileCounterWithBackend]:
+    """Counts what `torch.compile` compiles, with a backend that needs no compiler."""
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counter))
+    yield counter
+    torch.compiler.reset()
+
+
+def test_texts_of_any_length_are_compiled_twice_at_most(compilations: CompileCounterWithBackend) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    spec = 'hf:config(model_type="bert", hidden_size=8, num_hidden_layers=1, num_attention_heads=1)'
+    network = models.build(spec, example=tokens(4), num_classes=3, facts={"vocab_size": 30}).eval()
+    tap = Tap(network, find(network, tokens(4)), ("embedding",))
+    with tap.compiled():
+        for length in (6, 9, 4, 12, 7):
+            inputs = tokens(length)
+            compiled = tap(inputs)
+            expected = network(**inputs).logits
+            torch.testing.assert_close(compiled.logits, expected, rtol=1e-4, atol=1e-6)
+            compiled.logits.sum().backward()  # type: ignore[no-untyped-call]
+    assert compilations.frame_count == 2
+
+
+def test_images_are_compiled_for_each_shape(
+    compilations: CompileCounterWithBackend, network: Small, points: FeaturePoints
+) -> None:
+    tap = Tap(network.eval(), points, ("embedding",))
+    with tap.compiled():
+        for size in (4, 3, 4, 2, 3):
+            torch.testing.assert_close(tap(IMAGES[:size]).logits, network(IMAGES[:size]))
+    assert compilations.frame_count == 3
+
+
+def tokens(length: int) -> dict[str, Tensor]:
+    """Four texts, one of three tokens and the others of as many as are asked for."""
+    draw = torch.Generator().manual_seed(length)
+    mask = torch.ones(4, length, dtype=torch.int64)
+    mask[1, 3:] = 0
+    ids = torch.randint(1, 30, (4, length), generator=draw) * mask
+    return {"input_ids": ids, "attention_mask": mask}

@@ -12,6 +12,7 @@ import torch
 
 from limbeck.errors import LimbeckError
 from limbeck.models import build, huggingface
+from limbeck.models.configs import most_tokens
 from limbeck.models.huggingface import Pretrained
 from limbeck.words import Words
 from pretrained_folders import KINDS, bert
@@ -220,20 +221,104 @@ def test_a_teacher_with_any_random_weight_is_refused(classifier: Path, tmp_path:
     assert build(f"hf:{tmp_path}", example=IDS).classifier.weight.shape == (3, 16)  # type: ignore[union-attr]
 
 
-def test_layers_that_differ_from_each_other_are_refused(tmp_path: Path) -> None:
+def bart(encoder_layers: int, decoder_layers: int) -> Any:
     config = transformers.BartConfig(
         vocab_size=40,
         d_model=8,
-        encoder_layers=3,
-        decoder_layers=3,
+        encoder_layers=encoder_layers,
+        decoder_layers=decoder_layers,
         encoder_attention_heads=1,
         decoder_attention_heads=1,
         encoder_ffn_dim=8,
         decoder_ffn_dim=8,
     )
-    transformers.BartForSequenceClassification(config).save_pretrained(tmp_path)
-    with pytest.raises(LimbeckError, match="differ from each other and cannot be chosen"):
-        build(f"hf:{tmp_path}(layers=2)", example=IDS)
+    return transformers.BartForSequenceClassification(config)
+
+
+@pytest.mark.parametrize(("depths", "kept"), [((3, 3), (2, 2)), ((4, 2), (2, 2)), ((3, 1), (2, 1))])
+def test_the_layers_of_a_decoder_are_chosen_where_it_has_as_many(
+    depths: tuple[int, int], kept: tuple[int, int], tmp_path: Path
+) -> None:
+    bart(*depths).save_pretrained(tmp_path)
+    whole = build(f"hf:{tmp_path}", example=IDS).state_dict()
+    student: Any = build(f"hf:{tmp_path}(layers=2)", example=IDS)
+    state = student.state_dict()
+    assert (student.config.encoder_layers, student.config.decoder_layers) == kept
+    for part, depth, count in zip(("encoder", "decoder"), depths, kept, strict=True):
+        last = f"model.{part}.layers.{{}}.fc1.weight"
+        assert torch.equal(state[last.format(count - 1)], whole[last.format(depth - 1)])
+    ids = torch.tensor([[0, 5, 6, 2]])
+    assert student.eval()(input_ids=ids).logits.shape == (1, 3)
+
+
+def modernbert() -> Any:
+    config = transformers.ModernBertConfig(
+        vocab_size=40,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=5,
+        num_attention_heads=1,
+        global_attn_every_n_layers=2,
+        pad_token_id=0,
+    )
+    return transformers.ModernBertForSequenceClassification(config)
+
+
+def test_a_layer_keeps_its_kind_of_attention(tmp_path: Path) -> None:
+    modernbert().save_pretrained(tmp_path)
+    whole = build(f"hf:{tmp_path}", example=IDS)
+    student: Any = build(f"hf:{tmp_path}(layers=[0, 1, 4])", example=IDS)
+    assert student.config.layer_types == ["full_attention", "sliding_attention", "full_attention"]
+    key = "model.layers.{}.attn.Wqkv.weight"
+    assert torch.equal(student.state_dict()[key.format(2)], whole.state_dict()[key.format(4)])
+    for left_out in (2, 3):  # a layer that adds nothing is as good as none
+        layer: Any = whole.get_submodule(f"model.layers.{left_out}")
+        torch.nn.init.zeros_(layer.attn.Wo.weight)
+        torch.nn.init.zeros_(layer.mlp.Wo.weight)
+    torch.testing.assert_close(student.eval()(**IDS).logits, whole.eval()(**IDS).logits)
+
+
+def test_layers_that_do_not_fit_in_their_places_are_refused(tmp_path: Path) -> None:
+    modernbert().save_pretrained(tmp_path)
+    with pytest.raises(
+        LimbeckError,
+        match=r"the layers \[3, 4\] of ModernBertForSequenceClassification have other weights than the first "
+        r"2, "
+        r"in whose places they would come; begin with the first layer, such as layers=\[0, \.\.\.\]",
+    ):
+        build(f'hf:{tmp_path}(layers=2, keep="last")', example=IDS)
+
+
+@pytest.mark.parametrize(
+    ("family", "tokens"),
+    [
+        ("bert", 64),
+        ("roberta", 62),
+        ("camembert", 62),
+        ("mpnet", 62),
+        ("longformer", 62),
+        ("gpt2", 64),
+        ("bart", 64),
+    ],
+)
+def test_how_many_tokens_a_network_reads_is_seen_in_its_positions(
+    family: str, tokens: int, tmp_path: Path
+) -> None:
+    config = transformers.AutoConfig.for_model(
+        family,
+        vocab_size=40,
+        max_position_embeddings=64,
+        pad_token_id=1,
+        hidden_size=16,
+        num_attention_heads=2,
+    )
+    config.save_pretrained(tmp_path)
+    assert most_tokens(str(tmp_path)) == tokens
+    if family in ("roberta", "mpnet"):  # one token more is out of their table
+        network = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+        network(input_ids=torch.full((1, tokens), 5))
+        with pytest.raises((IndexError, RuntimeError), match="out of"):
+            network(input_ids=torch.full((1, tokens + 1), 5))
 
 
 def test_a_folder_that_needs_its_own_code_is_refused(classifier: Path, tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learni
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from limbeck.data.build import from_tensors
 from limbeck.data.source import Source
@@ -38,11 +40,7 @@ def digits(labeled: int | None = None, seed: int = 0) -> Source:
     if type(seed) is not int:
         raise LimbeckError(f"digits: seed should be an integer, not {seed!r}")
 
-    from sklearn.datasets import load_digits  # imports in a second, which other data should not pay for
-
-    scans: Any = load_digits()
-    images = torch.from_numpy(scans.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
-    targets = torch.from_numpy(scans.target).long()
+    images, targets = _scans()
     left = targets.clone()
     test = stratified(left, TEST, seed=0)
     left[test] = UNLABELED
@@ -58,3 +56,13 @@ def digits(labeled: int | None = None, seed: int = 0) -> Source:
         views=Crop(padding=1),
         name="digits" if labeled is None else f"digits(labeled={labeled}, seed={seed})",
     )
+
+
+@cache
+def _scans() -> tuple[Tensor, Tensor]:
+    """(1797, 1, 8, 8) uint8 scans and (1797,) int64 digits, read once; nobody writes to them."""
+    from sklearn.datasets import load_digits  # imports in a second, which other data should not pay for
+
+    scans: Any = load_digits()
+    images = torch.from_numpy(scans.images * (255 / 16)).round().to(torch.uint8).unsqueeze(1)
+    return images, torch.from_numpy(scans.target).long()

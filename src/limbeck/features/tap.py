@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from typing import Any
@@ -65,7 +65,7 @@ class Tap:
         self._training_logits = points.training_logits
         self._fields: dict[str, list[_Capture]] = {}
         self._handles: list[RemovableHandle] = []
-        self._compiled: nn.Module | None = None
+        self._compiled: Callable[[Inputs], Any] | None = None
         self._attends = attention.FIELD in fields and attention.attends(network)
         for field in dict.fromkeys([*(() if head else ("logits",)), *fields]):
             asked = self._attends and field == attention.FIELD
@@ -99,7 +99,7 @@ class Tap:
             for capture in self._captures:
                 capture.arm()
             with self._guard(), attention.attending(self.network) if self._attends else nullcontext():
-                result = call(self.network if self._compiled is None else self._compiled, inputs)
+                result = call(self.network if self._compiled is None else self._compiled(inputs), inputs)
             return self._outputs(inputs, result)
         finally:
             for capture in self._captures:
@@ -127,12 +127,15 @@ class Tap:
 
     @contextmanager
     def compiled(self) -> Iterator[None]:
-        """Inside, the tap runs the network compiled with the hooks in it, for each shape of inputs anew.
+        """Inside, the tap runs the network compiled with the hooks in it.
 
+        It is compiled for each shape of images or tables anew, which are few. Named tensors are texts, whose
+        length differs from batch to batch: they are compiled for the first shape, and at the second for all.
         The network itself stays as it is: whoever else calls it, runs it uncompiled.
         """
         self.attach()
-        self._compiled = torch.compile(uncompiled(self.network), dynamic=False)  # type: ignore[assignment]
+        fixed, free = (torch.compile(uncompiled(self.network), dynamic=each) for each in (False, None))
+        self._compiled = lambda inputs: fixed if isinstance(inputs, Tensor) else free
         try:
             yield
         finally:

@@ -12,6 +12,9 @@ from torch import nn
 
 from limbeck.errors import LimbeckError
 
+_OF_DECODERS = ("decoder_layers", "num_decoder_layers")
+"""What configs call the number of a decoder's layers."""
+
 Keep: TypeAlias = Literal["even", "first", "last"]
 """Which of the layers a number of them means: spread from the first to the last, or those at one end."""
 
@@ -22,12 +25,15 @@ def fewer_layers(network: Any, layers: int | Sequence[int], keep: Keep, spec: st
     DistilBERT starts from its teacher like this (Sanh et al. 2019, arXiv:1910.01108, section 2).
 
     Args:
-        network: of `transformers`, with its layers in one list (or in one list each of encoder and decoder).
+        network: of `transformers`, with its layers in one list; of an encoder with a decoder, those of the
+            decoder are chosen alike where it has as many, and all kept where it has not.
         layers: how many to keep, or their positions from 0.
         keep: which ones a number means: "even" (spread from the first to the last), "first" or "last".
         spec: the network's name, for messages.
     Raises:
-        LimbeckError: for more layers than there are, and a network whose layers are in no list.
+        LimbeckError: for more layers than there are, a network whose layers are in no list, and layers that
+            do not fit in the places where they would come, as the first layer is made otherwise in some
+            families.
     """
     depth: int | None = getattr(network.config, "num_hidden_layers", None)
     lists = {
@@ -43,13 +49,18 @@ def fewer_layers(network: Any, layers: int | Sequence[int], keep: Keep, spec: st
         if isinstance(value, list) and len(value) == depth and name.startswith("layer"):
             setattr(config, name, [value[position] for position in kept])
     config.num_hidden_layers = len(kept)
+    for name in _OF_DECODERS:
+        if getattr(config, name, None) == depth:  # so its layers are among those that are renumbered
+            setattr(config, name, len(kept))
     with torch.random.fork_rng(devices=[]):  # its weights are overwritten at once
         small: nn.Module = type(network)(config)
     try:
         small.load_state_dict(_renumbered(network.state_dict(), lists, kept))
     except RuntimeError as error:
         raise LimbeckError(
-            f"{spec}: the layers of {type(network).__name__} differ from each other and cannot be chosen"
+            f"{spec}: the layers {kept} of {type(network).__name__} have other weights than the first "
+            f"{len(kept)}, in whose places they would come; begin with the first layer, such as layers=[0, "
+            "...], or keep all"
         ) from error
     return small
 
