@@ -13,7 +13,7 @@ from command import Command
 
 import limbeck
 from interrupting import interrupted_after
-from language_models import llama, stories, tokens, write_rows, write_stories
+from language_models import MARKED, llama, stories, tokens, write_rows, write_stories
 from limbeck import data
 from limbeck.data.language.tokenizer import learned
 from limbeck.errors import LimbeckError
@@ -241,6 +241,29 @@ def test_prompts_and_chats_are_learned_from(folder: Path, tmp_path: Path) -> Non
         )  # fmt: skip
         assert run.result.metrics.on("test")["nll"] < 1
         assert any("% of the training tokens are in the loss" in note for note in run.result.notes)
+
+
+def test_a_chat_is_learned_and_its_template_goes_along(tmp_path: Path) -> None:
+    folder = llama(tmp_path / "llama", reads=tokens(MARKED))
+    chats = [
+        {"messages": [{"role": "user", "content": f"{n} Who?"}, {"role": "assistant", "content": "Tim."}]}
+        for n in range(40)
+    ]
+    file = write_rows(tmp_path / "chats.jsonl", chats)
+    run = limbeck.train(
+        model=f"hf:{folder}",
+        data=f'language(path="{file}", block=64)',
+        out=tmp_path / "run",
+        **{**FAST, "epochs": 4},
+    )
+    assert run.result.metrics.on("test")["nll"] < 1
+    found = limbeck.evaluate(run).written
+    assert found is not None
+    assert found.beginnings[0].endswith("Who?<|assistant|>")
+    exported = export(run, "hf")
+    assert "its tokenizer is beside it, with the chat template" in exported.lines
+    tokenizer = transformers.AutoTokenizer.from_pretrained(exported.file)
+    assert tokenizer.apply_chat_template(chats[0]["messages"], tokenize=False).startswith("<|user|>0 Who?")
 
 
 def test_packing_changes_no_figure(teacher: Run, tmp_path: Path) -> None:
