@@ -153,6 +153,20 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
     assert whole.result.metrics == parts.result.metrics
 
 
+def test_the_pieces_of_a_batch_change_no_weight(teacher: Run, tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n} Who saw it?", "response": text} for n, text in enumerate(stories(40))]
+    file = write_rows(tmp_path / "rows.jsonl", rows)  # of which each has another number of tokens in the loss
+    weights = []
+    for pieces in (1, 3):
+        settings = {**SETTINGS, "training.optimizer": {"name": "sgd"}, "training.accumulation": pieces}
+        texts = f'language(path="{file}", block=64)'
+        given = {"settings": settings, "epochs": 1, "batch_size": 8, "lr": 0.1}
+        run = distilled(teacher, texts, tmp_path / str(pieces), **given)
+        weights.append(limbeck.load(run).state_dict())
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-6)
+
+
 def test_only_the_adapters_of_a_student_learn(teacher: Run, folder: Path, texts: str, tmp_path: Path) -> None:
     pytest.importorskip("peft", reason="peft is not installed")
     settings = {**SETTINGS, "student.lora": {"r": 2, "targets": ["q_proj", "v_proj"]}}

@@ -30,6 +30,8 @@ def contact_sheet(source: Source, count: int = 5, seed: int = 0) -> Image.Image:
         seed: random seed of the draw.
     Returns: an RGB picture, about as wide as high; images under 64 pixels a side are enlarged to that.
     """
+    if source.kind == "text":
+        raise LimbeckError(f"{source.name} holds texts, and a contact sheet shows images")
     labels = source.train.targets.where(source.train.targets != UNLABELED, len(source.task.names))
     names = [*source.task.names, "no label"]
     rows = pick(labels, torch.full((len(names),), count), seed)
