@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import Command
 from printed import lines, rows_of, shown
 
 import limbeck
+from language_models import llama, write_stories
 from limbeck import data
 from limbeck.cli import show
 from limbeck.errors import LimbeckError
@@ -76,3 +78,14 @@ class TestOutcome:
         row = next(line for line in found if "top-1 on test" in line)
         assert [cell.strip() for cell in row.strip("│").split("│")] == ["top-1 on test", "-"]
         assert not any("agreement" in line for line in found)
+
+
+def test_a_language_model_is_inspected_with_its_own_tokens(tmp_path: Path, command: Command) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    folder, file = llama(tmp_path / "llama"), write_stories(tmp_path)
+    texts = f'language(path="{file}", separator="\\n\\n", block=8)'
+    answer = command("inspect", f"hf:{folder}", "--data", texts)
+    assert answer.code == 0, answer.err
+    assert "LlamaForCausalLM" in answer.out
+    assert "(2, 8, 300)" in answer.out
+    assert "has none (text); take a data set of images" in command("data", "preview", texts).err

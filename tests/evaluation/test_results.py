@@ -94,6 +94,7 @@ def version2() -> dict[str, Any]:
         },
         "cka": CKA,
         "supervision": None,
+        "written": None,
         "notes": ["A note."],
     }
 

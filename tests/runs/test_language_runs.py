@@ -13,7 +13,7 @@ from command import Command
 
 import limbeck
 from interrupting import interrupted_after
-from language_models import llama, stories, tokens, write_rows, write_stories
+from language_models import MARKED, llama, stories, tokens, write_rows, write_stories
 from limbeck import data
 from limbeck.data.language.tokenizer import learned
 from limbeck.errors import LimbeckError
@@ -153,6 +153,20 @@ def test_an_interrupted_run_ends_as_one_that_was_not(
     assert whole.result.metrics == parts.result.metrics
 
 
+def test_the_pieces_of_a_batch_change_no_weight(teacher: Run, tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n} Who saw it?", "response": text} for n, text in enumerate(stories(40))]
+    file = write_rows(tmp_path / "rows.jsonl", rows)  # of which each has another number of tokens in the loss
+    weights = []
+    for pieces in (1, 3):
+        settings = {**SETTINGS, "training.optimizer": {"name": "sgd"}, "training.accumulation": pieces}
+        texts = f'language(path="{file}", block=64)'
+        given = {"settings": settings, "epochs": 1, "batch_size": 8, "lr": 0.1}
+        run = distilled(teacher, texts, tmp_path / str(pieces), **given)
+        weights.append(limbeck.load(run).state_dict())
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-6)
+
+
 def test_only_the_adapters_of_a_student_learn(teacher: Run, folder: Path, texts: str, tmp_path: Path) -> None:
     pytest.importorskip("peft", reason="peft is not installed")
     settings = {**SETTINGS, "student.lora": {"r": 2, "targets": ["q_proj", "v_proj"]}}
@@ -241,6 +255,29 @@ def test_prompts_and_chats_are_learned_from(folder: Path, tmp_path: Path) -> Non
         )  # fmt: skip
         assert run.result.metrics.on("test")["nll"] < 1
         assert any("% of the training tokens are in the loss" in note for note in run.result.notes)
+
+
+def test_a_chat_is_learned_and_its_template_goes_along(tmp_path: Path) -> None:
+    folder = llama(tmp_path / "llama", reads=tokens(MARKED))
+    chats = [
+        {"messages": [{"role": "user", "content": f"{n} Who?"}, {"role": "assistant", "content": "Tim."}]}
+        for n in range(40)
+    ]
+    file = write_rows(tmp_path / "chats.jsonl", chats)
+    run = limbeck.train(
+        model=f"hf:{folder}",
+        data=f'language(path="{file}", block=64)',
+        out=tmp_path / "run",
+        **{**FAST, "epochs": 4},
+    )
+    assert run.result.metrics.on("test")["nll"] < 1
+    found = limbeck.evaluate(run).written
+    assert found is not None
+    assert found.beginnings[0].endswith("Who?<|assistant|>")
+    exported = export(run, "hf")
+    assert "its tokenizer is beside it, with the chat template" in exported.lines
+    tokenizer = transformers.AutoTokenizer.from_pretrained(exported.file)
+    assert tokenizer.apply_chat_template(chats[0]["messages"], tokenize=False).startswith("<|user|>0 Who?")
 
 
 def test_packing_changes_no_figure(teacher: Run, tmp_path: Path) -> None:

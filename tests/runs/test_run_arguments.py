@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,33 @@ class TestOneDeclaration:
 
 
 class TestValues:
+    @pytest.mark.parametrize(
+        ("given", "task", "wanted"),
+        [
+            ("corpus.txt", "language", 'language(path="corpus.txt")'),
+            ("me/stories", "language", 'language(path="me/stories")'),
+            ("language(block=8)", "language", "language(block=8)"),
+            ('table(path="x.csv")', "regression", 'table(path="x.csv", task="regression")'),
+        ],
+    )
+    def test_a_task_becomes_part_of_the_data(self, given: str, task: str, wanted: str) -> None:
+        assert RunArguments(data=given, task=task).values == {"data.name": wanted}
+
+    @pytest.mark.parametrize(
+        ("given", "task", "message"),
+        [
+            ("digits", "language", "the data set digits is not for the task language"),
+            ("wine", "regression", "the data set wine is for one task alone; leave out the task"),
+            ('text(task="multilabel")', "regression", "names its task itself; leave out task=regression"),
+            ("x.csv", "regression", "'x.csv' is no data set that limbeck knows; say what it holds"),
+            (None, "language", "goes with the data; name that too"),
+            ("digits", "langauge", "unknown task 'langauge'; did you mean 'language'"),
+        ],
+    )
+    def test_a_task_that_does_not_fit_is_refused(self, given: str | None, task: str, message: str) -> None:
+        with pytest.raises(LimbeckError, match=re.escape(message)):
+            _ = RunArguments(data=given, task=task).values
+
     def test_each_has_a_key_of_the_config(self) -> None:
         given: dict[str, Any] = {
             "data": "cifar10",
@@ -90,7 +118,7 @@ class TestValues:
             "compile": True,
             "seed": 5,
         }
-        assert given.keys() == FIELDS - {"config", "settings"}
+        assert given.keys() == FIELDS - {"config", "settings", "task"}
         arguments = RunArguments(**given)
         assert arguments.values == {
             "data.name": "cifar10",

@@ -17,10 +17,10 @@ from limbeck.config import NetworkConfig
 from limbeck.errors import LimbeckError
 from limbeck.report.formats import rich_table
 from limbeck.report.table import Table as Shown
-from limbeck.runs import Run, gain, load, networks
+from limbeck.runs import Run, gain, language, load, networks
 from limbeck.runs.exports.quantization import Quantization
 from limbeck.runs.result import Result
-from limbeck.tasks import Metric
+from limbeck.tasks import Language, Metric
 from limbeck.tasks.wording import digits
 
 
@@ -91,16 +91,20 @@ def inspection(
 ) -> RenderableType:
     """The features found in a network, with their shapes."""
     facts: Mapping[str, int] = {}
+    config, network = NetworkConfig(model=model), None
     if shape is None:
         if classes is not None:
             raise LimbeckError("--classes goes with --input; a data set has classes of its own")
-        source = data.load(source_name or "digits", data_dir)
+        source = data.load(source_name or "digits", data_dir, lambda: language.tokens_of(config))
         example, classes, facts = source.example(), source.task.width, source.facts
+        if isinstance(source.task, Language) and models.huggingface.is_hf(model):
+            network = models.causal.build(model, facts)
     elif source_name is not None or data_dir is not None:
         raise LimbeckError("--input stands in for a data set; leave out --data and --data-dir")
     else:
         example = torch.rand(2, *sizes(shape), generator=torch.Generator().manual_seed(0))
-    network = networks.build(NetworkConfig(model=model), "model", example, classes, facts)
+    if network is None:
+        network = networks.build(config, "model", example, classes, facts)
     title = f"{type(network).__name__}, {models.count_parameters(network):,} parameters"
     table = Table("field", "module", "shape", title=title, title_justify="left")
     for field, point, size in features.describe(network, example):

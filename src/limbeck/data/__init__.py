@@ -163,9 +163,10 @@ def spelled_out(data: str, task: str | None) -> str:
     call = parse_call(name + data[len(name) :], "data set")
     if "task" in call.kwargs:
         raise LimbeckError(f"{data} names its task itself; leave out task={task} (--task)")
-    make = table()[name].make
-    if meant == "language" or "task" not in signature(make).parameters:
+    if meant == "language":
         raise LimbeckError(f"the data set {name} is not for the task {meant}; leave out the task (--task)")
+    if "task" not in signature(table()[name].make).parameters:
+        raise LimbeckError(f"the data set {name} is for one task alone; leave out the task (--task)")
     return str(replace(call, kwargs={**call.kwargs, "task": task}))
 
 

@@ -122,7 +122,7 @@ def _costs(
     source: Source, contenders: Mapping[Role, Contender], *, full: bool, device: torch.device | str
 ) -> list[Cost]:
     networks = [each.network for each in contenders.values()]
-    largest = min(BATCH, source.train.samples.most)
+    largest = min(BATCH, source.train.samples.most, source.train.samples.at_once)
     preparations = [each.preparation for each in contenders.values()]
 
     def examples(size: int) -> list[Inputs]:

@@ -85,7 +85,11 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     if "data" in objects:
         source: Source = objects["data"]
     else:
-        source = sources.load(config.data.name, config.data.dir, lambda: language.tokens_of(config))
+        source = sources.load(
+            config.data.name,
+            config.data.dir,
+            tokens=lambda: language.tokens_of(config.student, *config.taught_by.values()),
+        )
     source = with_views(source, config)
     files = answer_files.files_of(config, source)
     if config.objective is None:

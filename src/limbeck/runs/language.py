@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck import models
-from limbeck.config import RunConfig
+from limbeck.config import NetworkConfig
 from limbeck.data import Source
 from limbeck.data.language.tokenizer import differ
 from limbeck.data.preparation import Preparation
@@ -23,23 +23,17 @@ from limbeck.runs import networks
 from limbeck.tasks import Language
 
 
-def brought(config: RunConfig) -> dict[str, Tokenization]:
-    """The tokenizers that the networks of a run bring, by the network's name.
+def tokens_of(*configs: NetworkConfig) -> Tokenization | None:
+    """The tokenizer for the texts of some networks: the first that one of them brings; None if none does.
 
     Raises:
         LimbeckError: for a network of Hugging Face that is no causal language model.
     """
-    every = {"student": config.student, **config.taught_by}
-    for each in every.values():
-        if models.huggingface.is_hf(each.model):
-            models.causal.check_kind(each.model)
-    found = {name: networks.preparation(each) for name, each in every.items()}
-    return {name: reads for name, reads in found.items() if isinstance(reads, Tokenization)}
-
-
-def tokens_of(config: RunConfig) -> Tokenization | None:
-    """The tokenizer for the texts of a run: the first that a network brings; None if none does."""
-    return next(iter(brought(config).values()), None)
+    for config in configs:
+        if models.huggingface.is_hf(config.model):
+            models.causal.check_kind(config.model)
+    found = (networks.preparation(config) for config in configs)
+    return next((reads for reads in found if isinstance(reads, Tokenization)), None)
 
 
 def check_tokens(reads: Preparation, source: Source, whose: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from language_models import stories, write_rows, write_stories
-from limbeck.data.language.documents import Chat, Columns, Exchange, Text, documents
+from limbeck.data.language.documents import Columns, documents
+from limbeck.data.language.forms import Chat, Exchange, Text
 from limbeck.errors import LimbeckError
 
 EXCHANGE = {"prompt": "Who?", "response": "Tim."}

@@ -100,6 +100,16 @@ def test_what_is_cut_or_left_out_is_said(tmp_path: Path) -> None:
         data.load(f'language(path="{file}", vocab_size=257, block=4)')
 
 
+def test_documents_that_are_in_two_splits_are_counted(tmp_path: Path) -> None:
+    for name, some in (("train", "ab"), ("validation", "bc"), ("test", "de")):
+        (tmp_path / f"{name}.txt").write_text("|".join(f"Tim saw {each}." for each in some))
+    source = data.load(f'language(path="{tmp_path}", separator="|", vocab_size=257)')
+    assert source.notes[1:] == (
+        "1 of the 2 validation documents are in the training data too, so what is measured on them is too "
+        "good",
+    )
+
+
 def test_chats_without_an_answer_are_refused(tmp_path: Path) -> None:
     rows = [{"messages": [{"role": "user", "content": f"Who saw ball {n}?"}]} for n in range(30)]
     file, folder = write_rows(tmp_path / "rows.jsonl", rows), tmp_path / "chat"

@@ -9,7 +9,7 @@ import pytest
 from tokenizers import processors
 
 from language_models import CHAT, MARKED, tokens
-from limbeck.data.language.documents import Chat, Document, Exchange, Text
+from limbeck.data.language.forms import Chat, Document, Exchange, Text
 from limbeck.data.language.tokens import Encoder, Tokens
 from limbeck.errors import LimbeckError
 

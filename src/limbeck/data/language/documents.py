@@ -6,49 +6,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import torch
+from typing import Any
 
 from limbeck.data.files.discover import find, is_split, splits_in
-from limbeck.data.files.rows import Rows, portions, read
-from limbeck.data.split import copies
+from limbeck.data.files.rows import Rows, read
+from limbeck.data.language.forms import Chat, Document, Exchange, Text
+from limbeck.data.language.held_out import completed
 from limbeck.errors import LimbeckError, unknown
 
 PLAIN = (".txt", ".text", ".md")
 """The endings of files of plain text."""
-
-FEW = 20
-"""Documents from which on whole documents are held out; fewer texts are cut instead."""
-
-HELD_OUT = 0.1
-"""Share of the training data that is held out for test, and then of what is left for validation."""
-
-
-@dataclass(frozen=True)
-class Text:
-    """A plain text; `ends` says whether it is whole, so that its end is to be learned."""
-
-    text: str
-    ends: bool = True
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """A prompt and the response to it, which is what is learned."""
-
-    prompt: str
-    response: str
-
-
-@dataclass(frozen=True)
-class Chat:
-    """Messages with a `role` and a `content` each; those of the role "assistant" are learned."""
-
-    messages: tuple[Mapping[str, str], ...]
-
-
-Document: TypeAlias = "Text | Exchange | Chat"
 
 
 @dataclass(frozen=True)
@@ -143,7 +110,7 @@ def documents(
     for split, some in found.items():
         if not some:
             raise LimbeckError(f"the {split} split of {path or str(data_dir)!r} holds no document")
-    return _completed(found)
+    return completed(found)
 
 
 def _plain_files(place: Path) -> dict[str, list[Path]]:
@@ -220,37 +187,3 @@ def _messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
                 f"a message in {where} should have a role and a content, both texts, not {each!r:.60}"
             )
     return tuple({"role": each["role"], "content": each["content"]} for each in value)
-
-
-def _completed(found: dict[str, list[Document]]) -> dict[str, list[Document]]:
-    """The splits, with validation and test held out of the training documents where they are missing."""
-    train = found["train"]
-    missing = [split for split in ("test", "validation") if split not in found]
-    if not missing:
-        return found
-    if len(train) < FEW and all(isinstance(each, Text) for each in train):
-        return _cut(found, missing)
-    strata = {split: torch.zeros(len(some), dtype=torch.int64) for split, some in found.items()}
-    made = portions(strata, HELD_OUT, groups=copies(repr(each).encode() for each in train))
-    return {split: [found[of][row] for row in rows.tolist()] for split, (of, rows) in made.items()}
-
-
-def _cut(found: dict[str, list[Document]], missing: Sequence[str]) -> dict[str, list[Document]]:
-    """A part of the end of each training text for each missing split, from the beginning of a line.
-
-    Training would see no end of a text, so that none is to be predicted elsewhere.
-    """
-    made: dict[str, list[Document]] = {**found, "train": [], **{split: [] for split in missing}}
-    for each in found["train"]:
-        assert isinstance(each, Text), "only these are cut"
-        text = each.text
-        for split in missing:
-            at = round(len(text) * (1 - HELD_OUT))
-            line = text.find("\n", at) + 1 or text.find(" ", at) + 1 or at
-            text, part = text[:line], text[line:]
-            made[split] += [Text(part, ends=False)] if part.strip() else []
-        made["train"].append(Text(text, ends=False))
-    for split in missing:
-        if not made[split]:
-            raise LimbeckError("the text is too short to hold out a part of it for validation and test")
-    return made

@@ -10,7 +10,8 @@ from limbeck.arguments import Limits
 from limbeck.data.files.discover import find
 from limbeck.data.files.tokens import LEAST_VOCABULARY
 from limbeck.data.language.blocks import Blocks, blocks
-from limbeck.data.language.documents import PLAIN, Columns, Document, Text, documents
+from limbeck.data.language.documents import PLAIN, Columns, documents
+from limbeck.data.language.forms import Document, Text
 from limbeck.data.language.tokenizer import learned, of_place, vocabulary
 from limbeck.data.language.tokens import Encoder
 from limbeck.data.registry import written
@@ -167,7 +168,14 @@ def _notes(
     train = made["train"]
     every, some = len(train.tokens.values["input_ids"]), int((train.targets != UNLABELED).sum())
     yield f"{100 * some / every:.3g} % of the training tokens are in the loss, {some:,} of {every:,}"
+    known = {repr(each) for each in found["train"]}
     for split, each in made.items():
+        twins = 0 if split == "train" else sum(repr(document) in known for document in found[split])
+        if twins:
+            yield (
+                f"{twins:,} of the {len(found[split]):,} {split} documents are in the training data too, so "
+                "what is measured on them is too good"
+            )
         if each.cut:
             yield (
                 f"{100 * each.cut / len(found[split]):.3g} % of the {split} documents are longer than "

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from limbeck.data.language.documents import Chat, Document, Exchange, Text
+from limbeck.data.language.forms import Chat, Document, Exchange, Text
 from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 
