@@ -133,20 +133,31 @@ def image_settings(place: str) -> ImageSettings | None:
     return _image_settings(place, stamp(place))
 
 
-@lru_cache(maxsize=32)
-def _image_settings(place: str, stamp: object) -> ImageSettings | None:
+def settings_in(place: str, name: str) -> Any:
+    """What a JSON file of a folder or of a name on the hub holds; None where there is no such file.
+
+    Args:
+        place: a folder, or a name on the hub.
+        name: of the file, with `/` for a folder in it.
+    Raises:
+        LimbeckError: for a file that is no JSON, and a name that cannot be reached.
+    """
     package = imported("transformers", EXTRA)
     try:
         with quiet(package):
-            file = package.utils.cached_file(
-                place, "preprocessor_config.json", _raise_exceptions_for_missing_entries=False
-            )
+            file = package.utils.cached_file(place, name, _raise_exceptions_for_missing_entries=False)
     except OSError as error:
         raise LimbeckError(_reason(place, error)) from error
-    if file is None:
-        return None
-    settings = json.loads(Path(file).read_text(encoding="utf-8"))
-    if "image_mean" not in settings:
+    try:
+        return None if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LimbeckError(f"{name} of {place!r} is no JSON: {error}") from error
+
+
+@lru_cache(maxsize=32)
+def _image_settings(place: str, stamp: object) -> ImageSettings | None:
+    settings = settings_in(place, "preprocessor_config.json")
+    if settings is None or "image_mean" not in settings:
         return None  # of sounds
     size = settings.get("crop_size") or settings["size"]
     if isinstance(size, int):

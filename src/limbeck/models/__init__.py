@@ -18,7 +18,7 @@ from inspect import getdoc
 from torch import nn
 
 from limbeck.errors import LimbeckError, unknown
-from limbeck.models import huggingface
+from limbeck.models import encoders, huggingface
 from limbeck.models.cnn import CNN
 from limbeck.models.dscnn import DSCNN
 from limbeck.models.factory import call_factory
@@ -65,6 +65,11 @@ MODELS: Mapping[str, Entry] = {
     "shufflenetv2": Entry(ShuffleNetV2, "split and shuffled channels", "Ma et al. 2018, arXiv:1807.11164"),
     "mlp": Entry(MLP, "multi-layer perceptron, for tables and small images", "Rumelhart et al. 1986"),
     "textcnn": Entry(TextCNN, "convolutions over words, for texts", "Kim 2014, arXiv:1408.5882"),
+    "static": Entry(
+        encoders.static,
+        "static embeddings of an encoder's tokens, for retrieval and similarity",
+        "Tulkens & van Dongen, model2vec 2024",
+    ),
     "transformer": Entry(Transformer, "encoder for texts", "Vaswani et al. 2017, arXiv:1706.03762"),
 }
 

@@ -41,7 +41,7 @@ HEADS = ("ForSequenceClassification", "ForImageClassification")
 ALONE = "config"
 """The place of a network that is made from its config's arguments, without weights."""
 
-OWN = ("layers", "keep", "max_length", "pad_token")
+OWN = ("layers", "keep", "max_length", "pad_token", "pooling", "normalize")
 """The arguments that are limbeck's; all others are attributes of the config."""
 
 _SPEC = re.compile(r"hf:([^()]+?)\s*(\(.*\))?", re.DOTALL)
@@ -57,6 +57,9 @@ class Pretrained:
         keep: which ones a number means: "even" (spread from the first to the last), "first" or "last".
         max_length: tokens that a text is cut to; None for as many as the network reads.
         pad_token: token that fills up a batch, for a tokenizer that names none.
+        pooling: how an encoder's tokens become one vector (see `limbeck.models.encoders`); as its folder says
+            if None, as is the next.
+        normalize: whether an encoder's embedding has length 1.
         overrides: attributes of its config.
     """
 
@@ -65,6 +68,8 @@ class Pretrained:
     keep: Keep = "even"
     max_length: Count | None = None
     pad_token: str | None = None
+    pooling: str | Sequence[str] | None = None
+    normalize: bool | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -128,9 +133,9 @@ def labels_of(spec: str) -> tuple[str, ...] | None:
     )
 
 
-def most_tokens(spec: str) -> int:
-    """How many tokens of a text the network reads."""
-    config = pretrained.config_of(read(spec).place)
+def most_tokens(place: str) -> int:
+    """How many tokens of a text the network of a folder, or of a name on the hub, reads."""
+    config = pretrained.config_of(place)
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return 1 << 20  # the tokenizer says
@@ -164,9 +169,14 @@ def build(
     """
     named = read(spec)
     auto = _auto(spec, example)
+    if named.pooling is not None or named.normalize is not None:
+        raise LimbeckError(
+            f"{spec}: pooling and normalize are of encoders, for the tasks retrieval and similarity; leave "
+            "them out"
+        )
     if not named.brings_weights:
         return _alone(named, auto, example, num_classes, facts or {})
-    config = _config(named, num_classes)
+    config = configured(named, num_classes)
     network, info = from_pretrained(
         auto,
         named.place,
@@ -234,8 +244,15 @@ def _auto(spec: str, example: Inputs | None) -> str:
     raise LimbeckError(f"{spec} takes token ids or images, not {described(example)}")
 
 
-def _config(named: Pretrained, num_classes: int | None) -> Any:
-    config = pretrained.config_of(named.place)
+def configured(named: Pretrained, num_classes: int | None, place: str | None = None) -> Any:
+    """The config of a place with the attributes that a model text overrides.
+
+    Args:
+        named: what the text names.
+        num_classes: number of outputs; as in the place if None.
+        place: where the config is, if it is not the place that the text names.
+    """
+    config = pretrained.config_of(place or named.place)
     known = {*config.to_dict(), *config.attribute_map}
     for name, value in named.overrides.items():
         if name not in known:

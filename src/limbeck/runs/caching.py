@@ -53,7 +53,7 @@ def asked(
         source,
         teacher.cached,
         views=config.training.views,
-        preparation=networks.preparation(teacher),
+        preparation=networks.preparation(teacher, source.task),
         features=teacher.features,
         rebuild=(lambda: networks.teacher(teacher, source)) if again else None,
     )

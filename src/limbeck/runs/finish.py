@@ -49,7 +49,7 @@ def conclude(
         report: a function that writes the run's page; no page is written if None.
     """
     source = job.source
-    reads = networks.student_preparation(job.config.student)
+    reads = networks.student_preparation(job.config.student, job.source.task)
     if isinstance(reads, Tokenization):
         reads.save(run.path / TOKENIZER)
     else:
@@ -75,7 +75,9 @@ def write_student(job: Job, objects: Mapping[str, Any], file: Path) -> nn.Module
     """
     student = job.distiller.deploy()
     built = _buildable(job.config) if _named(student, job, objects) else None
-    card = describe(student, built, job.source, networks.student_preparation(job.config.student))
+    card = describe(
+        student, built, job.source, networks.student_preparation(job.config.student, job.source.task)
+    )
     models.save(student, file, metadata_of(card))
     return student
 
@@ -168,7 +170,7 @@ def _evaluated(
     notes: tuple[str, ...] = ()
     try:
         if job.first is not None and (teacher := job.distiller.teachers[job.first].network) is not None:
-            contenders["teacher"] = of_config(teacher, job.config.taught_by[job.first])
+            contenders["teacher"] = of_config(teacher, job.config.taught_by[job.first], job.source.task)
     except LimbeckError as error:  # its network was unloaded and is gone: no reason to lose the run
         notes = (f"The teacher is left out: {error}.",)
         trainer.display.note(notes[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,11 +15,15 @@ from limbeck.data.preparation import Preparation
 from limbeck.data.tokenization import Tokenization, tokenization
 from limbeck.errors import LimbeckError
 from limbeck.models import Normalization, huggingface, normalize_inputs
+from limbeck.models.encoders import encoder, layout
 from limbeck.outputs import Inputs
 from limbeck.pretrained import config_of, image_settings
 from limbeck.runs.matching import canonical, comparable, listed
 from limbeck.runs.network_record import Card
 from limbeck.tasks import Classification, Multilabel, Regression, Task
+
+UNBOUNDED = 1 << 20
+"""Tokens of a text, at most, where a network reads as many as there are."""
 
 
 def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> nn.Module:
@@ -31,6 +36,9 @@ def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> 
         example: inputs it will get.
     """
     model, width = config.model, source.task.width
+    if source.task.embeds:
+        with torch.random.fork_rng(devices=[]):
+            return encoder(model)
     if not huggingface.read(model).brings_weights:
         network = huggingface.build(model, example, width, source.facts)
         huggingface.name_outputs(network, source.task)
@@ -42,7 +50,7 @@ def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> 
             huggingface.name_outputs(network, source.task)
         else:
             network = huggingface.build(model, example, head=True)
-    settings, reads = image_settings(huggingface.read(model).place), preparation(config)
+    settings, reads = image_settings(huggingface.read(model).place), preparation(config, source.task)
     if isinstance(reads, Tokenization):  # some networks look for the last token that is no padding
         of_network: Any = network.config
         of_network.pad_token_id = reads.tokenizer.pad_token_id
@@ -85,21 +93,41 @@ def _task(name: str, labels: tuple[str, ...]) -> Task:
     return Multilabel(labels) if name == "multilabel" else Classification(labels)
 
 
-def preparation(config: NetworkConfig) -> Preparation:
+def preparation(config: NetworkConfig, task: Task) -> Preparation:
     """What the network reads: tokens of its own tokenizer, or images at its own size.
 
+    Args:
+        config: of the network.
+        task: what it is for; an encoder reads as many tokens as its folder says.
     Raises:
         LimbeckError: for a folder that holds neither a tokenizer nor the settings of an image processor.
     """
     named = huggingface.read(config.model)
     if not named.brings_weights:
         return Preparation(config.size)
+    if task.embeds:
+        return _of_encoder(named)
     if (settings := image_settings(named.place)) is not None:
         return Preparation(config.size or settings.size)
     if config.size is not None:
         raise LimbeckError(f"{config.model} reads texts, and size={config.size} is of images; leave it out")
-    most = huggingface.most_tokens(config.model)
+    most = huggingface.most_tokens(named.place)
     return tokenization(named.place, most, named.max_length, named.pad_token)
+
+
+def _of_encoder(named: huggingface.Pretrained) -> Tokenization:
+    """What an encoder reads: with its prompts, and without special tokens where it is a table of tokens."""
+    found = layout(named.place)
+    if found.kind == "static":
+        return tokenization(found.place, UNBOUNDED, named.max_length, named.pad_token, special=False)
+    most = min(huggingface.most_tokens(named.place), found.max_length or UNBOUNDED)
+    made = tokenization(found.place, most, named.max_length, named.pad_token)
+    return replace(made, prompts=tuple(sorted(found.prompts.items())))
+
+
+def tokens_of_static(source: str) -> Tokenization:
+    """What static embeddings of an encoder read: its tokens, without special ones."""
+    return tokenization(layout(source).place, UNBOUNDED, special=False)
 
 
 def cut_note(reads: Preparation, source: Source, whose: str) -> str | None:

@@ -100,13 +100,15 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         student = networks.student(config.student, source, config.seed)
     checks.trained(student, objective)
     teachers = _teachers(taught_by, source, objects)
-    examples = {"student": source.example(preparation=networks.student_preparation(config.student))}
+    task = source.task
+    examples = {"student": source.example(preparation=networks.student_preparation(config.student, task))}
     examples |= {
-        name: source.example(preparation=networks.preparation(each)) for name, each in taught_by.items()
+        name: source.example(preparation=networks.preparation(each, task)) for name, each in taught_by.items()
     }
     named = {"student": config.student, **taught_by}
     for role, network in {"student": student, **teachers}.items():
-        width = width_of(network, role, source, networks.preparation(named[role]), named[role].features)
+        reads = networks.preparation(named[role], task)
+        width = width_of(network, role, source, reads, named[role].features)
         check_width(width, role, source)
     asked: tuple[str, ...] = ()
     if begun is None:
@@ -323,10 +325,10 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
             rank=trainer.accelerator.process_index,
             world=trainer.accelerator.num_processes,
             extra_views=distiller.reads.views,
-            preparation=networks.student_preparation(job.config.student),
+            preparation=networks.student_preparation(job.config.student, job.source.task),
             samples_per_epoch=samples,
             teacher_preparations={
-                name: networks.preparation(each)
+                name: networks.preparation(each, job.source.task)
                 for name, each in job.config.taught_by.items()
                 if distiller.teachers[name].gives is None
             },
@@ -379,7 +381,7 @@ def smallest_batch(
 def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
     """The task's metrics of a run's student on a split, each sample once and as it is."""
     config = job.config.student
-    reads = networks.student_preparation(config)
+    reads = networks.student_preparation(config, job.source.task)
     loader = Loader(split, EVALUATION_BATCH, shuffle=False, device=device, preparation=reads)
     features = {} if isinstance(network, GraftedStudent) else config.features
     return evaluation.metrics(job.source.task, network.to(device), loader, features)
@@ -388,9 +390,9 @@ def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -
 def _check_made_views(job: Job) -> None:
     """Refuses views that a method makes of the student's inputs, where a teacher reads others."""
     made = job.distiller.objective.all_reads.makes_for_student
-    own = networks.student_preparation(job.config.student)
+    own = networks.student_preparation(job.config.student, job.source.task)
     for name, each in job.config.taught_by.items() if made else ():
-        if (theirs := networks.preparation(each)) != own:
+        if (theirs := networks.preparation(each, job.source.task)) != own:
             raise LimbeckError(
                 f"further views ({', '.join(made)}) are made of what the student reads, and {name} reads "
                 f"another preparation ({theirs}); give both networks one size"
@@ -412,7 +414,7 @@ def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
 
 def check_width(width: int, role: str, source: Source) -> None:
     """Refuses a network with another number of outputs than the data's task has."""
-    if width != source.task.width:
+    if not source.task.embeds and width != source.task.width:
         raise LimbeckError(
             f"the {role} has {width} outputs, and {source.name} has {source.task.summary}; give a {role} "
             "with as many, or one of a run, whose outputs are matched with the data's by name"

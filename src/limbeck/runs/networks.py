@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from limbeck.runs.matching import Match, match
 from limbeck.runs.network_record import Card, digests, read_card, sample_shape
 from limbeck.runs.schedules import call_of, last_of, schedule_of
 from limbeck.seeds import seed_for
-from limbeck.tasks import Regression
+from limbeck.tasks import Regression, Task
 from limbeck.teachers import Ensemble, LiveTeacher
 from limbeck.teachers.files.reading import is_answers
 
@@ -67,7 +68,9 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
     if (call := ensemble_of(config.model)) is not None:
         return _averaged(call, config, source)
     if config.weights is None and not is_path(config.model) and not _brings_weights(config.model):
-        build(config, "teacher", _example(config, source), source.task.width, source.facts)  # typos first
+        build(
+            config, "teacher", _example(config, source), source.task.width or None, source.facts
+        )  # typos first
         raise LimbeckError(
             f"the teacher {config.model!r} has no weights; give a run's directory (make one with "
             f"`limbeck train --model {config.model!r}`) or set teacher.weights=FILE to a checkpoint"
@@ -117,7 +120,7 @@ def _brings_weights(model: str) -> bool:
 
 
 def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
-    if not source.task.names:
+    if not source.task.names and not source.task.embeds:
         raise LimbeckError(
             f"the data {source.name} has no labels, so nothing says what the outputs of the {role} are; give"
             " their names, names=[...]"
@@ -125,7 +128,7 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
     if models.huggingface.is_hf(config.model) and config.weights is None:
         network = huggingface.build(config, role, source, _example(config, source))
     else:
-        network = build(config, role, _example(config, source), source.task.width, source.facts)
+        network = build(config, role, _example(config, source), source.task.width or None, source.facts)
     if is_path(config.model):
         check_files(Path(config.model), role, source)
     matched = matching(config, source, role)
@@ -196,15 +199,15 @@ def card_of(config: NetworkConfig) -> Card | None:
 
 def matching(config: NetworkConfig, source: Source, role: str) -> Match:
     """How the outputs of a network that a config names become those of the data; see `matching.match`."""
-    if role == "student" and models.huggingface.is_hf(config.model):
-        return Match()  # its head is a fresh one where it has other outputs
+    if models.huggingface.is_hf(config.model) and (role == "student" or source.task.embeds):
+        return Match()  # its head is a fresh one where it has other outputs, and an encoder has none
     return match(card_of(config), source, role, str(config.weights or config.model))
 
 
 def input_note(config: NetworkConfig, source: Source, role: str) -> str | None:
     """A sentence for a network that was made for inputs of another kind; None for any other."""
-    card = card_of(config)
-    if card is None or isinstance(card.input_shape, dict) or source.kind == "text":
+    card = None if source.kind == "text" else card_of(config)
+    if card is None or isinstance(card.input_shape, dict):
         return None
     place = config.weights or config.model
     shape = sample_shape(_example(config, source))
@@ -239,8 +242,8 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
     said = [schedule and schedule.note(whose), normalization_note(last_of(config), network, source, role)]
     for each in members_of(config):
         said += [matching(each, source, role).note, input_note(each, source, role)]
-        said += [huggingface.cut_note(preparation(each), source, whose)]
-    if role == "student" and models.huggingface.is_hf(config.model):
+        said += [huggingface.cut_note(preparation(each, source.task), source, whose)]
+    if role == "student" and models.huggingface.is_hf(config.model) and not source.task.embeds:
         said += [huggingface.head_note(config.model, source)]
     return tuple(note for note in said if note)
 
@@ -336,10 +339,15 @@ def _scale(source: Source) -> models.Rescaling:
     return models.Rescaling.of(source.train.targets[source.task.labeled(source.train.targets)])
 
 
-def preparation(config: NetworkConfig) -> Preparation:
-    """What the network reads of a sample: the size that the config says, or that its run trained it at."""
+def preparation(config: NetworkConfig, task: Task) -> Preparation:
+    """What the network reads of a sample: the size that the config says, or that its run trained it at.
+
+    Args:
+        config: of the network.
+        task: what the network is for.
+    """
     if config.size is None and ensemble_of(config.model) is not None:
-        sizes = {preparation(each) for each in members_of(config)}
+        sizes = {preparation(each, task) for each in members_of(config)}
         if len(sizes) > 1:
             raise LimbeckError(
                 f"the members of {config.model} read images of different sizes; name them as several teachers"
@@ -347,7 +355,9 @@ def preparation(config: NetworkConfig) -> Preparation:
         return sizes.pop() if sizes else Preparation()
     config = last_of(config)
     if models.huggingface.is_hf(config.model):
-        return huggingface.preparation(config)
+        return huggingface.preparation(config, task)
+    if (source := models.encoders.static_source(config.model)) is not None:
+        return huggingface.tokens_of_static(source)
     if config.size is not None or not is_path(config.model):
         return Preparation(config.size)
     return preparation_of(card_of(config.model_copy(update={"weights": None})), Path(config.model))
@@ -373,18 +383,23 @@ def preparation_of(card: Card | None, place: Path) -> Preparation:
     found = tokenization(str(folder), card.max_length)
     if found.digest != card.tokenizer:
         raise LimbeckError(f"{str(folder)!r} is another tokenizer than {str(place)!r} was trained with")
-    return found
+    return replace(found, prompts=tuple(sorted(card.prompts.items())))
 
 
-def student_preparation(config: NetworkConfig) -> Preparation:
-    """What the student reads; one that starts from a run reads images at the size that the config says."""
-    found = preparation(config)
+def student_preparation(config: NetworkConfig, task: Task) -> Preparation:
+    """What the student reads; one that starts from a run reads images at the size that the config says.
+
+    Args:
+        config: of the student.
+        task: what it is for.
+    """
+    found = preparation(config, task)
     brought = models.huggingface.is_hf(config.model) or isinstance(found, Tokenization)
     return found if brought else Preparation(config.size)
 
 
 def _example(config: NetworkConfig, source: Source) -> Inputs:
-    return source.example(1, preparation(config))
+    return source.example(1, preparation(config, source.task))
 
 
 def ensemble_of(model: str) -> Call | None:

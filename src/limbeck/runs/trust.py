@@ -167,7 +167,8 @@ def _answers(
 ) -> tuple[Answers, Meter]:
     task, answers = source.task, Answers()
     meter = task.meter()
-    loader = Loader(split, BATCH, shuffle=False, device=device, preparation=networks.preparation(config))
+    reads = networks.preparation(config, task)
+    loader = Loader(split, BATCH, shuffle=False, device=device, preparation=reads)
     devices = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         teacher = LiveTeacher(network, config.features, width=task.width, dense=task.dense)

@@ -60,22 +60,39 @@ class Corpus:
     Args:
         texts: all texts.
         ids: what the data calls each of them; none where it does not.
+        kinds: of what kind each of them is, such as "query", where the data says so.
     """
 
-    def __init__(self, texts: Sequence[str], ids: Sequence[str] = ()) -> None:
-        self.texts, self.ids = tuple(texts), tuple(ids)
+    def __init__(self, texts: Sequence[str], ids: Sequence[str] = (), kinds: Sequence[str] = ()) -> None:
+        self.texts, self.ids, self.kinds = tuple(texts), tuple(ids), tuple(kinds)
         self._tokens: dict[str, Ragged] = {}
 
-    def tokens(self, key: str, tokenize: Callable[[Sequence[str]], Ragged]) -> Ragged:
+    def tokens(
+        self,
+        key: str,
+        tokenize: Callable[[Sequence[str]], Ragged],
+        prompts: Mapping[str, str] | None = None,
+    ) -> Ragged:
         """The tokens of all texts, made when they are first asked for.
 
         Args:
             key: a name for the tokenizer and its settings.
             tokenize: a function that makes them.
+            prompts: what is put before a text, by its kind.
         """
         if key not in self._tokens:
-            self._tokens[key] = tokenize(self.texts)
+            self._tokens[key] = tokenize(self.with_prompts(prompts or {}))
         return self._tokens[key]
+
+    def with_prompts(self, prompts: Mapping[str, str]) -> Sequence[str]:
+        """The texts, each behind the prompt of its kind.
+
+        Args:
+            prompts: by kind; a kind that is not there has none.
+        """
+        if not prompts or not self.kinds:
+            return self.texts
+        return [prompts.get(kind, "") + text for text, kind in zip(self.texts, self.kinds, strict=True)]
 
     @cached_property
     def fingerprint(self) -> str:
