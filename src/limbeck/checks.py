@@ -233,8 +233,16 @@ def serves(objective: Method, task: Task) -> None:
 def misfit(method: Method | type[Method], task: Task | type[Task]) -> str | None:
     """The reason why a method cannot serve a task, and what can instead; None if it serves it."""
     if method.rows not in ("any", task.scores):
-        does = "chooses among classes" if method.rows == "classes" else "is about values"
-        instead = "mse, huber or imitation" if task.scores == "values" else "ce or kd"
+        does = {
+            "classes": "chooses among classes",
+            "values": "is about values",
+            "vectors": "compares queries with documents, or pairs of texts",
+        }[method.rows]
+        instead = {
+            "classes": "ce or kd",
+            "values": "mse, huber or imitation",
+            "vectors": "cosine, contrastive or listwise",
+        }[task.scores]
         return (
             f"{method.name} {does}, and the outputs of {task.name} are {task.scores}; use {instead}, or "
             "a method that compares embeddings or stages"

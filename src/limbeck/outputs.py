@@ -89,6 +89,14 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
     return {name: torch.cat([part[name] for part in named]) for name in first}
 
 
+def part_of(tensor: Tensor, part: int, parts: int, together: int = 1) -> Tensor:
+    """One of `parts` pieces of a tensor along axis 0, none of which begins within `together` rows."""
+    if together == 1:
+        return tensor.tensor_split(parts)[part]
+    whole = tensor.reshape(-1, together, *tensor.shape[1:])
+    return whole.tensor_split(parts)[part].flatten(0, 1)
+
+
 def size_of(inputs: Inputs) -> int:
     """Number of samples in the inputs."""
     return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
@@ -124,6 +132,9 @@ class Batch:
         teacher_views: what such a teacher reads of further views, by its name and theirs.
         rows: the decisions in the batch, where a method sees it.
         related: (R,) int64 those of the rows that methods relate to each other; None for all.
+        together: how many samples in a row belong together, such as a query and its documents; a batch is
+            only parted between them.
+        judgments: (J, 3) int64 what a retrieval split knows of pairs: query, document and grade.
     """
 
     inputs: Inputs
@@ -139,6 +150,8 @@ class Batch:
     rows: Rows | None = None
     related: Tensor | None = None
     teacher_views: Mapping[str, Mapping[str, Inputs]] = field(default_factory=dict)
+    together: int = 1
+    judgments: Tensor | None = None
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -161,10 +174,13 @@ class Batch:
         )
 
     def split(self, parts: int) -> list[Batch]:
-        """The batch in `parts` pieces that differ by one sample at most, fewer if it has fewer samples."""
-        parts = min(parts, len(self))
+        """The batch in `parts` pieces that differ by one sample at most, fewer if it has fewer samples.
+
+        Where samples belong together, "sample" is all that do.
+        """
+        parts = min(parts, len(self) // self.together)
         return [
-            self.map(lambda tensor, part=part: tensor.tensor_split(parts)[part])  # type: ignore[misc]
+            self.map(lambda tensor, part=part: part_of(tensor, part, parts, self.together))  # type: ignore[misc]
             for part in range(parts)
         ]
 

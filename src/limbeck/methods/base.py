@@ -36,8 +36,8 @@ class Method(nn.Module):
         reads: what it needs.
         recipe: the paper's recommended mix, in the notation.
         min_samples: the smallest batch it is defined for; 2 if it compares samples.
-        rows: the tasks it serves: those whose rows choose among "classes", those whose rows are "values", or
-            "any".
+        rows: the tasks it serves: those whose rows choose among "classes", those whose rows are "values",
+            those whose rows are embeddings, "vectors", or "any".
         one_row_per_sample: whether it is for tasks alone that decide once for each sample.
         relates: whether it relates rows to each other; where a batch has very many, it then sees a draw.
         row_wise: whether its loss is a mean of what each row gives by itself, so that it can leave out the
@@ -58,7 +58,7 @@ class Method(nn.Module):
     min_samples: int = 1
     phases_only: ClassVar[bool] = False
     views_together: ClassVar[bool] = False
-    rows: ClassVar[Literal["any", "classes", "values"]] = "any"
+    rows: ClassVar[Literal["any", "classes", "values", "vectors"]] = "any"
     one_row_per_sample: ClassVar[bool] = False
     relates: ClassVar[bool] = False
     row_wise: ClassVar[bool] = False

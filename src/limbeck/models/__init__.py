@@ -65,11 +65,6 @@ MODELS: Mapping[str, Entry] = {
     "shufflenetv2": Entry(ShuffleNetV2, "split and shuffled channels", "Ma et al. 2018, arXiv:1807.11164"),
     "mlp": Entry(MLP, "multi-layer perceptron, for tables and small images", "Rumelhart et al. 1986"),
     "textcnn": Entry(TextCNN, "convolutions over words, for texts", "Kim 2014, arXiv:1408.5882"),
-    "static": Entry(
-        encoders.static,
-        "static embeddings of an encoder's tokens, for retrieval and similarity",
-        "Tulkens & van Dongen, model2vec 2024",
-    ),
     "transformer": Entry(Transformer, "encoder for texts", "Vaswani et al. 2017, arXiv:1706.03762"),
 }
 
@@ -131,7 +126,8 @@ def build(
     Args:
         spec: a name of `table()`, `lenet5` or `cnn(channels=[4, 8])`, or of `NAMED`, `resnet20`; one of a
             zoo, `timm:resnet18` or `torchvision:resnet18` (see `limbeck.models.zoos`); one of Hugging Face,
-            `hf:FOLDER(layers=2)` (see `limbeck.models.huggingface`); or else
+            `hf:FOLDER(layers=2)` (see `limbeck.models.huggingface`); static embeddings of an encoder,
+            `static("FOLDER")` (see `limbeck.models.encoders`); or else
             `package.module:factory(width=2)`, which imports the module (the working directory is searched
             too) and calls the factory with exactly the arguments given.
         example: inputs the network will get, (B, C, H, W) images or (B, F) features. They tell a network of
@@ -145,6 +141,8 @@ def build(
     """
     if huggingface.is_hf(spec):
         return huggingface.build(spec, example, num_classes, facts)
+    if encoders.static_source(spec) is not None:
+        return encoders.static_of(spec)
     if is_zoo(spec):
         return from_zoo(spec, example, num_classes)
     module, colon, _ = spec.partition(":")

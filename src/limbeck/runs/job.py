@@ -14,7 +14,7 @@ from limbeck import checks, evaluation
 from limbeck import data as sources
 from limbeck.config import RunConfig, TeacherConfig, TrainingConfig
 from limbeck.data import Loader, Source, Split, views
-from limbeck.data.loader import checked_number
+from limbeck.data.loader import checked_number, whole_batch
 from limbeck.data.preparation import Preparation
 from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
@@ -308,7 +308,7 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
     def batches(
         batch_size: int | None, seed: int | None, samples: int | None = None
     ) -> Callable[[int], Iterable[object]]:
-        size = batch_size or setup.batch_size
+        size = whole_batch(batch_size or setup.batch_size, job.split.together)
         left = (samples or len(job.split)) % size
         if 0 < left < needed:
             trainer.display.note(f"a last batch of {left} is left out: {reason}")

@@ -14,12 +14,16 @@ from limbeck.tasks.base import Agreement, Comparison, Example, Findings, Meter, 
 from limbeck.tasks.classification import Classification
 from limbeck.tasks.multilabel import Multilabel
 from limbeck.tasks.regression import Regression
+from limbeck.tasks.retrieval import Retrieval
 from limbeck.tasks.rows import Rows
+from limbeck.tasks.similarity import Similarity
 
 TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "multilabel": Multilabel,
     "regression": Regression,
+    "retrieval": Retrieval,
+    "similarity": Similarity,
 }
 
 __all__ = [
@@ -33,7 +37,9 @@ __all__ = [
     "Metric",
     "Multilabel",
     "Regression",
+    "Retrieval",
     "Rows",
+    "Similarity",
     "Task",
     "from_record",
     "named",

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from limbeck.models.encoders.build import config_of, encoder, from_config, is_encoder, static, static_source
+from limbeck.models.encoders.build import (
+    config_of,
+    encoder,
+    from_config,
+    is_encoder,
+    static,
+    static_of,
+    static_source,
+)
 from limbeck.models.encoders.folder import Layout, layout
 from limbeck.models.encoders.network import DenseSettings, EncoderSettings, SentenceEncoder
 from limbeck.models.encoders.static import StaticEncoder
@@ -20,6 +28,7 @@ __all__ = [
     "is_encoder",
     "layout",
     "static",
+    "static_of",
     "static_source",
     "write",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.arguments import Count
+from limbeck.arguments import Count, checked_arguments
 from limbeck.errors import LimbeckError
 from limbeck.models import huggingface
 from limbeck.models.encoders import folder
@@ -121,6 +121,12 @@ def static_source(spec: str) -> str | None:
     call = parse_call(spec, "model")
     source = call.kwargs.get("source", *call.args[:1])
     return source if isinstance(source, str) else None
+
+
+def static_of(spec: str) -> StaticEncoder:
+    """Static embeddings as a model text names them, `static("FOLDER", dim=256)`; see `static`."""
+    call = parse_call(spec, "model")
+    return static(**checked_arguments("static", static, call.args, call.kwargs))
 
 
 def _static(table: torch.Tensor, normalize: bool) -> StaticEncoder:
