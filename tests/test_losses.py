@@ -44,6 +44,7 @@ WITHOUT_EQUATION = {
     "ikd": "is kd from a teacher that learns, whose gradient is that of no loss of its own",
     "label_smoothing": "is cross_entropy(epsilon=...)",
     "logit_standardization": "changes what others compare",
+    "matryoshka": "is the objective that it wraps, on the first numbers of an embedding",
     "mgd": "is kd between codes",
     "rolewise": "is a rule of the optimizer",
     "rtk": "is linked_attention with links to some of the teacher's stages alone",

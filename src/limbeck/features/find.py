@@ -73,7 +73,7 @@ def find(
     marked = {field: tuple(map(trace.marked, found)) for field, found in points.items()}
     one = {field: next(iter(found), None) for field, found in marked.items()}
     logits = one.get("logits")
-    if width == 0 and "embedding" not in named:
+    if width == 0 and "embedding" not in (overrides or {}):
         one["embedding"] = logits
     will_train = network.training if training is None else training
     later = _in_training(trace, example, logits, dense) if logits and will_train else None

@@ -16,7 +16,7 @@ from torch import Tensor
 from limbeck.arguments import Positive
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
-from limbeck.methods.parts.blocks import Reduction, gather, reduce
+from limbeck.methods.parts.blocks import gather
 from limbeck.methods.parts.candidates import Score, candidates, grouped, scores_in_batch
 from limbeck.methods.terms import Kind
 from limbeck.outputs import Batch, Outputs
@@ -28,7 +28,6 @@ def contrastive(
     temperature: float = 0.05,
     score: Score = "cosine",
     excluded: Tensor | None = None,
-    reduction: Reduction = "mean",
 ) -> Tensor:
     """Each query picks out its relevant document among the documents of all queries.
 
@@ -41,7 +40,7 @@ def contrastive(
         score: s, "cosine" or "dot".
         excluded: (Q, Q * n) bool, documents that are no negatives of a query, such as other relevant ones;
             None for none.
-        reduction: "mean" for the mean over the queries, a scalar; "none" for (Q,).
+    Returns: scalar, the mean over the queries.
     Raises:
         LimbeckError: for other shapes.
     """
@@ -50,7 +49,7 @@ def contrastive(
     if excluded is not None:
         logits = logits.masked_fill(excluded, -math.inf)
     right = torch.arange(len(queries), device=queries.device) * documents.shape[1]
-    return reduce(F.cross_entropy(logits, right, reduction="none"), reduction)
+    return F.cross_entropy(logits, right)
 
 
 class Contrastive(Method):

@@ -16,10 +16,13 @@ from limbeck.arguments import Count, Limits, NonNegative
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method, inner_first, training_reads
 from limbeck.methods.declarations import Context, LossTerms
-from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 
 Dims = Annotated[Sequence[Count], Limits(min_length=1)]
+
+
+BEYOND_LOSSES = ("claims", "collect", "deploy", "gradient_rule", "phases")
+"""What a method may define beside a loss."""
 
 
 class Matryoshka(Method):
@@ -30,7 +33,8 @@ class Matryoshka(Method):
     is
     given a projection for each (`cosine`, `embedding_mse`), and one that compares scores compares those of
     the cut
-    embeddings. Its terms are those of the objective with the number of dimensions behind them, "cosine_64".
+    embeddings. Its terms are those of the objective with the number of dimensions behind them, such as
+    "matryoshka.cosine_64".
 
     Args:
         base: the objective, such as `cosine` or `contrastive + listwise`.
@@ -48,8 +52,7 @@ class Matryoshka(Method):
         if weights is not None and len(weights) != len(dims):
             raise LimbeckError(f"matryoshka: there are {len(dims)} dims and {len(weights)} weights")
         for method in inner_first(base):
-            collects = type(method).collect is not Method.collect
-            if collects or method.phases() or method.claims() or method.gradient_rule():
+            if any(getattr(type(method), name) is not getattr(Method, name) for name in BEYOND_LOSSES):
                 raise LimbeckError(
                     f"matryoshka cuts the student's embedding for losses, and {method.name} does more than "
                     "that; put it beside matryoshka, not inside"
@@ -74,10 +77,6 @@ class Matryoshka(Method):
                 method.bind(replace(context, student=cut(context.student, dim)))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
-        """The terms of every copy; see `terms`."""
-        return self.terms(student, teacher, batch)
-
-    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of the objective for each number of dimensions."""
         found = {}
         for dim, weight, each in zip(self.dims, self.weights, self.copies, strict=True):

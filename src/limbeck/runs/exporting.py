@@ -188,7 +188,7 @@ def _folder(
     name, split = _checked_on(source)
     with hf.replacing_folder(folder) as partial:
         lines = hf.write(student, card, reads, source.files, partial)
-        hf.check_tokens(partial, source.train.samples, source.example(32, reads))
+        hf.check_tokens(partial, source.train, reads, source.example(32, reads))
         agreement = check(student, hf.reopen(partial, card), split, source.task, reads, tolerance=1e-5)
         run = Run(path)
         if run.finished:

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from limbeck import models
 from limbeck.data.files.tokens import PADDING
 from limbeck.data.preparation import Preparation
-from limbeck.data.storage.base import Samples
+from limbeck.data.split import Split
 from limbeck.data.storage.texts import Texts
-from limbeck.data.tokenization import Tokenization
+from limbeck.data.tokenization import Tokenization, tokenization
 from limbeck.errors import LimbeckError
 from limbeck.features import call, logits_of
 from limbeck.methods.parts.grafts import GraftedStudent
+from limbeck.models import encoders
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
 from limbeck.pretrained import EXTRA, from_pretrained, quiet
@@ -57,6 +58,8 @@ def write(
         folder: an empty folder.
     Returns: sentences on what was written.
     """
+    if encoders.is_encoder(student):
+        return _write_encoder(student, reads, folder)
     task = card.made_for()
     network: Any = copy.deepcopy(student)
     models.huggingface.name_outputs(network, task)
@@ -80,28 +83,58 @@ def write(
     return lines
 
 
-def check_tokens(folder: Path, samples: Samples, inputs: Inputs) -> None:
+def _write_encoder(student: nn.Module, reads: Preparation, folder: Path) -> list[str]:
+    """Writes a folder of sentence-transformers."""
+    if not isinstance(reads, Tokenization):
+        raise LimbeckError(
+            "a folder of sentence-transformers holds the tokenizer of the student, and it brings none; take "
+            "safetensors, onnx or pt2"
+        )
+    encoders.write(student, folder, reads.max_length, dict(reads.prompts))
+    if isinstance(student, encoders.StaticEncoder):
+        for name, text in reads.files().items():
+            (folder / name).write_text(text, encoding="utf-8")
+    else:
+        reads.save(folder)
+    return [
+        "a folder for sentence_transformers.SentenceTransformer(...)",
+        f"its tokenizer is in it and cuts texts to {reads.max_length:,} tokens",
+    ]
+
+
+def check_tokens(folder: Path, split: Split, reads: Preparation, inputs: Inputs) -> None:
     """Refuses a folder whose tokenizer makes other tokens of texts than the student read.
 
     Args:
         folder: the folder that `write` wrote.
-        samples: texts.
-        inputs: what the student reads of the first of them, named tensors (B, L).
+        split: texts.
+        reads: how the student reads them.
+        inputs: what it reads of the first of them, named tensors (B, L).
     Raises:
         CheckError: naming the first text that differs.
     """
+    samples = split.samples
     if not isinstance(samples, Texts) or isinstance(inputs, Tensor):
         return
-    tokenizer = _tokenizer(folder)
+    prompts = dict(reads.prompts) if isinstance(reads, Tokenization) else {}
+    texts = samples.corpus.with_prompts(prompts)
+    tokenizer = _tokenizer(folder, len(inputs["input_ids"][0]))
     ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
-    for text, row, there in zip(samples.texts(), ids, mask, strict=False):
+    places = samples.of_corpus(split.index[: len(ids)]).tolist()
+    for place, row, there in zip(places, ids, mask, strict=True):
+        text = texts[place]
         if tokenizer(text, truncation=True)["input_ids"] != row[there].tolist():
             raise CheckError(
                 f"the tokenizer in the folder makes other tokens of {text[:40]!r}; it was not kept"
             )
 
 
-def _tokenizer(folder: Path) -> Any:
+def _tokenizer(folder: Path, length: int = 0) -> Any:
+    """The tokenizer in a folder; that of static embeddings has no config beside it."""
+    if not (folder / "tokenizer_config.json").is_file():
+        made = tokenization(str(folder), 1 << 20, special=False).tokenizer
+        made.model_max_length = max(length, 1)
+        return made
     return from_pretrained("AutoTokenizer", str(folder))
 
 
@@ -128,6 +161,9 @@ def reopen(folder: Path, card: Card) -> Callable[[Inputs], Tensor]:
         card: of the student.
     """
     assert card.network is not None
+    if card.made_for().embeds:
+        encoder = encoders.encoder(f"hf:{folder}").eval()
+        return lambda inputs: logits_of(call(encoder, inputs))
     (name,) = json.loads(card.network)["architectures"]
     network: nn.Module = from_pretrained(name, str(folder)).eval()
     if card.normalization is not None:
