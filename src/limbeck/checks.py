@@ -232,7 +232,7 @@ def serves(objective: Method, task: Task) -> None:
 
 def misfit(method: Method | type[Method], task: Task | type[Task]) -> str | None:
     """The reason why a method cannot serve a task, and what can instead; None if it serves it."""
-    if method.rows not in ("any", task.scores):
+    if method.rows != "any" and task.scores not in (method.rows, *method.also):
         does = {
             "classes": "chooses among classes",
             "values": "is about values",

@@ -90,7 +90,7 @@ class TestDetails:
             "kd": "tasks: classification, multilabel",
             "mse": "tasks: regression",
             "simkd": "tasks: classification",
-            "fitnet": "tasks: classification, multilabel, regression",
+            "fitnet": "tasks: classification, multilabel, regression, retrieval, similarity",
         }
 
     def test_a_task(self) -> None:

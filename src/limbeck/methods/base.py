@@ -38,6 +38,7 @@ class Method(nn.Module):
         min_samples: the smallest batch it is defined for; 2 if it compares samples.
         rows: the tasks it serves: those whose rows choose among "classes", those whose rows are "values",
             those whose rows are embeddings, "vectors", or "any".
+        also: further kinds of rows that it serves beside `rows`.
         one_row_per_sample: whether it is for tasks alone that decide once for each sample.
         relates: whether it relates rows to each other; where a batch has very many, it then sees a draw.
         row_wise: whether its loss is a mean of what each row gives by itself, so that it can leave out the
@@ -59,6 +60,7 @@ class Method(nn.Module):
     phases_only: ClassVar[bool] = False
     views_together: ClassVar[bool] = False
     rows: ClassVar[Literal["any", "classes", "values", "vectors"]] = "any"
+    also: ClassVar[tuple[Literal["classes", "values", "vectors"], ...]] = ()
     one_row_per_sample: ClassVar[bool] = False
     relates: ClassVar[bool] = False
     row_wise: ClassVar[bool] = False

@@ -65,8 +65,12 @@ class EmbedDistill(Method):
         document: weight of the embeddings of documents; 0 leaves them out.
         listwise: weight of the scores; 0 leaves them out.
         distance: of embeddings: "l2" as in the paper, "cosine" or "mse".
-        among: as in `listwise`, like all that follow but the last.
-        projection: as in `cosine`.
+        among: "batch" to compare scores over the documents of all queries of the batch, "given" over the
+            query's own candidates.
+        temperature: divides the student's scores, and the teacher's too unless the next says otherwise.
+        teacher_temperature: divides the teacher's scores.
+        score: how a query and a document are compared, "cosine" or "dot".
+        projection: whether a layer may map the student's embedding to the teacher's width; it is not shipped.
     """
 
     reads = Reads(student=("embedding",), teacher=("embedding",))
