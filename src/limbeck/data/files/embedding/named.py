@@ -51,7 +51,7 @@ def from_collection(
     Args:
         path: the folder.
         run: a TREC run over these documents, such as `limbeck mine` writes; what it ranks for a query and is
-            not relevant to it is a negative. It lies beside the working directory, not in the folder.
+            not relevant to it is a negative. Its path is not taken from `data_dir`.
         negatives: how many follow each relevant document of a training query.
         texts: a file like `queries.jsonl` with further queries to train on of which nothing is known, such as
             those that a language model wrote.

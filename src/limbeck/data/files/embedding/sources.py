@@ -91,7 +91,7 @@ def source_of(
         vocab_size,
         max_length,
         kinds=["query" if place < first else "document" for place in range(len(texts))],
-        ids=[*queries, *(f"text {number}" for number in range(len(collection.texts))), *full],
+        ids=[*queries, *(f"text-{number}" for number in range(len(collection.texts))), *full],
     )
     targets, index, together = training_rows(collection, places, negatives, documents=documents)
     if not len(targets):
