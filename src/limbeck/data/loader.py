@@ -62,10 +62,9 @@ class Loader:
         teacher_preparations: what each teacher reads of the same view, by the teacher's name, as
             `Batch.teacher_inputs[name]`; a teacher whose preparation is the student's is not named there.
     Raises:
-        LimbeckError: for a batch smaller than the number of ranks, than what belongs together, or larger
-        than the memory, where no batch
-            would be left, for more views per sample than there are, and for further views where a teacher has
-            a preparation of its own.
+        LimbeckError: for a batch smaller than the number of ranks, than what belongs together, or larger than
+            the memory, where no batch would be left, for more views per sample than there are, and for
+            further views where a teacher has a preparation of its own.
     """
 
     def __init__(

@@ -104,11 +104,10 @@ class CRD(Method):
     its sample. The first batch settles Z. With KD beside it, as in the paper: `ce + kd + 0.8*crd`.
 
     Negatives are samples of other classes; a sample without a label is in a class by itself, and so is every
-    text of an encoder's. "exact" draws
-    them for each sample, as the paper does; it takes a (B, N) product for each side. "shared" draws once for
-    the whole batch and leaves out, for each sample, those of its own class: the same loss from fewer draws,
-    for a fraction of the time and for training sets of millions. The authors draw with replacement where
-    there are fewer than `size`; here those there are count once each.
+    text of an encoder's. "exact" draws them for each sample, as the paper does; it takes a (B, N) product for
+    each side. "shared" draws once for the whole batch and leaves out, for each sample, those of its own
+    class: the same loss from fewer draws, for a fraction of the time and for training sets of millions. The
+    authors draw with replacement where there are fewer than `size`; here those there are count once each.
 
     The banks, 2 x N x dim numbers, are in the state and in every checkpoint. All processes hold the same.
 

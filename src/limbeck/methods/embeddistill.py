@@ -57,9 +57,6 @@ class EmbedDistill(Method):
     language model wrote, count as queries. The scores are compared over the candidates of each query, as in
     `listwise`; where no query of a batch has any, that term is 0.
 
-    A student whose documents the teacher embeds (`towers`, with its document tower frozen) has the "query"
-    term to learn from, and searches the index that the teacher has made.
-
     Args:
         query: weight of the embeddings of queries; 0 leaves them out.
         document: weight of the embeddings of documents; 0 leaves them out.

@@ -30,11 +30,9 @@ class Matryoshka(Method):
 
     For each number of dimensions there is a copy of the objective, with parts of its own, that is shown the
     student's embedding cut to its first numbers; the teacher's stays whole. So a loss that compares the two
-    is
-    given a projection for each (`cosine`, `embedding_mse`), and one that compares scores compares those of
-    the cut
-    embeddings. Its terms are those of the objective with the number of dimensions behind them, such as
-    "matryoshka.cosine_64".
+    is given a projection for each (`cosine`, `embedding_mse`), and one that compares scores compares those of
+    the cut embeddings. Its terms are those of the objective with the number of dimensions behind them, such
+    as "matryoshka.cosine_64".
 
     Args:
         base: the objective, such as `cosine` or `contrastive + listwise`.

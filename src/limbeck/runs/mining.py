@@ -38,9 +38,7 @@ def mine(
 
     The file is a TREC run, for `retrieval(..., run=FILE, negatives=4)`. Among the first documents of a
     ranking are relevant ones that nobody has judged: `skip` leaves out the first, and `below` those whose
-    score is
-    too
-    near to the relevant document's, as in Moreira et al. 2024, arXiv:2407.15831 (TopK-PercPos).
+    score is too near to the relevant document's, as in Moreira et al. 2024, arXiv:2407.15831 (TopK-PercPos).
 
     Args:
         model: a run's directory, or a network with weights as a teacher is named.
@@ -50,14 +48,12 @@ def mine(
         depth: how many documents are kept for each query.
         skip: how many of the first documents that are not relevant are left out.
         below: share of the score of the query's best relevant document that a negative's score may have at
-        most;
-            None for any.
+            most; None for any.
         overwrite: replace the file.
     Returns: how many queries are in it.
     Raises:
         LimbeckError: for data without training queries or without ids, numbers out of range, and a file that
-        is
-            there.
+            is there.
     """
     if depth < 1 or skip < 0 or not (below is None or 0 < below <= 1):
         raise LimbeckError(

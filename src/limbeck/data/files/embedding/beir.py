@@ -24,8 +24,7 @@ def read(folder: Path, run: Path | None = None, texts: Path | None = None) -> Co
 
     Args:
         folder: with `corpus.jsonl`, `queries.jsonl` and `qrels/`, in which a file for each split lies, such
-        as
-            `train.tsv`, or one of another name, whose queries are in no split.
+            as `train.tsv`, or one of another name, whose queries are in no split.
         run: a TREC run, whose documents are negatives where they are not relevant.
         texts: further queries, of which nothing is known, in the form of `queries.jsonl`.
     Raises:

@@ -24,8 +24,7 @@ class Collection:
         documents: texts by id.
         judgments: of each split that was found, "train", "validation" or "test"; "all" where none is named.
         negatives: documents that are not relevant to a query although they may look so, by the query's id,
-        the
-            most alike first.
+            the most alike first.
         texts: queries of which nothing is known, such as synthetic ones.
         searched: ids of the documents that a split is searched in, by split; all documents where it is not
             named.

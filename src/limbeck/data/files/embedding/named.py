@@ -45,8 +45,8 @@ def from_collection(
     """Queries, documents and judgments in the layout of BEIR: `corpus.jsonl`, `queries.jsonl` and `qrels/`.
 
     A file in `qrels` is of the split that it is called, train, dev or test; the queries of a file with
-    another
-    name are parted. Its lines are query, document and score, as BEIR has them, or TREC's four columns.
+    another name are parted. Its lines are query, document and score, as BEIR has them, or TREC's four
+    columns.
 
     Args:
         path: the folder.
@@ -57,8 +57,7 @@ def from_collection(
             those that a language model wrote.
         documents: whether all documents are training texts without a label, and not only the relevant ones.
         held_out: share of the queries in no split that become the test split, and of the training queries
-        that
-            then become the validation split where there is none.
+            that then become the validation split where there is none.
         validation_documents: how many documents a validation query is searched in, beside those that are
             judged; all if None.
         score: how embeddings are compared, "cosine" or "dot".

@@ -18,8 +18,7 @@ def read_pairs(
     """The collection of the pairs, and the fewest negatives that a row has.
 
     Equal texts are one query, or one document, in whatever row and split they are. The negatives of a query
-    are
-    those of all its rows.
+    are those of all its rows.
 
     Args:
         path: as in `from_pairs`, like all that follow.

@@ -45,8 +45,7 @@ def training_rows(
 
     Each relevant document of a training query makes a group: the query, the document, and as many negatives
     of the query as are asked for. Behind the groups come texts without a query, in groups of the same size,
-    of
-    which the last is filled up with the first of them.
+    of which the last is filled up with the first of them.
 
     Args:
         collection: parted.
