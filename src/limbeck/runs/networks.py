@@ -105,7 +105,7 @@ def build(
 
 def is_path(model: str) -> bool:
     """Whether a model is a place; a name of the zoo stays a name, also beside a folder called the same."""
-    if model in models.table() or model in models.NAMED:
+    if model in models.table() or model in models.NAMED or models.encoders.static_source(model) is not None:
         return False
     means_a_path = model.endswith((".safetensors", ".pt", ".pth")) or ("/" in model and ":" not in model)
     return (

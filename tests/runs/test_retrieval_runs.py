@@ -1,0 +1,108 @@
+"""Runs of encoders: from a collection to a folder for sentence-transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import limbeck
+from collections_on_disk import collection
+from encoder_folders import sentence_folder
+from limbeck.data.tokenization import tokenization
+from limbeck.errors import LimbeckError
+from limbeck.models.encoders import StaticEncoder, encoder
+from limbeck.runs import Run
+from limbeck.runs.exporting import export
+
+pytest.importorskip("transformers", reason="transformers is not installed")
+pytest.importorskip("ir_measures", reason="ir-measures is not installed")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("retrieval")
+    sentence_folder(folder / "encoder", prompts={"query": "snow "})
+    collection(folder / "beir", documents=24, queries=16, splits={"train": 8, "dev": 4, "test": 4})
+    return folder
+
+
+def distilled(place: Path, out: Path, student: str, **settings: Any) -> Run:
+    given = {"epochs": 1, "batch_size": 16, "baseline": "none", "display": False, **settings}
+    run: Run = limbeck.distill(
+        student=student.format(place / "encoder"),
+        teacher=f"hf:{place / 'encoder'}",
+        data=f'retrieval(path="{place / "beir"}")',
+        out=out,
+        **given,
+    )
+    return run
+
+
+def test_a_student_of_fewer_layers_is_shipped_for_sentence_transformers(place: Path, tmp_path: Path) -> None:
+    run = distilled(place, tmp_path / "run", "hf:{}(layers=2)")
+    result = json.loads((run.path / "evaluation.json").read_text())
+    found = result["networks"]
+    assert set(found) == {"student", "teacher"}
+    assert set(found["student"]["metrics"]) == {"ndcg10", "recall100", "mrr10", "map"}
+    assert found["teacher"]["findings"]["documents"] == 24
+    assert found["teacher"]["findings"]["queries"] == 4
+    assert 0 <= result["agreement"]["agreement"] <= 1
+    student = limbeck.load(run)
+    exported = export(run.path, "hf", out=tmp_path / "folder")
+    again = encoder(f"hf:{exported.file}").eval()
+    tokens = tokenization(str(exported.file), 12).tokenize(["soup bread", "map"]).batch(torch.arange(2))
+    with torch.no_grad():
+        assert torch.equal(again(**tokens), student(**tokens))
+    prompts = json.loads((exported.file / "config_sentence_transformers.json").read_text())["prompts"]
+    assert prompts == {"query": "snow "}, "queries are read behind the prompt of the teacher's folder"
+
+
+def test_static_embeddings_learn_from_an_encoder(place: Path, tmp_path: Path) -> None:
+    run = distilled(place, tmp_path / "run", 'static("{}", dim=4)', cache_teacher="embedding")
+    student = limbeck.load(run)
+    assert isinstance(student, StaticEncoder)
+    assert student.table.weight.shape[1] == 4
+    exported = export(run.path, "hf", out=tmp_path / "folder")
+    again = encoder(f"hf:{exported.file}")
+    assert torch.equal(again.state_dict()["table.weight"], student.table.weight)
+
+
+def test_a_finished_run_teaches_and_is_measured_on_other_data(place: Path, tmp_path: Path) -> None:
+    first = limbeck.train(
+        model=f"hf:{place / 'encoder'}(layers=2)",
+        data=f'retrieval(path="{place / "beir"}")',
+        out=tmp_path / "first",
+        epochs=1,
+        batch_size=16,
+        display=False,
+    )
+    assert first.config.objective == "contrastive"
+    second = limbeck.distill(
+        student=f"hf:{place / 'encoder'}(layers=1)",
+        teacher=str(first.path),
+        data=f'retrieval(path="{place / "beir"}")',
+        objective="contrastive + embeddistill",
+        out=tmp_path / "second",
+        epochs=1,
+        batch_size=16,
+        baseline="none",
+        display=False,
+    )
+    terms = second.history[-1]["terms"]
+    assert {"contrastive", "embeddistill.query", "embeddistill.document", "embeddistill.score"} <= set(terms)
+    rows = "".join(f"soup {n},bread {n},{n}\n" for n in range(8))
+    (tmp_path / "scored.csv").write_text(f"sentence1,sentence2,score\n{rows}")
+    found = limbeck.evaluate(second, f'similarity(path="{tmp_path / "scored.csv"}", held_out=0.5)')
+    assert set(found.student.metrics) == {"spearman", "pearson"}
+
+
+def test_methods_for_classes_are_refused_by_name(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        LimbeckError, match="ce chooses among classes, and the outputs of retrieval are vectors"
+    ):
+        distilled(place, tmp_path / "run", "hf:{}(layers=2)", objective="ce + cosine")
+    assert not (tmp_path / "run").exists()
