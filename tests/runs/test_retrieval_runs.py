@@ -15,6 +15,7 @@ from encoder_folders import sentence_folder
 from limbeck.data.tokenization import tokenization
 from limbeck.errors import LimbeckError
 from limbeck.models.encoders import StaticEncoder, encoder
+from limbeck.models.encoders.towers import Towers
 from limbeck.runs import Run
 from limbeck.runs.exporting import export
 
@@ -106,3 +107,37 @@ def test_methods_for_classes_are_refused_by_name(place: Path, tmp_path: Path) ->
     ):
         distilled(place, tmp_path / "run", "hf:{}(layers=2)", objective="ce + cosine")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_small_tower_for_queries_searches_the_documents_of_the_teacher(place: Path, tmp_path: Path) -> None:
+    student = 'towers("hf:{0}(layers=1)", "hf:{0}", freeze=true)'
+    run = distilled(place, tmp_path / "run", student, objective="embeddistill", lr=0.05)
+    teacher = encoder(f"hf:{place / 'encoder'}").eval()
+    found = limbeck.load(run)
+    assert isinstance(found, Towers)
+    theirs, documents = teacher.state_dict(), found.document.state_dict()
+    assert all(torch.equal(documents[name], each) for name, each in theirs.items()), (
+        "its index is the teacher's"
+    )
+    queries = found.query.state_dict()
+    assert not all(torch.equal(each, theirs[name]) for name, each in queries.items())
+    assert run.history[-1]["terms"]["embeddistill.document"] == pytest.approx(0.0, abs=1e-6)
+    measured = limbeck.evaluate(run, overwrite=True)
+    assert measured.student.metrics["ndcg10"] == pytest.approx((run.result.metrics.test or {})["ndcg10"])
+    exported = export(run.path, "hf", out=tmp_path / "folder")
+    again = encoder(f"hf:{exported.file / 'query'}").state_dict()
+    assert all(torch.equal(again[name], each) for name, each in queries.items())
+    with pytest.raises(
+        LimbeckError, match="is two encoders, of queries and of documents, and onnx holds one"
+    ):
+        export(run.path, "onnx")
+
+
+def test_towers_of_different_widths_need_a_layer(place: Path, tmp_path: Path) -> None:
+    student = 'towers("hf:{0}(layers=1, dim=4)", "hf:{0}", freeze=true)'
+    with pytest.raises(LimbeckError, match="the query tower gives 4 numbers and the document tower 16"):
+        distilled(place, tmp_path / "run", student)
+    with pytest.raises(LimbeckError, match="towers names the encoder of queries and that of documents"):
+        distilled(place, tmp_path / "run", 'towers("hf:{0}")')
+    run = distilled(place, tmp_path / "run", 'towers("hf:{0}(layers=1, dim=16)", "hf:{0}", freeze=true)')
+    assert run.result.student.parameters > 0

@@ -41,7 +41,7 @@ HEADS = ("ForSequenceClassification", "ForImageClassification")
 ALONE = "config"
 """The place of a network that is made from its config's arguments, without weights."""
 
-OWN = ("layers", "keep", "max_length", "pad_token", "pooling", "normalize")
+OWN = ("layers", "keep", "max_length", "pad_token", "pooling", "normalize", "dim")
 """The arguments that are limbeck's; all others are attributes of the config."""
 
 _SPEC = re.compile(r"hf:([^()]+?)\s*(\(.*\))?", re.DOTALL)
@@ -60,6 +60,7 @@ class Pretrained:
         pooling: how an encoder's tokens become one vector (see `limbeck.models.encoders`); as its folder says
             if None, as is the next.
         normalize: whether an encoder's embedding has length 1.
+        dim: numbers of an encoder's embedding, by a linear layer with fresh weights before its normalization.
         overrides: attributes of its config.
     """
 
@@ -70,6 +71,7 @@ class Pretrained:
     pad_token: str | None = None
     pooling: str | Sequence[str] | None = None
     normalize: bool | None = None
+    dim: Count | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -169,9 +171,10 @@ def build(
     """
     named = read(spec)
     auto = _auto(spec, example)
-    if named.pooling is not None or named.normalize is not None:
+    if any(each is not None for each in (named.pooling, named.normalize, named.dim)):
         raise LimbeckError(
-            f"{spec}: pooling and normalize are of encoders, for the tasks retrieval and similarity; leave "
+            f"{spec}: pooling, normalize and dim are of encoders, for the tasks retrieval and similarity; "
+            "leave "
             "them out"
         )
     if not named.brings_weights:

@@ -17,6 +17,7 @@ from limbeck.data import Source, Split
 from limbeck.data.preparation import Preparation
 from limbeck.data.storage.base import spread
 from limbeck.data.tokenization import Tokenization
+from limbeck.data.towers import TowerTokenization
 from limbeck.errors import LimbeckError, unknown
 from limbeck.evaluation import results
 from limbeck.files import replacing, write_text
@@ -117,6 +118,12 @@ def export(
     source, reads = _source(path, card, data, data_dir), networks.preparation_of(card, path)
     if form == "hf":
         return Exported(file, tuple(_folder(path, student, card, source, reads, file)))
+    if isinstance(reads, TowerTokenization):
+        raise LimbeckError(
+            f"this student is two encoders, of queries and of documents, and {form} holds one program; "
+            "take hf, which "
+            "writes a folder for each"
+        )
     makers = reads.files() if isinstance(reads, Tokenization) else source.files
     beside = _beside(makers, file, overwrite=overwrite)
     program = trace(student, example := source.example(preparation=reads), card.max_length)

@@ -106,7 +106,7 @@ def preparation(config: NetworkConfig, task: Task) -> Preparation:
     if not named.brings_weights:
         return Preparation(config.size)
     if task.embeds:
-        return _of_encoder(named)
+        return of_encoder(named)
     if (settings := image_settings(named.place)) is not None:
         return Preparation(config.size or settings.size)
     if config.size is not None:
@@ -115,7 +115,7 @@ def preparation(config: NetworkConfig, task: Task) -> Preparation:
     return tokenization(named.place, most, named.max_length, named.pad_token)
 
 
-def _of_encoder(named: huggingface.Pretrained) -> Tokenization:
+def of_encoder(named: huggingface.Pretrained) -> Tokenization:
     """What an encoder reads: with its prompts, and without special tokens where it is a table of tokens."""
     found = layout(named.place)
     if found.kind == "static":

@@ -16,13 +16,14 @@ from limbeck.config import NetworkConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.data.preparation import Preparation
 from limbeck.data.tokenization import Tokenization, tokenization
+from limbeck.data.towers import TowerTokenization
 from limbeck.errors import LimbeckError, unknown
 from limbeck.features import as_logits, reordered
 from limbeck.models import zoos
 from limbeck.models.checkpoints import load_weights
 from limbeck.notation import Call, parse_call
 from limbeck.outputs import Inputs
-from limbeck.runs import huggingface
+from limbeck.runs import huggingface, towers
 from limbeck.runs.directory import TOKENIZER, Run, load
 from limbeck.runs.matching import Match, match
 from limbeck.runs.network_record import Card, digests, read_card, sample_shape
@@ -107,6 +108,8 @@ def is_path(model: str) -> bool:
     """Whether a model is a place; a name of the zoo stays a name, also beside a folder called the same."""
     if model in models.table() or model in models.NAMED or models.encoders.static_source(model) is not None:
         return False
+    if towers.towers_of(model) is not None:
+        return False
     means_a_path = model.endswith((".safetensors", ".pt", ".pth")) or ("/" in model and ":" not in model)
     return (
         means_a_path or is_answers(model) or os.path.exists(model)
@@ -116,6 +119,8 @@ def is_path(model: str) -> bool:
 def _brings_weights(model: str) -> bool:
     if models.huggingface.is_hf(model):
         return models.huggingface.read(model).brings_weights
+    if towers.towers_of(model) is not None:
+        return True
     return zoos.fetches_weights(model) if zoos.is_zoo(model) else ":" in model
 
 
@@ -127,6 +132,8 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
         )
     if models.huggingface.is_hf(config.model) and config.weights is None:
         network = huggingface.build(config, role, source, _example(config, source))
+    elif (call := towers.towers_of(config.model)) is not None:
+        network = _of_towers(call, role, source)
     else:
         network = build(config, role, _example(config, source), source.task.width or None, source.facts)
     if is_path(config.model):
@@ -151,6 +158,18 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
         assert card is not None, "it was matched by its record"
         network = reordered(network, matched.order, len(card.names))
     return with_logits(network, config, source)
+
+
+def _of_towers(call: Call, role: str, source: Source) -> nn.Module:
+    """A network of two towers, for data that has queries and documents."""
+    if not source.task.embeds:
+        raise LimbeckError(
+            f"the {role} {call} embeds queries and documents, and {source.name} is for "
+            f"{source.task.name}; give "
+            "data for retrieval"
+        )
+    with torch.random.fork_rng(devices=[]):
+        return towers.build(call)
 
 
 def with_logits(network: nn.Module, config: NetworkConfig, source: Source) -> nn.Module:
@@ -268,7 +287,7 @@ def members_of(config: C) -> tuple[C, ...]:
 
 def read_by(config: NetworkConfig) -> tuple[str, ...]:
     """The models that a config reads: those of an ensemble, the run of a schedule, or the one it names."""
-    call = ensemble_of(config.model) or call_of(config.model)
+    call = ensemble_of(config.model) or call_of(config.model) or towers.towers_of(config.model)
     return (config.model,) if call is None else tuple(each for each in call.args if isinstance(each, str))
 
 
@@ -356,6 +375,8 @@ def preparation(config: NetworkConfig, task: Task) -> Preparation:
     config = last_of(config)
     if models.huggingface.is_hf(config.model):
         return huggingface.preparation(config, task)
+    if (call := towers.towers_of(config.model)) is not None:
+        return towers.preparation(call)
     if (source := models.encoders.static_source(config.model)) is not None:
         return huggingface.tokens_of_static(source)
     if config.size is not None or not is_path(config.model):
@@ -380,10 +401,18 @@ def preparation_of(card: Card | None, place: Path) -> Preparation:
         raise LimbeckError(
             f"the tokenizer of {str(place)!r} is gone: there is no folder {TOKENIZER} beside it"
         )
-    found = tokenization(str(folder), card.max_length)
+    if (folder / "query").is_dir():
+        found: Tokenization = TowerTokenization.saved(folder)
+    else:
+        found = tokenization(str(folder), card.max_length)
     if found.digest != card.tokenizer:
         raise LimbeckError(f"{str(folder)!r} is another tokenizer than {str(place)!r} was trained with")
-    return replace(found, prompts=tuple(sorted(card.prompts.items())))
+    prompts = tuple(sorted(card.prompts.items()))
+    if isinstance(found, TowerTokenization):
+        return TowerTokenization.of(
+            replace(found.query, prompts=prompts), replace(found.document, prompts=prompts)
+        )
+    return replace(found, prompts=prompts)
 
 
 def student_preparation(config: NetworkConfig, task: Task) -> Preparation:

@@ -95,6 +95,11 @@ class Corpus:
         return [prompts.get(kind, "") + text for text, kind in zip(self.texts, self.kinds, strict=True)]
 
     @cached_property
+    def documents(self) -> Tensor:
+        """(N,) bool, which of the texts are documents."""
+        return torch.tensor([kind == "document" for kind in self.kinds])
+
+    @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of every text."""
         hasher = hashlib.sha256()

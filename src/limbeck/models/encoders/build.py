@@ -16,6 +16,7 @@ from limbeck.models.encoders.distilled import Weighting, principal, token_vector
 from limbeck.models.encoders.network import EncoderSettings, SentenceEncoder
 from limbeck.models.encoders.pooling import checked
 from limbeck.models.encoders.static import StaticEncoder
+from limbeck.models.encoders.towers import Towers
 from limbeck.models.layers import fewer_layers
 from limbeck.notation import parse_call
 from limbeck.pretrained import from_pretrained
@@ -46,8 +47,8 @@ def encoder(spec: str) -> SentenceEncoder | StaticEncoder:
         )
     found = folder.layout(named.place)
     if found.kind == "static":
-        if named.layers is not None or named.pooling is not None:
-            raise LimbeckError(f"{spec}: static embeddings have no layers and no pooling to choose")
+        if any(each is not None for each in (named.layers, named.pooling, named.dim)):
+            raise LimbeckError(f"{spec}: static embeddings have no layers, no pooling and no dim to choose")
         table, _ = folder.table_in(found.place)
         return _static(table, found.settings.normalize if named.normalize is None else named.normalize)
     body = from_pretrained(
@@ -59,7 +60,9 @@ def encoder(spec: str) -> SentenceEncoder | StaticEncoder:
     if named.layers is not None:
         body = fewer_layers(body, named.layers, named.keep, spec)
     network = SentenceEncoder(body, _settings(spec, named, found))
-    for layer, path in zip(network.dense, found.weights, strict=True):
+    if named.dim is not None:
+        network.append(named.dim)
+    for layer, path in zip(network.dense, found.weights, strict=False):  # behind these is the one appended
         layer.load_state_dict(folder.dense_state(named.place, path))
     return network.train()
 
@@ -142,6 +145,9 @@ def config_of(network: nn.Module) -> str | None:
     if isinstance(network, StaticEncoder):
         tokens, dim = network.table.weight.shape
         return json.dumps({"static_encoder": {"tokens": tokens, "dim": dim, "normalize": network.normalize}})
+    if isinstance(network, Towers):
+        each = {side: config_of(getattr(network, side)) for side in ("query", "document")}
+        return json.dumps({"towers": {**each, "freeze": network.freeze}})
     if not isinstance(network, SentenceEncoder):
         return huggingface.config_of(network)
     body = huggingface.config_of(network.body)
@@ -154,6 +160,9 @@ def from_config(text: str) -> nn.Module:
     values = json.loads(text)
     if "static_encoder" in values:
         return StaticEncoder(**values["static_encoder"])
+    if "towers" in values:
+        made = values["towers"]
+        return Towers(from_config(made["query"]), from_config(made["document"]), freeze=made["freeze"])
     if KEY not in values:
         return huggingface.from_config(text)
     body = huggingface.from_config(json.dumps(values["body"]))

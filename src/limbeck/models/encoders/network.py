@@ -88,6 +88,23 @@ class SentenceEncoder(nn.Module):
         self.dense = nn.ModuleList(map(Dense, settings.dense))
 
     @property
+    def width(self) -> int:
+        """How many numbers the embedding has."""
+        if self.settings.dense:
+            return self.settings.dense[-1].out_features
+        hidden: int = self.config.hidden_size
+        return hidden * len(self.settings.pooling)
+
+    def append(self, dim: int) -> None:
+        """Puts a linear layer before the normalization, so that the embedding has `dim` numbers."""
+        identity = "torch.nn.modules.linear.Identity"
+        layer = DenseSettings(
+            in_features=self.width, out_features=dim, bias=False, activation_function=identity
+        )
+        self.dense.append(Dense(layer))
+        self.settings = self.settings.model_copy(update={"dense": (*self.settings.dense, layer)})
+
+    @property
     def config(self) -> Any:
         """The config of the transformer."""
         return self.body.config

@@ -20,10 +20,12 @@ from limbeck.data.preparation import Preparation
 from limbeck.data.split import Split
 from limbeck.data.storage.texts import Texts
 from limbeck.data.tokenization import Tokenization, tokenization
+from limbeck.data.towers import TowerTokenization
 from limbeck.errors import LimbeckError
 from limbeck.features import call, logits_of
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models import encoders
+from limbeck.models.encoders.towers import Towers
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
 from limbeck.pretrained import EXTRA, from_pretrained, quiet
@@ -58,6 +60,12 @@ def write(
         folder: an empty folder.
     Returns: sentences on what was written.
     """
+    if isinstance(student, Towers):
+        assert isinstance(reads, TowerTokenization)
+        for side in ("query", "document"):
+            (folder / side).mkdir()
+            _write_encoder(getattr(student, side), getattr(reads, side), folder / side)
+        return ["two folders for sentence_transformers.SentenceTransformer(...): query and document"]
     if encoders.is_encoder(student):
         return _write_encoder(student, reads, folder)
     task = card.made_for()
@@ -114,7 +122,7 @@ def check_tokens(folder: Path, split: Split, reads: Preparation, inputs: Inputs)
         CheckError: naming the first text that differs.
     """
     samples = split.samples
-    if not isinstance(samples, Texts) or isinstance(inputs, Tensor):
+    if not isinstance(samples, Texts) or isinstance(inputs, Tensor) or isinstance(reads, TowerTokenization):
         return
     prompts = dict(reads.prompts) if isinstance(reads, Tokenization) else {}
     texts = samples.corpus.with_prompts(prompts)
@@ -162,6 +170,10 @@ def reopen(folder: Path, card: Card) -> Callable[[Inputs], Tensor]:
     """
     assert card.network is not None
     if card.made_for().embeds:
+        if (folder / "query").is_dir():
+            sides = [encoders.encoder(f"hf:{folder / side}") for side in ("query", "document")]
+            both = Towers(*sides).eval()
+            return lambda inputs: logits_of(call(both, inputs))
         encoder = encoders.encoder(f"hf:{folder}").eval()
         return lambda inputs: logits_of(call(encoder, inputs))
     (name,) = json.loads(card.network)["architectures"]
