@@ -126,7 +126,7 @@ def check_tokens(folder: Path, split: Split, reads: Preparation, inputs: Inputs)
         return
     prompts = dict(reads.prompts) if isinstance(reads, Tokenization) else {}
     texts = samples.corpus.with_prompts(prompts)
-    tokenizer = _tokenizer(folder, len(inputs["input_ids"][0]))
+    tokenizer = _tokenizer(folder)
     ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
     places = samples.of_corpus(split.index[: len(ids)]).tolist()
     for place, row, there in zip(places, ids, mask, strict=True):
@@ -137,13 +137,15 @@ def check_tokens(folder: Path, split: Split, reads: Preparation, inputs: Inputs)
             )
 
 
-def _tokenizer(folder: Path, length: int = 0) -> Any:
+def _tokenizer(folder: Path) -> Any:
     """The tokenizer in a folder; that of static embeddings has no config beside it."""
-    if not (folder / "tokenizer_config.json").is_file():
-        made = tokenization(str(folder), 1 << 20, special=False).tokenizer
-        made.model_max_length = max(length, 1)
-        return made
-    return from_pretrained("AutoTokenizer", str(folder))
+    if (folder / "tokenizer_config.json").is_file():
+        return from_pretrained("AutoTokenizer", str(folder))
+    made = tokenization(str(folder), 1 << 20, special=False).tokenizer
+    cut = Tokenizer.from_file(str(folder / "tokenizer.json")).truncation
+    assert cut is not None, "Tokenization.files sets it"
+    made.model_max_length = cut["max_length"]
+    return made
 
 
 def _of_data(text: str) -> Any:
