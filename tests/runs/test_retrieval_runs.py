@@ -101,6 +101,23 @@ def test_a_finished_run_teaches_and_is_measured_on_other_data(place: Path, tmp_p
     assert set(found.student.metrics) == {"spearman", "pearson"}
 
 
+def test_negatives_that_are_not_there_are_missed_before_anything_is_written(
+    place: Path, tmp_path: Path
+) -> None:
+    for objective in ("margin_mse", 'cosine + listwise(among="given")', 'embeddistill(among="given")'):
+        with pytest.raises(
+            LimbeckError, match="is followed by its relevant document alone; give data with neg"
+        ):
+            distilled(place, tmp_path / "run", "hf:{}(layers=2)", objective=objective)
+    assert not (tmp_path / "run").exists()
+
+
+def test_limbecks_own_networks_read_the_tokens_of_the_data(place: Path, tmp_path: Path) -> None:
+    run = distilled(place, tmp_path / "run", "textcnn(num_classes=8)")
+    assert run.result.metrics.test is not None
+    assert 0 <= run.result.metrics.test["ndcg10"] <= 1
+
+
 def test_methods_for_classes_are_refused_by_name(place: Path, tmp_path: Path) -> None:
     with pytest.raises(
         LimbeckError, match="ce chooses among classes, and the outputs of retrieval are vectors"

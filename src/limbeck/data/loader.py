@@ -231,8 +231,7 @@ def whole_batch(batch_size: int, together: int, world: int = 1) -> int:
         each = f" for each of {world} processes" if world > 1 else ""
         raise LimbeckError(
             f"a batch of {batch_size} texts has no room for a query with its documents, {together} "
-            f"texts{each}; "
-            f"give it {together * world} or more"
+            f"texts{each}; give it {together * world} or more"
         )
     return batch_size // together * together
 

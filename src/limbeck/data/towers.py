@@ -98,7 +98,6 @@ class TowerTokenization(Tokenization):
         if not isinstance(samples, Texts) or not samples.corpus.kinds:
             raise LimbeckError(
                 "a network of two towers embeds queries by one and documents by the other, and this data "
-                "does "
-                "not say which texts are which; give data for retrieval"
+                "does not say which texts are which; give data for retrieval"
             )
         return samples, samples.corpus.documents[samples.of_corpus(index)]

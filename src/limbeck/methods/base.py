@@ -36,6 +36,8 @@ class Method(nn.Module):
         reads: what it needs.
         recipe: the paper's recommended mix, in the notation.
         min_samples: the smallest batch it is defined for; 2 if it compares samples.
+        min_together: the fewest samples that have to belong together in a batch, such as a query with a
+            relevant document and one that is not.
         rows: the tasks it serves: those whose rows choose among "classes", those whose rows are "values",
             those whose rows are embeddings, "vectors", or "any".
         also: further kinds of rows that it serves beside `rows`.
@@ -57,6 +59,7 @@ class Method(nn.Module):
     reads: Reads = Reads()
     recipe: ClassVar[str | None] = None
     min_samples: int = 1
+    min_together: int = 1
     phases_only: ClassVar[bool] = False
     views_together: ClassVar[bool] = False
     rows: ClassVar[Literal["any", "classes", "values", "vectors"]] = "any"

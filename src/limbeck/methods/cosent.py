@@ -41,8 +41,7 @@ def cosent(student_scores: Tensor, targets: Tensor, temperature: float = 0.05) -
     if student_scores.ndim != 1 or targets.shape != student_scores.shape:
         raise LimbeckError(
             "cosent compares scores (N,) of pairs with their targets (N,), not "
-            f"{tuple(student_scores.shape)} with "
-            f"{tuple(targets.shape)}"
+            f"{tuple(student_scores.shape)} with {tuple(targets.shape)}"
         )
     values = full_precision(student_scores) / temperature
     higher = targets[:, None] > targets[None]

@@ -95,6 +95,7 @@ class EmbedDistill(Method):
         self.weights = {"query": query, "document": document}
         self.weight, self.distance, self.allowed = listwise, distance, projection
         self.among, self.score = among, score
+        self.min_together = 3 if listwise and among == "given" else 1
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
 
     def bind(self, context: Context) -> None:

@@ -109,6 +109,7 @@ class Listwise(Method):
     ) -> None:
         super().__init__()
         self.among, self.score = among, score
+        self.min_together = 3 if among == "given" else 1
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:

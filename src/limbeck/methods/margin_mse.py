@@ -47,6 +47,7 @@ class MarginMSE(Method):
     rows = "vectors"
     recipe = "margin_mse"
     min_samples = 3
+    min_together = 3
 
     def __init__(self, score: Score = "dot") -> None:
         super().__init__()
@@ -62,8 +63,7 @@ class MarginMSE(Method):
         if found.documents.shape[1] < 2:
             raise LimbeckError(
                 "margin_mse compares the relevant document of a query with its negatives, and there are "
-                "none; give "
-                "data with negatives=1 or more, or use listwise, which takes those of the batch"
+                "none; give data with negatives=1 or more, or use listwise, which takes those of the batch"
             )
         student_scores, teacher_scores = (
             scores(each[found.queries], each[found.documents], self.score) for each in (ours, theirs)

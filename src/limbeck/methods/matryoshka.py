@@ -59,6 +59,7 @@ class Matryoshka(Method):
         self.dims, self.weights = [*dims], [1.0] * len(dims) if weights is None else [*weights]
         self.reads = training_reads(base)
         self.min_samples = max(method.min_samples for method in inner_first(base))
+        self.min_together = max(method.min_together for method in inner_first(base))
 
     def bind(self, context: Context) -> None:
         """Makes and binds a copy of the objective for each number of dimensions."""

@@ -174,8 +174,7 @@ def build(
     if any(each is not None for each in (named.pooling, named.normalize, named.dim)):
         raise LimbeckError(
             f"{spec}: pooling, normalize and dim are of encoders, for the tasks retrieval and similarity; "
-            "leave "
-            "them out"
+            "leave them out"
         )
     if not named.brings_weights:
         return _alone(named, auto, example, num_classes, facts or {})

@@ -120,9 +120,8 @@ def export(
         return Exported(file, tuple(_folder(path, student, card, source, reads, file)))
     if isinstance(reads, TowerTokenization):
         raise LimbeckError(
-            f"this student is two encoders, of queries and of documents, and {form} holds one program; "
-            "take hf, which "
-            "writes a folder for each"
+            f"this student is two encoders, of queries and of documents, and {form} holds one program; take "
+            "hf, which writes a folder for each"
         )
     makers = reads.files() if isinstance(reads, Tokenization) else source.files
     beside = _beside(makers, file, overwrite=overwrite)

@@ -211,8 +211,14 @@ def uses_unlabeled(objective: Method) -> bool:
 
 
 def _check_labels(objective: Method, split: Split, source: Source) -> None:
-    """Refuses a method that learns from labels where no sample has one."""
+    """Refuses a method that learns from labels, or from negatives, where there are none."""
     for method in inner_first(objective):
+        if method.min_together > split.together:
+            raise LimbeckError(
+                f"{method.name} compares the candidates of a query, and each query of {source.name} is "
+                "followed by its relevant document alone; give data with negatives=1 or more, or use "
+                "listwise, which compares the documents of the batch"
+            )
         if "targets" in method.reads_in_training.batch and not split.has_labels:
             raise LimbeckError(
                 f"{method.name} learns from labels, and no training sample of {source.name} has one; leave "

@@ -125,7 +125,6 @@ def _asked(source: Source) -> tuple[Texts, list[int], dict[int, set[int]]]:
     if not samples.corpus.ids or any(len(name.split()) != 1 for name in samples.corpus.ids if name):
         raise LimbeckError(
             f"the texts of {source.name} have no ids without spaces, by which a run names them; give a "
-            "collection, "
-            "retrieval(path=...)"
+            "collection, retrieval(path=...)"
         )
     return samples, sorted(relevant), relevant

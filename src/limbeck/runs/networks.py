@@ -164,9 +164,8 @@ def _of_towers(call: Call, role: str, source: Source) -> nn.Module:
     """A network of two towers, for data that has queries and documents."""
     if not source.task.embeds:
         raise LimbeckError(
-            f"the {role} {call} embeds queries and documents, and {source.name} is for "
-            f"{source.task.name}; give "
-            "data for retrieval"
+            f"the {role} {call} embeds queries and documents, and {source.name} is for {source.task.name}; "
+            "give data for retrieval"
         )
     with torch.random.fork_rng(devices=[]):
         return towers.build(call)

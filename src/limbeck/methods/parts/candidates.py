@@ -68,9 +68,8 @@ def candidates(targets: Tensor, method: str) -> Candidates:
     """
     if targets.ndim != 2 or targets.shape[1] != 3 or targets.is_floating_point():
         raise LimbeckError(
-            f"{method} compares queries with documents, whose targets are (P, 3), query, document and "
-            "grade, not "
-            f"{tuple(targets.shape)}; use a method that compares embeddings, such as cosine, or data for "
+            f"{method} compares queries with documents, whose targets are (P, 3), query, document and grade, "
+            f"not {tuple(targets.shape)}; use a method that compares embeddings, such as cosine, or data for "
             "retrieval"
         )
     query, document = targets[:, 0], targets[:, 1]
@@ -85,9 +84,8 @@ def candidates(targets: Tensor, method: str) -> Candidates:
     inside = not rest and int(rows.max()) < len(targets)
     if not inside or not torch.equal(query[rows], query[starts, None].expand_as(rows)):
         raise LimbeckError(
-            f"{method}: every query should be followed by as many candidates of its own as any other; "
-            "train with "
-            "a loader of limbeck, which keeps them together"
+            f"{method}: every query should be followed by as many candidates of its own as any other; train "
+            "with a loader of limbeck, which keeps them together"
         )
     return Candidates(starts, rows, query[starts], document[rows])
 
@@ -114,9 +112,8 @@ def grouped(method: str, queries: Tensor, documents: Tensor) -> None:
     if queries.ndim != 2 or documents.ndim != 3 or documents.shape[::2] != queries.shape:
         raise LimbeckError(
             f"{method} compares queries (Q, D) with documents (Q, n, D), n of each query, the first of them "
-            f"relevant, not {tuple(queries.shape)} with {tuple(documents.shape)}; one document of each "
-            "query is "
-            "documents.unsqueeze(1)"
+            f"relevant, not {tuple(queries.shape)} with {tuple(documents.shape)}; one document of each query "
+            "is documents.unsqueeze(1)"
         )
 
 

@@ -15,8 +15,7 @@ def same_scores(method: str, student_scores: Tensor, teacher_scores: Tensor) -> 
     if student_scores.ndim != 2 or student_scores.shape[1] < 2:
         raise LimbeckError(
             f"{method}: student_scores must have the shape (Q, n), the scores of each query with its n "
-            "candidates, "
-            f"at least 2, not {tuple(student_scores.shape)}"
+            f"candidates, at least 2, not {tuple(student_scores.shape)}"
         )
     if student_scores.shape != teacher_scores.shape:
         raise LimbeckError(

@@ -36,6 +36,5 @@ def same_width(method: str, student: Tensor, teacher: Tensor) -> None:
     if student.shape != teacher.shape:
         raise LimbeckError(
             f"{method} compares embeddings of one shape, not {tuple(student.shape)} and "
-            f"{tuple(teacher.shape)}; "
-            "project the student's first, torch.nn.Linear(D, D')"
+            f"{tuple(teacher.shape)}; project the student's first, torch.nn.Linear(D, D')"
         )

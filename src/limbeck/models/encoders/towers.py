@@ -61,8 +61,7 @@ class Towers(nn.Module):
         if len({part.shape[1] for part in parts}) > 1:
             raise LimbeckError(
                 f"the query tower gives {parts[0].shape[1]} numbers and the document tower "
-                f"{parts[1].shape[1]}; "
-                "give towers of one width"
+                f"{parts[1].shape[1]}; give towers of one width"
             )
         order = torch.cat(rows).argsort()
         return torch.cat([part.float() for part in parts])[order]

@@ -87,8 +87,7 @@ class Retrieval(Task):
             same_size(given, size, which)
             raise LimbeckError(
                 f"the {which} targets should be query, document and grade, integers of shape ({size}, 3), "
-                "not "
-                f"{given.dtype} of shape {tuple(given.shape)}"
+                f"not {given.dtype} of shape {tuple(given.shape)}"
             )
         return given.long()
 

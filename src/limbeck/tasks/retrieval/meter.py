@@ -142,8 +142,7 @@ class RetrievalMeter(Meter):
         if not numbers or not known:
             raise LimbeckError(
                 f"none of the {self._collection.samples} texts is a query with a relevant document, and "
-                "rankings "
-                "are measured by those"
+                "rankings are measured by those"
             )
         depth = min(len(known), max(DEPTHS[name] for name in self._metrics))
         began = perf_counter()

@@ -39,8 +39,8 @@ def sections(found: Mapping[str, Findings], agreement: Agreement | None) -> Sequ
     if isinstance(agreement, RetrievalAgreement) and agreement.agreement is not None:
         text += (
             f" Of the teacher's first ten documents, {100 * agreement.agreement:.1f} % are among the "
-            "student's "
-            f"first ten; for {100 * agreement.first:.1f} % of the queries both have the same document first."
+            f"student's first ten; for {100 * agreement.first:.1f} % of the queries both have the same "
+            "document first."
         )
     table = Table(
         ["", *each], rows, notes="Search is by inner products with all documents, without an index."

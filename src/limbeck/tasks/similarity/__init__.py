@@ -70,8 +70,7 @@ class Similarity(Task):
             same_size(given, size, which)
             raise LimbeckError(
                 f"the {which} targets should be the number of a pair and its score, of shape ({size}, 2), "
-                "not "
-                f"{given.dtype} of shape {tuple(given.shape)}"
+                f"not {given.dtype} of shape {tuple(given.shape)}"
             )
         return given.double()
 

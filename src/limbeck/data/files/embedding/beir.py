@@ -32,9 +32,8 @@ def read(folder: Path, run: Path | None = None, texts: Path | None = None) -> Co
     """
     if not folder.is_dir():
         raise LimbeckError(
-            f"there is no folder {str(folder)!r}; a collection is a folder with corpus.jsonl, "
-            "queries.jsonl and "
-            "qrels"
+            f"there is no folder {str(folder)!r}; a collection is a folder with corpus.jsonl, queries.jsonl "
+            "and qrels"
         )
     documents, _ = texts_in(folder / "corpus.jsonl", titled=True)
     queries, empty_queries = texts_in(folder / "queries.jsonl")
@@ -48,9 +47,8 @@ def read(folder: Path, run: Path | None = None, texts: Path | None = None) -> Co
             grades = each.setdefault(query, {})
             if grades.setdefault(document, grade) != grade:
                 raise LimbeckError(
-                    f"{place} grades the document {document!r} for the query {query!r} with {grade}, and "
-                    "a line "
-                    f"before it with {grades[document]}"
+                    f"{place} grades the document {document!r} for the query {query!r} with {grade}, and a "
+                    f"line before it with {grades[document]}"
                 )
             where.setdefault((query, document), place)
     if not judgments:

@@ -87,15 +87,13 @@ def check_known(collection: Collection, where: Mapping[tuple[str, str], str]) ->
     for (query, document), place in where.items():
         if query not in collection.queries:
             raise LimbeckError(
-                f"{place} judges the query {query!r}, which is not among the queries of "
-                f"{collection.name}; add its "
-                "text, or remove the line"
+                f"{place} judges the query {query!r}, which is not among the queries of {collection.name}; "
+                "add its text, or remove the line"
             )
         if document not in collection.documents:
             raise LimbeckError(
-                f"{place} judges the document {document!r}, which is not in the corpus of "
-                f"{collection.name}; add "
-                "its text, or remove the line"
+                f"{place} judges the document {document!r}, which is not in the corpus of {collection.name}; "
+                "add its text, or remove the line"
             )
 
 

@@ -35,8 +35,7 @@ def texts_in(file: Path, *, titled: bool = False) -> tuple[dict[str, str], list[
         if known in found:
             raise LimbeckError(
                 f"line {number} of {str(file)!r} has the id {known!r}, which another line before it has; "
-                "give "
-                "each its own"
+                "give each its own"
             )
         found[known] = " ".join(part.strip() for part in parts if part.strip())
         if not found[known]:
@@ -63,9 +62,8 @@ def judgments_in(file: Path) -> Iterator[tuple[str, str, int, str]]:
         place = f"line {number} of {str(file)!r}"
         if len(columns) not in (3, 4):
             raise LimbeckError(
-                f"{place} has {len(columns)} columns, and a judgment is query, document and score, or "
-                "query, 0, "
-                "document and grade as TREC writes it"
+                f"{place} has {len(columns)} columns, and a judgment is query, document and score, or query, "
+                "0, document and grade as TREC writes it"
             )
         try:
             grade = int(columns[-1])
@@ -88,8 +86,7 @@ def ranking_in(file: Path) -> dict[str, list[str]]:
         if len(columns) != 6 or not columns[3].isdecimal():
             raise LimbeckError(
                 f"line {number} of {str(file)!r} should be query, Q0, document, rank, score and name, as "
-                "TREC "
-                "writes a run"
+                "TREC writes a run"
             )
         found.setdefault(columns[0], []).append((int(columns[3]), columns[2]))
     return {query: [document for _, document in sorted(ranked)] for query, ranked in found.items()}

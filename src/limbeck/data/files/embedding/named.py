@@ -270,8 +270,8 @@ def _check_negatives(negatives: int, run: str | None) -> None:
     if bool(negatives) != (run is not None):
         raise LimbeckError(
             f"negatives={negatives} of a query are taken from a run, and "
-            f"{'none is' if run is None else 'one is'} "
-            "given; give run=FILE and negatives=1 or more, or neither"
+            f"{'none is' if run is None else 'one is'} given; give run=FILE and negatives=1 or more, or "
+            "neither"
         )
 
 

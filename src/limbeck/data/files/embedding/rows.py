@@ -66,8 +66,7 @@ def training_rows(
         if len(hard) < negatives:
             raise LimbeckError(
                 f"the query {query!r} of {collection.name} has {len(hard)} negatives, and "
-                f"negatives={negatives} "
-                "are asked for; give more, or ask for fewer"
+                f"negatives={negatives} are asked for; give more, or ask for fewer"
             )
         for document, grade in grades.items():
             if grade <= 0 or places.documents[document] >= places.count:

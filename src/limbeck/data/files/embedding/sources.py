@@ -97,15 +97,13 @@ def source_of(
     if not len(targets):
         raise LimbeckError(
             f"{collection.name} has nothing to train on: no query is for training, and documents=false "
-            "leaves "
-            "the documents out"
+            "leaves the documents out"
         )
     notes = list(collection.notes)
     if empty:
         notes.append(
             f"{len(empty):,} of the {len(collection.documents):,} documents are empty; they are not "
-            "searched, "
-            "and count as not found where they are relevant"
+            "searched, and count as not found where they are relevant"
         )
     return Source(
         name=name,
