@@ -8,7 +8,7 @@ install := $(python) -m pip install --disable-pip-version-check --constraint req
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text format lock clean
+.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text test-embeddings format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -28,6 +28,10 @@ test-slow: .venv/.dev browser  ## the tests that take longer (under 25 minutes o
 
 test-zoo: .venv-zoo/.run  ## the doors to timm and torchvision, in an environment of their own (several GB)
 	OMP_NUM_THREADS=1 $(zoo) -m pytest tests/zoo -rs
+
+test-embeddings: .venv/.dev  ## losses and encoders against sentence-transformers (fetches it)
+	$(install) --no-deps --upgrade --target .make/sentence-transformers sentence-transformers==6.2.0
+	PYTHONPATH=.make/sentence-transformers OMP_NUM_THREADS=1 $(python) -m pytest tests/peers -rs
 
 browser:
 	@command -v chromium > /dev/null || $(if $(filter-out 0,$(shell id -u)),sudo -n) sh -c \

@@ -16,7 +16,7 @@ VALUES = ("bounded", "huber", "imitation", "mse")
 """Functions of values (B, K) and not of classes."""
 
 SHAPES = {
-    **dict.fromkeys(("icd", "pkd", "rrd", "srrl"), (SAMPLES, 7)),
+    **dict.fromkeys(("cosine", "embeddistill", "embedding_mse", "icd", "pkd", "rrd", "srrl"), (SAMPLES, 7)),
     **dict.fromkeys(VALUES, (SAMPLES, 3)),
 }
 """Of `student` and `teacher`, where a function does not take maps."""
@@ -55,6 +55,10 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "expert_logits": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
         "selected": lambda: torch.tensor([0, 1, 1, 0]),
         "targets": lambda: normal(SAMPLES, 3) if name in VALUES else torch.tensor([0, 4, 2, 2]),
+        "queries": lambda: normal(SAMPLES, 7),
+        "documents": lambda: normal(SAMPLES, 3, 7),
+        "student_scores": lambda: normal(SAMPLES) if name == "cosent" else normal(SAMPLES, CLASSES),
+        "teacher_scores": lambda: normal(SAMPLES, CLASSES),
         "student": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
         "prediction": lambda: normal(SAMPLES, 2, 3, 4),
         "teacher": lambda: normal(*SHAPES.get(name, (SAMPLES, 2, 3, 4))),
@@ -96,7 +100,7 @@ def learner(given: dict[str, Any]) -> str:
     """The argument that stands for the student."""
     names = (
         *("student_logits", "logits", "student", "prediction", "student_stages", "positive", "branches"),
-        "features",
+        *("features", "queries", "student_scores"),
     )
     return next(name for name in names if name in given)
 

@@ -44,6 +44,7 @@ WITHOUT_EQUATION = {
     "ikd": "is kd from a teacher that learns, whose gradient is that of no loss of its own",
     "label_smoothing": "is cross_entropy(epsilon=...)",
     "logit_standardization": "changes what others compare",
+    "matryoshka": "is the objective that it wraps, on the first numbers of an embedding",
     "mgd": "is kd between codes",
     "okd": "is kd from a teacher that learns",
     "on_policy": "changes what others learn from",

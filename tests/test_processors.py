@@ -16,8 +16,10 @@ from limbeck.errors import LimbeckError
 from limbeck.processors import ImageSettings, image_settings, processor_of
 from limbeck.runs.exports.hf import _processor
 from limbeck.runs.huggingface import preparation
+from limbeck.tasks import Classification
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+TASK = Classification(("cat", "dog"))
 THIRD = 1 / 3
 SQUARE = {"height": 24, "width": 24}
 PROCESSORS: dict[str, dict[str, Any]] = {
@@ -83,7 +85,7 @@ def test_pixels_are_those_of_the_processor(name: str, sides: tuple[int, int], tm
     assert settings is not None
     given = processor_of(place)(pixels.numpy(), return_tensors="pt", input_data_format="channels_first")
     theirs = given["pixel_values"][0]
-    ours = preparation(NetworkConfig(model=f"hf:{place}"))(pixels[None].float() / 255)
+    ours = preparation(NetworkConfig(model=f"hf:{place}"), TASK)(pixels[None].float() / 255)
     assert isinstance(ours, Tensor)
     mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (settings.mean, settings.std))
     assert ours[0].shape == theirs.shape
@@ -95,7 +97,7 @@ def test_pixels_are_those_of_the_processor(name: str, sides: tuple[int, int], tm
 @pytest.mark.parametrize("name", ["ViT, bicubic", "ConvNext", "DeiT", "MobileViT"])
 def test_what_a_student_reads_is_written_for_transformers_as_well(name: str, tmp_path: Path) -> None:
     place = written(tmp_path / "first", name, **PROCESSORS[name])
-    settings, reads = image_settings(place), preparation(NetworkConfig(model=f"hf:{place}"))
+    settings, reads = image_settings(place), preparation(NetworkConfig(model=f"hf:{place}"), TASK)
     assert settings is not None
     from limbeck.models import Normalization
 
@@ -103,7 +105,7 @@ def test_what_a_student_reads_is_written_for_transformers_as_well(name: str, tmp
     transformers.ViTConfig(hidden_size=8).save_pretrained(again)
     made = _processor(reads, Normalization(settings.mean, settings.std))
     (again / "preprocessor_config.json").write_text(json.dumps(made))
-    assert preparation(NetworkConfig(model=f"hf:{again}")) == reads
+    assert preparation(NetworkConfig(model=f"hf:{again}"), TASK) == reads
     found = image_settings(str(again))
     assert found is not None
     assert found.mean == pytest.approx(settings.mean)
@@ -112,7 +114,7 @@ def test_what_a_student_reads_is_written_for_transformers_as_well(name: str, tmp
 
 def test_another_size_takes_the_place_of_resampling_and_crop(tmp_path: Path) -> None:
     place = written(tmp_path, "MobileViT", **PROCESSORS["MobileViT"])
-    asked = preparation(NetworkConfig(model=f"hf:{place}", size=16))
+    asked = preparation(NetworkConfig(model=f"hf:{place}", size=16), TASK)
     assert asked == Preparation(16, resample="bicubic", flipped=True)
 
 
@@ -148,7 +150,7 @@ def test_what_cannot_be_followed_is_refused(text: str, message: str, tmp_path: P
     written(tmp_path, "ViT")
     (tmp_path / "preprocessor_config.json").write_text(text)
     with pytest.raises(LimbeckError, match=message):
-        preparation(NetworkConfig(model=f"hf:{tmp_path}"))
+        preparation(NetworkConfig(model=f"hf:{tmp_path}"), TASK)
 
 
 def test_settings_of_sounds_are_none_of_images(tmp_path: Path) -> None:

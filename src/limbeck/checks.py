@@ -247,9 +247,17 @@ def misfit(method: Method | type[Method], task: Task | type[Task]) -> str | None
     if method.tasks and task.name not in method.tasks:
         instead = "mse or imitation" if task.scores == "values" else "ce or kd"
         return f"{method.name} is for the task {method.tasks[0]}, and this is {task.name}; use {instead}"
-    if method.rows not in ("any", task.scores):
-        does = "chooses among classes" if method.rows == "classes" else "is about values"
-        instead = "mse, huber or imitation" if task.scores == "values" else "ce or kd"
+    if method.rows != "any" and task.scores not in (method.rows, *method.also):
+        does = {
+            "classes": "chooses among classes",
+            "values": "is about values",
+            "vectors": "compares queries with documents, or pairs of texts",
+        }[method.rows]
+        instead = {
+            "classes": "ce or kd",
+            "values": "mse, huber or imitation",
+            "vectors": "cosine, contrastive or listwise",
+        }[task.scores]
         return (
             f"{method.name} {does}, and the outputs of {task.name} are {task.scores}; use {instead}, or "
             "a method that compares embeddings or stages"
@@ -263,7 +271,9 @@ def misfit(method: Method | type[Method], task: Task | type[Task]) -> str | None
 
 
 def same_width(student: Outputs, teacher: Outputs, task: Task) -> None:
-    """Refuses outputs of different widths."""
+    """Refuses outputs of different widths, where the task says how wide they are."""
+    if task.embeds:
+        return
     ours, theirs = task.width_of(student.logits), task.width_of(teacher.logits)
     if ours != theirs and not (task.fits(ours) and task.fits(theirs)):
         raise LimbeckError(f"the student has {ours} outputs and the teacher {theirs}; they must agree")

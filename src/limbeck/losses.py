@@ -13,6 +13,9 @@ from limbeck.methods.cc import correlation_congruence
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.ceskd import ceskd
 from limbeck.methods.ckd import comparative
+from limbeck.methods.contrastive import contrastive
+from limbeck.methods.cosent import cosent
+from limbeck.methods.cosine import cosine
 from limbeck.methods.crd import crd
 from limbeck.methods.dgkd import dgkd
 from limbeck.methods.dist import dist
@@ -20,6 +23,8 @@ from limbeck.methods.dkd import dkd
 from limbeck.methods.dml import mutual_learning
 from limbeck.methods.dual import uncertainty_weighted_kd
 from limbeck.methods.ekd import guided
+from limbeck.methods.embedding_mse import embedding_mse
+from limbeck.methods.embeddistill import embeddistill
 from limbeck.methods.fitnet import fitnet
 from limbeck.methods.fsp import fsp
 from limbeck.methods.ft import factor_transfer
@@ -30,7 +35,9 @@ from limbeck.methods.infoflow import infoflow
 from limbeck.methods.kcd import kcd
 from limbeck.methods.kd import kd
 from limbeck.methods.kdsvd import kdsvd
+from limbeck.methods.listwise import listwise
 from limbeck.methods.lwkd import lwkd
+from limbeck.methods.margin_mse import margin_mse
 from limbeck.methods.mixkd import mixkd
 from limbeck.methods.mse import mse
 from limbeck.methods.multilevel import exit_hint
@@ -62,13 +69,18 @@ __all__ = [
     "bss",
     "ceskd",
     "comparative",
+    "contrastive",
     "correlation_congruence",
     "correlation_distance",
+    "cosent",
+    "cosine",
     "crd",
     "cross_entropy",
     "dgkd",
     "dist",
     "dkd",
+    "embedding_mse",
+    "embeddistill",
     "exit_hint",
     "factor_transfer",
     "fitnet",
@@ -83,7 +95,9 @@ __all__ = [
     "kd",
     "kdsvd",
     "linked_attention",
+    "listwise",
     "lwkd",
+    "margin_mse",
     "mixkd",
     "mse",
     "mutual_learning",

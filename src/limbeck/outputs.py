@@ -92,6 +92,14 @@ def joined(parts: Sequence[Inputs]) -> Inputs:
     return {name: torch.cat([part[name] for part in named]) for name in first}
 
 
+def part_of(tensor: Tensor, part: int, parts: int, together: int = 1) -> Tensor:
+    """One of `parts` pieces of a tensor along axis 0, none of which begins within `together` rows."""
+    if together == 1:
+        return tensor.tensor_split(parts)[part]
+    whole = tensor.reshape(-1, together, *tensor.shape[1:])
+    return whole.tensor_split(parts)[part].flatten(0, 1)
+
+
 def size_of(inputs: Inputs) -> int:
     """Number of samples in the inputs."""
     return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
@@ -130,6 +138,9 @@ class Batch:
         related: (R,) int64 those of the rows that methods relate to each other; None for all.
         written: (B,) bool, the samples whose text a network has written: their targets say which rows there
             are, and are no labels. None where all are data.
+        together: how many samples in a row belong together, such as a query and its documents; a batch is
+            only parted between them.
+        judgments: (J, 3) int64 what a retrieval split knows of pairs: query, document and grade.
     """
 
     inputs: Inputs
@@ -147,6 +158,8 @@ class Batch:
     teacher_views: Mapping[str, Mapping[str, Inputs]] = field(default_factory=dict)
     bytes: Tensor | None = None
     written: Tensor | None = None
+    together: int = 1
+    judgments: Tensor | None = None
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -171,10 +184,13 @@ class Batch:
         )
 
     def split(self, parts: int) -> list[Batch]:
-        """The batch in `parts` pieces that differ by one sample at most, fewer if it has fewer samples."""
-        parts = min(parts, len(self))
+        """The batch in `parts` pieces that differ by one sample at most, fewer if it has fewer samples.
+
+        Where samples belong together, "sample" is all that do.
+        """
+        parts = min(parts, len(self) // self.together)
         return [
-            self.map(lambda tensor, part=part: tensor.tensor_split(parts)[part])  # type: ignore[misc]
+            self.map(lambda tensor, part=part: part_of(tensor, part, parts, self.together))  # type: ignore[misc]
             for part in range(parts)
         ]
 

@@ -161,3 +161,24 @@ def read_json(file: Path, place: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise LimbeckError(f"the {file.name} of {place!r} is damaged: it holds no settings by name")
     return found
+
+
+def settings_in(place: str, name: str) -> Any:
+    """What a JSON file of a folder or of a name on the hub holds; None where there is no such file.
+
+    Args:
+        place: a folder, or a name on the hub.
+        name: of the file, with `/` for a folder in it.
+    Raises:
+        LimbeckError: for a file that is no JSON, and a name that cannot be reached.
+    """
+    package = imported("transformers", EXTRA)
+    try:
+        with quiet(package):
+            file = package.utils.cached_file(place, name, _raise_exceptions_for_missing_entries=False)
+    except OSError as error:
+        raise LimbeckError(reason_of(place, error)) from error
+    try:
+        return None if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LimbeckError(f"{name} of {place!r} is no JSON: {error}") from error

@@ -90,7 +90,8 @@ class TestDetails:
             "kd": "tasks: classification, language, multilabel, token_classification",
             "mse": "tasks: regression",
             "simkd": "tasks: classification",
-            "fitnet": "tasks: classification, language, multilabel, regression, token_classification",
+            "fitnet": "tasks: classification, language, multilabel, regression, retrieval, similarity, "
+            "token_classification",
         }
 
     def test_a_task(self) -> None:

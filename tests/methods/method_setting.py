@@ -14,8 +14,8 @@ from limbeck import Batch, Distiller, Outputs, methods
 from limbeck.methods import DataFacts, Method
 from limbeck.methods.base import inner_first
 from limbeck.objective import parse
-from limbeck.outputs import Inputs
-from limbeck.tasks import Regression, Task
+from limbeck.outputs import UNLABELED, Inputs
+from limbeck.tasks import Regression, Retrieval, Similarity, Task
 from limbeck.teachers import Teacher
 
 CLASSES = 5
@@ -86,6 +86,9 @@ SMALLER = {
     "infoflow": "ce + infoflow(epochs=3)",
     "kcd": "ce + kcd(warmup=3)",
     "lwkd": "ce + lwkd(epochs=3, batch_size=20, images_per_class=60, bank_size=10)",
+    "cosine": "ce + cosine",
+    "embedding_mse": "ce + embedding_mse",
+    "matryoshka": "matryoshka(contrastive + cosine, dims=[3, 2])",
     "mgd": "mgd(0.2*ce + 0.8*kd, epochs=4)",
     "nasty": "ce + nasty(epochs=2)",
     "ofd": 'ce + 0.001*ofd(margins="batch")',  # they may be without batch norm
@@ -98,6 +101,23 @@ SMALLER = {
 
 VALUES = Regression(tuple("abcde"), mean=(0.0, 1.0, 2.0, 0.0, 0.0), std=(1.0, 1.0, 2.0, 0.5, 1.0))
 """The task of methods that are about values; all others are tried on classification."""
+
+GROUP = [[0, UNLABELED, UNLABELED], [0, 0, 1], [0, 1, 0], [0, 2, 0]]
+"""A query with a relevant document and two that are not."""
+
+JUDGED = torch.tensor(
+    [[n, part[1] if part[1] < 0 else 3 * n + part[1], part[2]] for n in range(4) for part in GROUP]
+)
+"""Four queries with three documents each."""
+
+SCORED = torch.tensor([[n // 2, n % 7] for n in range(0, 16, 2) for _ in range(2)]).double()
+"""Eight pairs of texts with a score."""
+
+
+def task_of_vectors(*, ranked: bool) -> Task:
+    """The task of methods that compare embeddings."""
+    return Similarity() if ranked else Retrieval()
+
 
 EQUAL_CHANNELS = ("afd", "fsp", "kdsvd")
 """Methods that compare channel by channel."""
@@ -163,6 +183,9 @@ def make_setting(
         values = torch.randn(SAMPLES, CLASSES)
         few = [SmallNet(width, norm=norm, dropout=dropout).to(dtype) for width in (2, 3)]
         named = dict(zip(("small", "mid", "big"), [*few, teacher], strict=True))
+    if any(part.rows == "vectors" for part in parts):
+        ranked = any(part.name == "cosent" for part in parts)
+        return Setting(student, teacher, inputs, SCORED if ranked else JUDGED, task_of_vectors(ranked=ranked))
     if any(part.rows == "values" for part in parts):
         values[3, 1] = torch.nan  # one that nobody knows
         return Setting(student, teacher, inputs, values, VALUES)

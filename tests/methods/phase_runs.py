@@ -42,7 +42,7 @@ def run_to_the_end(
     given = 0
 
     def batches(epoch: int) -> list[Batch]:
-        order = torch.arange(16).roll(epoch)
+        order = torch.arange(16).roll(4 * epoch)  # what belongs together stays so
         return Given([Batch(setting.inputs[rows], setting.targets[rows], rows) for rows in order.view(2, 8)])
 
     class Given(list[Batch]):

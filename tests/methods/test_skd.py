@@ -1,4 +1,4 @@
-"""Text by the student with its teacher's corrections; generation/test_written.py has the rule."""
+"""Text by the student with its teacher's corrections; generation/test_interleaving.py has the rule."""
 
 from __future__ import annotations
 

@@ -175,8 +175,8 @@ def test_the_labels_are_those_of_the_head(encoder: Path, classifier: Path, tmp_p
         ("hf:{encoder}(layers=[1, 1])", "different positions from 0 to 3"),
         (
             "hf:{encoder}(hiden_size=8)",
-            "hf:{encoder} has no argument 'hiden_size': its own are layers, keep, max_length, pad_token and "
-            "add_prefix_space, "
+            "hf:{encoder} has no argument 'hiden_size': its own are layers, keep, max_length, pad_token, "
+            "add_prefix_space, pooling, normalize and dim, "
             "and attributes of its config, that of bert, are taken too; did you mean 'hidden_size'?",
         ),
         (

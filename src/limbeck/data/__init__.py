@@ -14,6 +14,14 @@ from pathlib import Path
 from limbeck import tasks
 from limbeck.data.build import from_dataset, from_tensors
 from limbeck.data.digits import digits
+from limbeck.data.files.embedding.named import (
+    cranfield,
+    from_collection,
+    from_pairs,
+    from_sentences,
+    from_similarity,
+    stsbenchmark,
+)
 from limbeck.data.files.images import from_images
 from limbeck.data.files.table import breast_cancer, diabetes, from_table, iris, linnerud, wine
 from limbeck.data.files.tagged import from_tagged
@@ -43,9 +51,13 @@ __all__ = [
     "draw",
     "encode",
     "encode_words",
+    "from_collection",
     "from_dataset",
     "from_images",
     "from_language",
+    "from_pairs",
+    "from_sentences",
+    "from_similarity",
     "from_table",
     "from_tagged",
     "from_tensors",
@@ -76,6 +88,9 @@ SOURCES: Mapping[str, Entry] = {
     ),
     "cifar10": Entry(cifar10, "60,000 photographs, 32 x 32, 10 classes", "Krizhevsky 2009"),
     "cifar100": Entry(cifar100, "60,000 photographs, 32 x 32, 100 classes", "Krizhevsky 2009"),
+    "cranfield": Entry(
+        cranfield, "1,400 abstracts and 225 queries with judgments, for retrieval", "Cleverdon 1967"
+    ),
     "diabetes": Entry(
         diabetes, "442 patients in 10 numbers, for regression; no download", "Efron et al. 2004"
     ),
@@ -107,7 +122,28 @@ SOURCES: Mapping[str, Entry] = {
         "any data set, with wrong training labels: noisy_labels(digits, rate=0.4)",
         "Han et al. 2018, arXiv:1804.06872",
     ),
+    "pairs": Entry(
+        from_pairs,
+        "pairs of a query and its answer, with or without negatives",
+        "CSV, JSON or Parquet, or the hub",
+    ),
+    "retrieval": Entry(
+        from_collection,
+        "queries, documents and judgments",
+        "folders in the layout of BEIR, TREC judgments and runs",
+    ),
+    "sentences": Entry(
+        from_sentences,
+        "sentences without labels, for a teacher's embeddings",
+        "CSV, JSON or Parquet, or the hub",
+    ),
+    "similarity": Entry(
+        from_similarity, "pairs of sentences with a score", "CSV, JSON or Parquet, or the hub"
+    ),
     "stl10": Entry(stl10, "13,000 photographs, 96 x 96, 10 classes", "Coates et al., AISTATS 2011"),
+    "stsbenchmark": Entry(
+        stsbenchmark, "8,628 pairs of sentences with a score", "Cer et al. 2017, arXiv:1708.00055"
+    ),
     "synthetic_digits": Entry(
         synthetic_digits,
         "images of the class number in handwritten digits, for as many classes as you like; no download",

@@ -18,7 +18,7 @@ from limbeck.data.views.order import nth_view
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.hashing import mix
-from limbeck.outputs import Batch, Inputs, named
+from limbeck.outputs import Batch, Inputs, named, part_of
 
 WINDOW = 50
 """Batches, at most, whose samples are sorted by length together."""
@@ -35,6 +35,9 @@ class Loader:
 
     With `samples_per_epoch` the epochs are stretches of that length of one pass over the split after the
     other; order and views are then functions of the number of the pass in place of that of the epoch.
+
+    Where samples of a split belong together, such as a query and its documents, they stay so in every batch,
+    and a batch has as many samples as make whole ones, at most `batch_size`; `shuffle=False` parts them.
 
     Each `iter()` is the next epoch, the first is epoch 0; `set_epoch` says otherwise.
 
@@ -59,9 +62,9 @@ class Loader:
         teacher_preparations: what each teacher reads of the same view, by the teacher's name, as
             `Batch.teacher_inputs[name]`; a teacher whose preparation is the student's is not named there.
     Raises:
-        LimbeckError: for a batch smaller than the number of ranks or larger than the memory, where no batch
-            would be left, for more views per sample than there are, and for further views where a teacher has
-            a preparation of its own.
+        LimbeckError: for a batch smaller than the number of ranks, than what belongs together, or larger than
+            the memory, where no batch would be left, for more views per sample than there are, and for
+            further views where a teacher has a preparation of its own.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class Loader:
         if batch_size < world:
             raise LimbeckError(f"a batch of {batch_size} has no sample for each of {world} processes")
         split = split if device is None else split.to(device)
+        self._together = split.together if shuffle else 1
+        batch_size = whole_batch(batch_size, self._together, world)
         self.preparation = preparation
         given = teacher_preparations or {}
         self.teacher_preparations = {name: how for name, how in given.items() if how != preparation}
@@ -101,9 +106,10 @@ class Loader:
         if not shuffle:  # as when a network is measured, which no batch size changes
             most = min(split.samples.most // self._shown, split.samples.at_once)
             batch_size = max(world, min(batch_size, most))
-        self.samples_per_epoch = samples_per_epoch or len(split)
+        samples = samples_per_epoch or len(split)
+        self.samples_per_epoch = -(-samples // self._together) * self._together
         full, rest = divmod(self.samples_per_epoch, batch_size)
-        self._batches = full + (not drop_last and rest >= world)
+        self._batches = full + (not drop_last and rest // self._together >= world)
         if not self._batches:
             raise LimbeckError(
                 f"{self.samples_per_epoch} samples in batches of {batch_size} for {world} process(es)"
@@ -148,7 +154,7 @@ class Loader:
 
     def _share(self, rows: Tensor, passes: Tensor, epoch: int) -> Batch:
         """What this process gets of a global batch."""
-        mine, of_pass = (each.tensor_split(self.world)[self.rank] for each in (rows, passes))
+        mine, of_pass = (part_of(each, self.rank, self.world, self._together) for each in (rows, passes))
         return self._batch(mine, of_pass, epoch, None if self.world == 1 else len(rows))
 
     def _order(self, epoch: int) -> tuple[Tensor, Tensor]:
@@ -162,9 +168,13 @@ class Loader:
         if not self.shuffle:
             return torch.arange(len(self.split))
         generator = torch.Generator().manual_seed(int(mix(self.seed, number)))
-        order = torch.randperm(len(self.split), generator=generator)
+        together = self._together
+        order = torch.randperm(len(self.split) // together, generator=generator)
         lengths = self.preparation.lengths(self.split.samples, self.split.index)
-        return order if lengths is None else by_length(order, lengths, self.batch_size, generator)
+        if lengths is not None:
+            longest = lengths.view(-1, together).amax(1)
+            order = by_length(order, longest, self.batch_size // together, generator)
+        return order if together == 1 else (order[:, None] * together + torch.arange(together)).flatten()
 
     def _batch(self, rows: Tensor, passes: Tensor, epoch: int, total: int | None) -> Batch:
         samples, index = self.split.samples, self.split.index[rows]
@@ -192,6 +202,8 @@ class Loader:
             teacher_inputs={name: prepared[how] for name, how in self.teacher_preparations.items()},
             total=total,
             bytes=samples.bytes(index),
+            together=self._together,
+            judgments=self.split.judgments,
         )
 
     def _targets(self, rows: Tensor, view: Tensor, rendered: Inputs) -> Tensor:
@@ -207,6 +219,25 @@ class Loader:
                 " should have a target for each pixel of its image"
             )
         return self.views.render_target(targets, self.split.index[rows], view, ignored=task.ignored)
+
+
+def whole_batch(batch_size: int, together: int, world: int = 1) -> int:
+    """The samples of a batch of at most `batch_size` in which what belongs together is whole.
+
+    Args:
+        batch_size: samples in a batch, at most.
+        together: how many samples belong together.
+        world: how many processes share the batch.
+    Raises:
+        LimbeckError: if there is no room for what belongs together on each process.
+    """
+    if together > 1 and batch_size < together * world:
+        each = f" for each of {world} processes" if world > 1 else ""
+        raise LimbeckError(
+            f"a batch of {batch_size} texts has no room for a query with its documents, {together} "
+            f"texts{each}; give it {together * world} or more"
+        )
+    return batch_size // together * together
 
 
 def by_length(order: Tensor, lengths: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:

@@ -92,7 +92,7 @@ class Source:
         """16 hex digits of inputs, targets, splits and task; equal for equal data of any name."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         parts = [
-            f"{which} {split.samples.fingerprint} {digest({'targets': split.targets, 'index': split.index})}"
+            f"{which} {split.samples.fingerprint} {digest(split.tensors)}"
             for which, split in splits.items()
             if split is not None
         ]

@@ -24,13 +24,19 @@ class Split:
         targets: (N, ...) as the task has them: (N,) int64 class ids, `UNLABELED` where a sample has none.
         index: (N,) int64 position of each in `samples`. A part of a split keeps the positions of the whole,
             so that a memory or a cache by position serves both.
+            It may name a sample several times, such as a document of several queries.
         task: what the targets are.
+        together: how many samples in a row belong together, in every batch that is trained on: the length of
+            the split is a multiple of it.
+        judgments: (J, 3) int64 what a retrieval split knows of pairs: query, document and grade.
     """
 
     samples: Samples
     targets: Tensor
     index: Tensor
     task: type[Task] = Classification
+    together: int = 1
+    judgments: Tensor | None = None
 
     @classmethod
     def whole(cls, samples: Samples, targets: Tensor, task: type[Task] = Classification) -> Split:
@@ -56,6 +62,12 @@ class Split:
         """Whether any sample has a label."""
         return bool(self.task.labeled(self.targets).any())
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What the split says of its samples, by name."""
+        known = {} if self.judgments is None else {"judgments": self.judgments}
+        return {"targets": self.targets, "index": self.index, **known}
+
     def labeled(self) -> Split:
         """The samples that have a label."""
         if not self.has_labels:
@@ -67,7 +79,10 @@ class Split:
         return DataFacts(self.positions, targets=self.targets_by_position)
 
     def select(self, rows: Tensor) -> Split:
-        """Some samples; `rows` (M,) counts within this split, `index` keeps counting in `samples`."""
+        """Some samples; `rows` (M,) counts within this split, `index` keeps counting in `samples`.
+
+        Of samples that belong together, all should be chosen or none.
+        """
         return replace(self, targets=self.targets[rows], index=self.index[rows])
 
     def to(self, device: torch.device | str) -> Split:

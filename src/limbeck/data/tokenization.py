@@ -22,8 +22,9 @@ from limbeck.data.storage.base import Samples
 from limbeck.data.storage.texts import Ragged, Texts
 from limbeck.data.words import check_words, first_tokens, space_before_words
 from limbeck.errors import LimbeckError
+from limbeck.optional import imported
 from limbeck.outputs import Inputs
-from limbeck.pretrained import from_pretrained, stamp
+from limbeck.pretrained import EXTRA, from_pretrained, stamp
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model", "*.gguf")
 """What shows that a folder holds a tokenizer."""
@@ -41,12 +42,14 @@ class Tokenization(Preparation):
         digest: 16 hex digits of all that decides what it makes of a text.
         max_length: most tokens of a text, special tokens included.
         tokenizer: the tokenizer, as `AutoTokenizer.from_pretrained` gives it.
+        prompts: what is put before a text, by the kind that the data says the text is of, such as "query".
     """
 
     place: str = field(default="", compare=False)
     digest: str = ""
     max_length: int = 0
     tokenizer: Any = field(default=None, compare=False, repr=False)
+    prompts: tuple[tuple[str, str], ...] = ()
 
     def __call__(self, inputs: Inputs) -> Inputs:
         """The inputs as they are; they should be token ids already."""
@@ -63,7 +66,8 @@ class Tokenization(Preparation):
     def key(self, samples: Samples) -> str:
         """The tokenizer and the texts: equal tokens of the data's own tokenizer may be of different texts."""
         texts = f" of the texts {samples.corpus.fingerprint}" if isinstance(samples, Texts) else ""
-        return f"tokens by {self.digest}, at most {self.max_length}{texts}"
+        prompts = f", with the prompts {dict(self.prompts)}" if self.prompts else ""
+        return f"tokens by {self.digest}, at most {self.max_length}{prompts}{texts}"
 
     def lengths(self, samples: Samples, index: Tensor) -> Tensor | None:
         """(B,) int64 tokens of each sample."""
@@ -83,9 +87,10 @@ class Tokenization(Preparation):
             return 0.0
         rows = samples.of_corpus(torch.arange(len(samples)))
         full = self._tokens(samples).lengths[rows] >= self.max_length  # only these can have been cut
+        texts = samples.corpus.with_prompts(dict(self.prompts))
         longer = sum(
-            len(self.tokenizer(text, verbose=False)["input_ids"]) > self.max_length
-            for text, is_full in zip(samples.texts(), full.tolist(), strict=True)
+            len(self.tokenizer(texts[row], verbose=False)["input_ids"]) > self.max_length
+            for row, is_full in zip(rows.tolist(), full.tolist(), strict=True)
             if is_full
         )
         return longer / len(full)
@@ -160,7 +165,8 @@ class Tokenization(Preparation):
             )
 
     def _tokens(self, samples: Texts) -> Ragged:
-        return samples.corpus.tokens(f"{self.digest} {self.max_length}", self.tokenize)
+        key = f"{self.digest} {self.max_length} {self.prompts}"
+        return samples.corpus.tokens(key, self.tokenize, dict(self.prompts))
 
     def __str__(self) -> str:
         return f"at most {self.max_length} tokens of the tokenizer of {self.place}"
@@ -173,6 +179,7 @@ def tokenization(
     pad_token: str | None = None,
     *,
     add_prefix_space: bool = False,
+    special: bool = True,
 ) -> Tokenization:
     """The tokenizer of a folder or a hub name.
 
@@ -182,6 +189,7 @@ def tokenization(
         max_length: what a text is cut to; as many as the network reads if None.
         pad_token: the token that fills up a batch, for a tokenizer that names none.
         add_prefix_space: whether a byte-level tokenizer sees a space before every word that is given alone.
+        special: whether special tokens are put around a text, as most networks read them.
     Raises:
         LimbeckError: for a folder without a tokenizer, a token to pad with that it does not have, and a
             length that the network does not read.
@@ -191,7 +199,7 @@ def tokenization(
         raise LimbeckError(
             f"the folder {place!r} holds no tokenizer; write it there with tokenizer.save_pretrained(...)"
         )
-    tokenizer, digest = _loaded(place, pad_token, add_prefix_space, stamp(place))
+    tokenizer, digest = _loaded(place, pad_token, add_prefix_space, special, stamp(place))
     most = min(most, tokenizer.model_max_length)
     if max_length is not None and max_length > most:
         raise LimbeckError(f"{place!r} reads at most {most} tokens of a text, not max_length={max_length}")
@@ -204,10 +212,12 @@ def tokenization(
 
 
 @lru_cache(maxsize=8)
-def _loaded(place: str, pad_token: str | None, add_prefix_space: bool, stamp: object) -> tuple[Any, str]:
+def _loaded(
+    place: str, pad_token: str | None, add_prefix_space: bool, special: bool, stamp: object
+) -> tuple[Any, str]:
     """The tokenizer and its digest."""
     options = {"add_prefix_space": True} if add_prefix_space else {}
-    tokenizer = from_pretrained("AutoTokenizer", place, **options)
+    tokenizer = from_pretrained("AutoTokenizer", place, **options) if special else _without_special(place)
     if add_prefix_space:
         space_before_words(tokenizer, place)
     if pad_token is not None:
@@ -215,6 +225,32 @@ def _loaded(place: str, pad_token: str | None, add_prefix_space: bool, stamp: ob
             raise LimbeckError(f"the tokenizer of {place!r} has no token {pad_token!r} to pad with")
         tokenizer.pad_token = pad_token
     return tokenizer, digest_of(tokenizer)
+
+
+def _without_special(place: str) -> Any:
+    """The tokenizer of a place without what puts special tokens around a text."""
+    package, file = imported("transformers", EXTRA), Path(place) / "tokenizer.json"
+    if file.is_file() and not (file.parent / "tokenizer_config.json").is_file():
+        inside, length = Tokenizer.from_file(str(file)), None
+        named = "[PAD]" if inside.token_to_id("[PAD]") is not None else inside.id_to_token(0)
+    else:
+        found = from_pretrained("AutoTokenizer", place)
+        if getattr(found, "backend_tokenizer", None) is None:
+            raise LimbeckError(
+                f"the tokenizer of {place!r} is written in Python, and static embeddings need a "
+                "tokenizer.json; write it with save_pretrained(...) of the fast form of the tokenizer"
+            )
+        inside, length = Tokenizer.from_str(found.backend_tokenizer.to_str()), found.model_max_length
+        named = found.pad_token or inside.id_to_token(0)
+    inside.no_truncation()
+    inside.no_padding()
+    inside.post_processor = None
+    return package.PreTrainedTokenizerFast(
+        tokenizer_object=inside,
+        pad_token=named,
+        model_input_names=["input_ids", "attention_mask"],
+        **({} if length is None else {"model_max_length": length}),
+    )
 
 
 def digest_of(tokenizer: Any) -> str:

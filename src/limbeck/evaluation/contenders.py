@@ -116,6 +116,8 @@ def _similarity(alike: Mapping[str, LinearCKA]) -> CKA:
 
 def _check_widths(task: Task, outputs: Mapping[Role, Outputs], batch: Batch) -> None:
     """Refuses networks that cannot be compared, because their rows have different numbers of scores."""
+    if task.embeds:
+        return
     widths = {role: task.rows(batch, each).logits(each.logits).shape[-1] for role, each in outputs.items()}
     for role, width in widths.items():
         if width != widths["student"]:

@@ -47,7 +47,8 @@ def find(
         example: inputs of a few samples, on the network's device.
         overrides: points by field, as `Point` writes them: `{"embedding": "fc:input", "stages": ["layer1"]}`;
             an output that a task names is a field, too: `{"boxes": "[pred_boxes]"}`.
-        width: how many logits there are for each decision, where the task tells it.
+        width: how many logits there are for each decision, where the task tells it; 0 where what the network
+            answers is an embedding, which is the embedding then.
         dense: whether the task has a decision at each position, as for pixels and tokens.
         training: whether the network will run in training mode, where its logits may be elsewhere; None for
             a network that is in training mode now.
@@ -72,6 +73,8 @@ def find(
     marked = {field: tuple(map(trace.marked, found)) for field, found in points.items()}
     one = {field: next(iter(found), None) for field, found in marked.items()}
     logits = one.get("logits")
+    if width == 0 and "embedding" not in (overrides or {}):
+        one["embedding"] = logits
     will_train = network.training if training is None else training
     later = _in_training(trace, example, logits, dense) if logits and will_train else None
     return FeaturePoints(

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from limbeck.methods.ce import CE
     from limbeck.methods.ceskd import CESKD
     from limbeck.methods.ckd import CKD
+    from limbeck.methods.contrastive import Contrastive
+    from limbeck.methods.cosent import CoSENT
+    from limbeck.methods.cosine import Cosine
     from limbeck.methods.crd import CRD
     from limbeck.methods.dgkd import DGKD
     from limbeck.methods.dist import DIST
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from limbeck.methods.dot import DOT
     from limbeck.methods.dual import Dual
     from limbeck.methods.ekd import EKD
+    from limbeck.methods.embedding_mse import EmbeddingMSE
+    from limbeck.methods.embeddistill import EmbedDistill
     from limbeck.methods.fitnet import FitNet
     from limbeck.methods.fsp import FSP
     from limbeck.methods.ft import FT
@@ -47,8 +52,11 @@ if TYPE_CHECKING:
     from limbeck.methods.kd import KD
     from limbeck.methods.kdsvd import KDSVD
     from limbeck.methods.label_smoothing import LabelSmoothing
+    from limbeck.methods.listwise import Listwise
     from limbeck.methods.logit_standardization import LogitStandardization
     from limbeck.methods.lwkd import LWKD
+    from limbeck.methods.margin_mse import MarginMSE
+    from limbeck.methods.matryoshka import Matryoshka
     from limbeck.methods.mgd import MGD
     from limbeck.methods.mixkd import MixKD
     from limbeck.methods.mse import MSE
@@ -90,6 +98,9 @@ _PLACES = {
     "ce": "limbeck.methods.ce:CE",
     "ceskd": "limbeck.methods.ceskd:CESKD",
     "ckd": "limbeck.methods.ckd:CKD",
+    "contrastive": "limbeck.methods.contrastive:Contrastive",
+    "cosent": "limbeck.methods.cosent:CoSENT",
+    "cosine": "limbeck.methods.cosine:Cosine",
     "crd": "limbeck.methods.crd:CRD",
     "dgkd": "limbeck.methods.dgkd:DGKD",
     "dist": "limbeck.methods.dist:DIST",
@@ -98,6 +109,8 @@ _PLACES = {
     "dot": "limbeck.methods.dot:DOT",
     "dual": "limbeck.methods.dual:Dual",
     "ekd": "limbeck.methods.ekd:EKD",
+    "embedding_mse": "limbeck.methods.embedding_mse:EmbeddingMSE",
+    "embeddistill": "limbeck.methods.embeddistill:EmbedDistill",
     "fitnet": "limbeck.methods.fitnet:FitNet",
     "fsp": "limbeck.methods.fsp:FSP",
     "ft": "limbeck.methods.ft:FT",
@@ -110,8 +123,11 @@ _PLACES = {
     "kd": "limbeck.methods.kd:KD",
     "kdsvd": "limbeck.methods.kdsvd:KDSVD",
     "label_smoothing": "limbeck.methods.label_smoothing:LabelSmoothing",
+    "listwise": "limbeck.methods.listwise:Listwise",
     "logit_standardization": "limbeck.methods.logit_standardization:LogitStandardization",
     "lwkd": "limbeck.methods.lwkd:LWKD",
+    "margin_mse": "limbeck.methods.margin_mse:MarginMSE",
+    "matryoshka": "limbeck.methods.matryoshka:Matryoshka",
     "mgd": "limbeck.methods.mgd:MGD",
     "mixkd": "limbeck.methods.mixkd:MixKD",
     "mse": "limbeck.methods.mse:MSE",
@@ -193,16 +209,24 @@ __all__ = [
     "AFDAttention",
     "Bounded",
     "Claim",
+    "CoSENT",
     "Context",
+    "Contrastive",
+    "Cosine",
     "DataFacts",
     "Dual",
+    "EmbedDistill",
+    "EmbeddingMSE",
     "FitNet",
     "Huber",
     "Imitation",
     "InfoFlow",
     "LabelSmoothing",
+    "Listwise",
     "LogitStandardization",
     "Losses",
+    "MarginMSE",
+    "Matryoshka",
     "Method",
     "MixKD",
     "Multilevel",

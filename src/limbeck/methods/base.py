@@ -36,9 +36,12 @@ class Method(nn.Module):
         reads: what it needs.
         recipe: the paper's recommended mix, in the notation.
         min_samples: the smallest batch it is defined for; 2 if it compares samples.
-        rows: the tasks it serves: those whose rows choose among "classes", those whose rows are "values", or
-            "any".
+        min_together: the fewest samples that have to belong together in a batch, such as a query with a
+            relevant document and one that is not.
+        rows: the tasks it serves: those whose rows choose among "classes", those whose rows are "values",
+            those whose rows are embeddings, "vectors", or "any".
         tasks: the names of the only tasks that it serves; empty for all that have such rows.
+        also: further kinds of rows that it serves beside `rows`.
         one_row_per_sample: whether it is for tasks alone that decide once for each sample.
         relates: whether it relates rows to each other; where a batch has very many, it then sees a draw.
         row_wise: whether its loss is a mean of what each row gives by itself, so that it can leave out the
@@ -57,9 +60,11 @@ class Method(nn.Module):
     reads: Reads = Reads()
     recipe: ClassVar[str | None] = None
     min_samples: int = 1
+    min_together: int = 1
     phases_only: ClassVar[bool] = False
     views_together: ClassVar[bool] = False
-    rows: ClassVar[Literal["any", "classes", "values"]] = "any"
+    rows: ClassVar[Literal["any", "classes", "values", "vectors"]] = "any"
+    also: ClassVar[tuple[Literal["classes", "values", "vectors"], ...]] = ()
     tasks: ClassVar[tuple[str, ...]] = ()
     one_row_per_sample: ClassVar[bool] = False
     relates: ClassVar[bool] = False

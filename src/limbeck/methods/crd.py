@@ -17,7 +17,7 @@ from limbeck.methods.parts.blocks import Reduction, full_precision, gather, redu
 from limbeck.methods.parts.memories import Bank
 from limbeck.methods.parts.negatives import Negatives
 from limbeck.methods.parts.shapes import same_samples
-from limbeck.outputs import Batch, Outputs
+from limbeck.outputs import ABSENT, UNLABELED, Batch, Outputs
 
 EPSILON = 1e-7
 """Added to probabilities by the authors' code."""
@@ -103,11 +103,11 @@ class CRD(Method):
     student's; the loss is the sum of both. A bank's vector is a moving average that goes on at each visit of
     its sample. The first batch settles Z. With KD beside it, as in the paper: `ce + kd + 0.8*crd`.
 
-    Negatives are samples of other classes; a sample without a label is in a class by itself. "exact" draws
-    them for each sample, as the paper does; it takes a (B, N) product for each side. "shared" draws once for
-    the whole batch and leaves out, for each sample, those of its own class: the same loss from fewer draws,
-    for a fraction of the time and for training sets of millions. The authors draw with replacement where
-    there are fewer than `size`; here those there are count once each.
+    Negatives are samples of other classes; a sample without a label is in a class by itself, and so is every
+    text of an encoder's. "exact" draws them for each sample, as the paper does; it takes a (B, N) product for
+    each side. "shared" draws once for the whole batch and leaves out, for each sample, those of its own
+    class: the same loss from fewer draws, for a fraction of the time and for training sets of millions. The
+    authors draw with replacement where there are fewer than `size`; here those there are count once each.
 
     The banks, 2 x N x dim numbers, are in the state and in every checkpoint. All processes hold the same.
 
@@ -123,6 +123,7 @@ class CRD(Method):
     reads = Reads(student=("embedding",), teacher=("embedding",), batch=("index",), data=("targets",))
     recipe = "ce + 0.8*crd"  # the CRD benchmark's
     rows = "classes"  # its negatives are samples of another class
+    also = ("vectors",)  # or, where there are no classes, all other samples
     one_row_per_sample = True
 
     draws: Tensor
@@ -148,12 +149,15 @@ class CRD(Method):
         """
         assert context.teacher is not None
         assert context.data.targets is not None
+        targets = context.data.targets
+        if context.task.scores == "vectors":  # every text is in a class by itself
+            targets = torch.where((targets == ABSENT).all(1), ABSENT, UNLABELED)
         self.project_student = nn.Linear(context.student.embedding.shape[1], self.dim)
         self.project_teacher = nn.Linear(context.teacher.embedding.shape[1], self.dim)
-        positions = len(context.data.targets)
+        positions = len(targets)
         self.student_bank = Bank(positions, self.dim, self.momentum)
         self.teacher_bank = Bank(positions, self.dim, self.momentum)
-        self.negatives = Negatives(context.data.targets)
+        self.negatives = Negatives(targets)
         if not self.negatives.fewest:
             raise LimbeckError("crd contrasts samples of different classes; all training samples are of one")
         self.size = min(self.size, len(self.negatives) if self.shared else self.negatives.fewest)

@@ -18,6 +18,7 @@ from limbeck.methods.base import Method, inner_first, related
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Context, LossTerms, Phase, Reads
 from limbeck.methods.dml import DML
+from limbeck.methods.embedding_mse import embedding_mse
 from limbeck.methods.kd import kd
 from limbeck.methods.terms import Term
 from limbeck.optimization import SGD, MultiStep
@@ -60,6 +61,9 @@ class MGD(Method):
     the teacher's codes beside the base objective: 4 KL at T=2 for the low granularity, 64 KL at T=8 for the
     high one. A trained analyzer is reused by every run with the same teacher, data and arguments.
 
+    The embedding of an encoder has no classes: its analyzers learn to give the embedding back from their
+    codes, and "stable" shows the mean of it and of what both decoders give back.
+
     Around mutual learning, `mgd(dml)`, there is no teacher and nothing is trained beforehand: every network
     carries the two encoders and follows the codes of the others, beside the terms of `dml`.
 
@@ -80,6 +84,7 @@ class MGD(Method):
     reads = Reads(student=("embedding",), teacher=("embedding", "logits"))
     recipe = "mgd(0.2*ce + 0.8*kd)"
     rows = "classes"
+    also = ("vectors",)
 
     def __init__(
         self,
@@ -119,11 +124,15 @@ class MGD(Method):
             return
         assert context.teacher is not None
         self._analyzed = context.teacher_name
+        self._embeds = context.task.scores == "vectors"
         ours, theirs = context.student.embedding.shape[1], context.teacher.embedding.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.analyzers = nn.ModuleDict(
-                {name: Analyzer(theirs, width, context.width) for name, width in self.widths.items()}
+                {
+                    name: Analyzer(theirs, width, context.width or theirs)
+                    for name, width in self.widths.items()
+                }
             )
         self.encoders = nn.ModuleDict({name: encoder(ours, width) for name, width in self.widths.items()})
         self._fingerprint = context.fingerprint
@@ -135,6 +144,9 @@ class MGD(Method):
     def _phase(self, name: str) -> Phase:
         width, temperature = self.widths[name], self.temperatures[name]
         analyzer = self.analyzers[name]
+
+        def given_back(student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+            return {"mse": embedding_mse(analyzer(teacher.embedding)[1], teacher.embedding)}
 
         def loss(student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
             assert batch.targets is not None
@@ -151,8 +163,10 @@ class MGD(Method):
         return Phase(
             name=name,
             trains=[analyzer],
-            loss=loss,
-            reads=Reads(student=(), teacher=("embedding", "logits"), batch=("targets",)),
+            loss=given_back if self._embeds else loss,
+            reads=Reads(student=(), teacher=("embedding",))
+            if self._embeds
+            else Reads(student=(), teacher=("embedding", "logits"), batch=("targets",)),
             epochs=self.epochs,
             optimizer=SGD(lr=self.lr),
             schedule=MultiStep(milestones=(self.epochs / 2, self.epochs * 3 / 4)),
@@ -179,7 +193,7 @@ class MGD(Method):
                 assert self._analyzed is not None
                 shown = teacher.named[self._analyzed].replace(logits=excited)
                 teacher = teacher.replace(named={**teacher.named, self._analyzed: shown})
-            teacher = teacher.replace(logits=excited)
+            teacher = teacher.replace(logits=excited, **({"embedding": excited} if self._embeds else {}))
         terms = {
             name: kd(self.encoders[name](ours.embedding), code, self.temperatures[name])
             for name, code in codes.items()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from limbeck.arguments import Count, NonNegative, Share
 from limbeck.generation import Drawing, Noise, Written, noise, write
-from limbeck.generation.written import TEACHER
+from limbeck.generation.interleaving import TEACHER
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Networks
 from limbeck.methods.parts.rewriting import Prompts

@@ -18,7 +18,7 @@ from inspect import getdoc
 from torch import nn
 
 from limbeck.errors import LimbeckError, unknown
-from limbeck.models import causal, huggingface, lora
+from limbeck.models import causal, encoders, huggingface, lora
 from limbeck.models.cnn import CNN
 from limbeck.models.dscnn import DSCNN
 from limbeck.models.factory import call_factory
@@ -134,7 +134,8 @@ def build(
     Args:
         spec: a name of `table()`, `lenet5` or `cnn(channels=[4, 8])`, or of `NAMED`, `resnet20`; one of a
             zoo, `timm:resnet18` or `torchvision:resnet18` (see `limbeck.models.zoos`); one of Hugging Face,
-            `hf:FOLDER(layers=2)` (see `limbeck.models.huggingface`); or else
+            `hf:FOLDER(layers=2)` (see `limbeck.models.huggingface`); static embeddings of an encoder,
+            `static("FOLDER")` (see `limbeck.models.encoders`); or else
             `package.module:factory(width=2)`, which imports the module (the working directory is searched
             too) and calls the factory with exactly the arguments given.
         example: inputs the network will get, (B, C, H, W) images or (B, F) features. They tell a network of
@@ -148,6 +149,8 @@ def build(
     """
     if huggingface.is_hf(spec):
         return huggingface.build(spec, example, num_classes, facts)
+    if encoders.static_source(spec) is not None:
+        return encoders.static_of(spec)
     if is_zoo(spec):
         return from_zoo(spec, example, num_classes)
     module, colon, _ = spec.partition(":")

@@ -15,7 +15,16 @@ from limbeck.errors import LimbeckError
 from limbeck.optional import imported
 from limbeck.pretrained import EXTRA, quiet, stamp
 
-OWN = ("layers", "keep", "max_length", "pad_token", "add_prefix_space")
+OWN = (
+    "layers",
+    "keep",
+    "max_length",
+    "pad_token",
+    "add_prefix_space",
+    "pooling",
+    "normalize",
+    "dim",
+)
 """The arguments of a model text that are limbeck's; all others are attributes of the config."""
 
 

@@ -61,6 +61,10 @@ class Pretrained:
         max_length: tokens that a text is cut to; None for as many as the network reads.
         pad_token: token that fills up a batch, for a tokenizer that names none.
         add_prefix_space: whether a byte-level tokenizer sees a space before every word of a sentence.
+        pooling: how an encoder's tokens become one vector (see `limbeck.models.encoders`); as its folder says
+            if None, as is the next.
+        normalize: whether an encoder's embedding has length 1.
+        dim: numbers of an encoder's embedding, by a linear layer with fresh weights before its normalization.
         overrides: attributes of its config.
     """
 
@@ -70,6 +74,9 @@ class Pretrained:
     max_length: Count | None = None
     pad_token: str | None = None
     add_prefix_space: bool = False
+    pooling: str | Sequence[str] | None = None
+    normalize: bool | None = None
+    dim: Count | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -178,6 +185,11 @@ def build(
     """
     named = read(spec)
     auto = _auto(spec, example)
+    if any(each is not None for each in (named.pooling, named.normalize, named.dim)):
+        raise LimbeckError(
+            f"{spec}: pooling, normalize and dim are of encoders, for the tasks retrieval and similarity; "
+            "leave them out"
+        )
     if not named.brings_weights:
         return _alone(named, auto, example, num_classes, facts or {})
     config = configs.changed(named.place, named.overrides)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.config import RunConfig, flat, make_config
+from limbeck.data.loader import whole_batch
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
 from limbeck.methods import Objective
@@ -95,12 +96,13 @@ def alone(job: Job, trainer: Trainer, steps: int) -> Alone | str:
     if source.test is None and source.validation is None:
         return "the data has neither a test nor a validation split to compare on"
     samples = setup.samples_per_epoch or int(task.labeled(source.train.targets).sum())
-    full, left = divmod(samples, setup.batch_size)
+    size = whole_batch(setup.batch_size, source.train.together)
+    full, left = divmod(samples, size)
     needed, _ = smallest_batch(objective, job.distiller.student, trainer, setup)
     if full + (left >= max(needed, trainer.accelerator.num_processes)) == steps:
         length = setup.samples_per_epoch
     else:
-        length = steps * setup.batch_size
+        length = steps * size
     made = config.model_copy(
         update={
             "teacher": None,

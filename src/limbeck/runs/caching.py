@@ -54,7 +54,7 @@ def asked(
         teacher.cached,
         views=config.training.views,
         top=teacher.top,
-        preparation=networks.preparation(teacher),
+        preparation=networks.preparation(teacher, source.task),
         features=teacher.features,
         rebuild=(lambda: networks.teacher(teacher, source)) if again else None,
     )

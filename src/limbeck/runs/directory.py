@@ -197,7 +197,7 @@ def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
 
 def _build(card: Card, file: Path, *, alone: bool) -> nn.Module:
     if card.network is not None:
-        return models.huggingface.from_config(card.network)
+        return models.encoders.from_config(card.network)
     if card.model is None:
         raise LimbeckError(
             f"the network of {str(file)!r} was handed over as an object and cannot be built from a name; "
@@ -208,7 +208,8 @@ def _build(card: Card, file: Path, *, alone: bool) -> nn.Module:
             f"{str(file)!r} names the factory {card.model!r}, and a weights file is not trusted to call "
             "anything; give the run's directory, or the factory as the model and the file as its weights"
         )
-    return models.build(card.model, example=card.example, num_classes=card.made_for().width, facts=card.facts)
+    width = card.made_for().width or None
+    return models.build(card.model, example=card.example, num_classes=width, facts=card.facts)
 
 
 def free_directory(prefix: str) -> Path:

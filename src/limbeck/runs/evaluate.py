@@ -29,6 +29,7 @@ from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import read_card
 from limbeck.runs.schedules import schedule_of
 from limbeck.runs.supervised import supervision
+from limbeck.tasks import Task
 from limbeck.teachers.files.reading import is_answers
 
 FILE = "evaluation.json"
@@ -164,8 +165,14 @@ def of_run(network: nn.Module, run: Run, features: Mapping[str, str | list[str]]
     return Contender(network, name, str(run.path), features or points, preparation, unseen=known)
 
 
-def of_config(network: nn.Module, config: NetworkConfig) -> Contender:
-    """A network that a config names, with the name it has in the run it is from."""
+def of_config(network: nn.Module, config: NetworkConfig, task: Task) -> Contender:
+    """A network that a config names, with the name it has in the run it is from.
+
+    Args:
+        network: the network.
+        config: what names it.
+        task: what it is for.
+    """
     if (schedule := schedule_of(config.model)) is not None:
         return of_run(network, schedule.run, config.features)
     path = Path(config.model)
@@ -175,7 +182,7 @@ def of_config(network: nn.Module, config: NetworkConfig) -> Contender:
         network,
         config.model,
         features=config.features,
-        preparation=networks.preparation(config),
+        preparation=networks.preparation(config, task),
         unseen=False,
     )
 
@@ -264,7 +271,8 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
     if is_answers(config.model):
         raise LimbeckError(f"{config.model} is a file of answers about training samples, and no network")
     config = places.located(config, run)
-    return of_config(networks.teacher(config, source or run.data()), config)
+    source = source or run.data()
+    return of_config(networks.teacher(config, source), config, source.task)
 
 
 def _baseline(

@@ -17,6 +17,7 @@ from limbeck.data import Source, Split
 from limbeck.data.preparation import Preparation
 from limbeck.data.storage.base import spread
 from limbeck.data.tokenization import Tokenization
+from limbeck.data.towers import TowerTokenization
 from limbeck.errors import LimbeckError, unknown
 from limbeck.evaluation import results
 from limbeck.files import replacing, write_text
@@ -125,6 +126,11 @@ def export(
     source, reads = _source(path, card, data, data_dir), networks.preparation_of(card, path)
     if form == "hf":
         return Exported(file, tuple(_folder(path, student, card, source, reads, file)))
+    if isinstance(reads, TowerTokenization):
+        raise LimbeckError(
+            f"this student is two encoders, of queries and of documents, and {form} holds one program; take "
+            "hf, which writes a folder for each"
+        )
     makers = reads.files() if isinstance(reads, Tokenization) else source.files
     beside = _beside(makers, file, overwrite=overwrite)
     program = trace(student, example := source.example(preparation=reads), card.max_length)
@@ -196,7 +202,7 @@ def _folder(
     name, split = _checked_on(source)
     with hf.replacing_folder(folder) as partial:
         lines = hf.write(student, card, reads, source.files, partial)
-        hf.check_tokens(partial, source.train.samples, source.example(32, reads), reads)
+        hf.check_tokens(partial, source.train, reads, source.example(32, reads))
         agreement = check(student, hf.reopen(partial, card), split, source.task, reads, tolerance=1e-5)
         run = Run(path)
         if run.finished:

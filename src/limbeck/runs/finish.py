@@ -173,7 +173,7 @@ def _evaluated(
     notes: tuple[str, ...] = ()
     try:
         if job.first is not None and (teacher := job.distiller.teachers[job.first].network) is not None:
-            contenders["teacher"] = of_config(teacher, job.config.taught_by[job.first])
+            contenders["teacher"] = of_config(teacher, job.config.taught_by[job.first], job.source.task)
     except LimbeckError as error:  # its network was unloaded and is gone: no reason to lose the run
         notes = (f"The teacher is left out: {error}.",)
         trainer.display.note(notes[0])

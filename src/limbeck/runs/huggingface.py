@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from limbeck.data.tokenization import Tokenization, tokenization
 from limbeck.errors import LimbeckError, listed
 from limbeck.models import Normalization, causal, huggingface, normalize_inputs
 from limbeck.models.configs import most_tokens
+from limbeck.models.encoders import encoder, layout
 from limbeck.outputs import Inputs
 from limbeck.pretrained import config_of, stamp
 from limbeck.processors import ImageSettings, image_settings, processor_of
@@ -24,6 +26,9 @@ from limbeck.runs.matching import canonical, comparable
 from limbeck.runs.network_record import Card
 from limbeck.tasks import Classification, Multilabel, Regression, Task, TokenClassification
 from limbeck.words import Words
+
+UNBOUNDED = 1 << 20
+"""Tokens of a text, at most, where a network reads as many as there are."""
 
 
 def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> nn.Module:
@@ -36,6 +41,9 @@ def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> 
         example: inputs it will get.
     """
     model, width = config.model, source.task.width
+    if source.task.embeds:
+        with torch.random.fork_rng(devices=[]):
+            return encoder(model)
     if not huggingface.read(model).brings_weights:
         network = huggingface.build(model, example, width, source.facts)
         huggingface.name_outputs(network, source.task)
@@ -47,7 +55,7 @@ def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> 
             huggingface.name_outputs(network, source.task)
         else:
             network = huggingface.build(model, example, head=True)
-    settings, reads = image_settings(huggingface.read(model).place), preparation(config)
+    settings, reads = image_settings(huggingface.read(model).place), preparation(config, source.task)
     if isinstance(reads, Tokenization):  # some networks look for the last token that is no padding
         of_network: Any = network.config
         of_network.pad_token_id = reads.tokenizer.pad_token_id
@@ -133,15 +141,20 @@ def _task(name: str, labels: tuple[str, ...]) -> Task:
     return Multilabel(labels) if name == "multilabel" else Classification(labels)
 
 
-def preparation(config: NetworkConfig) -> Preparation:
+def preparation(config: NetworkConfig, task: Task | type[Task]) -> Preparation:
     """What the network reads: tokens of its own tokenizer, or images at its own size.
 
+    Args:
+        config: of the network.
+        task: what it is for; an encoder reads as many tokens as its folder says.
     Raises:
         LimbeckError: for a folder that holds neither a tokenizer nor the settings of an image processor.
     """
     named = huggingface.read(config.model)
     if not named.brings_weights:
         return Preparation(config.size)
+    if task.embeds:
+        return of_encoder(named)
     if (settings := image_settings(named.place)) is not None:
         return _images(config, named.place, settings)
     if config.size is not None:
@@ -186,6 +199,21 @@ def _check_alike(place: str, stamp: object, made: Preparation, settings: ImageSe
 
 ROUNDED = 2.5 / 255
 """How far pixels may be off where a processor rounds them to 8 bits after each pass of its resampling."""
+
+
+def of_encoder(named: huggingface.Pretrained) -> Tokenization:
+    """What an encoder reads: with its prompts, and without special tokens where it is a table of tokens."""
+    found = layout(named.place)
+    if found.kind == "static":
+        return tokenization(found.place, UNBOUNDED, named.max_length, named.pad_token, special=False)
+    most = min(most_tokens(named.place), found.max_length or UNBOUNDED)
+    made = tokenization(found.place, most, named.max_length, named.pad_token)
+    return replace(made, prompts=tuple(sorted(found.prompts.items())))
+
+
+def tokens_of_static(source: str) -> Tokenization:
+    """What static embeddings of an encoder read: its tokens, without special ones."""
+    return tokenization(layout(source).place, UNBOUNDED, special=False)
 
 
 def cut_note(reads: Preparation, source: Source, whose: str) -> str | None:

@@ -14,7 +14,7 @@ from limbeck import checks, evaluation
 from limbeck import data as sources
 from limbeck.config import RunConfig, TeacherConfig, TrainingConfig
 from limbeck.data import Loader, Source, Split, views
-from limbeck.data.loader import checked_number
+from limbeck.data.loader import checked_number, whole_batch
 from limbeck.data.preparation import Preparation
 from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
@@ -110,14 +110,15 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     checks.trained(student, objective)
     with networks.shown_beside(("student", config.student), source):
         teachers = _teachers(taught_by, source, objects)
-    examples = {"student": source.example(preparation=networks.student_preparation(config.student))}
+    task = source.task
+    examples = {"student": source.example(preparation=networks.student_preparation(config.student, task))}
     examples |= {
-        name: source.example(preparation=networks.preparation(each)) for name, each in taught_by.items()
+        name: source.example(preparation=networks.preparation(each, task)) for name, each in taught_by.items()
     }
     named = {"student": config.student, **taught_by}
     said = []
     for role, network in {"student": student, **teachers}.items():
-        whose, reads = networks.called(role), networks.preparation(named[role])
+        whose, reads = networks.called(role), networks.preparation(named[role], task)
         if isinstance(source.task, Language):
             language.check_tokens(reads, source, whose)
             language.check_vocabulary(network, source, whose)
@@ -229,8 +230,14 @@ def uses_unlabeled(objective: Method) -> bool:
 
 
 def _check_labels(objective: Method, split: Split, source: Source) -> None:
-    """Refuses a method that learns from labels where no sample has one."""
+    """Refuses a method that learns from labels, or from negatives, where there are none."""
     for method in inner_first(objective):
+        if method.min_together > split.together:
+            raise LimbeckError(
+                f"{method.name} compares the candidates of a query, and each query of {source.name} is "
+                "followed by its relevant document alone; give data with negatives=1 or more, or use "
+                "listwise, which compares the documents of the batch"
+            )
         if "targets" in method.reads_in_training.batch and not split.has_labels:
             raise LimbeckError(
                 f"{method.name} learns from labels, and no training sample of {source.name} has one; leave "
@@ -326,7 +333,7 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
     def batches(
         batch_size: int | None, seed: int | None, samples: int | None = None
     ) -> Callable[[int], Iterable[object]]:
-        size = batch_size or setup.batch_size
+        size = whole_batch(batch_size or setup.batch_size, job.split.together)
         left = (samples or len(job.split)) % size
         if 0 < left < needed:
             trainer.display.note(f"a last batch of {left} is left out: {reason}")
@@ -343,10 +350,10 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
             rank=trainer.accelerator.process_index,
             world=trainer.accelerator.num_processes,
             extra_views=distiller.reads.views,
-            preparation=networks.student_preparation(job.config.student),
+            preparation=networks.student_preparation(job.config.student, job.source.task),
             samples_per_epoch=samples,
             teacher_preparations={
-                name: networks.preparation(each)
+                name: networks.preparation(each, job.source.task)
                 for name, each in job.config.taught_by.items()
                 if distiller.teachers[name].gives is None
             },
@@ -399,7 +406,7 @@ def smallest_batch(
 def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
     """The task's metrics of a run's student on a split, each sample once and as it is."""
     config = job.config.student
-    reads = networks.student_preparation(config)
+    reads = networks.student_preparation(config, job.source.task)
     loader = Loader(split, EVALUATION_BATCH, shuffle=False, device=device, preparation=reads)
     features = {} if isinstance(network, GraftedStudent) else config.features
     return evaluation.metrics(job.source.task, network.to(device), loader, features)
@@ -408,9 +415,9 @@ def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -
 def _check_made_views(job: Job) -> None:
     """Refuses views that a method makes of the student's inputs, where a teacher reads others."""
     made = job.distiller.objective.all_reads.makes_for_student
-    own = networks.student_preparation(job.config.student)
+    own = networks.student_preparation(job.config.student, job.source.task)
     for name, each in job.config.taught_by.items() if made else ():
-        if (theirs := networks.preparation(each)) != own:
+        if (theirs := networks.preparation(each, job.source.task)) != own:
             raise LimbeckError(
                 f"further views ({', '.join(made)}) are made of what the student reads, and {name} reads "
                 f"another preparation ({theirs}); give both networks one size"
@@ -432,7 +439,7 @@ def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
 
 def check_width(width: int, role: str, source: Source) -> None:
     """Refuses a network with another number of outputs than the data's task has."""
-    if not source.task.fits(width):
+    if not source.task.embeds and not source.task.fits(width):
         raise LimbeckError(
             f"the {role} has {width} outputs, and {source.name} has {source.task.summary}; give a {role} "
             "with as many, or one of a run, whose outputs are matched with the data's by name"

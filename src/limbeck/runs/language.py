@@ -32,7 +32,7 @@ def tokens_of(*configs: NetworkConfig) -> Tokenization | None:
     for config in configs:
         if models.huggingface.is_hf(config.model):
             models.causal.check_kind(config.model)
-    found = (networks.preparation(config) for config in configs)
+    found = (networks.preparation(config, Language) for config in configs)
     return next((reads for reads in found if isinstance(reads, Tokenization)), None)
 
 

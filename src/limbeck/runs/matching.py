@@ -82,6 +82,8 @@ def match(card: Card | None, source: Source, role: str, place: str) -> Match:
     if card is None:
         return Match()
     made_for, task = card.task.get("name"), source.task
+    if task.embeds and card.made_for().embeds:
+        return Match()
     if made_for != task.name:
         raise LimbeckError(
             f"the {role} {place!r} is for {made_for}, and {source.name} is for {task.name}; give a {role} "

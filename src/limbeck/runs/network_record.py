@@ -50,6 +50,7 @@ class Card(BaseModel):
         tokenizer: a digest of the tokenizer that the network brings, which lies beside it in the folder
             `tokenizer`; None for a network that reads what the data says.
         max_length: tokens that a text is cut to; 0 where it brings no tokenizer.
+        prompts: what is put before a text that it reads, by the kind of the text, such as "query".
         facts: what the network was told of the data besides (see `limbeck.data.Source.facts`).
         files: digests of the files that make such inputs, by name (see `limbeck.data.Source.files`).
         mean: mean of the normalization that the network brings; None if it has none.
@@ -73,6 +74,7 @@ class Card(BaseModel):
     network: str | None = None
     tokenizer: str | None = None
     max_length: int = 0
+    prompts: dict[str, str] = {}
     facts: dict[str, bool | int] = {}
     files: dict[str, str] = {}
     mean: tuple[float, ...] | None
@@ -171,9 +173,10 @@ def describe(network: nn.Module, name: str | None, source: Source, reads: Prepar
         steps={
             name: value for name in STEPS if (value := getattr(reads, name)) != getattr(AS_RENDERED, name)
         },
-        network=models.huggingface.config_of(network),
+        network=models.encoders.config_of(network),
         tokenizer=reads.digest if isinstance(reads, Tokenization) else None,
         max_length=reads.max_length if isinstance(reads, Tokenization) else 0,
+        prompts=dict(reads.prompts) if isinstance(reads, Tokenization) else {},
         facts=dict(source.facts),
         files={} if isinstance(reads, Tokenization) else digests(source.files),
         mean=normalization and normalization.mean,

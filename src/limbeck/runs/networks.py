@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,19 +17,20 @@ from limbeck.config import NetworkConfig, StudentConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.data.preparation import Preparation
 from limbeck.data.tokenization import Tokenization, tokenization
+from limbeck.data.towers import TowerTokenization
 from limbeck.errors import LimbeckError, unknown
 from limbeck.features import as_logits, reordered
 from limbeck.models import zoos
 from limbeck.models.checkpoints import load_weights
 from limbeck.notation import Call, parse_call
 from limbeck.outputs import Inputs
-from limbeck.runs import huggingface
+from limbeck.runs import huggingface, towers
 from limbeck.runs.directory import TOKENIZER, Run, load
 from limbeck.runs.matching import Match, UnmatchedError, match
 from limbeck.runs.network_record import Card, digests, read_card, sample_shape
 from limbeck.runs.schedules import call_of, last_of, schedule_of
 from limbeck.seeds import seed_for
-from limbeck.tasks import Language, Regression
+from limbeck.tasks import Language, Regression, Task
 from limbeck.teachers import Ensemble, LiveTeacher
 from limbeck.teachers.files.reading import is_answers
 
@@ -79,7 +81,9 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
     if (call := ensemble_of(config.model)) is not None:
         return _averaged(call, config, source)
     if config.weights is None and not is_path(config.model) and not _brings_weights(config.model):
-        build(config, "teacher", _example(config, source), source.task.width, source.facts)  # typos first
+        build(
+            config, "teacher", _example(config, source), source.task.width or None, source.facts
+        )  # typos first
         raise LimbeckError(
             f"the teacher {config.model!r} has no weights; give a run's directory (make one with "
             f"`limbeck train --model {config.model!r}`) or set teacher.weights=FILE to a checkpoint"
@@ -114,7 +118,9 @@ def build(
 
 def is_path(model: str) -> bool:
     """Whether a model is a place; a name of the zoo stays a name, also beside a folder called the same."""
-    if model in models.table() or model in models.NAMED:
+    if model in models.table() or model in models.NAMED or models.encoders.static_source(model) is not None:
+        return False
+    if towers.towers_of(model) is not None:
         return False
     means_a_path = model.endswith((".safetensors", ".pt", ".pth")) or ("/" in model and ":" not in model)
     return (
@@ -125,11 +131,13 @@ def is_path(model: str) -> bool:
 def _brings_weights(model: str) -> bool:
     if models.huggingface.is_hf(model):
         return models.huggingface.read(model).brings_weights
+    if towers.towers_of(model) is not None:
+        return True
     return zoos.fetches_weights(model) if zoos.is_zoo(model) else ":" in model
 
 
 def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
-    if not source.task.width:
+    if not source.task.width and not source.task.embeds:
         raise LimbeckError(
             f"the data {source.name} has no labels, so nothing says what the outputs of the {role} are; give"
             " their names, names=[...]"
@@ -140,8 +148,10 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
             load_weights(network, config.weights, config.model)
     elif models.huggingface.is_hf(config.model) and config.weights is None:
         network = huggingface.build(config, role, source, _example(config, source))
+    elif (call := towers.towers_of(config.model)) is not None:
+        network = _of_towers(call, role, source)
     else:
-        network = build(config, role, _example(config, source), source.task.width, source.facts)
+        network = build(config, role, _example(config, source), source.task.width or None, source.facts)
     if is_path(config.model):
         check_files(Path(config.model), role, source)
     matched = matching(config, source, role)
@@ -164,6 +174,17 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
         assert card is not None, "it was matched by its record"
         network = reordered(network, matched.order, len(card.names))
     return with_logits(network, config, source)
+
+
+def _of_towers(call: Call, role: str, source: Source) -> nn.Module:
+    """A network of two towers, for data that has queries and documents."""
+    if not source.task.embeds:
+        raise LimbeckError(
+            f"the {role} {call} embeds queries and documents, and {source.name} is for {source.task.name}; "
+            "give data for retrieval"
+        )
+    with torch.random.fork_rng(devices=[]):
+        return towers.build(call)
 
 
 def with_logits(network: nn.Module, config: NetworkConfig, source: Source) -> nn.Module:
@@ -212,8 +233,8 @@ def card_of(config: NetworkConfig) -> Card | None:
 
 def matching(config: NetworkConfig, source: Source, role: str) -> Match:
     """How the outputs of a network that a config names become those of the data; see `matching.match`."""
-    if role == "student" and models.huggingface.is_hf(config.model):
-        return Match()  # its head is a fresh one where it has other outputs
+    if models.huggingface.is_hf(config.model) and (role == "student" or source.task.embeds):
+        return Match()  # its head is a fresh one where it has other outputs, and an encoder has none
     return match(card_of(config), source, role, str(config.weights or config.model))
 
 
@@ -237,8 +258,8 @@ def shown_beside(other: tuple[str, NetworkConfig] | None, source: Source) -> Ite
 
 def input_note(config: NetworkConfig, source: Source, role: str) -> str | None:
     """A sentence for a network that was made for inputs of another kind; None for any other."""
-    card = card_of(config)
-    if card is None or isinstance(card.input_shape, dict) or source.kind == "text":
+    card = None if source.kind == "text" else card_of(config)
+    if card is None or isinstance(card.input_shape, dict):
         return None
     place = config.weights or config.model
     shape = sample_shape(_example(config, source))
@@ -273,8 +294,8 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
     said = [schedule and schedule.note(whose), normalization_note(last_of(config), network, source, role)]
     for each in members_of(config):
         said += [matching(each, source, role).note, input_note(each, source, role)]
-        said += [huggingface.cut_note(preparation(each), source, whose)]
-    if role == "student" and models.huggingface.is_hf(config.model):
+        said += [huggingface.cut_note(preparation(each, source.task), source, whose)]
+    if role == "student" and models.huggingface.is_hf(config.model) and not source.task.embeds:
         said += [huggingface.head_note(config.model, source)]
     said += [huggingface.number_note(each.model, source, whose) for each in members_of(config)]
     return tuple(note for note in said if note)
@@ -300,7 +321,7 @@ def members_of(config: C) -> tuple[C, ...]:
 
 def read_by(config: NetworkConfig) -> tuple[str, ...]:
     """The models that a config reads: those of an ensemble, the run of a schedule, or the one it names."""
-    call = ensemble_of(config.model) or call_of(config.model)
+    call = ensemble_of(config.model) or call_of(config.model) or towers.towers_of(config.model)
     return (config.model,) if call is None else tuple(each for each in call.args if isinstance(each, str))
 
 
@@ -371,10 +392,15 @@ def _scale(source: Source) -> models.Rescaling:
     return models.Rescaling.of(source.train.targets[source.task.labeled(source.train.targets)])
 
 
-def preparation(config: NetworkConfig) -> Preparation:
-    """What the network reads of a sample: the size that the config says, or that its run trained it at."""
+def preparation(config: NetworkConfig, task: Task | type[Task]) -> Preparation:
+    """What the network reads of a sample: the size that the config says, or that its run trained it at.
+
+    Args:
+        config: of the network.
+        task: what the network is for.
+    """
     if config.size is None and ensemble_of(config.model) is not None:
-        sizes = {preparation(each) for each in members_of(config)}
+        sizes = {preparation(each, task) for each in members_of(config)}
         if len(sizes) > 1:
             raise LimbeckError(
                 f"the members of {config.model} read images of different sizes; name them as several teachers"
@@ -382,7 +408,11 @@ def preparation(config: NetworkConfig) -> Preparation:
         return sizes.pop() if sizes else Preparation()
     config = last_of(config)
     if models.huggingface.is_hf(config.model):
-        return huggingface.preparation(config)
+        return huggingface.preparation(config, task)
+    if (call := towers.towers_of(config.model)) is not None:
+        return towers.preparation(call)
+    if (source := models.encoders.static_source(config.model)) is not None:
+        return huggingface.tokens_of_static(source)
     if config.size is not None or not is_path(config.model):
         return Preparation(config.size)
     return preparation_of(card_of(config.model_copy(update={"weights": None})), Path(config.model))
@@ -405,26 +435,39 @@ def preparation_of(card: Card | None, place: Path) -> Preparation:
         raise LimbeckError(
             f"the tokenizer of {str(place)!r} is gone: there is no folder {TOKENIZER} beside it"
         )
-    found = tokenization(str(folder), card.max_length)
+    if (folder / "query").is_dir():
+        found: Tokenization = TowerTokenization.saved(folder)
+    else:
+        found = tokenization(str(folder), card.max_length)
     if found.digest != card.tokenizer:
         raise LimbeckError(f"{str(folder)!r} is another tokenizer than {str(place)!r} was trained with")
-    return found
+    prompts = tuple(sorted(card.prompts.items()))
+    if isinstance(found, TowerTokenization):
+        return TowerTokenization.of(
+            replace(found.query, prompts=prompts), replace(found.document, prompts=prompts)
+        )
+    return replace(found, prompts=prompts)
 
 
-def student_preparation(config: NetworkConfig) -> Preparation:
-    """What the student reads; one that starts from a run reads images at the size that the config says."""
-    found = preparation(config)
+def student_preparation(config: NetworkConfig, task: Task) -> Preparation:
+    """What the student reads; one that starts from a run reads images at the size that the config says.
+
+    Args:
+        config: of the student.
+        task: what it is for.
+    """
+    found = preparation(config, task)
     brought = models.huggingface.is_hf(config.model) or isinstance(found, Tokenization)
     return found if brought else Preparation(config.size)
 
 
 def reads_of(config: NetworkConfig, source: Source) -> Preparation:
     """What the student reads, with the tokenizer of the data where that is of the networks' making."""
-    return student_preparation(config) if source.tokens is None else source.tokens
+    return student_preparation(config, source.task) if source.tokens is None else source.tokens
 
 
 def _example(config: NetworkConfig, source: Source) -> Inputs:
-    return source.example(1, preparation(config))
+    return source.example(1, preparation(config, source.task))
 
 
 def ensemble_of(model: str) -> Call | None:

@@ -13,6 +13,9 @@ from limbeck.config import NetworkConfig, RunConfig
 from limbeck.errors import LimbeckError
 from limbeck.files import digest
 from limbeck.models import huggingface
+from limbeck.models.encoders import static_source
+from limbeck.models.encoders.towers import towers_of
+from limbeck.notation import Call
 from limbeck.runs import networks, schedules
 from limbeck.runs.directory import Run, is_imported
 from limbeck.teachers.files.reading import is_answers
@@ -60,7 +63,7 @@ def located(config: C, run: Run) -> C:
     if not found:
         return config
     model = found.get(config.model, config.model)
-    if (call := networks.ensemble_of(config.model) or schedules.call_of(config.model)) is not None:
+    if (call := _call_of(config.model)) is not None:
         members = [found.get(each, each) if isinstance(each, str) else each for each in call.args]
         model = str(replace(call, args=tuple(members)))
     weights = None if config.weights is None else Path(found.get(str(config.weights), str(config.weights)))
@@ -86,14 +89,21 @@ def _named(config: NetworkConfig) -> tuple[str, ...]:
 
 def is_place(text: str) -> bool:
     """Whether a model or weights that a config names lie in a place on this machine."""
-    if huggingface.is_hf(text):
+    if huggingface.is_hf(text) or static_source(text) is not None:
         return os.path.isdir(path_of(text))
     return not text.startswith("<") and networks.is_path(text)
 
 
 def path_of(text: str) -> str:
     """The path in a text that names a place: of `hf:FOLDER(layers=2)` that of the folder."""
+    if (source := static_source(text)) is not None:
+        return source
     return huggingface.read(text).place if huggingface.is_hf(text) else text
+
+
+def _call_of(model: str) -> Call | None:
+    """The call in which a model text names several networks; None for any other text."""
+    return networks.ensemble_of(model) or schedules.call_of(model) or towers_of(model)
 
 
 def _found(text: str, place: Mapping[str, str | None], home: Path) -> str:

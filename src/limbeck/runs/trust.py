@@ -160,14 +160,16 @@ def _asked_about(source: Source) -> tuple[Split, str]:
     """The samples that a teacher is measured on, and what they are called."""
     task, validation, train = source.task, source.validation, source.train
     enough = validation is not None and int(task.labeled(validation.targets).sum()) >= FEWEST
-    if validation is not None and (enough or not train.has_labels):
+    if validation is not None and (enough or task.embeds or not train.has_labels):
         return validation, "the validation split"
     if not train.has_labels:
         return train.select(torch.arange(min(MOST, len(train)))), "training samples"
     labeled = train.labeled()
     if validation is not None and len(labeled) < FEWEST and validation.has_labels:
         return validation, "the validation split"
-    if len(labeled) > MOST:
+    if len(labeled) > MOST and labeled.together > 1:
+        labeled = labeled.select(torch.arange(MOST // labeled.together * labeled.together))
+    elif len(labeled) > MOST:
         labeled = labeled.select(stratified(task.strata(labeled.targets), MOST, seed=0))
     return labeled, f"{len(labeled)} training samples"
 
@@ -177,7 +179,8 @@ def _answers(
 ) -> tuple[Answers, Meter]:
     task, answers = source.task, Answers()
     meter = task.meter()
-    loader = Loader(split, BATCH, shuffle=False, device=device, preparation=networks.preparation(config))
+    reads = networks.preparation(config, task)
+    loader = Loader(split, BATCH, shuffle=False, device=device, preparation=reads)
     devices = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         teacher = LiveTeacher(network, config.features, width=task.width, dense=task.dense)

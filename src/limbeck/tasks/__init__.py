@@ -15,7 +15,9 @@ from limbeck.tasks.classification import Classification
 from limbeck.tasks.language import Language
 from limbeck.tasks.multilabel import Multilabel
 from limbeck.tasks.regression import Regression
+from limbeck.tasks.retrieval import Retrieval
 from limbeck.tasks.rows import Rows
+from limbeck.tasks.similarity import Similarity
 from limbeck.tasks.token_classification import TokenClassification
 
 TASKS: Mapping[str, type[Task]] = {
@@ -23,6 +25,8 @@ TASKS: Mapping[str, type[Task]] = {
     "language": Language,
     "multilabel": Multilabel,
     "regression": Regression,
+    "retrieval": Retrieval,
+    "similarity": Similarity,
     "token_classification": TokenClassification,
 }
 
@@ -38,7 +42,9 @@ __all__ = [
     "Metric",
     "Multilabel",
     "Regression",
+    "Retrieval",
     "Rows",
+    "Similarity",
     "Task",
     "TokenClassification",
     "from_record",

@@ -158,7 +158,8 @@ class Task(ABC):
         columns_hold: what columns of a file hold for this task: "classes", one column of names or numbers
             that become ids (N,); "labels", which apply or not, (N, L); "values", numbers (N, K); or "tags", a
             list with one for each word, (N, W).
-        scores: what the columns of a row are: "classes", of which one is right, or "values" to be met.
+        scores: what the columns of a row are: "classes", of which one is right, "values" to be met, or
+            the components of "vectors" that are compared with each other.
         one_row_per_sample: whether row i is sample i.
         even: whether every sample has the same number of rows. If not, training counts the valid rows of
             every batch over all processes.
@@ -166,6 +167,8 @@ class Task(ABC):
             (B, L, D).
         spatial: whether targets are maps, which views move as they move pixels.
         ignored: the target of what is no row at all where targets are maps: a pixel that does not count.
+        embeds: whether the output of a network is an embedding, as wide as the network makes it; `width` is 0
+            then, and the outputs have no names.
         distance: what `Agreement.distance` is, for people.
         findings: the class of what `measure` returns.
         agreement: the class of what a `Comparison` returns.
@@ -175,12 +178,13 @@ class Task(ABC):
     name: ClassVar[str]
     hub_tag: ClassVar[str | None] = None
     columns_hold: ClassVar[Literal["classes", "labels", "values", "tags"]] = "classes"
-    scores: ClassVar[Literal["classes", "values"]] = "classes"
+    scores: ClassVar[Literal["classes", "values", "vectors"]] = "classes"
     one_row_per_sample: ClassVar[bool] = True
     even: ClassVar[bool] = True
     dense: ClassVar[bool] = False
     spatial: ClassVar[bool] = False
     ignored: ClassVar[int] = UNLABELED
+    embeds: ClassVar[bool] = False
     distance: ClassVar[str] = "mean KL(teacher, student) in nats"
     findings: ClassVar[type[Findings]]
     agreement: ClassVar[type[Agreement]] = Agreement

@@ -64,7 +64,7 @@ class Step:
         world = self._accelerator.num_processes
         whole = batch.total or len(batch) * world
         # As many in every process, though one may have a sample more: methods wait for each other in each.
-        count = min(self._accumulation, whole // world)
+        count = min(self._accumulation, whole // batch.together // world)
         if answered := self._answered(batch):
             sums = self._accelerator.reduce(torch.stack(list(answered.values())), reduction="sum")
             batch = replace(batch, answered=dict(zip(answered, sums / whole, strict=True)))

@@ -85,7 +85,7 @@ def from_text(
         for batch in rows.batches():
             reader.add(split, batch, rows, [*inputs, *filter(nameless, batch)])
             ids[split] += [] if id is None else ids_in(batch, id, rows, len(texts[split]))
-            texts[split] += _texts_in(batch, text, rows, len(texts[split]))
+            texts[split] += texts_in(batch, text, rows, len(texts[split]))
     check_unique(ids, splits)
     targets = reader.finish(splits)
     same = normalizer(lowercase).normalize_str
@@ -143,7 +143,15 @@ def banking77(
     return replace(source, name=name)
 
 
-def _texts_in(batch: Mapping[str, list[Any]], column: str, rows: Rows, start: int) -> list[str]:
+def texts_in(batch: Mapping[str, list[Any]], column: str, rows: Rows, start: int) -> list[str]:
+    """The texts of some rows.
+
+    Args:
+        batch: of `rows`, counted from `start`, as values by column.
+        column: column of the texts.
+    Raises:
+        LimbeckError: if there is no such column, or a field of it holds no text.
+    """
     if column not in batch:
         raise unknown(f"column of {rows.name}:", column, batch)
     for number, value in enumerate(batch[column], start + 1):

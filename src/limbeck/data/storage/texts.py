@@ -70,27 +70,53 @@ class Corpus:
         texts: all texts.
         ids: what the data calls each of them; none where it does not.
         words: the words of each text, for data that says what its words are.
+        kinds: of what kind each of them is, such as "query", where the data says so.
     """
 
     def __init__(
-        self, texts: Sequence[str], ids: Sequence[str] = (), words: Sequence[Sequence[str]] | None = None
+        self,
+        texts: Sequence[str],
+        ids: Sequence[str] = (),
+        words: Sequence[Sequence[str]] | None = None,
+        kinds: Sequence[str] = (),
     ) -> None:
-        self.texts, self.ids = tuple(texts), tuple(ids)
+        self.texts, self.ids, self.kinds = tuple(texts), tuple(ids), tuple(kinds)
         self.words = None if words is None else tuple(map(tuple, words))
         self._tokens: dict[str, Ragged] = {}
 
     def tokens(
-        self, key: str, tokenize: Callable[[Sequence[str] | Sequence[Sequence[str]]], Ragged]
+        self,
+        key: str,
+        tokenize: Callable[[Sequence[str] | Sequence[Sequence[str]]], Ragged],
+        prompts: Mapping[str, str] | None = None,
     ) -> Ragged:
         """The tokens of all texts, made when they are first asked for.
 
         Args:
             key: a name for the tokenizer and its settings.
             tokenize: a function that makes them, of texts or of the words of each.
+            prompts: what is put before a text, by its kind.
         """
         if key not in self._tokens:
-            self._tokens[key] = tokenize(self.texts if self.words is None else self.words)
+            self._tokens[key] = tokenize(
+                self.with_prompts(prompts or {}) if self.words is None else self.words
+            )
         return self._tokens[key]
+
+    def with_prompts(self, prompts: Mapping[str, str]) -> Sequence[str]:
+        """The texts, each behind the prompt of its kind.
+
+        Args:
+            prompts: by kind; a kind that is not there has none.
+        """
+        if not prompts or not self.kinds:
+            return self.texts
+        return [prompts.get(kind, "") + text for text, kind in zip(self.texts, self.kinds, strict=True)]
+
+    @cached_property
+    def documents(self) -> Tensor:
+        """(N,) bool, which of the texts are documents."""
+        return torch.tensor([kind == "document" for kind in self.kinds])
 
     @cached_property
     def fingerprint(self) -> str:

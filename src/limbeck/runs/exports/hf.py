@@ -18,13 +18,16 @@ from limbeck import models
 from limbeck.data.files.tokens import PADDING
 from limbeck.data.language.tokenizer import differ
 from limbeck.data.preparation import Preparation
-from limbeck.data.storage.base import Samples
+from limbeck.data.split import Split
 from limbeck.data.storage.sequences import Sequences
 from limbeck.data.storage.texts import Texts
 from limbeck.data.tokenization import Tokenization, tokenization
+from limbeck.data.towers import TowerTokenization
 from limbeck.errors import LimbeckError
 from limbeck.features import call, logits_of
 from limbeck.methods.parts.grafts import GraftedStudent
+from limbeck.models import encoders
+from limbeck.models.encoders.towers import Towers
 from limbeck.models.gpt import GPT
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
@@ -62,6 +65,14 @@ def write(
         folder: an empty folder.
     Returns: sentences on what was written.
     """
+    if isinstance(student, Towers):
+        assert isinstance(reads, TowerTokenization)
+        for side in ("query", "document"):
+            (folder / side).mkdir()
+            _write_encoder(getattr(student, side), getattr(reads, side), folder / side)
+        return ["two folders for sentence_transformers.SentenceTransformer(...): query and document"]
+    if encoders.is_encoder(student):
+        return _write_encoder(student, reads, folder)
     task = card.made_for()
     language = isinstance(task, Language)
     network: Any = as_llama(student) if isinstance(student, GPT) else copy.deepcopy(student)
@@ -93,26 +104,50 @@ def write(
     return lines
 
 
-def check_tokens(folder: Path, samples: Samples, inputs: Inputs, reads: Preparation) -> None:
+def _write_encoder(student: nn.Module, reads: Preparation, folder: Path) -> list[str]:
+    """Writes a folder of sentence-transformers."""
+    if not isinstance(reads, Tokenization):
+        raise LimbeckError(
+            "a folder of sentence-transformers holds the tokenizer of the student, and it brings none; take "
+            "safetensors, onnx or pt2"
+        )
+    encoders.write(student, folder, reads.max_length, dict(reads.prompts))
+    if isinstance(student, encoders.StaticEncoder):
+        for name, text in reads.files().items():
+            (folder / name).write_text(text, encoding="utf-8")
+    else:
+        reads.save(folder)
+    return [
+        "a folder for sentence_transformers.SentenceTransformer(...)",
+        f"its tokenizer is in it and cuts texts to {reads.max_length:,} tokens",
+    ]
+
+
+def check_tokens(folder: Path, split: Split, reads: Preparation, inputs: Inputs) -> None:
     """Refuses a folder whose tokenizer makes other tokens of texts than the student read.
 
     Args:
         folder: the folder that `write` wrote.
-        samples: texts.
-        inputs: what the student reads of the first of them, named tensors (B, L).
-        reads: what makes them.
+        split: texts.
+        reads: how the student reads them.
+        inputs: what it reads of the first of them, named tensors (B, L).
     Raises:
         CheckError: naming the first text that differs.
     """
+    samples = split.samples
     if isinstance(samples, Sequences) and isinstance(reads, Tokenization):
         if (shown := differ(tokenization(str(folder), reads.max_length), reads)) is not None:
             raise CheckError(f"the tokenizer in the folder is another: {shown}; it was not kept")
         return
-    if not isinstance(samples, Texts) or isinstance(inputs, Tensor):
+    if not isinstance(samples, Texts) or isinstance(inputs, Tensor) or isinstance(reads, TowerTokenization):
         return
+    prompts = dict(reads.prompts) if isinstance(reads, Tokenization) else {}
+    texts = samples.corpus.with_prompts(prompts)
     tokenizer = _tokenizer(folder)
     ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
-    for text, row, there in zip(samples.texts(), ids, mask, strict=False):
+    places = samples.of_corpus(split.index[: len(ids)]).tolist()
+    for place, row, there in zip(places, ids, mask, strict=True):
+        text = texts[place]
         if tokenizer(text, truncation=True)["input_ids"] != row[there].tolist():
             raise CheckError(
                 f"the tokenizer in the folder makes other tokens of {text[:40]!r}; it was not kept"
@@ -124,7 +159,14 @@ def _chats(reads: Preparation) -> bool:
 
 
 def _tokenizer(folder: Path) -> Any:
-    return from_pretrained("AutoTokenizer", str(folder))
+    """The tokenizer in a folder; that of static embeddings has no config beside it."""
+    if (folder / "tokenizer_config.json").is_file():
+        return from_pretrained("AutoTokenizer", str(folder))
+    made = tokenization(str(folder), 1 << 20, special=False).tokenizer
+    cut = Tokenizer.from_file(str(folder / "tokenizer.json")).truncation
+    assert cut is not None, "Tokenization.files sets it"
+    made.model_max_length = cut["max_length"]
+    return made
 
 
 def _of_data(text: str) -> Any:
@@ -149,6 +191,13 @@ def reopen(folder: Path, card: Card) -> Callable[[Inputs], Tensor]:
         folder: the folder that `write` wrote.
         card: of the student.
     """
+    if card.made_for().embeds:
+        if (folder / "query").is_dir():
+            sides = [encoders.encoder(f"hf:{folder / side}") for side in ("query", "document")]
+            both = Towers(*sides).eval()
+            return lambda inputs: logits_of(call(both, inputs))
+        encoder = encoders.encoder(f"hf:{folder}").eval()
+        return lambda inputs: logits_of(call(encoder, inputs))
     name = models.causal.AUTO
     if not isinstance(card.made_for(), Language):
         assert card.network is not None

@@ -1,0 +1,124 @@
+"""From a collection to the splits of a source: which texts are rows, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from limbeck.data.files.embedding.collection import Collection
+from limbeck.data.split import Split
+from limbeck.data.storage.base import Samples, spread
+from limbeck.errors import LimbeckError
+from limbeck.outputs import UNLABELED
+from limbeck.tasks import Retrieval
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the texts of a collection are.
+
+    Attributes:
+        queries: position of each query, by id.
+        documents: position of each document, by id; a document without a text has a number beyond all texts.
+        texts: positions of the texts of which nothing is known.
+        count: how many texts there are.
+    """
+
+    queries: Mapping[str, int]
+    documents: Mapping[str, int]
+    texts: Sequence[int]
+    count: int
+
+    @property
+    def searchable(self) -> list[int]:
+        """The documents that have a text."""
+        return [place for place in self.documents.values() if place < self.count]
+
+
+def training_rows(
+    collection: Collection, places: Places, negatives: int, *, documents: bool
+) -> tuple[Tensor, Tensor, int]:
+    """Targets (N, 3) and positions (N,) of the training rows, and how many of them belong together.
+
+    Each relevant document of a training query makes a group: the query, the document, and as many negatives
+    of the query as are asked for. Behind the groups come texts without a query, in groups of the same size,
+    of which the last is filled up with the first of them.
+
+    Args:
+        collection: parted.
+        places: of its texts.
+        negatives: how many follow each relevant document.
+        documents: whether all documents are training texts, and not only those in a group.
+    Raises:
+        LimbeckError: for a query with fewer negatives.
+    """
+    size = 2 + negatives
+    groups: list[tuple[int, int, int]] = []
+    used: set[int] = set()
+    for query, grades in collection.judgments.get("train", {}).items():
+        place, others = places.queries[query], collection.negatives.get(query, ())
+        hard = [places.documents[each] for each in others if places.documents[each] < places.count][
+            :negatives
+        ]
+        if len(hard) < negatives:
+            raise LimbeckError(
+                f"the query {query!r} of {collection.name} has {len(hard)} negatives, and "
+                f"negatives={negatives} are asked for; give more, or ask for fewer"
+            )
+        for document, grade in grades.items():
+            if grade <= 0 or places.documents[document] >= places.count:
+                continue
+            groups.append((place, UNLABELED, UNLABELED))
+            groups.append((place, places.documents[document], grade))
+            groups += [(place, each, 0) for each in hard]
+            used |= {places.documents[document], *hard}
+    free = [(each, UNLABELED) for each in places.texts]
+    free += [(each, each) for each in places.searchable if each not in used] if documents else []
+    size = size if groups else 1
+    if free and len(free) % size:
+        free = [*free, *(free * size)[: -len(free) % size]]
+    known = torch.tensor(groups, dtype=torch.int64).reshape(-1, 3)
+    index = torch.where(known[:, 1] == UNLABELED, known[:, 0], known[:, 1])
+    further = torch.tensor(free, dtype=torch.int64).reshape(-1, 2)
+    targets = torch.full((len(known) + len(further), 3), UNLABELED)
+    targets[: len(known)] = known
+    targets[len(known) :, 1] = further[:, 1]
+    return targets, torch.cat([index, further[:, 0]]), size
+
+
+def search_split(
+    collection: Collection, places: Places, which: str, samples: Samples, most: int | None = None
+) -> Split | None:
+    """The queries of a split, and the documents that they are searched in; None if it has no query.
+
+    Args:
+        collection: parted.
+        places: of its texts.
+        which: "validation" or "test".
+        samples: all texts.
+        most: how many documents are searched beside those that are judged, evenly spread over all; all if
+            None.
+    """
+    judged = collection.judgments.get(which)
+    if not judged:
+        return None
+    queries = [places.queries[query] for query in judged]
+    named = collection.searched.get(which)
+    among = places.searchable if named is None else [places.documents[each] for each in named]
+    if most is not None:
+        needed = {places.documents[each] for grades in judged.values() for each in grades}
+        others = [each for each in among if each not in needed]
+        kept = {others[row] for row in spread(len(others), most).tolist()} if others else set()
+        among = [each for each in among if each in needed or each in kept]
+    targets = torch.full((len(queries) + len(among), 3), UNLABELED)
+    targets[: len(queries), 0] = torch.tensor(queries)
+    targets[len(queries) :, 1] = torch.tensor(among)
+    pairs = [
+        (places.queries[query], places.documents[document], grade)
+        for query, grades in judged.items()
+        for document, grade in grades.items()
+    ]
+    return Split(samples, targets, torch.tensor([*queries, *among]), Retrieval, judgments=torch.tensor(pairs))

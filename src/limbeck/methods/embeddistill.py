@@ -1,0 +1,127 @@
+"""EmbedDistill, a geometric distillation for retrieval. Kim et al. 2023, arXiv:2301.12005.
+
+The matching of embeddings is Eq. 7 and 8. The paper's weights of the parts and its temperature were not to be
+had: those here are 1, and the temperature of `listwise`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from limbeck.arguments import NonNegative, Positive
+from limbeck.errors import LimbeckError
+from limbeck.methods.base import Method
+from limbeck.methods.cosine import cosine
+from limbeck.methods.declarations import Context, LossTerms, Reads
+from limbeck.methods.embedding_mse import embedding_mse
+from limbeck.methods.listwise import Among, over_candidates
+from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.candidates import Score
+from limbeck.methods.parts.shapes import vectors
+from limbeck.methods.parts.widths import projection, same_width
+from limbeck.methods.terms import Term
+from limbeck.outputs import UNLABELED, Batch, Outputs
+
+
+def embeddistill(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """Mean Euclidean distance of the two networks' embeddings of a text (Eq. 7, 8).
+
+        R = mean_i |s_i - t_i|_2
+
+    The norm is not squared. Where the embeddings are the same, its gradient is 0.
+
+    Args:
+        student: (B, D) embeddings.
+        teacher: (B, D) embeddings.
+        reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+    Raises:
+        LimbeckError: if the shapes differ, or are not (B, D).
+    """
+    vectors("embeddistill", student=student, teacher=teacher)
+    same_width("embeddistill", student, teacher)
+    return reduce(
+        torch.linalg.vector_norm(full_precision(student) - full_precision(teacher), dim=1), reduction
+    )
+
+
+DISTANCES = {"l2": embeddistill, "cosine": cosine, "mse": embedding_mse}
+
+
+class EmbedDistill(Method):
+    """The student's embeddings of queries and of documents are the teacher's, and so are its scores.
+
+    Its terms are "query", "document" and "score". Texts of which nothing is known, such as queries that a
+    language model wrote, count as queries. The scores are compared over the candidates of each query, as in
+    `listwise`; where no query of a batch has any, that term is 0.
+
+    Args:
+        query: weight of the embeddings of queries; 0 leaves them out.
+        document: weight of the embeddings of documents; 0 leaves them out.
+        listwise: weight of the scores; 0 leaves them out.
+        distance: of embeddings: "l2" as in the paper, "cosine" or "mse".
+        among: "batch" to compare scores over the documents of all queries of the batch, "given" over the
+            query's own candidates.
+        temperature: divides the student's scores, and the teacher's too unless the next says otherwise.
+        teacher_temperature: divides the teacher's scores.
+        score: how a query and a document are compared, "cosine" or "dot".
+        projection: whether a layer may map the student's embedding to the teacher's width; it is not shipped.
+    """
+
+    reads = Reads(student=("embedding",), teacher=("embedding",))
+    rows = "vectors"
+    recipe = "contrastive + embeddistill"
+
+    def __init__(
+        self,
+        query: NonNegative = 1.0,
+        document: NonNegative = 1.0,
+        listwise: NonNegative = 1.0,
+        distance: Literal["l2", "cosine", "mse"] = "l2",
+        among: Among = "batch",
+        temperature: Positive = 0.05,
+        teacher_temperature: Positive | None = None,
+        score: Score = "cosine",
+        projection: bool = True,
+    ) -> None:
+        super().__init__()
+        if not query and not document and not listwise:
+            raise LimbeckError(
+                "embeddistill: query, document and listwise are all 0, so there is nothing left; give "
+                "one a weight"
+            )
+        self.weights = {"query": query, "document": document}
+        self.weight, self.distance, self.allowed = listwise, distance, projection
+        self.among, self.score = among, score
+        self.min_together = 3 if listwise and among == "given" else 1
+        self.temperature, self.teacher_temperature = temperature, teacher_temperature
+
+    def bind(self, context: Context) -> None:
+        """Builds the projection where the widths differ."""
+        self.project = projection(context, self.name, allowed=self.allowed)
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+        """The terms that have a weight; one is 0 where the batch has nothing for it."""
+        ours = self.project(student.embedding)
+        of_document = torch.zeros(len(ours), dtype=torch.bool, device=ours.device)
+        if batch.targets is not None and batch.targets.ndim == 2 and batch.targets.shape[1] == 3:
+            of_document = batch.targets[:, 1] != UNLABELED
+        each = DISTANCES[self.distance](ours, teacher.embedding, "none")
+        terms: dict[str, Term] = {}
+        for name, which in (("query", ~of_document), ("document", of_document)):
+            if self.weights[name]:
+                value = (each * which).sum() / which.sum().clamp(min=1)
+                terms[name] = Term(value, weight=self.weights[name])
+        if self.weight and batch.targets is not None:
+            value = over_candidates(
+                self.name,
+                (student.embedding, teacher.embedding, batch.targets),
+                self.among,
+                self.score,
+                self.temperature,
+                self.teacher_temperature,
+            )
+            terms["score"] = Term(value, weight=self.weight)
+        return terms

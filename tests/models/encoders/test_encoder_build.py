@@ -1,0 +1,163 @@
+"""Encoders by name: what a folder of sentence-transformers or of transformers becomes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from encoder_folders import sentence_folder, write
+from limbeck.errors import LimbeckError
+from limbeck.features import Tap, find
+from limbeck.models.encoders import config_of, encoder, from_config, layout, static
+from pretrained_folders import bert
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+IDS = {
+    "input_ids": torch.tensor([[2, 5, 6, 3, 0], [2, 7, 8, 9, 3]]),
+    "attention_mask": torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]),
+}
+
+
+def tokens_by_hand(folder: Path) -> Tensor:
+    body = transformers.AutoModel.from_pretrained(folder).eval()
+    hidden: Tensor = body(**IDS).last_hidden_state
+    return hidden
+
+
+def mean_by_hand(folder: Path) -> Tensor:
+    hidden = tokens_by_hand(folder)
+    return torch.stack([hidden[0, :4].mean(0), hidden[1].mean(0)])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return sentence_folder(tmp_path_factory.mktemp("encoders") / "mean")
+
+
+def test_a_folder_of_sentence_transformers_pools_and_normalizes_as_it_says(folder: Path) -> None:
+    network = encoder(f"hf:{folder}")
+    assert network.training
+    expected = torch.nn.functional.normalize(mean_by_hand(folder), dim=-1)
+    torch.testing.assert_close(network.eval()(**IDS), expected)
+
+
+def test_a_dense_layer_stands_behind_the_pooling(tmp_path: Path) -> None:
+    folder = sentence_folder(tmp_path / "dense", pooling="cls", normalize=False, dense=5)
+    generator = torch.Generator().manual_seed(1)
+    weight, bias = (torch.randn(size, generator=generator) for size in ((5, 16), (5,)))
+    expected = torch.tanh(tokens_by_hand(folder)[:, 0] @ weight.T + bias)
+    torch.testing.assert_close(encoder(f"hf:{folder}").eval()(**IDS), expected)
+
+
+def test_a_plain_folder_is_pooled_by_the_mean_unless_the_arguments_say_otherwise(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "plain")
+    unit = torch.nn.functional.normalize(mean_by_hand(folder), dim=-1)
+    torch.testing.assert_close(encoder(f"hf:{folder}").eval()(**IDS), unit)
+    network = encoder(f'hf:{folder}(pooling=["cls", "mean"], normalize=false)').eval()
+    both = torch.cat([tokens_by_hand(folder)[:, 0], mean_by_hand(folder)], 1)
+    torch.testing.assert_close(network(**IDS), both)
+
+
+def test_fewer_layers_keep_the_first_and_the_last(folder: Path) -> None:
+    small, whole = (encoder(spec).state_dict() for spec in (f"hf:{folder}(layers=2)", f"hf:{folder}"))
+    name = "body.encoder.layer.{}.attention.self.query.weight".format
+    assert name(2) not in small
+    for ours, theirs in ((0, 0), (1, 3)):
+        assert torch.equal(small[name(ours)], whole[name(theirs)])
+
+
+def test_the_embedding_is_what_the_network_returns(folder: Path) -> None:
+    network = encoder(f"hf:{folder}").eval()
+    outputs = Tap(network, find(network, IDS), ["embedding", "stages"])(IDS)
+    assert torch.equal(outputs.embedding, outputs.logits)
+    assert [tuple(stage.shape) for stage in outputs.stages] == [(2, 5, 16)] * 4
+
+
+def test_a_config_builds_the_network_again(folder: Path) -> None:
+    network = encoder(f"hf:{folder}(layers=2)")
+    text = config_of(network)
+    assert text is not None
+    again = from_config(text)
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again.eval()(**IDS), network.eval()(**IDS))
+
+
+def test_static_embeddings_are_the_principal_components_of_the_tokens_alone(folder: Path) -> None:
+    network = static(str(folder), dim=4, weights="none", normalize=False)
+    teacher = encoder(f"hf:{folder}").eval()
+    count = network.table.num_embeddings
+    alone = torch.tensor([[2, token, 3] for token in range(count)])
+    with torch.no_grad():
+        vectors = teacher(input_ids=alone, attention_mask=torch.ones_like(alone)).double()
+    centered = vectors - vectors.mean(0)
+    _, _, directions = torch.linalg.svd(centered, full_matrices=False)
+    found = network.table.weight.detach().double()
+    plain = [token for token in range(count) if token > 3]
+    torch.testing.assert_close(
+        found[plain] @ found[plain].T,
+        (centered @ directions[:4].T @ directions[:4] @ centered.T)[plain][:, plain],
+        atol=1e-5,
+        rtol=1e-4,
+    )
+    assert not found[:4].any(), "special tokens say nothing of a text"
+
+
+def test_static_weights_fall_with_the_frequency_of_a_token(folder: Path) -> None:
+    plain, weighted = (static(str(folder), dim=4, weights=each).table.weight for each in ("none", "sif"))
+    count = len(plain)
+    inverse = 1 / torch.arange(2, count + 2, dtype=torch.float64)
+    expected = 1e-4 / (1e-4 + inverse / inverse.sum())
+    ratio = (weighted[4:].norm(dim=1) / plain[4:].norm(dim=1)).double()
+    torch.testing.assert_close(ratio, expected[4:], rtol=1e-4, atol=0)
+
+
+def test_a_static_text_is_the_mean_of_its_tokens(folder: Path) -> None:
+    network = static(str(folder), dim=4, normalize=False).eval()
+    table = network.table.weight
+    expected = torch.stack([table[[2, 5, 6, 3]].mean(0), table[[2, 7, 8, 9, 3]].mean(0)])
+    torch.testing.assert_close(network(**IDS), expected)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("hf:{}(pooling='meen')", "unknown pooling of hf:.* 'meen'; did you mean 'mean'"),
+        ("hf:{}(layers=9)", "has 4 layers, so 9 of them cannot be kept"),
+        ('hf:config(model_type="bert")', "an encoder starts from trained ones"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(folder: Path, spec: str, message: str) -> None:
+    with pytest.raises(LimbeckError, match=message):
+        encoder(spec.format(folder))
+
+
+def test_more_dimensions_than_there_are_cannot_be_kept(folder: Path) -> None:
+    with pytest.raises(LimbeckError, match="have no 17 principal components; take dim=16 or less"):
+        static(str(folder), dim=17)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        (["sentence_transformers.models.Transformer", "my_package.Evil"], "names my_package.Evil, and only"),
+        (["sentence_transformers.models.Transformer", "sentence_transformers.models.CNN"], "names .*CNN"),
+        (["sentence_transformers.models.Pooling"], "should begin with a Transformer"),
+        (["sentence_transformers.models.Transformer"], "should name a Transformer, one Pooling"),
+    ],
+)
+def test_modules_that_are_not_read_are_refused(tmp_path: Path, kinds: list[str], message: str) -> None:
+    folder = sentence_folder(tmp_path / "odd")
+    write(folder / "modules.json", [{"path": "", "type": kind} for kind in kinds])
+    with pytest.raises(LimbeckError, match=message):
+        layout(str(folder))
+
+
+def test_a_folder_says_its_length_and_its_prompts(tmp_path: Path) -> None:
+    folder = sentence_folder(tmp_path / "prompted", max_length=9, prompts={"query": "q: ", "document": ""})
+    found = layout(str(folder))
+    assert (found.max_length, found.prompts) == (9, {"query": "q: "})
+    assert json.loads((folder / "modules.json").read_text())[1]["path"] == "1_Pooling"
