@@ -94,8 +94,10 @@ class TeacherConfig(NetworkConfig):
         None, description="answers that are kept in files and read back, by this run and all others"
     )
 
-    top: int = Field(
-        64, ge=1, description="most probable tokens of each position that a cache keeps of a language model"
+    top: int | None = Field(
+        None,
+        ge=1,
+        description="most probable tokens of a position that a cache keeps of a language model; null: 64",
     )
 
     @property

@@ -14,6 +14,7 @@ from limbeck.runs import networks
 from limbeck.runs.schedules import Schedule, at, schedule_of
 from limbeck.teachers import CachedTeacher, CheckpointTeacher, LiveTeacher, Teacher
 from limbeck.teachers.cached import FIELDS
+from limbeck.teachers.ranks import TOP
 
 MOST_VIEWS = 4096
 """Views of a sample that a cache is of use for: of more, hardly one is drawn twice."""
@@ -53,7 +54,7 @@ def asked(
         source,
         teacher.cached,
         views=config.training.views,
-        top=teacher.top,
+        top=teacher.top or TOP,
         preparation=networks.preparation(teacher, source.task),
         features=teacher.features,
         rebuild=(lambda: networks.teacher(teacher, source)) if again else None,

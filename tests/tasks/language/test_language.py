@@ -71,7 +71,7 @@ def test_targets_are_the_next_tokens() -> None:
 
 
 def test_a_record_holds_the_size_of_the_vocabulary_and_no_names() -> None:
-    assert TASK.record() == {"name": "language", "vocab_size": 7}
+    assert TASK.record() == {"name": "language", "vocab_size": 7, "end": None}
     assert from_record(TASK.record()) == TASK
     assert (TASK.outputs, TASK.width, TASK.columns) == ((), 7, 7)
     with pytest.raises(LimbeckError, match="at least 2 ids"):
