@@ -206,7 +206,8 @@ class Loader:
                 f"the targets are maps of {_pixels(targets)} and the images have {_pixels(rendered)}; a map"
                 " should have a target for each pixel of its image"
             )
-        return self.views.render_target(targets, self.split.index[rows], view, ignored=task.ignored)
+        maps = targets.long()  # which a split may keep as uint8
+        return self.views.render_target(maps, self.split.index[rows], view, ignored=task.ignored)
 
 
 def by_length(order: Tensor, lengths: Tensor, batch_size: int, generator: torch.Generator) -> Tensor:

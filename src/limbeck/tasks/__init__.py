@@ -16,6 +16,7 @@ from limbeck.tasks.language import Language
 from limbeck.tasks.multilabel import Multilabel
 from limbeck.tasks.regression import Regression
 from limbeck.tasks.rows import Rows
+from limbeck.tasks.segmentation import Segmentation
 from limbeck.tasks.token_classification import TokenClassification
 
 TASKS: Mapping[str, type[Task]] = {
@@ -23,6 +24,7 @@ TASKS: Mapping[str, type[Task]] = {
     "language": Language,
     "multilabel": Multilabel,
     "regression": Regression,
+    "segmentation": Segmentation,
     "token_classification": TokenClassification,
 }
 
@@ -39,6 +41,7 @@ __all__ = [
     "Multilabel",
     "Regression",
     "Rows",
+    "Segmentation",
     "Task",
     "TokenClassification",
     "from_record",
