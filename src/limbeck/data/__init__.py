@@ -15,6 +15,7 @@ from limbeck import tasks
 from limbeck.data.build import from_dataset, from_tensors
 from limbeck.data.digits import digits
 from limbeck.data.files.images import from_images
+from limbeck.data.files.segmentation import from_segmentation
 from limbeck.data.files.table import breast_cancer, diabetes, from_table, iris, linnerud, wine
 from limbeck.data.files.tagged import from_tagged
 from limbeck.data.files.text import banking77, from_text
@@ -46,6 +47,7 @@ __all__ = [
     "from_dataset",
     "from_images",
     "from_language",
+    "from_segmentation",
     "from_table",
     "from_tagged",
     "from_tensors",
@@ -106,6 +108,9 @@ SOURCES: Mapping[str, Entry] = {
         noisy_labels,
         "any data set, with wrong training labels: noisy_labels(digits, rate=0.4)",
         "Han et al. 2018, arXiv:1804.06872",
+    ),
+    "segmentation": Entry(
+        from_segmentation, "images with a mask each", "folders of images and PNG masks with the same names"
     ),
     "stl10": Entry(stl10, "13,000 photographs, 96 x 96, 10 classes", "Coates et al., AISTATS 2011"),
     "synthetic_digits": Entry(
