@@ -14,6 +14,7 @@ from limbeck.methods.ce import cross_entropy
 from limbeck.methods.ceskd import ceskd
 from limbeck.methods.ckd import comparative
 from limbeck.methods.crd import crd
+from limbeck.methods.cwd import cwd
 from limbeck.methods.dgkd import dgkd
 from limbeck.methods.dist import dist
 from limbeck.methods.dkd import dkd
@@ -38,6 +39,7 @@ from limbeck.methods.nasty import nasty
 from limbeck.methods.nst import nst
 from limbeck.methods.ofd import ofd
 from limbeck.methods.one import native_ensemble
+from limbeck.methods.pairwise import pairwise
 from limbeck.methods.pkd import pkd
 from limbeck.methods.pkt import pkt
 from limbeck.methods.r2kd import correlation_distance, rank_distance
@@ -66,6 +68,7 @@ __all__ = [
     "correlation_distance",
     "crd",
     "cross_entropy",
+    "cwd",
     "dgkd",
     "dist",
     "dkd",
@@ -91,6 +94,7 @@ __all__ = [
     "native_ensemble",
     "nst",
     "ofd",
+    "pairwise",
     "pkd",
     "pkt",
     "rank_distance",

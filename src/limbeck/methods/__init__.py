@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from limbeck.methods.ceskd import CESKD
     from limbeck.methods.ckd import CKD
     from limbeck.methods.crd import CRD
+    from limbeck.methods.cwd import CWD
     from limbeck.methods.dgkd import DGKD
     from limbeck.methods.dist import DIST
     from limbeck.methods.dkd import DKD
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from limbeck.methods.okd import OKD
     from limbeck.methods.on_policy import OnPolicy
     from limbeck.methods.one import ONE
+    from limbeck.methods.pairwise import Pairwise
     from limbeck.methods.pkd import PKD
     from limbeck.methods.pkt import PKT
     from limbeck.methods.r2kd import R2KD
@@ -91,6 +93,7 @@ _PLACES = {
     "ceskd": "limbeck.methods.ceskd:CESKD",
     "ckd": "limbeck.methods.ckd:CKD",
     "crd": "limbeck.methods.crd:CRD",
+    "cwd": "limbeck.methods.cwd:CWD",
     "dgkd": "limbeck.methods.dgkd:DGKD",
     "dist": "limbeck.methods.dist:DIST",
     "dkd": "limbeck.methods.dkd:DKD",
@@ -122,6 +125,7 @@ _PLACES = {
     "okd": "limbeck.methods.okd:OKD",
     "on_policy": "limbeck.methods.on_policy:OnPolicy",
     "one": "limbeck.methods.one:ONE",
+    "pairwise": "limbeck.methods.pairwise:Pairwise",
     "pkd": "limbeck.methods.pkd:PKD",
     "pkt": "limbeck.methods.pkt:PKT",
     "r2kd": "limbeck.methods.r2kd:R2KD",
@@ -156,6 +160,7 @@ __all__ = [
     "CESKD",
     "CKD",
     "CRD",
+    "CWD",
     "DGKD",
     "DIST",
     "DKD",
@@ -210,6 +215,7 @@ __all__ = [
     "Networks",
     "Objective",
     "OnPolicy",
+    "Pairwise",
     "Phase",
     "Reads",
     "ReviewKD",
