@@ -43,6 +43,7 @@ from limbeck.methods.pairwise import pairwise
 from limbeck.methods.pkd import pkd
 from limbeck.methods.pkt import pkt
 from limbeck.methods.r2kd import correlation_distance, rank_distance
+from limbeck.methods.rdd import rdd
 from limbeck.methods.reviewkd import hierarchical_context
 from limbeck.methods.rkd import rkd_angle, rkd_distance
 from limbeck.methods.rrd import rrd
@@ -98,6 +99,7 @@ __all__ = [
     "pkd",
     "pkt",
     "rank_distance",
+    "rdd",
     "rkd_angle",
     "rkd_distance",
     "rrd",

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from limbeck.methods.pkd import PKD
     from limbeck.methods.pkt import PKT
     from limbeck.methods.r2kd import R2KD
+    from limbeck.methods.rdd import RDD
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
     from limbeck.methods.rolewise import Rolewise
@@ -129,6 +130,7 @@ _PLACES = {
     "pkd": "limbeck.methods.pkd:PKD",
     "pkt": "limbeck.methods.pkt:PKT",
     "r2kd": "limbeck.methods.r2kd:R2KD",
+    "rdd": "limbeck.methods.rdd:RDD",
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
     "rolewise": "limbeck.methods.rolewise:Rolewise",
@@ -185,6 +187,7 @@ __all__ = [
     "PKD",
     "PKT",
     "R2KD",
+    "RDD",
     "RKD",
     "RRD",
     "RTK",
