@@ -118,6 +118,15 @@ def test_at_the_resolution_of_the_outputs_labels_are_taken_by_nearest() -> None:
     assert int(made.task.count(batch)) == int((labels != 255).sum())
 
 
+@pytest.mark.parametrize("task", [TASK, AT_OUTPUTS])
+def test_the_pieces_of_a_batch_count_by_their_rows(task: Segmentation) -> None:
+    made, batch = distiller(task), batch_of()
+    pieces = batch.split(2)
+    counts = [int(made.task.count(piece)) for piece in pieces]
+    weighted = sum(count * made(piece).total.item() for count, piece in zip(counts, pieces, strict=True))
+    assert weighted / sum(counts) == pytest.approx(made(batch).total.item(), rel=1e-12)
+
+
 def test_without_labels_every_pixel_is_a_row() -> None:
     batch = Batch(batch_of().inputs)
     rows = TASK.rows(batch, Outputs())

@@ -100,9 +100,8 @@ def check(
                 )
             found.add(theirs, ours, task, batch)
     ties = int(TIES * found.rows) if task.spatial else 0
-    if (
-        found.decisions > ties or not found.largest <= tolerance * found.scale
-    ):  # not: NaN is no agreement either
+    close = found.largest <= tolerance * found.scale  # False with NaN, which is no agreement either
+    if found.decisions > ties or not close:
         raise CheckError(
             f"the file does not answer as the student and was not kept: {found.decisions:,} of "
             f"{found.rows:,} decisions differ, and outputs of up to {found.scale:.3g} differ by "

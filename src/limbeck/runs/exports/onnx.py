@@ -56,7 +56,7 @@ def write(program: ExportedProgram, names: Sequence[str], file: Path, metadata: 
 
 
 def _tidy(graph: Any) -> None:
-    """Calls the free axes `batch`, and `length` or `height` and `width`, and leaves out the shapes of what is in between.
+    """Calls the free axes `batch`, `length`, `height`, `width`, and drops the shapes of what is in between.
 
     The exporter numbers the axes, and onnxruntime infers shapes by itself; those in the file contradict what
     its quantization makes of the graph.
