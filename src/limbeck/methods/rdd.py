@@ -11,11 +11,10 @@ from limbeck.arguments import NonNegative, Share
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import LossTerms, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.parts.shapes import class_ids, same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.rows import rows_of
 
 Combine = Literal["xor", "or", "and", "student"]
 
@@ -27,7 +26,6 @@ def rdd(
     combine: Combine = "xor",
     threshold: float = 0.7,
     hardest: float = 0.05,
-    reduction: Reduction = "mean",
 ) -> Tensor:
     """Cross-entropy of the pixels that are hard for one of both networks, the second stage.
 
@@ -42,8 +40,7 @@ def rdd(
             both ("and"), or for the student ("student").
         threshold: probability in [0, 1].
         hardest: share in [0, 1] of the pixels of the batch that are hard in any case.
-        reduction: "mean" for the mean over the pixels that count, a scalar, 0 if there is none; "none" for
-            (P,), 0 for the others.
+    Returns: scalar, the mean over the pixels that count; 0 if there is none.
     Raises:
         LimbeckError: for other shapes, and an unknown way to combine.
     """
@@ -55,7 +52,7 @@ def rdd(
         raise LimbeckError(f"rdd combines by {', '.join(chosen)}, not {combine!r}")
     counts = chosen[combine] & (targets != UNLABELED)
     rows = F.cross_entropy(full_precision(student_logits), targets, reduction="none").where(counts, 0)
-    return rows if reduction == "none" else rows.sum() / counts.sum().clamp(min=1)
+    return rows.sum() / counts.sum().clamp(min=1)
 
 
 def hard(logits: Tensor, targets: Tensor, threshold: float, hardest: float) -> Tensor:
@@ -121,7 +118,8 @@ class RDD(Method):
         """The two terms."""
         assert batch.targets is not None
         assert batch.progress is not None
-        rows, targets = rows_of(batch), batch.targets
+        assert batch.rows is not None
+        rows, targets = batch.rows, batch.targets
         first = self.share_of_first_stage(batch.progress.fraction)
         weights = rows.logits(relative_difficulty(teacher.maps, teacher["aux"])[:, None])[:, 0]
         terms: dict[str, Term] = {}
@@ -132,7 +130,7 @@ class RDD(Method):
             value = ours.new_zeros(())
             if first > 0:
                 losses = F.cross_entropy(full_precision(ours), targets, reduction="none")
-                value = value + first * reduce(weights * losses, "mean")
+                value = value + first * (weights * losses).mean()
             if first < 1:
                 chosen = rdd(ours, teacher.logits, targets, self.combine, self.threshold, self.hardest)
                 value = value + (1 - first) * chosen
