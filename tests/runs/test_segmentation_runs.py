@@ -76,7 +76,9 @@ def test_a_student_of_another_resolution_is_distilled(student: Run) -> None:
     assert found.student.findings.images == 8
     assert sum(found.student.findings.pixels) == 8 * 6 * 8
     assert isinstance(found.agreement, PixelAgreement)
+    assert found.agreement.examples
     page = (student.path / "report.html").read_text()
+    assert "From left to right: input, label" in page
     assert "What the student takes for what" in page
     card = (student.path / "README.md").read_text()
     assert "image-segmentation" in card

@@ -103,6 +103,12 @@ def test_agreement_with_the_teacher() -> None:
     (example,) = found.examples
     assert (example.index, example.target, example.teacher) == (0, "sky", "sky")
     assert example.student == "road; it loses 40.0 % of the pixels"
+    assert example.size == (2, 3)
+    label, student, teacher_map = example.classes()
+    assert label == LABELS[0].flatten().tolist()
+    assert student == ANSWERS[0].flatten().tolist()
+    assert teacher_map == teacher[0].flatten().tolist()
+    assert PixelAgreement.model_validate_json(found.model_dump_json()) == found
 
 
 def test_agreement_without_labels_is_over_all_pixels() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from functools import cached_property
 from statistics import fmean
 
-from limbeck.tasks.base import Agreement, Findings
+from limbeck.tasks.base import Agreement, Example, Findings
 
 
 class PixelFindings(Findings):
@@ -59,11 +61,29 @@ class PixelFindings(Findings):
         }
 
 
+class PixelExample(Example):
+    """A sample on which student and teacher differ, with the maps to look at.
+
+    Attributes:
+        size: height and width of the maps.
+        maps: label, student's and teacher's class ids, a byte for each pixel, compressed by zlib, in base64.
+    """
+
+    size: tuple[int, int]
+    maps: tuple[str, str, str]
+
+    def classes(self) -> list[list[int]]:
+        """The class ids of the three maps, each row by row; 255 where a pixel does not count."""
+        return [[*zlib.decompress(base64.b64decode(each))] for each in self.maps]
+
+
 class PixelAgreement(Agreement):
     """How close a student's answers are to its teacher's.
 
     Attributes:
+        examples: the samples on which the student loses most pixels that the teacher gets right.
         miou: mIoU of the student's answers with the teacher's for the truth.
     """
 
+    examples: tuple[PixelExample, ...] = ()
     miou: float

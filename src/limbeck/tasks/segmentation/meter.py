@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -10,13 +12,16 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, Outputs
-from limbeck.tasks.base import Comparison, Example, Meter
+from limbeck.tasks.base import Comparison, Meter
 from limbeck.tasks.parts.worst import Worst
-from limbeck.tasks.segmentation.findings import PixelAgreement, PixelFindings
-from limbeck.tasks.segmentation.resolution import pixels_of, resized
+from limbeck.tasks.segmentation.findings import PixelAgreement, PixelExample, PixelFindings
+from limbeck.tasks.segmentation.resolution import nearest, pixels_of, resized
 
 IGNORED = 255
 """The class id of a pixel that does not count."""
+
+LARGEST = 128
+"""Pixels that the longer side of an example's map has at most."""
 
 
 class ConfusionMatrix:
@@ -91,35 +96,43 @@ class PixelComparison(Comparison):
 
     def update(self, student: Outputs, teacher: Outputs, batch: Batch) -> None:
         """Takes in logits (B, C, h, w) of both, and targets (B, H, W) if there are any."""
-        worse, examples = [], []
+        worse: list[int] = []
+        maps: list[tuple[Tensor, Tensor, Tensor]] = []
         for at, (ours, theirs) in enumerate(_pairs(student.logits, teacher.logits, batch)):
-            target = None if batch.targets is None else batch.targets[at].flatten()
-            valid = torch.ones_like(ours[0], dtype=torch.bool) if target is None else target != IGNORED
-            mine, its = (logits[:, valid] for logits in (ours, theirs))
-            said, right = mine.argmax(0), its.argmax(0)
-            self._confusion.add(right, said)
-            p, q = (logits.double().log_softmax(0) for logits in (its, mine))
+            said, right = ours.argmax(0), theirs.argmax(0)
+            target = None if batch.targets is None else batch.targets[at]
+            valid = torch.ones_like(said, dtype=torch.bool) if target is None else target != IGNORED
+            self._confusion.add(right[valid], said[valid])
+            p, q = (logits[:, valid].double().log_softmax(0) for logits in (theirs, ours))
             self._distance += float(F.kl_div(q, p, log_target=True, reduction="sum"))
-            truth = None if target is None else target[valid]
-            lost = torch.zeros_like(said, dtype=torch.bool)
-            if truth is not None:
-                lost = (right == truth) & (said != truth)
-            worse.append(int(lost.sum()))
-            examples.append(self._example(self._images + at, truth, said, lost))
-        badness = torch.tensor(worse, dtype=torch.float64)
-        self._worst.add(badness, badness > 0, lambda place: examples[place])
+            if target is not None:
+                worse.append(int(_lost(target, said, right).sum()))
+                maps.append((target, said, right))
+        first, badness = self._images, torch.tensor(worse, dtype=torch.float64)
+        self._worst.add(badness, badness > 0, lambda place: self._example(first + place, *maps[place]))
         self._images += len(batch)
 
-    def _example(self, index: int, truth: Tensor | None, said: Tensor, lost: Tensor) -> Example:
+    def _example(self, index: int, target: Tensor, said: Tensor, right: Tensor) -> PixelExample:
         """What an image shows, by the class that the student loses most pixels of."""
-        if truth is None or not lost.any():
-            return Example(index=index, target="nothing", student="nothing", teacher="nothing")
-        target = truth[lost].bincount().argmax()
-        answer = said[lost & (truth == target)].bincount().argmax()
-        name = self._names[int(target)]
-        share = f"{100 * int(lost.sum()) / len(lost):.1f} %"
-        student = f"{self._names[int(answer)]}; it loses {share} of the pixels"
-        return Example(index=index, target=name, student=student, teacher=name)
+        lost = _lost(target, said, right)
+        most = target[lost].bincount().argmax()
+        answer = said[lost & (target == most)].bincount().argmax()
+        name = self._names[int(most)]
+        share = f"{100 * int(lost.sum()) / int((target != IGNORED).sum()):.1f} %"
+        factor = max(1.0, max(target.shape) / LARGEST)
+        size = max(1, round(target.shape[0] / factor)), max(1, round(target.shape[1] / factor))
+        small = [nearest(each[None], size)[0].to(torch.uint8).cpu() for each in (target, said, right)]
+        label, student, teacher = (
+            base64.b64encode(zlib.compress(each.numpy().tobytes(), 9)).decode() for each in small
+        )
+        return PixelExample(
+            index=index,
+            target=name,
+            student=f"{self._names[int(answer)]}; it loses {share} of the pixels",
+            teacher=name,
+            size=size,
+            maps=(label, student, teacher),
+        )
 
     def compute(self) -> PixelAgreement:
         """The share of equal answers, the mean divergence, and the images that the student loses most on."""
@@ -129,13 +142,18 @@ class PixelComparison(Comparison):
         return PixelAgreement(
             agreement=found.metrics["pixel_accuracy"],
             distance=self._distance / sum(found.pixels),
-            examples=self._worst.examples,
+            examples=tuple(each for each in self._worst.examples if isinstance(each, PixelExample)),
             miou=found.metrics["miou"],
         )
 
 
 def _pairs(student: Tensor, teacher: Tensor, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
-    """The logits (C, pixels) of both networks, image by image, at the resolution of labels or images."""
+    """The logits (C, H, W) of both networks, image by image, at the resolution of labels or images."""
     size = pixels_of(batch) or student.shape[-2:] if batch.targets is None else batch.targets.shape[-2:]
     for ours, theirs in zip(student, teacher, strict=True):
-        yield resized(ours[None], size)[0].flatten(1), resized(theirs[None], size)[0].flatten(1)
+        yield resized(ours[None], size)[0], resized(theirs[None], size)[0]
+
+
+def _lost(target: Tensor, said: Tensor, right: Tensor) -> Tensor:
+    """The pixels that the teacher gets right and the student wrong."""
+    return (right == target) & (said != target)
