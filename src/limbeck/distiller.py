@@ -396,6 +396,7 @@ class Distiller(nn.Module):
         reads = self.objective.all_reads
         with undisturbed(self.student, example), torch.no_grad():
             student = Tap(self.student, self._points, reads.student, positions=self.task.dense)(example)
+        self.task = self.task.fitted_to(student)
         self.teachers.told(self.task.width, self.task.dense)
         self.teachers.open(self._fields[False], _device(self.student))
         answers = self.teachers.answers(self._fields[False])

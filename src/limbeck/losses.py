@@ -17,6 +17,7 @@ from limbeck.methods.contrastive import contrastive
 from limbeck.methods.cosent import cosent
 from limbeck.methods.cosine import cosine
 from limbeck.methods.crd import crd
+from limbeck.methods.cwd import cwd
 from limbeck.methods.dgkd import dgkd
 from limbeck.methods.dist import dist
 from limbeck.methods.dkd import dkd
@@ -45,9 +46,11 @@ from limbeck.methods.nasty import nasty
 from limbeck.methods.nst import nst
 from limbeck.methods.ofd import ofd
 from limbeck.methods.one import native_ensemble
+from limbeck.methods.pairwise import pairwise
 from limbeck.methods.pkd import pkd
 from limbeck.methods.pkt import pkt
 from limbeck.methods.r2kd import correlation_distance, rank_distance
+from limbeck.methods.rdd import rdd
 from limbeck.methods.reviewkd import hierarchical_context
 from limbeck.methods.rkd import rkd_angle, rkd_distance
 from limbeck.methods.rrd import rrd
@@ -76,6 +79,7 @@ __all__ = [
     "cosine",
     "crd",
     "cross_entropy",
+    "cwd",
     "dgkd",
     "dist",
     "dkd",
@@ -105,9 +109,11 @@ __all__ = [
     "native_ensemble",
     "nst",
     "ofd",
+    "pairwise",
     "pkd",
     "pkt",
     "rank_distance",
+    "rdd",
     "rkd_angle",
     "rkd_distance",
     "rrd",

@@ -204,7 +204,8 @@ class Outputs(Mapping[str, Any]):
 
     `logits` (B, C), `embedding` (B, D) is the input of the layer that makes them, both as rows where a method
     sees them (see `limbeck.tasks.Rows`), `stages` the outputs of the
-    network's block groups from shallow to deep, `stem` what enters the first group, `preactivations`
+    network's block groups from shallow to deep, `maps` the logits (B, C, h, w) of a task that decides at
+    positions as the network gives them, `stem` what enters the first group, `preactivations`
     the stages before their last ReLU, `mask` the valid positions of a token model. Of `Words`,
     logits and an embedding with positions are by word, and `words` says which were read. A teacher that is a
     file of answers may add `known` and `answered`. A task may add named fields, read as `outputs["boxes"]`;
@@ -245,6 +246,11 @@ class Outputs(Mapping[str, Any]):
     def stages(self) -> tuple[Tensor, ...]:
         """Outputs of the block groups, shallow to deep: maps (B, C, H, W) or hidden states (B, L, D)."""
         return self["stages"]  # type: ignore[no-any-return]
+
+    @property
+    def maps(self) -> Tensor:
+        """(B, C, h, w) logits as the network gives them; a method has them beside the rows `logits`."""
+        return self["maps"]  # type: ignore[no-any-return]
 
     @property
     def stem(self) -> Tensor:

@@ -55,7 +55,7 @@ class TestDetails:
         assert found[-4:] == [
             "Distilling the Knowledge in a Neural Network. Hinton, Vinyals & Dean, 2015, arXiv:1503.02531.",
             "reads: student logits; teacher logits",
-            "tasks: classification, language, multilabel, token_classification",
+            "tasks: classification, language, multilabel, segmentation, token_classification",
             f"recipe: {methods.KD.recipe}",
         ]
 
@@ -87,11 +87,11 @@ class TestDetails:
             for name in ("kd", "mse", "simkd", "fitnet")
         }
         assert served == {
-            "kd": "tasks: classification, language, multilabel, token_classification",
+            "kd": "tasks: classification, language, multilabel, segmentation, token_classification",
             "mse": "tasks: regression",
             "simkd": "tasks: classification",
-            "fitnet": "tasks: classification, language, multilabel, regression, retrieval, similarity, "
-            "token_classification",
+            "fitnet": "tasks: classification, language, multilabel, regression, retrieval, "
+            "segmentation, similarity, token_classification",
         }
 
     def test_a_task(self) -> None:

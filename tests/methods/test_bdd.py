@@ -4,12 +4,16 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from method_setting import make_setting
 from torch import Tensor
 
-from limbeck import Batch, LimbeckError, Outputs
-from limbeck.losses import bdd, kd
+from limbeck import Batch, Distiller, LimbeckError, Outputs
+from limbeck.losses import bdd, cwd, kd
 from limbeck.methods import BDD
+from limbeck.models import MLP
+from limbeck.tasks import Segmentation
+from segmenters import Strided, batch_of
 
 
 def logits(samples: int = 4, classes: int = 5) -> tuple[Tensor, Tensor]:
@@ -88,3 +92,22 @@ def test_what_it_refuses() -> None:
     for argument in ("temperature=0", "reverse_temperature=0", "weight=-1", "reverse_weight=-1"):
         with pytest.raises(LimbeckError, match=f"bdd: the argument {argument}"):
             make_setting().distiller(f"bdd({argument})")
+
+
+def test_over_positions_a_distribution_is_that_of_a_class_over_the_image() -> None:
+    student, teacher = Strided(4, 4).double(), Strided(6, 2, seed=1).double()
+    batch, task = batch_of(), Segmentation(("a", "b", "c"))
+    objective = 'bdd(over="positions", temperature=4.0, reverse_temperature=4.0, reverse_weight=7.0)'
+    losses = Distiller(student, teacher, objective, example=batch.inputs, task=task)(batch)
+    ours = F.interpolate(student(batch.inputs), (4, 4), mode="bilinear")
+    theirs = teacher(batch.inputs)
+    assert losses["bdd.forward"].item() == pytest.approx(cwd(ours, theirs).item(), rel=1e-10)
+    assert losses["bdd.reverse"].item() == pytest.approx(cwd(theirs, ours).item(), rel=1e-10)
+    expected = cwd(ours, theirs) + 7 * cwd(theirs, ours)
+    assert losses.total.item() == pytest.approx(expected.item(), rel=1e-10)
+
+
+def test_over_positions_it_needs_maps() -> None:
+    networks = [MLP([8], in_features=4, num_classes=3) for _ in range(2)]
+    with pytest.raises(LimbeckError, match="bdd compares logits at the positions of an image"):
+        Distiller(networks[0], networks[1], 'bdd(over="positions")', example=torch.rand(2, 4))

@@ -20,6 +20,7 @@ TEXTS = {
 }
 
 TEXT_MODELS = ("gpt", "textcnn", "transformer")
+PIXEL_MODELS = ("unet", "deeplab")
 IMAGE_MODELS = [name for name in MODELS if name not in TEXT_MODELS]
 NO_RELU_LAST = ("wrn", "mobilenetv2", "shufflenetv2")
 """Their stages are no pre-activations after a ReLU; their own tests say what they are."""
@@ -51,8 +52,9 @@ def test_every_entry_says_what_it_is_in_one_line() -> None:
 @pytest.mark.parametrize("name", IMAGE_MODELS)
 def test_every_image_model_takes_photos_that_are_not_square(name: str) -> None:
     network = seeded(name, example=PHOTOS, num_classes=7).eval()
-    assert network(PHOTOS).shape == (3, 7)
-    assert network(PHOTOS[:1]).shape == (1, 7)
+    sides = {"unet": (28, 36), "deeplab": (4, 5)}.get(name, ())
+    assert network(PHOTOS).shape == (3, 7, *sides)
+    assert network(PHOTOS[:1]).shape == (1, 7, *sides)
 
 
 @pytest.mark.parametrize("name", IMAGE_MODELS)
@@ -70,8 +72,10 @@ def test_every_image_model_declares_points_that_hold_what_the_words_mean(name: s
     embedding, logits = features["embedding"], features["logits"]
     assert isinstance(embedding, Tensor)
     assert isinstance(logits, Tensor)
-    assert embedding.dim() == 2
-    classifier = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    dense = name in PIXEL_MODELS
+    assert embedding.dim() == (4 if dense else 2)
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    classifier = network.get_submodule("head") if dense else linear[-1]
     torch.testing.assert_close(classifier(embedding), logits)
 
 

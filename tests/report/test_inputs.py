@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from PIL import Image
 
 from limbeck import data
 from limbeck.evaluation.results import Evaluation
-from limbeck.report.inputs import examples
+from limbeck.report.inputs import _beside, _color, examples
 from limbeck.tasks import Example
+from limbeck.tasks.segmentation.findings import PixelExample
 
 
 def found(*indices: int, target: str = "1", student: str = "0", teacher: str = "1") -> Evaluation:
@@ -85,3 +87,19 @@ def test_where_there_is_nothing_to_show() -> None:
     assert examples(found(), source) is None
     assert examples(found(1), replace(source, test=None)) is None
     assert examples(evaluation(teacher=False), source) is None
+
+
+def test_maps_stand_beside_an_image_in_the_colors_of_voc() -> None:
+    maps = [[0, 1, 2, 255], [0, 1, 1, 1], [0, 1, 2, 2]]
+    texts = [base64.b64encode(zlib.compress(bytes(ids))).decode() for ids in maps]
+    example = PixelExample(
+        index=0, target="a", student="b", teacher="a", size=(2, 2), maps=(texts[0], texts[1], texts[2])
+    )
+    strip = _beside(Image.new("RGB", (2, 2), (9, 8, 7)), example)
+    assert strip.size == (14, 2)
+    colors = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 255: (255, 255, 255)}
+    assert [_color(number) for number in colors] == list(colors.values())
+    assert strip.getpixel((0, 0)) == (9, 8, 7)
+    for place, ids in enumerate(maps, 1):
+        found = [strip.getpixel((4 * place + x, y)) for y in (0, 1) for x in (0, 1)]
+        assert found == [colors[number] for number in ids]

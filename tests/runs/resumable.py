@@ -39,6 +39,7 @@ CONFIG: dict[str, Any] = {
         "training.selection": "validation",
         "training.keep_every": 3,  # of 4: two files
         "training.trackers": [],
+        "training.precision": "fp32",  # on every processor
         "teacher.trust": True,  # it is untrained
     },
     "display": False,

@@ -23,6 +23,7 @@ from limbeck.data.files.embedding.named import (
     stsbenchmark,
 )
 from limbeck.data.files.images import from_images
+from limbeck.data.files.segmentation import from_segmentation
 from limbeck.data.files.table import breast_cancer, diabetes, from_table, iris, linnerud, wine
 from limbeck.data.files.tagged import from_tagged
 from limbeck.data.files.text import banking77, from_text
@@ -56,6 +57,7 @@ __all__ = [
     "from_images",
     "from_language",
     "from_pairs",
+    "from_segmentation",
     "from_sentences",
     "from_similarity",
     "from_table",
@@ -139,6 +141,9 @@ SOURCES: Mapping[str, Entry] = {
     ),
     "similarity": Entry(
         from_similarity, "pairs of sentences with a score", "CSV, JSON or Parquet, or the hub"
+    ),
+    "segmentation": Entry(
+        from_segmentation, "images with a mask each", "folders of images and PNG masks with the same names"
     ),
     "stl10": Entry(stl10, "13,000 photographs, 96 x 96, 10 classes", "Coates et al., AISTATS 2011"),
     "stsbenchmark": Entry(

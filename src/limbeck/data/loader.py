@@ -213,12 +213,14 @@ class Loader:
             # A batch of texts ends with its longest one.
             texts = task.dense and not isinstance(rendered, Tensor)
             return targets[:, : next(iter(named(rendered).values())).shape[1]] if texts else targets
-        if isinstance(rendered, Tensor) and rendered.shape[-2:] != targets.shape[-2:]:
+        stored = targets.long()  # which a split may keep as uint8
+        maps = self.views.render_target(stored, self.split.index[rows], view, ignored=task.ignored)
+        if isinstance(rendered, Tensor) and rendered.shape[-2:] != maps.shape[-2:]:
             raise LimbeckError(
-                f"the targets are maps of {_pixels(targets)} and the images have {_pixels(rendered)}; a map"
+                f"the targets are maps of {_pixels(maps)} and the images have {_pixels(rendered)}; a map"
                 " should have a target for each pixel of its image"
             )
-        return self.views.render_target(targets, self.split.index[rows], view, ignored=task.ignored)
+        return maps
 
 
 def whole_batch(batch_size: int, together: int, world: int = 1) -> int:

@@ -53,8 +53,10 @@ class Split:
 
     @property
     def targets_by_position(self) -> Tensor:
-        """(positions, ...) target of the sample at each position, `ABSENT` where this split has none."""
-        absent = self.targets.new_full((self.positions, *self.targets.shape[1:]), ABSENT)
+        """(positions, ...) target of the sample at each position, `ABSENT` where this split has none; of maps
+        the target of a pixel that does not count."""
+        fill = self.task.ignored if self.task.spatial else ABSENT
+        absent = self.targets.new_full((self.positions, *self.targets.shape[1:]), fill)
         return absent.index_copy(0, self.index, self.targets)
 
     @property
@@ -129,7 +131,7 @@ def stratified(strata: Tensor, size: int, seed: int) -> Tensor:
 def keep_labels(targets: Tensor, labeled: int, seed: int, task: type[Task] = Classification) -> Tensor:
     """The targets (N, ...) without any label but those of `labeled` samples, each stratum in proportion."""
     kept = stratified(task.strata(targets), labeled, seed)
-    hidden = torch.full_like(targets, torch.nan if targets.is_floating_point() else UNLABELED)
+    hidden = torch.full_like(targets, torch.nan if targets.is_floating_point() else task.ignored)
     hidden[kept] = targets[kept]
     return hidden
 

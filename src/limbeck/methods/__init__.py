@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from limbeck.methods.cosent import CoSENT
     from limbeck.methods.cosine import Cosine
     from limbeck.methods.crd import CRD
+    from limbeck.methods.cwd import CWD
     from limbeck.methods.dgkd import DGKD
     from limbeck.methods.dist import DIST
     from limbeck.methods.dkd import DKD
@@ -67,9 +68,11 @@ if TYPE_CHECKING:
     from limbeck.methods.okd import OKD
     from limbeck.methods.on_policy import OnPolicy
     from limbeck.methods.one import ONE
+    from limbeck.methods.pairwise import Pairwise
     from limbeck.methods.pkd import PKD
     from limbeck.methods.pkt import PKT
     from limbeck.methods.r2kd import R2KD
+    from limbeck.methods.rdd import RDD
     from limbeck.methods.reviewkd import ReviewKD
     from limbeck.methods.rkd import RKD
     from limbeck.methods.rolewise import Rolewise
@@ -102,6 +105,7 @@ _PLACES = {
     "cosent": "limbeck.methods.cosent:CoSENT",
     "cosine": "limbeck.methods.cosine:Cosine",
     "crd": "limbeck.methods.crd:CRD",
+    "cwd": "limbeck.methods.cwd:CWD",
     "dgkd": "limbeck.methods.dgkd:DGKD",
     "dist": "limbeck.methods.dist:DIST",
     "dkd": "limbeck.methods.dkd:DKD",
@@ -138,9 +142,11 @@ _PLACES = {
     "okd": "limbeck.methods.okd:OKD",
     "on_policy": "limbeck.methods.on_policy:OnPolicy",
     "one": "limbeck.methods.one:ONE",
+    "pairwise": "limbeck.methods.pairwise:Pairwise",
     "pkd": "limbeck.methods.pkd:PKD",
     "pkt": "limbeck.methods.pkt:PKT",
     "r2kd": "limbeck.methods.r2kd:R2KD",
+    "rdd": "limbeck.methods.rdd:RDD",
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
     "rkd": "limbeck.methods.rkd:RKD",
     "rolewise": "limbeck.methods.rolewise:Rolewise",
@@ -172,6 +178,7 @@ __all__ = [
     "CESKD",
     "CKD",
     "CRD",
+    "CWD",
     "DGKD",
     "DIST",
     "DKD",
@@ -196,6 +203,7 @@ __all__ = [
     "PKD",
     "PKT",
     "R2KD",
+    "RDD",
     "RKD",
     "RRD",
     "RTK",
@@ -234,6 +242,7 @@ __all__ = [
     "Networks",
     "Objective",
     "OnPolicy",
+    "Pairwise",
     "Phase",
     "Reads",
     "ReviewKD",

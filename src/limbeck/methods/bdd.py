@@ -8,12 +8,15 @@ weights for classification are not known; those here were chosen.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor
 
 from limbeck.arguments import NonNegative, Positive
 from limbeck.methods.base import Method
-from limbeck.methods.declarations import LossTerms, Reads
+from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.kd import kd
+from limbeck.methods.parts.maps import logit_maps, resized_alike
 from limbeck.methods.parts.shapes import same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
@@ -73,6 +76,8 @@ class BDD(Method):
         weight: factor of the forward divergence.
         reverse_weight: factor of the reverse divergence; the use between feature maps has 7, at equal
             temperatures of 4.
+        over: what a distribution is over: the "classes" of a row, or the "positions" of an image, one for
+            each class, as in `cwd`; the student's maps are then resized to the teacher's, bilinearly.
     """
 
     reads = Reads(student=("logits",), teacher=("logits",))
@@ -86,17 +91,31 @@ class BDD(Method):
         reverse_temperature: Positive = 2.0,
         weight: NonNegative = 1.0,
         reverse_weight: NonNegative = 1.0,
+        over: Literal["classes", "positions"] = "classes",
     ) -> None:
         super().__init__()
+        self.over = over
         self.temperature, self.reverse_temperature = temperature, reverse_temperature
         self.weight, self.reverse_weight = weight, reverse_weight
 
+    def bind(self, context: Context) -> None:
+        """Looks for maps, where it is over positions.
+
+        Raises:
+            LimbeckError: for logits that are no maps.
+        """
+        if self.over == "positions":
+            logit_maps(self.name, context)
+
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The two terms."""
-        forward, reverse = directions(
-            student.logits, teacher.logits, self.temperature, self.reverse_temperature
-        )
+        ours, theirs, per = student.logits, teacher.logits, self.per
+        if self.over == "positions":
+            maps = resized_alike(student.maps, teacher.maps), teacher.maps
+            ours, theirs = (each.flatten(2).flatten(0, 1) for each in maps)
+            per = "samples"
+        forward, reverse = directions(ours, theirs, self.temperature, self.reverse_temperature)
         return {
-            "forward": Term(forward, weight=self.weight),
-            "reverse": Term(reverse, weight=self.reverse_weight),
+            "forward": Term(forward, weight=self.weight, per=per),
+            "reverse": Term(reverse, weight=self.reverse_weight, per=per),
         }

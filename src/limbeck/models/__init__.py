@@ -20,6 +20,7 @@ from torch import nn
 from limbeck.errors import LimbeckError, unknown
 from limbeck.models import causal, encoders, huggingface, lora
 from limbeck.models.cnn import CNN
+from limbeck.models.deeplab import DeepLab
 from limbeck.models.dscnn import DSCNN
 from limbeck.models.factory import call_factory
 from limbeck.models.gpt import GPT, KVCache
@@ -36,6 +37,7 @@ from limbeck.models.shufflenetv2 import ShuffleNetV2
 from limbeck.models.standalone import Standalone, standalone
 from limbeck.models.textcnn import TextCNN
 from limbeck.models.transformer import Transformer
+from limbeck.models.unet import UNet
 from limbeck.models.vgg import VGG
 from limbeck.models.weights import count_parameters, fingerprint, load_into, load_state, save
 from limbeck.models.wrn import WideResNet
@@ -64,6 +66,10 @@ MODELS: Mapping[str, Entry] = {
     "mobilenetv2": Entry(MobileNetV2, "inverted residuals", "Sandler et al. 2018, arXiv:1801.04381"),
     "shufflenetv1": Entry(ShuffleNetV1, "grouped convolutions", "Zhang et al. 2018, arXiv:1707.01083"),
     "shufflenetv2": Entry(ShuffleNetV2, "split and shuffled channels", "Ma et al. 2018, arXiv:1807.11164"),
+    "unet": Entry(UNet, "U-Net, for segmentation", "Ronneberger et al. 2015, arXiv:1505.04597"),
+    "deeplab": Entry(
+        DeepLab, "DeepLabV3 over residual stages, for segmentation", "Chen et al. 2017, arXiv:1706.05587"
+    ),
     "mlp": Entry(MLP, "multi-layer perceptron, for tables and small images", "Rumelhart et al. 1986"),
     "gpt": Entry(
         GPT, "causal language model, decoder", "Radford et al. 2019; Touvron et al. 2023, arXiv:2302.13971"
@@ -82,6 +88,7 @@ __all__ = [
     "MODELS",
     "NAMED",
     "VGG",
+    "DeepLab",
     "Entry",
     "KVCache",
     "LeNet5",
@@ -94,6 +101,7 @@ __all__ = [
     "Standalone",
     "TextCNN",
     "Transformer",
+    "UNet",
     "WideResNet",
     "build",
     "causal",

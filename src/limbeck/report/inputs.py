@@ -10,10 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from limbeck.data import Source
+from limbeck.data.views import Unchanged
 from limbeck.evaluation.results import Evaluation
 from limbeck.outputs import Inputs
 from limbeck.report.page import Gallery, Sample
 from limbeck.tasks import Example
+from limbeck.tasks.segmentation.findings import PixelExample
 
 LARGEST = 128
 """Pixels that the longer side of a picture has at most."""
@@ -34,20 +36,25 @@ def examples(found: Evaluation, source: Source) -> Gallery | None:
     if split is None or not named:
         return None
     index = split.index[torch.tensor([each.index for each in named])]
-    inputs = split.samples.render(source.views, index, torch.full_like(index, source.views.base))
+    views = Unchanged() if source.task.spatial else source.views  # whole images, as they are measured
+    inputs = split.samples.render(views, index, torch.full_like(index, views.base))
     says = [_said(each) for each in named]
     if isinstance(inputs, Tensor) and source.kind == "image" and inputs.shape[1] in (1, 3):
         samples = [
-            Sample(said, picture=_picture(image), label=f"a sample of {said['target']}")
-            for said, image in zip(says, inputs, strict=True)
+            Sample(said, picture=_picture(image, each), label=f"a sample of {said['target']}")
+            for said, image, each in zip(says, inputs, named, strict=True)
         ]
     elif texts := _texts(inputs, source):
         samples = [Sample(said, text=text) for said, text in zip(says, texts, strict=True)]
     else:
         return None
-    return Gallery(
-        samples, "Samples that the teacher gets right and its student wrong, the worst mistakes first."
-    )
+    caption = "Samples that the teacher gets right and its student wrong, the worst mistakes first."
+    if isinstance(named[0], PixelExample):
+        caption = (
+            "Samples on which the student loses most pixels that the teacher gets right. From left to right: "
+            "input, label (white where a pixel does not count), student and teacher."
+        )
+    return Gallery(samples, caption)
 
 
 def _said(example: Example) -> dict[str, str]:
@@ -56,13 +63,38 @@ def _said(example: Example) -> dict[str, str]:
     return {"target": example.target, "student": example.student, **teacher}
 
 
-def _picture(image: Tensor) -> str:
-    """A data URI of an image (C, H, W) of pixels in [0, 1]."""
+def _picture(image: Tensor, example: Example) -> str:
+    """A data URI of an image (C, H, W) of pixels in [0, 1], with the maps of an example beside it."""
     pixels = (255 * image.float().clamp(0, 1)).round().to(torch.uint8).expand(3, -1, -1).permute(1, 2, 0)
     picture, file = Image.fromarray(pixels.cpu().numpy()), io.BytesIO()
     picture.thumbnail((LARGEST, LARGEST))
+    if isinstance(example, PixelExample):
+        picture = _beside(picture, example)
     picture.save(file, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _beside(picture: Image.Image, example: PixelExample) -> Image.Image:
+    """The picture with label, student's and teacher's map to its right."""
+    height, width = example.size
+    strip = Image.new("RGB", (4 * width + 6, height), "white")
+    strip.paste(picture.resize((width, height)))
+    for place, ids in enumerate(example.classes(), 1):
+        colored = Image.frombytes("P", (width, height), bytes(ids))
+        colored.putpalette([level for number in range(256) for level in _color(number)])
+        strip.paste(colored.convert("RGB"), (place * (width + 2), 0))
+    return strip
+
+
+def _color(number: int) -> tuple[int, int, int]:
+    """The color of a class as Pascal VOC paints masks; white for 255."""
+    if number == 255:
+        return 255, 255, 255
+    levels = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            levels[channel] |= (number >> (3 * bit + channel) & 1) << (7 - bit)
+    return levels[0], levels[1], levels[2]
 
 
 def _texts(inputs: Inputs, source: Source) -> list[str]:

@@ -133,7 +133,8 @@ def export(
         )
     makers = reads.files() if isinstance(reads, Tokenization) else source.files
     beside = _beside(makers, file, overwrite=overwrite)
-    program = trace(student, example := source.example(preparation=reads), card.max_length)
+    example = source.example(preparation=reads)
+    program = trace(student, example, card.max_length, any_size=source.task.spatial)
     kind, inputs, quantization = _PROGRAMS[form], preprocessing(card), None
     with replacing(file) as partial, TemporaryDirectory() as folder:
         plain = partial if quantize is None else Path(folder) / "student.onnx"

@@ -286,7 +286,7 @@ class TrainingLoop(Loop):
 
     def rows(self, batch: Batch) -> Tensor | int | None:
         """The valid rows, where the task says that samples differ in them."""
-        task = self._job.source.task
+        task = self._job.distiller.task
         return None if task.even else task.count(batch)
 
     def answered(self, batch: Batch) -> Mapping[str, Tensor]:

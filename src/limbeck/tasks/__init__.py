@@ -17,6 +17,7 @@ from limbeck.tasks.multilabel import Multilabel
 from limbeck.tasks.regression import Regression
 from limbeck.tasks.retrieval import Retrieval
 from limbeck.tasks.rows import Rows
+from limbeck.tasks.segmentation import Segmentation
 from limbeck.tasks.similarity import Similarity
 from limbeck.tasks.token_classification import TokenClassification
 
@@ -26,6 +27,7 @@ TASKS: Mapping[str, type[Task]] = {
     "multilabel": Multilabel,
     "regression": Regression,
     "retrieval": Retrieval,
+    "segmentation": Segmentation,
     "similarity": Similarity,
     "token_classification": TokenClassification,
 }
@@ -44,6 +46,7 @@ __all__ = [
     "Regression",
     "Retrieval",
     "Rows",
+    "Segmentation",
     "Similarity",
     "Task",
     "TokenClassification",

@@ -58,10 +58,15 @@ class Rows:
         return mix(index[self.sample], within(self.sample))
 
     def of(self, outputs: Outputs) -> Outputs:
-        """The outputs of a network with logits and embedding as rows; stages stay as they are, by sample."""
+        """The outputs of a network with logits and embedding as rows; stages stay as they are, by sample.
+
+        Logits that are maps are kept as `maps`, too, for methods that compare them position by position.
+        """
         fields: dict[str, Any] = {
             name: getattr(self, name)(outputs[name]) for name in ("logits", "embedding") if name in outputs
         }
+        if "logits" in outputs and outputs.logits.ndim == 4:
+            fields["maps"] = outputs.logits
         if "ranked" in outputs:
             fields["ranked"] = outputs["ranked"].map(self.embedding)
         if "projection" in outputs:

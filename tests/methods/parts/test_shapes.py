@@ -25,6 +25,7 @@ ON_LOGITS = {
     "mixkd": "student_logits",
     "mutual_learning": "logits",
     "nasty": "student_logits",
+    "rdd": "student_logits",
     "sskd": "student_logits",
     "tfkd": "student_logits",
     "uncertainty_weighted_kd": "student_logits",

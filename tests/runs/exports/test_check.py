@@ -11,7 +11,7 @@ from limbeck.data import Split
 from limbeck.data.storage.base import Resident
 from limbeck.outputs import Inputs
 from limbeck.runs.exports.check import CheckError, check
-from limbeck.tasks import Classification
+from limbeck.tasks import Classification, Segmentation
 
 TASK = Classification(("a", "b", "c"))
 
@@ -102,6 +102,31 @@ def test_a_tie_that_is_broken_the_other_way_is_another_class() -> None:
             tied,
             Classification(("a", "b")),
         )
+
+
+def test_of_very_many_pixels_a_tie_may_be_broken_the_other_way() -> None:
+    class Pixels(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.cat([images, images + 0.5], 1)
+
+    maps = torch.zeros(1, 400, 500, dtype=torch.uint8)
+    images = torch.zeros(1, 1, 400, 500)
+    split, task = Split.whole(Resident(images), maps, Segmentation), Segmentation(("a", "b"))
+
+    def other(count: int) -> Callable[[Inputs], Tensor]:
+        def answer(inputs: Inputs) -> Tensor:
+            assert isinstance(inputs, Tensor)
+            logits: Tensor = Pixels()(inputs)
+            logits[0, 0, 0, :count] = 0.5004
+            return logits
+
+        return answer
+
+    found = check(Pixels(), other(2), split, task, tolerance=2)
+    assert found.ties == 2
+    assert "all decisions but 2, ties up to float noise, are the same" in found.summary("the test split")
+    with pytest.raises(CheckError, match="3 of 200,000 decisions differ"):
+        check(Pixels(), other(3), split, task, tolerance=2)
 
 
 def test_of_values_nothing_is_a_decision() -> None:

@@ -34,6 +34,8 @@ SMALL = {
     "wrn": "wrn(depth=10, width=1)",
     "textcnn": "textcnn(dim=8, channels=4)",
     "transformer": "transformer(dim=8, depth=1, heads=2)",
+    "unet": "unet(channels=[4, 8])",
+    "deeplab": "deeplab(channels=[4, 8], width=8)",
 }
 """Small networks of some names; the others are as they are."""
 
@@ -47,6 +49,12 @@ def texts() -> Source:
     ids = torch.randint(0, 20, (40, 12), generator=torch.Generator().manual_seed(0))
     tokens = {"input_ids": ids, "attention_mask": (ids > 3).long()}
     return replace(data.from_tensors(tokens, torch.arange(40) % 4, kind="text"), facts={"vocab_size": 20})
+
+
+def labeled_pixels() -> Source:
+    draw = torch.Generator().manual_seed(0)
+    maps = torch.randint(4, (40, 16, 16), generator=draw)
+    return data.from_tensors(torch.rand(40, 3, 16, 16, generator=draw), maps, task="segmentation")
 
 
 def write(form: ModuleType, network: nn.Module, source: Source, file: Path) -> None:
@@ -72,7 +80,8 @@ def network_for(source: Source, spec: str) -> nn.Module:
     ],
 )
 def test_every_network_answers_the_same_from_a_file(name: str, tmp_path: Path) -> None:
-    source = texts() if name in ("textcnn", "transformer") else images()
+    sources = {"textcnn": texts, "transformer": texts, "unet": labeled_pixels, "deeplab": labeled_pixels}
+    source = sources.get(name, images)()
     network = network_for(source, SMALL.get(name, name))
     for form in (onnx, pt2):
         write(form, network, source, tmp_path / "file")

@@ -65,7 +65,7 @@ class Decoder:
 
     def _pixels(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
         """(H, W) or (H, W, 3)."""
-        from PIL import Image, ImageOps
+        from PIL import ImageOps
 
         mode = "L" if self.gray else "RGB"
         if "exif" in picture.info:  # it may say that the camera was held on its side
@@ -73,9 +73,15 @@ class Decoder:
         picture = opaque(picture)
         if picture.mode != mode:
             picture = picture.convert(mode)
-        if self.size is not None and picture.size != (self.size, self.size):
-            picture = ImageOps.fit(picture, (self.size, self.size), Image.Resampling.BICUBIC)
-        return np.asarray(picture)
+        return np.asarray(self._sized(picture))
+
+    def _sized(self, picture: Image.Image) -> Image.Image:
+        """The picture at the size that all images have."""
+        from PIL import Image, ImageOps
+
+        if self.size is None or picture.size == (self.size, self.size):
+            return picture
+        return ImageOps.fit(picture, (self.size, self.size), Image.Resampling.BICUBIC)
 
 
 def check_depth(mode: str, what: str) -> None:

@@ -20,12 +20,24 @@ from limbeck.data.views.crop import Crop
 from limbeck.data.views.cutout import Cutout
 from limbeck.data.views.policy import Views, check_bank
 from limbeck.data.views.randaugment import RandAugment
+from limbeck.data.views.scaled_crop import ScaledCrop
 from limbeck.data.views.schedule import Schedule
 from limbeck.errors import LimbeckError
 from limbeck.hashing import below
 from limbeck.outputs import Inputs
 
-__all__ = ["VIEWS", "Bank", "Composed", "Crop", "Schedule", "Unchanged", "Views", "draw", "parse"]
+__all__ = [
+    "VIEWS",
+    "Bank",
+    "Composed",
+    "Crop",
+    "ScaledCrop",
+    "Schedule",
+    "Unchanged",
+    "Views",
+    "draw",
+    "parse",
+]
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,7 @@ def _schedule(policies: list[str], starts: list[int]) -> Schedule:
 VIEWS: Mapping[str, Callable[..., Views]] = {
     "none": Unchanged,
     "crop": Crop,
+    "scaled_crop": ScaledCrop,
     "cutout": Cutout,
     "color_jitter": ColorJitter,
     "randaugment": RandAugment,

@@ -36,7 +36,7 @@ class Views(ABC):
             inputs: B samples as they are stored.
             index: (B,) int64 position of each in its data, for policies that differ from sample to sample.
             view: (B,) int64 number of the view to show, in [0, count).
-        Returns: the same shapes and dtypes, on the same device.
+        Returns: the same dtypes, on the same device; the same shapes, unless the policy says otherwise.
         """
 
     def render_target(self, targets: Tensor, index: Tensor, view: Tensor, *, ignored: int) -> Tensor:
@@ -49,7 +49,7 @@ class Views(ABC):
             index: (B,) int64 as in `render`.
             view: (B,) int64 as in `render`.
             ignored: the target of a pixel that a view shows and that no stored pixel has become.
-        Returns: (B, H, W) int64, on the same device.
+        Returns: (B, H, W) int64, on the same device, with the H and W that `render` gives.
         """
         return targets
 

@@ -45,13 +45,18 @@ def preprocessing(card: Card) -> dict[str, Any]:
     """
     example = card.example
     image = isinstance(example, Tensor) and example.ndim == 4
+    any_size = image and card.made_for().spatial
     normalization = card.mean and {"mean": card.mean, "std": card.std, "where": "inside the network"}
     return {
         "inputs": [
             {
                 "name": name,
                 "dtype": str(tensor.dtype).removeprefix("torch."),
-                "shape": ["batch", "length"] if card.tokenizer else ["batch", *tensor.shape[1:]],
+                "shape": ["batch", "length"]
+                if card.tokenizer
+                else ["batch", tensor.shape[1], "height", "width"]
+                if any_size
+                else ["batch", *tensor.shape[1:]],
                 **({"layout": "NCHW"} if image else {}),
             }
             for name, tensor in named_tensors(example).items()
@@ -60,16 +65,19 @@ def preprocessing(card: Card) -> dict[str, Any]:
         "normalization": normalization,
         "rescaling": card.output_mean and {"mean": card.output_mean, "std": card.output_std},
         "files": card.files,
-        "output": {"name": OUTPUT, "shape": [*_axes(card), len(card.names)]},
+        "output": {"name": OUTPUT, "shape": _answer(card)},
     }
 
 
-def _axes(card: Card) -> list[str | int]:
-    """The axes of the answer before that of the outputs: those of the tokens where each has an answer."""
+def _answer(card: Card) -> list[str | int]:
+    """The axes of the answer: with those of the tokens or of the positions where each has an answer."""
     shape = next(iter(card.input_shape.values())) if isinstance(card.input_shape, dict) else ()
-    if card.made_for().columns_hold != "tags":
-        return ["batch"]
-    return ["batch", *(["length"] if card.tokenizer else shape)]
+    task, outputs = card.made_for(), len(card.names)
+    if task.spatial:
+        return ["batch", outputs, "rows", "columns"]
+    if task.columns_hold != "tags":
+        return ["batch", outputs]
+    return ["batch", *(["length"] if card.tokenizer else shape), outputs]
 
 
 def summary(inputs: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ def write(program: ExportedProgram, names: Sequence[str], file: Path, metadata: 
 
 
 def _tidy(graph: Any) -> None:
-    """Calls the free axes `batch` and `length`, and leaves out the shapes of what is in between.
+    """Calls the free axes `batch`, `length`, `height`, `width`, and drops the shapes of what is in between.
 
     The exporter numbers the axes, and onnxruntime infers shapes by itself; those in the file contradict what
     its quantization makes of the graph.
@@ -67,7 +67,9 @@ def _tidy(graph: Any) -> None:
     del graph.value_info[:]
     named: dict[str, str] = {}
     for each in graph.input:
-        for axis, dimension in zip(("batch", "length"), each.type.tensor_type.shape.dim, strict=False):
+        dimensions = each.type.tensor_type.shape.dim
+        names = ("batch", "channels", "height", "width") if len(dimensions) == 4 else ("batch", "length")
+        for axis, dimension in zip(names, dimensions, strict=False):
             if dimension.dim_param:
                 named.setdefault(dimension.dim_param, axis)
     for value in (*graph.input, *graph.output):

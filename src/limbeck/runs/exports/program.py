@@ -36,31 +36,35 @@ class Answering(nn.Module):
         return logits_of(call(self.network, inputs))
 
 
-def trace(student: nn.Module, example: Inputs, longest: int = 0) -> ExportedProgram:
+def trace(
+    student: nn.Module, example: Inputs, longest: int = 0, *, any_size: bool = False
+) -> ExportedProgram:
     """The student as torch.export sees it, normalization included; its batch axis is free.
 
     Args:
         student: in eval mode, on the CPU.
         example: two samples or more; all but their number is fixed from now on, and their length.
         longest: most tokens of a text, where their number is free; 0 where all inputs have one shape.
+        any_size: whether the height and the width of images are free.
     Raises:
         LimbeckError: for a network whose forward is no graph of tensors, or not for any number of samples.
     """
     names = None if isinstance(example, Tensor) else list(example)
     tensors = tuple(named_tensors(example).values())
     free = {0: Dim("batch")} | ({1: Dim("length", max=longest)} if longest else {})
+    sides = {2: Dim.AUTO, 3: Dim.AUTO} if any_size else {}  # torch finds out what sizes may be
     try:
         with torch.no_grad(), quiet():
             return torch.export.export(
                 Answering(standalone(student), names).eval(),
                 tensors,
-                dynamic_shapes={"tensors": tuple(free for _ in tensors)},
+                dynamic_shapes={"tensors": tuple({**free, **sides} for _ in tensors)},
                 strict=False,  # strict does not follow hooks that keep what they see, as a graft's do
             )
     except _UNTRACEABLE as error:
         raise LimbeckError(
             f"{type(student).__name__} cannot be exported: torch.export finds no graph of its forward that "
-            f"takes any number of samples: {first_line(error)}"
+            f"takes any number of samples{', of any size' * any_size}: {first_line(error)}"
         ) from error
 
 

@@ -1,0 +1,148 @@
+"""Relative Difficulty Distillation for Semantic Segmentation. 2024, arXiv:2407.03719."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from limbeck.arguments import NonNegative, Share
+from limbeck.errors import LimbeckError
+from limbeck.methods.base import Method
+from limbeck.methods.declarations import LossTerms, Reads
+from limbeck.methods.parts.blocks import full_precision
+from limbeck.methods.parts.shapes import class_ids, same_logits
+from limbeck.methods.terms import Term
+from limbeck.outputs import UNLABELED, Batch, Outputs
+
+Combine = Literal["xor", "or", "and", "student"]
+
+
+def rdd(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    targets: Tensor,
+    combine: Combine = "xor",
+    threshold: float = 0.7,
+    hardest: float = 0.05,
+) -> Tensor:
+    """Cross-entropy of the pixels that are hard for one of both networks, the second stage.
+
+    A pixel is hard for a network whose probability of the right class is at most the larger of `threshold`
+    and that of the pixel at the share `hardest` of all, in the order of their probabilities.
+
+    Args:
+        student_logits: (P, C).
+        teacher_logits: (P, C).
+        targets: (P,) int64 class ids; -100 counts zero.
+        combine: pixels that count, which are hard for one network alone ("xor"), for one or both ("or"), for
+            both ("and"), or for the student ("student").
+        threshold: probability in [0, 1].
+        hardest: share in [0, 1] of the pixels of the batch that are hard in any case.
+    Returns: scalar, the mean over the pixels that count; 0 if there is none.
+    Raises:
+        LimbeckError: for other shapes, and an unknown way to combine.
+    """
+    same_logits("rdd", student_logits, teacher_logits)
+    class_ids("rdd", student_logits, targets)
+    ours, theirs = (hard(each, targets, threshold, hardest) for each in (student_logits, teacher_logits))
+    chosen = {"xor": ours ^ theirs, "or": ours | theirs, "and": ours & theirs, "student": ours}
+    if combine not in chosen:
+        raise LimbeckError(f"rdd combines by {', '.join(chosen)}, not {combine!r}")
+    counts = chosen[combine] & (targets != UNLABELED)
+    rows = F.cross_entropy(full_precision(student_logits), targets, reduction="none").where(counts, 0)
+    return rows.sum() / counts.sum().clamp(min=1)
+
+
+def hard(logits: Tensor, targets: Tensor, threshold: float, hardest: float) -> Tensor:
+    """(P,) bool, the pixels that are hard for a network; see `rdd`."""
+    known = targets != UNLABELED
+    classes = targets.where(known, 0)[:, None]
+    right = full_precision(logits.detach()).softmax(1).gather(1, classes)[:, 0]
+    count = int(hardest * len(right))
+    least = right.where(known, 1).kthvalue(count).values if count else right.new_zeros(())
+    return (right <= least.clamp(min=threshold)) & known
+
+
+def relative_difficulty(teacher_maps: Tensor, auxiliary_maps: Tensor) -> Tensor:
+    """(B, h, w) weight exp(-KL(auxiliary || main)) of each position, by the two heads of a teacher.
+
+    Args:
+        teacher_maps: (B, C, h, w) logits of the main head.
+        auxiliary_maps: (B, C, h, w) logits of the auxiliary head.
+    """
+    main, auxiliary = (full_precision(each).log_softmax(1) for each in (teacher_maps, auxiliary_maps))
+    return F.kl_div(main, auxiliary, log_target=True, reduction="none").sum(1).neg().exp()
+
+
+class RDD(Method):
+    """The teacher says which pixels the student's cross-entropy counts: first the easy, then the hard ones.
+
+    In the first stage a pixel is weighted by how much the heads of the teacher agree on it
+    (`relative_difficulty`). In the second, the pixels count that are hard for one network alone (`rdd`). Both
+    networks return an auxiliary head's logits as `aux`. It stands in place of `ce`; its terms are "main" and
+    "aux", both of the student's heads. The paper's weights of the classes of Cityscapes are left out. The
+    share `hardest` is of the batch at hand, so that splitting a batch changes the loss; in the code it is
+    100,000 pixels, about 5 % of a batch.
+
+    Args:
+        switch: share of training in which the second stage begins; in the code a tenth.
+        smooth: whether the first stage goes over into the second linearly until the end.
+        combine: which pixels count in the second stage, see the function `rdd`.
+        threshold: probability up to which a pixel is hard.
+        hardest: share of the pixels of a batch that are hard in any case.
+        aux_weight: factor of the term of the auxiliary head.
+    """
+
+    reads = Reads(student=("logits", "aux"), teacher=("logits", "aux"), batch=("targets", "progress"))
+    recipe = "rdd + kd(temperature=1)"
+    rows = "classes"
+    tasks = ("segmentation",)
+    kind = "task"
+
+    def __init__(
+        self,
+        switch: Share = 0.1,
+        smooth: bool = False,
+        combine: Combine = "xor",
+        threshold: Share = 0.7,
+        hardest: Share = 0.05,
+        aux_weight: NonNegative = 0.4,
+    ) -> None:
+        super().__init__()
+        self.switch, self.smooth, self.combine = switch, smooth, combine
+        self.threshold, self.hardest, self.aux_weight = threshold, hardest, aux_weight
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+        """The two terms."""
+        assert batch.targets is not None
+        assert batch.progress is not None
+        assert batch.rows is not None
+        rows, targets = batch.rows, batch.targets
+        first = self.share_of_first_stage(batch.progress.fraction)
+        weights = rows.logits(relative_difficulty(teacher.maps, teacher["aux"])[:, None])[:, 0]
+        terms: dict[str, Term] = {}
+        for name, ours, factor in (
+            ("main", student.logits, 1.0),
+            ("aux", rows.logits(student["aux"]), self.aux_weight),
+        ):
+            value = ours.new_zeros(())
+            if first > 0:
+                losses = F.cross_entropy(full_precision(ours), targets, reduction="none")
+                value = value + first * (weights * losses).mean()
+            if first < 1:
+                chosen = rdd(ours, teacher.logits, targets, self.combine, self.threshold, self.hardest)
+                value = value + (1 - first) * chosen
+            terms[name] = Term(value, "task", factor)
+        return terms
+
+    def share_of_first_stage(self, fraction: float) -> float:
+        """How much of the loss is that of the first stage.
+
+        Args:
+            fraction: share of training that is done.
+        """
+        if fraction < self.switch:
+            return 1.0
+        return (1 - fraction) / (1 - self.switch) if self.smooth and self.switch < 1 else 0.0

@@ -1,0 +1,89 @@
+"""What is found out about a network that labels pixels: the records."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from functools import cached_property
+from statistics import fmean
+
+from limbeck.tasks.base import Agreement, Example, Findings
+
+
+class PixelFindings(Findings):
+    """What is found out about a network that labels pixels.
+
+    Attributes:
+        matrix: (C, C) numbers of pixels, a row for each class of the labels, a column for each answer.
+        images: how many images have a pixel that counts.
+    """
+
+    matrix: tuple[tuple[int, ...], ...]
+    images: int
+
+    @cached_property
+    def pixels(self) -> tuple[int, ...]:
+        """How many pixels are of each class."""
+        return tuple(map(sum, self.matrix))
+
+    @cached_property
+    def answers(self) -> tuple[int, ...]:
+        """How many pixels the network takes for each class."""
+        return tuple(map(sum, zip(*self.matrix, strict=True)))
+
+    @cached_property
+    def right(self) -> tuple[int, ...]:
+        """How many pixels of each class the network takes for it."""
+        return tuple(row[at] for at, row in enumerate(self.matrix))
+
+    @cached_property
+    def iou(self) -> tuple[float | None, ...]:
+        """The intersection over union of each class; None for one that is in no label and no answer."""
+        return tuple(
+            right / union if (union := pixels + answers - right) else None
+            for pixels, answers, right in zip(self.pixels, self.answers, self.right, strict=True)
+        )
+
+    @cached_property
+    def recall(self) -> tuple[float | None, ...]:
+        """The share of the pixels of each class that are right; None for one that is in no label."""
+        return tuple(
+            right / pixels if pixels else None for pixels, right in zip(self.pixels, self.right, strict=True)
+        )
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The task's metrics by name: the means are over the classes that have a value."""
+        return {
+            "miou": fmean(value for value in self.iou if value is not None),
+            "pixel_accuracy": sum(self.right) / sum(self.pixels),
+            "mean_accuracy": fmean(value for value in self.recall if value is not None),
+        }
+
+
+class PixelExample(Example):
+    """A sample on which student and teacher differ, with the maps to look at.
+
+    Attributes:
+        size: height and width of the maps.
+        maps: label, student's and teacher's class ids, a byte for each pixel, compressed by zlib, in base64.
+    """
+
+    size: tuple[int, int]
+    maps: tuple[str, str, str]
+
+    def classes(self) -> list[list[int]]:
+        """The class ids of the three maps, each row by row; 255 where a pixel does not count."""
+        return [[*zlib.decompress(base64.b64decode(each))] for each in self.maps]
+
+
+class PixelAgreement(Agreement):
+    """How close a student's answers are to its teacher's.
+
+    Attributes:
+        examples: the samples on which the student loses most pixels that the teacher gets right.
+        miou: mIoU of the student's answers with the teacher's for the truth.
+    """
+
+    examples: tuple[PixelExample, ...] = ()
+    miou: float

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from limbeck.data import Loader, load
+from limbeck.data.split import Split
+from limbeck.data.storage.streamed import Encoded
+from limbeck.data.views import Crop, ScaledCrop
+from limbeck.errors import LimbeckError
+from limbeck.tasks import Segmentation
+from mask_files import pixels_and_ids, write_layout, write_pair
+
+
+def images_of(split: Split | None) -> Tensor:
+    assert split is not None
+    images = split.samples.take(split.index, torch.zeros_like(split.index))
+    assert isinstance(images, Tensor)
+    return images
+
+
+def test_images_and_masks_come_as_they_are(tmp_path: Path) -> None:
+    write_layout(tmp_path, "{split}/{n}.png", "{split}annot/{n}.png")
+    source = load('segmentation(names=["sky", "road", "car"])', tmp_path)
+    assert source.task == Segmentation(("sky", "road", "car"))
+    assert (source.kind, source.views, source.notes) == ("image", Crop(padding=0, flip=True), ())
+    for at, split in enumerate((source.train, source.validation, source.test)):
+        assert split is not None
+        shown = [pixels_and_ids(100 * at + n) for n in range(4)]
+        expected = torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image, _ in shown]))
+        assert torch.equal(images_of(split), expected)
+        assert split.targets.tolist() == [ids.tolist() for _, ids in shown]
+    streamed = load('segmentation(memory="2 KB")', tmp_path)
+    assert isinstance(streamed.train.samples, Encoded)
+    assert streamed.task.names == ("0", "1", "2")
+    assert streamed.fingerprint() == source.fingerprint()
+
+
+def test_names_in_a_file_and_an_id_that_does_not_count(tmp_path: Path) -> None:
+    write_layout(tmp_path, "images/{split}/{n}.jpg", "masks/{split}/{n}.png")
+    (tmp_path / "classes.txt").write_text("sky\ncar\n\n")
+    source = load('segmentation(names="classes.txt", ignore=1, resolution="outputs")', tmp_path)
+    assert source.task == Segmentation(("sky", "car"), "outputs")
+    ids = torch.from_numpy(pixels_and_ids(0)[1])
+    assert torch.equal(source.train.targets[0], torch.tensor([0, 255, 1], dtype=torch.uint8)[ids.long()])
+    with pytest.raises(LimbeckError, match=r"there is no file .*names.txt' with names of classes"):
+        load('segmentation(names="names.txt")', tmp_path)
+    with pytest.raises(LimbeckError, match=r"holds the id 2 .* names for 2 classes"):
+        load('segmentation(names="classes.txt")', tmp_path)
+
+
+def test_test_and_validation_are_held_out_of_the_training_split(tmp_path: Path) -> None:
+    write_layout(tmp_path, "images/{n}.png", "masks/{n}.png", splits=("",), count=20)
+    source = load("segmentation", tmp_path)
+    assert source.validation is not None
+    assert source.test is not None
+    assert [len(each) for each in (source.train, source.validation, source.test)] == [16, 2, 2]
+    together = torch.cat([each.targets for each in (source.train, source.validation, source.test)])
+    assert len({each.numpy().tobytes() for each in together}) == 20
+
+
+def test_images_of_different_sizes_are_placed_on_the_largest(tmp_path: Path) -> None:
+    for n, sides in enumerate([(6, 8), (4, 10), (3, 3)]):
+        write_pair(tmp_path / f"train/{n}.png", tmp_path / f"trainannot/{n}.png", n, sides)
+    write_pair(tmp_path / "test/0.png", tmp_path / "testannot/0.png", 9)
+    source = load("segmentation(validation=0, size=4)", tmp_path)
+    assert source.views == ScaledCrop(4, 4)
+    assert source.train.targets.shape == (3, 6, 10)
+    for n, (height, width) in enumerate([(6, 8), (4, 10), (3, 3)]):
+        image, ids = pixels_and_ids(n, (height, width))
+        assert source.train.targets[n, :height, :width].tolist() == ids.tolist()
+        assert int((source.train.targets[n] != 255).sum()) == height * width
+        shown = images_of(source.train)[n]
+        assert shown[:, :height, :width].tolist() == image.transpose(2, 0, 1).tolist()
+        assert int(shown[:, height:].sum() + shown[:, :, width:].sum()) == 0
+    assert source.preparation.endswith("with black at the right and the bottom up to 6 x 10")
+    (batch,) = Loader(source.train, 3, views=source.views)
+    assert isinstance(batch.inputs, Tensor)
+    assert batch.targets is not None
+    assert (batch.inputs.shape, batch.targets.shape) == ((3, 3, 4, 4), (3, 4, 4))
+
+
+def test_images_are_resized_to_fit(tmp_path: Path) -> None:
+    for n, sides in enumerate([(6, 8), (12, 12)]):
+        write_pair(tmp_path / f"train/{n}.png", tmp_path / f"trainannot/{n}.png", n, sides)
+    write_pair(tmp_path / "test/0.png", tmp_path / "testannot/0.png", 9)
+    targets = load("segmentation(validation=0, resize=[3, 8])", tmp_path).train.targets
+    assert targets.shape == (2, 3, 8)
+    # 6 x 8 becomes 3 x 4, and 12 x 12 becomes 3 x 3: Pillow's nearest takes the middle of each block.
+    assert targets[0, :, :4].tolist() == pixels_and_ids(0)[1][1::2, 1::2].tolist()
+    assert targets[1, :, :3].tolist() == pixels_and_ids(1, (12, 12))[1][2::4, 2::4].tolist()
+    assert int((targets != 255).sum()) == 12 + 9
+
+
+def test_bad_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LimbeckError, match="there is no directory 'nowhere'"):
+        load('segmentation(path="nowhere")')
+    write_layout(tmp_path, "train/{n}.png", "trainannot/{n}.png", splits=("",))
+    with pytest.raises(LimbeckError, match="belong together; give both"):
+        load('segmentation(images="*.png")', tmp_path)
+    with pytest.raises(LimbeckError, match=r"the masks take 0.0 GB .*resize=\[height, width\]"):
+        load('segmentation(memory="10 B")', tmp_path)
+    write_pair(tmp_path / "train/5.png", tmp_path / "trainannot/5.png", 5, ids=np.zeros((6, 7), np.uint8))
+    with pytest.raises(LimbeckError, match=r"train/5.png' has 6 x 8 pixels, and its mask .*5.png' 6 x 7"):
+        load("segmentation", tmp_path)
+    (tmp_path / "train/5.png").write_text("nothing")
+    with pytest.raises(LimbeckError, match=r"the image .*train/5.png' is in none of the formats"):
+        load("segmentation", tmp_path)
