@@ -40,16 +40,18 @@ def write_texts(folder: Path, train: int = 120, test: int = 40) -> Path:
 
 
 def tokenizer(*, most: int = 16, pad: bool = True, padding_side: str = "right") -> Any:
-    """A WordPiece tokenizer of those words."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    """A WordPiece tokenizer of those words, each of which is one token."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    # Written out, because a trainer makes other pieces each time, in another order.
+    words = sorted({word for words in KINDS.values() for word in words})
+    letters = sorted(set("".join(words)))
+    pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *words]
+    vocabulary = {piece: place for place, piece in enumerate(pieces)}
+    made = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer()
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    words = sorted({word for words in KINDS.values() for word in words})
-    trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=SPECIAL, show_progress=False)
-    made.train_from_iterator([" ".join(words)] * 3, trainer)
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

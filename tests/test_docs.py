@@ -87,7 +87,7 @@ def test_the_commands_of_the_page_on_hugging_face_networks_leave_chance(
 ) -> None:
     pytest.importorskip("transformers", reason="transformers is not installed")
     bert(tmp_path / "minilm", layers=2, hidden_size=64, initializer_range=0.2)
-    write_texts(tmp_path / "questions", train=200, test=100)
+    write_texts(tmp_path / "questions", train=500, test=100)
     trained, distilled = (DOCS / "huggingface.md").read_text().split("\n\n")[2].strip().splitlines()
     faster = ("--set", "training.trackers=[]", "--set", "training.checkpoint_every=30")
     plain = (*faster, "--baseline", "none")

@@ -83,7 +83,9 @@ class TestDetails:
 
     def test_a_method_says_which_tasks_it_serves(self) -> None:
         served = {
-            name: next(line for line in lines(catalog.method_details(name)) if line.startswith("tasks: "))
+            name: next(
+                line for line in lines(catalog.method_details(name), 200) if line.startswith("tasks: ")
+            )
             for name in ("kd", "mse", "simkd", "fitnet")
         }
         assert served == {

@@ -117,7 +117,14 @@ class TestResult:
         assert result.seconds == pytest.approx(sum(line["seconds"] for line in student.history), abs=1e-3)
         assert result.arguments == {
             "ce": {"weight": 0.1, "method": "ce"},
-            "kd": {"weight": 0.9, "method": "kd", "temperature": 4},
+            "kd": {
+                "weight": 0.9,
+                "method": "kd",
+                "temperature": 4,
+                "divergence": "forward",
+                "beta": 0.5,
+                "top": None,
+            },
         }
         sizes = {"train": 1000, "labeled": 1000, "validation": 297, "test": 500, "outputs": 10}
         assert result.data.model_dump(include=set(sizes)) == sizes
