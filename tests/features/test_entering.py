@@ -42,7 +42,7 @@ def given(network: nn.Module, inputs: Inputs) -> tuple[tuple[Tensor, ...], Tenso
     return outputs.stages, outputs.logits
 
 
-@pytest.mark.parametrize("name", sorted({*MODELS, *NAMED} - {*LARGE}))
+@pytest.mark.parametrize("name", sorted({*MODELS, *NAMED} - {*LARGE, "unet"}))
 def test_behind_any_stage_every_network_gives_its_own_logits(name: str) -> None:
     inputs: Inputs = TEXTS if name in ("gpt", "textcnn", "transformer") else IMAGES
     network = built(name, inputs).eval()
@@ -57,6 +57,11 @@ def test_behind_any_stage_every_network_gives_its_own_logits(name: str) -> None:
         assert all(parameter.requires_grad for parameter in rest.parameters())
     assert sizes == sorted(sizes, reverse=True)
     assert len({*sizes}) == len(sizes), "what lies before a stage is left out"
+
+
+def test_a_network_with_paths_around_a_stage_cannot_be_entered_there() -> None:
+    with pytest.raises(LimbeckError, match="what follows also reads what came before, past the stage"):
+        entered(built("unet", IMAGES).eval(), IMAGES, 0)
 
 
 @pytest.mark.parametrize("name", ["resnet8", "vgg8", "wrn_16_1", "shufflenetv2", "mobilenetv2", "dscnn"])

@@ -77,6 +77,7 @@ class Corpus:
         self,
         texts: Sequence[str],
         ids: Sequence[str] = (),
+        *,
         words: Sequence[Sequence[str]] | None = None,
         kinds: Sequence[str] = (),
     ) -> None:

@@ -45,7 +45,7 @@ def samples_of(
     """
     chosen = [learned[row] for row in spread(len(learned), LEARNED).tolist()]
     tokenizer = train_tokenizer([texts[place] for place in chosen], vocab_size, max_length, lowercase=True)
-    samples = Texts(encode(tokenizer, texts), corpus=Corpus(texts, ids, kinds))
+    samples = Texts(encode(tokenizer, texts), corpus=Corpus(texts, ids, kinds=kinds))
     return samples, {
         "facts": {"vocab_size": tokenizer.get_vocab_size()},
         "files": {"tokenizer.json": tokenizer.to_str(pretty=True)},
