@@ -89,7 +89,7 @@ def test_the_run_gives_the_negatives_of_the_data(place: Path, tmp_path: Path) ->
     [
         ({"depth": 0}, "depth should be at least 1, skip at least 0 and below in"),
         ({"below": 1.5}, "below in"),
-        ({"model": "static('nowhere')"}, "there is no folder|nowhere"),
+        ({"model": "static('./nowhere')"}, "there is no folder|nowhere"),
         ({"data": "digits"}, "negatives are mined for retrieval, and digits is for classification"),
     ],
 )
