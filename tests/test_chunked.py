@@ -214,6 +214,8 @@ def test_autocast_computes_in_its_own_precision() -> None:
         ("ce + dist", None),
         ("mgd(ce + kd)", None),
         ("icd", None),
+        ("on_policy(0.1*ce + 0.9*kd)", ["on_policy"]),
+        ("on_policy(ce + dist)", None),
         ("ce + srrl", None),
     ],
 )

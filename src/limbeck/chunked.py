@@ -13,11 +13,11 @@ from torch.autograd.function import once_differentiable
 from limbeck.methods.base import Method, Objective, inner_first
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
-from limbeck.projection import Projection
+from limbeck.projection import SCORES, Projection
 
 LARGE = 4096
 """Logits of a row from which on they are computed in chunks, where the objective allows."""
-CHUNK = {"cpu": 1 << 22, "cuda": 1 << 25}
+CHUNK = {"cpu": SCORES, "cuda": 8 * SCORES}
 """Logits in a chunk, by the kind of device: 16 and 128 MiB in float32."""
 
 Evaluate = Callable[[slice, Tensor], Mapping[str, Term]]
@@ -53,6 +53,7 @@ def _by_row(method: Method) -> bool:
         and not part.reads.further
         and not any(parameter.requires_grad for parameter in part.parameters())
         for part in inner_first(method)
+        if not isinstance(part, Objective)
     )
 
 

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SCORES = 1 << 22
+"""Logits that are computed or looked at together: 16 MiB in float32."""
+
 
 @dataclass(frozen=True)
 class Projection:

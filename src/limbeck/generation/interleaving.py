@@ -26,14 +26,12 @@ class Written:
         ids: (B, n) int64 tokens; what stands behind the end of a text means nothing.
         lengths: (B,) int64 how many of them were written, with the end of the text.
         replaced: (B, n) bool, the tokens that the teacher wrote in place of the student's.
-        read: how many tokens the teacher was asked about in one forward or another.
         forwards: how many forwards of the teacher there were.
     """
 
     ids: Tensor
     lengths: Tensor
     replaced: Tensor
-    read: int = 0
     forwards: int = 0
 
     @property
@@ -115,7 +113,7 @@ def interleave(
     proposing = _Reader(stepper(student), prompts, mask, width)
     checking = _Reader(stepper(teacher), prompts, mask, width)
     state = _State(prompts, length, ends)
-    read = forwards = 0
+    forwards = 0
     while state.going:
         size = min(block, length - int(state.lengths[~state.ended].min()))
         places = state.lengths.unsqueeze(1) + torch.arange(size, device=prompts.device)
@@ -127,7 +125,7 @@ def interleave(
                 proposing.take(drawn[-1], torch.ones_like(drawn[-1], dtype=torch.bool))
         proposed = torch.cat(drawn, 1)
         logits = checking.read(proposed[:, :-1])
-        forwards, read = forwards + 1, read + int((~state.ended).sum()) * size
+        forwards += 1
         among = logits.topk(min(k, logits.shape[-1]), -1).indices
         fits = (among == proposed.unsqueeze(-1)).any(-1)
         kept = fits.to(torch.uint8).cumprod(1).bool()
@@ -136,7 +134,7 @@ def interleave(
         accepted = state.append(tokens, kept | first, first)
         proposing.replace(tokens, accepted, size - 1)
         checking.replace(tokens, accepted, size - 1)
-    return state.written(read, forwards)
+    return state.written(forwards)
 
 
 class _Reader:
@@ -218,7 +216,7 @@ class _State:
         self.ended = self.ended | (written & over).any(1) | (self.lengths >= self._ids.shape[1])
         return written
 
-    def written(self, read: int = 0, forwards: int = 0) -> Written:
+    def written(self, forwards: int = 0) -> Written:
         """What was written, no longer than the longest text."""
         longest = int(self.lengths.max()) if len(self.lengths) else 0
-        return Written(self._ids[:, :longest], self.lengths, self._replaced[:, :longest], read, forwards)
+        return Written(self._ids[:, :longest], self.lengths, self._replaced[:, :longest], forwards)

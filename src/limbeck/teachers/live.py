@@ -88,7 +88,8 @@ class LiveTeacher(Teacher):
                 dense=self.dense,
                 training=False,
             )
-            self._head = find_head(self.network, self.points, example) if self.dense else None
+            if self.dense and self._head is None:
+                self._head = find_head(self.network, self.points, example)
         others = [field for field in fields if field != "projection"]
         head = self._head if "projection" in fields else None
         self._tap = Tap(self.network, self.points, others, positions=self.dense, head=head)

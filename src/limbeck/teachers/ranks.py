@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from limbeck.projection import SCORES
 from limbeck.ranked import Ranked
 
 TOP = 64
@@ -18,9 +19,6 @@ TOP = 64
 
 LEAST = -1e4
 """What stands for the logarithm of a probability of 0: float16 holds it, and its exponential is 0."""
-
-CHUNK = 1 << 22
-"""Logits that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Ranks:
             length: L, positions that the samples have in this batch.
         """
         kept = torch.zeros((samples * length, self.words), dtype=torch.int16)
-        step = max(1, CHUNK // self.width)
+        step = max(1, SCORES // self.width)
         for start in range(0, samples * length, step):
             rows = slice(start, min(start + step, samples * length))
             kept[rows] = self._packed(logits(rows)[:, : self.width].float())

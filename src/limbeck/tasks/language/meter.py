@@ -11,11 +11,9 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
+from limbeck.projection import SCORES
 from limbeck.tasks.base import Agreement, Comparison, Meter
 from limbeck.tasks.language.findings import Context, LanguageFindings
-
-SCORES = 1 << 22
-"""Scores that are looked at together: predictions times vocabulary."""
 
 
 class LanguageMeter(Meter):
