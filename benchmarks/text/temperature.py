@@ -24,6 +24,7 @@ import limbeck
 from benchmarks.ledger import Ledger
 from benchmarks.small_tasks import BANKING77
 from limbeck.data import Loader, Source
+from limbeck.features import call
 from limbeck.files import write_text
 from limbeck.runs import Run
 from limbeck.studies import paired_difference, summarize
@@ -92,7 +93,7 @@ class Bench:
         """A network's logits (N, C) for the training questions, and their labels (N,)."""
         network.eval()
         with torch.no_grad():
-            pairs = [(network(batch.inputs), batch.targets) for batch in Loader(self.source.train, 500)]
+            pairs = [(call(network, batch.inputs), batch.targets) for batch in Loader(self.source.train, 500)]
         logits, targets = zip(*pairs, strict=True)
         return torch.cat(logits), torch.cat(targets)
 
