@@ -33,7 +33,7 @@ NOT_ALONE = ("mgd", "dgkd", "ceskd", "sftn", "nasty", "tinybert")
 RECIPES = {
     name: Contender(method.recipe or f"ce + {name}")
     for name, method in METHODS.items()
-    if name not in NOT_ALONE and method.rows != "values" and not method.tasks
+    if name not in NOT_ALONE and method.rows not in ("values", "vectors") and not method.tasks
 }
 TEACHERS = {
     "both teachers": Contender(
