@@ -72,7 +72,7 @@ endef
 	$(usable_python)
 	$(python) -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
 	$(install) setuptools
-	$(install) --no-build-isolation --editable .
+	$(install) --no-build-isolation --editable '.[run]'
 	@touch $@
 
 .venv/.dev: .venv/.run

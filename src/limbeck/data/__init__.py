@@ -6,6 +6,10 @@ function returns a `Source`.
 
 from __future__ import annotations
 
+from limbeck.optional import need
+
+need("limbeck.data", "data")
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from inspect import getdoc, signature
