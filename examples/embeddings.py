@@ -13,6 +13,7 @@ import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -78,7 +79,7 @@ def main(folder: str, epochs: int = 40) -> dict[str, float]:
     made, base = pairs(), Path(folder, "bert")
     random.Random(0).shuffle(made)
     encoder(base, [sentence for pair in made for sentence in pair])
-    common = {
+    common: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": 40,
         "lr": 2e-3,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -49,7 +50,7 @@ def main(folder: str, epochs: int = 30) -> dict[str, float]:
     torch.set_num_threads(1)
     images = f'images(path="{written(Path(folder, "digits"))}", labeled=100)'
     settings = {"training.trackers": [], "training.optimizer": "adamw"}
-    common = {"epochs": epochs, "lr": 0.01, "display": False, "settings": settings}
+    common: dict[str, Any] = {"epochs": epochs, "lr": 0.01, "display": False, "settings": settings}
     teacher = limbeck.train(
         model="cnn(channels=[32, 64])",
         data=images.replace(", labeled=100", ""),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ def main(folder: str, epochs: int = 6, characters: int = 80_000) -> dict[str, fl
     """Bits per byte on the part that was held out; fewer are better."""
     torch.set_num_threads(1)
     Path(folder, "manual.txt").write_text(manual(characters), encoding="utf-8")
-    common = {
+    common: dict[str, Any] = {
         "data": f'language(path="{folder}/manual.txt", block=128, vocab_size=257)',
         "epochs": epochs,
         "batch_size": 16,

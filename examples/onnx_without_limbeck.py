@@ -29,7 +29,7 @@ def main(folder: str, epochs: int = 40) -> dict[str, float]:
     from limbeck.runs.exporting import export
 
     torch.set_num_threads(1)
-    common = {"epochs": epochs, "display": False, "settings": {"training.trackers": []}}
+    common: dict[str, Any] = {"epochs": epochs, "display": False, "settings": {"training.trackers": []}}
     teacher = limbeck.train(model="cnn(channels=[32, 64])", data="digits", out=f"{folder}/teacher", **common)
     student = limbeck.distill(
         student="cnn(channels=[4, 8])",

@@ -7,6 +7,7 @@ as `ce + centered_mse`, and pass through every test of a method. Here the method
 from __future__ import annotations
 
 import tempfile
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,9 +50,9 @@ class CenteredMSE(Method):
 def main(folder: str, epochs: int = 30) -> dict[str, float]:
     """Top-1 of the student on test scans of digits by objective; 100 of its 1,000 scans have a label."""
     torch.set_num_threads(1)
-    common = {"epochs": epochs, "display": False, "settings": {"training.trackers": []}}
+    common: dict[str, Any] = {"epochs": epochs, "display": False, "settings": {"training.trackers": []}}
     teacher = limbeck.train(model="cnn(channels=[32, 64])", data="digits", out=f"{folder}/teacher", **common)
-    common = {**common, "data": load("digits(labeled=100)")}
+    common: dict[str, Any] = {**common, "data": load("digits(labeled=100)")}
     small = "cnn(channels=[4, 8])"
     runs = {"student alone": limbeck.train(model=small, out=f"{folder}/alone", **common)}
     own = CE() + 0.1 * CenteredMSE(scale=0.5)

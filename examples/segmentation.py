@@ -6,6 +6,7 @@ The pictures are made up. Nothing is downloaded.
 from __future__ import annotations
 
 import tempfile
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +42,12 @@ def main(folder: str, epochs: int = 10) -> dict[str, float]:
     given = {"task": "segmentation", "names": ("ground", "disc", "square"), "test": pictures(100, seed=1)}
     everything = data.from_tensors(images, maps, name="all labels", **given)
     partly = data.from_tensors(images, few, name="30 labels", validation=None, **given)
-    common = {"epochs": epochs, "batch_size": 20, "display": False, "settings": {"training.trackers": []}}
+    common: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": 20,
+        "display": False,
+        "settings": {"training.trackers": []},
+    }
     small = "unet(channels=[4, 8])"
     teacher = limbeck.train(
         model="unet(channels=[16, 32, 64])", data=everything, out=f"{folder}/teacher", **common
