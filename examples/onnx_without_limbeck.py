@@ -44,6 +44,7 @@ def main(folder: str, epochs: int = 40) -> dict[str, float]:
     test = load("digits").test
     assert test is not None
     (batch,) = Loader(test, len(test))
+    assert isinstance(batch.inputs, torch.Tensor)
     assert batch.targets is not None
     found = float(np.mean(classify(str(exported.file), batch.inputs.numpy()) == batch.targets.numpy()))
     print(f"{found:.1%} of the test scans are right, by {exported.file.stat().st_size:,} bytes")

@@ -52,7 +52,7 @@ def main(folder: str, epochs: int = 30) -> dict[str, float]:
     torch.set_num_threads(1)
     common: dict[str, Any] = {"epochs": epochs, "display": False, "settings": {"training.trackers": []}}
     teacher = limbeck.train(model="cnn(channels=[32, 64])", data="digits", out=f"{folder}/teacher", **common)
-    common: dict[str, Any] = {**common, "data": load("digits(labeled=100)")}
+    common["data"] = load("digits(labeled=100)")
     small = "cnn(channels=[4, 8])"
     runs = {"student alone": limbeck.train(model=small, out=f"{folder}/alone", **common)}
     own = CE() + 0.1 * CenteredMSE(scale=0.5)

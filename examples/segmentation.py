@@ -39,7 +39,11 @@ def main(folder: str, epochs: int = 10) -> dict[str, float]:
     images, maps = pictures(400, seed=0)
     few = torch.full_like(maps, 255)
     few[:30] = maps[:30]
-    given = {"task": "segmentation", "names": ("ground", "disc", "square"), "test": pictures(100, seed=1)}
+    given: dict[str, Any] = {
+        "task": "segmentation",
+        "names": ("ground", "disc", "square"),
+        "test": pictures(100, seed=1),
+    }
     everything = data.from_tensors(images, maps, name="all labels", **given)
     partly = data.from_tensors(images, few, name="30 labels", validation=None, **given)
     common: dict[str, Any] = {
