@@ -60,7 +60,7 @@ def test_latex_goes_into_a_file(command: Command, tmp_path: Path) -> None:
     assert str(out) in answer.err
     text = out.read_text()
     assert r"ce & 72.00 $\pm$ 1.58 & -- & baseline & 5 & 650 \\" in text
-    assert r"$+$7.80 ($+$6.76 to $+$8.84) & better \\" in text
+    assert r"$+$7.80 ($+$6.76 to $+$8.84) & better & 5 & 650 \\" in text
     again = command("compare", *runs, "--format", "latex", "--out", out)
     assert again.code == 2
     assert "exists; say --overwrite" in again.err
