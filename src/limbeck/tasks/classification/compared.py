@@ -9,7 +9,7 @@ from statistics import fmean
 from limbeck.tasks.base import Findings
 from limbeck.tasks.classification.calibration_section import Seeds, section
 from limbeck.tasks.classification.findings import ClassificationFindings
-from limbeck.tasks.classification.worst import least_known
+from limbeck.tasks.classification.least_known import least_known
 from limbeck.tasks.sections import Bars, Section
 
 

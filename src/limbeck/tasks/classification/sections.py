@@ -9,7 +9,7 @@ from limbeck.tasks.base import Agreement, Findings
 from limbeck.tasks.classification import calibration_section as calibration
 from limbeck.tasks.classification.fidelity import FEW_CLASSES
 from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings
-from limbeck.tasks.classification.worst import least_known
+from limbeck.tasks.classification.least_known import least_known
 from limbeck.tasks.sections import Bars, Figure, Heatmap, Section, Table
 
 ROWS = 100

@@ -1,8 +1,8 @@
-"""limbeck.tasks.classification.worst: what a chart of many classes shows."""
+"""limbeck.tasks.classification.least_known: what a chart of many classes shows."""
 
 from __future__ import annotations
 
-from limbeck.tasks.classification.worst import least_known
+from limbeck.tasks.classification.least_known import least_known
 
 NAMES = [f"class {at}" for at in range(60)]
 
