@@ -56,12 +56,12 @@ def test_it_opens_the_browser_and_ends_with_ctrl_c(
 ) -> None:
     (tmp_path / "page.html").write_text("<p>A page.</p>", encoding="utf-8")
     opened: list[str] = []
-    monkeypatch.setattr(opening.webbrowser, "open", opened.append)
+    monkeypatch.setattr("webbrowser.open", opened.append)
 
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(opening.ThreadingHTTPServer, "serve_forever", interrupted)
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", interrupted)
     answer = command("open", "page.html")
     assert answer.code == 0
     assert answer.out.splitlines() == [f"page.html at {opened[0]} until Ctrl-C", "stopped"]

@@ -24,7 +24,7 @@ def samples() -> tuple[Tensor, Tensor]:
 
 def naive(row: list[float], label: int, gamma: float, weight: float) -> float:
     p = math.exp(row[label]) / math.fsum(math.exp(z) for z in row)
-    return -weight * (1 - p) ** gamma * math.log(p)
+    return float(-weight * (1 - p) ** gamma * math.log(p))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])

@@ -64,6 +64,8 @@ class Focal(Method):
     rows = "classes"
     row_wise = True
 
+    weights: Tensor | None
+
     def __init__(self, gamma: NonNegative = 2.0, class_weights: ClassWeights = None) -> None:
         super().__init__()
         self.gamma, self.class_weights = gamma, class_weights
@@ -75,5 +77,4 @@ class Focal(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         assert batch.targets is not None
-        weights: Tensor | None = self.weights
-        return focal(student.logits, batch.targets, self.gamma, weights)
+        return focal(student.logits, batch.targets, self.gamma, self.weights)
