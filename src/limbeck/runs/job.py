@@ -367,9 +367,9 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
 
     learned = batches(None, None, setup.samples_per_epoch)
     training = TrainingLoop(job, learned, trainer.device, kept)
-    for each in job.config.taught_by.values():
-        if each.cached:
-            trainer.display.note(caching.note(distiller, each))
+    for name, each in job.config.taught_by.items():
+        if each.cached and (said := caching.note(distiller, name, each)):
+            trainer.display.note(said)
     phases = phase_loops(distiller, lambda phase: batches(phase.batch_size, phase.seed))
     return [*phases, training]
 
