@@ -485,7 +485,7 @@ class TestTeachers:
             (
                 TWO,
                 ["teachers.big.cache=stages"],
-                "the config value teachers.big.cache='stages' should be 'logits', 'embedding', 'both' or 'all'",
+                "the config value teachers.big.cache='stages' should be 'logits', 'embedding', ",
             ),
             (
                 TWO,
