@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from limbeck.methods.parts.sides import stage_side
 from limbeck.outputs import Outputs
 from limbeck.teachers import CachedTeacher
 from limbeck.teachers.cache_admin import cache_files, examine
+from two_processes import run_in_two_processes
 
 EVERYTHING = ("logits", "embedding", "maps")
 SIZE = 16
@@ -234,6 +236,25 @@ def test_the_files_are_of_one_policy_and_one_network(tmp_path: Path) -> None:
         made(next(batches()))
         assert teacher.shown - before == 8
     assert len(cache_files(directory=tmp_path)) == 3
+
+
+def shares(rank: int, world: int, path: str) -> list[float]:
+    """The losses of one process's share of each batch."""
+    loader = Loader(source().train, 8, views=source().views, rank=rank, world=world)
+    made = distiller(cached(Path(path)), "at + vid")
+    return [made(batch).total.item() for batch in loader]
+
+
+def test_two_processes_fill_the_same_files(tmp_path: Path) -> None:
+    paths = [Path(__file__).parent, *map(Path, sys.path)]
+    (found,) = run_in_two_processes([(shares, (str(tmp_path),))], paths)
+    teacher = cached(tmp_path)
+    made, before = distiller(teacher, "at + vid"), teacher.shown
+    live = distiller(network(larger=False), "at + vid")
+    for batch, *parts in zip(batches(), *found, strict=True):
+        assert sum(parts) / 2 == pytest.approx(made(batch).total.item(), rel=1e-4)
+        assert made(batch).total.item() == pytest.approx(live(batch).total.item(), rel=1e-3)
+    assert teacher.shown == before
 
 
 # A budget

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,7 +21,7 @@ from limbeck.runs.arguments import RunArguments
 from limbeck.runs.job import prepare, with_views
 from limbeck.sides import Side
 from limbeck.teachers import CachedTeacher
-from limbeck.teachers.cached import MAPS
+from limbeck.teachers.cached import MAPS, ShortOfRoom
 from limbeck.training import Trainer
 from limbeck.training.choices import Choices, MemoryFormat, Precision
 from limbeck.training.trials import first_line, try_channels_last
@@ -75,12 +75,19 @@ def stretches(given: RunArguments) -> Iterator[tuple[Asking, Choices]]:
     choices = None
     for fields, sides in needs:
         teacher.sides = sides
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a budget, which the caller tells
+        with _untold():
             teacher.open(example, fields)
         if choices is None:
             choices = _choices(teacher, Batch(example), trainer.precision, made.training.memory_format)
         yield asking, choices
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """Leaves it to the caller to tell what a budget has no room for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ShortOfRoom)
+        yield
 
 
 def _of_objective(
@@ -93,7 +100,8 @@ def _of_objective(
             "--objective), or keep logits, embedding or both"
         )
     made = given.made()
-    job = prepare(made)
+    with _untold():
+        job = prepare(made)
     (name,) = job.distiller.teachers
     teacher = job.distiller.teachers[name]
     assert isinstance(teacher, CachedTeacher)

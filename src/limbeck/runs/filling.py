@@ -14,6 +14,7 @@ from limbeck.data.views.order import nth_view
 from limbeck.errors import LimbeckError
 from limbeck.runs.arguments import RunArguments
 from limbeck.runs.asking import Asking, stretches
+from limbeck.teachers.cached import ShortOfRoom
 from limbeck.training.choices import Choices
 
 
@@ -80,7 +81,7 @@ def fill(
         if not asking.teacher.cached:
             raise LimbeckError(asking.teacher.shortage)
         if asking.teacher.shortage:
-            warnings.warn(asking.teacher.shortage, stacklevel=2)
+            warnings.warn(asking.teacher.shortage, ShortOfRoom, stacklevel=2)
         yield from _fill(asking, choices)
 
 

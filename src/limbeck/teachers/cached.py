@@ -34,6 +34,10 @@ MAPS = "maps"
 """What stands for every other field of which methods say what they need: see `limbeck.sides`."""
 
 
+class ShortOfRoom(UserWarning):
+    """Says which views the budget of a cache has no room for."""
+
+
 class CachedTeacher(Teacher):
     """A network whose answers for the training data are kept in files, in float16, and read back ever after.
 
@@ -187,7 +191,7 @@ class CachedTeacher(Teacher):
         self._promised |= {name: size * kept for name, size in sizes.items()}
         if kept < self._views:
             self.shortage = self._short(kept, each, left)
-            warnings.warn(self.shortage, stacklevel=2)
+            warnings.warn(self.shortage, ShortOfRoom, stacklevel=2)
         return kept
 
     def _short(self, kept: int, each: int, left: int) -> str:

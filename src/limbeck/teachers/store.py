@@ -121,12 +121,11 @@ class Store:
     def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
         """What rows (B,) hold, (B, width), and which of them are there, (B,).
 
-        A process compares a row with its checksum until it was right once.
+        A process compares a row with its checksum until it was right once, and again when the file has grown.
         """
         if self._file is not None and len(rows) and rows.max() >= len(self._rows):
             self._rows = self._layout.map(self._file)  # it may have grown since
-            known = self._sound[: len(self._rows)]
-            self._sound = np.pad(known, (0, len(self._rows) - len(known)))
+            self._sound = np.zeros(len(self._rows), np.bool_)
         reached = rows < len(self._rows)
         held = np.zeros((len(rows), self._layout.words), "<u2")
         held[reached] = self._rows[rows[reached]]
