@@ -60,7 +60,7 @@ def given(teacher: Run, **changes: Any) -> dict[str, Any]:
 
 
 def student(out: Path, teacher: Run, **changes: Any) -> Run:
-    return limbeck.distill(out=out, epochs=3, display=False, **given(teacher, **changes))
+    return limbeck.distill(out=out, epochs=3, **given(teacher, **changes))
 
 
 SIZES = {
@@ -162,10 +162,20 @@ def test_a_resumed_run_ends_with_the_same_bits(
         assert first.read_bytes() == (tmp_path / "two" / "teachers" / first.name).read_bytes()
 
 
-def test_a_run_whose_budget_is_too_small_is_the_live_one(taught: Run, tmp_path: Path, cache: Path) -> None:
-    with pytest.warns(UserWarning, match="the teacher is asked live: a view of 1,000 samples takes 0.2 MB"):
-        bounded = student(tmp_path / "bounded", taught, cache_budget="100KB")
+def test_a_run_whose_budget_is_too_small_is_the_live_one_and_says_so(
+    taught: Run, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bounded = student(tmp_path / "bounded", taught, cache_budget="100KB")
+    printed = capsys.readouterr()
+    said = "the teacher is asked live: a view of 1,000 samples takes 0.2 MB, and the budget of its"
+    assert (printed.out + printed.err).count(said) == 1
     live = student(tmp_path / "live", taught, cache_teacher=None)
     assert same(state_of(bounded), state_of(live))
     assert bounded.result.teachers["teacher"].cached == ()
     assert not cache.exists()
+
+
+def test_a_filling_keeps_what_there_is_room_for(taught: Run) -> None:
+    *_, last = fill(**given(taught, cache_budget="240KB"))
+    assert (last.views, last.done) == (1, 1000)
+    assert last.shortage.startswith("1 of 2 views are cached, for a view of 1,000 samples takes 0.2 MB")

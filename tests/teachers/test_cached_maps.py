@@ -85,10 +85,12 @@ def network(larger: bool) -> SmallNet:
         return (Larger(4) if larger else SmallNet(4)).eval()
 
 
-def distiller(teacher: Any, objective: str) -> Distiller:
+def distiller(teacher: Any, objective: str, *, norm: bool = True) -> Distiller:
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        made = Distiller(SmallNet(3), teacher, objective, example=source().example(), data=source())
+        made = Distiller(
+            SmallNet(3, norm=norm), teacher, objective, example=source().example(), data=source()
+        )
         if made.phases:
             loader = Loader(source().train, 8, views=source().views)
             limbeck.prepare(made, loader, display=False, device="cpu", precision="fp32")
@@ -241,7 +243,7 @@ def test_the_files_are_of_one_policy_and_one_network(tmp_path: Path) -> None:
 def shares(rank: int, world: int, path: str) -> list[float]:
     """The losses of one process's share of each batch."""
     loader = Loader(source().train, 8, views=source().views, rank=rank, world=world)
-    made = distiller(cached(Path(path)), "at + vid")
+    made = distiller(cached(Path(path)), "at + vid", norm=False)
     return [made(batch).total.item() for batch in loader]
 
 
@@ -249,8 +251,8 @@ def test_two_processes_fill_the_same_files(tmp_path: Path) -> None:
     paths = [Path(__file__).parent, *map(Path, sys.path)]
     (found,) = run_in_two_processes([(shares, (str(tmp_path),))], paths)
     teacher = cached(tmp_path)
-    made, before = distiller(teacher, "at + vid"), teacher.shown
-    live = distiller(network(larger=False), "at + vid")
+    made, before = distiller(teacher, "at + vid", norm=False), teacher.shown
+    live = distiller(network(larger=False), "at + vid", norm=False)
     for batch, *parts in zip(batches(), *found, strict=True):
         assert sum(parts) / 2 == pytest.approx(made(batch).total.item(), rel=1e-4)
         assert made(batch).total.item() == pytest.approx(live(batch).total.item(), rel=1e-3)

@@ -112,6 +112,8 @@ def fill(
                     seconds = time.perf_counter() - begun
                     answers = f"{state.done:,} answers, {state.asked:,} of them new, in {seconds:.1f} s"
                     out.print(f"{views_of}: {answers}")
+                    if state.shortage:
+                        out.print(state.shortage, soft_wrap=True)
                     begun = time.perf_counter()
         except KeyboardInterrupt:
             typer.echo("limbeck: interrupted; the same command continues from here", err=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -21,7 +20,7 @@ from limbeck.runs.arguments import RunArguments
 from limbeck.runs.job import prepare, with_views
 from limbeck.sides import Side
 from limbeck.teachers import CachedTeacher
-from limbeck.teachers.cached import MAPS, ShortOfRoom
+from limbeck.teachers.cached import MAPS
 from limbeck.training import Trainer
 from limbeck.training.choices import Choices, MemoryFormat, Precision
 from limbeck.training.trials import first_line, try_channels_last
@@ -75,19 +74,11 @@ def stretches(given: RunArguments) -> Iterator[tuple[Asking, Choices]]:
     choices = None
     for fields, sides in needs:
         teacher.sides = sides
-        with _untold():
+        with caching.untold():
             teacher.open(example, fields)
         if choices is None:
             choices = _choices(teacher, Batch(example), trainer.precision, made.training.memory_format)
         yield asking, choices
-
-
-@contextmanager
-def _untold() -> Iterator[None]:
-    """Leaves it to the caller to tell what a budget has no room for."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ShortOfRoom)
-        yield
 
 
 def _of_objective(
@@ -100,8 +91,7 @@ def _of_objective(
             "--objective), or keep logits, embedding or both"
         )
     made = given.made()
-    with _untold():
-        job = prepare(made)
+    job = prepare(made)
     (name,) = job.distiller.teachers
     teacher = job.distiller.teachers[name]
     assert isinstance(teacher, CachedTeacher)
@@ -111,7 +101,7 @@ def _of_objective(
             needs[kept] = fields[name], sides.get(name, ())
     if not needs:
         assert made.teacher is not None
-        raise LimbeckError(caching.note(job.distiller, name, made.teacher) or teacher.shortage)
+        raise LimbeckError(caching.note(job.distiller, name, made.teacher))
     return teacher, job.source, job.split, list(needs.values())
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -15,7 +17,7 @@ from limbeck.runs import networks
 from limbeck.runs.schedules import Schedule, at, schedule_of
 from limbeck.sides import Side
 from limbeck.teachers import CachedTeacher, CheckpointTeacher, LiveTeacher, Teacher
-from limbeck.teachers.cached import FIELDS, MAPS
+from limbeck.teachers.cached import FIELDS, MAPS, ShortOfRoom
 from limbeck.teachers.ranks import TOP
 
 MOST_VIEWS = 4096
@@ -87,10 +89,16 @@ def _growing(
     )
 
 
-def note(distiller: Distiller, name: str, config: TeacherConfig) -> str | None:
-    """Whether a run with a cache asks its teacher through it; if not everywhere, for whose sake.
+@contextmanager
+def untold() -> Iterator[None]:
+    """A context in which no warning says what a budget has no room for, as it is told otherwise."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ShortOfRoom)
+        yield
 
-    None where there is no room for anything, which a warning has said.
+
+def note(distiller: Distiller, name: str, config: TeacherConfig) -> str:
+    """Whether a run with a cache asks its teacher through it; if not everywhere, for whose sake.
 
     Args:
         distiller: of the run.
@@ -99,23 +107,23 @@ def note(distiller: Distiller, name: str, config: TeacherConfig) -> str | None:
     """
     teacher = distiller.teachers[name]
     assert isinstance(teacher, CachedTeacher)
-    now = len(distiller.phases) - len(distiller.phases_left)
+    if teacher.shortage:
+        return teacher.shortage
     kept: list[str] = []
     live: list[tuple[str, Sequence[Side]]] = []
-    for stretch, (fields, sides) in enumerate(distiller.asked):
+    for fields, sides in distiller.asked:
         if name not in fields:
             continue
         some = sides.get(name, ())
         whole, others = teacher.kept_of(fields[name], some)
+        kept += [*whole, *(side.field for side in others)]
         if not whole and not others:
             live += [(field, some) for field in fields[name] if not teacher.serves(field, some)]
-        elif stretch != now or teacher.cached:
-            kept += [*whole, *(side.field for side in others)]
     kept = sorted(set(kept), key=[*FIELDS, *kept].index)
     names = " and ".join([", ".join(kept[:-1]), *kept[-1:]] if kept[1:] else kept)
     said = f"the teacher's {names} are kept, and read back ever after"
     if not live:
-        return said if kept else None
+        return said
     field, sides_there = live[0]
     reader = _reader(distiller, name, field)
     if kept:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from limbeck.data.views.order import nth_view
 from limbeck.errors import LimbeckError
 from limbeck.runs.arguments import RunArguments
 from limbeck.runs.asking import Asking, stretches
-from limbeck.teachers.cached import ShortOfRoom
 from limbeck.training.choices import Choices
 
 
@@ -27,12 +25,14 @@ class Filling:
         samples: how many there are.
         done: answers that are there, of views * samples.
         asked: of them, those that the network was asked for just now.
+        shortage: a sentence on what there is no room for; empty where there is room for all.
     """
 
     views: int
     samples: int
     done: int
     asked: int
+    shortage: str = ""
 
 
 def fill(
@@ -80,8 +80,6 @@ def fill(
     for asking, choices in stretches(given):
         if not asking.teacher.cached:
             raise LimbeckError(asking.teacher.shortage)
-        if asking.teacher.shortage:
-            warnings.warn(asking.teacher.shortage, ShortOfRoom, stacklevel=2)
         yield from _fill(asking, choices)
 
 
@@ -103,4 +101,4 @@ def _fill(asking: Asking, choices: Choices) -> Iterator[Filling]:
                             "the cache takes no more answers; make room and give the same command again"
                         )
                 done, new = done + len(missing), new + int(missing.sum())
-                yield Filling(views, len(split), done, new)
+                yield Filling(views, len(split), done, new, teacher.shortage)
