@@ -33,7 +33,7 @@ def steps(places: Mapping[str, Any]) -> list[str]:
         f"make: {alone}. resnet32x4 -> resnet8x4, 32 x 32, {step.CLASSES} classes, random images, other ones "
         f"in each turn, of {size:,} whose answers the cache holds all. "
         f"lwkd has {step.FEW} classes, for the sake of its phase, and is measured by a student alone with as "
-        "many. What reads stages has a live teacher only here; what needs no teacher stands among the cached."
+        "many. What reads stages has a live teacher only; what needs no teacher stands among the cached."
     )
     columns = [f"{kind}, {place}" for place in PLACES.values() for kind in ("live", "cached")]
     return table("## 1. A step", ["method", "objective", *columns], rows, text)
