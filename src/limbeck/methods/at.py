@@ -64,7 +64,9 @@ def _distance(ours: Tensor, theirs: Tensor, mask: Tensor | None, reduction: Redu
 
 def attention(stage: Tensor, p: int = 2, mask: Tensor | None = None) -> Tensor:
     """(B, positions) attention of a stage, of unit length over the positions of a sample."""
-    energy = full_precision(stage).abs().pow(p).mean(1 if stage.ndim == 4 else 2).flatten(1)
+    values = full_precision(stage)
+    energies = values.pow(p) if p == 2 else values.abs().pow(p)  # a square needs no absolute value
+    energy = energies.mean(1 if stage.ndim == 4 else 2).flatten(1)
     return F.normalize(energy if mask is None else energy.masked_fill(~mask, 0), dim=1)
 
 
