@@ -14,6 +14,7 @@ from limbeck.cli import data as data_commands
 from limbeck.cli import options
 from limbeck.cli.compare import compare
 from limbeck.cli.mining import mine
+from limbeck.cli.resuming import Resumable
 from limbeck.cli.search_views import search_views
 from limbeck.cli.training import distill, train
 from limbeck.cli.transfer import transfer
@@ -47,8 +48,8 @@ def quickstart(
     run_quickstart(out_dir, seed, out)
 
 
-app.command()(train)
-app.command()(distill)
+app.command(cls=Resumable)(train)
+app.command(cls=Resumable)(distill)
 
 
 @app.command()

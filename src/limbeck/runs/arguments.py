@@ -41,6 +41,7 @@ class RunArguments:
     cache_teacher: str | None = None
     compile: bool | Literal["auto"] | None = None
     seed: int | None = None
+    save_every: int | str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -76,6 +77,7 @@ class RunArguments:
             "training.views": self.views,
             "training.optimizer.lr": self.lr,
             "training.compile": self.compile,
+            "training.save_every": self.save_every,
             "seed": self.seed,
         }
         return {key: _written(value) for key, value in given.items() if value is not None}

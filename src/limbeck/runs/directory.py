@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
@@ -49,6 +49,8 @@ TOKENIZER = "tokenizer"
 """The folder of the tokenizer of a network that brings its own."""
 FOLDERS = ("checkpoints", "student-hf", TOKENIZER, "trackers", "transfer")
 KEPT = re.compile(r"epoch-(\d+)\.safetensors")
+MARKS = ("config.yaml", "import.json")
+"""The files that say whose a directory is, a run's or an import's: removed first, and made last."""
 UNFINISHED = ".unfinished"
 """The file that is in a directory while it is being cleared and marked as a run's."""
 
@@ -150,6 +152,9 @@ class Run:
 Report: TypeAlias = "Callable[[Run, Result, Source | None], None]"
 """Writes the page of a run, which may not have its `result.json` yet. Its data is None if it is gone."""
 
+Resume: TypeAlias = bool | Literal["auto"]
+"""Whether a run goes on; "auto" is yes where one has been begun."""
+
 OverSeeds: TypeAlias = "Callable[[Run, Result], Result]"
 """Gives the record of a run whose difference to the student alone rests on the runs of other seeds too."""
 
@@ -220,6 +225,24 @@ def free_directory(prefix: str) -> Path:
     return path
 
 
+def goes_on(out: Path | str | None, resume: Resume) -> bool:
+    """Whether a run goes on that has been begun in a directory.
+
+    Args:
+        out: the directory.
+        resume: what was asked for.
+    Raises:
+        LimbeckError: for "auto" without a directory, and for anything else that is not a bool.
+    """
+    if isinstance(resume, bool):
+        return resume
+    if resume != "auto":
+        raise LimbeckError(f"resume (--resume) is True, False or 'auto', not {resume!r}")
+    if out is None:
+        raise LimbeckError("resume='auto' (--resume auto) needs the directory of the run, out (--out)")
+    return (Path(out) / "config.yaml").exists()
+
+
 def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuses a directory that a run may not write to; changes nothing.
 
@@ -286,9 +309,9 @@ def clear(path: Path) -> None:
         raise LimbeckError(
             f"{str(path)!r} cannot be made: {error.strerror}; choose another out (--out)"
         ) from None
-    sweep(path)
     (path / UNFINISHED).touch()
-    for name in FILES:
+    sweep(path)
+    for name in (*MARKS, *FILES):
         (path / name).unlink(missing_ok=True)
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
@@ -301,7 +324,6 @@ def cleared(path: Path) -> None:
 
 def sweep(path: Path) -> None:
     """Removes what a crash has left of the run's files half-written."""
-    cleared(path)
     checkpoints = path / "checkpoints"
     for file in (*(path / name for name in FILES), checkpoints / "last.pt"):
         for partial in partials(file):

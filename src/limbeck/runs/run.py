@@ -11,12 +11,13 @@ from torch import nn
 from limbeck.config import RunConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
+from limbeck.intervals import parse_interval
 from limbeck.methods import Method
 from limbeck.methods.sftn import friendly_to as friendly
 from limbeck.runs import directory, networks, places
 from limbeck.runs.arguments import RunArguments, TeacherLike
 from limbeck.runs.beside import BaselineLike, Beside, wanted
-from limbeck.runs.directory import OverSeeds, Report, Run
+from limbeck.runs.directory import OverSeeds, Report, Resume, Run
 from limbeck.runs.finish import conclude, write_student
 from limbeck.runs.job import loops, prepare
 from limbeck.training import DivergenceError, Trainer
@@ -38,9 +39,10 @@ def distill(
     cache_teacher: str | None = None,
     compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
+    save_every: int | str | None = None,
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
-    resume: bool = False,
+    resume: Resume = False,
     overwrite: bool = False,
     display: bool = True,
     baseline: BaselineLike | None = None,
@@ -69,9 +71,10 @@ def distill(
             others: "logits", "embedding" or "both". With several teachers it holds for each.
         compile: whether the networks run compiled; "auto" compiles them if that saves time.
         seed: random seed.
+        save_every: steps (500) or time ("10min") between checkpoints within an epoch.
         settings: any values of the config by dotted key, `{"training.clip": 1.0}`.
         out: run directory; the next free one under `runs/` if None.
-        resume: continues the run in `out`.
+        resume: continues the run in `out`; "auto" does so where one has been begun, and begins one elsewhere.
         overwrite: replaces the run in `out`.
         display: whether to show progress.
         baseline: what the student is shown beside. "auto" is the same student trained by the task's own
@@ -102,8 +105,10 @@ def distill(
         cache_teacher=cache_teacher,
         compile=compile,
         seed=seed,
+        save_every=save_every,
         settings=settings or {},
     )
+    resume = directory.goes_on(out, resume)
     path = _directory(out, "distill", resume=resume, overwrite=overwrite)
     made = _settle(arguments, path, resume=resume)
     if not made.taught_by and made.objective in (None, "ce"):
@@ -143,9 +148,10 @@ def train(
     views: int | None = None,
     compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
+    save_every: int | str | None = None,
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
-    resume: bool = False,
+    resume: Resume = False,
     overwrite: bool = False,
     display: bool = True,
     report: Report | None = None,
@@ -177,8 +183,10 @@ def train(
         views=views,
         compile=compile,
         seed=seed,
+        save_every=save_every,
         settings=settings or {},
     )
+    resume = directory.goes_on(out, resume)
     path = _directory(out, "train", resume=resume, overwrite=overwrite)
     made = _settle(arguments, path, resume=resume)
     if made.taught_by:
@@ -247,6 +255,7 @@ def _run(
         seed=config.seed,
         directory=path,
         checkpoint_every=setup.checkpoint_every,
+        save_every=None if setup.save_every is None else parse_interval(setup.save_every),
         trackers=setup.trackers,
         display=display,
     )
@@ -258,6 +267,7 @@ def _run(
     if trainer.main:
         if resume:
             directory.sweep(path)
+            directory.cleared(path)
         else:
             directory.claim(
                 path,

@@ -52,6 +52,11 @@ class Step:
         self._parts = parts_of(optimizer)
         self._wrapped: nn.Module = accelerator.prepare_model(module, device_placement=False)
 
+    @property
+    def settled(self) -> bool:
+        """Whether it has been settled how to compute."""
+        return self._choices is not None
+
     def __call__(self, number: int, batch: Batch, guard: Guard, means: Means) -> None:
         """One step.
 
