@@ -68,6 +68,7 @@ def test_a_student_is_enough() -> None:
             "view_seed": None,
             "checkpoint_every": None,
             "save_every": "10min",
+            "skip_bad_steps": 0,
             "keep_every": None,
             "trackers": ["tensorboard"],
         },

@@ -155,6 +155,9 @@ class TrainingConfig(_Part):
         "10min",
         description="steps (500) or time (10min) between checkpoints within an epoch; null: none there",
     )
+    skip_bad_steps: int = Field(
+        0, ge=0, description="how many steps with a loss that is NaN or infinite are passed over"
+    )
     keep_every: int | None = Field(
         None,
         ge=1,

@@ -96,6 +96,10 @@ SaveEvery = Annotated[
         help="Steps (500) or time (10min) between checkpoints within an epoch; 10min if left out.",
     ),
 ]
+SkipBadSteps = Annotated[
+    int | None,
+    typer.Option(help="How many steps with a loss that is NaN or infinite are passed over; 0 if left out."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 Baseline = Annotated[

@@ -31,6 +31,7 @@ def train(
     settings: options.Settings = None,
     out: options.Out = None,
     save_every: options.SaveEvery = None,
+    skip_bad_steps: options.SkipBadSteps = None,
     resume: options.ResumeRun = "no",
     overwrite: options.Overwrite = False,
 ) -> None:
@@ -56,6 +57,7 @@ def train(
             settings=values.settings(settings or []),
             out=out,
             save_every=save_every,
+            skip_bad_steps=skip_bad_steps,
             resume=values.resuming(resume, out),
             overwrite=overwrite,
         )
@@ -80,6 +82,7 @@ def distill(
     settings: options.Settings = None,
     out: options.Out = None,
     save_every: options.SaveEvery = None,
+    skip_bad_steps: options.SkipBadSteps = None,
     resume: options.ResumeRun = "no",
     overwrite: options.Overwrite = False,
     baseline: options.Baseline = None,
@@ -108,6 +111,7 @@ def distill(
             settings=values.settings(settings or []),
             out=out,
             save_every=save_every,
+            skip_bad_steps=skip_bad_steps,
             resume=goes_on,
             overwrite=overwrite,
             baseline="auto" if baseline is None and not goes_on else baseline,

@@ -42,6 +42,7 @@ class RunArguments:
     compile: bool | Literal["auto"] | None = None
     seed: int | None = None
     save_every: int | str | None = None
+    skip_bad_steps: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -78,6 +79,7 @@ class RunArguments:
             "training.optimizer.lr": self.lr,
             "training.compile": self.compile,
             "training.save_every": self.save_every,
+            "training.skip_bad_steps": self.skip_bad_steps,
             "seed": self.seed,
         }
         return {key: _written(value) for key, value in given.items() if value is not None}

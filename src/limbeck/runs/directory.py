@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -292,9 +292,14 @@ def claim(path: Path, config: RunConfig, **resolved: Any) -> None:
         resolved: what "auto" came to, for the environment's record.
     """
     clear(path)
+    mark(path, config, resolved)
+    cleared(path)
+
+
+def mark(path: Path, config: RunConfig, resolved: Mapping[str, Any]) -> None:
+    """Writes what a run is and what it depends on; see `claim`."""
     write_json(path / "environment.json", {**environment(), **resolved})
     write_text(path / "config.yaml", config.to_yaml())  # last: it marks the directory as a run
-    cleared(path)
 
 
 def clear(path: Path) -> None:

@@ -40,6 +40,7 @@ def distill(
     compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
     save_every: int | str | None = None,
+    skip_bad_steps: int | None = None,
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
     resume: Resume = False,
@@ -72,6 +73,7 @@ def distill(
         compile: whether the networks run compiled; "auto" compiles them if that saves time.
         seed: random seed.
         save_every: steps (500) or time ("10min") between checkpoints within an epoch.
+        skip_bad_steps: how many steps with a loss that is NaN or infinite are passed over; 0 if left out.
         settings: any values of the config by dotted key, `{"training.clip": 1.0}`.
         out: run directory; the next free one under `runs/` if None.
         resume: continues the run in `out`; "auto" does so where one has been begun, and begins one elsewhere.
@@ -106,6 +108,7 @@ def distill(
         compile=compile,
         seed=seed,
         save_every=save_every,
+        skip_bad_steps=skip_bad_steps,
         settings=settings or {},
     )
     resume = directory.goes_on(out, resume)
@@ -149,6 +152,7 @@ def train(
     compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
     save_every: int | str | None = None,
+    skip_bad_steps: int | None = None,
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
     resume: Resume = False,
@@ -184,6 +188,7 @@ def train(
         compile=compile,
         seed=seed,
         save_every=save_every,
+        skip_bad_steps=skip_bad_steps,
         settings=settings or {},
     )
     resume = directory.goes_on(out, resume)
@@ -256,6 +261,7 @@ def _run(
         directory=path,
         checkpoint_every=setup.checkpoint_every,
         save_every=None if setup.save_every is None else parse_interval(setup.save_every),
+        skip_bad_steps=setup.skip_bad_steps,
         trackers=setup.trackers,
         display=display,
     )
@@ -264,23 +270,27 @@ def _run(
         beside.plan(job, trainer, len(cast(Sized, to_do[-1].batches(0))))
     if done:
         return run
+    depends: dict[str, Any] = {}
     if trainer.main:
         if resume:
             directory.sweep(path)
             directory.cleared(path)
+            depends = run.environment
         else:
-            directory.claim(
-                path,
-                job.config,
-                precision=trainer.precision,
-                teachers=dict(job.teacher_weights),
-                places=places.record(job.config, path),
-                distrusted=job.distrusted,
+            depends = {
+                "precision": trainer.precision,
+                "teachers": dict(job.teacher_weights),
+                "places": places.record(job.config, path),
+                "distrusted": job.distrusted,
                 **({"baseline": beside.asked} if beside else {}),
-            )
+            }
+            directory.claim(path, job.config, **depends)
     trainer.accelerator.wait_for_everyone()
     trainer.fit(job.distiller, to_do, resume=resume)
     if trainer.main:
+        if not (path / "config.yaml").exists():
+            trainer.display.note(f"{str(path)!r} was removed in the meantime and is made again")
+            directory.mark(path, job.config, depends)
         conclude(run, job, trainer, objects, report)
     trainer.accelerator.wait_for_everyone()
     return run

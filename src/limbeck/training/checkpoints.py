@@ -5,6 +5,7 @@ Beside the newest one, `last.pt`, lies the one before it, `previous.pt`, for the
 
 from __future__ import annotations
 
+import errno
 import zipfile
 import zlib
 from pathlib import Path
@@ -42,10 +43,11 @@ def save(path: Path, state: dict[str, Any], keep: Path | None = None) -> None:
         LimbeckError: if it cannot be written; what was there is there still.
     """
     with replacing(path, keep) as partial:
+        partial.touch()  # torch does not say what the system says
         try:
             torch.save({"format": FORMAT, **state}, partial)
-        except RuntimeError as error:  # which does not say what the system said
-            raise OSError(None, str(error).splitlines()[0]) from error
+        except RuntimeError as error:
+            raise OSError(errno.ENOSPC, "there is no room for it on the disk") from error
 
 
 def load_last(path: Path) -> tuple[dict[str, Any], str | None]:

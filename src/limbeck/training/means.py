@@ -18,13 +18,19 @@ class Means:
         self._names: list[str] = []
         self._sums: Tensor | None = None
         self._samples = 0.0
+        self._before: tuple[Tensor | None, float] = None, 0.0
 
     def add(self, names: list[str], values: Tensor, samples: float) -> None:
         """Takes in a step's (T,) values, which stand for so many samples."""
         if self._names and names != self._names:
             raise LimbeckError(f"the terms changed within an epoch, from {self._names} to {names}")
+        self._before = self._sums, self._samples
         self._names, self._samples = names, self._samples + samples
         self._sums = values * samples if self._sums is None else self._sums + values * samples
+
+    def drop(self) -> None:
+        """Takes the last step out again."""
+        self._sums, self._samples = self._before
 
     def state(self) -> dict[str, Any]:
         """What has been taken in."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -14,17 +14,18 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import GradientState
 from accelerate.utils import DistributedDataParallelKwargs
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.features import BatchNorm
 from limbeck.intervals import Interval
+from limbeck.outputs import Batch
 from limbeck.training import checkpoints
 from limbeck.training.choices import Choices, MemoryFormat, Precision, resolve_precision
 from limbeck.training.choosing import Choosing
 from limbeck.training.display import Display
 from limbeck.training.epoch import Epoch
-from limbeck.training.guard import Guard
+from limbeck.training.guard import CHECK_EVERY, DivergenceError, Guard
 from limbeck.training.history import History
 from limbeck.training.loop import Loop
 from limbeck.training.saving import SavePoints
@@ -53,6 +54,8 @@ class Trainer:
         checkpoint_every: epochs between checkpoints; the end of a loop always makes one. None makes one
             after each epoch, but for those that would have saving take more than 2 % of the time.
         save_every: interval between checkpoints within an epoch; None makes none there.
+        skip_bad_steps: how many steps whose loss or gradient is not finite are passed over. With it an
+            accelerator is waited for after every step.
         trackers: names of accelerate's trackers ("tensorboard", "wandb", ...), writing under `directory`.
         display: whether to show progress.
     """
@@ -70,6 +73,7 @@ class Trainer:
         directory: Path | None = None,
         checkpoint_every: int | None = 1,
         save_every: Interval | None = None,
+        skip_bad_steps: int = 0,
         trackers: Sequence[str] = (),
         display: bool = True,
     ) -> None:
@@ -108,6 +112,8 @@ class Trainer:
         self.accumulation, self.clip, self.seed = accumulation, clip, seed
         self.directory = directory
         self.checkpoint_every, self.save_every = checkpoint_every, save_every
+        self.skip_bad_steps, self._skipped = skip_bad_steps, 0
+        self._unwritten: set[str] = set()
         self.main: bool = self.accelerator.is_main_process
         self.history = History(directory / "metrics.jsonl" if directory and self.main else None)
         self.display = Display(enabled=display and self.main)
@@ -153,6 +159,7 @@ class Trainer:
             self.choices = (
                 taken if self._asked["precision"] == "auto" else replace(taken, precision=self.precision)
             )
+        self._skipped = state.get("skipped", 0) if state else 0
         self.history.rewind(state["lines"] if state else 0)
         if self._trackers:
             self.accelerator.init_trackers("limbeck")
@@ -171,7 +178,8 @@ class Trainer:
         finally:  # not end_training(), which would also end a process group of the caller's
             self._stopping.patient = False
             for tracker in self.accelerator.trackers:
-                tracker.finish()
+                with self._writing():
+                    tracker.finish()
 
     def _read_checkpoint(self, root: nn.Module) -> dict[str, Any] | None:
         if not self.checkpoint or not checkpoints.there(self.checkpoint):
@@ -243,11 +251,16 @@ class Trainer:
                 if (figures := self._validate(epoch, partial(save, done))) is not None:
                     line["validation"] = dict(figures)
                     best = _best(root, loop, figures, best)
-                self.history.add(line)
-                self._track(line, number)
+                if self._skipped:
+                    line["skipped_steps"] = self._skipped
+                with self._writing():
+                    self.history.add(line)
+                with self._writing():
+                    self._track(line, number)
                 self.display.epoch(line)
-                if self.main:
-                    loop.keep(done + 1)
+                with self._writing():
+                    if self.main:
+                        loop.keep(done + 1)
                 if done + 1 < loop.epochs:
                     due = self._points.after_epoch(done + 1)
                     if due.save or due.signal:
@@ -270,7 +283,8 @@ class Trainer:
             return False
         line, restore = found
         restore()
-        self.history.add({**line, "phase": loop.name, "cached": True})
+        with self._writing():
+            self.history.add({**line, "phase": loop.name, "cached": True})
         self.display.note(f"{loop.name}: reused from the cache")
         loop.finish()
         return True
@@ -299,29 +313,64 @@ class Trainer:
         save: Callable[[dict[str, Any]], None],
     ) -> None:
         """Does the steps of an epoch that are left."""
-        guard, loop, first = Guard(self.device), epoch.loop, epoch.number * epoch.steps
+        loop, first = epoch.loop, epoch.number * epoch.steps
+        check_every = 1 if self.device.type == "cpu" or self.skip_bad_steps else CHECK_EVERY
+        guard = Guard(self.device, self._changed_by_steps(step.module) if check_every == 1 else ())
         step.module.train()
-        check_every = 1 if self.device.type == "cpu" else 50
         with epoch.random():
             for batch in epoch.batches():
                 number = first + epoch.position + 1
-                if step.settled:
-                    step(number, batch, guard, epoch.means)
-                else:  # which may compile for minutes
-                    with self._impatient():
-                        step(number, batch, guard, epoch.means)
+                guard.begin(number, batch)
+                # The first step may compile for minutes.
+                with nullcontext() if step.settled else self._impatient():
+                    self._step(step, number, batch, guard, epoch)
                 epoch.position += 1
                 if epoch.position % check_every == 0:
-                    guard.check(loop.name, self._last_good())
+                    self._check(guard, epoch)
                     self.display.step(epoch.position)
                 schedule.step()
                 due = self._points.after_step(number)
                 if due is not None and (due.signal or epoch.position < epoch.steps):
-                    guard.check(loop.name, self._last_good())
+                    self._check(guard, epoch)
                     save(epoch.state())
                     self._stop_if(due.signal, f"step {number} of {loop.name}")
-            guard.check(loop.name, self._last_good())
+            self._check(guard, epoch)
             self.display.step(epoch.steps)
+
+    def _step(self, step: Step, number: int, batch: Batch, guard: Guard, epoch: Epoch) -> None:
+        """One step, of which it is said if there is not enough memory for it."""
+        try:
+            step(number, batch, guard, epoch.means)
+        except RuntimeError as error:  # of an accelerator torch.OutOfMemoryError, of a CPU no more than this
+            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+                raise
+            raise LimbeckError(
+                f"memory ran out at step {number} of {epoch.loop.name}, on a batch of {len(batch)} samples; "
+                f"training.accumulation={2 * self.accumulation} works through it in smaller pieces. "
+                f"{self._last_good()}"
+            ) from error
+
+    def _check(self, guard: Guard, epoch: Epoch) -> None:
+        """Raises if a step was bad, or passes over it."""
+        try:
+            guard.check(epoch.loop.name, self._last_good())
+        except DivergenceError as error:
+            if self._skipped >= self.skip_bad_steps:
+                raise
+            self._skipped += 1
+            guard.pass_over()
+            epoch.means.drop()
+            what = str(error).partition(";")[0]
+            self.display.note(f"{what}; that step is skipped, {self._skipped} of {self.skip_bad_steps}")
+
+    def _changed_by_steps(self, module: nn.Module) -> list[Tensor]:
+        """The buffers that a forward changes: those of batch norms, and where steps are skipped all."""
+        return [
+            buffer
+            for part in module.modules()
+            if self.skip_bad_steps or isinstance(part, BatchNorm)
+            for buffer in part.buffers(recurse=False)
+        ]
 
     def _validate(self, epoch: Epoch, save: Callable[[dict[str, Any]], None]) -> Mapping[str, float] | None:
         """The loop's figures; a signal does not wait for them."""
@@ -351,20 +400,32 @@ class Trainer:
         if signal:
             raise stop(signal, f"{done} is done, and {self._stopping.saved}")
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A context in which a file is written; training goes on without it, and says so once."""
+        try:
+            yield
+        except (LimbeckError, OSError) as error:
+            if str(error) not in self._unwritten:
+                self._unwritten.add(str(error))
+                self.display.note(f"{error}; training goes on without it")
+
     def _save(self, root: nn.Module, **state: Any) -> None:
         if self.checkpoint and self.main:
             begun = time.monotonic()
-            checkpoints.save(
-                self.checkpoint,
-                {
-                    "root": root.state_dict(),
-                    "lines": self.history.lines,
-                    "choices": asdict(self.choices),
-                    **state,
-                },
-                keep=checkpoints.before(self.checkpoint),
-            )
-            self._has_checkpoint = True
+            with self._writing():
+                checkpoints.save(
+                    self.checkpoint,
+                    {
+                        "root": root.state_dict(),
+                        "lines": self.history.lines,
+                        "choices": asdict(self.choices),
+                        "skipped": self._skipped,
+                        **state,
+                    },
+                    keep=checkpoints.before(self.checkpoint),
+                )
+                self._has_checkpoint = True
             self._stopping.saved = self._saved
             self._points.saved(begun)
         self.accelerator.wait_for_everyone()
