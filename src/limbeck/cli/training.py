@@ -123,12 +123,15 @@ def _show(run: Callable[[], Run]) -> None:
     """Does the run and prints what came out."""
     from limbeck.cli.show import outcome
     from limbeck.training.stopping import Terminated, stoppable
+    from limbeck.training.world import first_of_all
 
     try:
         with stoppable():
             done = run()
     except (KeyboardInterrupt, Terminated) as stopped:
         what = str(stopped) or "stopped by SIGINT"
-        typer.echo(f"limbeck: {what}; --resume or --resume auto with the run's --out goes on", err=True)
+        if first_of_all():
+            typer.echo(f"limbeck: {what}; --resume or --resume auto with the run's --out goes on", err=True)
         raise typer.Exit(143 if isinstance(stopped, Terminated) else 130) from None
-    Console(highlight=False, markup=False).print(outcome(done), soft_wrap=True)  # paths are to be copied
+    if first_of_all():
+        Console(highlight=False, markup=False).print(outcome(done), soft_wrap=True)  # paths are to be copied

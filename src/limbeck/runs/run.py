@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -20,6 +21,7 @@ from limbeck.runs.beside import BaselineLike, Beside, wanted
 from limbeck.runs.directory import OverSeeds, Report, Resume, Run
 from limbeck.runs.finish import conclude, write_student
 from limbeck.runs.job import loops, prepare
+from limbeck.runs.locking import locked
 from limbeck.training import DivergenceError, Trainer
 
 
@@ -118,9 +120,11 @@ def distill(
         raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
     asked, run, objects = wanted(baseline, Run(path), resume=resume), Run(path), arguments.objects
     if asked is None:
-        return _run(made, path, objects, resume=resume, display=display, report=report)
+        return _run(made, path, objects, resume=resume, overwrite=overwrite, display=display, report=report)
     beside = Beside(asked, run, objects, resume=resume, overwrite=overwrite)
-    _run(made, path, objects, resume=resume, display=display, report=report, beside=beside)
+    _run(
+        made, path, objects, resume=resume, overwrite=overwrite, display=display, report=report, beside=beside
+    )
     if beside.missing:
         beside.add(beside.missing, report)
     if (place := beside.place) is None:
@@ -129,7 +133,15 @@ def distill(
     if not place.there:
         config, given = beside.to_train()
         try:
-            _run(config, place.run.path, given, resume=place.resume, display=display, report=report)
+            _run(
+                config,
+                place.run.path,
+                given,
+                resume=place.resume,
+                overwrite=place.overwrite,
+                display=display,
+                report=report,
+            )
         except DivergenceError as error:
             other = f"The student alone has no figures: {error}"
     beside.add(other, report, over_seeds)
@@ -196,7 +208,9 @@ def train(
     made = _settle(arguments, path, resume=resume)
     if made.taught_by:
         raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")
-    return _run(made, path, arguments.objects, resume=resume, display=display, report=report)
+    return _run(
+        made, path, arguments.objects, resume=resume, overwrite=overwrite, display=display, report=report
+    )
 
 
 def _directory(out: Path | str | None, prefix: str, *, resume: bool, overwrite: bool) -> Path:
@@ -229,6 +243,7 @@ def _run(
     objects: Mapping[str, Any],
     *,
     resume: bool,
+    overwrite: bool,
     display: bool,
     report: Report | None,
     beside: Beside | None = None,
@@ -270,27 +285,29 @@ def _run(
         beside.plan(job, trainer, len(cast(Sized, to_do[-1].batches(0))))
     if done:
         return run
-    depends: dict[str, Any] = {}
-    if trainer.main:
-        if resume:
-            directory.sweep(path)
-            directory.cleared(path)
-            depends = run.environment
-        else:
-            depends = {
-                "precision": trainer.precision,
-                "teachers": dict(job.teacher_weights),
-                "places": places.record(job.config, path),
-                "distrusted": job.distrusted,
-                **({"baseline": beside.asked} if beside else {}),
-            }
-            directory.claim(path, job.config, **depends)
-    trainer.accelerator.wait_for_everyone()
-    trainer.fit(job.distiller, to_do, resume=resume)
-    if trainer.main:
-        if not (path / "config.yaml").exists():
-            trainer.display.note(f"{str(path)!r} was removed in the meantime and is made again")
-            directory.mark(path, job.config, depends)
-        conclude(run, job, trainer, objects, report)
+    with locked(path) if trainer.main else nullcontext():
+        depends: dict[str, Any] = {}
+        if trainer.main:
+            if resume:
+                directory.sweep(path)
+                directory.cleared(path)
+                depends = run.environment
+            else:
+                directory.check_claim(path, resume=False, overwrite=overwrite)  # it may be another's by now
+                depends = {
+                    "precision": trainer.precision,
+                    "teachers": dict(job.teacher_weights),
+                    "places": places.record(job.config, path),
+                    "distrusted": job.distrusted,
+                    **({"baseline": beside.asked} if beside else {}),
+                }
+                directory.claim(path, job.config, **depends)
+        trainer.accelerator.wait_for_everyone()
+        trainer.fit(job.distiller, to_do, resume=resume)
+        if trainer.main:
+            if not (path / "config.yaml").exists():
+                trainer.display.note(f"{str(path)!r} was removed in the meantime and is made again")
+                directory.mark(path, job.config, depends)
+            conclude(run, job, trainer, objects, report)
     trainer.accelerator.wait_for_everyone()
     return run
