@@ -24,7 +24,8 @@ app = typer.Typer(
     name="limbeck",
     help="Distills a large trained network into a small one.",
     no_args_is_help=True,
-    epilog="With --debug, anywhere, or LIMBECK_DEBUG=1, an error shows its traceback.",
+    epilog="With --debug, anywhere, or LIMBECK_DEBUG=1, an error shows its traceback. With --trust-code, or "
+    "LIMBECK_TRUST_CODE=1, a factory that a run's directory names is called, now and ever after.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -23,6 +23,7 @@ from limbeck.data.language.tokenizer import of_place
 from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 from limbeck.files import partials, write_text
+from limbeck.models.factory import named_by
 from limbeck.models.standalone import NETWORK
 from limbeck.runs.network_record import Card, read_card
 from limbeck.runs.result import Result
@@ -74,8 +75,20 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What the run depends on besides its config."""
-        record: dict[str, Any] = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        """What the run depends on besides its config.
+
+        Raises:
+            LimbeckError: if its record is missing or damaged.
+        """
+        file = self.path / "environment.json"
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise LimbeckError(f"{str(file)!r} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise LimbeckError(f"{str(file)!r} is damaged: {error}") from None
+        if not isinstance(record, dict):
+            raise LimbeckError(f"{str(file)!r} is damaged: it is no mapping")
         return record
 
     @property
@@ -164,8 +177,9 @@ def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
 
     Where a method ships more than the student, such as SimKD, it is the whole of what is shipped.
 
-    A run of a `package.module:factory` has its module imported and called, so load the runs of people you
-    trust; a weights file alone is data and never calls anything.
+    A run of a `package.module:factory` has its module imported and called, if you have named that factory
+    yourself before or have trusted it once (LIMBECK_TRUST_CODE=1); a weights file alone is data and never
+    calls anything.
 
     Args:
         run: the run, its directory, or a `student.safetensors` file.
@@ -185,7 +199,8 @@ def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
             f"{str(file)!r} does not say which network it belongs to; give its name and weights"
         )
     with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten at once
-        student = _build(card, file, alone=not path.is_dir()) if network is None else network
+        with named_by(path):
+            student = _build(card, file, alone=not path.is_dir()) if network is None else network
         shipped = student if card.graft is None else card.graft.onto(student)
     state = models.load_state(file)
     if card.standalone:

@@ -15,6 +15,7 @@ from limbeck.errors import LimbeckError
 from limbeck.intervals import parse_interval
 from limbeck.methods import Method
 from limbeck.methods.sftn import friendly_to as friendly
+from limbeck.models.factory import named_by, names_factory, trust
 from limbeck.runs import directory, networks, places
 from limbeck.runs.arguments import RunArguments, TeacherLike
 from limbeck.runs.beside import BaselineLike, Beside, wanted
@@ -226,6 +227,9 @@ def _settle(arguments: RunArguments, path: Path, *, resume: bool) -> RunConfig:
     made = arguments.made(path / "config.yaml" if resume else None)
     if resume:
         directory.same_config(path, made)
+        for model in (value for key, value in arguments.values.items() if key.endswith(".model")):
+            if names_factory(model):
+                trust(model)
     for role, network in {"student": made.student, **made.taught_by}.items():
         read = [Path(model) for model in networks.read_by(network) if networks.is_path(model)]
         read += [] if network.weights is None else [network.weights]
@@ -252,7 +256,8 @@ def _run(
     done = resume and run.finished
     if done and (beside is None or run.result.baseline is not None):
         return run
-    job = prepare(config, objects, run if resume else None)
+    with named_by(path) if resume else nullcontext():
+        job = prepare(config, objects, run if resume else None)
     known = run.environment.get("teachers", {}) if resume else {}
     for name, weights in job.teacher_weights.items():
         if known.get(name, weights) != weights:
