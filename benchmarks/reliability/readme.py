@@ -24,6 +24,9 @@ GRADIENTS = """The largest difference between the gradient of two gloo processes
 same global batch, over the largest gradient, in float64 and without batch norm, for each of the {count}
 methods of the table; phases included."""
 
+FUZZING = """What a coverage-guided fuzzer (atheris) found in readers of texts and files: whatever they
+raise but a LimbeckError is a finding."""
+
 
 def readme(results: Mapping[str, Any]) -> str:
     """The results as Markdown."""
@@ -41,6 +44,13 @@ def readme(results: Mapping[str, Any]) -> str:
         lines += ["", "## Two processes", "", _filled(GRADIENTS.format(count=len(found))), ""]
         lines += ["| method | difference |", "|---|---:|"]
         lines += [f"| `{name}` | {value:.1e} |" for name, value in sorted(found.items())]
+    if fuzzed := results.get("fuzzed"):
+        lines += ["", "## Fuzzing", "", _filled(FUZZING), "", "| reader | seconds | executions | finding |"]
+        lines += ["|---|---:|---:|---|"]
+        lines += [
+            f"| {name} | {found['seconds']} | {found['executions']:,} | {found['finding'] or 'none'} |"
+            for name, found in fuzzed.items()
+        ]
     return "\n".join(lines) + "\n"
 
 

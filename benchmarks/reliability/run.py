@@ -1,9 +1,10 @@
 """What it costs a run to be killed, to be saved and to be shared by two processes.
 
-    python -m benchmarks.reliability.run [--kills N] [--epochs N] [--runs DIR]
+    python -m benchmarks.reliability.run [--kills N] [--epochs N] [--seconds N] [--runs DIR]
 
 Kills runs of several methods at random moments and resumes them (tests/faults/killing.py), measures what
-checkpoints take of the time of a training, and compares the gradients of two processes with those of one.
+checkpoints take of the time of a training, compares the gradients of two processes with those of one, and
+fuzzes the readers of files where atheris is installed (tests/fuzzing/fuzz.py).
 What is in results.json is not measured again, and every cell is written there as soon as it is known, so
 the command may be stopped and started again. It ends by writing README.md beside this file.
 """
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,21 @@ SAVED = {
     "mlp, every 10 steps": {"student": "mlp", "batch_size": 64, "save_every": 10},
 }
 """Trainings of which it is measured what checkpoints take, the settings besides being the defaults."""
+
+
+FUZZED = (
+    "notation",
+    "views",
+    "config",
+    "weights",
+    "safetensors",
+    "checkpoint",
+    "cache",
+    "idx",
+    "answers",
+    "result",
+    "history",
+)
 
 
 def killed(method: str, kills: int, runs: Path) -> dict[str, Any]:
@@ -131,23 +148,35 @@ def gradients() -> dict[str, float]:
     return found
 
 
-def cells(kills: int, epochs: int, runs: Path) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+def fuzzed(target: str, seconds: int) -> dict[str, Any]:
+    """What a fuzzer found in a reader."""
+    script = [sys.executable, str(ROOT / "tests" / "fuzzing" / "fuzz.py"), target]
+    done = subprocess.run([*script, "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def cells(kills: int, epochs: int, seconds: int, runs: Path) -> Iterator[tuple[str, str, Callable[[], Any]]]:
     """All that is measured: part and name in the results, and how."""
     for method in KILLED:
         yield "killed", method, lambda method=method: killed(method, kills, runs)  # type: ignore[misc]
     for name in SAVED:
         yield "saved", name, lambda name=name: saved(name, epochs, runs)  # type: ignore[misc]
     yield "gradients", "differences", gradients
+    if find_spec("atheris") is not None:
+        for target in FUZZED:
+            yield "fuzzed", target, lambda target=target: fuzzed(target, seconds)  # type: ignore[misc]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what it costs a run to be killed and saved.")
     parser.add_argument("--kills", type=int, default=25, help="kills of each method")
     parser.add_argument("--epochs", type=int, default=200, help="epochs of the trainings that are timed")
+    parser.add_argument("--seconds", type=int, default=60, help="for which each reader is fuzzed")
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/reliability"))
     asked = parser.parse_args()
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for part, name, measure in cells(asked.kills, asked.epochs, asked.runs):
+    for part, name, measure in cells(asked.kills, asked.epochs, asked.seconds, asked.runs):
         if name in results.get(part, {}):
             continue
         print(f"{part}: {name}", flush=True)

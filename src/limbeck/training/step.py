@@ -57,7 +57,9 @@ class Step:
             if getattr(part, "moves_alike", False)
             for name, _ in part.named_buffers(recurse=False)
         ]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, alike)
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
+            module, alike
+        )
         self._wrapped: nn.Module = accelerator.prepare_model(module, device_placement=False)
 
     @property
