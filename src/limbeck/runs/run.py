@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -308,11 +308,14 @@ def _run(
                 }
                 directory.claim(path, job.config, **depends)
         trainer.accelerator.wait_for_everyone()
-        trainer.fit(job.distiller, to_do, resume=resume)
-        if trainer.main:
-            if not (path / "config.yaml").exists():
+        try:
+            trainer.fit(job.distiller, to_do, resume=resume)
+        finally:  # so that what is saved can be resumed
+            if trainer.main and not (path / "config.yaml").exists():
                 trainer.display.note(f"{str(path)!r} was removed in the meantime and is made again")
-                directory.mark(path, job.config, depends)
+                with suppress(LimbeckError):
+                    directory.mark(path, job.config, depends)
+        if trainer.main:
             conclude(run, job, trainer, objects, report)
     trainer.accelerator.wait_for_everyone()
     return run

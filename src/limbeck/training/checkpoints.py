@@ -6,6 +6,7 @@ Beside the newest one, `last.pt`, lies the one before it, `previous.pt`, for the
 from __future__ import annotations
 
 import errno
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -87,5 +88,7 @@ def _whole(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as parts:
             return parts.testzip() is None
-    except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error):
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error):
+        return False
+    except (ValueError, LookupError, RuntimeError):  # what zipfile raises of names, flags and methods
         return False
