@@ -8,13 +8,22 @@ import types
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from limbeck.byte_sizes import bytes_of
 from limbeck.errors import LimbeckError, unknown
+from limbeck.intervals import parse_interval
 from limbeck.optimization import SGD, Cosine, OptimizerConfig, ScheduleConfig
 
 
@@ -125,6 +134,12 @@ class TeacherConfig(NetworkConfig):
         return value
 
 
+def _checked_interval(value: int | str) -> int | str:
+    """The interval as it is given, a number of steps as a number."""
+    steps = parse_interval(value).steps
+    return value if steps is None else steps
+
+
 class TrainingConfig(_Part):
     """How the student is trained."""
 
@@ -157,7 +172,19 @@ class TrainingConfig(_Part):
         None, ge=1, description="views of each sample to draw among; null: all that the policy has"
     )
     view_seed: int | None = Field(None, description="seed of the views; null: the run's seed")
-    checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints")
+    checkpoint_every: int | None = Field(
+        None,
+        ge=1,
+        description="epochs between checkpoints at their ends; null: one after each epoch, but for those "
+        "that would have saving take more than 2 % of the time",
+    )
+    save_every: Annotated[int | str, AfterValidator(_checked_interval)] | None = Field(
+        "10min",
+        description="steps (500) or time (10min) between checkpoints within an epoch; null: none there",
+    )
+    skip_bad_steps: int = Field(
+        0, ge=0, description="how many steps with a loss that is NaN or infinite are passed over"
+    )
     keep_every: int | None = Field(
         None,
         ge=1,
