@@ -43,7 +43,7 @@ def test_every_cell_is_an_ordinary_run_with_a_record(done: tuple[Cells, Path, Re
         assert found[cell.key].result == cell.run.result
         assert found[cell.key].identity == cell.identity
     student = found["data/tiny-of-middle/kd-1"]
-    assert [point.steps for point in student.curve] == [2, 4]
+    assert [point.steps for point in student.curve] == [40, 80]
     assert student.curve[-1].validation == student.result.metrics.on("validation")["top1"]
     assert student.correct is not None
     test = student.result.metrics.on("test")["top1"]

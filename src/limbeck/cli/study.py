@@ -76,10 +76,10 @@ def run(
     """Runs what is not finished of a study. It may be stopped, and goes on when it is called again."""
     from limbeck.report.writing import write_report
     from limbeck.studies.rehearsal import rehearse
-    from limbeck.studies.running import begin, run_study
+    from limbeck.studies.running import check_unchanged, run_study
 
     asked = _asked(study, only, scale, home, results)
-    begin(asked.cells, asked.home, asked.records)
+    check_unchanged(asked.cells, asked.home, asked.records)
     rehearse(asked.cells, {*asked.records.read(), *_begun(asked)}, timed=False)
     try:
         done = run_study(
@@ -130,17 +130,23 @@ def table(
     home: Home = None,
     results: Results = None,
     partial: Partial = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="Beside the papers' figures that the study names.")
+    ] = False,
     form: Annotated[Format, typer.Option("--format", help="Format of the tables.")] = Format.TABLE,
 ) -> None:
     """Prints what came out of a study: differences to the baseline, costs, and what else was measured."""
     from limbeck.report import formats
+    from limbeck.report.study_published import published_tables
     from limbeck.report.study_tables import all_tables, records_of
 
     asked, found = _found(study, only, scale, home, results, partial)
     if form is Format.CSV:
+        if published:
+            raise LimbeckError("--published has no --format csv; choose table, markdown or latex")
         typer.echo(formats.csv_text(records_of(found)), nl=False)
         return
-    tables = all_tables(asked.study, found)
+    tables = (published_tables if published else all_tables)(asked.study, found)
     for each in tables:
         if form is Format.TABLE:
             out.print(formats.rich_table(each))

@@ -159,9 +159,9 @@ def _outcome_notes(study: Study, group: Group) -> list[str]:
     count = sum(each.corrected is not None for each in group.compared.values())
     notes.append(
         "Mean ± standard deviation over the seeds; differences seed by seed, with a 95 % Student-t "
-        "interval, which says how far the difference may lie with other seeds, on this test split. The interval over "
-        "test samples (bootstrap) says how far with other samples and these very networks. Neither is about "
-        "another teacher, student or data set."
+        "interval, which says how far the difference may lie with other seeds, on this test split. The "
+        "interval over test samples (bootstrap) says how far with other samples and these very networks. "
+        "Neither is about another teacher, student or data set."
     )
     if count:
         notes.append(

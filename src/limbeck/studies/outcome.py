@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Literal
@@ -211,10 +211,8 @@ def _compared(group: Group, *, partial: bool) -> Group:
         )
     p = {name: each.difference.p for name, each in made.items() if each.difference}
     corrected = holm({name: each for name, each in p.items() if each is not None})
-    ordered = {
-        name: Compared(**{**vars(made[name]), "corrected": corrected.get(name)}) for name in group.compared
-    }
-    return Group(group.pair, group.data, group.baseline, ordered, group.teachers)
+    ordered = {name: replace(made[name], corrected=corrected.get(name)) for name in group.compared}
+    return replace(group, compared=ordered)
 
 
 def _over_samples(

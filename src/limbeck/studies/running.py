@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
+from limbeck import tasks
 from limbeck.config import make_config
 from limbeck.errors import LimbeckError
 from limbeck.files import write_text
@@ -199,8 +200,6 @@ def run_study(
 
 def said(record: CellRecord) -> str:
     """The first metric of a cell, on the test split or else on validation."""
-    from limbeck import tasks
-
     metric = tasks.from_record(record.result.task).primary
     for split, found in record.result.metrics.by_split().items():
         return f"{split} {metric.label} {metric.show(found[metric.name])}"

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from limbeck.config import DataConfig, StudentConfig, TeacherConfig, explained, read_yaml
 from limbeck.errors import LimbeckError, unknown
+from limbeck.studies.published import published
 
 WHAT = "study"
 """What the file is called in messages."""
@@ -226,6 +227,8 @@ def _check_names(study: Study) -> None:
                 )
             seen.append(above)
             above = study.teachers[above].teacher if above in study.teachers else None
+    for name in study.published:
+        published(name)
     for pair in study.pairs:
         known("student of a pair:", pair.student, study.students)
         known("data of a pair:", pair.data, study.data)
