@@ -116,9 +116,11 @@ def status(
     """Says how far a study has come, also while it runs."""
     from limbeck.report.formats import rich_table
     from limbeck.report.study_plan import status_table
+    from limbeck.studies.running import check_unchanged
     from limbeck.studies.status import status as status_of
 
     asked = _asked(study, only, scale, home, results)
+    check_unchanged(asked.cells, asked.home, asked.records)
     out.print(rich_table(status_table(status_of(asked.cells, asked.home, asked.records))))
 
 
