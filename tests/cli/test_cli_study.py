@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import Command
@@ -13,7 +14,7 @@ from limbeck.studies.study import read_study
 from study_files import SMALL, write_study
 from study_records import records_of
 
-ALONE = {"objectives": {"alone": "ce"}, "teachers": {}, "pairs": None, "seeds": 1}
+ALONE: dict[str, Any] = {"objectives": {"alone": "ce"}, "teachers": {}, "pairs": None, "seeds": 1}
 
 
 def top1(name: str, seed: int) -> float:

@@ -136,5 +136,5 @@ def test_a_study_that_is_not_there_is_named_with_the_nearest_that_limbeck_ships(
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_every_study_that_limbeck_ships_can_be_read_in_both_scales(name: str, tmp_path: Path) -> None:
     for scale in ("full", "small"):
-        study = read_study(Path(name), scale)  # type: ignore[arg-type]
+        study = read_study(Path(name), scale)
         assert cells_of(study, tmp_path).students

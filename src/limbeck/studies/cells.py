@@ -16,7 +16,7 @@ from limbeck.objective import parse
 from limbeck.runs import networks, optimizers
 from limbeck.runs.directory import Run
 from limbeck.runs.recipe import settings
-from limbeck.studies.study import Pair, Study, TeacherEntry
+from limbeck.studies.study import Pair, StudentEntry, Study, TeacherEntry
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def cells_of(study: Study, home: Path) -> Cells:
             config = _config(
                 study,
                 data,
-                _network(entry, TeacherEntry),
+                _network(entry),
                 _taught_by(study, above, needs, entry.objective or "0.1*ce + 0.9*kd"),
                 entry.objective,
                 (study.training, entry.training),
@@ -187,7 +187,7 @@ def _student(study: Study, pair: Pair, name: str, seed: int, home: Path, teacher
     config = _config(
         study,
         data,
-        _network(student, type(student)),
+        _network(student),
         _taught_by(study, names, needs, entry.objective),
         entry.objective,
         (study.training, student.training, pair.training, entry.training),
@@ -199,7 +199,7 @@ def _student(study: Study, pair: Pair, name: str, seed: int, home: Path, teacher
     return Cell(key, config, home / key, data, pair.student, names, name, needs)
 
 
-def _network(entry: Any, kind: type) -> dict[str, Any]:
+def _network(entry: TeacherEntry | StudentEntry) -> dict[str, Any]:
     """What a config says of the network of an entry."""
     beside = {
         "data",
@@ -277,8 +277,10 @@ def _over(there: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(there)
     for key, value in part.items():
         inner = merged.get(key)
-        both = isinstance(inner, Mapping) and isinstance(value, Mapping) and "name" not in value
-        merged[key] = _over(inner, value) if both else value
+        if isinstance(inner, Mapping) and isinstance(value, Mapping) and "name" not in value:
+            merged[key] = _over(inner, value)
+        else:
+            merged[key] = value
     return merged
 
 

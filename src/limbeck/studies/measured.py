@@ -81,9 +81,10 @@ def _correct(contender: Contender, source: Source) -> NDArray[np.bool_]:
     parts: list[Tensor] = []
     with inference(contender.network):
         for batch in loader:
-            logits = answer(batch.inputs).logits
+            logits, targets = answer(batch.inputs).logits, batch.targets
             assert logits is not None
-            parts.append(logits.argmax(1) == batch.targets)
+            assert targets is not None
+            parts.append(logits.argmax(1).eq(targets))
     found: NDArray[np.bool_] = torch.cat(parts).numpy()
     return found
 

@@ -141,7 +141,7 @@ class Study(_Part):
         """The pairs as given, or each student with each teacher."""
         if self.pairs:
             return self.pairs
-        teachers = list(self.teachers) or [None]
+        teachers: list[str | None] = [*self.teachers] or [None]
         return tuple(
             Pair(student=student, teacher=teacher) for teacher in teachers for student in self.students
         )
@@ -200,8 +200,10 @@ def _merged(there: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(there)
     for key, value in over.items():
         inner = merged.get(key)
-        both = isinstance(inner, dict) and isinstance(value, dict)
-        merged[key] = _merged(inner, value) if both else value
+        if isinstance(inner, dict) and isinstance(value, dict):
+            merged[key] = _merged(inner, value)
+        else:
+            merged[key] = value
     return merged
 
 
