@@ -23,7 +23,9 @@ def study_page(study: Study, groups: Sequence[Group]) -> str:
     sections = [Section(group.title, _blocks(study, group)) for group in groups]
     if (ranked := rank_table(study, groups)) is not None:
         sections.append(Section("Over all pairs", [ranked]))
-    runs = sum(len(each.records) for group in groups for each in group.compared.values())
+    compared = [each for group in groups for each in group.compared.values()]
+    # Pairs share the students that need no teacher.
+    runs = len({id(record) for each in compared for record in each.records.values()})
     facts = {
         "baseline": study.baseline,
         "seeds": ", ".join(map(str, study.seeds)),

@@ -50,7 +50,7 @@ def outcome_table(study: Study, group: Group) -> Table:
                 spread(group.values(name).values(), places),
                 None if its is None else _signed(its.mean, its.interval, places),
                 None if its is None or its.effect is None else f"{its.effect:+.2f}",
-                None if each.corrected is None else f"{each.corrected:.3f}",
+                None if each.corrected is None else _p(each.corrected),
                 None if each.samples is None else "{:+.{d}f} to {:+.{d}f}".format(*each.samples, d=places),
                 len(each.records),
                 "baseline" if name == group.baseline else _verdict(each, group),
@@ -184,6 +184,10 @@ def _verdict(each: Compared, group: Group) -> str | None:
     if each.corrected >= 0.05:
         return "undecided"
     return "better" if (its.mean > 0) == group.metric.higher else "worse"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _signed(mean: float, interval: tuple[float, float] | None, places: int) -> str:
