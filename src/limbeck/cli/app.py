@@ -16,6 +16,7 @@ from limbeck.cli import options
 from limbeck.cli import study as study_commands
 from limbeck.cli.compare import compare
 from limbeck.cli.mining import mine
+from limbeck.cli.opening import open_
 from limbeck.cli.search_views import search_views
 from limbeck.cli.training import distill, train
 from limbeck.cli.transfer import transfer
@@ -249,6 +250,7 @@ app.command()(transfer)
 app.command()(compare)
 app.command()(search_views)
 app.command()(mine)
+app.command("open")(open_)
 
 
 @app.command()
