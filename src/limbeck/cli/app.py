@@ -13,6 +13,7 @@ from limbeck.cli import answers as answer_commands
 from limbeck.cli import cache as cache_commands
 from limbeck.cli import data as data_commands
 from limbeck.cli import options
+from limbeck.cli import study as study_commands
 from limbeck.cli.compare import compare
 from limbeck.cli.mining import mine
 from limbeck.cli.opening import open_
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 app.add_typer(cache_commands.app, name="cache")
 app.add_typer(answer_commands.app, name="answers")
+app.add_typer(study_commands.app, name="study")
 out = Console(highlight=False, markup=False)
 
 
