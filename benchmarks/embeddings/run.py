@@ -1,0 +1,247 @@
+"""Small sentence encoders from MiniLM-L6: two of its layers, and a static table.
+
+    python -m benchmarks.embeddings.run --encoder FOLDER [--budgets] [--tiny] [--runs DIR] [--shared DIR]
+
+`FOLDER` holds all-MiniLM-L6-v2, a folder of sentence-transformers; `make bench-embeddings` brings it.
+Students learn from the texts of Cranfield and the training sentences of STS-B by the teacher's embeddings,
+which are computed once, before the first run. The student alone learns from the judgments of Cranfield in as
+many steps. All are measured on the held-out queries of Cranfield and the test pairs of STS-B, and their speed
+beside the teacher's in one process. Every figure is written to results.json beside this file as soon as it is
+there, and not measured again, so the command may be stopped and started again; it ends by writing README.md.
+
+`--budgets` prints what `cosine` reaches on the validation queries for several budgets, by which those of
+contenders.py were picked. `--tiny` does everything with hardly a step, in the folder of the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from benchmarks.embeddings.contenders import BATCH, METHODS, STUDENTS, TEACHER, Student
+from benchmarks.embeddings.encoders import Encoder, ndcg, quality, speeds
+from benchmarks.embeddings.readme import readme
+from benchmarks.embeddings.results import Results
+from benchmarks.embeddings.texts import Collection, collection
+from limbeck import data, models
+from limbeck.config import StudentConfig, TeacherConfig
+from limbeck.data.tokenization import Tokenization
+from limbeck.files import write_text
+from limbeck.models.encoders import static, write
+from limbeck.objective import parse
+from limbeck.runs import Run, distill, huggingface, load, networks, train
+from limbeck.runs.filling import fill
+
+HERE = Path(__file__).parent
+
+
+class Bench:
+    """The texts, the teacher, and where things go.
+
+    Args:
+        encoder: folder of the teacher.
+        shared: folder of the data files.
+        runs: folder of the runs.
+    """
+
+    def __init__(self, encoder: Path, shared: Path, runs: Path) -> None:
+        self.encoder, self.runs = encoder, runs
+        self.known: Collection = collection(shared)
+        self.texts = runs / "texts"
+        self.texts.mkdir(parents=True, exist_ok=True)
+        self.known.write(self.texts)
+        self.teacher = TEACHER.format(encoder=encoder)
+        place = f'path="{self.texts}", held_out=0'
+        self.judged = data.load(f"retrieval({place}, documents=false)")
+        self.taught = data.load(f'retrieval({place}, texts="{self.texts / "sentences.jsonl"}")')
+        self.table = runs / "table"
+        if not self.table.exists():
+            self._write_table()
+
+    def _write_table(self) -> None:
+        """Makes the static embeddings once: each token of the vocabulary goes through the teacher."""
+        made = self.table.with_suffix(".partial")
+        shutil.rmtree(made, ignore_errors=True)
+        made.mkdir()
+        reads = huggingface.tokens_of_static(str(self.encoder))
+        write(static(str(self.encoder), dim=None), made, reads.max_length, {})
+        reads.save(made)
+        made.rename(self.table)
+
+    def fill(self) -> None:
+        """Asks the teacher about every training text, where that is not done yet."""
+        began, asked = time.perf_counter(), 0
+        for filling in fill(
+            teacher=self.teacher,
+            data=self.taught.name,
+            cache_teacher="both",
+            settings={"training.precision": "fp32"},
+        ):
+            asked = filling.asked
+        if asked:
+            print(
+                f"{asked:,} texts embedded by the teacher in {time.perf_counter() - began:.0f} s", flush=True
+            )
+
+    def trained(self, student: Student, objective: str, seed: int, out: Path) -> Encoder:
+        """A student, trained where it is not there yet."""
+        alone = not parse(objective).all_reads.teacher
+        run = Run(out)
+        if not run.finished:
+            given: dict[str, Any] = {
+                "data": self.judged if alone else self.taught,
+                "objective": objective,
+                "epochs": 1,
+                "batch_size": BATCH,
+                "lr": student.lr,
+                "seed": seed,
+                "out": out,
+                "resume": (out / "config.yaml").exists(),
+                "display": False,
+                "settings": {
+                    "training.trackers": [],
+                    "training.samples_per_epoch": student.steps * BATCH,
+                    "training.optimizer": {"name": "adamw"},
+                    "training.precision": "fp32",
+                },
+            }
+            model = self.model(student)
+            if alone:
+                train(model=model, **given)
+            else:
+                distill(student=model, teacher=self.teacher, cache_teacher="both", **given)
+        return self.serving(StudentConfig(model=self.model(student)), load(out))
+
+    def untrained(self, student: Student) -> Encoder:
+        """A student as it begins."""
+        config = StudentConfig(model=self.model(student))
+        return self.serving(config, networks.student(config, self.taught, seed=0))
+
+    def asked(self) -> Encoder:
+        """The teacher."""
+        config = TeacherConfig(model=self.teacher)
+        return self.serving(config, networks.teacher(config, self.taught))
+
+    def serving(self, config: StudentConfig | TeacherConfig, network: torch.nn.Module) -> Encoder:
+        """A network with the tokenizer that it reads."""
+        reads = networks.preparation(config, self.taught.task)
+        assert isinstance(reads, Tokenization)
+        return Encoder(network, Tokenizer.from_str(reads.files()["tokenizer.json"]))
+
+    def model(self, student: Student) -> str:
+        """What the student starts from."""
+        return student.model.format(encoder=self.encoder, table=self.table)
+
+
+def measure(bench: Bench, results: Results, students: Mapping[str, Student]) -> None:
+    """Measures whatever the results do not have.
+
+    Args:
+        bench: what is needed for it.
+        results: where the figures go.
+        students: by name.
+    """
+    results.cell(["machine"], lambda: f"{platform.machine()}, 1 thread, torch {torch.__version__}")
+    results.cell(["texts"], partial(counts, bench.known))
+    results.cell(["teacher"], lambda: figures(bench.asked(), bench.known))
+    results.cell(["speed"], partial(speed, bench, students))
+    bench.fill()
+    for name, student in students.items():
+        results.cell(["budgets", name], partial(dict, steps=student.steps, lr=student.lr))
+        results.cell(["untrained", name], partial(begun, bench, student))
+        for seed in range(student.seeds):
+            for method, objective in METHODS.items():
+                out = bench.runs / slug(name) / f"{slug(method)}-{seed}"
+                keys = ["students", name, method, str(seed)]
+                found = results.cell(keys, partial(learned, bench, student, objective, seed, out))
+                print(f"{name} {method} {seed}: {found}", flush=True)
+
+
+def begun(bench: Bench, student: Student) -> dict[str, float]:
+    """The figures of a student before training."""
+    return figures(bench.untrained(student), bench.known)
+
+
+def learned(bench: Bench, student: Student, objective: str, seed: int, out: Path) -> dict[str, float]:
+    """The figures of a student after it."""
+    return figures(bench.trained(student, objective, seed, out), bench.known)
+
+
+def slug(name: str) -> str:
+    """The name of a folder."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
+
+
+def figures(encoder: Encoder, known: Collection) -> dict[str, float]:
+    """What is reported of an encoder: quality in %, parameters, numbers of an embedding."""
+    return {
+        **quality(encoder, known),
+        "parameters": models.count_parameters(encoder.network),
+        "dimensions": encoder.encode(["a"]).shape[1],
+    }
+
+
+def counts(known: Collection) -> dict[str, int]:
+    """How many texts there are of each kind."""
+    return {
+        "documents": len(known.documents),
+        **{f"{which} queries": len(queries.texts) for which, queries in known.queries.items()},
+        "sentences": len(known.sentences),
+        **{f"{which} pairs": len(pairs.scores) for which, pairs in known.pairs.items()},
+    }
+
+
+def speed(bench: Bench, students: Mapping[str, Student]) -> dict[str, dict[str, float]]:
+    """The teacher and the students in turn, on all queries of Cranfield."""
+    encoders = {"teacher": bench.asked()}
+    encoders |= {name: bench.untrained(student) for name, student in students.items()}
+    return speeds(encoders, [text for queries in bench.known.queries.values() for text in queries.texts])
+
+
+def budgets(bench: Bench, students: Mapping[str, Student]) -> None:
+    """Prints what `cosine` reaches on the validation split for the budgets that were tried."""
+    for name, student in students.items():
+        for steps, lr in student.tried:
+            out = bench.runs / "budgets" / f"{slug(name)}-{steps}-{lr:g}"
+            encoder = bench.trained(replace(student, steps=steps, lr=lr), METHODS["cosine"], 0, out)
+            documents, queries = encoder.all(bench.known.documents), bench.known.queries["validation"]
+            found = 100 * ndcg(encoder, documents, bench.known.numbers, queries)
+            print(f"{name}, {steps} steps, lr {lr:g}: nDCG@10 {found:.2f} on validation", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--encoder", type=Path, required=True, help="folder of the teacher")
+    parser.add_argument("--budgets", action="store_true", help="compare budgets on the validation queries")
+    parser.add_argument("--tiny", action="store_true", help="2 steps and 1 seed, to see that it works")
+    parser.add_argument("--runs", type=Path, default=Path("runs/embeddings"), help="where the runs go")
+    parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared" / "data", help="data files")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    students, place = STUDENTS, HERE
+    if arguments.tiny:
+        students = {name: replace(each, steps=2, seeds=1) for name, each in STUDENTS.items()}
+        arguments.runs = place = arguments.runs / "tiny"
+    bench = Bench(arguments.encoder, arguments.shared, arguments.runs)
+    if arguments.budgets:
+        budgets(bench, students)
+        return
+    results = Results(place / "results.json")
+    measure(bench, results, students)
+    write_text(place / "README.md", readme(results.read()))
+
+
+if __name__ == "__main__":
+    main()
