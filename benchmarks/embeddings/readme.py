@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks.embeddings.contenders import BATCH, LENGTH, METHODS
+from benchmarks.embeddings.results import Results
+from limbeck.files import write_text
 from limbeck.studies import paired_difference, summarize
 
 Cells: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Figures by method and seed."""
 
 
-def readme(results: Mapping[str, Any]) -> str:
+def write_page(folder: Path) -> None:
+    """Writes README.md from results.json and peers.json, as far as they are there."""
+    results, peers = (Results(folder / f"{name}.json").read() for name in ("results", "peers"))
+    if "students" in results:
+        write_text(folder / "README.md", readme(results, peers))
+
+
+def readme(results: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
     """The results as Markdown.
 
     Args:
         results: as `benchmarks.embeddings.run` writes them.
+        peers: as `benchmarks.embeddings.peers` writes them; empty before it has run.
     """
     teacher, texts = results["teacher"], results["texts"]
     train, held_out, test = (texts[f"{which} queries"] for which in ("train", "validation", "test"))
@@ -49,6 +60,8 @@ def readme(results: Mapping[str, Any]) -> str:
     ]
     for student, by_method in results["students"].items():
         lines += ["", *table(student, by_method, results)]
+    if peers:
+        lines += ["", *beside(peers)]
     return "\n".join(lines) + "\n"
 
 
@@ -105,6 +118,31 @@ def table(student: str, by_method: Cells, results: Mapping[str, Any]) -> list[st
             str(len(test)),
         ]
         rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def beside(peers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """A row for each tool."""
+    rows = [
+        "## Beside other tools",
+        "",
+        "Printed by `make bench-embeddings-peers`. Two layers learn the teacher's embeddings by their mean",
+        "squared error from the same weights and texts, in as many steps of as many texts with one rate and",
+        "schedule; static tables have 256 numbers a token, and are not trained. Seconds are those of a",
+        "process from the texts to the written student, the teacher's embeddings included, without imports;",
+        "memory is the peak of the process.",
+        "",
+        "| student | by | nDCG@10, test | Spearman, STS-B | seconds | MiB | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for by_seed in peers.values():
+        first = next(iter(by_seed.values()))
+        figures = ("ndcg10_test", "spearman_test", "seconds", "mebibytes")
+        quality, correlation, seconds, memory = (
+            summarize([*values(by_seed, figure).values()]) for figure in figures
+        )
+        cells = [first["student"], first["package"], quality, correlation, seconds, f"{memory.mean:,.0f}"]
+        rows.append(f"| {' | '.join(map(str, cells))} | {len(by_seed)} |")
     return rows
 
 

@@ -10,12 +10,14 @@ beside the teacher's in one process. Every figure is written to results.json bes
 there, and not measured again, so the command may be stopped and started again; it ends by writing README.md.
 
 `--budgets` prints what `cosine` reaches on the validation queries for several budgets, by which those of
-contenders.py were picked. `--tiny` does everything with hardly a step, in the folder of the runs.
+contenders.py were picked. `--tiny` does everything with a few texts and hardly a step, in the folder of the
+runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import shutil
 import time
@@ -27,19 +29,19 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 
 from benchmarks.embeddings.contenders import BATCH, METHODS, STUDENTS, TEACHER, Student
 from benchmarks.embeddings.encoders import Encoder, ndcg, quality, speeds
-from benchmarks.embeddings.readme import readme
+from benchmarks.embeddings.readme import write_page
 from benchmarks.embeddings.results import Results
 from benchmarks.embeddings.texts import Collection, collection
 from limbeck import data, models
 from limbeck.config import StudentConfig, TeacherConfig
 from limbeck.data.tokenization import Tokenization
-from limbeck.files import write_text
-from limbeck.models.encoders import static, write
+from limbeck.models.encoders import write
 from limbeck.objective import parse
-from limbeck.runs import Run, distill, huggingface, load, networks, train
+from limbeck.runs import Run, distill, load, networks, train
 from limbeck.runs.filling import fill
 
 HERE = Path(__file__).parent
@@ -52,11 +54,13 @@ class Bench:
         encoder: folder of the teacher.
         shared: folder of the data files.
         runs: folder of the runs.
+        tiny: whether a few texts are enough.
     """
 
-    def __init__(self, encoder: Path, shared: Path, runs: Path) -> None:
+    def __init__(self, encoder: Path, shared: Path, runs: Path, *, tiny: bool) -> None:
         self.encoder, self.runs = encoder, runs
-        self.known: Collection = collection(shared)
+        known = collection(shared)
+        self.known: Collection = known.tiny() if tiny else known
         self.texts = runs / "texts"
         self.texts.mkdir(parents=True, exist_ok=True)
         self.known.write(self.texts)
@@ -66,17 +70,24 @@ class Bench:
         self.taught = data.load(f'retrieval({place}, texts="{self.texts / "sentences.jsonl"}")')
         self.table = runs / "table"
         if not self.table.exists():
-            self._write_table()
+            self.write_table(self.table, None)
 
-    def _write_table(self) -> None:
-        """Makes the static embeddings once: each token of the vocabulary goes through the teacher."""
-        made = self.table.with_suffix(".partial")
+    def write_table(self, place: Path, dim: int | None) -> None:
+        """Makes static embeddings of the teacher: each token of the vocabulary goes through it once."""
+        call = f"static({json.dumps(str(self.encoder))}, dim={'none' if dim is None else dim})"
+        config = StudentConfig(model=call)
+        self.write(networks.student(config, self.taught, seed=0), config, place)
+
+    def write(self, network: nn.Module, config: StudentConfig, place: Path) -> None:
+        """Writes an encoder as a folder of sentence-transformers, whole or not at all."""
+        made = place.with_suffix(".partial")
         shutil.rmtree(made, ignore_errors=True)
-        made.mkdir()
-        reads = huggingface.tokens_of_static(str(self.encoder))
-        write(static(str(self.encoder), dim=None), made, reads.max_length, {})
+        made.mkdir(parents=True)
+        reads = networks.preparation(config, self.taught.task)
+        assert isinstance(reads, Tokenization)
+        write(network, made, reads.max_length, {})
         reads.save(made)
-        made.rename(self.table)
+        made.rename(place)
 
     def fill(self) -> None:
         """Asks the teacher about every training text, where that is not done yet."""
@@ -132,7 +143,7 @@ class Bench:
         config = TeacherConfig(model=self.teacher)
         return self.serving(config, networks.teacher(config, self.taught))
 
-    def serving(self, config: StudentConfig | TeacherConfig, network: torch.nn.Module) -> Encoder:
+    def serving(self, config: StudentConfig | TeacherConfig, network: nn.Module) -> Encoder:
         """A network with the tokenizer that it reads."""
         reads = networks.preparation(config, self.taught.task)
         assert isinstance(reads, Tokenization)
@@ -225,7 +236,7 @@ def main() -> None:
     )
     parser.add_argument("--encoder", type=Path, required=True, help="folder of the teacher")
     parser.add_argument("--budgets", action="store_true", help="compare budgets on the validation queries")
-    parser.add_argument("--tiny", action="store_true", help="2 steps and 1 seed, to see that it works")
+    parser.add_argument("--tiny", action="store_true", help="a few texts, 2 steps and 1 seed")
     parser.add_argument("--runs", type=Path, default=Path("runs/embeddings"), help="where the runs go")
     parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared" / "data", help="data files")
     arguments = parser.parse_args()
@@ -234,13 +245,13 @@ def main() -> None:
     if arguments.tiny:
         students = {name: replace(each, steps=2, seeds=1) for name, each in STUDENTS.items()}
         arguments.runs = place = arguments.runs / "tiny"
-    bench = Bench(arguments.encoder, arguments.shared, arguments.runs)
+    bench = Bench(arguments.encoder, arguments.shared, arguments.runs, tiny=arguments.tiny)
     if arguments.budgets:
         budgets(bench, students)
         return
     results = Results(place / "results.json")
     measure(bench, results, students)
-    write_text(place / "README.md", readme(results.read()))
+    write_page(place)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,11 @@ class Queries:
     texts: list[str]
     judgments: dict[int, dict[int, int]]
 
+    def first(self, count: int) -> Queries:
+        """The first of them."""
+        kept = self.numbers[:count]
+        return Queries(kept, self.texts[:count], {number: self.judgments[number] for number in kept})
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -82,6 +87,22 @@ class Collection:
         write_text(folder / "qrels" / "train.tsv", "\n".join(["query-id\tcorpus-id\tscore", *judged]) + "\n")
         sentences = [{"_id": f"s{place}", "text": text} for place, text in enumerate(self.sentences)]
         _json_lines(folder / "sentences.jsonl", sentences)
+
+    def tiny(self) -> Collection:
+        """A few queries with their documents, and a few pairs, to see that all works."""
+        queries = {which: each.first(2) for which, each in self.queries.items()}
+        needed = {number for each in queries.values() for some in each.judgments.values() for number in some}
+        rows = [row for row, number in enumerate(self.numbers) if number in needed]
+        return Collection(
+            [self.ids[row] for row in rows],
+            [self.numbers[row] for row in rows],
+            [self.documents[row] for row in rows],
+            queries,
+            {
+                which: Pairs(each.first[:20], each.second[:20], each.scores[:20])
+                for which, each in self.pairs.items()
+            },
+        )
 
     @property
     def sentences(self) -> list[str]:

@@ -59,7 +59,9 @@ def test_the_page_has_what_is_kept_and_what_is_gained() -> None:
             }
         },
     }
-    page = readme(results)
+    tool = {"student": "two layers", "package": "tool 1.0", "seconds": 3.0, "mebibytes": 1234.5}
+    page = readme(results, {"tool layers": {"0": {**figures(37.0), **tool}}})
+    assert "| two layers | tool 1.0 | 37.00 | 37.00 | 3.00 | 1,234 | 1 |" in page
     assert "| static table | 1,000 | 5,100 | 51.0 | 2 | 1.0 | 1,536 |" in page
     assert "| before training | | 20.0 | 20.0 | 50.0 | | 20.0 | |" in page
     row = next(line for line in page.splitlines() if line.startswith("| cosine |"))
