@@ -11,18 +11,20 @@ from typing import Any, Literal
 import torch
 
 from limbeck import data as sources
-from limbeck.config import RunConfig
+from limbeck.config import RunConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.data.views.order import nth_view
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, apply
-from limbeck.runs import caching, networks
+from limbeck.runs import caching, networks, pair_teachers
 from limbeck.runs.arguments import RunArguments
 from limbeck.runs.job import with_views
 from limbeck.teachers import CachedTeacher
 from limbeck.training import Trainer
 from limbeck.training.choices import Choices, MemoryFormat, Precision
 from limbeck.training.trials import first_line, try_channels_last
+
+FULL = "the cache takes no more answers; make room and give the same command again"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ def fill(
     source = with_views(sources.load(made.data.name, made.data.dir), made)
     source.train.samples.check_batch(min(made.training.batch_size, len(source.train)))
     assert made.teacher is not None
+    if pair_teachers.scores_pairs(made.teacher, source):
+        yield from _fill_pairs(made.teacher, source, made)
+        return
     asked = caching.asked(networks.teacher(made.teacher, source), made.teacher, made, source, again=False)
     assert isinstance(asked, CachedTeacher)
     asked.width, asked.dense = source.task.width, source.task.dense
@@ -111,11 +116,27 @@ def _fill(teacher: CachedTeacher, source: Source, config: RunConfig) -> Iterator
                     inputs = teacher.preparation.read(rendered, split.samples, index)
                     choices.forward(teacher, Batch(inputs, index=index, view=view))
                     if teacher.missing(index, view).any():
-                        raise LimbeckError(
-                            "the cache takes no more answers; make room and give the same command again"
-                        )
+                        raise LimbeckError(FULL)
                 done, new = done + len(missing), new + int(missing.sum())
                 yield Filling(views, len(split), done, new)
+
+
+def _fill_pairs(config: TeacherConfig, source: Source, made: RunConfig) -> Iterator[Filling]:
+    """Asks a cross-encoder about all pairs of the training data."""
+    setup = made.training
+    trainer = Trainer(device=setup.device, precision=setup.precision, display=False)
+    teacher = pair_teachers.pair_teacher(config, source, pooled="embedding" in config.cached)
+    teacher.apply(lambda tensor: tensor.to(trainer.device))
+    size, done, new = len(teacher.pairs_known), 0, 0
+    autocast = torch.autocast(trainer.device.type, torch.bfloat16)
+    with autocast if trainer.precision == "bf16" else nullcontext():
+        for places in torch.split(torch.arange(size), setup.batch_size):
+            missing = int(teacher.missing(places, trainer.device).sum())
+            teacher.ask(places, trainer.device)
+            if teacher.missing(places, trainer.device).any():
+                raise LimbeckError(FULL)
+            done, new = done + len(places), new + missing
+            yield Filling(1, size, done, new)
 
 
 def _choices(
