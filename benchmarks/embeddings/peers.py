@@ -29,8 +29,8 @@ import torch
 from benchmarks.embeddings.contenders import BATCH, LENGTH, METHODS, STUDENTS
 from benchmarks.embeddings.encoders import quality
 from benchmarks.embeddings.readme import write_page
-from benchmarks.embeddings.results import Results
 from benchmarks.embeddings.run import HERE, Bench
+from benchmarks.ledger import Ledger
 from limbeck.config import StudentConfig
 from limbeck.runs import distill, networks
 from limbeck.runs.exporting import export
@@ -187,15 +187,15 @@ def main() -> None:
         alone(bench, given.alone, steps, given.seed, out(given.alone, given.seed))
         return
     prepare(bench)
-    results = Results((runs if given.tiny else HERE) / "peers.json")
+    ledger = Ledger((runs if given.tiny else HERE) / "peers.json")
     command = [sys.executable, "-m", "benchmarks.embeddings.peers", *sys.argv[1:]]
     for name, (_, _, seeds, _) in CONTENDERS.items():
         for seed in range(1 if given.tiny else seeds):
             place = out(name, seed)
-            keys = [name, str(seed)]
-            found = results.cell(keys, partial(measured, bench, name, seed, command, place))
+            made = partial(measured, bench, name, seed, command, place)
+            found = ledger.once(name, str(seed), of={"steps": steps}, measure=made)
             print(f"{name} {seed}: {found}", flush=True)
-    write_page(results.file.parent)
+    write_page(ledger.file.parent)
 
 
 if __name__ == "__main__":

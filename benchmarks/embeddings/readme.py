@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks.embeddings.contenders import BATCH, LENGTH, METHODS
-from benchmarks.embeddings.results import Results
+from benchmarks.ledger import Ledger
 from limbeck.files import write_text
 from limbeck.studies import paired_difference, summarize
 
@@ -17,7 +17,7 @@ Cells: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def write_page(folder: Path) -> None:
     """Writes README.md from results.json and peers.json, as far as they are there."""
-    results, peers = (Results(folder / f"{name}.json").read() for name in ("results", "peers"))
+    results, peers = (Ledger(folder / f"{name}.json").found for name in ("results", "peers"))
     if "students" in results:
         write_text(folder / "README.md", readme(results, peers))
 
@@ -35,7 +35,7 @@ def readme(results: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
         "# Small sentence encoders",
         "",
         "Printed by `make bench-embeddings`, that is `python -m benchmarks.embeddings.run --encoder FOLDER`,",
-        f"from results.json. Machine: {results['machine']}.",
+        f"from results.json. Machine: {results['machine']['name']}.",
         "",
         f"The teacher is all-MiniLM-L6-v2 as it is published, {teacher['parameters']:,} parameters.",
         f"Transformers read the first {LENGTH} tokens of a text, the table all. Students learn from the",
@@ -71,7 +71,7 @@ def speeds(results: Mapping[str, Any]) -> list[str]:
         "| | parameters | queries per second | x teacher | ms per query | x teacher | bytes per document |",
         "|---|---|---|---|---|---|---|",
     ]
-    for name, each in results["speed"].items():
+    for name, each in results["speed"]["encoders"].items():
         facts = results["teacher"] if name == "teacher" else results["untrained"][name]
         cells = [
             name,
@@ -88,7 +88,8 @@ def speeds(results: Mapping[str, Any]) -> list[str]:
 
 def table(student: str, by_method: Cells, results: Mapping[str, Any]) -> list[str]:
     """The methods of one student, a row each, below the teacher and the student before training."""
-    teacher, begun, budget = results["teacher"], results["untrained"][student], results["budgets"][student]
+    teacher, begun = results["teacher"], results["untrained"][student]
+    budget = next(iter(next(iter(by_method.values())).values()))["of"]
     rows = [
         f"## {student[:1].upper()}{student[1:]}",
         "",

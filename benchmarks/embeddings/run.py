@@ -31,11 +31,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 
-from benchmarks.embeddings.contenders import BATCH, METHODS, STUDENTS, TEACHER, Student
+from benchmarks.embeddings.contenders import BATCH, LENGTH, METHODS, STUDENTS, TEACHER, Student
 from benchmarks.embeddings.encoders import Encoder, ndcg, quality, speeds
 from benchmarks.embeddings.readme import write_page
-from benchmarks.embeddings.results import Results
 from benchmarks.embeddings.texts import Collection, collection
+from benchmarks.ledger import Ledger
 from limbeck import data, models
 from limbeck.config import StudentConfig, TeacherConfig
 from limbeck.data.tokenization import Tokenization
@@ -154,27 +154,34 @@ class Bench:
         return student.model.format(encoder=self.encoder, table=self.table)
 
 
-def measure(bench: Bench, results: Results, students: Mapping[str, Student]) -> None:
-    """Measures whatever the results do not have.
+def measure(bench: Bench, ledger: Ledger, students: Mapping[str, Student]) -> None:
+    """Measures whatever the ledger does not have.
 
     Args:
         bench: what is needed for it.
-        results: where the figures go.
+        ledger: where the figures go.
         students: by name.
     """
-    results.cell(["machine"], lambda: f"{platform.machine()}, 1 thread, torch {torch.__version__}")
-    results.cell(["texts"], partial(counts, bench.known))
-    results.cell(["teacher"], lambda: figures(bench.asked(), bench.known))
-    results.cell(["speed"], partial(speed, bench, students))
+    machine = f"{platform.machine()}, 1 thread, torch {torch.__version__}"
+    ledger.once("machine", of={}, measure=lambda: {"name": machine})
+    ledger.once("texts", of={}, measure=partial(counts, bench.known))
+    ledger.once("teacher", of={"length": LENGTH}, measure=lambda: figures(bench.asked(), bench.known))
+    ledger.once("speed", of={"students": [*students]}, measure=partial(speed, bench, students))
     bench.fill()
     for name, student in students.items():
-        results.cell(["budgets", name], partial(dict, steps=student.steps, lr=student.lr))
-        results.cell(["untrained", name], partial(begun, bench, student))
+        ledger.once("untrained", name, of={"model": student.model}, measure=partial(begun, bench, student))
+        budget = {"model": student.model, "steps": student.steps, "lr": student.lr}
         for seed in range(student.seeds):
             for method, objective in METHODS.items():
                 out = bench.runs / slug(name) / f"{slug(method)}-{seed}"
-                keys = ["students", name, method, str(seed)]
-                found = results.cell(keys, partial(learned, bench, student, objective, seed, out))
+                found = ledger.once(
+                    "students",
+                    name,
+                    method,
+                    str(seed),
+                    of={"objective": objective, **budget},
+                    measure=partial(learned, bench, student, objective, seed, out),
+                )
                 print(f"{name} {method} {seed}: {found}", flush=True)
 
 
@@ -212,11 +219,12 @@ def counts(known: Collection) -> dict[str, int]:
     }
 
 
-def speed(bench: Bench, students: Mapping[str, Student]) -> dict[str, dict[str, float]]:
+def speed(bench: Bench, students: Mapping[str, Student]) -> dict[str, Any]:
     """The teacher and the students in turn, on all queries of Cranfield."""
     encoders = {"teacher": bench.asked()}
     encoders |= {name: bench.untrained(student) for name, student in students.items()}
-    return speeds(encoders, [text for queries in bench.known.queries.values() for text in queries.texts])
+    queries = [text for each in bench.known.queries.values() for text in each.texts]
+    return {"encoders": speeds(encoders, queries)}
 
 
 def budgets(bench: Bench, students: Mapping[str, Student]) -> None:
@@ -249,8 +257,7 @@ def main() -> None:
     if arguments.budgets:
         budgets(bench, students)
         return
-    results = Results(place / "results.json")
-    measure(bench, results, students)
+    measure(bench, Ledger(place / "results.json"), students)
     write_page(place)
 
 

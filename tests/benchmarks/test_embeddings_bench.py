@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmarks.embeddings.contenders import METHODS, STUDENTS
 from benchmarks.embeddings.readme import readme
-from benchmarks.embeddings.results import Results
 
 from limbeck.objective import parse
 
@@ -17,21 +14,6 @@ from limbeck.objective import parse
 @pytest.mark.parametrize("name", METHODS)
 def test_every_contender_serves_encoders_and_only_the_first_has_no_teacher(name: str) -> None:
     assert bool(parse(METHODS[name]).all_reads.teacher) == (name != "alone")
-
-
-def test_a_cell_is_measured_once_and_written_at_once(tmp_path: Path) -> None:
-    results, asked = Results(tmp_path / "results.json"), []
-
-    def measure() -> int:
-        asked.append(1)
-        return 7
-
-    assert results.cell(["a", "b"], measure) == 7
-    assert json.loads((tmp_path / "results.json").read_text()) == {"a": {"b": 7}}
-    assert Results(tmp_path / "results.json").cell(["a", "b"], measure) == 7
-    assert asked == [1]
-    assert results.cell(["a", "c"], measure) == 7
-    assert results.read() == {"a": {"b": 7, "c": 7}}
 
 
 def figures(ndcg: float, parameters: int = 1000, dimensions: int = 384) -> dict[str, float]:
@@ -45,16 +27,21 @@ def figures(ndcg: float, parameters: int = 1000, dimensions: int = 384) -> dict[
 def test_the_page_has_what_is_kept_and_what_is_gained() -> None:
     counts = {f"{which} queries": 10 for which in ("train", "validation", "test")}
     rate = {"queries_per_second": 100.0, "times": 1.0, "ms_per_query": 2.0, "times_alone": 1.0}
+    budget = {"steps": 3, "lr": 0.001}
     results: dict[str, Any] = {
-        "machine": "m",
+        "machine": {"name": "m"},
         "texts": {**counts, "documents": 5, "sentences": 6, "test pairs": 7},
         "teacher": figures(40.0, 9000),
-        "speed": {"teacher": rate, "static table": {**rate, "queries_per_second": 5100.0, "times": 51.04}},
+        "speed": {
+            "encoders": {
+                "teacher": rate,
+                "static table": {**rate, "queries_per_second": 5100.0, "times": 51.04},
+            }
+        },
         "untrained": {"static table": figures(20.0)},
-        "budgets": {"static table": {"steps": 3, "lr": 0.001}},
         "students": {
             "static table": {
-                "alone": {"0": figures(28.0), "1": figures(30.0)},
+                "alone": {"0": {**figures(28.0), "of": budget}, "1": figures(30.0)},
                 "cosine": {"0": figures(35.0), "1": figures(37.0)},
             }
         },
