@@ -9,8 +9,8 @@ many steps. All are measured on the held-out queries of Cranfield and the test p
 beside the teacher's in one process. Every figure is written to results.json beside this file as soon as it is
 there, and not measured again, so the command may be stopped and started again; it ends by writing README.md.
 
-`--budgets` prints what `cosine` reaches on the validation queries for several budgets, by which those of
-contenders.py were picked. `--tiny` does everything with a few texts and hardly a step, in the folder of the
+`--budgets` measures what `cosine` reaches on the validation queries with the budgets that contenders.py says
+are tried, for results.json and the page. `--tiny` does everything with a few texts and hardly a step, in the folder of the
 runs.
 """
 
@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer
@@ -70,11 +70,11 @@ class Bench:
         self.taught = data.load(f'retrieval({place}, texts="{self.texts / "sentences.jsonl"}")')
         self.table = runs / "table"
         if not self.table.exists():
-            self.write_table(self.table, None)
+            self.write_table(self.table, "none")
 
-    def write_table(self, place: Path, dim: int | None) -> None:
+    def write_table(self, place: Path, dim: int | Literal["none"]) -> None:
         """Makes static embeddings of the teacher: each token of the vocabulary goes through it once."""
-        call = f"static({json.dumps(str(self.encoder))}, dim={'none' if dim is None else dim})"
+        call = f"static({json.dumps(str(self.encoder))}, dim={json.dumps(dim)})"
         config = StudentConfig(model=call)
         self.write(networks.student(config, self.taught, seed=0), config, place)
 
@@ -227,15 +227,26 @@ def speed(bench: Bench, students: Mapping[str, Student]) -> dict[str, Any]:
     return {"encoders": speeds(encoders, queries)}
 
 
-def budgets(bench: Bench, students: Mapping[str, Student]) -> None:
-    """Prints what `cosine` reaches on the validation split for the budgets that were tried."""
+def budgets(bench: Bench, ledger: Ledger, students: Mapping[str, Student]) -> None:
+    """Measures what `cosine` reaches on the validation queries with the budgets that are tried."""
     for name, student in students.items():
         for steps, lr in student.tried:
-            out = bench.runs / "budgets" / f"{slug(name)}-{steps}-{lr:g}"
-            encoder = bench.trained(replace(student, steps=steps, lr=lr), METHODS["cosine"], 0, out)
-            documents, queries = encoder.all(bench.known.documents), bench.known.queries["validation"]
-            found = 100 * ndcg(encoder, documents, bench.known.numbers, queries)
-            print(f"{name}, {steps} steps, lr {lr:g}: nDCG@10 {found:.2f} on validation", flush=True)
+            found = ledger.once(
+                "budgets",
+                name,
+                f"{steps} steps, rate {lr:g}",
+                of={"model": student.model, "steps": steps, "lr": lr},
+                measure=partial(tried, bench, name, replace(student, steps=steps, lr=lr)),
+            )
+            print(f"{name}, {steps} steps, rate {lr:g}: {found}", flush=True)
+
+
+def tried(bench: Bench, name: str, student: Student) -> dict[str, float]:
+    """The figure of one budget."""
+    out = bench.runs / "budgets" / f"{slug(name)}-{student.steps}-{student.lr:g}"
+    encoder, known = bench.trained(student, METHODS["cosine"], 0, out), bench.known
+    found = ndcg(encoder, encoder.all(known.documents), known.numbers, known.queries["validation"])
+    return {"ndcg10_validation": 100 * found}
 
 
 def main() -> None:
@@ -251,13 +262,17 @@ def main() -> None:
     torch.set_num_threads(1)
     students, place = STUDENTS, HERE
     if arguments.tiny:
-        students = {name: replace(each, steps=2, seeds=1) for name, each in STUDENTS.items()}
+        students = {
+            name: replace(each, steps=2, seeds=1, tried=((1, each.lr), (2, each.lr)))
+            for name, each in STUDENTS.items()
+        }
         arguments.runs = place = arguments.runs / "tiny"
     bench = Bench(arguments.encoder, arguments.shared, arguments.runs, tiny=arguments.tiny)
+    ledger = Ledger(place / "results.json")
     if arguments.budgets:
-        budgets(bench, students)
-        return
-    measure(bench, Ledger(place / "results.json"), students)
+        budgets(bench, ledger, students)
+    else:
+        measure(bench, ledger, students)
     write_page(place)
 
 

@@ -184,7 +184,11 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         for name, each in config.taught_by.items()
     }
     weights = {
-        name: given[name].digest if name in given else teacher.schedule or fingerprint(teachers[name])
+        name: files[name].digest
+        if name in files
+        else pairs[name].digest
+        if name in pairs
+        else teacher.schedule or fingerprint(teachers[name])
         for name, teacher in distiller.teachers.items()
     }
     notes = (

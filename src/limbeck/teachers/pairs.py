@@ -229,4 +229,4 @@ def _pairs_of(source: Source) -> tuple[Tensor, Tensor]:
     place = torch.full((int(targets[:, 0].max()) + 1,), -1)
     place[targets[of_query, 0]] = index[of_query]
     pairs = torch.stack([place[targets[rows, 0]], index[rows]], 1)
-    return place, pairs.unique(dim=0)
+    return place, torch.unique(pairs, dim=0)

@@ -25,7 +25,7 @@ class EmbeddingMatching(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding",))
     row_wise = True
-    loss: ClassVar[Callable[[Tensor, Tensor], Tensor]]
+    loss: ClassVar[Callable[..., Tensor]]
 
     def __init__(self, projection: bool = True) -> None:
         super().__init__()
