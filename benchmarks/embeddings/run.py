@@ -10,8 +10,8 @@ beside the teacher's in one process. Every figure is written to results.json bes
 there, and not measured again, so the command may be stopped and started again; it ends by writing README.md.
 
 `--budgets` measures what `cosine` reaches on the validation queries with the budgets that contenders.py says
-are tried, for results.json and the page. `--tiny` does everything with a few texts and hardly a step, in the folder of the
-runs.
+are tried, for results.json and the page. `--tiny` does everything with a few texts and hardly a step, in the
+folder of the runs.
 """
 
 from __future__ import annotations

@@ -142,11 +142,9 @@ def test_more_dimensions_than_there_are_cannot_be_kept(folder: Path) -> None:
 
 def test_dimensions_may_be_left_as_they_are(folder: Path) -> None:
     network = static_of(f'static("{folder}", dim="none", weights="none", normalize=false)').eval()
-    teacher = encoder(f"hf:{folder}(normalize=false)").eval()
+    teacher, ids = encoder(f"hf:{folder}").eval(), torch.tensor([[2, 4, 3]])
     with torch.no_grad():
-        alone = teacher(
-            input_ids=torch.tensor([[2, 4, 3]]), attention_mask=torch.ones(1, 3, dtype=torch.int64)
-        )
+        alone = teacher(input_ids=ids, attention_mask=torch.ones_like(ids))
     torch.testing.assert_close(network.table.weight[4], alone[0], atol=1e-5, rtol=1e-4)
 
 
