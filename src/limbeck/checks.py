@@ -123,13 +123,19 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
 
 
 def answers_suffice(objective: Method, teachers: Mapping[str, Teacher]) -> None:
-    """Refuses a method to which a teacher that is a file of answers cannot give what it learns from."""
+    """Refuses a method to which a file of answers, or a cross-encoder, cannot give what it learns from."""
     for method, given in taught(objective):
         reads = method.reads
         for name in (reads.teachers or (given or next(iter(teachers)),)) if reads.teacher else ():
             teacher = teachers[name]
             whose = "the teacher" if len(teachers) == 1 else f"the teacher {name!r}"
-            if teacher.gives is None:
+            if teacher.pairs and not method.from_pairs:
+                raise LimbeckError(
+                    f"{method.name} reads the {reads.teacher[0]} of its teacher, and {whose} is a "
+                    "cross-encoder, which scores queries with documents and embeds no text alone; use "
+                    "margin_mse, listwise or embeddistill"
+                )
+            if teacher.gives is None or teacher.pairs:
                 continue
             if lacking := [field for field in reads.teacher if field not in teacher.gives]:
                 raise LimbeckError(

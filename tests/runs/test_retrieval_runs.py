@@ -70,6 +70,11 @@ def test_static_embeddings_learn_from_an_encoder(place: Path, tmp_path: Path) ->
     exported = export(run.path, "hf", out=tmp_path / "folder")
     again = encoder(f"hf:{exported.file}")
     assert torch.equal(again.state_dict()["table.weight"], student.table.weight)
+    further = distilled(place, tmp_path / "further", f"hf:{exported.file}", cache_teacher="embedding")
+    learned = limbeck.load(further)
+    assert isinstance(learned, StaticEncoder)
+    assert learned.table.weight.shape == student.table.weight.shape
+    assert not torch.equal(learned.table.weight, student.table.weight)
 
 
 def test_a_finished_run_teaches_and_is_measured_on_other_data(place: Path, tmp_path: Path) -> None:

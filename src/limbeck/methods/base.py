@@ -39,6 +39,8 @@ class Method(nn.Module):
         min_samples: the smallest batch it is defined for; 2 if it compares samples.
         min_together: the fewest samples that have to belong together in a batch, such as a query with a
             relevant document and one that is not.
+        from_pairs: whether a teacher can teach it that scores queries with their candidates and embeds no
+            text alone, a cross-encoder.
         rows: the tasks it serves: those whose rows choose among "classes", those whose rows are "values",
             those whose rows are embeddings, "vectors", or "any".
         tasks: the names of the only tasks that it serves; empty for all that have such rows.
@@ -64,6 +66,7 @@ class Method(nn.Module):
     recipe: ClassVar[str | None] = None
     min_samples: int = 1
     min_together: int = 1
+    from_pairs: bool = False
     phases_only: ClassVar[bool] = False
     alters_teacher: ClassVar[bool] = False
     views_together: ClassVar[bool] = False

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from limbeck.methods.base import Method
-from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, unit
+from limbeck.methods.parts.matching import EmbeddingMatching
 from limbeck.methods.parts.shapes import vectors
-from limbeck.methods.parts.widths import projection, same_width
-from limbeck.outputs import Batch, Outputs
+from limbeck.methods.parts.widths import same_width
 
 
 def cosine(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -31,7 +29,7 @@ def cosine(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> T
     return reduce(1 - (unit(full_precision(student)) * unit(full_precision(teacher))).sum(1), reduction)
 
 
-class Cosine(Method):
+class Cosine(EmbeddingMatching):
     """The student's embedding of each sample points where the teacher's does.
 
     Where the widths differ, a linear layer without bias maps the student's embedding to the teacher's space;
@@ -41,18 +39,5 @@ class Cosine(Method):
         projection: whether there may be such a layer; false refuses networks of different widths.
     """
 
-    reads = Reads(student=("embedding",), teacher=("embedding",))
     recipe = "cosine"
-    row_wise = True
-
-    def __init__(self, projection: bool = True) -> None:
-        super().__init__()
-        self.allowed = projection
-
-    def bind(self, context: Context) -> None:
-        """Builds the projection where the widths differ."""
-        self.project = projection(context, self.name, allowed=self.allowed)
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        """Scalar."""
-        return cosine(self.project(student.embedding), teacher.embedding)
+    loss = staticmethod(cosine)

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from limbeck.methods.base import Method
-from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.matching import EmbeddingMatching
 from limbeck.methods.parts.shapes import vectors
-from limbeck.methods.parts.widths import projection, same_width
-from limbeck.outputs import Batch, Outputs
+from limbeck.methods.parts.widths import same_width
 
 
 def embedding_mse(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -34,7 +32,7 @@ def embedding_mse(student: Tensor, teacher: Tensor, reduction: Reduction = "mean
     return reduce((full_precision(student) - full_precision(teacher)).square().mean(1), reduction)
 
 
-class EmbeddingMSE(Method):
+class EmbeddingMSE(EmbeddingMatching):
     """The student's embedding of each sample is the teacher's.
 
     Where the widths differ, a linear layer without bias maps the student's embedding to the teacher's space;
@@ -45,18 +43,5 @@ class EmbeddingMSE(Method):
     """
 
     name = "embedding_mse"
-    reads = Reads(student=("embedding",), teacher=("embedding",))
     recipe = "embedding_mse"
-    row_wise = True
-
-    def __init__(self, projection: bool = True) -> None:
-        super().__init__()
-        self.allowed = projection
-
-    def bind(self, context: Context) -> None:
-        """Builds the projection where the widths differ."""
-        self.project = projection(context, self.name, allowed=self.allowed)
-
-    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        """Scalar."""
-        return embedding_mse(self.project(student.embedding), teacher.embedding)
+    loss = staticmethod(embedding_mse)

@@ -19,7 +19,7 @@ from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.embedding_mse import embedding_mse
 from limbeck.methods.listwise import Among, over_candidates
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
-from limbeck.methods.parts.candidates import Score
+from limbeck.methods.parts.candidates import Score, candidates, pairs_alone, prepared
 from limbeck.methods.parts.shapes import vectors
 from limbeck.methods.parts.widths import projection, same_width
 from limbeck.methods.terms import Term
@@ -53,6 +53,12 @@ DISTANCES = {"l2": embeddistill, "cosine": cosine, "mse": embedding_mse}
 class EmbedDistill(Method):
     """The student's embeddings of queries and of documents are the teacher's, and so are its scores.
 
+    A cross-encoder as the teacher embeds a query and a document as it reads the two together, by dual
+    pooling: the student's embeddings are compared with these for each query and each of its own candidates
+    (texts of which nothing is known have none), and its scores with the cross-encoder's. It takes
+    `among="given"`, and `teacher_temperature` for the scale of its scores. With the score "cosine" all
+    embeddings are of unit length.
+
     Its terms are "query", "document" and "score". Texts of which nothing is known, such as queries that a
     language model wrote, count as queries. The scores are compared over the candidates of each query, as in
     `listwise`; where no query of a batch has any, that term is 0.
@@ -72,6 +78,7 @@ class EmbedDistill(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding",))
     rows = "vectors"
+    from_pairs = True
     recipe = "contrastive + embeddistill"
 
     def __init__(
@@ -99,25 +106,31 @@ class EmbedDistill(Method):
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
 
     def bind(self, context: Context) -> None:
-        """Builds the projection where the widths differ."""
+        """Builds the projection where the widths differ.
+
+        Raises:
+            LimbeckError: for scores of the batch's documents from a teacher that knows pairs alone.
+        """
+        assert context.teacher is not None
+        if self.weight and "scores" in context.teacher and self.among == "batch":
+            raise LimbeckError(pairs_alone(self.name))
         self.project = projection(context, self.name, allowed=self.allowed)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The terms that have a weight; one is 0 where the batch has nothing for it."""
         ours = self.project(student.embedding)
-        of_document = torch.zeros(len(ours), dtype=torch.bool, device=ours.device)
-        if batch.targets is not None and batch.targets.ndim == 2 and batch.targets.shape[1] == 3:
-            of_document = batch.targets[:, 1] != UNLABELED
-        each = DISTANCES[self.distance](ours, teacher.embedding, "none")
-        terms: dict[str, Term] = {}
-        for name, which in (("query", ~of_document), ("document", of_document)):
-            if self.weights[name]:
-                value = (each * which).sum() / which.sum().clamp(min=1)
-                terms[name] = Term(value, weight=self.weights[name])
+        matched = self._pairs if "pairs" in teacher else self._texts
+        terms = {
+            name: Term(value, weight=self.weights[name])
+            for name, value in matched(ours, teacher, batch).items()
+            if self.weights[name]
+        }
         if self.weight and batch.targets is not None:
             value = over_candidates(
                 self.name,
-                (student.embedding, teacher.embedding, batch.targets),
+                student.embedding,
+                teacher,
+                batch.targets,
                 self.among,
                 self.score,
                 self.temperature,
@@ -125,3 +138,28 @@ class EmbedDistill(Method):
             )
             terms["score"] = Term(value, weight=self.weight)
         return terms
+
+    def _texts(self, ours: Tensor, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """The distances from a teacher that embeds each text by itself; () each, over its kind of texts."""
+        of_document = torch.zeros(len(ours), dtype=torch.bool, device=ours.device)
+        if batch.targets is not None and batch.targets.ndim == 2 and batch.targets.shape[1] == 3:
+            of_document = batch.targets[:, 1] != UNLABELED
+        each = DISTANCES[self.distance](ours, teacher.embedding, "none")
+        kinds = {"query": ~of_document, "document": of_document}
+        return {name: (each * which).sum() / which.sum().clamp(min=1) for name, which in kinds.items()}
+
+    def _pairs(self, ours: Tensor, teacher: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """The distances from a teacher that embeds pairs; () each, over the pairs."""
+        assert batch.targets is not None
+        found = candidates(batch.targets, self.name)
+        if not len(found):
+            return dict.fromkeys(("query", "document"), 0 * ours.sum())
+        documents = found.documents
+        queries = found.queries[:, None].expand_as(documents)
+        theirs = prepared(teacher["pairs"][documents], self.score).flatten(0, 1)
+        ours = prepared(ours, self.score)
+        distance = DISTANCES[self.distance]
+        return {
+            "query": distance(ours[queries].flatten(0, 1), theirs[:, 0]),
+            "document": distance(ours[documents].flatten(0, 1), theirs[:, 1]),
+        }

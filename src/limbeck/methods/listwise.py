@@ -15,9 +15,16 @@ from torch import Tensor
 from limbeck.arguments import Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
-from limbeck.methods.declarations import Reads
+from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce
-from limbeck.methods.parts.candidates import Score, candidates, scores, scores_in_batch
+from limbeck.methods.parts.candidates import (
+    Score,
+    candidates,
+    pairs_alone,
+    scores,
+    scores_in_batch,
+    taught_scores,
+)
 from limbeck.methods.parts.ranked import same_scores
 from limbeck.outputs import Batch, Outputs
 
@@ -55,7 +62,9 @@ def listwise(
 
 def over_candidates(
     method: str,
-    rows: tuple[Tensor, Tensor, Tensor],
+    vectors: Tensor,
+    teacher: Outputs,
+    targets: Tensor,
     among: Among,
     score: Score,
     temperature: float,
@@ -65,12 +74,14 @@ def over_candidates(
 
     Args:
         method: name of the method, for messages.
-        rows: embeddings of the student (P, D) and the teacher (P, D'), and targets (P, 3).
+        vectors: (P, D) embeddings of the student.
+        teacher: outputs of the teacher for the same rows.
+        targets: (P, 3), see `limbeck.tasks.Retrieval`.
         among: which documents are compared, like all that follow as in `Listwise`.
     Raises:
         LimbeckError: for "given" candidates where each query has one.
     """
-    ours, theirs, targets = (gather(each) for each in rows)
+    ours, targets = gather(vectors), gather(targets)
     found = candidates(targets, method)
     if found.documents.numel() < 2:
         return 0 * ours.sum()
@@ -79,9 +90,11 @@ def over_candidates(
             f'{method}(among="given") compares the candidates of a query, and each has one; give data with '
             'negatives=1 or more, or among="batch"'
         )
-    between = scores_in_batch if among == "batch" else scores
-    student, teacher = (between(each[found.queries], each[found.documents], score) for each in (ours, theirs))
-    return listwise(student, teacher, temperature, teacher_temperature)
+    in_batch = among == "batch"
+    theirs = taught_scores(method, teacher, found, score, in_batch=in_batch)
+    between = scores_in_batch if in_batch else scores
+    student = between(ours[found.queries], ours[found.documents], score)
+    return listwise(student, theirs, temperature, teacher_temperature)
 
 
 class Listwise(Method):
@@ -99,6 +112,7 @@ class Listwise(Method):
     rows = "vectors"
     recipe = "listwise"
     min_samples = 4
+    from_pairs = True
 
     def __init__(
         self,
@@ -112,12 +126,19 @@ class Listwise(Method):
         self.min_together = 3 if among == "given" else 1
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
 
+    def bind(self, context: Context) -> None:
+        """Refuses a teacher that cannot tell what is asked of it."""
+        if context.teacher is not None and "scores" in context.teacher and self.among == "batch":
+            raise LimbeckError(pairs_alone(self.name))
+
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar, over the batch of all processes; 0 where no query is in it."""
         assert batch.targets is not None
         return over_candidates(
             self.name,
-            (student.embedding, teacher.embedding, batch.targets),
+            student.embedding,
+            teacher,
+            batch.targets,
             self.among,
             self.score,
             self.temperature,

@@ -8,7 +8,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import LossTerms, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce
-from limbeck.methods.parts.candidates import Score, candidates, scores
+from limbeck.methods.parts.candidates import Score, candidates, scores, taught_scores
 from limbeck.methods.parts.ranked import same_scores
 from limbeck.outputs import Batch, Outputs
 
@@ -48,6 +48,7 @@ class MarginMSE(Method):
     recipe = "margin_mse"
     min_samples = 3
     min_together = 3
+    from_pairs = True
 
     def __init__(self, score: Score = "dot") -> None:
         super().__init__()
@@ -56,7 +57,7 @@ class MarginMSE(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """Scalar, over the batch of all processes; 0 where no query is in it."""
         assert batch.targets is not None
-        ours, theirs, targets = map(gather, (student.embedding, teacher.embedding, batch.targets))
+        ours, targets = gather(student.embedding), gather(batch.targets)
         found = candidates(targets, self.name)
         if not len(found):
             return 0 * ours.sum()
@@ -65,7 +66,5 @@ class MarginMSE(Method):
                 "margin_mse compares the relevant document of a query with its negatives, and there are "
                 "none; give data with negatives=1 or more, or use listwise, which takes those of the batch"
             )
-        student_scores, teacher_scores = (
-            scores(each[found.queries], each[found.documents], self.score) for each in (ours, theirs)
-        )
-        return margin_mse(student_scores, teacher_scores)
+        student_scores = scores(ours[found.queries], ours[found.documents], self.score)
+        return margin_mse(student_scores, taught_scores(self.name, teacher, found, self.score))

@@ -58,6 +58,7 @@ class Matryoshka(Method):
         self.base = [base]  # a list, so that it is no part: only its copies learn
         self.dims, self.weights = [*dims], [1.0] * len(dims) if weights is None else [*weights]
         self.reads = training_reads(base)
+        self.from_pairs = all(not each.reads.teacher or each.from_pairs for each in inner_first(base))
         self.min_samples = max(method.min_samples for method in inner_first(base))
         self.min_together = max(method.min_together for method in inner_first(base))
 

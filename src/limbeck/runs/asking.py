@@ -18,6 +18,7 @@ from limbeck.outputs import Batch, apply
 from limbeck.runs import caching, networks
 from limbeck.runs.arguments import RunArguments
 from limbeck.runs.job import prepare, with_views
+from limbeck.runs.pair_teachers import scores_pairs
 from limbeck.sides import Side
 from limbeck.teachers import CachedTeacher
 from limbeck.teachers.cached import MAPS
@@ -42,24 +43,40 @@ class Asking:
         inputs = self.teacher.preparation.read(rendered, self.split.samples, index)
         return Batch(inputs, index=index, view=view) if keep else Batch(inputs)
 
-    def precision(self) -> AbstractContextManager[object]:
-        """A context in which networks compute as in a run."""
-        autocast = torch.autocast(self.trainer.device.type, torch.bfloat16)
-        return autocast if self.trainer.precision == "bf16" else nullcontext()
+
+def in_precision(trainer: Trainer) -> AbstractContextManager[object]:
+    """A context in which networks compute as in a run."""
+    autocast = torch.autocast(trainer.device.type, torch.bfloat16)
+    return autocast if trainer.precision == "bf16" else nullcontext()
 
 
-def stretches(given: RunArguments) -> Iterator[tuple[Asking, Choices]]:
-    """The teacher, opened for each phase and then for the training, but once for what is the same."""
+def keeping(given: RunArguments) -> RunConfig:
+    """What is asked for, with a teacher of which something is kept.
+
+    Raises:
+        LimbeckError: for no teacher, or several.
+    """
     made = replace(given, student=given.student or "<none>").made()
     if made.teacher is None:
         raise LimbeckError("a cache is filled with a teacher's answers; give one teacher (--teacher)")
     if not made.teacher.cached:
         made = made.model_copy(update={"teacher": made.teacher.model_copy(update={"cache": "logits"})})
+    return made
+
+
+def stretches(given: RunArguments) -> Iterator[tuple[Asking, Choices]]:
+    """The teacher, opened for each phase and then for the training, but once for what is the same."""
+    made = keeping(given)
     assert made.teacher is not None
     if MAPS in made.teacher.cached:
         teacher, source, split, needs = _of_objective(given)
     else:
         source = with_views(sources.load(made.data.name, made.data.dir), made)
+        if scores_pairs(made.teacher, source):
+            raise LimbeckError(
+                f"{made.teacher.model} is a cross-encoder, and what its cache takes is not planned; fill it, "
+                "limbeck cache fill"
+            )
         split = source.train
         found = caching.asked(networks.teacher(made.teacher, source), made.teacher, made, source, again=False)
         assert isinstance(found, CachedTeacher)

@@ -28,6 +28,7 @@ from limbeck.runs.job import check_width, width_of
 from limbeck.runs.matching import match
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import read_card
+from limbeck.runs.pair_teachers import scores_pairs
 from limbeck.runs.schedules import schedule_of
 from limbeck.runs.supervised import supervision
 from limbeck.tasks import Task
@@ -273,6 +274,10 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
         raise LimbeckError(f"{config.model} is a file of answers about training samples, and no network")
     config = places.located(config, run)
     source = source or run.data()
+    if scores_pairs(config, source):
+        raise LimbeckError(
+            f"{config.model} is a cross-encoder, which scores pairs and embeds no documents to search"
+        )
     with named_by(run.path):
         return of_config(networks.teacher(config, source), config, source.task)
 

@@ -9,11 +9,20 @@ from typing import Any
 
 import torch
 
+from limbeck import data as sources
+from limbeck.config import RunConfig
+from limbeck.data import Source
 from limbeck.data.views.order import nth_view
 from limbeck.errors import LimbeckError
+from limbeck.models.encoders import is_cross_encoder
 from limbeck.runs.arguments import RunArguments
-from limbeck.runs.asking import Asking, stretches
+from limbeck.runs.asking import Asking, in_precision, keeping, stretches
+from limbeck.runs.job import with_views
+from limbeck.runs.pair_teachers import pair_teacher, scores_pairs
+from limbeck.training import Trainer
 from limbeck.training.choices import Choices
+
+FULL = "the cache takes no more answers; make room and give the same command again"
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,10 @@ def fill(
         batch_size=batch_size,
         settings=settings or {},
     )
+    made = keeping(given)
+    if (source := _source_of_pairs(made)) is not None:
+        yield from _fill_pairs(made, source)
+        return
     for asking, choices in stretches(given):
         if not asking.teacher.cached:
             raise LimbeckError(asking.teacher.shortage)
@@ -88,7 +101,7 @@ def _fill(asking: Asking, choices: Choices) -> Iterator[Filling]:
     setup, device = asking.config.training, asking.trainer.device
     views = min(setup.views or source.views.count, teacher.views_kept)
     done = new = 0
-    with asking.precision():
+    with in_precision(asking.trainer):
         for place in range(views):
             for index in torch.split(split.index, setup.batch_size):
                 view = nth_view(index, torch.full_like(index, place), source.views.count)
@@ -97,8 +110,33 @@ def _fill(asking: Asking, choices: Choices) -> Iterator[Filling]:
                     index, view = index[missing], view[missing]
                     choices.forward(teacher, asking.batch(index, view))
                     if teacher.missing(index, view).any():
-                        raise LimbeckError(
-                            "the cache takes no more answers; make room and give the same command again"
-                        )
+                        raise LimbeckError(FULL)
                 done, new = done + len(missing), new + int(missing.sum())
                 yield Filling(views, len(split), done, new, teacher.shortage)
+
+
+def _source_of_pairs(config: RunConfig) -> Source | None:
+    """The data, if the teacher is a cross-encoder that scores its pairs."""
+    assert config.teacher is not None
+    if not is_cross_encoder(config.teacher.model):
+        return None
+    source = with_views(sources.load(config.data.name, config.data.dir), config)
+    return source if scores_pairs(config.teacher, source) else None
+
+
+def _fill_pairs(config: RunConfig, source: Source) -> Iterator[Filling]:
+    """Asks a cross-encoder about all pairs of the training data."""
+    assert config.teacher is not None
+    setup = config.training
+    trainer = Trainer(device=setup.device, precision=setup.precision, display=False)
+    teacher = pair_teacher(config.teacher, source, pooled="embedding" in config.teacher.cached)
+    teacher.apply(lambda tensor: tensor.to(trainer.device))
+    size, done, new = len(teacher.pairs_known), 0, 0
+    with in_precision(trainer):
+        for places in torch.split(torch.arange(size), setup.batch_size):
+            missing = int(teacher.missing(places, trainer.device).sum())
+            teacher.ask(places, trainer.device)
+            if teacher.missing(places, trainer.device).any():
+                raise LimbeckError(FULL)
+            done, new = done + len(places), new + missing
+            yield Filling(1, size, done, new)

@@ -25,7 +25,16 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models import count_parameters, fingerprint
 from limbeck.objective import parse
 from limbeck.outputs import Batch, apply
-from limbeck.runs import answer_files, caching, language, networks, optimizers, places, trust
+from limbeck.runs import (
+    answer_files,
+    caching,
+    language,
+    networks,
+    optimizers,
+    pair_teachers,
+    places,
+    trust,
+)
 from limbeck.runs.directory import Run
 from limbeck.runs.lineage import recorded
 from limbeck.runs.recipe import origin, run_of
@@ -94,11 +103,15 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     files = answer_files.files_of(config, source)
     if config.objective is None:
         recipe = answer_files.recipe(source, config, files.values())
+        if any(pair_teachers.scores_pairs(each, source) for each in config.taught_by.values()):
+            recipe = pair_teachers.RECIPE
         config = config.model_copy(update={"objective": recipe})
     objective = parse(objects.get("objective", config.objective))
     if config.training.selection == "validation" and source.validation is None:
         raise LimbeckError(f"{source.name} has no validation split; use training.selection=last")
-    taught_by = {name: each for name, each in config.taught_by.items() if name not in files}
+    pairs = pair_teachers.pair_teachers(config, source, objective)
+    given = {**files, **pairs}
+    taught_by = {name: each for name, each in config.taught_by.items() if name not in given}
     for each in taught_by.values():
         networks.check_labels(each, source)
     split = source.train if uses_unlabeled(objective) else source.train.labeled()
@@ -138,8 +151,8 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         distiller = Distiller(
             student,
             {
-                name: files[name]
-                if name in files
+                name: given[name]
+                if name in given
                 else caching.asked(teachers[name], each, config, source, again="teacher" not in objects)
                 for name, each in config.taught_by.items()
             },
@@ -171,13 +184,18 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         for name, each in config.taught_by.items()
     }
     weights = {
-        name: files[name].digest if name in files else teacher.schedule or fingerprint(teachers[name])
+        name: files[name].digest
+        if name in files
+        else pairs[name].digest
+        if name in pairs
+        else teacher.schedule or fingerprint(teachers[name])
         for name, teacher in distiller.teachers.items()
     }
     notes = (
         *source.notes,
         *filter(None, said),
         *answer_files.notes(files),
+        *(pair_teachers.note(each, name) for name, each in pairs.items()),
         *filter(None, [optimizers.note(config, objects.get("student"))]),
         *_notes(config, source, {"student": student, **teachers}),
     )
@@ -368,7 +386,7 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
     learned = batches(None, None, setup.samples_per_epoch)
     training = TrainingLoop(job, learned, trainer.device, kept)
     for name, each in job.config.taught_by.items():
-        if each.cached:
+        if each.cached and not distiller.teachers[name].pairs:
             trainer.display.note(caching.note(distiller, name, each))
     phases = phase_loops(distiller, lambda phase: batches(phase.batch_size, phase.seed))
     return [*phases, training]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from limbeck.runs.arguments import RunArguments
-from limbeck.runs.asking import Asking, stretches
+from limbeck.runs.asking import Asking, in_precision, stretches
 from limbeck.training.choices import Choices
 
 MEASURED = 3
@@ -63,7 +63,7 @@ def _seconds(asking: Asking, choices: Choices) -> float:
     size = asking.config.training.batch_size
     chosen = torch.split(asking.split.index[: (1 + MEASURED) * size], size)
     times = []
-    with asking.precision():
+    with in_precision(asking.trainer):
         for index in chosen:
             begun = time.perf_counter()
             answer = choices.forward(asking.teacher, asking.batch(index, torch.zeros_like(index), keep=False))

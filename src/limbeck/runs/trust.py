@@ -93,7 +93,7 @@ def ask(
     """Asks the teachers of a run.
 
     Args:
-        teachers: networks by name; afterwards on the device where they were.
+        teachers: networks by name, without those that score pairs; afterwards on the device where they were.
         files: the teachers that are files of answers, by name.
         config: of the run.
         source: the data.
@@ -107,6 +107,8 @@ def ask(
     for name, each in config.taught_by.items():
         if name in files:
             found = Found(*answer_files.examine(files[name], name, source, FEWEST))
+        elif name not in teachers:
+            continue
         else:
             found = examine(teachers[name], name, each, source, _device(config.training.device))
         if found.wrong is not None and not each.trust:

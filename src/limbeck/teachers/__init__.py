@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from limbeck.teachers.checkpoints import CheckpointTeacher
     from limbeck.teachers.files.teacher import FileTeacher
     from limbeck.teachers.lightweight import LightweightTeacher
+    from limbeck.teachers.pairs import PairTeacher
 
 __all__ = [
     "CachedTeacher",
@@ -23,6 +24,7 @@ __all__ = [
     "FileTeacher",
     "LightweightTeacher",
     "LiveTeacher",
+    "PairTeacher",
     "SoftTargetBank",
     "Teacher",
 ]
@@ -32,6 +34,7 @@ _HOMES = {
     "CheckpointTeacher": "checkpoints",
     "FileTeacher": "files.teacher",
     "LightweightTeacher": "lightweight",
+    "PairTeacher": "pairs",
 }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from encoder_folders import sentence_folder, write
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find
-from limbeck.models.encoders import config_of, encoder, from_config, layout, static
+from limbeck.models.encoders import config_of, encoder, from_config, layout, static, static_of
 from pretrained_folders import bert
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -138,6 +138,14 @@ def test_arguments_that_cannot_be_are_refused(folder: Path, spec: str, message: 
 def test_more_dimensions_than_there_are_cannot_be_kept(folder: Path) -> None:
     with pytest.raises(LimbeckError, match="have no 17 principal components; take dim=16 or less"):
         static(str(folder), dim=17)
+
+
+def test_dimensions_may_be_left_as_they_are(folder: Path) -> None:
+    network = static_of(f'static("{folder}", dim="none", weights="none", normalize=false)').eval()
+    teacher, ids = encoder(f"hf:{folder}").eval(), torch.tensor([[2, 4, 3]])
+    with torch.no_grad():
+        alone = teacher(input_ids=ids, attention_mask=torch.ones_like(ids))
+    torch.testing.assert_close(network.table.weight[4], alone[0], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -147,3 +147,12 @@ def test_a_record_makes_the_task_again() -> None:
     assert from_record(task.record()) == task
     assert (task.width, task.embeds) == (0, True)
     assert (task.recipe(teacher=True), task.recipe(teacher=False)) == ("cosine", "contrastive")
+
+
+def test_the_grades_of_candidates_are_the_judgments_where_there_are_no_others() -> None:
+    targets = torch.tensor([[0, UNLABELED, UNLABELED], [0, 5, 1], [0, 6, 0]])
+    near, far = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.eye(2)[[0, 1, 0]]
+    for vectors, expected in ((near, 1.0), (far, 1 / math.log2(3))):
+        meter = Retrieval().meter(quick=True)
+        meter.update(Outputs(logits=vectors), Batch(torch.zeros(3, 1), targets))
+        assert meter.compute()["ndcg10"] == pytest.approx(expected)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.methods.parts.blocks import full_precision, unit
-from limbeck.outputs import UNLABELED
+from limbeck.methods.parts.blocks import full_precision, gather, unit
+from limbeck.outputs import UNLABELED, Outputs
 
 Score: TypeAlias = Literal["cosine", "dot"]
 """How a query and a document are compared."""
@@ -105,6 +105,39 @@ def prepared(vectors: Tensor, score: Score) -> Tensor:
     """Vectors (..., D) in float32 at least, of length 1 for the cosine."""
     vectors = full_precision(vectors)
     return unit(vectors, dim=-1) if score == "cosine" else vectors
+
+
+def taught_scores(
+    method: str, teacher: Outputs, found: Candidates, score: Score, *, in_batch: bool = False
+) -> Tensor:
+    """The teacher's scores of queries with their own documents (Q, n), or with those of the batch (Q, Q * n).
+
+    They are those of its embeddings, or its own where it reads a query and a document together.
+
+    Args:
+        method: name of the method, for messages.
+        teacher: its outputs.
+        found: the queries and their candidates, among the rows of all processes.
+        score: how embeddings are compared.
+        in_batch: whether a query is compared with the documents of all of them.
+    Raises:
+        LimbeckError: for the documents of the batch, where the teacher knows pairs alone.
+    """
+    if "scores" in teacher:
+        if in_batch:
+            raise LimbeckError(pairs_alone(method))
+        return gather(teacher["scores"])[found.documents]
+    between = scores_in_batch if in_batch else scores
+    theirs = gather(teacher.embedding)
+    return between(theirs[found.queries], theirs[found.documents], score)
+
+
+def pairs_alone(method: str) -> str:
+    """What is said of a method that compares documents of the batch, to whom such a teacher has no answer."""
+    return (
+        f"{method} compares a query with the documents of the batch, and the teacher scores it with its own "
+        f'candidates alone; say {method}(among="given")'
+    )
 
 
 def grouped(method: str, queries: Tensor, documents: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -83,7 +83,7 @@ def _settings(spec: str, named: huggingface.Pretrained, found: folder.Layout) ->
 
 
 def static(
-    source: str, dim: Count | None = 256, weights: Weighting = "sif", normalize: bool = True
+    source: str, dim: Count | Literal["none"] = 256, weights: Weighting = "sif", normalize: bool = True
 ) -> StaticEncoder:
     """Static embeddings made from an encoder, with the encoder's tokenizer: a vector for each token.
 
@@ -92,7 +92,7 @@ def static(
 
     Args:
         source: a folder of an encoder, or its name on the hub.
-        dim: width of the embedding; that of the encoder, without a reduction, if None.
+        dim: width of the embedding; that of the encoder, without a reduction, if "none".
         weights: "sif" for smooth inverse frequency by Zipf's law, or "none".
         normalize: whether the embedding has length 1.
     Raises:
@@ -108,7 +108,7 @@ def static(
     before, after = ids[: int(inside[0])], ids[int(inside[-1]) + 1 :]
     with torch.random.fork_rng(devices=[]):
         vectors = token_vectors(encoder(f"hf:{source}"), torch.arange(vocabulary), before, after)
-    if dim is not None:
+    if dim != "none":
         vectors = principal(vectors, dim)
     if weights == "sif":
         vectors = vectors * zipf_weights(vocabulary)[:, None]

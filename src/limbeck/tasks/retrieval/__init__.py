@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
-from limbeck.tasks.parts.vectors import Score, check_vectors
+from limbeck.outputs import UNLABELED
+from limbeck.tasks.base import Agreement, Findings, Meter, Metric, as_tensor, same_size
+from limbeck.tasks.parts.embedding import EmbeddingTask
 from limbeck.tasks.retrieval.findings import RetrievalAgreement, RetrievalFindings
 from limbeck.tasks.retrieval.meter import RetrievalComparison, RetrievalMeter
 from limbeck.tasks.retrieval.sections import sections, weaknesses
-from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
 
 
 @dataclass(frozen=True)
-class Retrieval(Task):
+class Retrieval(EmbeddingTask):
     """A sample is one text, a query or a document, and a row is a sample; the output is its embedding (B, D).
 
     Targets are (N, 3) int64: the number of a query, the number of a document, and a grade, how relevant the
@@ -46,9 +45,6 @@ class Retrieval(Task):
     """
 
     name = "retrieval"
-    hub_tag: ClassVar[str | None] = "sentence-similarity"
-    scores: ClassVar[Literal["classes", "values", "vectors"]] = "vectors"
-    embeds: ClassVar[bool] = True
     distance: ClassVar[str] = "mean difference of the scores of the teacher's first ten documents"
     findings = RetrievalFindings
     agreement: ClassVar[type[Agreement]] = RetrievalAgreement
@@ -58,24 +54,6 @@ class Retrieval(Task):
         Metric("mrr10", "MRR@10"),
         Metric("map", "MAP"),
     )
-
-    names: tuple[str, ...] = ()
-    score: Score = "cosine"
-
-    @property
-    def summary(self) -> str:
-        """What the outputs are."""
-        return "an embedding for each text"
-
-    @classmethod
-    def of(cls, names: Sequence[str] | None, width: int | None, targets: Tensor) -> Retrieval:
-        """The task, which is the same for all targets."""
-        return cls()
-
-    @classmethod
-    def of_width(cls, width: int) -> Retrieval:
-        """The task, which is the same for all widths."""
-        return cls()
 
     @classmethod
     def as_targets(cls, targets: Any, size: int, which: str) -> Tensor:
@@ -101,10 +79,6 @@ class Retrieval(Task):
                 f"{int(targets[place, part])}, not a number from 0 on, or {UNLABELED} for none"
             )
 
-    def check_outputs(self, logits: Tensor, role: str) -> None:
-        """Refuses anything but (B, D)."""
-        check_vectors(logits, role, self.name)
-
     @classmethod
     def labeled(cls, targets: Tensor) -> Tensor:
         """The queries and their candidates."""
@@ -113,10 +87,6 @@ class Retrieval(Task):
     def counts(self, targets: Tensor) -> tuple[int, ...]:
         """How many different queries have candidates, or are searched for."""
         return (len(torch.unique(targets[self.labeled(targets), 0])),)
-
-    def rows(self, batch: Batch, outputs: Outputs) -> Rows:
-        """The texts."""
-        return Rows(len(batch), batch.targets)
 
     def meter(self, *, quick: bool = False) -> RetrievalMeter:
         """Ranks all documents for every query; the first metric only if quick."""

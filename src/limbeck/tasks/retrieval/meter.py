@@ -29,11 +29,14 @@ class Collection:
     def __init__(self, score: Score) -> None:
         self.score = score
         self._queries, self._documents = Kept(), Kept()
-        self._pairs: Tensor | None = None
+        self._pairs = torch.empty(0, 3, dtype=torch.int64)
         self.samples = 0
 
     def update(self, outputs: Outputs, batch: Batch) -> None:
-        """Takes in the embeddings (B, D) of a batch with its targets (B, 3)."""
+        """Takes in the embeddings (B, D) of a batch with its targets (B, 3).
+
+        Where no judgments come with it, as in training, they are the grades of the candidates.
+        """
         self.samples += len(batch)
         if batch.judgments is not None:
             self._pairs = batch.judgments
@@ -43,6 +46,8 @@ class Collection:
         query, document = batch.targets[:, 0], batch.targets[:, 1]
         of_document = document != UNLABELED
         of_query = (query != UNLABELED) & ~of_document
+        if batch.judgments is None:
+            self._pairs = torch.cat([self._pairs, batch.targets[(query != UNLABELED) & of_document].cpu()])
         for kept, numbers, which in (
             (self._queries, query, of_query),
             (self._documents, document, of_document),
@@ -65,7 +70,7 @@ class Collection:
     def judgments(self) -> dict[int, dict[int, int]]:
         """Grades of documents by query, of the queries that have a relevant one."""
         found: dict[int, dict[int, int]] = {}
-        for query, document, grade in () if self._pairs is None else self._pairs.tolist():
+        for query, document, grade in self._pairs.tolist():
             found.setdefault(query, {})[document] = grade
         return {query: grades for query, grades in found.items() if max(grades.values()) > 0}
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.outputs import Batch, Outputs
-from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
-from limbeck.tasks.parts.vectors import Score, check_vectors
-from limbeck.tasks.rows import Rows
+from limbeck.tasks.base import Agreement, Findings, Meter, Metric, as_tensor, same_size
+from limbeck.tasks.parts.embedding import EmbeddingTask
 from limbeck.tasks.sections import Line, Lines, Section
 from limbeck.tasks.similarity.findings import SimilarityFindings
 from limbeck.tasks.similarity.meter import SimilarityComparison, SimilarityMeter
 
 
 @dataclass(frozen=True)
-class Similarity(Task):
+class Similarity(EmbeddingTask):
     """A sample is one text and a row is a sample; the output is its embedding (B, D).
 
     Targets are (N, 2) float64: the number of the pair that a text is in, and the score of that pair, NaN for
@@ -32,33 +30,12 @@ class Similarity(Task):
     """
 
     name = "similarity"
-    hub_tag: ClassVar[str | None] = "sentence-similarity"
-    scores: ClassVar[Literal["classes", "values", "vectors"]] = "vectors"
-    embeds: ClassVar[bool] = True
     distance: ClassVar[str] = "mean difference between the scores of student and teacher"
     findings = SimilarityFindings
     metrics = (
         Metric("spearman", "Spearman", hub="spearmanr"),
         Metric("pearson", "Pearson", hub="pearsonr"),
     )
-
-    names: tuple[str, ...] = ()
-    score: Score = "cosine"
-
-    @property
-    def summary(self) -> str:
-        """What the outputs are."""
-        return "an embedding for each text"
-
-    @classmethod
-    def of(cls, names: Sequence[str] | None, width: int | None, targets: Tensor) -> Similarity:
-        """The task, which is the same for all targets."""
-        return cls()
-
-    @classmethod
-    def of_width(cls, width: int) -> Similarity:
-        """The task, which is the same for all widths."""
-        return cls()
 
     @classmethod
     def as_targets(cls, targets: Any, size: int, which: str) -> Tensor:
@@ -81,10 +58,6 @@ class Similarity(Task):
             place = int(wrong.nonzero()[0])
             raise LimbeckError(f"the score of the {which} target {place} is infinite, not a number")
 
-    def check_outputs(self, logits: Tensor, role: str) -> None:
-        """Refuses anything but (B, D)."""
-        check_vectors(logits, role, self.name)
-
     @classmethod
     def labeled(cls, targets: Tensor) -> Tensor:
         """The texts of pairs that have a score."""
@@ -93,10 +66,6 @@ class Similarity(Task):
     def counts(self, targets: Tensor) -> tuple[int, ...]:
         """How many pairs have a score."""
         return (int(self.labeled(targets).sum()) // 2,)
-
-    def rows(self, batch: Batch, outputs: Outputs) -> Rows:
-        """The texts."""
-        return Rows(len(batch), batch.targets)
 
     def meter(self, *, quick: bool = False) -> SimilarityMeter:
         """Correlates the scores."""

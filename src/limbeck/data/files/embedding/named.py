@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from xml.etree import ElementTree
 
 from limbeck.arguments import Count, Limits
@@ -71,16 +71,14 @@ def from_collection(
         raise LimbeckError(f"there is no folder {path!r} with corpus.jsonl, queries.jsonl and qrels")
     _check_negatives(negatives, run)
     found = beir.read(folder, None if run is None else Path(run), None if texts is None else Path(texts))
-    return source_of(
+    return _source(
         found,
-        name=named("retrieval", from_collection, given),
-        held_out=held_out,
+        from_collection,
+        "retrieval",
+        given,
         negatives=negatives,
         documents=documents,
         validation_documents=validation_documents,
-        score=score,
-        vocab_size=vocab_size,
-        max_length=max_length,
     )
 
 
@@ -114,17 +112,8 @@ def from_pairs(
     given = dict(locals())
     columns = (negative,) if isinstance(negative, str) else tuple(negative)
     found, width = read_pairs(path, data_dir, query, positive, columns)
-    return source_of(
-        found,
-        name=named("pairs", from_pairs, given),
-        held_out=held_out,
-        negatives=width if negatives is None else negatives,
-        documents=False,
-        validation_documents=None,
-        score=score,
-        vocab_size=vocab_size,
-        max_length=max_length,
-    )
+    most = width if negatives is None else negatives
+    return _source(found, from_pairs, "pairs", given, negatives=most, documents=False)
 
 
 def from_sentences(
@@ -208,33 +197,20 @@ def cranfield(
         data_dir: where `cran.all.1400.xml`, `cran.qry.xml` and `cranqrel.trec.txt` are.
     """
     given = dict(locals())
-    if data_dir is None:
-        raise LimbeckError(
-            "say where cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt are, with data_dir (--data-dir)"
-        )
+    place = _place(data_dir, "cran.all.1400.xml, cran.qry.xml and cranqrel.trec.txt")
     _check_negatives(negatives, run)
     documents = {
-        _of(each, "docno"): _of(each, "text") for each in _elements(data_dir / "cran.all.1400.xml", "doc")
+        _of(each, "docno"): _of(each, "text") for each in _elements(place / "cran.all.1400.xml", "doc")
     }
-    asked = _elements(data_dir / "cran.qry.xml", "top")
+    asked = _elements(place / "cran.qry.xml", "top")
     queries = {str(number): _of(each, "title") for number, each in enumerate(asked, 1)}
     judgments: dict[str, dict[str, int]] = {}
-    for query, document, grade, _ in judgments_in(data_dir / "cranqrel.trec.txt"):
+    for query, document, grade, _ in judgments_in(place / "cranqrel.trec.txt"):
         judgments.setdefault(query, {})[document] = min(grade, 1)
     found = Collection("Cranfield", queries, documents, {"all": judgments})
     if run is not None:
         found = replace(found, negatives=beir.negatives_in(Path(run), found.judgments, documents))
-    return source_of(
-        found,
-        name=named("cranfield", cranfield, given),
-        held_out=held_out,
-        negatives=negatives,
-        documents=True,
-        validation_documents=None,
-        score=score,
-        vocab_size=vocab_size,
-        max_length=max_length,
-    )
+    return _source(found, cranfield, "cranfield", given, negatives=negatives, documents=True)
 
 
 def stsbenchmark(
@@ -250,20 +226,53 @@ def stsbenchmark(
         data_dir: where `sts-train.csv`, `sts-dev.csv` and `sts-test.csv` are.
     """
     given = dict(locals())
-    if data_dir is None:
-        raise LimbeckError(
-            "say where sts-train.csv, sts-dev.csv and sts-test.csv are, with data_dir (--data-dir)"
-        )
+    place = _place(data_dir, "sts-train.csv, sts-dev.csv and sts-test.csv")
     splits = {}
     for split, file in (("train", "sts-train.csv"), ("validation", "sts-dev.csv"), ("test", "sts-test.csv")):
         try:
-            with (data_dir / file).open(encoding="utf-8", newline="") as stream:
+            with (place / file).open(encoding="utf-8", newline="") as stream:
                 rows = [*csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)]
         except OSError as error:
-            raise LimbeckError(f"{str(data_dir / file)!r} cannot be read: {error.strerror}") from None
+            raise LimbeckError(f"{str(place / file)!r} cannot be read: {error.strerror}") from None
         splits[split] = [(row[5], row[6], float(row[4])) for row in rows]
     name = named("stsbenchmark", stsbenchmark, given)
     return scored_source(splits, 0, score, vocab_size, max_length, name=name)
+
+
+def _source(
+    found: Collection,
+    make: Callable[..., Source],
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    negatives: int,
+    documents: bool,
+    validation_documents: int | None = None,
+) -> Source:
+    """The source of a collection.
+
+    Args:
+        found: what was read.
+        make: the function that was called for it, by `name`.
+        name: of the data set.
+        given: the arguments of that call.
+        negatives: how many follow each relevant document, like all that follow as in `from_collection`.
+    """
+    return source_of(
+        found,
+        name=named(name, make, given),
+        negatives=negatives,
+        documents=documents,
+        validation_documents=validation_documents,
+        **{key: given[key] for key in ("held_out", "score", "vocab_size", "max_length")},
+    )
+
+
+def _place(data_dir: Path | None, files: str) -> Path:
+    """The directory of a collection that is known by name."""
+    if data_dir is None:
+        raise LimbeckError(f"say where {files} are, with data_dir (--data-dir)")
+    return data_dir
 
 
 def _check_negatives(negatives: int, run: str | None) -> None:

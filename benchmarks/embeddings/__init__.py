@@ -1,0 +1,1 @@
+"""Distilling sentence encoders for search."""
