@@ -43,6 +43,8 @@ class Teacher(ABC):
     """Whether it gives, once it is open, a `projection` where it is asked for one instead of logits."""
     top: int | None = None
     """How many classes of a row its answers tell apart, as it is opened; None where it is all of them."""
+    lent: int = 0
+    """Samples that methods have shown to the network itself, past `__call__`: they count as shown, too."""
     schedule: str = ""
     """A digest of the checkpoints that answer in turn; empty for a teacher that always answers the same."""
 
