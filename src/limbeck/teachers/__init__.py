@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from limbeck.teachers.cached import CachedTeacher
     from limbeck.teachers.checkpoints import CheckpointTeacher
     from limbeck.teachers.files.teacher import FileTeacher
+    from limbeck.teachers.files.token_teacher import TokenFileTeacher
     from limbeck.teachers.lightweight import LightweightTeacher
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "LiveTeacher",
     "SoftTargetBank",
     "Teacher",
+    "TokenFileTeacher",
 ]
 
 _HOMES = {
@@ -32,6 +34,7 @@ _HOMES = {
     "CheckpointTeacher": "checkpoints",
     "FileTeacher": "files.teacher",
     "LightweightTeacher": "lightweight",
+    "TokenFileTeacher": "files.token_teacher",
 }
 
 
