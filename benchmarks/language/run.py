@@ -25,15 +25,20 @@ from torch import nn
 
 import limbeck
 from benchmarks.language.readme import readme
-from benchmarks.language.settings import SETTINGS, Setting, Training, write_pairs
+from benchmarks.language.settings import FINE_TUNING, SETTINGS, Setting, Training, write_pairs
 from benchmarks.language.writing import taught_nll
 from limbeck.config import TeacherConfig
+from limbeck.data import Loader, Source
 from limbeck.data.storage.sequences import Sequences
 from limbeck.evaluation import results as evaluations
+from limbeck.evaluation.measure import compare, metrics
 from limbeck.files import write_text
+from limbeck.models import count_parameters
 from limbeck.runs import Run, networks
 
 HERE = Path(__file__).parent
+BATCH = 64
+"""Test texts at once."""
 
 
 @dataclass(frozen=True)
@@ -102,51 +107,57 @@ class Bench:
         made = self.setting.contenders[contender]
         slug = "".join(letter if letter.isalnum() else "-" for letter in contender.lower())
         run = Run(self.runs / f"{slug}-{seed}")
-        if not run.finished:
-            given = self.given(self.setting.training, seed)
-            given["settings"] |= self.setting.settings
-            limbeck.distill(
-                student=self.beginning(seed),
-                teacher=self.teacher(),
-                objective=made.objective,
-                cache_teacher="logits" if made.cached else None,
-                baseline="none",
-                out=run.path,
-                resume=(run.path / "config.yaml").exists(),
-                **given,
-            )
-        return run
+        if run.finished:
+            return run
+        given = self.given(self.setting.training, seed)
+        given |= {"objective": made.objective, "out": run.path, "resume": (run.path / "config.yaml").exists()}
+        if contender == FINE_TUNING:
+            return limbeck.train(model=self.beginning(seed), **given)
+        given["settings"] |= self.setting.settings
+        return limbeck.distill(
+            student=self.beginning(seed),
+            teacher=self.teacher(),
+            cache_teacher="logits" if made.cached else None,
+            baseline="none",
+            **given,
+        )
 
     def figures(self, run: Run, teacher: nn.Module) -> dict[str, Any]:
         """What is reported of a contender's run."""
-        result, source, found = run.result, run.data(), evaluations.read(run.path / "evaluation.json")
-        assert found is not None
-        assert found.agreement is not None
+        result, source, student = run.result, run.data(), limbeck.load(run)
+        found = evaluations.read(run.path / "evaluation.json")
+        near = (found and found.agreement) or compare(source.task, student, teacher, held_out(source))
         assert result.samples_seen is not None
         assert isinstance(source.train.samples, Sequences)
         tokens = float(source.train.samples.tokens.lengths.double().mean())
         return {
             **{name: result.metrics.on("test")[name] for name in ("nll", "perplexity")},
-            "kl": found.agreement.distance,
-            "agreement": result.agreement,
-            "own_nll": taught_nll(limbeck.load(run), teacher, source, self.setting.prompts),
+            "kl": near.distance,
+            "agreement": near.agreement,
+            "own_nll": taught_nll(student, teacher, source, self.setting.prompts),
             "seconds": result.seconds,
             "tokens_per_second": round(result.samples_seen * tokens / result.seconds, 1),
             "steps": result.steps,
             "samples": result.samples_seen,
-            "teacher_forwards": result.teacher_forwards,
+            "teacher_forwards": result.teacher_forwards or 0,
             "parameters": result.student.parameters,
         }
 
     def worth(self, run: Run, teacher: nn.Module) -> dict[str, Any]:
-        """What is reported of the teacher, as a contender's run has measured it."""
-        measured = run.result.teachers["teacher"]
-        assert measured.metrics is not None
+        """What is reported of the teacher, on the data of a run."""
+        source = run.data()
+        found = metrics(source.task, teacher, held_out(source))
         return {
-            **{name: measured.metrics[name] for name in ("nll", "perplexity")},
-            "own_nll": taught_nll(teacher, teacher, run.data(), self.setting.prompts),
-            "parameters": measured.parameters,
+            **{name: found[name] for name in ("nll", "perplexity")},
+            "own_nll": taught_nll(teacher, teacher, source, self.setting.prompts),
+            "parameters": count_parameters(teacher),
         }
+
+
+def held_out(source: Source) -> Loader:
+    """The test texts in their order."""
+    assert source.test is not None
+    return Loader(source.test, BATCH, shuffle=False)
 
 
 def cells(bench: Bench, results: dict[str, Any]) -> Iterator[str]:

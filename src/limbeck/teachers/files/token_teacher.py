@@ -134,8 +134,8 @@ class TokenFileTeacher(Teacher):
         rows = self._row[self._position[batch.index.cpu()], :length]
         assert self.width is not None
         made = Ranked(self._ids[rows].long(), self._logs[rows], self._tail[rows], self.width, padded=True)
-        return Outputs(ranked=made.map(lambda tensor: tensor.to(batch.index.device)))  # type:
-        ignore[union - attr]
+        device = batch.index.device
+        return Outputs(ranked=made.map(lambda tensor: tensor.to(device)))
 
     def _nll(self, targets: Tensor) -> float:
         there = self._row < len(self._ids) - 1
