@@ -60,19 +60,19 @@ def drawn(tokens: int, words: int, width: int) -> tuple[Tensor, ...]:
     return (*[each.requires_grad_() for each in pair], *taught, torch.randint(words, (tokens,)))
 
 
-def head(way: str, hidden: Tensor, weight: Tensor, theirs: Tensor, head: Tensor, targets: Tensor) -> None:
+def head(way: str, hidden: Tensor, weight: Tensor, theirs: Tensor, table: Tensor, targets: Tensor) -> None:
     """Value and gradient of the objective.
 
     Args:
         way: one of `WAYS`.
         hidden, weight: (P, D) and (V, D) of the student.
-        theirs, head: the same of the teacher.
+        theirs, table: the same of the teacher.
         targets: (P,).
     """
     objective, batch = parse(OBJECTIVE), Batch(hidden.detach(), targets)
     sides = [
         Projection(states, weights, None, 1.0, None, torch.float32)
-        for states, weights in ((hidden, weight), (theirs, head))
+        for states, weights in ((hidden, weight), (theirs, table))
     ]
     if way == "chunked":
         student, teacher = (Outputs(projection=each) for each in sides)
@@ -146,12 +146,12 @@ def steps(gguf: Path, shared: Path, *, tiny: bool) -> dict[str, Any]:
         config = {
             "data.name": setting.data.format(pairs=Path(folder) / "pairs", shared=shared),
             "student": setting.student.format(gguf=gguf),
-            "teacher": {"model": setting.teacher.format(gguf=gguf), "cache": "logits", "trust": True},
             "training.precision": "fp32",
         }
+        taught = {"teacher": {"model": setting.teacher.format(gguf=gguf), "cache": "logits", "trust": True}}
         made = {
-            name: job.prepare(make_config(None, {**config, "objective": objective}))
-            for name, objective in {"fine-tuning": "ce", "cached": OBJECTIVE}.items()
+            "fine-tuning": job.prepare(make_config(None, {**config, "objective": "ce"})),
+            "cached": job.prepare(make_config(None, {**config, **taught, "objective": OBJECTIVE})),
         }
         loader = Loader(made["cached"].split, setting.batch_size, seed=0)
         batch = next(iter(loader))
