@@ -16,7 +16,7 @@ from language_models import write_rows
 from limbeck import LimbeckError, data
 from limbeck.data import Source
 from limbeck.losses import kd
-from limbeck.outputs import Batch
+from limbeck.outputs import UNLABELED, Batch
 from limbeck.teachers import TokenFileTeacher
 
 PAIRS = [("red", "a cat"), ("blue", "the dog"), ("green", "a cat")]
@@ -37,7 +37,7 @@ def text(source: Source, sample: int) -> tuple[list[int], int]:
     assert not isinstance(batch.inputs, torch.Tensor)
     assert batch.targets is not None
     length = int(batch.inputs["attention_mask"].sum())
-    start = 1 + int((batch.targets[0] != -1).nonzero()[0])
+    start = 1 + int((batch.targets[0] != UNLABELED).nonzero()[0])
     return [*batch.inputs["input_ids"][0, :length].tolist(), int(batch.targets[0, length - 1])], start
 
 
@@ -59,7 +59,7 @@ def check(teacher: TokenFileTeacher, source: Source, sample: int, told: int | No
     batch = batch_of(source, [sample])
     assert batch.targets is not None
     logits, known = teacher(batch)["ranked"].map(lambda each: each[0]).dense()
-    learned = (batch.targets[0] != -1).nonzero().flatten().tolist()
+    learned = (batch.targets[0] != UNLABELED).nonzero().flatten().tolist()
     for place in learned[len(learned) - told if told is not None else 0 :]:
         token = int(batch.targets[0, place])
         found = logits[place].softmax(0)
@@ -140,7 +140,7 @@ def test_responses_of_an_api(source: Source, tmp_path: Path) -> None:
     teacher = TokenFileTeacher(write_rows(tmp_path / "batch.jsonl", rows), source)
     batch = batch_of(source, [1])
     _, known = teacher(batch)["ranked"].map(lambda each: each[0]).dense()
-    learned = (batch.targets[0] != -1).nonzero().flatten()  # type: ignore[index]
+    learned = (batch.targets[0] != UNLABELED).nonzero().flatten()  # type: ignore[index]
     assert known[learned].sum(1).tolist() == [2] * (len(learned) - 1) + [0], "nothing is said of the end"
     assert teacher.coverage.answered == 2
     assert "says nothing" in teacher.notes[0]

@@ -270,7 +270,8 @@ def _written(choice: Mapping[str, Any], words: Words, where: str) -> tuple[list[
                 strict=True,
             )
         ]
-    tokens, tops = [], list[Top | None]()
+    tokens: list[int] = []
+    tops: list[Top | None] = []
     for each in content or ():
         tokens.append(words(each, where))
         values = {words(one, where): one.get("logprob") for one in each.get("top_logprobs") or ()}
