@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from limbeck.data import Source
 from limbeck.data.views.order import nth_view
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, apply
-from limbeck.runs import caching, language, networks
+from limbeck.runs import caching, networks
 from limbeck.runs.arguments import RunArguments
 from limbeck.runs.job import with_views
 from limbeck.teachers import CachedTeacher
@@ -76,29 +75,19 @@ def fill(
         cache_teacher=cache_teacher,
         batch_size=batch_size,
         settings=settings or {},
-    )
-    yield from _fill(*opened(made.made()))
-
-
-def opened(made: RunConfig) -> tuple[CachedTeacher, Source, RunConfig]:
-    """The teacher of a config with its cache, ready to be asked, its data, and the config with the cache.
-
-    Raises:
-        LimbeckError: for data or a teacher that cannot be loaded.
-    """
+    ).made()
     if made.teacher is None:
-        raise LimbeckError("a cache is of a teacher's answers; give one teacher (--teacher)")
+        raise LimbeckError("a cache is filled with a teacher's answers; give one teacher (--teacher)")
     if not made.teacher.cached:
         made = made.model_copy(update={"teacher": made.teacher.model_copy(update={"cache": "logits"})})
-    tokens = partial(language.tokens_of, *made.taught_by.values())
-    source = with_views(sources.load(made.data.name, made.data.dir, tokens=tokens), made)
+    source = with_views(sources.load(made.data.name, made.data.dir), made)
     source.train.samples.check_batch(min(made.training.batch_size, len(source.train)))
     assert made.teacher is not None
     asked = caching.asked(networks.teacher(made.teacher, source), made.teacher, made, source, again=False)
     assert isinstance(asked, CachedTeacher)
     asked.width, asked.dense = source.task.width, source.task.dense
     asked.open(source.example(preparation=asked.preparation), made.teacher.cached)
-    return asked, source, made
+    yield from _fill(asked, source, made)
 
 
 def _fill(teacher: CachedTeacher, source: Source, config: RunConfig) -> Iterator[Filling]:
