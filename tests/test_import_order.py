@@ -26,8 +26,8 @@ ORDER = (
     {"generation", "tasks"},
     {"features"},
     {"processors"},
-    {"arguments", "config", "data_facts", "pretrained", "projection", "ranked"},
-    {"files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "seeds"},
+    {"arguments", "config", "data_facts", "pretrained", "projection", "ranked", "sides"},
+    {"byte_sizes", "files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "seeds"},
     {"words"},
     {"errors"},
 )

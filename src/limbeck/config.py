@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from limbeck.byte_sizes import bytes_of
 from limbeck.errors import LimbeckError, unknown
 from limbeck.optimization import SGD, Cosine, OptimizerConfig, ScheduleConfig
 
@@ -90,10 +91,15 @@ class TeacherConfig(NetworkConfig):
     trust: bool = Field(
         False, description="whether what its answers show before training is said and never an error"
     )
-    cache: Literal["logits", "embedding", "both"] | None = Field(
-        None, description="answers that are kept in files and read back, by this run and all others"
+    cache: Literal["logits", "embedding", "both", "all"] | None = Field(
+        None,
+        description="answers that are kept in files and read back, by this run and all others; all: whatever "
+        "the objective reads, maps too",
     )
-
+    cache_budget: str | None = Field(
+        None,
+        description='most that these files may take of the disk, such as "20GB"; null: no bound',
+    )
     top: int | None = Field(
         None,
         ge=1,
@@ -103,7 +109,20 @@ class TeacherConfig(NetworkConfig):
     @property
     def cached(self) -> tuple[str, ...]:
         """The fields of its outputs that are cached."""
-        return ("logits", "embedding") if self.cache == "both" else (self.cache,) if self.cache else ()
+        several = {"both": ("logits", "embedding"), "all": ("logits", "embedding", "maps")}
+        return several.get(self.cache, (self.cache,)) if self.cache else ()
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes that the files of the cache may take."""
+        return None if self.cache_budget is None else bytes_of(self.cache_budget)
+
+    @field_validator("cache_budget")
+    @classmethod
+    def _is_size(cls, value: str | None) -> str | None:
+        if value is not None and not bytes_of(value):
+            raise ValueError('should be a size such as "20GB" or "500 MiB"')
+        return value
 
 
 class TrainingConfig(_Part):

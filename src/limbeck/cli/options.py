@@ -33,7 +33,18 @@ Teachers = Annotated[
 ]
 CacheTeacher = Annotated[
     str | None,
-    typer.Option(help="Outputs of the teacher to keep on disk and reuse: logits, embedding or both."),
+    typer.Option(
+        help="Outputs of the teacher to keep on disk and reuse: logits, embedding, both, or all, which is "
+        "whatever the objective reads, maps too."
+    ),
+]
+CacheBudget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Most that the files of the teacher's cache may take, such as 20GB; `limbeck cache plan` says "
+        "what they would. What finds no room is asked live.",
+    ),
 ]
 Data = Annotated[
     str | None, typer.Option(help="Data set: a name from `limbeck data`, with arguments if it has any.")

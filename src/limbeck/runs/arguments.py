@@ -39,6 +39,7 @@ class RunArguments:
     lr: float | None = None
     views: int | None = None
     cache_teacher: str | None = None
+    cache_budget: str | None = None
     compile: bool | Literal["auto"] | None = None
     seed: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class RunArguments:
             "student.model": self.student,
             **{f"{key}.model": teacher for key, teacher in teachers.items()},
             **{f"{key}.cache": self.cache_teacher for key in teachers or ["teacher"]},
+            **{f"{key}.cache_budget": self.cache_budget for key in teachers or ["teacher"]},
             "objective": self.objective,
             "training.epochs": self.epochs,
             "training.batch_size": self.batch_size,

@@ -36,6 +36,7 @@ def distill(
     lr: float | None = None,
     views: int | None = None,
     cache_teacher: str | None = None,
+    cache_budget: str | None = None,
     compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -66,7 +67,10 @@ def distill(
         views: number of the policy's views of each sample to draw among; the fewer, the sooner a cached
             teacher has answered all of them.
         cache_teacher: outputs of the teacher that are kept in files and read back by this run and all
-            others: "logits", "embedding" or "both". With several teachers it holds for each.
+            others: "logits", "embedding", "both", or "all" for whatever the objective reads, maps too. With
+            several teachers it holds for each.
+        cache_budget: most that the files of each teacher's cache may take of the disk, such as "20GB"; what
+            finds no room is asked live, which a sentence says.
         compile: whether the networks run compiled; "auto" compiles them if that saves time.
         seed: random seed.
         settings: any values of the config by dotted key, `{"training.clip": 1.0}`.
@@ -100,6 +104,7 @@ def distill(
         lr=lr,
         views=views,
         cache_teacher=cache_teacher,
+        cache_budget=cache_budget,
         compile=compile,
         seed=seed,
         settings=settings or {},
