@@ -92,6 +92,25 @@ Settings = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Run directory; the next free one under runs/ if left out.")]
+ResumeRun = Annotated[
+    str,
+    typer.Option(
+        "--resume",
+        metavar="[auto]",
+        help="Continue the run in --out; with auto, begin it where there is none.",
+    ),
+]
+SaveEvery = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STEPS|TIME",
+        help="Steps (500) or time (10min) between checkpoints within an epoch; 10min if left out.",
+    ),
+]
+SkipBadSteps = Annotated[
+    int | None,
+    typer.Option(help="How many steps with a loss that is NaN or infinite are passed over; 0 if left out."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 Baseline = Annotated[

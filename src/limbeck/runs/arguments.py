@@ -42,6 +42,8 @@ class RunArguments:
     cache_budget: str | None = None
     compile: bool | Literal["auto"] | None = None
     seed: int | None = None
+    save_every: int | str | None = None
+    skip_bad_steps: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -78,6 +80,8 @@ class RunArguments:
             "training.views": self.views,
             "training.optimizer.lr": self.lr,
             "training.compile": self.compile,
+            "training.save_every": self.save_every,
+            "training.skip_bad_steps": self.skip_bad_steps,
             "seed": self.seed,
         }
         return {key: _written(value) for key, value in given.items() if value is not None}
