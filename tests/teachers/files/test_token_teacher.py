@@ -166,6 +166,17 @@ def test_completions_and_prompts_of_vllm(source: Source, tmp_path: Path) -> None
     check(teacher, source, 0)
 
 
+def test_completions_without_other_tokens(source: Source, tmp_path: Path) -> None:
+    letters = [*"the dog"]
+    row = {
+        "custom_id": "1",
+        "choices": [{"logprobs": {"tokens": letters, "token_logprobs": [-1.0] * len(letters)}}],
+    }
+    teacher = TokenFileTeacher(write_rows(tmp_path / "completions.jsonl", [row]), source)
+    assert teacher.coverage.told == len(letters)
+    assert teacher.nll == pytest.approx(1.0)
+
+
 def test_where_nothing_is_said_every_divergence_is_0(source: Source, tmp_path: Path) -> None:
     file = write_rows(tmp_path / "top.jsonl", table(source, range(1)))
     teacher = TokenFileTeacher(file, source)
@@ -192,6 +203,11 @@ def wrong(source: Source, **changes: Any) -> dict[str, Any]:
         ({"id": "seven"}, "is called by its position"),
         ({"id": "7"}, "are counted from 0"),
         ({"topk_ids": None}, "has no answers"),
+        ({"topk_ids": [1, 2]}, "is in no form that is read"),
+        ({"topk_ids": [[7, 7]], "topk_logprobs": [[-1.0, -2.0]]}, "has an id twice"),
+        ({"topk_ids": [[1.5]], "topk_logprobs": [[-1.0]]}, "should be a whole number"),
+        ({"topk_ids": [["x"]], "topk_logprobs": [[-1.0]]}, "is in no form that is read"),
+        ({"topk_ids": None, "choices": [{"logprobs": {"content": ["a"]}}]}, "is in no form that is read"),
         ({"topk_ids": None, "packed_indices": [[1]]}, "DistillKit's packed form"),
     ],
 )
@@ -229,6 +245,7 @@ def test_files_of_other_kinds(source: Source, tmp_path: Path) -> None:
         ("top.csv", "a,b\n", r"read from \.jsonl and \.parquet"),
         ("top.parquet", "text", "is no Parquet file"),
         ("top.jsonl", "[1\n", "line 1 of .* is no JSON"),
+        ("top.jsonl", "[" * 100_000, "line 1 of .* is no JSON"),
         ("top.jsonl", json.dumps([1]) + "\n", "is no JSON object"),
     ):
         (tmp_path / name).write_text(content, encoding="utf-8")

@@ -102,7 +102,16 @@ def read_said(path: Path, tokens: Tokenization) -> Iterator[Said]:
         where = f"row {number} of {str(path)!r}"
         if not isinstance(row, dict):
             raise LimbeckError(f"{where} is no JSON object, a response of an API or a row of a table")
-        yield _of_table(row, where) if _has(row, IDS) else _of_response(row, words, where)
+        try:
+            said = _of_table(row, where) if _has(row, IDS) else _of_response(row, words, where)
+        except LimbeckError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise LimbeckError(
+                f"{where} is in no form that is read: for each token a table has a list of ids and one of "
+                "their log-probabilities, and a response of an API has an object with its token and its logprob"
+            ) from None
+        yield said
 
 
 def _rows(path: Path) -> Iterator[Any]:
@@ -120,12 +129,12 @@ def _rows(path: Path) -> Iterator[Any]:
         raise LimbeckError(
             f"what a language model says of tokens is read from .jsonl and .parquet, not from {str(path)!r}"
         )
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
                     yield json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     raise LimbeckError(f"line {number} of {str(path)!r} is no JSON") from None
 
 
@@ -146,6 +155,8 @@ def _of_table(row: Mapping[str, Any], where: str) -> Said:
         raise LimbeckError(
             f"{where} has {ids} and {logs} of different lengths; each id has one log-probability"
         )
+    if repeated := [each for each in row[ids] if len(set(each)) < len(each)]:
+        raise LimbeckError(f"{where} has an id twice in one list of {ids}: {repeated[0]}")
     tops = [
         top(dict(zip(each, values, strict=True)), where)
         for each, values in zip(row[ids], row[logs], strict=True)
@@ -193,6 +204,8 @@ def top(given: Mapping[Any, Any], where: str) -> Top:
     """
     found: Top = {}
     for number, value in given.items():
+        if isinstance(number, float):
+            raise LimbeckError(f"{where} has the id {number}, which should be a whole number")
         if (
             not isinstance(value, (int, float))
             or isinstance(value, bool)
@@ -257,18 +270,14 @@ def _written(choice: Mapping[str, Any], words: Words, where: str) -> tuple[list[
     said = choice.get("logprobs") or {}
     content = said.get("content")
     if content is None and "tokens" in said:  # as completions have it
+        best = said.get("top_logprobs") or [None] * len(said["tokens"])
         content = [
             {
                 "token": token,
                 "logprob": value,
                 "top_logprobs": [{"token": name, "logprob": each} for name, each in (others or {}).items()],
             }
-            for token, value, others in zip(
-                said["tokens"],
-                said["token_logprobs"],
-                said.get("top_logprobs") or said["tokens"],
-                strict=True,
-            )
+            for token, value, others in zip(said["tokens"], said["token_logprobs"], best, strict=True)
         ]
     tokens: list[int] = []
     tops: list[Top | None] = []
