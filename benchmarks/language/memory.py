@@ -6,14 +6,13 @@ The head of a student and of a teacher, `0.5*ce + 0.5*kd(temperature=1)`, value 
 of a vocabulary of 49,152 from hidden states of 576: with all logits at once, and in chunks. The extra peak is
 that of a process of its own which does it once, less what it had before. For the times both alternate in one
 process. With `--gguf`, the file of SmolLM2-135M-Instruct, a step of six of its layers on pairs of E2E NLG
-too: fine-tuning and with a cached teacher, alternating. Figures go to memory.json beside this file; `--tiny`
-prints them alone.
+too: fine-tuning and with a cached teacher, alternating. Figures go to memory.json beside this file, and into
+its README; what is there is not measured again. `--tiny` prints them alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -27,7 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.language.readme import readme
 from benchmarks.language.settings import DIVERGENCES, SETTINGS, write_pairs
+from benchmarks.ledger import Ledger
 from benchmarks.speed import ROOT
 from benchmarks.speed.machine import describe
 from benchmarks.speed.memory import peak_of_process
@@ -123,7 +124,7 @@ def heads(shape: tuple[int, int, int], *, tiny: bool) -> dict[str, Any]:
     ways = {way: (lambda way=way: head(way, *tensors)) for way in WAYS}
     seconds = alternating(ways, 1 if tiny else TIMES)
     return {
-        "shape": dict(zip(("tokens", "words", "width"), shape, strict=True)),
+        "machine": describe("cpu"),
         "extra_peak": peaks,
         "seconds": seconds,
         "peak_ratio": _ratio(peaks),
@@ -172,6 +173,7 @@ def steps(gguf: Path, shared: Path, *, tiny: bool) -> dict[str, Any]:
         )
         shown = made["cached"].distiller.teachers.take_shown()
     return {
+        "machine": describe("cpu"),
         "seconds": seconds,
         "time_ratio": _ratio(seconds),
         "tokens": int(batch.inputs["attention_mask"].bool().sum()),  # type: ignore[index]
@@ -193,13 +195,19 @@ def main() -> None:
     if arguments.once:
         print(extra(arguments.once, shape))
         return
-    found = {"machine": describe("cpu"), "head": heads(shape, tiny=arguments.tiny)}
-    print(json.dumps(found["head"], indent=1), flush=True)
-    if arguments.gguf is not None:
-        found["step"] = steps(arguments.gguf, arguments.shared, tiny=arguments.tiny)
-        print(json.dumps(found["step"], indent=1), flush=True)
-    if not arguments.tiny:
-        write_text(HERE / "memory.json", json.dumps(found, indent=1) + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) if arguments.tiny else HERE
+        ledger = Ledger(place / "memory.json")
+        of: dict[str, Any] = {"objective": OBJECTIVE, "shape": shape}
+        print(ledger.once("head", of=of, measure=lambda: heads(shape, tiny=arguments.tiny)), flush=True)
+        if arguments.gguf is not None:
+            setting = SETTINGS["smollm2"]
+            of = {"objective": OBJECTIVE, "student": setting.student, "batch_size": setting.batch_size}
+            measured = ledger.once(
+                "step", of=of, measure=lambda: steps(arguments.gguf, arguments.shared, tiny=arguments.tiny)
+            )
+            print(measured, flush=True)
+        write_text(place / "README.md", readme(Ledger(place / "results.json").found, ledger.found))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import platform
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from benchmarks.language.settings import FINE_TUNING, SETTINGS
+from benchmarks.speed.machine import sentence
 from limbeck.studies import paired_difference, summarize
 
 COLUMNS = (
@@ -25,17 +24,19 @@ COLUMNS = (
 )
 
 
-def readme(results: Mapping[str, Any]) -> str:
+def readme(results: Mapping[str, Any], memory: Mapping[str, Any]) -> str:
     """The results as Markdown.
 
     Args:
-        results: figures by setting; of the cells by contender and seed.
+        results: figures by setting: of the teacher, and of the cells by contender and seed.
+        memory: figures of `benchmarks.language.memory`.
     """
     lines = [
         "# Language models",
         "",
-        "Printed by `make bench-language`, that is `python -m benchmarks.language.run --gguf FILE`, from",
-        f"results.json. Machine: {platform.machine()}, 1 thread, torch {torch.__version__}, float32.",
+        "Printed by `make bench-language`, that is `python -m benchmarks.language.run --gguf FILE` and",
+        "`python -m benchmarks.language.memory --gguf FILE`, from results.json and memory.json. All was",
+        "computed in float32 by 1 thread of a CPU.",
         "",
         "All contenders of a setting take as many steps of as many texts, from the same weights, and the",
         "last epoch is reported; nothing was chosen on the test split. Mean and standard deviation over the",
@@ -48,9 +49,39 @@ def readme(results: Mapping[str, Any]) -> str:
         "where the answers came from the cache, which the first run with it has filled.",
     ]
     for name, found in results.items():
-        if found["teacher"] is not None:
-            lines += ["", *section(name, found)]
-    return "\n".join(lines) + "\n"
+        lines += ["", *section(name, found)]
+    return "\n".join([*lines, *chunks(memory)]) + "\n"
+
+
+def chunks(memory: Mapping[str, Any]) -> list[str]:
+    """What chunks of logits save, and what a step with a cached teacher costs."""
+    lines: list[str] = []
+    if head := memory.get("head"):
+        tokens, words, width = head["of"]["shape"]
+        peaks = {way: statistics.median(each) / 2**20 for way, each in head["extra_peak"].items()}
+        seconds = {way: statistics.median(each) for way, each in head["seconds"].items()}
+        lines += [
+            "",
+            "## Memory and time of the head",
+            "",
+            f"`{head['of']['objective']}`, value and gradient, for {tokens:,} tokens of a vocabulary of",
+            f"{words:,} from hidden states of {width}. Medians. Machine: {sentence(head['machine'])}.",
+            "",
+            "| logits | extra peak | seconds |",
+            "|---|---|---|",
+            *(f"| {way} | {peaks[way]:,.0f} MiB | {seconds[way]:.2f} |" for way in peaks),
+            f"| ratio | {head['peak_ratio']:.2f} | {head['time_ratio']:.2f} |",
+        ]
+    if step := memory.get("step"):
+        seconds = {way: statistics.median(each) for way, each in step["seconds"].items()}
+        lines += [
+            "",
+            f"A step of `{step['of']['student']}` on {step['tokens']:,} tokens takes "
+            f"{seconds['fine-tuning']:.2f} s",
+            f"for fine-tuning and {seconds['cached']:.2f} s with the teacher's answers read from the cache,",
+            f"{step['time_ratio']:.2f} times as long; the teacher's network was shown {step['shown']} texts.",
+        ]
+    return lines
 
 
 def section(name: str, found: Mapping[str, Any]) -> list[str]:

@@ -13,10 +13,10 @@ steps of everything and leaves results.json and README.md in the folder of the r
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ import limbeck
 from benchmarks.language.readme import readme
 from benchmarks.language.settings import FINE_TUNING, SETTINGS, Setting, Training, write_pairs
 from benchmarks.language.writing import taught_nll
+from benchmarks.ledger import Ledger
 from limbeck.config import TeacherConfig
 from limbeck.data import Loader, Source
 from limbeck.data.storage.sequences import Sequences
@@ -90,10 +91,17 @@ class Bench:
             limbeck.train(model=model, out=run.path, resume=(run.path / "config.yaml").exists(), **given)
         return run
 
+    @cached_property
     def teacher(self) -> str:
         """The teacher, trained where it is not there yet and has no weights."""
         setting, model = self.setting, self.network(self.setting.teacher)
         return str(self.trained("teacher", model, setting.taught, 0).path) if setting.taught else model
+
+    @cached_property
+    def asked(self) -> nn.Module:
+        """The network of the teacher; every run has the same data."""
+        config = TeacherConfig(model=self.teacher)
+        return networks.teacher(config, self.run(FINE_TUNING, self.setting.seeds[0]).data()).eval()
 
     def beginning(self, seed: int) -> str:
         """What all contenders of a seed begin with."""
@@ -102,8 +110,8 @@ class Bench:
             return model
         return str(self.trained(f"begun-{seed}", model, setting.begun, seed).path)
 
-    def cell(self, contender: str, seed: int) -> Run:
-        """The run of one contender with one seed."""
+    def run(self, contender: str, seed: int) -> Run:
+        """The run of one contender with one seed, done where it is not there yet."""
         made = self.setting.contenders[contender]
         slug = "".join(letter if letter.isalnum() else "-" for letter in contender.lower())
         run = Run(self.runs / f"{slug}-{seed}")
@@ -116,14 +124,15 @@ class Bench:
         given["settings"] |= self.setting.settings
         return limbeck.distill(
             student=self.beginning(seed),
-            teacher=self.teacher(),
+            teacher=self.teacher,
             cache_teacher="logits" if made.cached else None,
             baseline="none",
             **given,
         )
 
-    def figures(self, run: Run, teacher: nn.Module) -> dict[str, Any]:
+    def figures(self, contender: str, seed: int) -> dict[str, Any]:
         """What is reported of a contender's run."""
+        run, teacher = self.run(contender, seed), self.asked
         result, source, student = run.result, run.data(), limbeck.load(run)
         found = evaluations.read(run.path / "evaluation.json")
         near = (found and found.agreement) or compare(source.task, student, teacher, held_out(source))
@@ -143,9 +152,9 @@ class Bench:
             "parameters": result.student.parameters,
         }
 
-    def worth(self, run: Run, teacher: nn.Module) -> dict[str, Any]:
-        """What is reported of the teacher, on the data of a run."""
-        source = run.data()
+    def worth(self) -> dict[str, Any]:
+        """What is reported of the teacher."""
+        teacher, source = self.asked, self.run(FINE_TUNING, self.setting.seeds[0]).data()
         found = metrics(source.task, teacher, held_out(source))
         return {
             **{name: found[name] for name in ("nll", "perplexity")},
@@ -160,22 +169,17 @@ def held_out(source: Source) -> Loader:
     return Loader(source.test, BATCH, shuffle=False)
 
 
-def cells(bench: Bench, results: dict[str, Any]) -> Iterator[str]:
-    """Runs what of a setting is missing in the results, and puts it there; yields what each cell came to."""
-    found = results.setdefault(bench.name, {"teacher": None, "cells": {}})
-    teacher: nn.Module | None = None
-    for seed in bench.setting.seeds:
-        for contender in bench.setting.contenders:
-            by_seed = found["cells"].setdefault(contender, {})
-            if str(seed) in by_seed:
-                continue
-            run = bench.cell(contender, seed)
-            if teacher is None:
-                config = TeacherConfig(model=bench.teacher())
-                teacher = networks.teacher(config, run.data()).eval()
-                found["teacher"] = bench.worth(run, teacher)
-            by_seed[str(seed)] = bench.figures(run, teacher)
-            yield f"{bench.name}, {contender}, {seed}: {by_seed[str(seed)]}"
+def measure(bench: Bench, ledger: Ledger) -> None:
+    """Measures whatever of a setting is not in the ledger yet."""
+    setting = bench.setting
+    of = asdict(setting)
+    for each in ("title", "contenders", "seeds"):
+        del of[each]  # they change no figure of a cell
+    ledger.once(bench.name, "teacher", of=of, measure=bench.worth)
+    for seed, (name, contender) in itertools.product(setting.seeds, setting.contenders.items()):
+        cell = partial(bench.figures, name, seed)
+        kept = ledger.once(bench.name, "cells", name, str(seed), of={**of, **asdict(contender)}, measure=cell)
+        print(f"{bench.name}, {name}, {seed}: perplexity {kept['perplexity']:.2f}", flush=True)
 
 
 def main() -> None:
@@ -191,8 +195,7 @@ def main() -> None:
     torch.set_num_threads(1)
     os.environ["LIMBECK_CACHE"] = str((arguments.runs / "cache").resolve())
     place = arguments.runs if arguments.tiny else HERE
-    file = place / "results.json"
-    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    ledger = Ledger(place / "results.json")
     for name in arguments.settings or SETTINGS:
         setting = SETTINGS[name].tiny() if arguments.tiny else SETTINGS[name]
         if "{gguf}" in setting.teacher and arguments.gguf is None:
@@ -201,11 +204,8 @@ def main() -> None:
         runs = arguments.runs / name
         write_pairs(arguments.shared, runs / "pairs", *setting.pairs)
         source = setting.data.format(pairs=runs / "pairs", shared=arguments.shared)
-        bench = Bench(name, setting, source, runs, arguments.gguf)
-        for line in cells(bench, results):
-            print(line, flush=True)
-            write_text(file, json.dumps(results, indent=1) + "\n")
-    write_text(place / "README.md", readme(results))
+        measure(Bench(name, setting, source, runs, arguments.gguf), ledger)
+    write_text(place / "README.md", readme(ledger.found, Ledger(place / "memory.json").found))
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def read_said(path: Path, tokens: Tokenization) -> Iterator[Said]:
         except (AttributeError, KeyError, TypeError, ValueError):
             raise LimbeckError(
                 f"{where} is in no form that is read: for each token a table has a list of ids and one of "
-                "their log-probabilities, and a response of an API has an object with its token and its logprob"
+                "their log-probabilities, and a response of an API an object with its token and its logprob"
             ) from None
         yield said
 
