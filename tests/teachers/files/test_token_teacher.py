@@ -166,6 +166,14 @@ def test_completions_and_prompts_of_vllm(source: Source, tmp_path: Path) -> None
     check(teacher, source, 0)
 
 
+def test_what_it_shows_of_itself_are_log_probabilities(source: Source, tmp_path: Path) -> None:
+    teacher = TokenFileTeacher(write_rows(tmp_path / "top.jsonl", table(source, range(1))), source)
+    inputs = batch_of(source, [0, 1]).inputs
+    logits = teacher.sample(inputs).logits
+    assert logits.shape == (*inputs["input_ids"].shape, 257)  # type: ignore[index]
+    assert torch.allclose(logits.exp().sum(-1), torch.ones(logits.shape[:2]), atol=1e-5)
+
+
 def test_completions_without_other_tokens(source: Source, tmp_path: Path) -> None:
     letters = [*"the dog"]
     row = {
@@ -183,7 +191,7 @@ def test_where_nothing_is_said_every_divergence_is_0(source: Source, tmp_path: P
     logits, known = teacher(batch_of(source, [1]))["ranked"].map(lambda each: each[0]).dense()
     student = torch.randn(len(logits), 257, generator=torch.Generator().manual_seed(0)).requires_grad_()
     for divergence in ("forward", "jsd", "tv"):
-        loss = kd(student, logits, 1.0, known=known, divergence=divergence)  # type: ignore[arg-type]
+        loss = kd(student, logits, 1.0, known=known, divergence=divergence)
         assert loss.item() == pytest.approx(0, abs=1e-6)
         (slope,) = torch.autograd.grad(loss, student)
         assert slope.abs().max().item() < 1e-6
