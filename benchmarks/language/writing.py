@@ -10,7 +10,7 @@ from limbeck.data import Loader, Source
 from limbeck.features import call, logits_of
 from limbeck.generation import noise, write
 from limbeck.methods.parts.rewriting import prompts_of, rewritten
-from limbeck.outputs import UNLABELED
+from limbeck.outputs import UNLABELED, Batch
 from limbeck.tasks import Language
 
 LENGTH = 64
@@ -26,14 +26,31 @@ def taught_nll(student: nn.Module, teacher: nn.Module, source: Source, texts: in
     Args:
         student, teacher: causal language models in eval mode.
         source: the texts, whose test split has the prompts.
-        texts: how many, at equal distances.
+        texts: how many at most, at equal distances.
     """
     task, split = source.task, source.test
     assert isinstance(task, Language)
     assert split is not None
+    texts = min(texts, len(split))
     some = torch.arange(texts) * len(split) // texts
-    batch = next(iter(Loader(split.select(some), texts, shuffle=False)))
-    prompts = prompts_of(batch, BEGINNING)
+    summed, tokens = 0.0, 0
+    for batch in Loader(split.select(some), texts, shuffle=False):
+        made = drawn(student, batch, task)
+        assert made.targets is not None
+        with torch.no_grad():
+            logits = logits_of(call(teacher, made.inputs), width=task.width, dense=True)
+        targets = made.targets.flatten()
+        losses = F.cross_entropy(
+            logits[..., : task.width].flatten(0, 1).float(), targets, ignore_index=UNLABELED, reduction="sum"
+        )
+        summed, tokens = summed + losses.item(), tokens + int((targets != UNLABELED).sum())
+    return summed / tokens
+
+
+def drawn(student: nn.Module, batch: Batch, task: Language) -> Batch:
+    """A batch with what a student draws after its prompts at temperature 1, by the numbers of its samples."""
+    prompts, index = prompts_of(batch, BEGINNING), batch.index
+    assert index is not None
     with torch.no_grad():
         written = write(
             student,
@@ -41,13 +58,7 @@ def taught_nll(student: nn.Module, teacher: nn.Module, source: Source, texts: in
             prompts.mask,
             length=LENGTH,
             ends=() if task.end is None else (task.end,),
-            noise=lambda role, place: noise(0, 0, role, some, place),
+            noise=lambda role, place: noise(0, 0, role, index, place),
             width=task.width,
         )
-        made = rewritten(batch, prompts, written, labeled=True)
-        logits = logits_of(call(teacher, made.inputs), width=task.width, dense=True)
-        assert made.targets is not None
-        loss = F.cross_entropy(
-            logits[..., : task.width].flatten(0, 1).float(), made.targets.flatten(), ignore_index=UNLABELED
-        )
-    return loss.item()
+    return rewritten(batch, prompts, written, labeled=True)
