@@ -14,8 +14,10 @@ import torch
 
 from language_models import write_rows
 from limbeck import LimbeckError, data
+from limbeck.checks import answers_suffice
 from limbeck.data import Source
 from limbeck.losses import kd
+from limbeck.objective import parse
 from limbeck.outputs import UNLABELED, Batch
 from limbeck.teachers import TokenFileTeacher
 
@@ -172,6 +174,14 @@ def test_what_it_shows_of_itself_are_log_probabilities(source: Source, tmp_path:
     logits = teacher.sample(inputs).logits
     assert logits.shape == (*inputs["input_ids"].shape, 257)  # type: ignore[index]
     assert torch.allclose(logits.exp().sum(-1), torch.ones(logits.shape[:2]), atol=1e-5)
+
+
+def test_text_that_is_written_needs_a_network(source: Source, tmp_path: Path) -> None:
+    teacher = TokenFileTeacher(write_rows(tmp_path / "top.jsonl", table(source, range(3))), source)
+    for objective in ("ce + on_policy(kd)", "seqkd(ce)", "ce + skd(kd)"):
+        with pytest.raises(LimbeckError, match=r"has a network write text, .* have a run or a network teach"):
+            answers_suffice(parse(objective), {"teacher": teacher})
+    answers_suffice(parse("ce + kd"), {"teacher": teacher})
 
 
 def test_completions_without_other_tokens(source: Source, tmp_path: Path) -> None:
