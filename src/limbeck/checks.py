@@ -17,6 +17,7 @@ from limbeck.features import FeaturePoints, Tap, probabilities, undisturbed
 from limbeck.methods.base import Method, Objective, inner_first, taught, teachers_read
 from limbeck.methods.declarations import Reads
 from limbeck.methods.gradient_rules import GradientRule
+from limbeck.methods.parts.writers import Writer
 from limbeck.outputs import Batch, Inputs, Outputs
 from limbeck.tasks import Task
 from limbeck.teachers import Teacher
@@ -124,7 +125,13 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
 
 def answers_suffice(objective: Method, teachers: Mapping[str, Teacher]) -> None:
     """Refuses a method to which a file of answers, or a cross-encoder, cannot give what it learns from."""
+    written_down = any(teacher.gives is not None for teacher in teachers.values())
     for method, given in taught(objective):
+        if written_down and isinstance(method, Writer):
+            raise LimbeckError(
+                f"{method.name} has a network write text, and a teacher is a file of answers about the "
+                "training samples, which says nothing of it; use kd, or have a run or a network teach"
+            )
         reads = method.reads
         for name in (reads.teachers or (given or next(iter(teachers)),)) if reads.teacher else ():
             teacher = teachers[name]

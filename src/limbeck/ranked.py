@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,16 +21,18 @@ class Ranked:
         logs: (..., k) their log-probabilities.
         tail: (..., 1) log-probability of all others together.
         width: V, the tokens there are.
+        padded: whether an id may be V, which stands for none, where a row tells fewer than k tokens apart.
     """
 
     ids: Tensor
     logs: Tensor
     tail: Tensor
     width: int
+    padded: bool = False
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Ranked:
         """The answers with `function` applied to each tensor, such as a choice of rows."""
-        return Ranked(function(self.ids), function(self.logs), function(self.tail), self.width)
+        return replace(self, ids=function(self.ids), logs=function(self.logs), tail=function(self.tail))
 
     def dense(self, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Logits (P, V) of some rows, and (P, V) bool, the tokens whose probabilities they tell.
@@ -38,8 +40,18 @@ class Ranked:
         The probability of all others is spread evenly over them.
         """
         ids, logs, tail = self.ids[rows], self.logs[rows], self.tail[rows]
+        if self.padded:
+            return self._dense(ids, logs, tail)
         others = self.width - ids.shape[-1]
         spread = tail - math.log(others) if others else torch.full_like(tail, NEVER)
         logits = spread.repeat(1, self.width).scatter_(1, ids, logs)
         known = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, ids, True)
         return logits, known
+
+    def _dense(self, ids: Tensor, logs: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of rows that tell different numbers of tokens apart; the last column is for none."""
+        others = self.width - (ids < self.width).sum(-1, keepdim=True)
+        spread = torch.where(others > 0, tail - others.clamp(min=1).log(), NEVER)
+        logits = spread.repeat(1, self.width + 1).scatter_(1, ids, logs)
+        known = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, ids, True)
+        return logits[:, : self.width], known[:, : self.width]

@@ -77,3 +77,20 @@ def test_what_writes_goes_on_as_if_nothing_had_happened(
     resumed = distilled(data, teacher, tmp_path / "killed", objective, resume=True)
     weights = [(run.path / "student.safetensors").read_bytes() for run in (whole, resumed)]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("objective", "share"),
+    [
+        ("on_policy(kd(temperature=1), length=4)", 1),  # answers for what the student has written
+        ("skd(kd(temperature=1), k=5, length=4)", 2),  # corrects it, and answers for it
+        ("seqkd(ce, length=4)", 0.5),  # writes once for each sample, in the first of two epochs
+        ("seqkd(ce + kd(temperature=1), length=4)", 1.5),
+    ],
+)
+def test_what_a_teacher_is_shown_as_text_is_written_is_counted(
+    data: str, teacher: Run, tmp_path: Path, objective: str, share: float
+) -> None:
+    result = distilled(data, teacher, tmp_path / "run", objective).result
+    assert result.samples_seen is not None
+    assert result.teacher_forwards == share * result.samples_seen

@@ -60,7 +60,7 @@ class SeqKD(Writer):
             chosen = torch.tensor(new, device=prompts.ids.device)
             some = prompts.mask[chosen].any(0)
             made = write(
-                self.teacher_of(networks),
+                self.teacher_of(networks, len(new)),
                 prompts.ids[chosen][:, some],
                 prompts.mask[chosen][:, some],
                 length=self.length,

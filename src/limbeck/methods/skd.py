@@ -76,7 +76,7 @@ class SKD(Writer):
         """Text by the student, with what the teacher has exchanged."""
         return interleave(
             networks.student,
-            self.teacher_of(networks),
+            self.teacher_of(networks, len(sample)),
             prompts.ids,
             prompts.mask,
             length=self.length,

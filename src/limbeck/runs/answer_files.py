@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,41 +15,47 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch
 from limbeck.runs import networks
 from limbeck.runs.result import AnswersResult
+from limbeck.tasks import Language
 from limbeck.tasks.wording import a
-from limbeck.teachers import FileTeacher
+from limbeck.teachers import FileTeacher, TokenFileTeacher
 from limbeck.teachers.files.reading import is_answers
 
 BATCH = 4096
 
 
-def files_of(config: RunConfig, source: Source) -> dict[str, FileTeacher]:
+AnswerFile: TypeAlias = "FileTeacher | TokenFileTeacher"
+"""A teacher that is a file: an answer for each sample, or what was said of each token of a text."""
+
+
+def files_of(config: RunConfig, source: Source) -> dict[str, AnswerFile]:
     """The teachers of a run that are files of answers, by name.
 
     Raises:
         LimbeckError: for a setting that is for networks alone, and for a file that cannot teach.
     """
-    found = {}
+    found: dict[str, AnswerFile] = {}
+    kind = TokenFileTeacher if isinstance(source.task, Language) else FileTeacher
     for name, each in config.taught_by.items():
         if is_answers(each.model):
             _check_settings(name, each)
-            found[name] = FileTeacher(Path(each.model), source)
+            found[name] = kind(Path(each.model), source)
     return found
 
 
-def recipe(source: Source, config: RunConfig, files: Collection[FileTeacher]) -> str:
+def recipe(source: Source, config: RunConfig, files: Collection[AnswerFile]) -> str:
     """The objective of a run that names none.
 
     It is the task's, unless a file of answers is partial, as labels are, which no temperature softens, or is
     all there is to learn from.
     """
-    if not files:
+    if not files or isinstance(source.task, Language):
         return source.task.recipe(teacher=bool(config.taught_by))
     temperature = 1 if any(file.partial for file in files) else 4
     distilled = f"kd(temperature={temperature})"
     return f"0.1*ce + 0.9*{distilled}" if source.train.has_labels else distilled
 
 
-def notes(files: Mapping[str, FileTeacher]) -> tuple[str, ...]:
+def notes(files: Mapping[str, AnswerFile]) -> tuple[str, ...]:
     """Sentences on how many samples are answered, and on what is odd, without full stops."""
     return tuple(
         sentence
@@ -57,7 +64,7 @@ def notes(files: Mapping[str, FileTeacher]) -> tuple[str, ...]:
     )
 
 
-def examine(file: FileTeacher, name: str, source: Source, fewest: int) -> tuple[str, str | None]:
+def examine(file: AnswerFile, name: str, source: Source, fewest: int) -> tuple[str, str | None]:
     """Compares the answers with the labels of the training samples that have one.
 
     Args:
@@ -67,6 +74,8 @@ def examine(file: FileTeacher, name: str, source: Source, fewest: int) -> tuple[
         fewest: answers about labeled samples from which on they are judged.
     Returns: what they are worth, and what is wrong with them, None if nothing is; without full stops.
     """
+    if isinstance(file, TokenFileTeacher):
+        return _examine_tokens(file, name, source)
     task, its = source.task, file.coverage
     metrics, targets = _compared(file, source)
     if not metrics:
@@ -90,8 +99,28 @@ def examine(file: FileTeacher, name: str, source: Source, fewest: int) -> tuple[
     return worth, None
 
 
-def record(file: FileTeacher, source: Source) -> AnswersResult:
+def _examine_tokens(file: TokenFileTeacher, name: str, source: Source) -> tuple[str, str | None]:
+    """What a file that answers tokens is worth, and what is wrong with it."""
+    figure = source.task.primary.show(file.nll)
+    worth = (
+        f"{networks.called(name)} has a NLL of {figure} on the {file.coverage.told:,} tokens that it answers"
+    )
+    if source.task.at_chance({"nll": file.nll}, source.train.targets):
+        return worth, f"{worth}, no better than chance: it says little of these texts"
+    return worth, None
+
+
+def record(file: AnswerFile, source: Source) -> AnswersResult:
     """What a result keeps of a file of answers."""
+    if isinstance(file, TokenFileTeacher):
+        reach = file.coverage
+        return AnswersResult(
+            samples=reach.samples,
+            answered=reach.answered,
+            forms={"logprobs": reach.told},
+            compared=reach.told,
+            agreement=file.nll,
+        )
     metrics, targets = _compared(file, source)
     its = file.coverage
     return AnswersResult(

@@ -246,7 +246,8 @@ class Result(_Record):
             it was not written down, as are the next.
         samples_seen: how many samples those steps were made of, repeated ones included.
         teacher_forwards: how many samples the networks of the teachers were shown in this process, phases
-            included; fewer than `samples_seen` where answers came from a cache.
+            included; fewer than `samples_seen` where answers came from a cache. A text that a teacher
+            writes, or corrects while a student writes it, counts once.
         baseline: the student alone, beside which the student is shown, or a sentence on why there is none;
             None where none was asked for.
         notes: sentences on what was left out, and why.

@@ -23,7 +23,7 @@ from limbeck.runs.recipe import run_of
 from limbeck.runs.schedules import schedule_of
 from limbeck.tasks import Meter, Task
 from limbeck.tasks.wording import a
-from limbeck.teachers import FileTeacher, LiveTeacher
+from limbeck.teachers import LiveTeacher
 
 BATCH = 512
 MOST = 2000
@@ -88,7 +88,10 @@ class Answers:
 
 
 def ask(
-    teachers: Mapping[str, nn.Module], files: Mapping[str, FileTeacher], config: RunConfig, source: Source
+    teachers: Mapping[str, nn.Module],
+    files: Mapping[str, answer_files.AnswerFile],
+    config: RunConfig,
+    source: Source,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Asks the teachers of a run.
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from limbeck.teachers.cached import CachedTeacher
     from limbeck.teachers.checkpoints import CheckpointTeacher
     from limbeck.teachers.files.teacher import FileTeacher
+    from limbeck.teachers.files.token_teacher import TokenFileTeacher
     from limbeck.teachers.lightweight import LightweightTeacher
     from limbeck.teachers.pairs import PairTeacher
 
@@ -27,6 +28,7 @@ __all__ = [
     "PairTeacher",
     "SoftTargetBank",
     "Teacher",
+    "TokenFileTeacher",
 ]
 
 _HOMES = {
@@ -35,6 +37,7 @@ _HOMES = {
     "FileTeacher": "files.teacher",
     "LightweightTeacher": "lightweight",
     "PairTeacher": "pairs",
+    "TokenFileTeacher": "files.token_teacher",
 }
 
 

@@ -48,6 +48,8 @@ class Teacher(ABC):
     """How many classes of a row its answers tell apart, as it is opened; None where it is all of them."""
     pairs: bool = False
     """Whether it answers about queries with candidates, in `scores` and in embeddings of both."""
+    lent: int = 0
+    """Samples that methods have shown to the network itself, past `__call__`: they count as shown, too."""
     schedule: str = ""
     """A digest of the checkpoints that answer in turn; empty for a teacher that always answers the same."""
 

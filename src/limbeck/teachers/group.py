@@ -118,7 +118,7 @@ class TeacherGroup(Mapping[str, Teacher]):
 
     def take_shown(self) -> int:
         """How many samples the teachers' networks were shown since this was last asked."""
-        shown = sum(teacher.shown for teacher in self._teachers.values())
+        shown = sum(teacher.shown + teacher.lent for teacher in self._teachers.values())
         since, self._shown = shown - self._shown, shown
         return since
 

@@ -92,16 +92,23 @@ class Writer(Method):
             networks: student, at rest, and teachers.
         """
 
-    def teacher_of(self, networks: Networks) -> nn.Module:
-        """The network of the teacher that writes.
+    def teacher_of(self, networks: Networks, texts: int) -> nn.Module:
+        """The network of the teacher, to write or to read some texts piece by piece.
 
+        Each text counts as one sample that the network was shown: it sees every token of it once, and what
+        was proposed and dropped besides.
+
+        Args:
+            networks: student and teachers.
+            texts: how many.
         Raises:
             LimbeckError: if the teacher has none.
         """
         name = self.teacher_name or next(iter(networks.teachers), None)
-        network = None if name is None else networks.teachers[name].network
-        if network is None:
+        teacher = None if name is None else networks.teachers[name]
+        if teacher is None or (network := teacher.network) is None:
             raise LimbeckError(f"{self.name} has its teacher write, and that one has no live network")
+        teacher.lent += texts
         return network
 
     def look(self, written: Written) -> None:
