@@ -13,7 +13,7 @@ install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint re
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' Makefile | expand -t 24
 
 quickstart: .venv/.run  ## install limbeck with its locked dependencies and distill a first student
 	$(python) -m limbeck quickstart
