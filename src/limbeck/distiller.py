@@ -365,7 +365,8 @@ class Distiller(nn.Module):
     def _student_tap(self, reads: Reads) -> Tap | None:
         if not reads.student:
             return None
-        return Tap(self.student, self._points, reads.student, positions=self.task.dense)
+        fields = [*reads.student, *self.task.fields]
+        return Tap(self.student, self._points, fields, positions=self.task.dense)
 
     def _in_chunks(self, rows: int | None, example: Inputs) -> None:
         """Has logits computed a chunk of rows at a time, where that is wanted and can be."""
@@ -379,7 +380,7 @@ class Distiller(nn.Module):
         head = find_head(self.student, self._points, example)
         if head is None:
             return
-        others = [field for field in self.reads.student if field != "logits"]
+        others = [field for field in (*self.reads.student, *self.task.fields) if field != "logits"]
         self._tap = Tap(self.student, self._points, others, positions=True, head=head)
         self._fields[True] = {
             name: tuple(
@@ -395,7 +396,8 @@ class Distiller(nn.Module):
         """Binds every method to what the networks give for the example."""
         reads = self.objective.all_reads
         with undisturbed(self.student, example), torch.no_grad():
-            student = Tap(self.student, self._points, reads.student, positions=self.task.dense)(example)
+            fields = [*reads.student, *self.task.fields]
+            student = Tap(self.student, self._points, fields, positions=self.task.dense)(example)
         self.task = self.task.fitted_to(student)
         self.teachers.told(self.task.width, self.task.dense)
         self.teachers.open(self._fields[False], _device(self.student))

@@ -26,9 +26,11 @@ from limbeck.methods.dual import uncertainty_weighted_kd
 from limbeck.methods.ekd import guided
 from limbeck.methods.embedding_mse import embedding_mse
 from limbeck.methods.embeddistill import embeddistill
+from limbeck.methods.fcos import focal
 from limbeck.methods.fitnet import fitnet
 from limbeck.methods.fsp import fsp
 from limbeck.methods.ft import factor_transfer
+from limbeck.methods.giou import giou
 from limbeck.methods.huber import huber
 from limbeck.methods.icd import icd
 from limbeck.methods.imitation import imitation
@@ -39,6 +41,7 @@ from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.listwise import listwise
 from limbeck.methods.lwkd import lwkd
 from limbeck.methods.margin_mse import margin_mse
+from limbeck.methods.masked_generative import masked_generative
 from limbeck.methods.mixkd import mixkd
 from limbeck.methods.mse import mse
 from limbeck.methods.multilevel import exit_hint
@@ -88,7 +91,9 @@ __all__ = [
     "exit_hint",
     "factor_transfer",
     "fitnet",
+    "focal",
     "fsp",
+    "giou",
     "guided",
     "hierarchical_context",
     "huber",
@@ -102,6 +107,7 @@ __all__ = [
     "listwise",
     "lwkd",
     "margin_mse",
+    "masked_generative",
     "mixkd",
     "mse",
     "mutual_learning",

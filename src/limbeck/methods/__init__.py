@@ -41,9 +41,11 @@ if TYPE_CHECKING:
     from limbeck.methods.ekd import EKD
     from limbeck.methods.embedding_mse import EmbeddingMSE
     from limbeck.methods.embeddistill import EmbedDistill
+    from limbeck.methods.fcos import FCOS
     from limbeck.methods.fitnet import FitNet
     from limbeck.methods.fsp import FSP
     from limbeck.methods.ft import FT
+    from limbeck.methods.giou import GIoU
     from limbeck.methods.huber import Huber
     from limbeck.methods.icd import ICD
     from limbeck.methods.ikd import IKD
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from limbeck.methods.logit_standardization import LogitStandardization
     from limbeck.methods.lwkd import LWKD
     from limbeck.methods.margin_mse import MarginMSE
+    from limbeck.methods.masked_generative import MaskedGenerative
     from limbeck.methods.matryoshka import Matryoshka
     from limbeck.methods.mgd import MGD
     from limbeck.methods.mixkd import MixKD
@@ -115,9 +118,11 @@ _PLACES = {
     "ekd": "limbeck.methods.ekd:EKD",
     "embedding_mse": "limbeck.methods.embedding_mse:EmbeddingMSE",
     "embeddistill": "limbeck.methods.embeddistill:EmbedDistill",
+    "fcos": "limbeck.methods.fcos:FCOS",
     "fitnet": "limbeck.methods.fitnet:FitNet",
     "fsp": "limbeck.methods.fsp:FSP",
     "ft": "limbeck.methods.ft:FT",
+    "giou": "limbeck.methods.giou:GIoU",
     "huber": "limbeck.methods.huber:Huber",
     "icd": "limbeck.methods.icd:ICD",
     "ikd": "limbeck.methods.ikd:IKD",
@@ -131,6 +136,7 @@ _PLACES = {
     "logit_standardization": "limbeck.methods.logit_standardization:LogitStandardization",
     "lwkd": "limbeck.methods.lwkd:LWKD",
     "margin_mse": "limbeck.methods.margin_mse:MarginMSE",
+    "masked_generative": "limbeck.methods.masked_generative:MaskedGenerative",
     "matryoshka": "limbeck.methods.matryoshka:Matryoshka",
     "mgd": "limbeck.methods.mgd:MGD",
     "mixkd": "limbeck.methods.mixkd:MixKD",
@@ -185,6 +191,7 @@ __all__ = [
     "DML",
     "DOT",
     "EKD",
+    "FCOS",
     "FSP",
     "FT",
     "ICD",
@@ -226,6 +233,7 @@ __all__ = [
     "EmbedDistill",
     "EmbeddingMSE",
     "FitNet",
+    "GIoU",
     "Huber",
     "Imitation",
     "InfoFlow",
@@ -234,6 +242,7 @@ __all__ = [
     "LogitStandardization",
     "Losses",
     "MarginMSE",
+    "MaskedGenerative",
     "Matryoshka",
     "Method",
     "MixKD",
