@@ -46,6 +46,7 @@ WITHOUT_EQUATION = {
     "logit_standardization": "changes what others compare",
     "matryoshka": "is the objective that it wraps, on the first numbers of an embedding",
     "mgd": "is kd between codes",
+    "mtpd": "is the objective that it wraps, with one teacher after the other",
     "okd": "is kd from a teacher that learns",
     "on_policy": "changes what others learn from",
     "seqkd": "likewise",

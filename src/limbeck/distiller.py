@@ -331,7 +331,7 @@ class Distiller(nn.Module):
     def _freeze(self) -> None:
         """Freezes what the phases that are done have left finished."""
         for _, phase in self.phases[: self._done]:
-            for module in phase.trains if phase.freezes else ():
+            for module in phase.frozen:
                 module.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Distiller:

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from limbeck.methods.mgd import MGD
     from limbeck.methods.mixkd import MixKD
     from limbeck.methods.mse import MSE
+    from limbeck.methods.mtpd import MTPD
     from limbeck.methods.multilevel import Multilevel
     from limbeck.methods.nasty import Nasty
     from limbeck.methods.nst import NST
@@ -141,6 +142,7 @@ _PLACES = {
     "mgd": "limbeck.methods.mgd:MGD",
     "mixkd": "limbeck.methods.mixkd:MixKD",
     "mse": "limbeck.methods.mse:MSE",
+    "mtpd": "limbeck.methods.mtpd:MTPD",
     "multilevel": "limbeck.methods.multilevel:Multilevel",
     "nasty": "limbeck.methods.nasty:Nasty",
     "nst": "limbeck.methods.nst:NST",
@@ -203,6 +205,7 @@ __all__ = [
     "METHODS",
     "MGD",
     "MSE",
+    "MTPD",
     "NST",
     "OFD",
     "OKD",

@@ -42,6 +42,7 @@ def giou(student: Tensor, teacher: Tensor, weights: Tensor, reduction: Reduction
             f"{tuple(weights.shape)}"
         )
     distance = 1 - generalized_iou(full_precision(student), full_precision(teacher))
+    weights = full_precision(weights)
     return reduce((weights * distance).sum(1) / weights.sum(1).clamp(min=1), reduction)
 
 

@@ -27,23 +27,23 @@ _SALT = 0x6D67656E  # no other hash of a seed starts with it
 _FINE = 2**24
 
 
-def masked_generative(generated: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
+def masked_generative(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
     """Squared distance of a stage from what was generated for it, the sum over channels and positions.
 
     Args:
-        generated: (B, C, H, W) what a small network makes of the student's masked stage.
+        student: (B, C, H, W) what a small network makes of the student's masked stage.
         teacher: the same shape.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
         LimbeckError: for different or other shapes.
     """
-    stage_like("masked_generative", (4,), generated=generated, teacher=teacher)
-    if generated.shape != teacher.shape:
+    stage_like("masked_generative", (4,), student=student, teacher=teacher)
+    if student.shape != teacher.shape:
         raise LimbeckError(
-            f"masked_generative compares maps of one shape, not {tuple(generated.shape)} and "
+            f"masked_generative compares maps of one shape, not {tuple(student.shape)} and "
             f"{tuple(teacher.shape)}"
         )
-    return reduce((full_precision(generated) - full_precision(teacher)).square().flatten(1).sum(1), reduction)
+    return reduce((full_precision(student) - full_precision(teacher)).square().flatten(1).sum(1), reduction)
 
 
 class MaskedGenerative(Method):
