@@ -41,13 +41,14 @@ def test_training_is_the_objective_with_the_last_teacher() -> None:
     distiller, batch = made(), boxed_batch()
     distiller.phase_finished()
     losses = distiller(batch)
-    assert set(losses) == {"fcos.class", "fcos.box", "fcos.center", "kd", "giou", "masked_generative"}
-    assert losses.terms["giou"].weight == 2
+    inside = ("fcos.class", "fcos.box", "fcos.center", "kd", "giou", "masked_generative")
+    assert set(losses) == {f"mtpd.{name}" for name in inside}
+    assert losses.terms["mtpd.giou"].weight == 2
     alone = Distiller(detector(), detector(6, seed=2), "fcos + kd + 2*giou", example=batch.inputs, task=TASK)(
         batch
     )
     for name in alone:
-        torch.testing.assert_close(losses[name], alone[name])
+        torch.testing.assert_close(losses[f"mtpd.{name}"], alone[name])
 
 
 def test_a_phase_is_the_objective_with_its_teacher() -> None:

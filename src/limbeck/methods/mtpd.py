@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -20,7 +21,6 @@ from limbeck.methods.base import Method, inner_first
 from limbeck.methods.declarations import NOTHING, Context, LossTerms, Phase, Reads
 from limbeck.methods.parts.experts import expert_names
 from limbeck.methods.parts.maps import resized_alike
-from limbeck.methods.terms import Term
 from limbeck.optimization import Cosine
 from limbeck.outputs import Batch, Outputs
 
@@ -127,7 +127,7 @@ class MTPD(Method):
         reads = objective.all_reads
         if order == "cost" and "stages" not in reads.teacher:
             reads = reads | Reads(student=(), teacher=("stages",))
-        self.reads = Reads(reads.student, reads.teacher, reads.batch, reads.data, teachers=self.teachers)
+        self.reads = replace(reads, teachers=self.teachers)
 
     @property
     def reads_in_training(self) -> Reads:
@@ -158,13 +158,7 @@ class MTPD(Method):
                 name=name.lower(),
                 trains=[*self.student, self.earlier[name]],
                 loss=partial(self._loss, name),
-                reads=Reads(
-                    self.reads.student,
-                    self.reads.teacher,
-                    self.reads.batch,
-                    self.reads.data,
-                    teachers=(name,),
-                ),
+                reads=replace(self.reads, teachers=(name,)),
                 epochs=self.epochs,
                 optimizer=partial(make, **settings),
                 schedule=Cosine(),
@@ -173,7 +167,7 @@ class MTPD(Method):
             for name in self.sequence[:-1]
         ]
 
-    def terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The terms of the objective, with the last teacher."""
         return self.last.terms(student, teacher, batch)
 

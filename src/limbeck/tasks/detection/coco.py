@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,15 +34,12 @@ def figures(classes: int, labels: Sequence[tuple[Tensor, Tensor]], found: Sequen
         found: the objects in each image.
     """
     coco = package()
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = coco.COCO(_data_set(classes, labels))
-        answers = truth.loadRes(
-            [each for number, objects in enumerate(found, 1) for each in _results(number, objects)]
-        )
-        run = coco.COCOeval_faster(truth, answers, iouType="bbox", print_function=_silent)
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
+    truth = coco.COCO(_data_set(classes, labels))
+    results = [each for number, objects in enumerate(found, 1) for each in _results(number, objects)]
+    run = coco.COCOeval_faster(truth, truth.loadRes(results), iouType="bbox")
+    run.evaluate()
+    run.accumulate()
+    run.summarize()
     values = run.stats_as_dict
     precision = run.eval["precision"][:, :, :, 0, -1]  # IoU, recall, class
     counts = [sum(int((ids == each).sum()) for _, ids in labels) for each in range(classes)]
@@ -108,7 +103,3 @@ def _mean(precision: Any) -> float | None:
 
 def _known(value: float) -> float | None:
     return None if value < 0 else value
-
-
-def _silent(*words: object) -> None:
-    """Says nothing."""
