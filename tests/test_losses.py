@@ -41,6 +41,7 @@ def test_the_door_loads_torch_and_limbecks_own_code_alone() -> None:
 
 WITHOUT_EQUATION = {
     "dot": "is a rule of the optimizer",
+    "fcos": "is focal, the generalized IoU of boxes and a binary cross-entropy, for each image",
     "ikd": "is kd from a teacher that learns, whose gradient is that of no loss of its own",
     "label_smoothing": "is cross_entropy(epsilon=...)",
     "logit_standardization": "changes what others compare",

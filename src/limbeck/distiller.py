@@ -366,7 +366,7 @@ class Distiller(nn.Module):
         if not reads.student:
             return None
         fields = [*reads.student, *self.task.fields]
-        return Tap(self.student, self._points, fields, positions=self.task.dense)
+        return Tap(self.student, self._points, fields, positions=self.task.dense, role="student")
 
     def _in_chunks(self, rows: int | None, example: Inputs) -> None:
         """Has logits computed a chunk of rows at a time, where that is wanted and can be."""

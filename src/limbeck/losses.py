@@ -26,8 +26,8 @@ from limbeck.methods.dual import uncertainty_weighted_kd
 from limbeck.methods.ekd import guided
 from limbeck.methods.embedding_mse import embedding_mse
 from limbeck.methods.embeddistill import embeddistill
-from limbeck.methods.fcos import focal
 from limbeck.methods.fitnet import fitnet
+from limbeck.methods.focal import focal
 from limbeck.methods.fsp import fsp
 from limbeck.methods.ft import factor_transfer
 from limbeck.methods.giou import giou

@@ -43,6 +43,17 @@ def test_headings_facts_paragraphs_and_tables_are_there() -> None:
     assert "Counted once." in html
 
 
+@pytest.mark.parametrize(("rows", "beginning"), [(25, 25), (26, 10)])
+def test_a_long_table_shows_its_beginning_and_unfolds(rows: int, beginning: int) -> None:
+    table = Table("Classes", ["class", "F1"], [[f"class {at}", at] for at in range(rows)], "By class.")
+    html = page("Title", "Lead.", [Section("Classes", [table])], {})
+    shown, _, unfolded = html.partition("<details>")
+    assert shown.count('<th scope="row">') == beginning
+    assert unfolded.count('<th scope="row">') == (rows if beginning < rows else 0)
+    assert (f"<summary>All {rows} rows</summary>" in html) == (beginning < rows)
+    assert html.count("By class.") == 1
+
+
 def test_a_page_loads_nothing_and_a_page_without_charts_is_small() -> None:
     html = page("Title", "Lead.", [Section("Words", ["One."])], {})
     assert "default-src &#39;none&#39;" in html or "default-src 'none'" in html

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from limbeck.methods.embeddistill import EmbedDistill
     from limbeck.methods.fcos import FCOS
     from limbeck.methods.fitnet import FitNet
+    from limbeck.methods.focal import Focal
     from limbeck.methods.fsp import FSP
     from limbeck.methods.ft import FT
     from limbeck.methods.giou import GIoU
@@ -121,6 +122,7 @@ _PLACES = {
     "embeddistill": "limbeck.methods.embeddistill:EmbedDistill",
     "fcos": "limbeck.methods.fcos:FCOS",
     "fitnet": "limbeck.methods.fitnet:FitNet",
+    "focal": "limbeck.methods.focal:Focal",
     "fsp": "limbeck.methods.fsp:FSP",
     "ft": "limbeck.methods.ft:FT",
     "giou": "limbeck.methods.giou:GIoU",
@@ -236,6 +238,7 @@ __all__ = [
     "EmbedDistill",
     "EmbeddingMSE",
     "FitNet",
+    "Focal",
     "GIoU",
     "Huber",
     "Imitation",

@@ -14,35 +14,9 @@ from limbeck.arguments import NonNegative, Share
 from limbeck.boxes import generalized_iou
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import LossTerms, Reads
-from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
-from limbeck.methods.parts.shapes import class_ids, class_logits
+from limbeck.methods.focal import focal
 from limbeck.methods.terms import Term
 from limbeck.outputs import UNLABELED, Batch, Outputs
-
-
-def focal(
-    logits: Tensor, targets: Tensor, gamma: float = 2.0, alpha: float = 0.25, reduction: Reduction = "mean"
-) -> Tensor:
-    """Cross-entropy that counts less what is almost certain: -a (1 - p)^gamma log p, p that of the target.
-
-    Lin et al., ICCV 2017, arXiv:1708.02002, equation 5, with softmax for the probabilities. The last class is
-    the background, for which a is 1 - alpha; for the others it is alpha.
-
-    Args:
-        logits: (P, C), C at least 2.
-        targets: (P,) int64 class ids; -100 counts zero.
-        gamma: at least 0; 0 for the cross-entropy.
-        alpha: in [0, 1].
-        reduction: "mean" for the mean over all rows, a scalar; "none" for (P,).
-    Raises:
-        LimbeckError: for other shapes or dtypes.
-    """
-    class_logits("focal", logits=logits)
-    class_ids("focal", logits, targets)
-    losses = F.cross_entropy(full_precision(logits), targets, ignore_index=UNLABELED, reduction="none")
-    weight = torch.where(targets == logits.shape[1] - 1, 1 - alpha, alpha)
-    # 1 - p as -expm1(log p), which is exact where p is almost 1
-    return reduce(weight * (-torch.expm1(-losses)).clamp(min=0) ** gamma * losses, reduction)
 
 
 def centrality(places: Tensor, boxes: Tensor) -> Tensor:
@@ -102,7 +76,9 @@ class FCOS(Method):
         found, places = student["boxes"].flatten(0, 1), student["places"].flatten(0, 1)[:, :2]
         boxes = torch.where(has[:, None], batch.rows.boxes, found.detach())
         central = torch.where(has, centrality(places, boxes), 0).nan_to_num()
-        classes = focal(student.logits, batch.targets, self.gamma, self.alpha, "none")
+        weights = student.logits.new_full((background + 1,), self.alpha)
+        weights[background] = 1 - self.alpha
+        classes = focal(student.logits, batch.targets, self.gamma, weights, "none")
         distance = central * (1 - generalized_iou(found, boxes))
         center = F.binary_cross_entropy_with_logits(
             student["centerness"].flatten(), central, reduction="none"

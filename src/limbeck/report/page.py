@@ -60,6 +60,9 @@ class Folded:
     table: Table
 
 
+LONG, SHOWN = 25, 10
+"""A table of more rows than `LONG` shows the first `SHOWN`, and all of them when it is unfolded."""
+
 Block: TypeAlias = "str | Table | Chart | HeatMap | Gallery | Folded"
 """What a section is made of; a str is a paragraph."""
 
@@ -118,6 +121,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals.update(LONG=LONG, SHOWN=SHOWN)
     environment.filters.update(show=show, aligned=aligned, data_table=data_table, figure=figure)
     kinds = {"table": Table, "heat_map": HeatMap, "gallery": Gallery, "folded": Folded}
     environment.tests.update({name: _instance_of(kind) for name, kind in kinds.items()})
