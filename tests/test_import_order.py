@@ -27,7 +27,7 @@ ORDER = (
     {"features"},
     {"processors"},
     {"arguments", "config", "data_facts", "pretrained", "projection", "ranked"},
-    {"files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "seeds"},
+    {"boxes", "files", "hashing", "notation", "optimization", "optional", "outputs", "plugins", "seeds"},
     {"words"},
     {"errors"},
 )

@@ -14,7 +14,6 @@ from limbeck import Distiller, LimbeckError
 from limbeck.boxes import generalized_iou
 from limbeck.losses import focal
 from limbeck.methods.fcos import centrality
-from limbeck.outputs import Outputs
 from limbeck.tasks.detection.places import assigned
 
 
@@ -95,23 +94,3 @@ class WithoutBoxes(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         logits: torch.Tensor = self.inside(images)["logits"]
         return {"logits": logits}
-
-
-def test_a_detector_learns_to_find_boxes() -> None:
-    student, batch = detector(16), boxed_batch()
-    distiller = Distiller(student, None, "fcos", example=batch.inputs, task=TASK)
-    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
-    for _ in range(60):
-        losses = distiller(batch)
-        losses.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    from limbeck.tasks.detection.decoding import objects
-
-    with torch.no_grad():
-        seen = objects(Outputs(**student(batch.inputs)), 0.3)
-    assert seen[0].classes.sort().values.tolist() == [0, 1]
-    assert seen[1].classes.tolist() == [1]
-    assert len(seen[2].classes) == 0
-    truth = torch.tensor([4.0, 6, 17, 21])
-    assert generalized_iou(seen[1].boxes[0], truth) > 0.6

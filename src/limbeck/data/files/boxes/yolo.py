@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from limbeck.data.files.boxes.annotated import Annotated, Box
 from limbeck.data.files.canvas import size_of
 from limbeck.errors import LimbeckError
@@ -55,6 +53,8 @@ def names_in(place: Path) -> tuple[str, ...]:
         return ()
     if file.suffix in (".txt", ".names"):
         return tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+    import yaml
+
     try:
         names = (yaml.safe_load(file.read_text()) or {}).get("names")
     except (yaml.YAMLError, AttributeError):
