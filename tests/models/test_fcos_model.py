@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from declared import declared, scramble
+from declared import scramble
 
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find
@@ -43,17 +43,11 @@ def test_it_answers_at_the_places_of_its_levels(size: tuple[int, int]) -> None:
 
 def test_its_features_are_the_pyramid() -> None:
     network, images = scramble(small()), torch.rand(2, 3, 32, 32)
-    features = declared(network, images)
-    stages, embedding, logits = (features[name] for name in ("stages", "embedding", "logits"))
-    assert isinstance(stages, list)
-    assert [tuple(each.shape) for each in stages] == [(2, 8, 4, 4), (2, 8, 2, 2)]
-    assert isinstance(embedding, torch.Tensor)
-    assert isinstance(logits, torch.Tensor)
-    torch.testing.assert_close(network.classes(embedding), logits)
     points = find(network, images, width=3, dense=True)
-    tapped = Tap(network, points, ["boxes", "centerness", "places", "embedding"], positions=True)(images)
+    tapped = Tap(network, points, ["boxes", "stages", "embedding"], positions=True)(images)
+    assert [tuple(each.shape) for each in tapped.stages] == [(2, 8, 4, 4), (2, 8, 2, 2)]
     assert tapped["boxes"].shape == (2, 20, 4)
-    assert tapped.embedding.shape == (2, 20, 8)
+    torch.testing.assert_close(network.classes(tapped.embedding), tapped.logits)
 
 
 def test_coarse_levels_reach_fine_ones() -> None:
