@@ -170,11 +170,11 @@ class Detection(Task):
         dense = next((outputs[name] for name in ("logits", "places") if name in outputs), None)
         if dense is None:  # of a network that is read for its stages alone
             return Rows(len(batch), None)
-        count, places = dense.shape[1], outputs.get("places")
+        count = dense.shape[1]
         sample = torch.arange(len(batch), device=dense.device).repeat_interleave(count)
-        if batch.targets is None or places is None:
+        if batch.targets is None or "places" not in outputs:
             return Rows(len(sample), None, sample, logits=_flat, embedding=_flat)
-        classes, boxes = assigned(places[0].float(), batch.targets, len(self.names))
+        classes, boxes = assigned(outputs["places"][0].float(), batch.targets, len(self.names))
         return Rows(
             len(sample), classes.flatten(), sample, logits=_flat, embedding=_flat, boxes=boxes.flatten(0, 1)
         )
