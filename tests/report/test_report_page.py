@@ -4,6 +4,8 @@ import base64
 import gzip
 import json
 import re
+from hashlib import sha256
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,18 @@ def test_a_page_loads_nothing_and_a_page_without_charts_is_small() -> None:
     assert "default-src &#39;none&#39;" in html or "default-src 'none'" in html
     assert not re.search(r"""(src|href)\s*=|url\(|@import""", html)
     assert len(html) < 20_000
+
+
+def test_a_browser_may_run_the_pages_own_scripts_alone() -> None:
+    chart = Chart("Accuracy", [Trace("a", [1, 2], [0.25, 0.75])], "epoch", "accuracy", "")
+    html = page("Title", "Lead.", [Section("Curves", [chart])], {})
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)
+    rules = dict(rule.split(" ", 1) for rule in unescape(policy).split("; "))
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.S)
+    digests = [base64.b64encode(sha256(code.encode()).digest()).decode() for code in (script, get_plotlyjs())]
+    assert rules["script-src"] == " ".join(f"'sha256-{digest}'" for digest in digests)
+    assert (rules["default-src"], rules["base-uri"], rules["form-action"]) == ("'none'",) * 3
+    assert "unsafe" not in policy.replace("style-src &#39;unsafe-inline&#39;", "")
 
 
 def test_every_chart_has_its_table() -> None:

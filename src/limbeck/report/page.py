@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -95,17 +96,20 @@ def page(
     blocks = [block for section in sections for block in section.body]
     charts = [block for block in blocks if isinstance(block, Chart)]
     drawn = any(isinstance(block, (Chart, HeatMap)) for block in blocks)
+    script = _environment().get_template("page.js").render()
     return (
         _environment()
         .get_template("page.html.jinja")
         .render(
+            script=script,
+            policy=_policy(script, drawn=drawn),
             title=title,
             lead=lead,
             sections=sections,
             facts=facts,
             tiles=tiles,
             looks=looks(charts),
-            plotly=_plotly() if drawn else "",
+            plotly=_plotly()[0] if drawn else "",
             version=version("limbeck"),
         )
     )
@@ -129,11 +133,30 @@ def _environment() -> Environment:
 
 
 @cache
-def _plotly() -> str:
-    """The library that draws, compressed to two fifths; the page unpacks it."""
+def _plotly() -> tuple[str, str]:
+    """The library that draws, compressed to two fifths for the page to unpack; and its digest."""
     from plotly.offline import get_plotlyjs  # here: its import takes long
 
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    code = get_plotlyjs()
+    return base64.b64encode(gzip.compress(code.encode(), mtime=0)).decode(), _digest(code)
+
+
+def _policy(script: str, *, drawn: bool) -> str:
+    """What a browser may do with the page: run the page's own two scripts and no other, and load nothing."""
+    scripts = [_digest(script), *([_plotly()[1]] if drawn else [])]
+    allowed = {
+        "default-src": "'none'",
+        "script-src": " ".join(f"'{digest}'" for digest in scripts),
+        "style-src": "'unsafe-inline'",
+        "img-src": "data: blob:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in allowed.items())
+
+
+def _digest(script: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _instance_of(kind: type) -> Callable[[object], bool]:
