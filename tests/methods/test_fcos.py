@@ -14,6 +14,8 @@ from limbeck import Distiller, LimbeckError
 from limbeck.boxes import generalized_iou
 from limbeck.losses import focal
 from limbeck.methods.fcos import centrality
+from limbeck.outputs import Outputs
+from limbeck.tasks.detection.decoding import objects
 from limbeck.tasks.detection.places import assigned
 
 
@@ -94,3 +96,21 @@ class WithoutBoxes(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         logits: torch.Tensor = self.inside(images)["logits"]
         return {"logits": logits}
+
+
+def test_a_detector_learns_to_find_boxes() -> None:
+    student, batch = detector(16), boxed_batch()
+    distiller = Distiller(student, None, "fcos", example=batch.inputs, task=TASK)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-2)
+    for _ in range(120):  # after 60, boxes that overlap by less than suppression asks for are found as well
+        distiller(batch).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        seen = objects(Outputs(**student(batch.inputs)), 0.3)
+    assert batch.targets is not None
+    for found, label in zip(seen[:3], batch.targets[:3], strict=True):
+        there = label[label[:, 4] >= 0]
+        assert found.classes.sort().values.tolist() == there[:, 4].sort().values.tolist()
+        boxes = found.boxes[found.classes.argsort()]
+        assert (generalized_iou(boxes, there[there[:, 4].argsort(), :4]) > 0.7).all()

@@ -145,12 +145,13 @@ def test_a_run_goes_from_teacher_to_teacher(tmp_path: Path) -> None:
     pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
     batch = boxed_batch()
     assert isinstance(batch.inputs, Tensor)
+    assert batch.targets is not None
     source = from_tensors(
         batch.inputs[:3],
         batch.targets[:3],
         task="detection",
         names=TASK.names,
-        validation=None,  # type: ignore[index]
+        validation=None,
     )
     run = limbeck.distill(
         student=detector(),

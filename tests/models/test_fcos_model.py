@@ -47,6 +47,7 @@ def test_its_features_are_the_pyramid() -> None:
     tapped = Tap(network, points, ["boxes", "stages", "embedding"], positions=True)(images)
     assert [tuple(each.shape) for each in tapped.stages] == [(2, 8, 4, 4), (2, 8, 2, 2)]
     assert tapped["boxes"].shape == (2, 20, 4)
+    assert isinstance(network.classes, torch.nn.Linear)
     torch.testing.assert_close(network.classes(tapped.embedding), tapped.logits)
 
 

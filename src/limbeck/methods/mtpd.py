@@ -149,10 +149,12 @@ class MTPD(Method):
 
     def phases(self) -> Sequence[Phase]:
         """One for each teacher but the last."""
-        make: type[torch.optim.Optimizer] = torch.optim.SGD if self.by == "sgd" else torch.optim.AdamW
         settings = {"lr": self.lr, "weight_decay": self.weight_decay}
-        if self.by == "sgd":
-            settings["momentum"] = 0.9
+        make = (
+            partial(torch.optim.SGD, momentum=0.9, **settings)
+            if self.by == "sgd"
+            else partial(torch.optim.AdamW, **settings)
+        )
         return [
             Phase(
                 name=name.lower(),
@@ -160,7 +162,7 @@ class MTPD(Method):
                 loss=partial(self._loss, name),
                 reads=replace(self.reads, teachers=(name,)),
                 epochs=self.epochs,
-                optimizer=partial(make, **settings),
+                optimizer=make,
                 schedule=Cosine(),
                 freezes=[self.earlier[name]],
             )

@@ -86,8 +86,11 @@ class BoxComparison(Comparison):
         for label, mine, other in zip(known, ours, theirs, strict=True):
             self._found += len(mine.boxes) + len(other.boxes)
             self._shared += 2 * int(found((other.boxes, other.classes), mine).sum())
-            lost = [] if label is None else (found(label, other) & ~found(label, mine)).nonzero().flatten()
-            missed.append([int(each) for each in lost])
+            if label is None:
+                missed.append([])
+            else:
+                lost = found(label, other) & ~found(label, mine)
+                missed.append([int(each) for each in lost.nonzero().flatten()])
         if student.logits.shape == teacher.logits.shape:
             p, q = (each.logits.double().log_softmax(-1) for each in (teacher, student))
             self._distance += float(F.kl_div(q, p, log_target=True, reduction="sum"))

@@ -60,7 +60,7 @@ def _format_of(place: Path) -> Format:
         inside = [child for child in sorted(place.iterdir()) if child.is_dir()]
         here = [*folders, place, *(child / name for child in inside for name in ("", *_BOXES[form]))]
         if any(_holds(folder, _ENDINGS[form]) for folder in here if folder.is_dir()):
-            return form  # type: ignore[return-value]
+            return form
     raise LimbeckError(
         f"{str(place)!r} holds no boxes that are known by their files: COCO JSON with images, annotations, "
         'and categories, VOC XML or YOLO text; say which they are, format="coco", "voc" or "yolo"'
