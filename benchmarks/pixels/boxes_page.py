@@ -19,13 +19,13 @@ two teachers spends half of the epochs with each, and its learning rate begins a
 Seconds are those of the training with the last teacher, forwards of the teacher included."""
 
 
-def page(found: Mapping[str, Any]) -> str:
+def page(setting: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The page in Markdown.
 
     Args:
+        setting: what all cells share.
         found: figures as they stand; cells that are missing are left out.
     """
-    setting = found["setting"]
     lines = [
         "# Detection",
         "",
@@ -42,7 +42,7 @@ def page(found: Mapping[str, Any]) -> str:
         "",
         _filled(LEAD),
         "",
-        _filled(_facts(found)),
+        _filled(_facts(setting, found)),
         "",
         "| | objective | validation mAP (%) | test mAP (%) | - alone | p | test AP50 (%) | agreement (%) | "
         "seconds | seeds |",
@@ -50,7 +50,7 @@ def page(found: Mapping[str, Any]) -> str:
     ]
     values = {
         name: {seed: 100 * cell["test"]["map"] for seed, cell in cells.items()}
-        for name, cells in found["cells"].items()
+        for name, cells in found.get("cells", {}).items()
         if cells
     }
     alone = values.get("alone", {})
@@ -65,7 +65,7 @@ def page(found: Mapping[str, Any]) -> str:
         agreed = [100 * cell["agreement"] for cell in cells if cell["agreement"] is not None]
         texts = [
             name,
-            f"`{cells[0]['objective']}`",
+            f"`{cells[0]['of']['objective']}`",
             str(summarize([100 * cell["validation"]["map"] for cell in cells])),
             str(summarize([*its.values()])),
             str(differences.get(name, "")),
@@ -79,19 +79,21 @@ def page(found: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _facts(found: Mapping[str, Any]) -> str:
+def _facts(setting: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The networks, and how the student alone fares with other numbers of epochs."""
-    setting, metric = found["setting"], Detection.metrics[0]
+    metric = Detection.metrics[0]
     text = f"The student `{setting['student']}` learns for {setting['epochs']} epochs in all."
-    if some := [*found["cells"].get("alone", {}).values()]:
+    if some := [*found.get("cells", {}).get("alone", {}).values()]:
         text += f" It has {some[0]['parameters']:,} parameters."
-    for name, its in found["teachers"].items():
+    for name, its in found.get("teachers", {}).items():
         text += (
             f" The teacher {name}, `{setting['teachers'][name]}`, {its['parameters']:,} parameters, trained "
             f"for {setting['teacher_epochs']} epochs, has {metric.show(its['test']['map'], 1)} on the test "
             "split."
         )
-    tries = {int(epochs): [*by_seed.values()] for epochs, by_seed in found["tries"].items() if by_seed}
+    tries = {
+        int(epochs): [*by_seed.values()] for epochs, by_seed in found.get("tries", {}).items() if by_seed
+    }
     told = ", ".join(
         f"{epochs} epochs {summarize([100 * each['map'] for each in tries[epochs]])}"
         for epochs in sorted(tries)

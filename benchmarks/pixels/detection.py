@@ -10,15 +10,16 @@ the page DETECTION.md is printed from them. `--tiny` tries it out, and writes in
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import limbeck
+from benchmarks.ledger import Ledger
 from benchmarks.pixels.boxes_page import page
 from limbeck import data
 from limbeck.data import Source
@@ -95,43 +96,60 @@ class Bench:
 
     def __init__(self, setting: Setting, folder: Path, runs: Path, shared: Path) -> None:
         self.setting, self.runs, self.shared = setting, runs, shared
-        self.file, self.written = folder / "detection.json", folder / "DETECTION.md"
-        self.found: dict[str, Any] = {"setting": _plain(setting), "tries": {}, "teachers": {}, "cells": {}}
-        if self.file.exists():
-            self.found = json.loads(self.file.read_text(encoding="utf-8"))
-            if self.found["setting"] != _plain(setting):
-                raise SystemExit(f"{self.file} has cells of other settings; remove it to begin anew")
+        self.ledger, self.written = Ledger(folder / "detection.json"), folder / "DETECTION.md"
 
     def run(self) -> None:
         """Runs whatever is missing: the tries, the teachers, then seed after seed."""
         setting = self.setting
         for epochs in setting.tried:
-            tries = self.found["tries"].setdefault(str(epochs), {})
-            for seed in map(str, range(min(2, setting.seeds))):
-                if seed not in tries:
-                    run = self._trained(setting.student, "fcos", f"alone-{epochs}-{seed}", epochs, int(seed))
-                    tries[seed] = dict(run.result.metrics.on("validation"))
-                    self._keep(f"{epochs} epochs, seed {seed}", tries[seed])
+            for seed in range(min(2, setting.seeds)):
+                self._once(
+                    "tries",
+                    str(epochs),
+                    str(seed),
+                    objective="fcos",
+                    measure=partial(self._try, epochs, seed),
+                )
         for name, model in setting.teachers.items():
-            if name not in self.found["teachers"]:
-                self.found["teachers"][name] = figures(self._teacher(name, model))
-                self._keep(name, self.found["teachers"][name])
-        for seed in map(str, range(setting.seeds)):
+            self._once(
+                "teachers",
+                name,
+                objective="fcos",
+                measure=lambda n=name, m=model: figures(self._teacher(n, m)),
+            )
+        for seed in range(setting.seeds):
             for name, (objective, teachers, epochs) in setting.contenders().items():
-                cells = self.found["cells"].setdefault(name, {})
-                if cells.get(seed, {}).get("objective") != objective:
-                    run = self._cell(name, objective, teachers, epochs, int(seed))
-                    cells[seed] = {"objective": objective, **figures(run)}
-                    self._keep(f"{name}, seed {seed}", cells[seed])
-        self._write()
+                self._once(
+                    "cells",
+                    name,
+                    str(seed),
+                    objective=objective,
+                    measure=partial(self._cell, name, objective, teachers, epochs, seed),
+                )
 
-    def _cell(self, name: str, objective: str, teachers: tuple[str, ...], epochs: int, seed: int) -> Run:
+    def _once(self, *place: str, objective: str, measure: Callable[[], Mapping[str, Any]]) -> None:
+        """Figures that are measured if they are missing, and the page with them."""
+        kept = self.ledger.once(*place, of={"objective": objective, **asdict(self.setting)}, measure=measure)
+        print(
+            f"{', '.join(place)}: { {key: value for key, value in kept.items() if key != 'of'} }", flush=True
+        )
+        write_text(self.written, page(asdict(self.setting), self.ledger.found))
+
+    def _try(self, epochs: int, seed: int) -> dict[str, float]:
+        run = self._trained(self.setting.student, "fcos", f"alone-{epochs}-{seed}", epochs, seed)
+        return dict(run.result.metrics.on("validation"))
+
+    def _cell(
+        self, name: str, objective: str, teachers: tuple[str, ...], epochs: int, seed: int
+    ) -> dict[str, Any]:
         slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
         if not teachers:
-            return self._trained(self.setting.student, objective, f"alone-{epochs}-{seed}", epochs, seed)
+            return figures(
+                self._trained(self.setting.student, objective, f"alone-{epochs}-{seed}", epochs, seed)
+            )
         given = {each: self._teacher(each, self.setting.teachers[each]) for each in teachers}
         path = self.runs / f"{slug}-{seed}"
-        return limbeck.distill(
+        run = limbeck.distill(
             student=self.setting.student,
             teacher=given if len(given) > 1 else given[teachers[0]],
             objective=objective,
@@ -139,6 +157,7 @@ class Bench:
             resume=(path / "config.yaml").exists(),
             **self._given(epochs, seed),
         )
+        return figures(run)
 
     def _teacher(self, name: str, model: str) -> Run:
         return self._trained(model, "fcos", name, self.setting.teacher_epochs, 0)
@@ -176,15 +195,6 @@ class Bench:
     def _source(self) -> Source:
         return data.load(self.setting.data, self.shared / "detection" / "bccd")
 
-    def _keep(self, what: str, known: Mapping[str, Any]) -> None:
-        print(f"{what}: {known}", flush=True)
-        self._write()
-
-    def _write(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.file, json.dumps(self.found, indent=1) + "\n")
-        write_text(self.written, page(self.found))
-
 
 def figures(run: Run) -> dict[str, Any]:
     """What is reported of a run: the metrics of both splits, parameters, agreement with the teacher, time."""
@@ -196,11 +206,6 @@ def figures(run: Run) -> dict[str, Any]:
         "parameters": result.student.parameters,
         "seconds": round(result.seconds, 1),
     }
-
-
-def _plain(setting: Setting) -> dict[str, Any]:
-    """The setting as JSON has it."""
-    return json.loads(json.dumps(asdict(setting)))  # type: ignore[no-any-return]
 
 
 def main() -> None:

@@ -149,11 +149,10 @@ class MTPD(Method):
 
     def phases(self) -> Sequence[Phase]:
         """One for each teacher but the last."""
-        settings = {"lr": self.lr, "weight_decay": self.weight_decay}
         make = (
-            partial(torch.optim.SGD, momentum=0.9, **settings)
+            partial(torch.optim.SGD, lr=self.lr, momentum=0.9, weight_decay=self.weight_decay)
             if self.by == "sgd"
-            else partial(torch.optim.AdamW, **settings)
+            else partial(torch.optim.AdamW, lr=self.lr, weight_decay=self.weight_decay)
         )
         return [
             Phase(
