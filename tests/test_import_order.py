@@ -28,6 +28,7 @@ ORDER = (
     {"processors"},
     {"arguments", "config", "data_facts", "pretrained", "projection", "ranked", "sides"},
     {
+        "boxes",
         "byte_sizes",
         "files",
         "hashing",

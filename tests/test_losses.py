@@ -41,11 +41,13 @@ def test_the_door_loads_torch_and_limbecks_own_code_alone() -> None:
 
 WITHOUT_EQUATION = {
     "dot": "is a rule of the optimizer",
+    "fcos": "is focal, the generalized IoU of boxes and a binary cross-entropy, for each image",
     "ikd": "is kd from a teacher that learns, whose gradient is that of no loss of its own",
     "label_smoothing": "is cross_entropy(epsilon=...)",
     "logit_standardization": "changes what others compare",
     "matryoshka": "is the objective that it wraps, on the first numbers of an embedding",
     "mgd": "is kd between codes",
+    "mtpd": "is the objective that it wraps, with one teacher after the other",
     "okd": "is kd from a teacher that learns",
     "on_policy": "changes what others learn from",
     "seqkd": "likewise",

@@ -351,7 +351,7 @@ class Distiller(nn.Module):
     def _freeze(self) -> None:
         """Freezes what the phases that are done have left finished."""
         for _, phase in self.phases[: self._done]:
-            for module in phase.trains if phase.freezes else ():
+            for module in phase.frozen:
                 module.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Distiller:
@@ -385,7 +385,8 @@ class Distiller(nn.Module):
     def _student_tap(self, reads: Reads) -> Tap | None:
         if not reads.student:
             return None
-        return Tap(self.student, self._points, reads.student, positions=self.task.dense, role="student")
+        fields = [*reads.student, *self.task.fields]
+        return Tap(self.student, self._points, fields, positions=self.task.dense, role="student")
 
     def _in_chunks(self, rows: int | None, example: Inputs) -> None:
         """Has logits computed a chunk of rows at a time, where that is wanted and can be."""
@@ -399,7 +400,7 @@ class Distiller(nn.Module):
         head = find_head(self.student, self._points, example)
         if head is None:
             return
-        others = [field for field in self.reads.student if field != "logits"]
+        others = [field for field in (*self.reads.student, *self.task.fields) if field != "logits"]
         self._tap = Tap(self.student, self._points, others, positions=True, head=head)
         self._fields[True] = {
             name: tuple(
@@ -415,7 +416,8 @@ class Distiller(nn.Module):
         """Binds every method to what the networks give for the example."""
         reads = self.objective.all_reads
         with undisturbed(self.student, example), torch.no_grad():
-            student = Tap(self.student, self._points, reads.student, positions=self.task.dense)(example)
+            fields = [*reads.student, *self.task.fields]
+            student = Tap(self.student, self._points, fields, positions=self.task.dense)(example)
         self.task = self.task.fitted_to(student)
         self.teachers.told(self.task.width, self.task.dense)
         self.teachers.open(self._fields[False], {}, _device(self.student))

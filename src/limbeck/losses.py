@@ -30,6 +30,7 @@ from limbeck.methods.fitnet import fitnet
 from limbeck.methods.focal import focal
 from limbeck.methods.fsp import fsp
 from limbeck.methods.ft import factor_transfer
+from limbeck.methods.giou import giou
 from limbeck.methods.huber import huber
 from limbeck.methods.icd import icd
 from limbeck.methods.imitation import imitation
@@ -40,6 +41,7 @@ from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.listwise import listwise
 from limbeck.methods.lwkd import lwkd
 from limbeck.methods.margin_mse import margin_mse
+from limbeck.methods.masked_generative import masked_generative
 from limbeck.methods.mixkd import mixkd
 from limbeck.methods.mse import mse
 from limbeck.methods.multilevel import exit_hint
@@ -91,6 +93,7 @@ __all__ = [
     "fitnet",
     "focal",
     "fsp",
+    "giou",
     "guided",
     "hierarchical_context",
     "huber",
@@ -104,6 +107,7 @@ __all__ = [
     "listwise",
     "lwkd",
     "margin_mse",
+    "masked_generative",
     "mixkd",
     "mse",
     "mutual_learning",

@@ -55,7 +55,7 @@ class TestDetails:
         assert found[-4:] == [
             "Distilling the Knowledge in a Neural Network. Hinton, Vinyals & Dean, 2015, arXiv:1503.02531.",
             "reads: student logits; teacher logits",
-            "tasks: classification, language, multilabel, segmentation, token_classification",
+            "tasks: classification, detection, language, multilabel, segmentation, token_classification",
             f"recipe: {methods.KD.recipe}",
         ]
 
@@ -89,10 +89,11 @@ class TestDetails:
             for name in ("kd", "mse", "simkd", "fitnet")
         }
         assert served == {
-            "kd": "tasks: classification, language, multilabel, segmentation, token_classification",
+            "kd": "tasks: classification, detection, language, multilabel, segmentation, "
+            "token_classification",
             "mse": "tasks: regression",
             "simkd": "tasks: classification",
-            "fitnet": "tasks: classification, language, multilabel, regression, retrieval, "
+            "fitnet": "tasks: classification, detection, language, multilabel, regression, retrieval, "
             "segmentation, similarity, token_classification",
         }
 

@@ -88,6 +88,8 @@ SMALLER = {
     "lwkd": "ce + lwkd(epochs=3, batch_size=20, images_per_class=60, bank_size=10)",
     "cosine": "ce + cosine",
     "embedding_mse": "ce + embedding_mse",
+    "masked_generative": "ce + 100*masked_generative",
+    "mtpd": 'mtpd(ce + kd + masked_generative, teachers=["small", "big"], epochs=2)',
     "matryoshka": "matryoshka(contrastive + cosine, dims=[3, 2])",
     "mgd": "mgd(0.2*ce + 0.8*kd, epochs=4)",
     "nasty": "ce + nasty(epochs=2)",

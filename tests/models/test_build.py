@@ -21,7 +21,7 @@ TEXTS = {
 
 TEXT_MODELS = ("gpt", "textcnn", "transformer")
 PIXEL_MODELS = ("unet", "deeplab")
-IMAGE_MODELS = [name for name in MODELS if name not in TEXT_MODELS]
+IMAGE_MODELS = [name for name in MODELS if name not in (*TEXT_MODELS, "fcos")]  # it answers at places
 NO_RELU_LAST = ("wrn", "mobilenetv2", "shufflenetv2")
 """Their stages are no pre-activations after a ReLU; their own tests say what they are."""
 

@@ -89,6 +89,17 @@ class TestMemoryFormat:
         )
         assert notes[0].endswith("; they get them as they are")
 
+    def test_what_would_corrupt_memory_is_not_even_tried(self) -> None:
+        notes: list[str] = []
+        net = Net()
+        net.conv = nn.Conv2d(3, 4, 1, stride=2)
+        assert Trials(net, BATCH, notes.append).memory_format(PLAIN, "auto") == PLAIN
+        assert net.calls == 0
+        assert len(notes) == 1
+        assert "a 1x1 convolution with a stride of 2 and 3 channels corrupts memory" in notes[0]
+        with pytest.raises(LimbeckError, match=r"memory_format=channels_last: .* corrupts memory"):
+            Trials(net, BATCH, print).memory_format(PLAIN, "channels_last")
+
     def test_one_that_cannot_though_it_should_is_refused(self) -> None:
         with pytest.raises(LimbeckError, match=r"memory_format=channels_last: the networks cannot take"):
             Trials(Net(views=True), BATCH, print).memory_format(PLAIN, "channels_last")

@@ -18,6 +18,7 @@ from pathlib import Path
 from limbeck import tasks
 from limbeck.data.build import from_dataset, from_tensors
 from limbeck.data.digits import digits
+from limbeck.data.files.detection import from_detection
 from limbeck.data.files.embedding.named import (
     cranfield,
     from_collection,
@@ -58,6 +59,7 @@ __all__ = [
     "encode_words",
     "from_collection",
     "from_dataset",
+    "from_detection",
     "from_images",
     "from_language",
     "from_pairs",
@@ -96,6 +98,9 @@ SOURCES: Mapping[str, Entry] = {
     "cifar100": Entry(cifar100, "60,000 photographs, 32 x 32, 100 classes", "Krizhevsky 2009"),
     "cranfield": Entry(
         cranfield, "1,400 abstracts and 225 queries with judgments, for retrieval", "Cleverdon 1967"
+    ),
+    "detection": Entry(
+        from_detection, "images with boxes", "folders of images with COCO JSON, VOC XML or YOLO text"
     ),
     "diabetes": Entry(
         diabetes, "442 patients in 10 numbers, for regression; no download", "Efron et al. 2004"

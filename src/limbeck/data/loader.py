@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from limbeck.data.views.order import nth_view
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.hashing import mix
-from limbeck.outputs import Batch, Inputs, named, part_of
+from limbeck.outputs import ABSENT, Batch, Inputs, named, part_of
 
 WINDOW = 50
 """Batches, at most, whose samples are sorted by length together."""
@@ -101,6 +101,11 @@ class Loader:
             raise LimbeckError(
                 f"further views ({', '.join(extra_views)}) are made for the student alone, and {name} reads"
                 f" another preparation of them ({how}); give both networks one size"
+            )
+        if split.task.boxed and {preparation, *given.values()} != {AS_RENDERED}:
+            raise LimbeckError(
+                "boxes are in pixels of the images as the data has them, so both networks read these; leave "
+                "out student.size and teacher.size, and scale the images of the data, resize=[height, width]"
             )
         self._shown = _shown(split, {preparation, *self.teacher_preparations.values()}, 1 + len(extra_views))
         if not shuffle:  # as when a network is measured, which no batch size changes
@@ -217,6 +222,8 @@ class Loader:
             # A batch of texts ends with its longest one.
             texts = task.dense and not isinstance(rendered, Tensor)
             return targets[:, : next(iter(named(rendered).values())).shape[1]] if texts else targets
+        if task.boxed:
+            return self._boxes(targets, self.split.index[rows], view)
         stored = targets.long()  # which a split may keep as uint8
         maps = self.views.render_target(stored, self.split.index[rows], view, ignored=task.ignored)
         if isinstance(rendered, Tensor) and rendered.shape[-2:] != maps.shape[-2:]:
@@ -225,6 +232,23 @@ class Loader:
                 " should have a target for each pixel of its image"
             )
         return maps
+
+    def _boxes(self, targets: Tensor, index: Tensor, view: Tensor) -> Tensor:
+        """The boxes (B, M, 5) in the views of their samples; one that has left its view is none any more."""
+        if isinstance(self.views, Unchanged):
+            return targets
+        moved, _ = self.views.render_boxes(targets[..., :4], self._size, index, view)
+        lost = (moved[..., 2:] <= moved[..., :2]).any(-1, keepdim=True)
+        return torch.cat([moved.where(~lost, 0), targets[..., 4:].where(~lost, ABSENT)], -1)
+
+    @cached_property
+    def _size(self) -> tuple[int, int]:
+        """Height and width of the images as they are stored."""
+        first = self.split.index[:1]
+        images = self.split.samples.render(Unchanged(), first, torch.zeros_like(first))
+        if not isinstance(images, Tensor) or images.ndim != 4:
+            raise LimbeckError("boxes are in images (N, channels, height, width), and the inputs are none")
+        return images.shape[2], images.shape[3]
 
 
 def whole_batch(batch_size: int, together: int, world: int = 1) -> int:

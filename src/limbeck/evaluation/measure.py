@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,21 +35,20 @@ Answer = Callable[[Inputs], Outputs]
 
 
 def answer_of(task: Task, network: nn.Module, features: Names | None = None) -> Answer:
-    """A network as what gives its logits for inputs.
+    """A network as what gives its logits for inputs, with the further outputs that the task reads.
 
     Args:
         task: what the network is for; it says how many outputs there are.
         network: any network.
         features: module paths that override the features found, by field; "logits" among them counts.
     """
-    if features and "logits" in features:
+    if task.fields or (features and "logits" in features):
         taps: list[Tap] = []
 
         def tapped(inputs: Inputs) -> Outputs:
             if not taps:
-                taps.append(
-                    answering(network, inputs, overrides=features, width=task.width, dense=task.dense)
-                )
+                how: Any = {"overrides": features, "width": task.width, "dense": task.dense}
+                taps.append(answering(network, inputs, task.fields, **how))
             return taps[0](inputs)
 
         return tapped

@@ -41,10 +41,12 @@ if TYPE_CHECKING:
     from limbeck.methods.ekd import EKD
     from limbeck.methods.embedding_mse import EmbeddingMSE
     from limbeck.methods.embeddistill import EmbedDistill
+    from limbeck.methods.fcos import FCOS
     from limbeck.methods.fitnet import FitNet
     from limbeck.methods.focal import Focal
     from limbeck.methods.fsp import FSP
     from limbeck.methods.ft import FT
+    from limbeck.methods.giou import GIoU
     from limbeck.methods.huber import Huber
     from limbeck.methods.icd import ICD
     from limbeck.methods.ikd import IKD
@@ -58,10 +60,12 @@ if TYPE_CHECKING:
     from limbeck.methods.logit_standardization import LogitStandardization
     from limbeck.methods.lwkd import LWKD
     from limbeck.methods.margin_mse import MarginMSE
+    from limbeck.methods.masked_generative import MaskedGenerative
     from limbeck.methods.matryoshka import Matryoshka
     from limbeck.methods.mgd import MGD
     from limbeck.methods.mixkd import MixKD
     from limbeck.methods.mse import MSE
+    from limbeck.methods.mtpd import MTPD
     from limbeck.methods.multilevel import Multilevel
     from limbeck.methods.nasty import Nasty
     from limbeck.methods.nst import NST
@@ -116,10 +120,12 @@ _PLACES = {
     "ekd": "limbeck.methods.ekd:EKD",
     "embedding_mse": "limbeck.methods.embedding_mse:EmbeddingMSE",
     "embeddistill": "limbeck.methods.embeddistill:EmbedDistill",
+    "fcos": "limbeck.methods.fcos:FCOS",
     "fitnet": "limbeck.methods.fitnet:FitNet",
     "focal": "limbeck.methods.focal:Focal",
     "fsp": "limbeck.methods.fsp:FSP",
     "ft": "limbeck.methods.ft:FT",
+    "giou": "limbeck.methods.giou:GIoU",
     "huber": "limbeck.methods.huber:Huber",
     "icd": "limbeck.methods.icd:ICD",
     "ikd": "limbeck.methods.ikd:IKD",
@@ -133,10 +139,12 @@ _PLACES = {
     "logit_standardization": "limbeck.methods.logit_standardization:LogitStandardization",
     "lwkd": "limbeck.methods.lwkd:LWKD",
     "margin_mse": "limbeck.methods.margin_mse:MarginMSE",
+    "masked_generative": "limbeck.methods.masked_generative:MaskedGenerative",
     "matryoshka": "limbeck.methods.matryoshka:Matryoshka",
     "mgd": "limbeck.methods.mgd:MGD",
     "mixkd": "limbeck.methods.mixkd:MixKD",
     "mse": "limbeck.methods.mse:MSE",
+    "mtpd": "limbeck.methods.mtpd:MTPD",
     "multilevel": "limbeck.methods.multilevel:Multilevel",
     "nasty": "limbeck.methods.nasty:Nasty",
     "nst": "limbeck.methods.nst:NST",
@@ -187,6 +195,7 @@ __all__ = [
     "DML",
     "DOT",
     "EKD",
+    "FCOS",
     "FSP",
     "FT",
     "ICD",
@@ -198,6 +207,7 @@ __all__ = [
     "METHODS",
     "MGD",
     "MSE",
+    "MTPD",
     "NST",
     "OFD",
     "OKD",
@@ -229,6 +239,7 @@ __all__ = [
     "EmbeddingMSE",
     "FitNet",
     "Focal",
+    "GIoU",
     "Huber",
     "Imitation",
     "InfoFlow",
@@ -237,6 +248,7 @@ __all__ = [
     "LogitStandardization",
     "Losses",
     "MarginMSE",
+    "MaskedGenerative",
     "Matryoshka",
     "Method",
     "MixKD",

@@ -177,7 +177,7 @@ class Phase:
         cache: everything that decides what the phase ends with. A phase that has it is trained once and
             reused by every run that says the same; it must not depend on the run's seed.
         freezes: whether the modules stay as they are once the phase is over: in eval mode, in no later
-            optimizer.
+            optimizer; or those of them that do.
         collect: a function that exchanges the batch before the networks see it, as `Method.collect` does.
         sides: what `loss` needs of fields of the teacher, as `Method.sides`.
     """
@@ -195,9 +195,16 @@ class Phase:
     finish: Callable[[], None] | None = None
     seed: int | None = None
     cache: str | None = None
-    freezes: bool = False
+    freezes: bool | Sequence[nn.Module] = False
     collect: Callable[[Batch, Networks], Batch] | None = None
     sides: tuple[Side, ...] = ()
+
+    @property
+    def frozen(self) -> Sequence[nn.Module]:
+        """The modules that stay as they are once the phase is over."""
+        if isinstance(self.freezes, bool):
+            return self.trains if self.freezes else ()
+        return self.freezes
 
 
 @dataclass(frozen=True)

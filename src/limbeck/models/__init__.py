@@ -23,6 +23,7 @@ from limbeck.models.cnn import CNN
 from limbeck.models.deeplab import DeepLab
 from limbeck.models.dscnn import DSCNN
 from limbeck.models.factory import call_factory
+from limbeck.models.fcos import FCOS
 from limbeck.models.gpt import GPT, KVCache
 from limbeck.models.inputs import complete
 from limbeck.models.lenet import LeNet5
@@ -70,6 +71,7 @@ MODELS: Mapping[str, Entry] = {
     "deeplab": Entry(
         DeepLab, "DeepLabV3 over residual stages, for segmentation", "Chen et al. 2017, arXiv:1706.05587"
     ),
+    "fcos": Entry(FCOS, "anchor-free detector over residual stages", "Tian et al. 2019, arXiv:1904.01355"),
     "mlp": Entry(MLP, "multi-layer perceptron, for tables and small images", "Rumelhart et al. 1986"),
     "gpt": Entry(
         GPT, "causal language model, decoder", "Radford et al. 2019; Touvron et al. 2023, arXiv:2302.13971"

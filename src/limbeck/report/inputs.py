@@ -6,7 +6,7 @@ import base64
 import io
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from limbeck.data import Source
@@ -15,10 +15,17 @@ from limbeck.evaluation.results import Evaluation
 from limbeck.outputs import Inputs
 from limbeck.report.page import Gallery, Sample
 from limbeck.tasks import Example
+from limbeck.tasks.detection.findings import BoxExample
 from limbeck.tasks.segmentation.findings import PixelExample
 
 LARGEST = 128
 """Pixels that the longer side of a picture has at most."""
+
+BOXED = 240
+"""The same of a picture with boxes, whose lines have to be told apart."""
+
+BOX_COLORS = ("#ffd400", "#00e5ff", "#ff3df2", "#76ff03", "#ff6d00", "#ffffff")
+"""Of the boxes of each class, in turn; bright, as most pictures are dark."""
 
 MOST_VALUES = 12
 """Features that a row of a table shows."""
@@ -54,6 +61,12 @@ def examples(found: Evaluation, source: Source) -> Gallery | None:
             "Samples on which the student loses most pixels that the teacher gets right. From left to right: "
             "input, label (white where a pixel does not count), student and teacher."
         )
+    if isinstance(named[0], BoxExample):
+        caption = (
+            "Samples on which the student misses most objects that the teacher finds. From left to right: "
+            "boxes of the label, of student and of teacher, a color for each class; of both networks those "
+            "with a score of 0.3 or more."
+        )
     return Gallery(samples, caption)
 
 
@@ -70,6 +83,8 @@ def _picture(image: Tensor, example: Example) -> str:
     picture.thumbnail((LARGEST, LARGEST))
     if isinstance(example, PixelExample):
         picture = _beside(picture, example)
+    if isinstance(example, BoxExample):
+        picture = _boxed(Image.fromarray(pixels.cpu().numpy()), example)
     picture.save(file, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
@@ -83,6 +98,21 @@ def _beside(picture: Image.Image, example: PixelExample) -> Image.Image:
         colored = Image.frombytes("P", (width, height), bytes(ids))
         colored.putpalette([level for number in range(256) for level in _color(number)])
         strip.paste(colored.convert("RGB"), (place * (width + 2), 0))
+    return strip
+
+
+def _boxed(picture: Image.Image, example: BoxExample) -> Image.Image:
+    """The picture three times, with the boxes of label, student and teacher."""
+    factor = BOXED / max(picture.size)
+    width, height = (max(1, round(factor * side)) for side in picture.size)
+    strip = Image.new("RGB", (3 * width + 4, height), "white")
+    for place, boxes in enumerate(example.boxes):
+        shown = picture.resize((width, height))
+        draw = ImageDraw.Draw(shown)
+        for *corners, what in boxes:
+            x1, y1, x2, y2 = (factor * corner for corner in corners)
+            draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=BOX_COLORS[what % len(BOX_COLORS)])
+        strip.paste(shown, (place * (width + 2), 0))
     return strip
 
 

@@ -123,6 +123,11 @@ def export(
         return Exported(file, tuple(_COPIES[form](student, card, shipped, file)))
     if form == "hf":
         hf.check_fits(student, card)
+    if quantize is not None and (fields := card.made_for().fields):
+        raise LimbeckError(
+            f"a student for {card.task['name']} answers with {', '.join(fields)} beside its logits, and "
+            "quantization is for logits alone; leave out quantize (--quantize)"
+        )
     source, reads = _source(path, card, data, data_dir), networks.preparation_of(card, path)
     if form == "hf":
         return Exported(file, tuple(_folder(path, student, card, source, reads, file)))
@@ -134,13 +139,17 @@ def export(
     makers = reads.files() if isinstance(reads, Tokenization) else source.files
     beside = _beside(makers, file, overwrite=overwrite)
     example = source.example(preparation=reads)
-    program = trace(student, example, card.max_length, any_size=source.task.spatial)
+    fields = source.task.fields
+    program = trace(student, example, card.max_length, any_size=source.task.spatial, fields=fields)
     kind, inputs, quantization = _PROGRAMS[form], preprocessing(card), None
     with replacing(file) as partial, TemporaryDirectory() as folder:
         plain = partial if quantize is None else Path(folder) / "student.onnx"
-        what = kind.write(program, list(named_tensors(example)), plain, metadata(card, inputs, shipped))
+        about = metadata(card, inputs, shipped)
+        what = kind.write(program, list(named_tensors(example)), plain, about, fields)
         try:
             lines = [what, summary(inputs), _agreement(student, kind.reopen(plain), source, reads)]
+            for place, field in enumerate(fields, 1):
+                lines.append(_agreement(student, kind.reopen(plain, place), source, reads, field))
             if quantize is not None:
                 quantization, said = quantized(plain, partial, source, card, reads, path, file, max_drop)
                 lines = [*lines[:2], f"before quantization: {lines[2]}", *said]
@@ -189,11 +198,18 @@ def _repdistiller(student: nn.Module, card: Card, shipped: Mapping[str, Any], fi
 
 
 def _agreement(
-    student: nn.Module, answer: Callable[[Inputs], Tensor], source: Source, reads: Preparation
+    student: nn.Module,
+    answer: Callable[[Inputs], Tensor],
+    source: Source,
+    reads: Preparation,
+    field: str | None = None,
 ) -> str:
-    """That a program answers as the student does, on some of the data."""
+    """That a program answers as the student does, on some of the data; `field` is an output of its own."""
     name, split = _checked_on(source)
-    return check(student, answer, split, source.task, reads).summary(f"the {name} split of {source.name}")
+    found = check(student, answer, split, source.task, reads, field=field)
+    if field is not None:
+        return f"its {field} differ from the student's by {found.difference:.1e} at most"
+    return found.summary(f"the {name} split of {source.name}")
 
 
 def _folder(

@@ -192,7 +192,7 @@ def _answers(
         teacher.name = name
         for batch in loader:
             if not answers.samples:
-                teacher.open(batch.inputs, ("logits",))
+                teacher.open(batch.inputs, ("logits", *task.fields))
             outputs = teacher(batch)
             logits = outputs.logits
             answers.update(task.rows(batch, outputs).logits(logits) if task.dense else logits)

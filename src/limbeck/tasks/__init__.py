@@ -12,6 +12,7 @@ from limbeck.errors import LimbeckError, unknown
 from limbeck.plugins import registered
 from limbeck.tasks.base import Agreement, Comparison, Example, Findings, Meter, Metric, Task
 from limbeck.tasks.classification import Classification
+from limbeck.tasks.detection import Detection
 from limbeck.tasks.language import Language
 from limbeck.tasks.multilabel import Multilabel
 from limbeck.tasks.regression import Regression
@@ -23,6 +24,7 @@ from limbeck.tasks.token_classification import TokenClassification
 
 TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
+    "detection": Detection,
     "language": Language,
     "multilabel": Multilabel,
     "regression": Regression,
@@ -37,6 +39,7 @@ __all__ = [
     "Agreement",
     "Classification",
     "Comparison",
+    "Detection",
     "Example",
     "Findings",
     "Language",

@@ -165,8 +165,10 @@ class Task(ABC):
             every batch over all processes.
         dense: whether the embedding has positions, which are rows: a map (B, D, H, W), or hidden states
             (B, L, D).
-        spatial: whether targets are maps, which views move as they move pixels.
-        ignored: the target of what is no row at all where targets are maps: a pixel that does not count.
+        spatial: whether targets are maps or boxes, which views move as they move pixels.
+        boxed: whether they are boxes (N, M, 5), each x1, y1, x2, y2 in pixels and a class id, -1 for none.
+        ignored: the target of what is no row at all where targets are spatial: a pixel that does not count.
+        fields: further outputs of a network that rows and meters read, by the names that it gives them.
         embeds: whether the output of a network is an embedding, as wide as the network makes it; `width` is 0
             then, and the outputs have no names.
         distance: what `Agreement.distance` is, for people.
@@ -183,6 +185,8 @@ class Task(ABC):
     even: ClassVar[bool] = True
     dense: ClassVar[bool] = False
     spatial: ClassVar[bool] = False
+    boxed: ClassVar[bool] = False
+    fields: ClassVar[tuple[str, ...]] = ()
     ignored: ClassVar[int] = UNLABELED
     embeds: ClassVar[bool] = False
     distance: ClassVar[str] = "mean KL(teacher, student) in nats"

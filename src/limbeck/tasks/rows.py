@@ -37,6 +37,7 @@ class Rows:
             has an embedding of its own: E is P, or the number of samples where a sample's rows share one.
         decisions: turns the outputs (E, width) of a head that read those embeddings into rows (P, C).
         width: C, where a network may have more logits than the task has; None where it has as many.
+        boxes: (P, 4) the box that each row should have, NaN where it is none; None for tasks without boxes.
     """
 
     count: int
@@ -46,6 +47,7 @@ class Rows:
     embedding: Callable[[Tensor], Tensor] = _same
     decisions: Callable[[Tensor], Tensor] = _same
     width: int | None = None
+    boxes: Tensor | None = None
 
     def numbers(self, index: Tensor | None) -> Tensor | None:
         """(P,) int64 a number for each row, the same however a batch is split.

@@ -58,6 +58,28 @@ def gains_by_channels_last(module: nn.Module, batch: Batch) -> bool:
     return images and any(isinstance(part, nn.Conv2d) for part in module.modules())
 
 
+def unsafe_in_channels_last(module: nn.Module) -> str | None:
+    """Why networks must not see channels-last images, though a step may seem to succeed; None if they may.
+
+    On CPUs the gradient of a 1x1 convolution with a stride and fewer than 16 channels writes outside of its
+    memory (oneDNN, issue 6035).
+    """
+    for part in module.modules():
+        if (
+            isinstance(part, nn.Conv2d)
+            and part.weight.requires_grad
+            and part.weight.device.type == "cpu"
+            and set(part.kernel_size) == {1}
+            and max(part.stride) > 1
+            and part.in_channels // part.groups < 16
+        ):
+            return (
+                f"a 1x1 convolution with a stride of {max(part.stride)} and {part.in_channels} channels "
+                "corrupts memory in this format on CPUs"
+            )
+    return None
+
+
 def _channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 

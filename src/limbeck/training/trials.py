@@ -16,7 +16,12 @@ from torch import nn
 from limbeck.errors import LimbeckError
 from limbeck.features import undone
 from limbeck.outputs import Batch
-from limbeck.training.choices import Choices, MemoryFormat, gains_by_channels_last
+from limbeck.training.choices import (
+    Choices,
+    MemoryFormat,
+    gains_by_channels_last,
+    unsafe_in_channels_last,
+)
 
 WORTH_COMPILING = 60.0
 """Seconds a loop must have to go for `compile=auto` to try the compiler, which takes about as many."""
@@ -174,6 +179,8 @@ def try_channels_last(
     if not gains and asked != "channels_last":
         return choices, None
     tried = replace(choices, memory_format="channels_last")
+    if unsafe := unsafe_in_channels_last(module):
+        return choices, unsafe
     failure = failure_of(tried)
     if failure is None:
         return tried, None

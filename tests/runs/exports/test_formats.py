@@ -36,6 +36,7 @@ SMALL = {
     "transformer": "transformer(dim=8, depth=1, heads=2)",
     "unet": "unet(channels=[4, 8])",
     "deeplab": "deeplab(channels=[4, 8], width=8)",
+    "fcos": "fcos(channels=[4, 8], levels=2, width=8)",
 }
 """Small networks of some names; the others are as they are."""
 
@@ -57,10 +58,19 @@ def labeled_pixels() -> Source:
     return data.from_tensors(torch.rand(40, 3, 16, 16, generator=draw), maps, task="segmentation")
 
 
+def boxed() -> Source:
+    draw = torch.Generator().manual_seed(0)
+    boxes = torch.tensor([2.0, 2.0, 9.0, 9.0, 0.0]).repeat(40, 1, 1)
+    boxes[:, 0, 4] = torch.arange(40) % 3
+    return data.from_tensors(torch.rand(40, 3, 16, 16, generator=draw), boxes, task="detection")
+
+
 def write(form: ModuleType, network: nn.Module, source: Source, file: Path) -> None:
     example = source.example()
     inputs = preprocessing(card := describe(network, None, source))
-    form.write(trace(network, example), list(named_tensors(example)), file, metadata(card, inputs))
+    fields = source.task.fields
+    program = trace(network, example, fields=fields)
+    form.write(program, list(named_tensors(example)), file, metadata(card, inputs), fields)
 
 
 def network_for(source: Source, spec: str) -> nn.Module:
@@ -82,7 +92,7 @@ def network_for(source: Source, spec: str) -> nn.Module:
 )
 def test_every_network_answers_the_same_from_a_file(name: str, tmp_path: Path) -> None:
     sources = {"textcnn": texts, "transformer": texts, "unet": labeled_pixels, "deeplab": labeled_pixels}
-    source = sources.get(name, images)()
+    source = (sources | {"fcos": boxed}).get(name, images)()
     network = network_for(source, SMALL.get(name, name))
     for form in (onnx, pt2):
         write(form, network, source, tmp_path / "file")

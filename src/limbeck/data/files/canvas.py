@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from limbeck.arguments import Count, Limits
 from limbeck.data.files.decoding import BROKEN, FORMATS, Decoder
+from limbeck.data.views import Crop, ScaledCrop, Views
 from limbeck.errors import LimbeckError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+Size: TypeAlias = Count | Annotated[Sequence[Count], Limits(min_length=2, max_length=2)]
+"""Pixels of an image: the side of a square, or [height, width]."""
 
 _ORIENTATION = 0x0112
 """The EXIF tag of how the camera was held; from 5 on, on its side."""
@@ -32,6 +38,49 @@ class Canvas(Decoder):
     height: int = 1
     width: int = 1
     fit: bool = False
+
+    @classmethod
+    def of(cls, sizes: Collection[tuple[int, int]], resize: Size | None, gray: bool) -> tuple[Canvas, bool]:
+        """What images are placed on, and whether they all fill it.
+
+        Args:
+            sizes: the heights and widths that there are.
+            resize: height and width that they are scaled to fit in; None for a canvas of the largest.
+            gray: one channel.
+        """
+        if resize is None:
+            height, width = (max(sides) for sides in zip(*sizes, strict=True))
+            return cls(gray, None, height, width), len(set(sizes)) == 1
+        height, width = (resize, resize) if isinstance(resize, int) else resize
+        filled = all(size[0] * width == size[1] * height for size in sizes)
+        return cls(gray, None, height, width, fit=set(sizes) != {(height, width)}), filled
+
+    def described(self, alike: bool) -> str:
+        """What is done to images, to be read after what they are."""
+        scaled = f", scaled bicubically to fit in {self.height} x {self.width}" if self.fit else ""
+        padded = f", with black at the right and the bottom up to {self.height} x {self.width}"
+        return scaled + padded * (not alike)
+
+    def scales(self, size: tuple[int, int]) -> tuple[float, float]:
+        """By what the x and the y of an image of some height and width are multiplied on the canvas."""
+        height, width = size
+        if not self.fit:
+            return 1.0, 1.0
+        # as PIL.ImageOps.contain rounds
+        wide = width * self.height > height * self.width
+        made = (
+            (round(height / width * self.width), self.width)
+            if wide
+            else (self.height, round(width / height * self.height))
+        )
+        return made[1] / width, made[0] / height
+
+    def windows(self, size: Size | None) -> Views:
+        """What training sees: windows of scaled images, or of images as they are; mirrored, too."""
+        if size is None:
+            return Crop(padding=min(self.height, self.width) // 8, flip=True)
+        height, width = (size, size) if isinstance(size, int) else size
+        return ScaledCrop(height, width)
 
     def _sized(self, picture: Image.Image) -> Image.Image:
         from PIL import Image

@@ -129,6 +129,19 @@ def on_the_hub(name: str, test: str = "test") -> dict[str, Rows]:
     return {split: Rows(f"the {theirs} split of {name!r}", found[theirs]) for split, theirs in splits.items()}
 
 
+def of_files(images: Sequence[Path], place: Path) -> Rows:
+    """Images in files of their own, in the column "image".
+
+    Args:
+        images: their names.
+        place: the directory, for messages.
+    """
+    import datasets
+
+    features = datasets.Features({"image": datasets.Value("string")})
+    return Rows(repr(str(place)), datasets.Dataset.from_dict({"image": [*map(str, images)]}, features))
+
+
 def portions(
     strata: Mapping[str, Tensor],
     share: float,

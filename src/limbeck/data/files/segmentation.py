@@ -6,32 +6,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from limbeck.arguments import Count, Limits
 from limbeck.data.build import assemble
-from limbeck.data.files.canvas import Canvas, size_of
+from limbeck.data.files.canvas import Canvas, Size, size_of
 from limbeck.data.files.discover import find
 from limbeck.data.files.images import Held
 from limbeck.data.files.mask_pairs import Pair, by_patterns, in_folders
 from limbeck.data.files.masks import IGNORED, MaskReader
 from limbeck.data.files.readable import contents_of
-from limbeck.data.files.rows import Rows, portions
+from limbeck.data.files.rows import of_files, portions
 from limbeck.data.memory import budget
 from limbeck.data.prefetch import in_order
 from limbeck.data.registry import written
 from limbeck.data.source import PIXELS, Source
 from limbeck.data.split import Split, copies
 from limbeck.data.storage.streamed import WORKERS, decoded
-from limbeck.data.views import Crop, ScaledCrop, Views
 from limbeck.errors import LimbeckError
 from limbeck.tasks import Segmentation
-
-Size: TypeAlias = Count | Annotated[Sequence[Count], Limits(min_length=2, max_length=2)]
-"""Pixels of an image: the side of a square, or [height, width]."""
 
 
 def from_segmentation(
@@ -110,7 +105,7 @@ def from_segmentation(
     known = _names(names, place)
     reader = MaskReader([ignore] if isinstance(ignore, int) else list(ignore), known, colors)
     maps = _read(pairs, reader, canvas, room)
-    rows = {split: _rows(some, place) for split, some in pairs.items()}
+    rows = {split: of_files([pair.image for pair in some], place) for split, some in pairs.items()}
     contents = {
         split: contents_of(its, "image", torch.arange(len(maps[split]))) for split, its in rows.items()
     }
@@ -137,7 +132,7 @@ def from_segmentation(
         parts.get("test"),
         names=known or None,
         width=None if known else _width(maps),
-        views=_views(size, canvas),
+        views=canvas.windows(size),
         kind="image",
         name=written("segmentation", from_segmentation, given),
         contents={
@@ -146,14 +141,10 @@ def from_segmentation(
     )
     assert isinstance(source.task, Segmentation)
     kind = "gray" if gray else "RGB"
-    scaled = f", scaled bicubically to fit in {canvas.height} x {canvas.width}" if canvas.fit else ""
-    padded = (
-        "" if alike else f", with black at the right and the bottom up to {canvas.height} x {canvas.width}"
-    )
     return replace(
         source,
         task=replace(source.task, resolution=resolution),
-        preparation=f"{PIXELS} of {kind} images, turned as their EXIF says{scaled}{padded}",
+        preparation=f"{PIXELS} of {kind} images, turned as their EXIF says{canvas.described(alike)}",
     )
 
 
@@ -173,12 +164,7 @@ def _canvas(pairs: Mapping[str, Sequence[Pair]], resize: Size | None, gray: bool
                     f"{its[0]} x {its[1]}; they should have as many"
                 )
             sizes.add(size)
-    if resize is None:
-        height, width = (max(sides) for sides in zip(*sizes, strict=True))
-        return Canvas(gray, None, height, width), len(sizes) == 1
-    height, width = (resize, resize) if isinstance(resize, int) else resize
-    filled = all(size[0] * width == size[1] * height for size in sizes)
-    return Canvas(gray, None, height, width, fit=sizes != {(height, width)}), filled
+    return Canvas.of(sizes, resize, gray)
 
 
 def _names(names: str | Sequence[str], place: Path) -> tuple[str, ...]:
@@ -217,19 +203,3 @@ def _read(
 def _width(maps: Mapping[str, Tensor]) -> int:
     """How many classes all splits show; 0 where no pixel counts."""
     return max(int(its.where(its != IGNORED, 0).max()) + 1 for its in maps.values())
-
-
-def _rows(pairs: Sequence[Pair], place: Path) -> Rows:
-    import datasets
-
-    files = {"image": [str(pair.image) for pair in pairs]}
-    features = datasets.Features({"image": datasets.Value("string")})
-    return Rows(repr(str(place)), datasets.Dataset.from_dict(files, features))
-
-
-def _views(size: Size | None, canvas: Canvas) -> Views:
-    """Windows of scaled images, or of images as they are; in both cases mirrored, too."""
-    if size is None:
-        return Crop(padding=min(canvas.height, canvas.width) // 8, flip=True)
-    height, width = (size, size) if isinstance(size, int) else size
-    return ScaledCrop(height, width)

@@ -76,7 +76,16 @@ class Bank(Views):
 
     def render_target(self, targets: Tensor, index: Tensor, view: Tensor, *, ignored: int) -> Tensor:
         """Refuses: whether the data set's transforms move pixels, and where to, is not known."""
-        raise LimbeckError(
+        raise self._refused()
+
+    def render_boxes(
+        self, boxes: Tensor, size: tuple[int, int], index: Tensor, view: Tensor
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Refuses, as for maps."""
+        raise self._refused()
+
+    def _refused(self) -> LimbeckError:
+        return LimbeckError(
             f'the views "{self}" are random transforms of the data set itself, which may move pixels away'
             " from their targets; take them out of the data set and name a policy, for example"
             ' views="crop(padding=4, flip=true)"'
@@ -133,6 +142,16 @@ class Composed(Views):
             left //= part.count
             targets = part.render_target(targets, index, view // left % part.count, ignored=ignored)
         return targets
+
+    def render_boxes(
+        self, boxes: Tensor, size: tuple[int, int], index: Tensor, view: Tensor
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Moves boxes as each part moves what the part before it shows."""
+        left = self.count
+        for part in self.parts:
+            left //= part.count
+            boxes, size = part.render_boxes(boxes, size, index, view // left % part.count)
+        return boxes, size
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.parts))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limbeck.data.views.policy import Views, images_in, maps_in
+from limbeck.data.views.policy import Views, images_in, maps_in, within
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Inputs
 
@@ -53,6 +53,17 @@ class Crop(Views):
     def render_target(self, targets: Tensor, index: Tensor, view: Tensor, *, ignored: int) -> Tensor:
         """Cuts the same windows out of maps; the padding around them has the target `ignored`."""
         return self._windows(maps_in(targets, self)[:, None], view, ignored)[:, 0]
+
+    def render_boxes(
+        self, boxes: Tensor, size: tuple[int, int], index: Tensor, view: Tensor
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """The boxes in the same windows."""
+        side, width = 2 * self.padding + 1, size[1]
+        right, down = view % side, view // side % side
+        x = boxes[..., 0::2] + (self.padding - right)[:, None, None]
+        y = boxes[..., 1::2] + (self.padding - down)[:, None, None]
+        x = torch.where((view // side**2 == 1)[:, None, None], width - x.flip(-1), x)
+        return within(torch.stack([x, y], -1).flatten(-2), size), size
 
     def _windows(self, images: Tensor, view: Tensor, fill: int) -> Tensor:
         """The windows (B, C, H, W) of images that are padded with a value."""

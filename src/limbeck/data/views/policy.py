@@ -53,6 +53,28 @@ class Views(ABC):
         """
         return targets
 
+    def render_boxes(
+        self, boxes: Tensor, size: tuple[int, int], index: Tensor, view: Tensor
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Moves boxes as `render` moves the pixels of the same views, and cuts off what is outside.
+
+        The boxes themselves, unless a policy moves pixels.
+
+        Args:
+            boxes: (B, M, 4) x1, y1, x2, y2 in pixels of the samples as they are stored.
+            size: height and width of those.
+            index: (B,) int64 as in `render`.
+            view: (B,) int64 as in `render`.
+        Returns: the boxes (B, M, 4), without an area where nothing is left of one; and the size of the views.
+        """
+        return boxes, size
+
+
+def within(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """The part of boxes (B, M, 4) that is in an image of some height and width."""
+    height, width = size
+    return torch.stack([boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)], -1).flatten(-2)
+
 
 def images_in(inputs: Inputs, views: Views) -> Tensor:
     """The inputs, which the views need to be images."""

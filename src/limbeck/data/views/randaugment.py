@@ -63,6 +63,15 @@ class RandAugment(Views):
         """
         return self._changed(maps_in(targets, self)[:, None], index, view, ignored)[:, 0]
 
+    def render_boxes(
+        self, boxes: Tensor, size: tuple[int, int], index: Tensor, view: Tensor
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Refuses: some of the operations turn and shear an image, and no box stays a box."""
+        raise LimbeckError(
+            f'the views "{self}" turn and shear images, and a box does not stay a box then; take crop, '
+            "scaled_crop, color_jitter or cutout"
+        )
+
     def _changed(self, shown: Tensor, index: Tensor, view: Tensor, ignored: int | None) -> Tensor:
         """Images (B, C, H, W) after the operations of their views; with `ignored`, maps (B, 1, H, W)."""
         functional = imported("torchvision.transforms.v2.functional", "zoo")

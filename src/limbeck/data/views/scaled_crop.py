@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from limbeck.data.views.policy import Views, check_bank, images_in, maps_in
+from limbeck.data.views.policy import Views, check_bank, images_in, maps_in, within
 from limbeck.errors import LimbeckError
 from limbeck.hashing import below
 from limbeck.outputs import Inputs
@@ -92,12 +92,28 @@ class ScaledCrop(Views):
         shown = _along(_along(maps, down, 1), right, 2)
         return shown.masked_fill(~_inside(rows, columns), ignored)
 
-    def _lines(self, images: Tensor, index: Tensor, view: Tensor) -> tuple[_Line, _Line]:
-        """The rows and the columns of each window."""
+    def render_boxes(
+        self, boxes: Tensor, size: tuple[int, int], index: Tensor, view: Tensor
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """The boxes in the same windows."""
+        scale, flip = self._drawn(index, view)
+        shown = self.height, self.width
+        sides = zip((3, 2), (size[1], size[0]), (self.width, self.height), strict=True)
+        first = [self._first(side, extent, scale, (_SALT, salt), index, view) for salt, side, extent in sides]
+        moved = boxes * (scale / _ONE)[:, None, None] - torch.stack(first * 2, 1)[:, None]
+        x = torch.where(flip[:, None, None], self.width - moved[..., 0::2].flip(-1), moved[..., 0::2])
+        return within(torch.stack([x, moved[..., 1::2]], -1).flatten(-2), shown), shown
+
+    def _drawn(self, index: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
+        """(B,) factor of each window, in 1 / `_ONE`, and whether it is mirrored."""
         low, high = round(self.low * _ONE), round(self.high * _ONE)
         scale = low + below(high - low + 1, _SALT, 0, index, view)
-        scale = scale.where(view != 0, _ONE)
         flip = (below(2, _SALT, 1, index, view) == 1) & (view != 0) & self.flip
+        return scale.where(view != 0, _ONE), flip
+
+    def _lines(self, images: Tensor, index: Tensor, view: Tensor) -> tuple[_Line, _Line]:
+        """The rows and the columns of each window."""
+        scale, flip = self._drawn(index, view)
         rows = self._line(images.shape[-2], self.height, scale, (_SALT, 2), index, view)
         columns = self._line(images.shape[-1], self.width, scale, (_SALT, 3), index, view)
         mirrored = _Line(*(each.where(~flip[:, None], each.flip(1)) for each in columns))
@@ -107,19 +123,29 @@ class ScaledCrop(Views):
         self, side: int, extent: int, scale: Tensor, salt: tuple[int, int], index: Tensor, view: Tensor
     ) -> _Line:
         """Pixels along a side of an image that has `side` of them, in a window of `extent`."""
-        scaled = (side * scale + _ONE // 2) // _ONE
-        spare = scaled - extent
-        drawn = (below(2**31, *salt, index, view) % (spare.abs() + 1)) * spare.sign()
-        first = drawn.where(view != 0, spare // 2)
+        first = self._first(side, extent, scale, salt, index, view)
         at = first[:, None] + torch.arange(extent, device=view.device)
         place = (2 * at + 1) * (128 * _ONE) // scale[:, None] - 128
-        return _Line(place, (at >= 0) & (at < scaled[:, None]))
+        return _Line(place, (at >= 0) & (at < _scaled(side, scale)[:, None]))
+
+    def _first(
+        self, side: int, extent: int, scale: Tensor, salt: tuple[int, int], index: Tensor, view: Tensor
+    ) -> Tensor:
+        """(B,) pixel of the scaled image at which each window begins; below 0 where the image is smaller."""
+        spare = _scaled(side, scale) - extent
+        drawn = (below(2**31, *salt, index, view) % (spare.abs() + 1)) * spare.sign()
+        return drawn.where(view != 0, spare // 2)
 
     def __str__(self) -> str:
         return (
             f"scaled_crop(height={self.height}, width={self.width}, low={self.low:g}, high={self.high:g}, "
             f"flip={str(self.flip).lower()}, count={self.count})"
         )
+
+
+def _scaled(side: int, scale: Tensor) -> Tensor:
+    """(B,) pixels that a side has in the scaled image."""
+    return (side * scale + _ONE // 2) // _ONE
 
 
 def _inside(rows: _Line, columns: _Line) -> Tensor:

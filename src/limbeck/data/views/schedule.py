@@ -83,6 +83,19 @@ class Schedule(Views):
 
         return self._by_policy(targets, index, view, moved)
 
+    def render_boxes(
+        self, boxes: Tensor, size: tuple[int, int], index: Tensor, view: Tensor
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Moves boxes as the policy of each view does."""
+        shown = size
+
+        def moved(policy: Views, some: Tensor, index: Tensor, view: Tensor) -> Tensor:
+            nonlocal shown
+            some, shown = policy.render_boxes(some, size, index, view)
+            return some
+
+        return self._by_policy(boxes, index, view, moved), shown
+
     def _by_policy(self, given: Tensor, index: Tensor, view: Tensor, change: Callable[..., Tensor]) -> Tensor:
         """What comes of samples that are changed together where they have one policy."""
         firsts = torch.tensor(self._firsts, device=view.device)

@@ -14,6 +14,7 @@ from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import inference
 from limbeck.features import by_word, call, logits_of
+from limbeck.features.calling import element_of
 from limbeck.outputs import Batch, Inputs, Outputs
 from limbeck.tasks import Task
 
@@ -70,6 +71,7 @@ def check(
     task: Task,
     reads: Preparation = AS_RENDERED,
     tolerance: float = TOLERANCE,
+    field: str | None = None,
 ) -> Agreement:
     """Compares a file's answers with the student's, in batches of 1, 2, 32, and of 512 or what is left.
 
@@ -82,6 +84,7 @@ def check(
         task: what the student is for.
         reads: what the student reads of a sample.
         tolerance: largest difference of an output that passes, over the largest output.
+        field: name of another output that the file gives, in place of the logits.
     Raises:
         CheckError: if one row gets another class (ties too), where the task has classes, or an output differs
             by more than that. Of pixels, `TIES` may get another class.
@@ -92,13 +95,15 @@ def check(
         for rows in torch.split(torch.arange(len(split)), sizes):
             loader = Loader(split.select(rows), len(rows), shuffle=False, preparation=reads)
             batch = next(iter(loader))
-            theirs, ours = answer(batch.inputs).float(), logits_of(call(student, batch.inputs)).float()
+            result = call(student, batch.inputs)
+            ours = (logits_of(result) if field is None else element_of(result, field)).float()
+            theirs = answer(batch.inputs).float()
             if theirs.shape != ours.shape:
                 raise CheckError(
                     "the file does not answer as the student and was not kept: its outputs are "
                     f"{tuple(theirs.shape)} and not {tuple(ours.shape)}"
                 )
-            found.add(theirs, ours, task, batch)
+            found.add(theirs, ours, task if field is None else None, batch)
     ties = int(TIES * found.rows) if task.spatial else 0
     close = found.largest <= tolerance * found.scale  # False with NaN, which is no agreement either
     if found.decisions > ties or not close:
@@ -126,14 +131,15 @@ class _Differences:
     largest: float = 0.0
     scale: float = 0.0
 
-    def add(self, theirs: Tensor, ours: Tensor, task: Task, batch: Batch) -> None:
-        """Takes in the file's and the student's outputs for a batch."""
-        both = [by_word(Outputs(logits=logits), batch.inputs) for logits in (theirs, ours)]
-        rows = task.rows(batch, both[1])
-        self.rows += rows.count
-        if task.scores == "classes":
-            decided = [rows.logits(each.logits).argmax(1) for each in both]
-            self.decisions += int((decided[0] != decided[1]).sum())
+    def add(self, theirs: Tensor, ours: Tensor, task: Task | None, batch: Batch) -> None:
+        """Takes in the file's and the student's outputs for a batch; without a task, they decide nothing."""
+        if task is not None:
+            both = [by_word(Outputs(logits=logits), batch.inputs) for logits in (theirs, ours)]
+            rows = task.rows(batch, both[1])
+            self.rows += rows.count
+            if task.scores == "classes":
+                decided = [rows.logits(each.logits).argmax(1) for each in both]
+                self.decisions += int((decided[0] != decided[1]).sum())
         pairs = (self.largest, (theirs - ours).abs()), (self.scale, ours.abs())
         # Of tensors, so that NaN, once seen, stays.
         self.largest, self.scale = (

@@ -41,7 +41,8 @@ def preprocessing(card: Card) -> dict[str, Any]:
         `inputs`: name, dtype and shape of each tensor, in the order the file takes them, and the `layout` of
         images; `values`: what they are and how they were made; `normalization` of the inputs and `rescaling`
         of the answer to the units of the targets, which the file does itself, or null; `files`: a digest of
-        each file it takes besides, such as the tokenizer; `output`.
+        each file it takes besides, such as the tokenizer; `output`; `further_outputs`, names, of tasks that
+        have some.
     """
     example = card.example
     image = isinstance(example, Tensor) and example.ndim == 4
@@ -66,6 +67,7 @@ def preprocessing(card: Card) -> dict[str, Any]:
         "rescaling": card.output_mean and {"mean": card.output_mean, "std": card.output_std},
         "files": card.files,
         "output": {"name": OUTPUT, "shape": _answer(card)},
+        **({"further_outputs": list(fields)} if (fields := card.made_for().fields) else {}),
     }
 
 
@@ -73,6 +75,8 @@ def _answer(card: Card) -> list[str | int]:
     """The axes of the answer: with those of the tokens or of the positions where each has an answer."""
     shape = next(iter(card.input_shape.values())) if isinstance(card.input_shape, dict) else ()
     task, outputs = card.made_for(), len(card.names)
+    if task.boxed:
+        return ["batch", "places", outputs]
     if task.spatial:
         return ["batch", outputs, "rows", "columns"]
     if task.columns_hold != "tags":

@@ -23,7 +23,13 @@ _LARGEST = 2**31 - 2**20
 """Bytes of weights that a file can hold, which is one protobuf message."""
 
 
-def write(program: ExportedProgram, names: Sequence[str], file: Path, metadata: Mapping[str, str]) -> str:
+def write(
+    program: ExportedProgram,
+    names: Sequence[str],
+    file: Path,
+    metadata: Mapping[str, str],
+    fields: Sequence[str] = (),
+) -> str:
     """Writes the model with its weights in the one file; says what there is to know of it.
 
     Raises:
@@ -36,7 +42,7 @@ def write(program: ExportedProgram, names: Sequence[str], file: Path, metadata: 
             made = torch.onnx.export(
                 program,
                 input_names=list(names),
-                output_names=[OUTPUT],
+                output_names=[OUTPUT, *fields],
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
@@ -78,8 +84,13 @@ def _tidy(graph: Any) -> None:
                 dimension.dim_param = named[dimension.dim_param]
 
 
-def reopen(file: Path) -> Callable[[Inputs], Tensor]:
-    """What the model answers in onnxruntime, on the CPU, with as many threads as torch takes."""
+def reopen(file: Path, place: int = 0) -> Callable[[Inputs], Tensor]:
+    """What the model answers in onnxruntime, on the CPU, with as many threads as torch takes.
+
+    Args:
+        file: the model.
+        place: which of its outputs; the first are the logits.
+    """
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -93,9 +104,11 @@ def reopen(file: Path) -> Callable[[Inputs], Tensor]:
     except failures as error:
         raise CheckError(f"onnxruntime cannot read it: {first_line(error)}") from error
 
+    name = session.get_outputs()[place].name
+
     def answer(inputs: Inputs) -> Tensor:
         try:
-            return torch.from_numpy(session.run([OUTPUT], arrays(inputs))[0])
+            return torch.from_numpy(session.run([name], arrays(inputs))[0])
         except failures as error:
             raise CheckError(f"onnxruntime cannot run it: {first_line(error)}") from error
 

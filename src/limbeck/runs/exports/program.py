@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from limbeck.errors import LimbeckError
 from limbeck.features import call, logits_of
+from limbeck.features.calling import element_of
 from limbeck.models import standalone
 from limbeck.outputs import Inputs
 from limbeck.runs.exports.metadata import named_tensors
@@ -23,21 +24,36 @@ _UNTRACEABLE = (RuntimeError, TypeError, ValueError, LookupError, AttributeError
 
 
 class Answering(nn.Module):
-    """A network that takes its tensors by position and gives nothing but logits, as exporters want it."""
+    """A network that takes its tensors by position and gives its logits, as exporters want it.
 
-    def __init__(self, network: nn.Module, names: Sequence[str] | None) -> None:
+    Args:
+        network: the network.
+        names: of its inputs, where they have any.
+        fields: names of further outputs, which are given behind the logits.
+    """
+
+    def __init__(self, network: nn.Module, names: Sequence[str] | None, fields: Sequence[str] = ()) -> None:
         super().__init__()
         self.network = network
-        self._names = names
+        self._names, self._fields = names, tuple(fields)
 
-    def forward(self, *tensors: Tensor) -> Tensor:
-        """(B, C) logits of the one input, or of the named ones in their order."""
+    def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """(B, C) logits of the one input, or of the named ones in their order; with the fields a tuple."""
         inputs = tensors[0] if self._names is None else dict(zip(self._names, tensors, strict=True))
-        return logits_of(call(self.network, inputs))
+        result = call(self.network, inputs)
+        logits = logits_of(result)
+        if not self._fields:
+            return logits
+        return logits, *(element_of(result, field) for field in self._fields)
 
 
 def trace(
-    student: nn.Module, example: Inputs, longest: int = 0, *, any_size: bool = False
+    student: nn.Module,
+    example: Inputs,
+    longest: int = 0,
+    *,
+    any_size: bool = False,
+    fields: Sequence[str] = (),
 ) -> ExportedProgram:
     """The student as torch.export sees it, normalization included; its batch axis is free.
 
@@ -46,6 +62,7 @@ def trace(
         example: two samples or more; all but their number is fixed from now on, and their length.
         longest: most tokens of a text, where their number is free; 0 where all inputs have one shape.
         any_size: whether the height and the width of images are free.
+        fields: names of further outputs, which are given behind the logits.
     Raises:
         LimbeckError: for a network whose forward is no graph of tensors, or not for any number of samples.
     """
@@ -56,7 +73,7 @@ def trace(
     try:
         with torch.no_grad(), quiet():
             return torch.export.export(
-                Answering(standalone(student), names).eval(),
+                Answering(standalone(student), names, fields).eval(),
                 tensors,
                 dynamic_shapes={"tensors": tuple({**free, **sides} for _ in tensors)},
                 strict=False,  # strict does not follow hooks that keep what they see, as a graft's do
