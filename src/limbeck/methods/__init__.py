@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from limbeck.methods.listwise import Listwise
     from limbeck.methods.logit_standardization import LogitStandardization
     from limbeck.methods.lwkd import LWKD
+    from limbeck.methods.mae import MAE
     from limbeck.methods.margin_mse import MarginMSE
     from limbeck.methods.matryoshka import Matryoshka
     from limbeck.methods.mgd import MGD
@@ -130,6 +131,7 @@ _PLACES = {
     "listwise": "limbeck.methods.listwise:Listwise",
     "logit_standardization": "limbeck.methods.logit_standardization:LogitStandardization",
     "lwkd": "limbeck.methods.lwkd:LWKD",
+    "mae": "limbeck.methods.mae:MAE",
     "margin_mse": "limbeck.methods.margin_mse:MarginMSE",
     "matryoshka": "limbeck.methods.matryoshka:Matryoshka",
     "mgd": "limbeck.methods.mgd:MGD",
@@ -193,6 +195,7 @@ __all__ = [
     "KD",
     "KDSVD",
     "LWKD",
+    "MAE",
     "METHODS",
     "MGD",
     "MSE",

@@ -166,6 +166,8 @@ class Task(ABC):
         dense: whether the embedding has positions, which are rows: a map (B, D, H, W), or hidden states
             (B, L, D).
         spatial: whether targets are maps, which views move as they move pixels.
+        restores: whether targets are images, perhaps larger than the inputs by a whole factor. Networks then
+            get pixels as they are, without the normalization of the data.
         ignored: the target of what is no row at all where targets are maps: a pixel that does not count.
         embeds: whether the output of a network is an embedding, as wide as the network makes it; `width` is 0
             then, and the outputs have no names.
@@ -183,6 +185,7 @@ class Task(ABC):
     even: ClassVar[bool] = True
     dense: ClassVar[bool] = False
     spatial: ClassVar[bool] = False
+    restores: ClassVar[bool] = False
     ignored: ClassVar[int] = UNLABELED
     embeds: ClassVar[bool] = False
     distance: ClassVar[str] = "mean KL(teacher, student) in nats"
