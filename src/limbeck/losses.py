@@ -39,6 +39,7 @@ from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.listwise import listwise
 from limbeck.methods.lwkd import lwkd
 from limbeck.methods.margin_mse import margin_mse
+from limbeck.methods.metakd_sr import metakd_sr
 from limbeck.methods.mixkd import mixkd
 from limbeck.methods.mse import mse
 from limbeck.methods.multilevel import exit_hint
@@ -101,7 +102,9 @@ __all__ = [
     "linked_attention",
     "listwise",
     "lwkd",
+    "mae",
     "margin_mse",
+    "metakd_sr",
     "mixkd",
     "mse",
     "mutual_learning",

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from limbeck.methods.mae import MAE
     from limbeck.methods.margin_mse import MarginMSE
     from limbeck.methods.matryoshka import Matryoshka
+    from limbeck.methods.metakd_sr import MetaKDSR
     from limbeck.methods.mgd import MGD
     from limbeck.methods.mixkd import MixKD
     from limbeck.methods.mse import MSE
@@ -134,6 +135,7 @@ _PLACES = {
     "mae": "limbeck.methods.mae:MAE",
     "margin_mse": "limbeck.methods.margin_mse:MarginMSE",
     "matryoshka": "limbeck.methods.matryoshka:Matryoshka",
+    "metakd_sr": "limbeck.methods.metakd_sr:MetaKDSR",
     "mgd": "limbeck.methods.mgd:MGD",
     "mixkd": "limbeck.methods.mixkd:MixKD",
     "mse": "limbeck.methods.mse:MSE",
@@ -238,6 +240,7 @@ __all__ = [
     "Losses",
     "MarginMSE",
     "Matryoshka",
+    "MetaKDSR",
     "Method",
     "MixKD",
     "Multilevel",

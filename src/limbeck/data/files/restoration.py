@@ -211,8 +211,8 @@ def _tiles(pairs: Sequence[Pair], scale: int, side: int, room: int) -> Split:
     needed = len(corners) * channels * side * side * (1 + 2 * scale * scale)
     if needed > room:
         raise LimbeckError(
-            f"the training images take {needed / 1e9:.1f} GB in memory, and there are {room / 1e9:.1f} GB for "
-            "the data; take fewer, or give it more, memory=..."
+            f"the training images take {needed / 1e9:.1f} GB in memory, and there are {room / 1e9:.1f} GB "
+            "for the data; take fewer, or give it more, memory=..."
         )
     inputs = torch.zeros(len(corners), channels, side, side, dtype=torch.uint8)
     targets = torch.full(

@@ -93,8 +93,8 @@ class Restoration(Task):
         if targets is None:
             return torch.empty(size, 0, 0, 0, dtype=torch.int16)
         what = (
-            f"images of levels from 0 to {PEAK:.0f}, integers (N, C, H, W), with {IGNORED} where a pixel does "
-            "not count"
+            f"images of levels from 0 to {PEAK:.0f}, integers (N, C, H, W), with {IGNORED} where a pixel "
+            "does not count"
         )
         levels = as_tensor(targets, which, what)
         if (
@@ -118,8 +118,8 @@ class Restoration(Task):
             image, channel, row, column = wrong.nonzero()[0].tolist()
             raise LimbeckError(
                 f"the {which} target of image {image} holds {int(targets[image, channel, row, column])} at "
-                f"row {row} and column {column}; levels should be 0 to {PEAK:.0f}, or {IGNORED} where a pixel "
-                "does not count"
+                f"row {row} and column {column}; levels should be 0 to {PEAK:.0f}, or {IGNORED} where a "
+                "pixel does not count"
             )
 
     def check_batch(self, targets: Tensor, size: int) -> None:
