@@ -38,6 +38,7 @@ from limbeck.methods.kd import kd
 from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.listwise import listwise
 from limbeck.methods.lwkd import lwkd
+from limbeck.methods.mae import mae
 from limbeck.methods.margin_mse import margin_mse
 from limbeck.methods.metakd_sr import metakd_sr
 from limbeck.methods.mixkd import mixkd
