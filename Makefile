@@ -8,7 +8,7 @@ install := $(python) -m pip install --disable-pip-version-check --constraint req
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-segmentation test-embeddings format lock clean
+.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-segmentation bench-restoration test-embeddings format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -57,6 +57,9 @@ bench-text: .venv/.dev  ## run what is missing of benchmarks/text, and write its
 
 bench-segmentation: .venv/.dev  ## run what is missing of benchmarks/pixels/segmentation, and write its table
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.segmentation
+
+bench-restoration: .venv/.dev  ## run what is missing of benchmarks/pixels/restoration, and write its table
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.restoration
 
 format: .venv/.dev  ## put the code in order as `make test` wants it
 	$(python) -m ruff check --fix

@@ -10,7 +10,7 @@ from limbeck.outputs import Batch
 
 
 class Doubling(nn.Module):
-    """(B, 1, H, W) to (B, 1, 2 H, 2 W): two convolutions with a tanh between, then the pixels are shuffled."""
+    """(B, 1, H, W) to (B, 1, 2 H, 2 W): two convolutions with a tanh between, and a shuffle of pixels."""
 
     def __init__(self, width: int, seed: int = 0) -> None:
         super().__init__()

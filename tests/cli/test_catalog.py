@@ -90,9 +90,9 @@ class TestDetails:
         }
         assert served == {
             "kd": "tasks: classification, language, multilabel, segmentation, token_classification",
-            "mse": "tasks: regression",
+            "mse": "tasks: regression, restoration",
             "simkd": "tasks: classification",
-            "fitnet": "tasks: classification, language, multilabel, regression, retrieval, "
+            "fitnet": "tasks: classification, language, multilabel, regression, restoration, retrieval, "
             "segmentation, similarity, token_classification",
         }
 

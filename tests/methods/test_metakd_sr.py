@@ -67,7 +67,7 @@ def complete(samples: int = 4) -> Batch:
 
 
 def exam(method: MetaKDSR, student: Any, teacher: Any, batch: Batch, weights: dict[str, Tensor]) -> float:
-    """The error after the virtual step, worked out plainly: half of the batch is the course, half the exam."""
+    """The error after the virtual step, worked out plainly: half of the batch is the course."""
     assert isinstance(batch.inputs, Tensor)
     assert batch.targets is not None
     course, held = [0, 2], [1, 3]

@@ -55,16 +55,13 @@ class Restoration(Task):
 
     names: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        if len(self.names) not in NAMES:
-            raise LimbeckError(f"images have 1 or 3 channels, not {len(self.names)}")
-
     @classmethod
     def of(cls, names: Sequence[str] | None, width: int | None, targets: Tensor) -> Restoration:
         """The task of images with as many channels as the targets have.
 
         Raises:
-            LimbeckError: if names, width and channels differ, or none of them is known.
+            LimbeckError: if names, width and channels differ, none of them is known, or there are other
+                numbers of channels than 1 and 3.
         """
         known = {number for number in (len(names or ()), width or 0, targets.shape[1]) if number}
         if len(known) != 1:
@@ -73,11 +70,14 @@ class Restoration(Task):
                 if not known
                 else f"there are {targets.shape[1]} channels in the targets, and {len(names or ())} names"
             )
-        return cls(tuple(names)) if names else cls.of_width(known.pop())
+        (channels,) = known
+        if channels not in NAMES:
+            raise LimbeckError(f"images have 1 or 3 channels, and the targets have {channels}")
+        return cls(tuple(names) if names else NAMES[channels])
 
     @classmethod
     def of_width(cls, width: int) -> Restoration:
-        """The task of images with so many channels."""
+        """The task of images with so many channels; those that are measured have 1 or 3."""
         return cls(NAMES.get(width, tuple(map(str, range(width)))))
 
     @property
