@@ -24,7 +24,7 @@ def photographs(shared: Path) -> Source:
 
 CONTEST = Contest(
     name="restoration",
-    about="""Twice the size: 82 photographs of T91 for training, 9 for validation, and the five of Set5 for test,
+    about="""Twice the size: 82 photographs of T91 for training, 9 for validation, the five of Set5 for test,
     scaled down bicubically. Training sees windows of 24 x 24 of the inputs; whole images are measured, by
     the luma without borders of 2 pixels. An epoch has 1,024 windows, Adam in batches of 16. Five images are
     few: the intervals are over seeds, not over images.""",

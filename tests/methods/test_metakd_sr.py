@@ -86,7 +86,7 @@ def exam(method: MetaKDSR, student: Any, teacher: Any, batch: Batch, weights: di
     stage = F.conv2d(batch.inputs[course], state["body.weight"], state["body.bias"], padding=1)
     align, theirs = method.aligned[0], teacher.body(batch.inputs[course]).detach()
     ours = F.conv2d(stage, align.weight.detach(), align.bias.detach())  # type: ignore[operator, arg-type, union-attr]
-    features = metakd_sr(ours, theirs, method.krnets[0](ours, theirs))
+    features = metakd_sr(ours, theirs, method.krnets[0](ours.detach(), theirs))
     loss = error(own, course) + method.strength * features
     slopes = torch.autograd.grad(loss, own)
     after = [each - method.step * slope for each, slope in zip(own, slopes, strict=True)]

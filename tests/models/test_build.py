@@ -21,6 +21,7 @@ TEXTS = {
 
 TEXT_MODELS = ("gpt", "textcnn", "transformer")
 PIXEL_MODELS = ("unet", "deeplab")
+RESTORERS = ("edsr", "fsrcnn")
 IMAGE_MODELS = [name for name in MODELS if name not in TEXT_MODELS]
 NO_RELU_LAST = ("wrn", "mobilenetv2", "shufflenetv2")
 """Their stages are no pre-activations after a ReLU; their own tests say what they are."""
@@ -52,12 +53,12 @@ def test_every_entry_says_what_it_is_in_one_line() -> None:
 @pytest.mark.parametrize("name", IMAGE_MODELS)
 def test_every_image_model_takes_photos_that_are_not_square(name: str) -> None:
     network = seeded(name, example=PHOTOS, num_classes=7).eval()
-    sides = {"unet": (28, 36), "deeplab": (4, 5)}.get(name, ())
+    sides = {"unet": (28, 36), "deeplab": (4, 5), **dict.fromkeys(RESTORERS, (56, 72))}.get(name, ())
     assert network(PHOTOS).shape == (3, 7, *sides)
     assert network(PHOTOS[:1]).shape == (1, 7, *sides)
 
 
-@pytest.mark.parametrize("name", IMAGE_MODELS)
+@pytest.mark.parametrize("name", [name for name in IMAGE_MODELS if name not in RESTORERS])
 def test_every_image_model_declares_points_that_hold_what_the_words_mean(name: str) -> None:
     network = scramble(seeded(name, example=PHOTOS, num_classes=7))
     features = declared(network, PHOTOS)

@@ -21,7 +21,7 @@ from limbeck.arguments import Count, Limits, NonNegative, Positive
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Claim, Context, LossTerms, Reads
-from limbeck.methods.parts.blocks import full_precision, unit
+from limbeck.methods.parts.blocks import averaged, full_precision, unit
 from limbeck.methods.parts.maps import resized_alike
 from limbeck.methods.parts.shapes import stage_like
 from limbeck.methods.parts.stages import Pairs, described, stage_pairs
@@ -210,7 +210,9 @@ class MetaKDSR(Method):
             stage = full_precision(student[pair[0]])
             ours = resized_alike(torch.func.functional_call(align, own, (stage,)), theirs)
             losses.append(
-                metakd_sr(ours, theirs, torch.func.functional_call(krnet, dict(weights), (ours, theirs)))
+                metakd_sr(
+                    ours, theirs, torch.func.functional_call(krnet, dict(weights), (ours.detach(), theirs))
+                )
             )
         return torch.stack(losses).mean()
 
@@ -222,22 +224,25 @@ class MetaKDSR(Method):
         virtual = Virtual(*self._student, fields=("stages",))
         own = virtual.weights()
         learning = [dict(krnet.named_parameters()) for krnet in self.krnets]
-        rows, stages = self._asked(virtual, own, course, batch)
-        chosen = course.nonzero().flatten().to(rows.device)
+        error, stages = self._asked(virtual, own, course, batch)
+        chosen = course.nonzero().flatten().to(error.device)
         features = self._features(stages, [each[chosen] for each in teacher], learning, aligning=False)
         slopes = torch.autograd.grad(
             features, list(own.values()), create_graph=True, allow_unused=True, materialize_grads=True
         )
-        errors = gradient(rows, own)
-        direction = {
-            name: errors[name] + self.strength * slope.detach()
-            for name, slope in zip(own, slopes, strict=True)
-        }
-        after = moved(own, direction, -self.step)
+        errors = torch.autograd.grad(
+            error, list(own.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        descents = [each + self.strength * slope.detach() for each, slope in zip(errors, slopes, strict=True)]
+        after = moved(own, dict(zip(own, averaged(descents), strict=True)), -self.step)
         failed, _ = self._asked(virtual, after, exam, batch)
         blame = gradient(failed, after)
-        product = torch.stack([(blame[name] * slope).sum() for name, slope in zip(own, slopes, strict=True)])
-        learned = -self.step * self.strength * product.sum()
+        product = sum((blame[name] * slope).sum() for name, slope in zip(own, slopes, strict=True))
+        weights = [each for krnet in learning for each in krnet.values()]
+        found = torch.autograd.grad(-self.step * self.strength * product, weights)
+        learned = torch.stack(
+            [(each * slope).sum() for each, slope in zip(weights, found, strict=True)]
+        ).sum()
         return failed.detach() + learned - learned.detach()
 
     def _asked(

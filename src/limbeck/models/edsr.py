@@ -89,7 +89,8 @@ def enlarged(images: Tensor, scale: int) -> Tensor:
     """Images at `scale` times their size, bilinearly without aligned corners."""
     if scale == 1:
         return images
-    return F.interpolate(images, scale_factor=float(scale), mode="bilinear", align_corners=False)
+    size = scale * images.shape[2], scale * images.shape[3]
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
 
 def _conv(before: int, after: int) -> nn.Conv2d:

@@ -7,6 +7,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 
 import torch
@@ -38,18 +39,25 @@ class Whole:
     """An image without what was put around it.
 
     Attributes:
-        target: (C, H, W) levels from 0 to 255; what bicubic enlargement gives, where there is no target.
-        enlarged: (C, H, W) levels of what bicubic enlargement gives, not rounded.
+        shown: (C, h, w) levels of the input.
+        size: height and width of the target.
+        target: (C, H, W) levels from 0 to 255; None without one.
         scale: pixels of the target for one of the input, along a side.
     """
 
-    target: Tensor
-    enlarged: Tensor
+    shown: Tensor
+    size: tuple[int, int]
+    target: Tensor | None
     scale: int
+
+    @cached_property
+    def enlarged(self) -> Tensor:
+        """(C, H, W) levels of what bicubic enlargement gives, not rounded."""
+        return self.shown if self.scale == 1 else resized_bicubic(self.shown, *self.size).clamp(0, PEAK)
 
     def levels(self, answer: Tensor) -> Tensor:
         """(C, H, W) what a network answers, (C, h, w) pixels in [0, 1], as levels of an 8-bit image."""
-        height, width = self.target.shape[-2:]
+        height, width = self.size
         return (PEAK * answer[:, :height, :width].detach().cpu().double()).round().clamp(0, PEAK)
 
     def compared(self, levels: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,8 +87,7 @@ def wholes(batch: Batch, answers: Tensor) -> Iterator[Whole | None]:
                 yield None
                 continue
         shown = PEAK * image[:, : -(-height // scale), : -(-width // scale)]
-        enlarged = shown if scale == 1 else resized_bicubic(shown, height, width)
-        yield Whole(enlarged.clamp(0, PEAK) if target is None else target, enlarged.clamp(0, PEAK), scale)
+        yield Whole(shown, (height, width), target, scale)
 
 
 class RestorationMeter(Meter):
@@ -101,7 +108,7 @@ class RestorationMeter(Meter):
         if batch.targets is None:
             return
         for at, (whole, answer) in enumerate(zip(wholes(batch, outputs.logits), outputs.logits, strict=True)):
-            if whole is None:
+            if whole is None or whole.target is None:
                 continue
             ours, theirs = whole.compared(whole.levels(answer), whole.target)
             likeness = math.nan if self._quick else ssim(ours, theirs)
@@ -150,8 +157,9 @@ class RestorationComparison(Comparison):
             ours, theirs = whole.levels(student.logits[at]), whole.levels(teacher.logits[at])
             self._distances.append(float((ours - theirs).abs().mean()))
             self._psnrs.append(psnr(*whole.compared(ours, theirs)))
-            if batch.targets is not None:
-                right, wrong = (psnr(*whole.compared(each, whole.target)) for each in (theirs, ours))
+            if whole.target is not None:
+                target = whole.target
+                right, wrong = (psnr(*whole.compared(each, target)) for each in (theirs, ours))
                 lost[at], shown[at] = right - wrong, (whole, ours, theirs)
         first, badness = self._images, torch.tensor(lost, dtype=torch.float64)
         self._worst.add(
@@ -173,6 +181,7 @@ def _example(index: int, lost: float, shown: tuple[Whole, Tensor, Tensor] | None
     """The part of an image in which the student's error exceeds the teacher's by most."""
     assert shown is not None
     whole, ours, theirs = shown
+    assert whole.target is not None
     target = whole.target.double()
     excess = ((luma(ours) - luma(target)).square() - (luma(theirs) - luma(target)).square())[None, None]
     side = min(PATCH, *excess.shape[-2:])
