@@ -8,7 +8,7 @@ install := $(python) -m pip install --disable-pip-version-check --constraint req
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart test test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-segmentation bench-restoration test-embeddings format lock clean
+.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-segmentation bench-restoration test-embeddings format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -17,10 +17,12 @@ help:  ## list the targets
 quickstart: .venv/.run  ## install limbeck with its locked dependencies and distill a first student
 	$(python) -m limbeck quickstart
 
-test: .venv/.dev  ## linter, type checker and test suite (under 10 minutes on 2 cores)
+lint: .venv/.dev  ## linter and type checker
 	$(python) -m ruff check
 	$(python) -m ruff format --check
 	$(python) -m mypy
+
+test: lint  ## linter, type checker and test suite (under 10 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(python) -m pytest -m "not slow" -n 2 --dist worksteal --cov --cov-fail-under=90
 
 test-slow: .venv/.dev browser  ## the tests that take longer (under 25 minutes on 2 cores), some of them in a browser
@@ -37,6 +39,18 @@ browser:
 	@command -v chromium > /dev/null || $(if $(filter-out 0,$(shell id -u)),sudo -n) sh -c \
 		'apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium' \
 		|| echo 'make: cannot install chromium; tests in a browser are skipped until you do (Debian: apt-get install chromium)' >&2
+
+docs: .venv-docs/.run  ## build the site into site/, with every link checked
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --quiet
+
+release: .venv/.dev  ## build wheel and sdist into dist/, and try the wheel in an environment of its own
+	rm -rf dist .venv-release
+	$(install) build
+	$(python) -m build --no-isolation
+	$(python) .ci/contents.py dist
+	"$(PYTHON)" -m venv --clear .venv-release
+	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock "$$(echo dist/*.whl)[run]"
+	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-release/bin/limbeck" quickstart
 
 bench: .venv/.dev  ## measure how fast limbeck is, and write benchmarks/speed (half an hour on 2 cores)
 	$(python) -m benchmarks.speed
@@ -78,11 +92,17 @@ endef
 	$(usable_python)
 	$(python) -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
 	$(install) setuptools
-	$(install) --no-build-isolation --editable .
+	$(install) --no-build-isolation --editable '.[run]'
 	@touch $@
 
 .venv/.dev: .venv/.run
 	$(install) --no-build-isolation --editable '.[dev,onnx]'
+	@touch $@
+
+.venv-docs/.run: requirements-docs.lock
+	$(usable_python)
+	"$(PYTHON)" -m venv --clear .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.lock
 	@touch $@
 
 # torchvision is built for one torch, which is not always the one that limbeck is locked to.
@@ -98,13 +118,14 @@ compile = .venv-lock/bin/python -m uv pip compile --quiet --universal --python-v
 
 # torch is named here because the lock must not follow its newest release; every other pin that still
 # fits pyproject.toml stays as it is. `make lock UPGRADE=--upgrade` takes the newest of everything else.
-lock:  ## write requirements.lock and requirements-zoo.lock anew from pyproject.toml
+lock:  ## write requirements.lock and its siblings anew from pyproject.toml
 	"$(PYTHON)" -m venv --clear .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	echo torch==2.13.0 | $(compile) --extra dev --extra onnx --output-file requirements.lock pyproject.toml - > /dev/null
 	echo pytest | $(compile) --extra zoo --output-file requirements-zoo.lock pyproject.toml - > /dev/null
+	$(compile) --group docs --output-file requirements-docs.lock > /dev/null
 	rm -rf .venv-lock
 
 clean:  ## remove the environment and everything that tools have left, but no run
-	rm -rf .venv .venv-lock .venv-zoo build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
+	rm -rf .venv .venv-docs .venv-lock .venv-release .venv-zoo build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

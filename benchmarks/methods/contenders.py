@@ -33,7 +33,7 @@ NOT_ALONE = ("mgd", "dgkd", "ceskd", "sftn", "nasty", "tinybert")
 RECIPES = {
     name: Contender(method.recipe or f"ce + {name}")
     for name, method in METHODS.items()
-    if name not in NOT_ALONE and method.rows != "values" and not method.tasks
+    if name not in NOT_ALONE and method.rows not in ("values", "vectors") and not method.tasks
 }
 TEACHERS = {
     "both teachers": Contender(
@@ -77,14 +77,23 @@ SEEDS = ("lwkd", "icd", "MGD(KD 0.8) stable")
 """The three papers that limbeck began with."""
 
 
+def top1(task: Mapping[str, Any], split: str) -> dict[str, dict[int, float]]:
+    """Top-1 in % of a task by contender and seed."""
+    return {
+        name: {int(seed): each[split] for seed, each in task["runs"][name].items()}
+        for name in ALL
+        if name in task["runs"]
+    }
+
+
 def best(results: Mapping[str, Any], count: int = 10) -> dict[str, Contender]:
-    """`ce`, the recipes that were best on the validation split of a task, and the first three papers.
+    """`ce`, the recipes that were best on the validation split of the digits, and the first three papers.
 
     Args:
-        results: figures of the task.
+        results: figures by task.
         count: how many recipes.
     """
-    found = results["top1"]["validation"]
+    found = top1(results["digits"], "validation")
     means = {name: statistics.fmean(found[name].values()) for name in RECIPES if name in found}
     first = sorted((name for name in means if name not in ("ce", *SEEDS)), key=lambda name: -means[name])
     return {name: ALL[name] for name in ("ce", *first[:count], *SEEDS)}

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.methods.contenders import ALL, HOSTS, RECIPES, TEACHERS
+from benchmarks.methods.contenders import ALL, HOSTS, RECIPES, TEACHERS, top1
 from limbeck.studies import holm, paired_difference, summarize
 
 LEAD = """Top-1 on the test split in %, last epoch, mean and standard deviation of the seeds; then the mean
@@ -54,7 +54,7 @@ def readme(results: Mapping[str, Any]) -> str:
         ]
         lines += _table(task)
     if "digits" in results:
-        lines += _around(results["digits"]["top1"]["test"])
+        lines += _around(top1(results["digits"], "test"))
     return "\n".join(lines) + "\n"
 
 
@@ -72,13 +72,14 @@ def guide(page: str, results: Mapping[str, Any]) -> str:
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     task = results["digits"]
-    alone = task["top1"]["test"]["ce"]
+    found = top1(task, "test")
+    alone = found["ce"]
     text = (
-        f"On {task['data']['name']}, {len(alone)} seeds, each by its own recipe, which is not tuned to this "
-        "task ([all figures](../benchmarks/methods/README.md)): the median time of a step over that of `ce`, "
-        "the parameters trained beside the student, what is read of the teacher (logits and embeddings can "
-        "be cached, the rest cannot), and top-1 minus that of the student alone (mean and 95 % interval, in "
-        "points)."
+        f"On {task['facts']['data']['name']}, {len(alone)} seeds, each by its own recipe, which is not "
+        "tuned to this task ([all figures](../benchmarks/methods/README.md)): the median time of a step over "
+        "that of `ce`, the parameters trained beside the student, what is read of the teacher (logits and "
+        "embeddings can be cached, the rest cannot), and top-1 minus that of the student alone (mean and "
+        "95 % interval, in points)."
     )
     lines = [
         BEGIN,
@@ -88,32 +89,35 @@ def guide(page: str, results: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for name in (*RECIPES, *TEACHERS):
-        if name in task["top1"]["test"] and name != "ce":
+        if name in found and name != "ce":
             spent = task["cost"][name]
             reads = ", ".join(spent["reads"]) or "no teacher"
-            gained = paired_difference(task["top1"]["test"][name], alone)
+            gained = paired_difference(found[name], alone)
             cells = [name, f"{spent['step_over_ce']:.2f}", f"{spent['parameters']:,}", reads, str(gained)]
             lines.append(f"| {' | '.join(cells)} |")
     return before + "\n".join([*lines, END]) + after
 
 
 def _facts(task: Mapping[str, Any]) -> list[str]:
-    facts, budgets = task["data"], task["budgets"]
+    facts, of = task["facts"], task["facts"]["of"]
     teachers = " and ".join(
         f"the {name} `{each['model']}` ({each['parameters']:,} parameters, {100 * each['top1']:.1f} %)"
-        for name, each in task["teachers"].items()
+        for name, each in facts["teachers"].items()
     )
-    tried = ", ".join(f"{epochs} epochs {summarize(top1)} %" for epochs, top1 in budgets.items())
+    tried = ", ".join(
+        f"{epochs} epochs {summarize([each['validation'] for each in by_seed.values()])} %"
+        for epochs, by_seed in task["budgets"].items()
+    )
     text = (
-        f"{facts['name']}: the student `{task['student']['model']}`, {task['student']['parameters']:,} "
-        f"parameters, learns from {facts['train']:,} samples for {task['epochs']} epochs, beside {teachers}. "
-        f"The student alone on the validation split: {tried}."
+        f"{facts['data']['name']}: the student `{of['student']}`, {facts['parameters']:,} parameters, learns "
+        f"from {facts['data']['train']:,} samples for {of['epochs']} epochs, beside {teachers}. The student "
+        f"alone on the validation split: {tried}."
     )
     return [textwrap.fill(text, 108, break_long_words=False)]
 
 
 def _table(task: Mapping[str, Any]) -> list[str]:
-    found = task["top1"]["test"]
+    found = top1(task, "test")
     alone, kd = found["ce"], found.get("kd")
     differences = {name: paired_difference(top1, alone) for name, top1 in found.items() if name != "ce"}
     corrected = holm({name: each.p for name, each in differences.items() if each.p is not None})

@@ -6,26 +6,28 @@
 around the hosts of its paper, and what needs other teachers with these. `cifar20`: 4,000 photographs of
 CIFAR-100 in its 20 superclasses, for the ten methods that were best on the validation split of the digits and
 the three papers that limbeck began with. `--budgets` prints the student alone on the validation split for
-several numbers of epochs, by which the budget was picked. A run that is finished is not repeated, so the
-command may be stopped and started again. It ends by writing results.json and README.md beside this file, from
-all finished runs.
+several numbers of epochs, by which the budget was picked. Each figure is written to results.json beside this
+file as it is measured and is not measured again, so the command may be stopped and started again, on another
+machine too. It ends by writing README.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
+import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import limbeck
+from benchmarks.ledger import Ledger
 from benchmarks.methods import contenders
 from benchmarks.methods.readme import guide, readme
 from limbeck import Distiller, data, models
@@ -55,7 +57,7 @@ class Task:
         teacher_epochs: number of epochs of the teachers.
         batch_size: of all.
         tried: the numbers of epochs that `--budgets` compares.
-        contenders: a function that gives those who take part, by name.
+        contenders: a function of the figures of all tasks that gives those who take part, by name.
     """
 
     source: Callable[[Path], Source]
@@ -66,14 +68,7 @@ class Task:
     teacher_epochs: int
     batch_size: int
     tried: tuple[int, ...]
-    contenders: Callable[[], Mapping[str, contenders.Contender]]
-
-
-def recorded() -> dict[str, Any]:
-    """The figures that are there already, by task."""
-    file = HERE / "results.json"
-    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return {name: figures for name, figures in found.items() if name in TASKS}
+    contenders: Callable[[Mapping[str, Any]], Mapping[str, contenders.Contender]]
 
 
 def few_digits(shared: Path) -> Source:
@@ -100,7 +95,7 @@ TASKS = {
         teacher_epochs=60,
         batch_size=50,
         tried=(50, 100, 200, 400),
-        contenders=lambda: contenders.ALL,
+        contenders=lambda found: contenders.ALL,
     ),
     "cifar20": Task(
         cifar20,
@@ -111,7 +106,7 @@ TASKS = {
         teacher_epochs=60,
         batch_size=64,
         tried=(30, 60, 120, 240),
-        contenders=lambda: contenders.best(recorded()["digits"]),
+        contenders=contenders.best,
     ),
 }
 
@@ -126,59 +121,57 @@ def common(task: Task, source: Source, epochs: int) -> dict[str, Any]:
     }
 
 
-def trained_teachers(name: str, shared: Path, runs: Path) -> dict[str, Run]:
-    """The teachers of a task by name, trained where they are not there yet; they keep their checkpoints."""
-    task = TASKS[name]
-    given = common(task, task.teacher_data(shared), task.teacher_epochs)
-    given["settings"] = {**given["settings"], "training.keep_every": 10}
-    made = {each: Run(runs / name / each) for each in task.teachers}
-    for each, run in made.items():
-        if not run.finished:
-            limbeck.train(model=task.teachers[each], out=run.path, overwrite=True, display=False, **given)
-    return made
+@dataclass(frozen=True)
+class Teachers:
+    """The teachers of a task, each trained when it is asked for first.
+
+    Attributes:
+        name: name of the task.
+        shared: folder of data files.
+        runs: folder of the runs.
+    """
+
+    name: str
+    shared: Path
+    runs: Path
+
+    @cached_property
+    def given(self) -> dict[str, Any]:
+        """What all their runs are given."""
+        task = TASKS[self.name]
+        return common(task, task.teacher_data(self.shared), task.teacher_epochs)
+
+    @cached_property
+    def plain(self) -> dict[str, Run]:
+        """Those that learn from the labels alone, by name; they keep their checkpoints."""
+        given = {**self.given, "settings": {**self.given["settings"], "training.keep_every": 10}}
+        made = {each: Run(self.runs / self.name / each) for each in TASKS[self.name].teachers}
+        for each, run in made.items():
+            if not run.finished:
+                model = TASKS[self.name].teachers[each]
+                limbeck.train(model=model, out=run.path, overwrite=True, display=False, **given)
+        return made
+
+    def of(self, kind: str) -> Any:
+        """What `Contender.teacher` names."""
+        task, teacher = TASKS[self.name], self.plain["teacher"]
+        if kind == "both":
+            return self.plain
+        if kind == "schedule":
+            return f'checkpoints("{teacher.path}")'
+        if kind == "teacher":
+            return teacher
+        made = Run(self.runs / self.name / kind)
+        given = {**self.given, "out": made.path, "overwrite": True, "display": False}
+        if not made.finished and kind == "chain":
+            assistant = task.teachers["assistant"]
+            limbeck.distill(student=assistant, teacher=teacher, objective=contenders.KD, **given)
+        elif not made.finished:
+            limbeck.train(model=task.teachers["teacher"], friendly_to=task.student, **given)
+        return made
 
 
-def taught_by(kind: str, name: str, shared: Path, runs: Path, teachers: Mapping[str, Run]) -> Any:
-    """What `Contender.teacher` names, made where it is not there yet."""
-    task, teacher = TASKS[name], teachers["teacher"]
-    if kind == "both":
-        return teachers
-    if kind == "schedule":
-        return f'checkpoints("{teacher.path}")'
-    if kind == "teacher":
-        return teacher
-    made = Run(runs / name / kind)
-    given = {**common(task, task.teacher_data(shared), task.teacher_epochs), "out": made.path}
-    if not made.finished and kind == "chain":
-        limbeck.distill(
-            student=task.teachers["assistant"],
-            teacher=teacher,
-            objective=contenders.KD,
-            overwrite=True,
-            display=False,
-            **given,
-        )
-    elif not made.finished:
-        limbeck.train(
-            model=task.teachers["teacher"], friendly_to=task.student, overwrite=True, display=False, **given
-        )
-    return made
-
-
-def grids(name: str, shared: Path, runs: Path, teachers: Mapping[str, Run]) -> Iterator[Grid]:
-    """The runs of a task: a grid for each choice of teachers."""
-    task = TASKS[name]
-    given = common(task, task.source(shared), task.epochs)
-    chosen = task.contenders()
-    for kind in dict.fromkeys(each.teacher for each in chosen.values()):
-        objectives = {label: each.objective for label, each in chosen.items() if each.teacher == kind}
-        teacher = taught_by(kind, name, shared, runs, teachers)
-        yield Grid(runs / name / f"by-{kind}", objectives, SEEDS, task.student, teacher, given)
-
-
-def cost(
-    task: Task, source: Source, contender: contenders.Contender, teachers: Mapping[str, Run]
-) -> dict[str, Any]:
+def cost(task: Task, source: Source, contender: contenders.Contender, teachers: Teachers) -> dict[str, Any]:
     """What a method adds: time of a step over one of `ce` alternating with it, trained parameters, reads."""
     loader = Loader(source.train, task.batch_size, views=source.views, seed=0)
     batches = [*loader][:2]
@@ -191,7 +184,7 @@ def cost(
         limbeck.prepare(made, batches, display=False, device="cpu")
         return made.train()
 
-    named = {name: limbeck.load(run) for name, run in teachers.items()} if reads.teacher else {}
+    named = {name: limbeck.load(run) for name, run in teachers.plain.items()} if reads.teacher else {}
     given = named if contender.teacher == "both" else named.get("teacher")
     sides = [distiller("ce", None), distiller(objective, given)]
     optimizers = [side.optimizer(SGD()) for side in sides]
@@ -214,47 +207,83 @@ def cost(
     }
 
 
-def tries(name: str, shared: Path, runs: Path) -> dict[int, list[float]]:
+def tries(name: str, shared: Path, runs: Path, ledger: Ledger) -> None:
     """Validation accuracy of the student alone by number of epochs, three seeds."""
-    task, source, found = TASKS[name], TASKS[name].source(shared), {}
-    for epochs in task.tried:
-        given = common(task, source, epochs)
-        runs_of = Grid(runs / name / f"budget-{epochs}", {"ce": "ce"}, range(3), task.student, None, given)
-        found[epochs] = [100 * run.result.metrics.on("validation")["top1"] for _, _, run in runs_of.run()]
-        print(f"{name}, {epochs} epochs: validation {found[epochs]}", flush=True)
-    return found
-
-
-def measure(name: str, shared: Path, runs: Path) -> dict[str, Any]:
-    """Runs whatever of a task is not finished, and gathers its figures."""
     task, source = TASKS[name], TASKS[name].source(shared)
-    teachers = trained_teachers(name, shared, runs)
-    top1: dict[str, dict[str, dict[int, float]]] = {"test": {}, "validation": {}}
-    budgets = tries(name, shared, runs)
-    done: Run | None = None
-    for grid in grids(name, shared, runs, teachers):
-        for contender, seed, run in grid.run():
-            done = run
-            for split, by_contender in top1.items():
-                by_contender.setdefault(contender, {})[seed] = 100 * run.result.metrics.on(split)["top1"]
-            print(f"{name} {contender} {seed}: {top1['test'][contender][seed]:.2f} %", flush=True)
-    assert done is not None
-    spent = {}
-    chosen = task.contenders()
+    for epochs, seed in itertools.product(task.tried, range(3)):
+        folder, given = runs / name / f"budget-{epochs}", common(task, source, epochs)
+        grid = Grid(folder, {"ce": "ce"}, range(3), task.student, None, given)
+        kept = ledger.once(
+            name,
+            "budgets",
+            str(epochs),
+            str(seed),
+            of={"student": task.student},
+            measure=partial(trial, grid, seed),
+        )
+        print(f"{name}, {epochs} epochs, seed {seed}: {kept['validation']:.2f} %", flush=True)
+
+
+def trial(grid: Grid, seed: int) -> dict[str, float]:
+    """Top-1 in % by split of the student alone."""
+    return top1(grid.cell("ce", seed))
+
+
+def top1(run: Run) -> dict[str, float]:
+    """Top-1 in % by split."""
+    return {split: 100 * run.result.metrics.on(split)["top1"] for split in ("validation", "test")}
+
+
+def measure(name: str, shared: Path, runs: Path, ledger: Ledger) -> None:
+    """Measures whatever of a task is not in the ledger yet."""
+    task, source, teachers = TASKS[name], TASKS[name].source(shared), Teachers(name, shared, runs)
+    chosen = task.contenders(ledger.found)
+    ledger.once(name, "facts", of=budget(task), measure=lambda: facts(task, source, teachers))
+    tries(name, shared, runs, ledger)
+    for seed, (contender, each) in itertools.product(SEEDS, chosen.items()):
+        of = {**budget(task), "objective": each.objective}
+        cell = partial(trained, task, source, teachers, contender, each, seed)
+        kept = ledger.once(name, "runs", contender, str(seed), of=of, measure=cell)
+        print(f"{name} {contender} {seed}: {kept['test']:.2f} %", flush=True)
     for contender, each in chosen.items():
-        spent[contender] = cost(task, source, each, teachers)
-        print(f"{name} {contender}: {spent[contender]}", flush=True)
+        of = {"objective": each.objective}
+        spent = ledger.once(
+            name, "cost", contender, of=of, measure=partial(cost, task, source, each, teachers)
+        )
+        print(f"{name} {contender}: {spent}", flush=True)
+
+
+def trained(
+    task: Task, source: Source, teachers: Teachers, name: str, contender: contenders.Contender, seed: int
+) -> dict[str, float]:
+    """Top-1 in % by split of one run."""
+    taught = teachers.of(contender.teacher) if parse(contender.objective).all_reads.teacher else None
+    folder = teachers.runs / teachers.name / f"by-{contender.teacher}"
+    given = common(task, source, task.epochs)
+    grid = Grid(folder, {name: contender.objective}, SEEDS, task.student, taught, given)
+    return top1(grid.cell(name, seed))
+
+
+def budget(task: Task) -> dict[str, Any]:
+    """The settings that all figures of a task depend on."""
     return {
-        "data": done.result.data.model_dump(),
-        "student": done.result.student.model_dump(),
+        "student": task.student,
+        "teachers": task.teachers,
+        "epochs": task.epochs,
+        "batch_size": task.batch_size,
+    }
+
+
+def facts(task: Task, source: Source, teachers: Teachers) -> dict[str, Any]:
+    """What the page says of a task: its data, the student and the teachers."""
+    student = models.build(task.student, example=source.example(), num_classes=source.task.width)
+    return {
+        "data": {"name": source.name, "train": len(source.train)},
+        "parameters": sum(each.numel() for each in student.parameters()),
         "teachers": {
             each: {**run.result.student.model_dump(), **run.result.metrics.on("test")}
-            for each, run in teachers.items()
+            for each, run in teachers.plain.items()
         },
-        "epochs": task.epochs,
-        "budgets": budgets,
-        "top1": {split: {each: by[each] for each in chosen} for split, by in top1.items()},
-        "cost": spent,
     }
 
 
@@ -268,17 +297,13 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared" / "data", help="data files")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    ledger = Ledger(HERE / "results.json")
     for name in arguments.tasks or TASKS:
-        if arguments.budgets:
-            tries(name, arguments.shared, arguments.runs)
-            continue
-        found = measure(name, arguments.shared, arguments.runs)
-        results = {**recorded(), name: json.loads(json.dumps(found))}
-        write_text(HERE / "results.json", json.dumps(results, indent=1) + "\n")
-        write_text(HERE / "README.md", readme(results))
-        if "digits" in results:
-            page = HERE.parents[1] / "docs" / "methods.md"
-            write_text(page, guide(page.read_text(encoding="utf-8"), results))
+        (tries if arguments.budgets else measure)(name, arguments.shared, arguments.runs, ledger)
+    if not arguments.budgets:
+        write_text(HERE / "README.md", readme(ledger.found))
+        page = HERE.parents[1] / "docs" / "methods.md"
+        write_text(page, guide(page.read_text(encoding="utf-8"), ledger.found))
 
 
 if __name__ == "__main__":

@@ -64,6 +64,8 @@ def __getattr__(name: str) -> Any:
     """Loads a door when somebody opens it: `limbeck --help` should not wait for torch."""
     if name in _HOMES:
         return getattr(import_module(f"limbeck.{_HOMES[name]}"), name)
+    if name == "__version__":
+        return import_module("importlib.metadata").version("limbeck")
     if name in _MODULES:
         return import_module(f"limbeck.{name}")
     raise AttributeError(f"module 'limbeck' has no attribute {name!r}")

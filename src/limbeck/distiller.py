@@ -365,7 +365,7 @@ class Distiller(nn.Module):
     def _student_tap(self, reads: Reads) -> Tap | None:
         if not reads.student:
             return None
-        return Tap(self.student, self._points, reads.student, positions=self.task.dense)
+        return Tap(self.student, self._points, reads.student, positions=self.task.dense, role="student")
 
     def _in_chunks(self, rows: int | None, example: Inputs) -> None:
         """Has logits computed a chunk of rows at a time, where that is wanted and can be."""

@@ -3,9 +3,37 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from typing import Any
 
 from limbeck.errors import LimbeckError
+
+EXTRAS = {
+    "data": ("datasets", "PIL", "psutil", "pyarrow", "rich", "sklearn", "tokenizers"),
+    "report": ("jinja2", "markupsafe", "plotly"),
+    "run": ("accelerate", "huggingface_hub", "scipy", "tensorboard", "typer", "yaml"),
+}
+"""Modules of the extras that whole rooms of limbeck need; `run` brings the other two."""
+
+
+class MissingPackageError(LimbeckError, ImportError):
+    """A package is not installed that something needs which was asked for."""
+
+
+def need(what: str, *extras: str) -> None:
+    """Checks that the packages of extras are installed.
+
+    Args:
+        what: what needs them, for the message: "limbeck.data".
+        extras: names in `EXTRAS`, the one to install last.
+    Raises:
+        MissingPackageError: with the packages that are not there, and the extra that brings them.
+    """
+    missing = [module for extra in extras for module in EXTRAS[extra] if find_spec(module) is None]
+    if missing:
+        raise MissingPackageError(
+            f"{what} needs {', '.join(missing)}; `pip install 'limbeck[{extras[-1]}]'` brings what is missing"
+        )
 
 
 def imported(module: str, extra: str) -> Any:
@@ -15,16 +43,16 @@ def imported(module: str, extra: str) -> Any:
         module: `package` or `package.part`.
         extra: of limbeck that brings the package, for the message.
     Raises:
-        LimbeckError: if it is not there, or cannot be imported.
+        MissingPackageError: if it is not there, or cannot be imported.
     """
     package = module.split(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != package:
-            raise LimbeckError(f"{package} cannot be imported: {error}") from error
-        raise LimbeckError(
+            raise MissingPackageError(f"{package} cannot be imported: {error}") from error
+        raise MissingPackageError(
             f"{package} is not installed; `pip install 'limbeck[{extra}]'` brings it"
         ) from None
     except (ImportError, RuntimeError) as error:  # built for another torch, most of the time
-        raise LimbeckError(f"{package} cannot be imported: {error}") from error
+        raise MissingPackageError(f"{package} cannot be imported: {error}") from error

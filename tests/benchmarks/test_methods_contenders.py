@@ -33,20 +33,25 @@ def test_every_method_takes_part() -> None:
 
 
 def figures() -> dict[str, Any]:
-    """Made-up figures of the digits: `ce` at 90, and each further contender a tenth above the one before."""
+    """Made-up figures of the digits: `ce` at 90, each further contender a tenth above the one before."""
     names = ["ce", "kd", "rkd", "icd", "lwkd", "dkd", "MGD(KD 0.8) stable"]
-    top1 = {
-        name: {str(seed): 90 + place / 10 + seed for seed in range(5)} for place, name in enumerate(names)
+    runs = {
+        name: {str(seed): dict.fromkeys(("validation", "test"), 90 + place / 10 + seed) for seed in range(5)}
+        for place, name in enumerate(names)
     }
     spent = {"step_over_ce": 1.5, "parameters": 12, "reads": ["logits"]}
     return {
-        "data": {"name": "digits, 100 training scans", "train": 100},
-        "student": {"model": "cnn", "parameters": 3},
-        "teachers": {"teacher": {"model": "cnn", "parameters": 9, "top1": 0.98}},
-        "epochs": 4,
-        "budgets": {"2": [90.0, 91.0]},
-        "top1": {"test": top1, "validation": top1},
-        "cost": dict.fromkeys(names, spent),
+        "digits": {
+            "facts": {
+                "of": {"student": "cnn", "epochs": 4},
+                "data": {"name": "digits, 100 training scans", "train": 100},
+                "parameters": 3,
+                "teachers": {"teacher": {"model": "cnn", "parameters": 9, "top1": 0.98}},
+            },
+            "budgets": {"2": {"0": {"validation": 90.0}, "1": {"validation": 91.0}}},
+            "runs": runs,
+            "cost": dict.fromkeys(names, spent),
+        }
     }
 
 
@@ -62,18 +67,19 @@ def test_the_best_on_validation_go_on_with_the_first_three() -> None:
 
 
 def test_differences_are_corrected_for_their_number() -> None:
-    text = readme({"digits": figures()})
+    text = readme(figures())
     row = next(line for line in text.splitlines() if line.startswith("| dkd |"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[3:5] == ["+0.50 (+0.50 to +0.50)", "0.000"]
     assert cells[6:] == ["1.50", "12", "logits"]
+    assert "2 epochs 90.50 ± 0.71 %" in " ".join(text.split())
 
 
 def test_the_guide_is_written_between_its_marks() -> None:
     page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    written = guide(page, {"digits": figures()})
+    written = guide(page, figures())
     assert written.startswith(f"before\n{BEGIN}\n")
     assert written.endswith(f"{END}\nafter\n")
     assert "| rkd | 1.50 | 12 | logits | +0.20 (+0.20 to +0.20) |" in written
     assert "old" not in written
-    assert guide(written, {"digits": figures()}) == written
+    assert guide(written, figures()) == written

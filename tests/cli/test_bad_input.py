@@ -248,7 +248,7 @@ def test_a_network_or_data(arguments: tuple[str, ...], message: str, refused: An
                 "--student",
                 "bad_input_networks:Headless()",
             ),
-            "found no embedding in Headless; ",
+            "found no embedding in the student Headless; ",
         ),
     ],
 )

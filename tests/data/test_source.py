@@ -42,3 +42,9 @@ def test_the_fingerprint_is_of_the_content() -> None:
     assert data.test is not None
     others.append(replace(data, train=data.test, test=data.train))
     assert len({part.fingerprint() for part in (data, *others)}) == 6
+
+
+def test_a_source_is_printed_in_one_line() -> None:
+    assert repr(source(name="things")) == (
+        "<Source things: classification, 12 training, 3 test samples, views none>"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,6 @@ from limbeck.errors import LimbeckError
 
 app = typer.Typer(
     name="limbeck",
-    help="Distills a large trained network into a small one.",
     no_args_is_help=True,
     epilog="With --debug, anywhere, or LIMBECK_DEBUG=1, an error shows its traceback.",
     add_completion=False,
@@ -32,6 +32,21 @@ app.add_typer(data_commands.app, name="data")
 app.add_typer(cache_commands.app, name="cache")
 app.add_typer(answer_commands.app, name="answers")
 out = Console(highlight=False, markup=False)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        out.print(f"limbeck {version('limbeck')}")
+        raise typer.Exit
+
+
+@app.callback()
+def limbeck(
+    version: Annotated[  # its callback prints it
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Distills a large trained network into a small one."""
 
 
 @app.command()
@@ -276,3 +291,11 @@ def models(name: Annotated[str | None, typer.Argument(help="Network to show in d
     from limbeck.cli.catalog import model_details, models_table
 
     out.print(model_details(name) if name else models_table())
+
+
+@app.command()
+def doctor() -> None:
+    """Shows what a run would have at hand here: versions, devices, precision, disk, optional packages."""
+    from limbeck.cli.doctor import examination
+
+    out.print(examination(), soft_wrap=True)

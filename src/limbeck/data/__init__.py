@@ -6,6 +6,10 @@ function returns a `Source`.
 
 from __future__ import annotations
 
+from limbeck.optional import need
+
+need("limbeck.data", "data")
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from inspect import getdoc, signature
@@ -220,7 +224,7 @@ def spelled_out(data: str, task: str | None) -> str:
 
 def load(
     spec: str,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     tokens: Callable[[], Tokenization | None] | None = None,
     **arguments: Value,
 ) -> Source:
@@ -242,7 +246,7 @@ def load(
     for argument in call.kwargs.keys() & arguments.keys():
         raise LimbeckError(f"the argument {argument} of {call.name} is given twice")
     call = replace(call, kwargs={**call.kwargs, **arguments})
-    facts: dict[str, object] = {"data_dir": data_dir}
+    facts: dict[str, object] = {"data_dir": None if data_dir is None else Path(data_dir)}
     if makers.get(call.name) is from_language:
         facts["tokens"] = None if tokens is None else tokens()
     source = construct(call, makers, "data set", **facts)

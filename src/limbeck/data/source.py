@@ -70,6 +70,11 @@ class Source:
     tokens: Tokenization | None = None
     prompts: tuple[tuple[int, ...], ...] = ()
 
+    def __repr__(self) -> str:
+        splits = {"training": self.train, "validation": self.validation, "test": self.test}
+        sizes = [f"{len(split):,} {which}" for which, split in splits.items() if split is not None]
+        return f"<Source {self.name}: {self.task.name}, {', '.join(sizes)} samples, views {self.views}>"
+
     def example(self, size: int = 2, preparation: Preparation = AS_RENDERED) -> Inputs:
         """The first training samples as a network takes them.
 

@@ -47,6 +47,7 @@ class Tap:
             otherwise it is their mean, (B, D).
         head: the network's last layer, which is then not run: what it would compute is given as `projection`,
             in place of the logits.
+        role: "student" or "teacher", for messages.
 
     Raises:
         LimbeckError: if one of the fields was not found.
@@ -60,7 +61,9 @@ class Tap:
         *,
         positions: bool = False,
         head: Head | None = None,
+        role: str = "",
     ) -> None:
+        self._role = role
         self.network, self._positions = network, positions
         self._training_logits = points.training_logits
         self._fields: dict[str, list[_Capture]] = {}
@@ -249,7 +252,8 @@ class Tap:
 
     @property
     def _name(self) -> str:
-        return type(uncompiled(self.network)).__name__
+        name = type(uncompiled(self.network)).__name__
+        return f"the {self._role} {name}" if self._role else name
 
 
 class _Capture:

@@ -1,5 +1,9 @@
 """Many runs: what several seeds say together."""
 
+from limbeck.optional import need
+
+need("limbeck.studies", "data", "run")
+
 from limbeck.studies.statistics import (
     MIN_PAIRS,
     PairedDifference,

@@ -47,14 +47,17 @@ class Grid:
     def run(self) -> Iterator[tuple[str, int, Run]]:
         """Runs what is not finished, seed after seed; yields every contender, seed and run as it is done."""
         for seed in self.seeds:
-            for name, objective in self.contenders.items():
-                path = self.path(name, seed)
-                given = {"objective": objective, "seed": seed, "out": path, "display": False, **self.common}
-                given["resume"] = (path / "config.yaml").exists()
-                if parse(objective).all_reads.teacher:
-                    yield name, seed, distill(student=self.student, teacher=self.teacher, **given)
-                else:
-                    yield name, seed, train(model=self.student, **given)
+            for name in self.contenders:
+                yield name, seed, self.cell(name, seed)
+
+    def cell(self, name: str, seed: int) -> Run:
+        """The run of one contender with one seed, done now unless it is finished."""
+        objective, path = self.contenders[name], self.path(name, seed)
+        given = {"objective": objective, "seed": seed, "out": path, "display": False, **self.common}
+        given["resume"] = (path / "config.yaml").exists()
+        if parse(objective).all_reads.teacher:
+            return distill(student=self.student, teacher=self.teacher, **given)
+        return train(model=self.student, **given)
 
     def finished(self, name: str) -> dict[int, Run]:
         """The finished runs of a contender by seed."""

@@ -92,7 +92,7 @@ class LiveTeacher(Teacher):
                 self._head = find_head(self.network, self.points, example)
         others = [field for field in fields if field != "projection"]
         head = self._head if "projection" in fields else None
-        self._tap = Tap(self.network, self.points, others, positions=self.dense, head=head)
+        self._tap = Tap(self.network, self.points, others, positions=self.dense, head=head, role="teacher")
 
     def __call__(self, batch: Batch) -> Outputs:
         """One forward of the network."""

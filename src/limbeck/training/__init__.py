@@ -1,5 +1,9 @@
 """The trainer: optimization, checkpoints and progress, for phases and training alike."""
 
+from limbeck.optional import need
+
+need("limbeck.training", "data", "run")
+
 from limbeck.training.guard import DivergenceError
 from limbeck.training.loop import Loop, ModuleLoop
 from limbeck.training.phases import phase_loops, prepare

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from limbeck.errors import LimbeckError
 from limbeck.methods.parts.blocks import gather
 from limbeck.methods.parts.shapes import same_samples, vectors
+from limbeck.optional import imported
 
 RIDGE = 1e-8
 """Keeps a regression definite where channels repeat each other, and an exact map right to seven digits."""
@@ -83,13 +84,12 @@ def _sums(student: Tensor, teacher: Tensor, match: Match) -> dict[str, Tensor]:
 
 def _assigned(sums: Mapping[str, Tensor]) -> Tensor:
     """(C_s,) from the sums."""
-    from scipy.optimize import linear_sum_assignment  # here: 0.2 s to import
-
+    optimize = imported("scipy.optimize", "run")  # here: 0.2 s to import
     ours, theirs = _deviations(sums, "student"), _deviations(sums, "teacher")
     means = sums["student"][:, None] * sums["teacher"] / sums["count"] ** 2
     covariance = sums["cross"] / sums["count"] - means
     correlation = covariance / (ours[:, None] * theirs)  # a channel without deviation has an infinite one
-    _, channels = linear_sum_assignment(correlation.cpu().numpy(), maximize=True)
+    _, channels = optimize.linear_sum_assignment(correlation.cpu().numpy(), maximize=True)
     return torch.from_numpy(channels).to(correlation.device, torch.int64)
 
 

@@ -1,0 +1,99 @@
+"""Pages of the site that lie elsewhere: README, changelog, examples, benchmarks; and one for each method."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mkdocs.structure.files import Files
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = "# {}\n\n`examples/{}`\n\n```python\n{}```\n"
+METHOD = "# {}\n\n::: limbeck.methods.{}\n    options: {{show_root_heading: false}}\n"
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def pages() -> dict[str, str]:
+    """Markdown by the path it has on the site."""
+    found = {"index.md": _read("README.md"), "changelog.md": _read("CHANGELOG.md")}
+    for readme in sorted((ROOT / "benchmarks").glob("*/*.md")):
+        found[f"benchmarks/{readme.parent.name}/{readme.name}"] = _read(readme)
+    for script in sorted((ROOT / "examples").glob("*.py")):
+        text = _read(script)
+        title = (ast.get_docstring(ast.parse(text)) or script.stem).partition("\n")[0].rstrip(".")
+        found[f"examples/{script.stem}.md"] = EXAMPLE.format(title, script.name, text)
+    for name in method_names():
+        found[f"methods/{name}.md"] = METHOD.format(name, name)
+    return found
+
+
+def method_names() -> list[str]:
+    """The methods that limbeck knows by name: a file each, by the table of `limbeck.methods`."""
+    folder = ROOT / "src" / "limbeck" / "methods"
+    others = {"__init__", "base", "declarations", "terms", "gradient_rules"}
+    return [path.stem for path in sorted(folder.glob("*.py")) if path.stem not in others]
+
+
+def on_files(files: Files, *, config: Any) -> Files:
+    """Adds the pages."""
+    from mkdocs.structure.files import File
+
+    for place, text in pages().items():
+        files.append(File.generated(config, place, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
+    """Links lead to pages of the site, also those into the repository; names of methods to their pages."""
+    place = page.file.src_uri
+    if place == "methods.md":
+        markdown = re.sub(r"^\| `(\w+)([^`]*)`", _to_method, markdown, flags=re.M)
+    return LINK.sub(lambda found: _link(found, place, files), re.sub(r"\[([\w-]+)\.md\]", r"[\1]", markdown))
+
+
+def _to_method(found: re.Match[str]) -> str:
+    name = found[1]
+    return f"| [`{name}{found[2]}`](methods/{name}.md)" if name in method_names() else found[0]
+
+
+def _link(found: re.Match[str], page: str, files: Files) -> str:
+    target, anchor = found[1], found[2] or ""
+    here = HOMES.get(page) or (Path(page).parent if page.startswith("benchmarks/") else Path("docs"))
+    path = _normal(here / target)
+    place = _on_site(path)
+    if place is None or files.get_file_from_path(place) is None:
+        return f"](#){{title='{path}, in the repository'}}" if (ROOT / path).exists() else found[0]
+    up = "../" * page.count("/")
+    return f"]({up}{place}{anchor})"
+
+
+HOMES = {"index.md": Path(), "changelog.md": Path()}
+
+
+def _on_site(path: str) -> str | None:
+    if path == "README.md":
+        return "index.md"
+    if path == "CHANGELOG.md":
+        return "changelog.md"
+    if path.startswith("docs/"):
+        return path.removeprefix("docs/")
+    if path.startswith("examples/") and path.endswith(".py"):
+        return path.removesuffix(".py") + ".md"
+    return path if path.startswith("benchmarks/") and path.endswith(".md") else None
+
+
+def _normal(path: Path) -> str:
+    parts: list[str] = []
+    for part in path.parts:
+        if part == "..":
+            parts = parts[:-1]
+        else:
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _read(path: Path | str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
