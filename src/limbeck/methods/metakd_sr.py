@@ -11,7 +11,7 @@ step and its optimizer were chosen here, and its gradient in closed form was der
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +26,11 @@ from limbeck.methods.parts.maps import resized_alike
 from limbeck.methods.parts.shapes import stage_like
 from limbeck.methods.parts.stages import Pairs, described, stage_pairs
 from limbeck.methods.parts.values import difference, distance
-from limbeck.methods.parts.virtual import Virtual, gradient, moved
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs, apply
+
+if TYPE_CHECKING:
+    from limbeck.methods.parts.virtual import Virtual
 
 _EPSILON = 1e-5
 
@@ -218,6 +220,8 @@ class MetaKDSR(Method):
 
     def _examined(self, teacher: Sequence[Tensor], batch: Batch) -> Tensor:
         """The error in the exam as value, with the gradient that it has by the KRNets' weights."""
+        from limbeck.methods.parts.virtual import Virtual, gradient, moved  # not for the equation alone
+
         size = len(batch)
         held = torch.arange(size + 1) * min(max(round(self.exam * size), 1), size - 1) // size
         exam, course = (held.diff() == number for number in (1, 0))
