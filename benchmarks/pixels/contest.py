@@ -88,6 +88,7 @@ class Ring:
         written: the page printed from it.
         runs: where the runs go.
         shared: the folder of data files.
+        tiny: whether the contest is a try.
     """
 
     contest: Contest
@@ -95,6 +96,7 @@ class Ring:
     written: Path
     runs: Path
     shared: Path
+    tiny: bool
 
     def found(self) -> dict[str, Any]:
         """What is known already.
@@ -197,6 +199,7 @@ class Ring:
         """Peak bytes of a process that takes a few steps."""
         command = [sys.executable, "-m", f"benchmarks.pixels.{self.contest.name}", "--peak", contender]
         command += ["--runs", str(self.runs.parent), "--shared", str(self.shared)]
+        command += ["--tiny"] if self.tiny else []
         return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout)
 
     def say(self, what: str, figures: Mapping[str, Any]) -> None:
@@ -232,7 +235,7 @@ def main(contest: Contest) -> None:
         settings = {**contest.settings, "training.samples_per_epoch": 4 * contest.batch_size}
         contest = replace(contest, epochs=1, teacher_epochs=1, tried=(1, 2), seeds=2, settings=settings)
     file, written = folder / f"{name}.json", folder / f"{name.upper()}.md"
-    ring = Ring(contest, file, written, runs, arguments.shared)
+    ring = Ring(contest, file, written, runs, arguments.shared.resolve(), arguments.tiny)
     if arguments.peak:
         objective = contest.contenders[arguments.peak]
         print(peak(ring.source(), contest, objective, ring.taught(objective)))

@@ -241,9 +241,9 @@ class MetaKDSR(Method):
         after = moved(own, dict(zip(own, averaged(descents), strict=True)), -self.step)
         failed, _ = self._asked(virtual, after, exam, batch)
         blame = gradient(failed, after)
-        product = sum((blame[name] * slope).sum() for name, slope in zip(own, slopes, strict=True))
+        products = [(blame[name] * slope).sum() for name, slope in zip(own, slopes, strict=True)]
         weights = [each for krnet in learning for each in krnet.values()]
-        found = torch.autograd.grad(-self.step * self.strength * product, weights)
+        found = torch.autograd.grad(-self.step * self.strength * torch.stack(products).sum(), weights)
         learned = torch.stack(
             [(each * slope).sum() for each, slope in zip(weights, found, strict=True)]
         ).sum()
