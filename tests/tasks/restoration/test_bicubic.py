@@ -74,6 +74,7 @@ def vdsr(y: Tensor) -> Tensor:
     return y + maps[0, 0]
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize(
     ("scale", "expected", "bicubic"), [(2, 37.36, 32.84), (3, 33.35, 29.53), (4, 30.97, 27.58)]
