@@ -79,7 +79,9 @@ def test_inputs_and_targets_that_do_not_fit_are_refused() -> None:
     source = data.from_tensors(
         images, torch.zeros(4, 1, 12, 8, dtype=torch.uint8), task="restoration", validation=None
     )
-    with pytest.raises(LimbeckError, match="images of 12 x 8 pixels and the inputs have 5 x 4 pixels; a target"):
+    with pytest.raises(
+        LimbeckError, match="images of 12 x 8 pixels and the inputs have 5 x 4 pixels; a target"
+    ):
         next(iter(Loader(source.train, 2)))
 
 
