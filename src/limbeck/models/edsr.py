@@ -66,6 +66,7 @@ class EDSR(nn.Module):
         self.head = _conv(width, num_classes)
         if self.residual:
             nn.init.normal_(self.head.weight, std=1e-3)
+            nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> Tensor:
         """The enlarged images; nothing keeps them in [0, 1]."""
