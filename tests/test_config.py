@@ -66,7 +66,9 @@ def test_a_student_is_enough() -> None:
             "selection": "last",
             "views": None,
             "view_seed": None,
-            "checkpoint_every": 1,
+            "checkpoint_every": None,
+            "save_every": "10min",
+            "skip_bad_steps": 0,
             "keep_every": None,
             "trackers": ["tensorboard"],
         },
@@ -484,8 +486,18 @@ class TestTeachers:
             ),
             (
                 TWO,
-                ["teachers.big.cache=all"],
-                "the config value teachers.big.cache='all' should be 'logits', 'embedding' or 'both'",
+                ["teachers.big.cache=stages"],
+                "the config value teachers.big.cache='stages' should be 'logits', 'embedding', ",
+            ),
+            (
+                TWO,
+                ["teachers.big.cache_budget=much"],
+                "the config value teachers.big.cache_budget='much' should be a size such as \"20GB\"",
+            ),
+            (
+                TWO,
+                ["teachers.big.cache_budget='0 GB'"],
+                "the config value teachers.big.cache_budget='0 GB' should be a size such as \"20GB\"",
             ),
             (TWO, ["teachers.huge.cache=logits"], "run.yaml: the config lacks teachers.huge.model"),
             (

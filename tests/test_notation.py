@@ -441,3 +441,7 @@ def test_only_a_limbeck_error_comes_out_of_nonsense(seed: int) -> None:
         except LimbeckError:
             continue
         assert parse(str(tree)) == tree, text
+
+
+def test_no_weight_is_a_negative_zero() -> None:
+    assert str(parse("-.0*kd")) == str(parse("-0.0*(2*kd)")) == "0*kd"

@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed [PIECE ...] [--device cpu|cuda] [--batch-size 64] [--quick]
 
-The pieces, each of which may be run by itself and again: step, epochs, memory, filling, start, whole (which
-takes a GPU), accuracy.
+The pieces, each of which may be run by itself and again: step, maps, epochs, memory, filling, start, whole
+(which takes a GPU), accuracy.
 What a piece finds is put into results.json beside this file, with the machine it was measured on, and
 README.md is written from all that is there. `--quick` is for trying the scripts: a few images and steps, and
 results of their own under `--scratch`.
@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed import accuracy, epochs, filling, machine, memory, start, step, whole
+from benchmarks.speed import accuracy, epochs, filling, machine, maps, memory, start, step, whole
 from benchmarks.speed.readme import readme
 from limbeck import data
 from limbeck.files import write_text
@@ -60,6 +60,14 @@ PIECES: Mapping[str, Piece] = {
         repetitions=2 if given.quick else 5,
         steps=2 if given.quick else 50 if given.device == "cuda" else 6,
         size=2_000 if given.quick else 50_000,
+    ),
+    "maps": lambda given: maps.measure(
+        given.device,
+        given.batch_size,
+        given.scratch / "maps",
+        repetitions=2 if given.quick else 5,
+        steps=2 if given.quick else 50 if given.device == "cuda" else 6,
+        size=10 * given.batch_size if given.quick else 2_048,
     ),
     "epochs": epochs_of_photographs,
     "memory": lambda given: memory.measure(

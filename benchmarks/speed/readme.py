@@ -6,13 +6,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.speed import epochs, machine, step
+from benchmarks.speed import epochs, machine, maps, step
 from benchmarks.speed.contest import ratio
 from benchmarks.speed.costs import accuracies, fillings, peaks, starts, whole_run
-from benchmarks.speed.speeds import speed, steps, whole_epochs
+from benchmarks.speed.speeds import mapped, speed, steps, whole_epochs
 from benchmarks.speed.tables import paragraph, table
 
 STEP_TARGET = {f"{name}, cached" for name in ("kd", "icd", "mgd(kd)")} | {"lwkd"}, 1.05
+MAPS_TARGET = {"at", "fitnet", "reviewkd", "kd, pixels"}, 1.10
 EPOCH_TARGETS = {
     "resnet32x4 -> resnet8x4": {epochs.COLD: 5.0, epochs.WARM: 10.0},
     "resnet56 -> resnet20": {epochs.COLD: 2.0, epochs.WARM: 3.5},
@@ -68,6 +69,15 @@ def targets(results: Results) -> list[str]:
             rows.append(
                 (f"step of {name}: at most {most} x the student alone", f"{value:.2f} x", value <= most)
             )
+    if found := results.get("maps", {}).get("cpu 64"):
+        names, most = MAPS_TARGET
+        for took in found["seconds"].values():
+            for name in sorted(each for each in names if f"{each}, {maps.CACHED}" in took):
+                value, own = (
+                    ratio(took, f"{name}, {kind}", maps.ALONE) for kind in (maps.CACHED, maps.GIVEN)
+                )
+                what = f"step of {name}, cached: at most {most:.2f} x ce"
+                rows.append((what, f"{value:.2f} x, of which {own:.2f} x its own work", value <= most))
     missed = []
     if found := results.get("epochs", {}).get("cpu 64"):
         for pair, aims in EPOCH_TARGETS.items():
@@ -105,6 +115,7 @@ def why(found: Mapping[str, Any], missed: Sequence[str]) -> str:
 
 SECTIONS = {
     "step": steps,
+    "maps": mapped,
     "epochs": whole_epochs,
     "memory": peaks,
     "filling": fillings,

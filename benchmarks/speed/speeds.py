@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks.speed import epochs, step
+from benchmarks.speed import epochs, maps, step
 from benchmarks.speed.contest import ratio
 from benchmarks.speed.networks import PAIRS
 from benchmarks.speed.tables import PLACES, table
@@ -37,6 +37,37 @@ def steps(places: Mapping[str, Any]) -> list[str]:
     )
     columns = [f"{kind}, {place}" for place in PLACES.values() for kind in ("live", "cached")]
     return table("## 1. A step", ["method", "objective", *columns], rows, text)
+
+
+def mapped(places: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for setting, objectives in (("images", maps.IMAGES), ("pixels", maps.PIXELS)):
+        for name, objective in objectives.items():
+            read = next(iter(places.values()))["bytes"][name]
+            cells = [name, f"`{objective}`", f"{read:,}"]
+            for place in PLACES:
+                took = places[place]["seconds"][setting] if place in places else {}
+                cells += (
+                    f"{ratio(took, f'{name}, {kind}', maps.ALONE):.2f}" if took else ""
+                    for kind in (maps.LIVE, maps.CACHED, maps.GIVEN)
+                )
+            rows.append(cells)
+    alone = ", ".join(
+        f"{1000 * median(took[maps.ALONE]):.1f} ms on {setting} ({PLACES[place]}, {found['precision']})"
+        for place, found in places.items()
+        for setting, took in found["seconds"].items()
+    )
+    size = max(found["size"] for found in places.values())
+    text = (
+        f"The median time of a training step over that of limbeck's `ce`: {alone}. Images: as above, "
+        f"{size:,} of them. Pixels: unet to deeplab, {maps.SIDES[0]} x {maps.SIDES[1]}, {maps.CLASSES} "
+        "classes, a quarter of the images and of the batch. Answers given for nothing, the same in each "
+        "step, show what a method costs of itself; no cache makes a step faster than that. Files are read "
+        "from the memory that the system keeps them in."
+    )
+    columns = [f"{kind}, {place}" for place in PLACES.values() for kind in ("live", "cached", "given")]
+    title = "## 1. A step of methods that read maps"
+    return table(title, ["method", "objective", "bytes an image", *columns], rows, text)
 
 
 def whole_epochs(places: Mapping[str, Any]) -> list[str]:

@@ -8,12 +8,22 @@ import types
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from limbeck.byte_sizes import bytes_of
 from limbeck.errors import LimbeckError, unknown
+from limbeck.intervals import parse_interval
 from limbeck.optimization import SGD, Cosine, OptimizerConfig, ScheduleConfig
 
 
@@ -90,10 +100,15 @@ class TeacherConfig(NetworkConfig):
     trust: bool = Field(
         False, description="whether what its answers show before training is said and never an error"
     )
-    cache: Literal["logits", "embedding", "both"] | None = Field(
-        None, description="answers that are kept in files and read back, by this run and all others"
+    cache: Literal["logits", "embedding", "both", "all"] | None = Field(
+        None,
+        description="answers that are kept in files and read back, by this run and all others; all: whatever "
+        "the objective reads, maps too",
     )
-
+    cache_budget: str | None = Field(
+        None,
+        description='most that these files may take of the disk, such as "20GB"; null: no bound',
+    )
     top: int | None = Field(
         None,
         ge=1,
@@ -103,7 +118,26 @@ class TeacherConfig(NetworkConfig):
     @property
     def cached(self) -> tuple[str, ...]:
         """The fields of its outputs that are cached."""
-        return ("logits", "embedding") if self.cache == "both" else (self.cache,) if self.cache else ()
+        several = {"both": ("logits", "embedding"), "all": ("logits", "embedding", "maps")}
+        return several.get(self.cache, (self.cache,)) if self.cache else ()
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes that the files of the cache may take."""
+        return None if self.cache_budget is None else bytes_of(self.cache_budget)
+
+    @field_validator("cache_budget")
+    @classmethod
+    def _is_size(cls, value: str | None) -> str | None:
+        if value is not None and not bytes_of(value):
+            raise ValueError('should be a size such as "20GB" or "500 MiB"')
+        return value
+
+
+def _checked_interval(value: int | str) -> int | str:
+    """The interval as it is given, a number of steps as a number."""
+    steps = parse_interval(value).steps
+    return value if steps is None else steps
 
 
 class TrainingConfig(_Part):
@@ -138,7 +172,19 @@ class TrainingConfig(_Part):
         None, ge=1, description="views of each sample to draw among; null: all that the policy has"
     )
     view_seed: int | None = Field(None, description="seed of the views; null: the run's seed")
-    checkpoint_every: int = Field(1, ge=1, description="epochs between checkpoints")
+    checkpoint_every: int | None = Field(
+        None,
+        ge=1,
+        description="epochs between checkpoints at their ends; null: one after each epoch, but for those "
+        "that would have saving take more than 2 % of the time",
+    )
+    save_every: Annotated[int | str, AfterValidator(_checked_interval)] | None = Field(
+        "10min",
+        description="steps (500) or time (10min) between checkpoints within an epoch; null: none there",
+    )
+    skip_bad_steps: int = Field(
+        0, ge=0, description="how many steps with a loss that is NaN or infinite are passed over"
+    )
     keep_every: int | None = Field(
         None,
         ge=1,
@@ -231,7 +277,7 @@ def make_config(file: Path | None = None, settings: Mapping[str, Any] | None = N
     Raises:
         LimbeckError: naming the file and the key that is unknown, missing or out of range.
     """
-    raw: dict[str, Any] = _read(file) if file else {}
+    raw: dict[str, Any] = read_yaml(file) if file else {}
     settings = settings or {}
     whole_before_parts = sorted(settings.items(), key=lambda item: item[0].count("."))
     for key, value in whole_before_parts:
@@ -239,7 +285,7 @@ def make_config(file: Path | None = None, settings: Mapping[str, Any] | None = N
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise _explain(error, file, settings) from None
+        raise explained(error, file, settings) from None
 
 
 def parse_yaml(text: str) -> Any:
@@ -257,18 +303,27 @@ def _parsed(text: str) -> Any:
     return yaml.load(text, _Loader)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path, model: type[BaseModel] = RunConfig, what: str = "config") -> dict[str, Any]:
+    """The mapping in a YAML file, not yet checked.
+
+    Args:
+        file: of a config.
+        model: what it is to be, for the message.
+        what: what the file is called.
+    Raises:
+        LimbeckError: if it cannot be read, or holds something else than a mapping.
+    """
     try:
         raw = parse_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise LimbeckError(f"the config {str(file)!r} cannot be read: {error.strerror}") from None
+        raise LimbeckError(f"the {what} {str(file)!r} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = str(getattr(error, "problem", None) or error).splitlines()[0]
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
-        raise LimbeckError(f"the config {str(file)!r} is not YAML: {reason}{where}") from None
+        raise LimbeckError(f"the {what} {str(file)!r} is not YAML: {reason}{where}") from None
     if not isinstance(raw, dict):
-        raise LimbeckError(f"the config {str(file)!r} must be a mapping with the keys {_names(RunConfig)}")
+        raise LimbeckError(f"the {what} {str(file)!r} must be a mapping with the keys {_names(model)}")
     return raw
 
 
@@ -314,36 +369,52 @@ def _merged(there: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain(error: ValidationError, file: Path | None, settings: Mapping[str, Any]) -> LimbeckError:
+def explained(
+    error: ValidationError,
+    file: Path | None,
+    settings: Mapping[str, Any] | None = None,
+    model: type[BaseModel] = RunConfig,
+    what: str = "config",
+) -> LimbeckError:
+    """What pydantic found wrong with a config, in limbeck's words.
+
+    Args:
+        error: of pydantic.
+        file: that was read, if any.
+        settings: values by dotted key that override it.
+        model: what was to be made.
+        what: what the file is called.
+    """
+    settings = settings or {}
     problem = min(error.errors(), key=lambda each: each["type"] == "missing")  # perhaps only misspelled
     path = [str(part) for part in problem["loc"]]
     message = problem["msg"].replace("Value error, ", "")
     if not path:  # teachers that do not go together
         is_set = any(name.split(".")[0] in ("teacher", "teachers") for name in settings)
         return LimbeckError(f"{file}: {message}" if file and not is_set else message)
-    key = ".".join(_fields(path)[1]) + (".name" if problem["type"] == "union_tag_invalid" else "")
+    key = ".".join(_fields(path, model)[1]) + (".name" if problem["type"] == "union_tag_invalid" else "")
     is_set = any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in settings)
     where = f"{file}: " if file and not is_set else ""
     if problem["type"] in ("extra_forbidden", "invalid_key"):
         *above, last = path
-        known, tagless = _fields(above)
+        known, tagless = _fields(above, model)
         inside = f" in {'.'.join(tagless)}" if tagless else ""
-        return LimbeckError(f"{where}{unknown(f'config key{inside}:', last, known)}")
+        return LimbeckError(f"{where}{unknown(f'{what} key{inside}:', last, known)}")
     if problem["type"] == "missing":
         hint = {
             "student": " (--student, or --model for train)",
             "student.model": " (--student)",
             "teacher.model": " (--teacher)",
-        }.get(key, "")
-        return LimbeckError(f"{where}the config lacks {key}{hint}")
+        }.get(key if model is RunConfig else "", "")
+        return LimbeckError(f"{where}the {what} lacks {key}{hint}")
     value = problem["input"]
     if problem["type"] == "union_tag_invalid":
         value, message = problem["ctx"]["tag"], f"should be one of {problem['ctx']['expected_tags']}"
     elif problem["type"] == "model_type":
-        message = f"should be a mapping with some of the keys {', '.join(_fields(path)[0])}"
+        message = f"should be a mapping with some of the keys {', '.join(_fields(path, model)[0])}"
     for theirs, ours in _PLAIN.items():
         message = message.replace(theirs, ours)
-    return LimbeckError(f"{where}the config value {key}={value!r} {message}")
+    return LimbeckError(f"{where}the {what} value {key}={value!r} {message}")
 
 
 _PLAIN = {
@@ -356,9 +427,9 @@ _PLAIN = {
 """Pydantic's words that a reader of YAML would not know, and what they mean."""
 
 
-def _fields(path: list[str]) -> tuple[list[str], list[str]]:
+def _fields(path: list[str], whole: type[BaseModel]) -> tuple[list[str], list[str]]:
     """The names that the config has at a place, and its path without pydantic's names for kinds."""
-    model: Any = RunConfig
+    model: Any = whole
     plain: list[str] = []
     for name in path:
         if isinstance(model, type) and issubclass(model, BaseModel):

@@ -19,7 +19,16 @@ from limbeck.chunked import LARGE, Chunked, dense, in_chunks
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find, find_head, undisturbed
-from limbeck.methods.base import Method, inner_first, named, taught, teachers_read, training_reads, views_read
+from limbeck.methods.base import (
+    Method,
+    inner_first,
+    named,
+    sides_read,
+    taught,
+    teachers_read,
+    training_reads,
+    views_read,
+)
 from limbeck.methods.declarations import Claim, Context, Networks, Phase, Reads, TeacherContext
 from limbeck.methods.gradient_rules import SplitOptimizer
 from limbeck.methods.parts.blocks import full_precision
@@ -30,7 +39,7 @@ from limbeck.optimization import JointOptimizer, MakeOptimizer
 from limbeck.outputs import Batch, Inputs, Mixture, Outputs, Progress, apply, joined
 from limbeck.tasks import Rows, Task
 from limbeck.teachers import Teacher
-from limbeck.teachers.group import Given, TeacherGroup, teachers_of
+from limbeck.teachers.group import Fields, Given, Sides, TeacherGroup, teachers_of
 from limbeck.watch import UntrainedParts, sums_of_inputs, sums_of_teachers
 
 Features = Mapping[str, "str | Sequence[str]"]
@@ -321,9 +330,20 @@ class Distiller(nn.Module):
 
     def _open_teachers(self) -> None:
         """Has the teachers give what comes next reads; what another reads costs that one, or its cache."""
-        needed = [*(self._phase_fields(phase) for _, phase in self.phases), self._fields[True]]
-        self.teachers.open(needed[self._done], _device(self.student))
+        self.teachers.open(*self.asked[self._done], _device(self.student))
         self.teachers.release()
+
+    @property
+    def asked(self) -> list[tuple[Fields, Sides]]:
+        """What each phase asks of the teachers, and then the training: fields, and what stands for some."""
+        training = self._fields[True], sides_read(self.objective, self.teachers.first)
+        return [
+            *((self._phase_fields(phase), self._phase_sides(phase)) for _, phase in self.phases),
+            training,
+        ]
+
+    def _phase_sides(self, phase: Phase) -> Sides:
+        return dict.fromkeys(phase.reads.teachers or (self.teachers.first or "",), phase.sides)
 
     def _phase_fields(self, phase: Phase) -> dict[str, tuple[str, ...]]:
         return self.teachers.by_name(dict.fromkeys(phase.reads.teachers or (None,), phase.reads.teacher))
@@ -398,7 +418,7 @@ class Distiller(nn.Module):
             student = Tap(self.student, self._points, reads.student, positions=self.task.dense)(example)
         self.task = self.task.fitted_to(student)
         self.teachers.told(self.task.width, self.task.dense)
-        self.teachers.open(self._fields[False], _device(self.student))
+        self.teachers.open(self._fields[False], {}, _device(self.student))
         answers = self.teachers.answers(self._fields[False])
         for answer in answers.values():
             if "logits" in answer:

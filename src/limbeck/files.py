@@ -12,9 +12,12 @@ from limbeck.errors import LimbeckError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, keep: Path | None = None) -> Iterator[Path]:
     """A path to write to; what was written there becomes `path` when the block ends without an error.
 
+    Args:
+        path: what is to be written.
+        keep: the name that what was at `path` has afterwards; it is gone if None.
     Raises:
         LimbeckError: if it cannot be written. The folders above are made if they are missing.
     """
@@ -24,6 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())  # a crash of the machine must not leave a name without its content
+        if keep is not None and path.exists():
+            path.replace(keep)
         partial.replace(path)
     except OSError as error:
         raise LimbeckError(f"{str(path)!r} cannot be written: {error.strerror}") from error

@@ -27,6 +27,7 @@ from limbeck.methods.ekd import guided
 from limbeck.methods.embedding_mse import embedding_mse
 from limbeck.methods.embeddistill import embeddistill
 from limbeck.methods.fitnet import fitnet
+from limbeck.methods.focal import focal
 from limbeck.methods.fsp import fsp
 from limbeck.methods.ft import factor_transfer
 from limbeck.methods.huber import huber
@@ -90,6 +91,7 @@ __all__ = [
     "exit_hint",
     "factor_transfer",
     "fitnet",
+    "focal",
     "fsp",
     "guided",
     "hierarchical_context",

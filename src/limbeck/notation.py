@@ -122,7 +122,7 @@ class _Reader:
             else:
                 inner = ((1.0, self.call(rest, depth)),)
             for weight, call in inner:
-                weight = float(f"{factor * weight:.12g}")  # 0.1*(0.2*x) is 0.02*x
+                weight = float(f"{factor * weight:.12g}") + 0.0  # 0.1*(0.2*x) is 0.02*x, and -0.0 is 0
                 if not 0 <= weight < math.inf:
                     self.refuse(part, f"a weight must be a finite number of at least 0, not {weight:g}")
                 terms.append((weight, call))

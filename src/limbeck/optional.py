@@ -11,7 +11,7 @@ from limbeck.errors import LimbeckError
 EXTRAS = {
     "data": ("datasets", "PIL", "psutil", "pyarrow", "rich", "sklearn", "tokenizers"),
     "report": ("jinja2", "markupsafe", "plotly"),
-    "run": ("accelerate", "huggingface_hub", "scipy", "tensorboard", "typer", "yaml"),
+    "run": ("accelerate", "filelock", "huggingface_hub", "scipy", "tensorboard", "typer", "yaml"),
 }
 """Modules of the extras that whole rooms of limbeck need; `run` brings the other two."""
 

@@ -81,6 +81,11 @@ def apply(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     return {name: function(tensor) for name, tensor in inputs.items()}
 
 
+def full_precision(tensor: Tensor) -> Tensor:
+    """The tensor in float32 if it is of a shorter float type; losses are never computed in half precision."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def joined(parts: Sequence[Inputs]) -> Inputs:
     """Inputs one after the other along axis 0; all are tensors, or name the same ones."""
     first = parts[0]
@@ -208,7 +213,8 @@ class Outputs(Mapping[str, Any]):
     positions as the network gives them, `stem` what enters the first group, `preactivations`
     the stages before their last ReLU, `mask` the valid positions of a token model. Of `Words`,
     logits and an embedding with positions are by word, and `words` says which were read. A teacher that is a
-    file of answers may add `known` and `answered`. A task may add named fields, read as `outputs["boxes"]`;
+    file of answers may add `known` and `answered`, and one that is cached gives `sides`, by name what methods
+    need of fields that it does not give. A task may add named fields, read as `outputs["boxes"]`;
     `outputs.views[name]` are the outputs for a further view.
     """
 

@@ -19,6 +19,8 @@ FIRST_LOOK = 4
 """The training forward at which the parts are first compared with what they were, after three steps."""
 LAST_LOOK = 1024
 """Forwards after which a student that has not changed either is left alone."""
+_CALLED = {"projection": "logits", "ranked": "logits", "sides": "maps"}
+"""What fields of a teacher's outputs are called, where that is not their name."""
 
 
 class UntrainedParts:
@@ -83,7 +85,7 @@ def sums_of_teachers(outputs: Outputs) -> dict[str, Tensor]:
     else:
         by_name = {"": outputs}
     sums = {
-        f"the {'logits' if field in ('projection', 'ranked') else field} of the teacher{name}": _sum(value)
+        f"the {_CALLED.get(field, field)} of the teacher{name}": _sum(value)
         for name, each in by_name.items()
         for field, value in each.items()
     }

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from benchmarks.speed import epochs, step
+from benchmarks.speed import epochs, maps, step
 from benchmarks.speed.networks import PAIRS
 from benchmarks.speed.readme import readme
 
@@ -48,6 +48,22 @@ def test_a_step_with_columns_that_stay_empty() -> None:
     assert cells(text, "at")[2:] == ["2.50", "", "", "", "", ""]
     assert cells(text, "ce")[2:] == ["", "1.00", "", "", "", ""]
     assert cells(text, "lwkd")[2:] == ["", "2.00", "", "", "", ""]  # over the student with as few classes
+
+
+def test_steps_that_read_maps() -> None:
+    kinds = {"live": 3.0, "cached": 1.2, "given": 1.1}
+    seconds = {
+        setting: {"ce": [1.0]} | {f"{name}, {kind}": [took] for name in names for kind, took in kinds.items()}
+        for setting, names in (("images", maps.IMAGES), ("pixels", maps.PIXELS))
+    }
+    seconds["images"]["at, cached"] = [1.1]
+    sizes = dict.fromkeys([*maps.IMAGES, *maps.PIXELS], 65_540)
+    text = readme({"maps": place("cpu 64", precision="bf16", size=2048, seconds=seconds, bytes=sizes)})
+    target = "step of {}, cached: at most 1.10 x ce"
+    assert cells(text, target.format("at"))[1:] == ["1.10 x, of which 1.10 x its own work", "yes"]
+    assert cells(text, target.format("kd, pixels"))[1:] == ["1.20 x, of which 1.10 x its own work", "**no**"]
+    assert cells(text, "fitnet")[2:6] == ["65,540", "3.00", "1.20", "1.10"]
+    assert cells(text, "cwd, pixels")[3:] == ["3.00", "1.20", "1.10", *[""] * 6]
 
 
 PLAIN, PLAIN_LOADED = f"{epochs.PLAIN}, 0 workers", f"{epochs.PLAIN}, 8 workers"

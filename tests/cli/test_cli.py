@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from printed import rows_of
 
 import limbeck
 from limbeck.runs import Run
+from limbeck.training.step import Step
 
 QUICK = ("--epochs", "2", "--batch-size", "250", "--set", "training.trackers=[]")
 STUDENT = "mlp(hidden=[6])"
@@ -279,7 +282,9 @@ def test_resuming_and_overwriting(command: Command, monkeypatch: pytest.MonkeyPa
         patch.setattr("limbeck.training.trainer.Trainer._track", interrupt)
         answer = command(*given)
     assert answer.code == 130
-    assert answer.err == "limbeck: interrupted; --resume with the run's --out continues from its checkpoint\n"
+    assert answer.err == (
+        "limbeck: stopped by SIGINT; --resume or --resume auto with the run's --out goes on\n"
+    )
     assert not Run(Path("run")).finished
 
     assert command(*given).code == 2
@@ -294,6 +299,54 @@ def test_resuming_and_overwriting(command: Command, monkeypatch: pytest.MonkeyPa
     assert command(*given, "--overwrite", "--seed", "9").code == 0
     assert Run(Path("run")).config.seed == 9
     assert Path("run/student.safetensors").read_bytes() != resumed
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_has_a_run_saved_and_one_command_line_goes_on(
+    number: int, code: int, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = (
+        "train",
+        "--model",
+        STUDENT,
+        *QUICK,
+        "--set",
+        "training.selection=validation",
+        "--save-every",
+        "1h",
+    )
+    auto = (*given, "--resume", "auto", "--out", "run")
+    asked = iter(range(100))
+
+    def step(self: Step, *arguments: Any, call: Any = Step.__call__) -> None:
+        call(self, *arguments)
+        if next(asked) == 2:
+            os.kill(os.getpid(), number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Step, "__call__", step)
+        answer = command(*auto)
+    assert answer.code == code
+    assert answer.err.endswith(
+        f"limbeck: stopped by {signal.Signals(number).name}; step 3 of training is done, and the last "
+        "checkpoint is run/checkpoints/last.pt; --resume or --resume auto with the run's --out goes on\n"
+    )
+    assert not Run(Path("run")).finished
+    assert command(*auto).code == 0
+    assert command(*given, "--out", "whole").code == 0
+    assert Path("whole/student.safetensors").read_bytes() == Path("run/student.safetensors").read_bytes()
+    again = command(*auto)
+    assert (again.code, again.err) == (0, ""), "a finished run is shown again"
+    assert Run(Path("run")).config.training.save_every == "1h"
+
+
+def test_what_resume_takes(command: Command) -> None:
+    answer = command("train", "--resume", "run.yaml", "--model", STUDENT)
+    assert answer.code == 2
+    assert "--resume stands alone or takes auto, not 'run.yaml'; a config goes before it" in answer.err
+    assert "needs the directory of the run, out (--out)" in command("train", "--resume", "auto").err
+    answer = command("train", "--model", STUDENT, "--save-every", "often")
+    assert "training.save_every='often' should be a number of steps (500) or a time (10min)" in answer.err
 
 
 def test_a_factory_of_ones_own(command: Command, teacher: Run) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from command import Command
 
-from limbeck.cli import cache as cache_commands
 from limbeck.runs import Run
 from limbeck.runs.result import ViewsResult
 
@@ -103,10 +102,6 @@ def test_a_filling_that_is_interrupted_says_how_to_go_on(
     assert answer.err == "limbeck: interrupted; the same command continues from here\n"
 
 
-def test_sizes_are_in_megabytes() -> None:
-    assert cache_commands._size(1_234_567_890) == "1,234.6 MB"
-
-
 def test_distill_takes_the_flags(command: Command, teacher: Run) -> None:
     flags = ("--teacher", teacher.path, "--student", "mlp(hidden=[4])", "--epochs", "1", "--out", "run")
     views = ("--set", "data.views=crop(padding=1)", "--set", "training.trackers=[]", "--baseline", "none")
@@ -118,7 +113,12 @@ def test_distill_takes_the_flags(command: Command, teacher: Run) -> None:
         (("--views", "0"), "training.views=0 should be greater than or equal to 1"),
         (("--views", "-1"), "training.views=-1 should be greater than or equal to 1"),
         (("--views", "10"), "cannot be drawn among; take 1 to 9"),
-        (("--cache-teacher", "all"), "teacher.cache='all' should be 'logits', 'embedding' or 'both'"),
+        (
+            ("--cache-teacher", "stages"),
+            "teacher.cache='stages' should be 'logits', 'embedding', 'both' or 'all'",
+        ),
+        (("--cache-teacher", "all", "--cache-budget", "much"), 'should be a size such as "20GB"'),
+        (("--cache-budget", "1GB"), "bounds a cache, and there is none; say what it keeps, too"),
     ):
         refused = command("distill", *flags[:-1], "other", *views, *wrong)
         assert refused.code == 2

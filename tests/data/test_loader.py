@@ -132,6 +132,23 @@ def test_epochs_of_another_length_are_stretches_of_the_same_passes(samples: int)
         assert torch.equal(torch.cat([plain(batch.view) for batch in batches]), view[there])
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_an_epoch_may_begin_within_it(shuffle: bool) -> None:
+    def loader() -> Loader:
+        return Loader(split(), 4, views=VIEWS, seed=3, shuffle=shuffle, extra_views=("other",))
+
+    whole, part = loader(), loader()
+    whole.set_epoch(2)
+    part.set_epoch(2)
+    batches, left = list(whole), list(part.skipping(4))
+    assert len(batches) == 6
+    for one, other in zip(batches[4:], left, strict=True):
+        for name, value in tensors(one).items():
+            assert value is None or torch.equal(value, tensors(other)[name])
+    assert part.epoch == 3
+    assert list(part.skipping(6)) == []
+
+
 def test_each_iter_is_the_next_epoch_even_when_two_run_at_once() -> None:
     loader = Loader(split(), 23, seed=0)
     first, second = iter(loader), iter(loader)

@@ -11,6 +11,7 @@ from method_setting import make_setting
 from torch import Tensor, nn
 
 from limbeck import Batch, Distiller, Trainer
+from limbeck.intervals import Interval
 from limbeck.optimization import SGD, Cosine
 from limbeck.training import phase_loops
 from scripted_loop import ScriptedLoop
@@ -34,9 +35,19 @@ class Killed(BaseException):
 
 
 def run_to_the_end(
-    objective: str, folder: Path, killed_after: int | None = None, *, epochs: int = 2, resume: bool = False
+    objective: str,
+    folder: Path,
+    killed_after: int | None = None,
+    *,
+    epochs: int = 2,
+    resume: bool = False,
+    save_every: Interval | None = None,
+    given_in_all: list[int] | None = None,
 ) -> dict[str, Tensor]:
-    """The state after all phases and the epochs of training, or Killed after so many batches."""
+    """The state after all phases and the epochs of training, or Killed after so many batches.
+
+    How many batches were given is added to `given_in_all`.
+    """
     setting = make_setting(objective, dropout=0.3)
     distiller = setting.distiller(objective)
     given = 0
@@ -63,5 +74,8 @@ def run_to_the_end(
         *phase_loops(distiller, lambda phase: batches),
         ScriptedLoop("training", opened, batches, epochs, Cosine()),
     ]
-    Trainer(display=False, device="cpu", directory=folder).fit(distiller, stages, resume=resume)
+    trainer = Trainer(display=False, device="cpu", directory=folder, save_every=save_every)
+    trainer.fit(distiller, stages, resume=resume)
+    if given_in_all is not None:
+        given_in_all.append(given)
     return distiller.state_dict()

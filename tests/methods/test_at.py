@@ -12,6 +12,7 @@ from torch import Tensor
 from limbeck import Distiller
 from limbeck.errors import LimbeckError
 from limbeck.losses import attention_transfer
+from limbeck.methods.at import attention
 from limbeck.models import CNN, MLP
 from limbeck.objective import parse
 
@@ -165,3 +166,14 @@ def test_in_a_token_model_padding_does_not_count() -> None:
 def test_arguments_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(LimbeckError, match="at: the argument"):
         parse(text)
+
+
+def test_a_square_is_that_of_the_absolute_value_to_the_bit() -> None:
+    stage = torch.randn(3, 5, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    energy = stage.abs().pow(2).mean(1).flatten(1)
+    expected = torch.nn.functional.normalize(energy, dim=1)
+    (theirs,) = torch.autograd.grad(expected[:, 0].sum(), stage)
+    found = attention(stage)
+    (ours,) = torch.autograd.grad(found[:, 0].sum(), stage)
+    assert torch.equal(found, expected)
+    assert torch.equal(ours, theirs)

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import torch
 from method_setting import ALL, CLASSES, SAMPLES, make_setting, objective_of
+from phase_runs import Killed, run_to_the_end
 from torch import Tensor, nn
 
 import limbeck
 from limbeck import Batch, Distiller, Trainer
+from limbeck.intervals import Interval
 from limbeck.methods import Losses
 from limbeck.methods.base import inner_first
 from limbeck.objective import resolved
@@ -263,6 +265,28 @@ def train(
     )
     stages = [*phase_loops(distiller, lambda batch_size: lambda epoch: first), stage]
     Trainer(display=False, device="cpu", precision="fp32", **settings).fit(distiller, stages)
+
+
+@every_method
+def test_a_training_that_is_killed_within_an_epoch_ends_alike(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective, given = objective_of(name), list[int]()
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "of the calm one"))
+    calm = run_to_the_end(objective, tmp_path / "calm", given_in_all=given)
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "of the other"))
+    saved: dict[str, Any] = {"folder": tmp_path / "killed", "save_every": Interval(steps=1)}
+    with pytest.raises(Killed):
+        run_to_the_end(objective, killed_after=given[0] - 1, **saved)  # within the last epoch
+    found = torch.load(tmp_path / "killed" / "checkpoints" / "last.pt")
+    assert found["within"]["position"] == 1
+    resumed = run_to_the_end(objective, resume=True, **saved)
+    assert same(calm, resumed)
+    lines = [
+        [{**json.loads(line), "seconds": 0} for line in (tmp_path / run / "metrics.jsonl").open()]
+        for run in ("calm", "killed")
+    ]
+    assert lines[0] == lines[1]
 
 
 def strip(batch: Batch) -> Batch:

@@ -43,24 +43,24 @@ def unequal(**changes: bool) -> Comparison:
 def test_a_row_for_each_contender_with_its_difference() -> None:
     table = comparison_table(comparison(ALONE), by("top1"))
     # distilled minus alone: 7, 8, 9, 7, 8 points, mean 7.8, sd sqrt(0.7), t(0.975, 4) = 2.776
-    assert table.columns[3:] == ["test top-1 (%)", "difference", "verdict"]
-    assert table.rows[1] == [ALONE, 650, 5, "79.00 ± 1.58", None, "baseline"]
-    assert table.rows[2] == ["student distilled", 650, 5, "86.80 ± 1.92", "+7.80 (+6.76 to +8.84)", "better"]
+    assert table.columns[1:] == ["test top-1 (%)", "difference", "verdict", "seeds", "parameters"]
+    assert table.rows[1] == [ALONE, "79.00 ± 1.58", None, "baseline", 5, 650]
+    assert table.rows[2] == ["student distilled", "86.80 ± 1.92", "+7.80 (+6.76 to +8.84)", "better", 5, 650]
     assert "choose by validation, validation.top1." in table.notes
     assert "unequal" not in table.notes
 
 
 def test_without_a_baseline_there_are_no_differences() -> None:
     table = comparison_table(comparison(), by("top1", "nll"))
-    assert table.columns[3:] == ["test top-1 (%)", "test NLL"]
-    assert table.rows[1] == [ALONE, 650, 5, "79.00 ± 1.58", "0.500 ± 0.000"]
+    assert table.columns[1:] == ["test top-1 (%)", "test NLL", "seeds", "parameters"]
+    assert table.rows[1] == [ALONE, "79.00 ± 1.58", "0.500 ± 0.000", 5, 650]
     assert "Differences" not in table.notes
 
 
 def test_by_validation_the_page_says_that_it_is_for_choosing() -> None:
     table = comparison_table(comparison(ALONE), by("validation.top1"))
-    assert table.columns[3] == "validation top-1 (%)"
-    assert table.rows[2][3:] == ["90.00 ± 0.00", "+0.00 (+0.00 to +0.00)", "undecided"]
+    assert table.columns[1] == "validation top-1 (%)"
+    assert table.rows[2][1:4] == ["90.00 ± 0.00", "+0.00 (+0.00 to +0.00)", "undecided"]
     assert "The validation split is for choosing" in table.notes
     assert "The test split is for the report" not in table.notes
 
@@ -85,7 +85,7 @@ def test_where_less_is_better_a_lower_value_is() -> None:
         ]
 
     def verdict(better: float) -> object:
-        return comparison_table(comparison("a", members(better)), by("nll")).rows[1][5]
+        return comparison_table(comparison("a", members(better)), by("nll")).rows[1][3]
 
     assert (verdict(0.4), verdict(0.6)) == ("better", "worse")
     found = comparison("a", members(0.4))
@@ -93,23 +93,23 @@ def test_where_less_is_better_a_lower_value_is() -> None:
     assert "Lower is better: NLL." in comparison_table(found, by("nll")).notes
 
 
-@pytest.mark.parametrize(("seeds", "verdict"), [(1, "none from 1 of 5 pairs"), (4, "none from 4 of 5 pairs")])
+@pytest.mark.parametrize(("seeds", "verdict"), [(1, "too few seeds: 1 of 5"), (4, "too few seeds: 4 of 5")])
 def test_no_verdict_below_five_pairs(seeds: int, verdict: str) -> None:
     found = comparison(ALONE, contenders(seeds))
-    assert comparison_table(found, by("top1")).rows[2][5] == verdict
+    assert comparison_table(found, by("top1")).rows[2][3] == verdict
     assert records(found, by("top1"))[2]["verdict"] is None
 
 
 def test_unequal_steps_give_no_verdict_unless_it_is_wanted() -> None:
     table = comparison_table(unequal(), by("top1"))
-    assert table.rows[1][3:] == ["80.00 ± 1.58", "+8.00 (+8.00 to +8.00)", "none: unequal steps"]
+    assert table.rows[1][1:4] == ["80.00 ± 1.58", "+8.00 (+8.00 to +8.00)", "none: unequal steps"]
     assert table.notes.endswith(
         "Optimizer steps are unequal (ce 60; kd 480), so there is no verdict on them; "
         "unequal=True (--unequal) gives one."
     )
     assert records(unequal(), by("top1"))[1]["verdict"] is None
     wanted = comparison_table(unequal(unequal=True), by("top1"))
-    assert wanted.rows[1][5] == "better"
+    assert wanted.rows[1][3] == "better"
     assert "so a difference may be one of the length of training alone." in wanted.notes
     assert records(unequal(unequal=True), by("top1"))[1]["verdict"] == "better"
     page = text_of(comparison_report(unequal(), by("top1")))
@@ -135,8 +135,8 @@ def test_what_shares_no_seed_or_lacks_the_metric_has_a_dash() -> None:
     one = Contender("a", [result(0, 0.5, agreement=None)], [[]])
     other = Contender("b", [result(1, 0.9, agreement=0.8)], [[]])
     found = comparison("a", [one, other])
-    assert comparison_table(found, by("top1")).rows[1][3:] == ["90.00", None, None]
-    assert comparison_table(found, by("agreement")).rows[0][3:] == [None, None, "baseline"]
+    assert comparison_table(found, by("top1")).rows[1][1:4] == ["90.00", None, None]
+    assert comparison_table(found, by("agreement")).rows[0][1:4] == [None, None, "baseline"]
 
 
 def test_records_are_not_rounded() -> None:

@@ -249,3 +249,14 @@ def test_settings_are_folded_away(run_page: Page) -> None:
     assert not cell.is_visible()
     run_page.locator("summary", has_text="Settings").click()
     assert cell.is_visible()
+
+
+def test_a_script_that_got_into_the_page_is_not_run(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    evil = "<script>document.title = 'ran'</script><img src=x onerror=\"document.title = 'ran'\">"
+    write_text(path, evaluated_run().replace("<main>", f"<main>{evil}", 1))
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.locator(".plot .main-svg").first.wait_for(state="attached")
+    assert page.title() != "ran"
+    page.close()

@@ -4,6 +4,8 @@ import base64
 import gzip
 import json
 import re
+from hashlib import sha256
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -43,11 +45,34 @@ def test_headings_facts_paragraphs_and_tables_are_there() -> None:
     assert "Counted once." in html
 
 
+@pytest.mark.parametrize(("rows", "beginning"), [(25, 25), (26, 10)])
+def test_a_long_table_shows_its_beginning_and_unfolds(rows: int, beginning: int) -> None:
+    table = Table("Classes", ["class", "F1"], [[f"class {at}", at] for at in range(rows)], "By class.")
+    html = page("Title", "Lead.", [Section("Classes", [table])], {})
+    shown, _, unfolded = html.partition("<details>")
+    assert shown.count('<th scope="row">') == beginning
+    assert unfolded.count('<th scope="row">') == (rows if beginning < rows else 0)
+    assert (f"<summary>All {rows} rows</summary>" in html) == (beginning < rows)
+    assert html.count("By class.") == 1
+
+
 def test_a_page_loads_nothing_and_a_page_without_charts_is_small() -> None:
     html = page("Title", "Lead.", [Section("Words", ["One."])], {})
     assert "default-src &#39;none&#39;" in html or "default-src 'none'" in html
     assert not re.search(r"""(src|href)\s*=|url\(|@import""", html)
     assert len(html) < 20_000
+
+
+def test_a_browser_may_run_the_pages_own_scripts_alone() -> None:
+    chart = Chart("Accuracy", [Trace("a", [1, 2], [0.25, 0.75])], "epoch", "accuracy", "")
+    html = page("Title", "Lead.", [Section("Curves", [chart])], {})
+    (policy,) = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)
+    rules = dict(rule.split(" ", 1) for rule in unescape(policy).split("; "))
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.S)
+    digests = [base64.b64encode(sha256(code.encode()).digest()).decode() for code in (script, get_plotlyjs())]
+    assert rules["script-src"] == " ".join(f"'sha256-{digest}'" for digest in digests)
+    assert (rules["default-src"], rules["base-uri"], rules["form-action"]) == ("'none'",) * 3
+    assert "unsafe" not in policy.replace("style-src &#39;unsafe-inline&#39;", "")
 
 
 def test_every_chart_has_its_table() -> None:

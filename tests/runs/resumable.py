@@ -38,6 +38,7 @@ CONFIG: dict[str, Any] = {
         "training.schedule": {"name": "cosine", "warmup": 1},
         "training.selection": "validation",
         "training.keep_every": 3,  # of 4: two files
+        "training.checkpoint_every": 1,  # which the moments below are counted by
         "training.trackers": [],
         "training.precision": "fp32",  # on every processor
         "teacher.trust": True,  # it is untrained

@@ -244,7 +244,18 @@ def test_phases_have_their_cache_where_the_training_has_none(
     ("objective", "cache_teacher", "expected"),
     [
         ("ce + kd", "logits", "the teacher's logits are kept, and read back ever after"),
-        ("ce + kd + at", "both", "the teacher is asked live: at reads its stages, which no cache keeps"),
+        (
+            "ce + kd + at",
+            "both",
+            "the teacher is asked live: at reads its stages; cache_teacher=all (--cache-teacher) would "
+            "keep that too",
+        ),
+        ("ce + at", "all", "the teacher's stages are kept, and read back ever after"),
+        (
+            'ce + infoflow(auxiliary="none")',
+            "all",
+            "the teacher is asked live: infoflow reads its stages, which no cache keeps",
+        ),
         (
             "ce + crd(size=8)",
             "logits",

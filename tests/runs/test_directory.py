@@ -3,6 +3,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +312,51 @@ def test_a_module_and_its_evaluation_agree(teacher: Run) -> None:
     found = evaluation.metrics(source.task, limbeck.load(teacher), loader)
     assert found == pytest.approx(teacher.result.metrics.test)
     assert isinstance(limbeck.load(teacher), nn.Module)
+
+
+def _dies_after(calls: int, place: Path, work: Callable[[], None]) -> bool:
+    """Has a process do the work and die where it would do more system calls below a place than so many.
+
+    Returns: whether it died.
+    """
+    child = os.fork()
+    if child == 0:
+        left = calls
+
+        def look(event: str, arguments: tuple[Any, ...]) -> None:
+            nonlocal left
+            if event.startswith(("open", "os.")) and str(place) in str(arguments[:2]):
+                if left == 0:
+                    os._exit(1)
+                left -= 1
+
+        sys.addaudithook(look)
+        work()
+        os._exit(0)
+    return os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 1
+
+
+def test_wherever_a_run_is_killed_before_there_is_one_it_starts_afresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at every place, then a second time there and a third time before it, and then no more."""
+    monkeypatch.setattr(directory, "environment", dict)  # which takes time
+
+    def begin() -> None:
+        directory.check_claim(run, resume=False, overwrite=False)
+        directory.claim(run, CONFIG, precision="fp32")
+
+    for place in count():
+        run = tmp_path / str(place)
+        died = _dies_after(place, run, begin)
+        for again in (place, place // 2):
+            if not (run / "config.yaml").exists():
+                _dies_after(again, run, begin)
+        if not (run / "config.yaml").exists():
+            begin()
+        assert make_config(run / "config.yaml") == CONFIG
+        with pytest.raises(LimbeckError, match="holds another run"):
+            directory.check_claim(run, resume=False, overwrite=False)
+        if not died:
+            break
+    assert place > 10

@@ -86,7 +86,12 @@ def test_a_config_file_may_say_it_all(teacher: Run, tmp_path: Path, cache: Path)
         ({"teacher": "mlp"}, "the teacher 'mlp' has no weights"),
         ({"views": 10}, "so 10 of each sample cannot be drawn among; take 1 to 9"),
         ({"views": 0}, r"training\.views=0 should be greater than or equal to 1"),
-        ({"cache_teacher": "stages"}, r"teacher\.cache='stages' should be 'logits', 'embedding' or 'both'"),
+        ({"cache_teacher": "stages"}, r"teacher\.cache='stages' should be 'logits', 'embedding', "),
+        ({"cache_teacher": "all"}, r"depends on the student and the objective; give them \(--student, "),
+        (
+            {"cache_budget": "1 KB"},
+            "a view of 1,000 samples takes 0.0 MB, and the budget of its cache",
+        ),
     ],
 )
 def test_what_cannot_be_filled(arguments: dict[str, Any], message: str, teacher: Run, cache: Path) -> None:

@@ -45,7 +45,7 @@ class TestOneDeclaration:
         assert options_of("distill").keys() == FIELDS | OF_THE_DIRECTORY | {"baseline"}
 
     def test_train_takes_those_that_need_no_teacher(self) -> None:
-        named = FIELDS - {"student", "teacher", "cache_teacher"} | {"model", "friendly_to"}
+        named = FIELDS - {"student", "teacher", "cache_teacher", "cache_budget"} | {"model", "friendly_to"}
         assert inspect.signature(limbeck.train).parameters.keys() == named | OF_THE_DIRECTORY | AROUND
         assert options_of("train").keys() == named | OF_THE_DIRECTORY
 
@@ -114,6 +114,7 @@ class TestValues:
             "batch_size": 8,
             "views": 4,
             "cache_teacher": "both",
+            "cache_budget": "20GB",
             "lr": 0.3,
             "compile": True,
             "seed": 5,
@@ -126,6 +127,7 @@ class TestValues:
             "student.model": "mlp",
             "teacher.model": "lenet",
             "teacher.cache": "both",
+            "teacher.cache_budget": "20GB",
             "objective": "kd",
             "training.epochs": 3,
             "training.batch_size": 8,

@@ -107,7 +107,7 @@ def test_a_run_of_before_choices_were_recorded_is_refused(
     (tmp_path / "run" / "environment.json").write_text(json.dumps(environment))
     checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
     torch.save({**torch.load(checkpoint, weights_only=True), "format": 1}, checkpoint)
-    with pytest.raises(LimbeckError, match=r"last\.pt' has format 1; this version reads 3"):
+    with pytest.raises(LimbeckError, match=r"last\.pt' has format 1; this version reads 4"):
         run(tmp_path / "run", resume=True)
 
 

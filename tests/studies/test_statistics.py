@@ -4,6 +4,7 @@ import pytest
 
 from limbeck.errors import LimbeckError
 from limbeck.studies import MIN_PAIRS, holm, paired_difference, summarize
+from limbeck.studies.statistics import check_paired
 
 
 def test_summary_by_value() -> None:
@@ -95,3 +96,18 @@ def test_holm_steps_down() -> None:
     assert found == pytest.approx({"d": 0.02, "b": 0.03, "c": 0.06, "a": 0.06})
     assert holm({"a": 0.6, "b": 0.7}) == {"a": 1.0, "b": 1.0}
     assert holm({}) == {}
+
+
+def test_effect_size_is_the_mean_over_the_deviation_of_the_differences() -> None:
+    difference = paired_difference({0: 3.0, 1: 5.0, 2: 7.0}, dict.fromkeys(range(3), 0.0))
+    assert difference.effect == pytest.approx(5 / 2)
+    assert paired_difference({0: 1.0, 1: 1.0}, {0: 0.0, 1: 0.0}).effect is None
+
+
+def test_seeds_that_are_not_paired_are_named() -> None:
+    values = dict.fromkeys(range(3), 1.0)
+    check_paired(values, values, ("KD", "alone"))
+    with pytest.raises(LimbeckError, match="'KD' was not run with seeds 1, 2, and 'alone' was"):
+        check_paired({0: 1.0}, values, ("KD", "alone"))
+    with pytest.raises(LimbeckError, match="'alone' was not run with seed 7, and 'KD' was"):
+        check_paired({**values, 7: 1.0}, values, ("KD", "alone"))

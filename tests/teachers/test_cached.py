@@ -298,7 +298,9 @@ def test_a_teacher_that_has_changed_meanwhile_is_an_error(tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_kept_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(LimbeckError, match="a cache keeps logits and embedding of a teacher, not 'stages'"):
+    with pytest.raises(
+        LimbeckError, match="a cache keeps logits, embedding and maps of a teacher, not 'stages'"
+    ):
         CachedTeacher(Net(), source(), ("stages",), directory=tmp_path)
     large = opened(CachedTeacher(Net(scale=1e6), source(), directory=tmp_path))
     with pytest.raises(LimbeckError, match=r"logits holds numbers beyond 65,504, which float16 cannot"):

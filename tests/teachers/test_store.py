@@ -80,6 +80,44 @@ def test_a_torn_row_is_not_there_and_can_be_written_again(path: Path, torn: int)
     assert np.array_equal(values, values_of(rows(0, 1, 2)))
 
 
+def test_a_row_is_compared_with_its_checksum_until_it_was_right_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[int] = []
+    intact = Layout.intact
+
+    def noted(self: Layout, held: Any, places: NDArray[np.int64]) -> Any:
+        compared.extend(places.tolist())
+        return intact(self, held, places)
+
+    monkeypatch.setattr(Layout, "intact", noted)
+    store = Store(path, KEY, WIDTH)
+    store.write(rows(0, 2), values_of(rows(0, 2)))
+    assert store.read(rows(0, 1, 2))[1].tolist() == [True, False, True]
+    assert compared == [0, 1, 2]
+    store.write(rows(1, 3), values_of(rows(1, 3)))
+    values, there = store.read(rows(3, 2, 1, 0))
+    assert there.all()
+    assert np.array_equal(values, values_of(rows(3, 2, 1, 0)))
+    assert sorted(compared[3:]) == [0, 1, 2, 3], "the file has grown"
+    store.read(rows(0, 3, 2, 1))
+    assert len(compared) == 7
+    os.truncate(path, HEADER)
+    store.write(rows(5), values_of(rows(5)))
+    assert store.read(rows(0, 5))[1].tolist() == [False, True], "what was lost since is not there"
+
+
+@pytest.mark.parametrize("width", [4096, 4097, 9000])
+def test_the_checksum_of_many_numbers_is_that_of_all(width: int) -> None:
+    layout = Layout(width)
+    numbers = np.random.default_rng(0).integers(0, 2**16, (3, width)).astype(np.uint16)
+    places = rows(0, 5, 7)
+    weights = layout._weights
+    whole = numbers.astype(np.uint64) @ weights[:width] + places.astype(np.uint64) * weights[-2] + weights[-1]
+    expected = (whole >> np.uint64(32)).astype("<u4").view("<u2").reshape(-1, 2)
+    assert np.array_equal(layout.checksum(numbers, places), expected)
+
+
 def test_a_row_in_the_place_of_another_is_not_there(path: Path) -> None:
     Store(path, KEY, WIDTH).write(rows(0, 1), values_of(rows(0, 1)))
     content = path.read_bytes()

@@ -69,6 +69,37 @@ def test_a_torn_file_is_refused_by_name(tmp_path: Path, share: float) -> None:
         checkpoints.load(path)
 
 
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
+def test_a_bit_that_has_changed_is_found(tmp_path: Path, place: float) -> None:
+    path = tmp_path / "last.pt"
+    checkpoints.save(path, {"root": {"weight": torch.zeros(10_000)}})
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(LimbeckError, match=r"last\.pt' cannot be read: it is damaged"):
+        checkpoints.load(path)
+
+
+def test_the_one_before_is_kept_and_taken_where_the_last_is_torn_or_missing(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    previous = checkpoints.before(path)
+    for number in range(3):
+        assert checkpoints.there(path) == (number > 0)
+        checkpoints.save(path, {"loop": number}, keep=previous)
+    assert (checkpoints.load(path)["loop"], checkpoints.load(previous)["loop"]) == (2, 1)
+    assert checkpoints.load_last(path)[0]["loop"] == 2
+    path.write_bytes(path.read_bytes()[:-50])
+    state, note = checkpoints.load_last(path)
+    assert state["loop"] == 1
+    assert note == f"{str(path)!r} is damaged, so training goes on from the one before it, previous.pt"
+    path.unlink()
+    assert checkpoints.there(path)
+    assert checkpoints.load_last(path)[1] == note.replace("damaged", "missing")
+    previous.write_bytes(b"")
+    with pytest.raises(LimbeckError, match=r"last\.pt' cannot be read"):
+        checkpoints.load_last(path)
+
+
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -86,7 +117,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     [
         ({"root": {}}, "is no checkpoint of a training"),
         ([1, 2], "is no checkpoint of a training"),
-        ({"format": 1}, "has format 1; this version reads 3"),
+        ({"format": 1}, "has format 1; this version reads 4"),
     ],
 )
 def test_other_files_of_torch_are_refused(tmp_path: Path, content: object, message: str) -> None:

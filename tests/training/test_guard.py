@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 from small_training import Fit, Regression, batches, same, squared_error, stage, weights
 from torch import Tensor
 
+from full_disk import full_disk
 from limbeck.errors import LimbeckError
 from limbeck.optimization import SGD, Adam, JointOptimizer, MakeOptimizer
 from limbeck.outputs import Batch
@@ -118,7 +121,7 @@ def test_the_message_names_step_term_stage_and_checkpoint(tmp_path: Path) -> Non
     assert str(caught.value) == (
         "second became NaN or infinite at step 7 of mgd.low; the weights were not updated by it. The last "
         f"good checkpoint is {tmp_path / 'checkpoints' / 'last.pt'}. A lower learning rate or clipping may "
-        "help."
+        "help; training.skip_bad_steps (--skip-bad-steps) passes over a few such steps."
     )
     assert isinstance(caught.value, LimbeckError)
     fit.model.load_state_dict(
@@ -233,3 +236,75 @@ def test_what_was_given_and_is_finite_is_not_blamed() -> None:
         DivergenceError, match=r"^kd became NaN or infinite at step 1 .* A lower learning rate"
     ):
         guard.check("training", "")
+
+
+class WithNorm(Fit):
+    """A fit whose batch norm sees every batch, the bad one too."""
+
+    def __init__(self, bad: int) -> None:
+        super().__init__(Regression(), self.terms_of)
+        self.norm, self.bad = torch.nn.BatchNorm1d(3), bad
+        self.statistics: list[dict[str, Tensor]] = []
+
+    def terms_of(self, model: Regression, batch: Batch) -> dict[str, Tensor]:
+        self.statistics.append(weights(self.norm))
+        assert isinstance(batch.inputs, Tensor)
+        bad = len(self.seen) == self.bad
+        normed = Batch(self.norm(batch.inputs * (100 if bad else 1)))
+        return {"mse": squared_error(model, normed)["mse"] * (torch.nan if bad else 1)}
+
+
+def indexed(*sizes: int) -> list[Batch]:
+    places = torch.split(torch.arange(100, 100 + sum(sizes)), list(sizes))
+    return [replace(batch, index=place) for batch, place in zip(batches(*sizes), places, strict=True)]
+
+
+def test_a_blocked_step_leaves_batch_norm_as_it_was_and_names_its_samples() -> None:
+    fit = WithNorm(bad=2)
+    with pytest.raises(DivergenceError, match=r"step 2 of training.* samples are 112, 113.*119 and 4 more"):
+        Trainer(display=False, device="cpu").fit(fit, [stage(fit, indexed(12, 12, 12))])
+    assert same(weights(fit.norm), fit.statistics[1])
+    assert not same(fit.statistics[0], fit.statistics[1])
+
+
+def test_as_many_bad_steps_as_allowed_are_passed_over(tmp_path: Path) -> None:
+    fit = WithNorm(bad=2)
+    Trainer(display=False, device="cpu", skip_bad_steps=1, directory=tmp_path).fit(
+        fit, [stage(fit, indexed(4, 4, 4), epochs=1)]
+    )
+    assert same(fit.statistics[1], fit.statistics[2])
+    assert same(fit.before[1], fit.before[2])
+    assert not same(fit.before[2], weights(fit.model))
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert line["skipped_steps"] == 1
+    assert 0 < line["terms"]["total"] < 100, "the mean is of the other two"
+    again = WithNorm(bad=2)
+    resumed = Trainer(display=False, device="cpu", skip_bad_steps=1, directory=tmp_path)
+    loops = [stage(again, indexed(4, 4, 4), epochs=1), stage(again, indexed(4, 4), name="b")]
+    with pytest.raises(DivergenceError, match="step 2 of b"):
+        resumed.fit(again, loops, resume=True)
+
+
+def test_too_little_memory_is_said_with_the_way_back() -> None:
+    def terms(model: Regression, batch: Batch) -> dict[str, Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    fit = Fit(Regression(), terms)
+    message = r"memory ran out at step 1 of training, on a batch of 4 samples; training\.accumulation=2 works"
+    with pytest.raises(LimbeckError, match=message):
+        Trainer(display=False, device="cpu").fit(fit, [stage(fit, batches(4))])
+
+
+def test_a_full_disk_does_not_stop_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit = Fit(Regression())
+    Trainer(display=False, device="cpu").fit(fit, [stage(fit, batches(4, 4), epochs=3)])
+    whole, fit = weights(fit.model), Fit(Regression())
+    with full_disk(1000):
+        Trainer(device="cpu", directory=tmp_path).fit(fit, [stage(fit, batches(4, 4), epochs=3)])
+    assert same(weights(fit.model), whole)
+    said = capsys.readouterr().err
+    note = "last.pt' cannot be written: there is no room for it on the disk; training goes on without it"
+    assert said.count(note) == 1
+    files = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == ["metrics.jsonl"], "nothing torn, and no litter"
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3

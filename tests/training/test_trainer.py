@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,12 +26,14 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from limbeck import Distiller, data
 from limbeck.data import Loader
 from limbeck.errors import LimbeckError
+from limbeck.intervals import Interval
 from limbeck.methods import Losses, Term
 from limbeck.optimization import SGD, Cosine, JointOptimizer
 from limbeck.outputs import Batch, Progress
 from limbeck.teachers import FileTeacher, Teacher
 from limbeck.training import Trainer
 from limbeck.training.choices import Choices
+from limbeck.training.stopping import Interrupted, Terminated
 from limbeck.training.trials import Trials
 from scripted_loop import ScriptedLoop
 from two_processes import run_in_two_processes
@@ -436,7 +439,8 @@ class TestRecords:
         fit = Fit(Regression())
         fitted(fit, stage(fit, batches(4)), directory=tmp_path / "new")
         files = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
-        assert sorted(files) == ["new/checkpoints/last.pt", "new/metrics.jsonl"]
+        checkpoints = ["new/checkpoints/last.pt", "new/checkpoints/previous.pt"]
+        assert sorted(files) == [*checkpoints, "new/metrics.jsonl"]
 
     def test_a_fresh_training_does_not_add_to_an_old_history(self, tmp_path: Path) -> None:
         for _ in range(2):
@@ -697,11 +701,106 @@ class TestResume:
         assert same(fitted(fit, stage(fit, batches(4)), directory=tmp_path, resume=True), done)
         assert fit.seen == []
 
+    @pytest.mark.parametrize("stop_at", [1, 2, 3, 5, 6])
+    def test_a_signal_has_it_saved_within_the_epoch(self, stop_at: int, tmp_path: Path) -> None:
+        """Of two epochs of three steps with dropout."""
+
+        def training(fit: Fit) -> ScriptedLoop:
+            return stage(fit, batches(4, 4, 2), schedule=Cosine(), validate=lambda: {"top1": 0.5})
+
+        fit = Fit(Regression(dropout=0.5))
+        whole = fitted(fit, training(fit), directory=tmp_path / "whole")
+        given = 0
+
+        def terms(model: Regression, batch: Batch) -> dict[str, Tensor]:
+            nonlocal given
+            given += 1
+            if given == stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return squared_error(model, batch)
+
+        stopped = Fit(Regression(dropout=0.5), terms)
+        # Before the first step is done, nothing is worth waiting for.
+        done = "nothing is saved yet" if stop_at == 1 else f"step {stop_at} of training is done, and the last"
+        with pytest.raises(Terminated, match=f"stopped by SIGTERM; {done}"):
+            fitted(stopped, training(stopped), directory=tmp_path / "stopped")
+        assert given == stop_at
+        resumed = Fit(Regression(dropout=0.5))
+        after = fitted(resumed, training(resumed), directory=tmp_path / "stopped", resume=True)
+        assert same(after, whole)
+        assert len(resumed.seen) == (6 if stop_at == 1 else 6 - stop_at)
+        one, other = (
+            [{**line, "seconds": 0} for line in lines_of(tmp_path / path)] for path in ("whole", "stopped")
+        )
+        assert one == other
+
+    def test_a_signal_does_not_wait_for_validation(self, tmp_path: Path) -> None:
+        def interrupted() -> dict[str, float]:
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError("the signal is raised before this")
+
+        fit = Fit(Regression(dropout=0.5))
+        scores: dict[str, Any] = {"validate": lambda: {"top1": 0.5}, "keep_best": True}
+        whole = fitted(fit, stage(fit, batches(4, 4), **scores), directory=tmp_path / "whole")
+        fit = Fit(Regression(dropout=0.5))
+        with pytest.raises(Interrupted, match="stopped by SIGINT; step 2 of training is done"):
+            fitted(fit, stage(fit, batches(4, 4), validate=interrupted), directory=tmp_path / "stopped")
+        fit = Fit(Regression(dropout=0.5))
+        resumed = stage(fit, batches(4, 4), **scores)
+        assert same(fitted(fit, resumed, directory=tmp_path / "stopped", resume=True), whole)
+        assert len(fit.seen) == 2, "the first epoch was over"
+
+    def test_a_loader_that_draws_random_numbers_goes_on_alike(self, tmp_path: Path) -> None:
+        """One that shuffles by torch's own, and an optimizer with a state."""
+        dataset = TensorDataset(rows(10), rows(10).sum(1))
+
+        def training(fit: Fit) -> ScriptedLoop:
+            loader = DataLoader(dataset, batch_size=2, shuffle=True)
+            return stage(fit, [], batches=lambda epoch: loader, optimizer=SGD(lr=0.05, momentum=0.9))
+
+        fit = Fit(Regression(dropout=0.5))
+        whole = fitted(fit, training(fit))
+        fit = Fit(Regression(dropout=0.5))
+        killed = ScriptedLoop.batches
+
+        def few(self: ScriptedLoop, epoch: int) -> Any:
+            class Torn:
+                def __len__(self) -> int:
+                    return 5
+
+                def __iter__(self) -> Iterator[Any]:
+                    for number, batch in enumerate(loader):
+                        if number == 3 and epoch == 1:
+                            raise KeyboardInterrupt
+                        yield batch
+
+            loader = killed(self, epoch)
+            return Torn()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ScriptedLoop, "batches", few)
+            with pytest.raises(KeyboardInterrupt):
+                fitted(fit, training(fit), directory=tmp_path, save_every=Interval(steps=1))
+        fit = Fit(Regression(dropout=0.5))
+        assert same(fitted(fit, training(fit), directory=tmp_path, resume=True), whole)
+        assert len(fit.seen) == 2
+
+    def test_the_last_good_checkpoint_is_taken_where_the_newest_is_torn(self, tmp_path: Path) -> None:
+        fit = Fit(Regression(dropout=0.5))
+        whole = fitted(fit, stage(fit, batches(4), epochs=3), directory=tmp_path)
+        path = tmp_path / "checkpoints" / "last.pt"
+        path.write_bytes(path.read_bytes()[:-50])
+        fit = Fit(Regression(dropout=0.5))
+        assert same(fitted(fit, stage(fit, batches(4), epochs=3), directory=tmp_path, resume=True), whole)
+        assert len(fit.seen) == 1, "the third epoch again"
+        assert [line["epoch"] for line in lines_of(tmp_path)] == [1, 2, 3]
+
     def test_a_damaged_checkpoint_is_refused(self, tmp_path: Path) -> None:
         fit = Fit(Regression())
         fitted(fit, stage(fit, batches(4)), directory=tmp_path)
         path = tmp_path / "checkpoints" / "last.pt"
         path.write_bytes(path.read_bytes()[:-100])
+        path.with_name("previous.pt").unlink()
         history = (tmp_path / "metrics.jsonl").read_text()
         with pytest.raises(LimbeckError, match=r"last\.pt' cannot be read: it is damaged"):
             fitted(fit, stage(fit, batches(4)), directory=tmp_path, resume=True)

@@ -57,6 +57,54 @@ def test_processes_that_torchrun_started_train_together(
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
 
 
+STOPPED = """
+import os, signal, sys
+from limbeck.training.step import Step
+
+steps = 0
+call = Step.__call__
+
+def step(self, *arguments):
+    global steps
+    call(self, *arguments)
+    steps += 1
+    if steps == 3 and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+
+Step.__call__ = step
+"""
+
+
+@NO_GPU
+@pytest.mark.slow
+def test_what_two_processes_have_begun_one_goes_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the two gets SIGTERM, both stop, and a single process ends with their order and views."""
+    (tmp_path / "stopped.py").write_text(STOPPED + SCRIPT.replace("epochs=2", "epochs=40"))
+    (tmp_path / "go.py").write_text(SCRIPT.replace("epochs=2", "epochs=40, resume='auto'"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(limbeck.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "stopped.py", "two"]
+    done = subprocess.run(
+        [sys.executable, *launch], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode != 0
+    assert "exitcode  : 143" in done.stderr
+    state = torch.load(tmp_path / "two" / "checkpoints" / "last.pt")
+    assert state["epoch"] < 40
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for folder in ("two", "one"):
+        monkeypatch.setattr("sys.argv", ["go.py", folder])
+        runpy.run_path("go.py")
+        found.append(json.loads((tmp_path / f"{folder}-alone").read_text())["bias"])
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+    lines = [(tmp_path / each / "metrics.jsonl").read_text().splitlines() for each in ("two", "one")]
+    assert len(lines[0]) == len(lines[1]) == 40
+    for one, other in zip(*lines, strict=True):
+        assert json.loads(one)["terms"] == pytest.approx(json.loads(other)["terms"], rel=1e-4)
+
+
 def test_the_launchers_world_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)

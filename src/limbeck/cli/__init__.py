@@ -18,10 +18,13 @@ __all__ = ["main"]
 def main() -> None:
     """Runs the command; a mistake of the user's is one sentence and exit code 2, a bug a traceback.
 
-    With `--debug` anywhere among the arguments, or LIMBECK_DEBUG=1, a mistake has its traceback too.
+    With `--debug` anywhere among the arguments, or LIMBECK_DEBUG=1, a mistake has its traceback too; with
+    `--trust-code`, or LIMBECK_TRUST_CODE=1, factories that a run's directory names are called.
     """
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1 or os.environ.get("LIMBECK_DEBUG", "0") not in ("", "0")
+    arguments = [argument for argument in sys.argv[1:] if argument not in ("--debug", "--trust-code")]
+    debug = "--debug" in sys.argv[1:] or os.environ.get("LIMBECK_DEBUG", "0") not in ("", "0")
+    if "--trust-code" in sys.argv[1:]:
+        os.environ["LIMBECK_TRUST_CODE"] = "1"
     try:
         app(arguments, prog_name="limbeck")
     except LimbeckError as error:

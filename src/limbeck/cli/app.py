@@ -13,8 +13,11 @@ from limbeck.cli import answers as answer_commands
 from limbeck.cli import cache as cache_commands
 from limbeck.cli import data as data_commands
 from limbeck.cli import options
+from limbeck.cli import study as study_commands
 from limbeck.cli.compare import compare
 from limbeck.cli.mining import mine
+from limbeck.cli.opening import open_
+from limbeck.cli.resuming import Resumable
 from limbeck.cli.search_views import search_views
 from limbeck.cli.training import distill, train
 from limbeck.cli.transfer import transfer
@@ -23,7 +26,8 @@ from limbeck.errors import LimbeckError
 app = typer.Typer(
     name="limbeck",
     no_args_is_help=True,
-    epilog="With --debug, anywhere, or LIMBECK_DEBUG=1, an error shows its traceback.",
+    epilog="With --debug, anywhere, or LIMBECK_DEBUG=1, an error shows its traceback. With --trust-code, or "
+    "LIMBECK_TRUST_CODE=1, a factory that a run's directory names is called, now and ever after.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,6 +35,7 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 app.add_typer(cache_commands.app, name="cache")
 app.add_typer(answer_commands.app, name="answers")
+app.add_typer(study_commands.app, name="study")
 out = Console(highlight=False, markup=False)
 
 
@@ -62,8 +67,8 @@ def quickstart(
     run_quickstart(out_dir, seed, out)
 
 
-app.command()(train)
-app.command()(distill)
+app.command(cls=Resumable)(train)
+app.command(cls=Resumable)(distill)
 
 
 @app.command()
@@ -247,6 +252,7 @@ app.command()(transfer)
 app.command()(compare)
 app.command()(search_views)
 app.command()(mine)
+app.command("open")(open_)
 
 
 @app.command()

@@ -10,30 +10,77 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from limbeck.byte_sizes import megabytes
 from limbeck.cli import options
 from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limbeck.runs.planning import Planned
     from limbeck.teachers.cache_admin import CacheFile
 
 out = Console(highlight=False, markup=False)
 app = typer.Typer(
-    help="Fills, lists, checks, exports and removes caches of teachers' outputs.", no_args_is_help=True
+    help="Plans, fills, lists, checks, exports and removes caches of teachers' outputs.", no_args_is_help=True
 )
 
 Name = Annotated[str | None, typer.Argument(help="Name of the cache in the list, or its beginning.")]
 
 
+Forward = Annotated[int | None, typer.Option(help="Samples per forward pass.")]
+
+
 @app.command()
-def fill(
+def plan(
     config: options.Config = None,
+    student: options.Student = None,
     teacher: options.Teacher = None,
     data: options.Data = None,
     data_dir: options.DataDir = None,
+    objective: options.Objective = None,
     views: options.Views = None,
     cache_teacher: options.CacheTeacher = None,
-    batch_size: Annotated[int | None, typer.Option(help="Samples per forward pass.")] = None,
+    cache_budget: options.CacheBudget = None,
+    batch_size: Forward = None,
+    settings: options.Settings = None,
+) -> None:
+    """Says what a cache would take, in rows, bytes and hours, by a few forwards; keeps nothing."""
+    from limbeck.cli import values
+    from limbeck.runs.arguments import RunArguments
+    from limbeck.runs.planning import plan as planning
+
+    arguments = RunArguments(
+        config=config,
+        student=student,
+        teacher=teacher,
+        data=data,
+        data_dir=data_dir,
+        objective=objective,
+        views=views,
+        cache_teacher=cache_teacher,
+        cache_budget=cache_budget,
+        batch_size=batch_size,
+        settings=values.settings(settings or []),
+    )
+    for planned in planning(arguments):
+        for line in _planned(planned):
+            out.print(line, soft_wrap=True)
+
+
+@app.command()
+def fill(
+    config: options.Config = None,
+    student: options.Student = None,
+    teacher: options.Teacher = None,
+    data: options.Data = None,
+    data_dir: options.DataDir = None,
+    objective: options.Objective = None,
+    views: options.Views = None,
+    cache_teacher: options.CacheTeacher = None,
+    cache_budget: options.CacheBudget = None,
+    batch_size: Forward = None,
     settings: options.Settings = None,
 ) -> None:
     """Asks a teacher in advance for all that a run with these options would; continues where it stopped."""
@@ -43,11 +90,14 @@ def fill(
     begun = time.perf_counter()
     steps = filling(
         config,
+        student=student,
         teacher=teacher,
         data=data,
         data_dir=data_dir,
+        objective=objective,
         views=views,
         cache_teacher=cache_teacher,
+        cache_budget=cache_budget,
         batch_size=batch_size,
         settings=values.settings(settings or []),
     )
@@ -57,12 +107,17 @@ def fill(
         try:
             for state in steps:
                 bar.update(task, total=state.views * state.samples, completed=state.done)
+                if state.done == state.views * state.samples:
+                    views_of = f"{state.views} {_plural('view', state.views)} of {state.samples:,} samples"
+                    seconds = time.perf_counter() - begun
+                    answers = f"{state.done:,} answers, {state.asked:,} of them new, in {seconds:.1f} s"
+                    out.print(f"{views_of}: {answers}")
+                    if state.shortage:
+                        out.print(state.shortage, soft_wrap=True)
+                    begun = time.perf_counter()
         except KeyboardInterrupt:
             typer.echo("limbeck: interrupted; the same command continues from here", err=True)
             raise typer.Exit(130) from None
-    views_of = f"{state.views} {'view' if state.views == 1 else 'views'} of {state.samples:,} samples"
-    seconds = time.perf_counter() - begun
-    out.print(f"{views_of}: {state.done:,} answers, {state.asked:,} of them new, in {seconds:.1f} s")
 
 
 @app.command()
@@ -122,7 +177,7 @@ def clear(
     freed = sum(file.stat().st_blocks * 512 for file in files)
     for file in files:
         file.unlink()
-    out.print(f"removed {len(files)} {'cache' if len(files) == 1 else 'caches'}, {_size(freed)}")
+    out.print(f"removed {len(files)} {_plural('cache', len(files))}, {megabytes(freed)}")
 
 
 def _show(name: str | None = None, *, check: bool) -> bool:
@@ -137,9 +192,32 @@ def _show(name: str | None = None, *, check: bool) -> bool:
     return any(file.damaged for file in files)
 
 
+def _planned(planned: Planned) -> Iterator[str]:
+    """What a plan says: of each file, of a view and of all, and what there is no room for."""
+    samples, views = planned.samples, planned.views
+    for name, size in planned.bytes.items():
+        yield f"{name}: {samples:,} rows of {size:,} bytes a view"
+    rows, total = samples * len(planned.bytes), samples * sum(planned.bytes.values())
+    for count in sorted({1, planned.kept or 1, views}):
+        yield (
+            f"{count:,} {_plural('view', count)}: {count * rows:,} rows, {megabytes(count * total)}, about "
+            f"{_lasting(count * samples * planned.seconds)} at {1000 * planned.seconds:.2g} ms a sample"
+        )
+    if planned.shortage:
+        yield planned.shortage
+
+
+def _lasting(seconds: float) -> str:
+    return f"{seconds:,.1f} s" if seconds < 360 else f"{seconds / 3600:,.1f} hours"
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
 def _described(file: CacheFile) -> str:
     if not file.key:
-        return f"{file.path.stem}  damaged: its description cannot be read, {_size(file.bytes)}"
+        return f"{file.path.stem}  damaged: its description cannot be read, {megabytes(file.bytes)}"
     key, indent = file.key, " " * (len(file.path.stem) + 2)
     state = f"{file.rows:,} answers, {file.views:.3g} for each of {key['samples']:,} samples"
     if file.torn is not None:
@@ -148,9 +226,5 @@ def _described(file: CacheFile) -> str:
     return (
         f"{file.path.stem}  {key['field']} of {key['teacher']} in {key['precision']}\n"
         f"{indent}data {file.about.get('data', '')} {key['data']}, views {key['views']}{prepared}\n"
-        f"{indent}{state}, {_size(file.bytes)} on disk"
+        f"{indent}{state}, {megabytes(file.bytes)} on disk"
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"

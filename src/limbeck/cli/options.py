@@ -33,7 +33,18 @@ Teachers = Annotated[
 ]
 CacheTeacher = Annotated[
     str | None,
-    typer.Option(help="Outputs of the teacher to keep on disk and reuse: logits, embedding or both."),
+    typer.Option(
+        help="Outputs of the teacher to keep on disk and reuse: logits, embedding, both, or all, which is "
+        "whatever the objective reads, maps too."
+    ),
+]
+CacheBudget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Most that the files of the teacher's cache may take, such as 20GB; `limbeck cache plan` says "
+        "what they would. What finds no room is asked live.",
+    ),
 ]
 Data = Annotated[
     str | None, typer.Option(help="Data set: a name from `limbeck data`, with arguments if it has any.")
@@ -81,6 +92,25 @@ Settings = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Run directory; the next free one under runs/ if left out.")]
+ResumeRun = Annotated[
+    str,
+    typer.Option(
+        "--resume",
+        metavar="[auto]",
+        help="Continue the run in --out; with auto, begin it where there is none.",
+    ),
+]
+SaveEvery = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STEPS|TIME",
+        help="Steps (500) or time (10min) between checkpoints within an epoch; 10min if left out.",
+    ),
+]
+SkipBadSteps = Annotated[
+    int | None,
+    typer.Option(help="How many steps with a loss that is NaN or infinite are passed over; 0 if left out."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 Baseline = Annotated[

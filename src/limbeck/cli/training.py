@@ -30,7 +30,9 @@ def train(
     seed: options.Seed = None,
     settings: options.Settings = None,
     out: options.Out = None,
-    resume: options.Resume = False,
+    save_every: options.SaveEvery = None,
+    skip_bad_steps: options.SkipBadSteps = None,
+    resume: options.ResumeRun = "no",
     overwrite: options.Overwrite = False,
 ) -> None:
     """Trains one network on labels: a teacher, or a baseline."""
@@ -54,7 +56,9 @@ def train(
             seed=seed,
             settings=values.settings(settings or []),
             out=out,
-            resume=resume,
+            save_every=save_every,
+            skip_bad_steps=skip_bad_steps,
+            resume=values.resuming(resume, out),
             overwrite=overwrite,
         )
     )
@@ -73,11 +77,14 @@ def distill(
     lr: options.LearningRate = None,
     views: options.Views = None,
     cache_teacher: options.CacheTeacher = None,
+    cache_budget: options.CacheBudget = None,
     compile: options.Compile = None,
     seed: options.Seed = None,
     settings: options.Settings = None,
     out: options.Out = None,
-    resume: options.Resume = False,
+    save_every: options.SaveEvery = None,
+    skip_bad_steps: options.SkipBadSteps = None,
+    resume: options.ResumeRun = "no",
     overwrite: options.Overwrite = False,
     baseline: options.Baseline = None,
 ) -> None:
@@ -85,6 +92,7 @@ def distill(
     from limbeck import doors
     from limbeck.cli import values
 
+    goes_on = values.resuming(resume, out)
     _show(
         lambda: doors.distill(
             config,
@@ -99,13 +107,16 @@ def distill(
             lr=lr,
             views=views,
             cache_teacher=cache_teacher,
+            cache_budget=cache_budget,
             compile=values.compiling(compile),
             seed=seed,
             settings=values.settings(settings or []),
             out=out,
-            resume=resume,
+            save_every=save_every,
+            skip_bad_steps=skip_bad_steps,
+            resume=goes_on,
             overwrite=overwrite,
-            baseline="auto" if baseline is None and not resume else baseline,
+            baseline="auto" if baseline is None and not goes_on else baseline,
         )
     )
 
@@ -113,12 +124,16 @@ def distill(
 def _show(run: Callable[[], Run]) -> None:
     """Does the run and prints what came out."""
     from limbeck.cli.show import outcome
+    from limbeck.training.stopping import Terminated, stoppable
+    from limbeck.training.world import first_of_all
 
     try:
-        done = run()
-    except KeyboardInterrupt:
-        typer.echo(
-            "limbeck: interrupted; --resume with the run's --out continues from its checkpoint", err=True
-        )
-        raise typer.Exit(130) from None
-    Console(highlight=False, markup=False).print(outcome(done), soft_wrap=True)  # paths are to be copied
+        with stoppable():
+            done = run()
+    except (KeyboardInterrupt, Terminated) as stopped:
+        what = str(stopped) or "stopped by SIGINT"
+        if first_of_all():
+            typer.echo(f"limbeck: {what}; --resume or --resume auto with the run's --out goes on", err=True)
+        raise typer.Exit(143 if isinstance(stopped, Terminated) else 130) from None
+    if first_of_all():
+        Console(highlight=False, markup=False).print(outcome(done), soft_wrap=True)  # paths are to be copied

@@ -66,6 +66,19 @@ def compiling(text: str | None) -> bool | Literal["auto"] | None:
     return cast('Literal["auto"] | None', text) if text not in ("true", "false") else text == "true"
 
 
+def resuming(text: str, out: Path | None) -> bool:
+    """Whether a run goes on, by the value of `--resume`: no, yes or auto.
+
+    Raises:
+        LimbeckError: for another value, such as a file that stands behind the option.
+    """
+    from limbeck.runs.directory import goes_on
+
+    if text not in ("no", "yes", "auto"):
+        raise LimbeckError(f"--resume stands alone or takes auto, not {text!r}; a config goes before it")
+    return goes_on(out, "auto" if text == "auto" else text == "yes")
+
+
 def max_drop_from(text: str) -> float | Literal["auto"] | None:
     """The value of `--max-drop`; whether a number is one for a loss is not looked at."""
     if text == "auto":

@@ -141,13 +141,17 @@ class Loader:
         return self._batches
 
     def __iter__(self) -> Iterator[Batch]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        return self._iterate(epoch)
+        return self.skipping(0)
 
-    def _iterate(self, epoch: int) -> Iterator[Batch]:
+    def skipping(self, batches: int) -> Iterator[Batch]:
+        """The next epoch without its first batches, which are not even made."""
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return self._iterate(epoch, batches)
+
+    def _iterate(self, epoch: int, first: int) -> Iterator[Batch]:
         order, passes = (each.to(self.split.index.device) for each in self._order(epoch))
         batches = zip(
-            *(torch.split(each, self.batch_size)[: len(self)] for each in (order, passes)), strict=True
+            *(torch.split(each, self.batch_size)[first : len(self)] for each in (order, passes)), strict=True
         )
         jobs = (partial(self._share, rows, passes, epoch) for rows, passes in batches)
         samples, shown = self.split.samples, self.batch_size * self._shown

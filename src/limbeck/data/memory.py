@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
+from limbeck.byte_sizes import bytes_of
 from limbeck.errors import LimbeckError
-
-UNITS = {"": 1, "B": 1} | {
-    f"{prefix}{kind}": base**power
-    for kind, base in (("B", 1000), ("iB", 1024))
-    for power, prefix in enumerate("KMGT", 1)
-}
 
 
 def budget(memory: str) -> int:
@@ -26,10 +20,10 @@ def budget(memory: str) -> int:
 
         free = min([int(psutil.virtual_memory().available), *_left_in_control_groups()])
         return free // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *(\w*)", memory.strip())
-    if not found or found[2] not in UNITS:
+    found = bytes_of(memory)
+    if found is None:
         raise LimbeckError(f'memory should be a size such as "4 GiB" or "500 MB", or "auto", not {memory!r}')
-    return int(float(found[1]) * UNITS[found[2]])
+    return found
 
 
 def budget_on(device: torch.device) -> int:

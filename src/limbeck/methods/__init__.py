@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from limbeck.methods.embedding_mse import EmbeddingMSE
     from limbeck.methods.embeddistill import EmbedDistill
     from limbeck.methods.fitnet import FitNet
+    from limbeck.methods.focal import Focal
     from limbeck.methods.fsp import FSP
     from limbeck.methods.ft import FT
     from limbeck.methods.huber import Huber
@@ -118,6 +119,7 @@ _PLACES = {
     "embedding_mse": "limbeck.methods.embedding_mse:EmbeddingMSE",
     "embeddistill": "limbeck.methods.embeddistill:EmbedDistill",
     "fitnet": "limbeck.methods.fitnet:FitNet",
+    "focal": "limbeck.methods.focal:Focal",
     "fsp": "limbeck.methods.fsp:FSP",
     "ft": "limbeck.methods.ft:FT",
     "huber": "limbeck.methods.huber:Huber",
@@ -231,6 +233,7 @@ __all__ = [
     "EmbedDistill",
     "EmbeddingMSE",
     "FitNet",
+    "Focal",
     "Huber",
     "Imitation",
     "InfoFlow",

@@ -18,6 +18,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.regressors import connector
+from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import Pairs, described, stage_pairs
 from limbeck.outputs import Batch, Outputs
 
@@ -82,6 +83,7 @@ class AFD(Method):
     so nothing keeps it from preferring channels that are easily matched. The terms of all pairs of stages are
     summed. Stages must agree in channels and size, as in the code this follows. MGD's authors, who have it as
     a host, also report pairs that do not and leave open how they are brought together; here `regressor` does.
+    A cache keeps the teacher's whole maps: every channel is compared pixel by pixel.
 
     No source gives a weight. The recipe's is chosen so that the term is about as large as AT's with AT's
     weight, for trained residual networks: both are means over pixels of squared differences of unit vectors.
@@ -109,6 +111,7 @@ class AFD(Method):
         """
         assert context.teacher is not None
         self.places = stage_pairs(self.name, context, self.pairs)
+        self.sides = tuple(stage_side(context, theirs) for _, theirs in self.places)
         self.connectors, self.attentions = nn.ModuleList(), nn.ModuleList()
         for pair in self.places:
             ours, theirs = context.student.stages[pair[0]], context.teacher.stages[pair[1]]
@@ -127,12 +130,11 @@ class AFD(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
+        parts = zip(self.connectors, self.attentions, self.places, self.sides, strict=True)
         first, *rest = (
             attentive_feature_distillation(
-                connect(student.stages[ours]), teacher.stages[theirs], attend(teacher.stages[theirs])
+                connect(student.stages[ours]), side.of(teacher), attend(side.of(teacher))
             )
-            for connect, attend, (ours, theirs) in zip(
-                self.connectors, self.attentions, self.places, strict=True
-            )
+            for connect, attend, (ours, _), side in parts
         )
         return sum(rest, first)

@@ -22,6 +22,7 @@ from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, unit
 from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.shapes import same_samples, stage_like
+from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import pooled, stage_pairs
 from limbeck.outputs import Batch, Outputs
 
@@ -125,7 +126,7 @@ class AFDAttention(Method):
 
     The attention is trained with the student by the same loss, so nothing keeps it from preferring stages
     that are easily matched. Stages must be maps. One of the teacher's with a single pixel has no attention to
-    compare, and is left out.
+    compare, and is left out. A cache keeps the teacher's whole maps, of whose channels queries are learned.
 
     Args:
         dim: width of queries, keys and position vectors.
@@ -171,6 +172,7 @@ class AFDAttention(Method):
                 f"{self.name} compares where the networks attend, but the teacher's stages have one pixel "
                 f"each; name others with {self.name}(teacher_stages=[...]), or take larger inputs"
             )
+        self.sides = tuple(stage_side(context, place) for place in self.theirs)
         self.attention = Links(
             [ours[place].shape[1] for place in self.ours],
             [theirs[place].shape[1] for place in self.theirs],
@@ -180,7 +182,7 @@ class AFDAttention(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         ours = [student.stages[place] for place in self.ours]
-        theirs = [teacher.stages[place] for place in self.theirs]
+        theirs = [side.of(teacher) for side in self.sides]
         return linked_attention(ours, theirs, self.links(ours, theirs))
 
     def links(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:

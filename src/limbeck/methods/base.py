@@ -20,6 +20,7 @@ from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.terms import Kind, Per, Term
 from limbeck.notation import show, weighted
 from limbeck.outputs import Batch, Outputs
+from limbeck.sides import Side
 
 
 class Method(nn.Module):
@@ -51,6 +52,8 @@ class Method(nn.Module):
         per: what its loss is a mean over, the rows of the batch or its samples.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
             gives no term.
+        alters_teacher: whether what it wraps sees other features of the teacher than those of each sample, of
+            which a cache keeps nothing.
         views_together: whether the student takes the samples and their further views in one forward, so that
             its batch norms see all of them at once; otherwise each view is a forward.
     """
@@ -62,6 +65,7 @@ class Method(nn.Module):
     min_samples: int = 1
     min_together: int = 1
     phases_only: ClassVar[bool] = False
+    alters_teacher: ClassVar[bool] = False
     views_together: ClassVar[bool] = False
     rows: ClassVar[Literal["any", "classes", "values", "vectors"]] = "any"
     also: ClassVar[tuple[Literal["classes", "values", "vectors"], ...]] = ()
@@ -74,6 +78,9 @@ class Method(nn.Module):
 
     teacher_name: str | None = None
     """Which of several teachers it learns from, written `kd(teacher="big")`; None for the one it is given."""
+    sides: tuple[Side, ...] = ()
+    """What a cache is to keep of its teacher's stages and further outputs; set in `bind`. The method reads a
+    field that has sides here by `Side.of` alone."""
     given: Mapping[str, Any]
     """The constructor's arguments as they were given, by name (those of a * parameter as a tuple)."""
 
@@ -301,6 +308,29 @@ def teachers_read(method: Method, *, of_training: bool = False) -> dict[str | No
 def views_read(method: Method) -> dict[str | None, tuple[str, ...]]:
     """The further views that it and all inside it read of each teacher in training, by name as above."""
     return _by_teacher(method, lambda reads: reads.further, of_training=True)
+
+
+def sides_read(method: Method, first: str | None) -> dict[str, tuple[Side, ...]]:
+    """What stands for fields of each teacher in training; a field that something reads without a side is not
+    there.
+
+    Args:
+        method: a method or an objective.
+        first: name of the teacher that a method is given which names none.
+    """
+    altered = {inner for outer in inner_first(method) if outer.alters_teacher for inner in inner_first(outer)}
+    sides: dict[str, list[Side]] = {}
+    whole: dict[str, set[str]] = {}
+    for part, given in taught(method):
+        reads = part.reads_in_training
+        found = () if part in altered else part.sides
+        for name in (reads.teachers or (given or first or "",)) if reads.teacher else ():
+            sides.setdefault(name, []).extend(side for side in found if side.field in reads.teacher)
+            whole.setdefault(name, set()).update(set(reads.teacher) - {side.field for side in found})
+    return {
+        name: tuple(dict.fromkeys(side for side in found if side.field not in whole[name]))
+        for name, found in sides.items()
+    }
 
 
 def _by_teacher(

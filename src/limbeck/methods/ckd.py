@@ -132,6 +132,7 @@ class CKD(Method):
     recipe = "ckd"
     rows = "classes"
     relates = True
+    alters_teacher = True
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, reduce
 from limbeck.methods.parts.maps import logit_maps, resized_alike
 from limbeck.methods.parts.shapes import stage_like
+from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import described, stage_pair
 from limbeck.outputs import Batch, Outputs
 
@@ -46,7 +47,8 @@ class CWD(Method):
 
     Without a stage these are the logits, a channel for each class, as the network gives them; all positions
     count, whether the label does or not. Where sizes differ, the student's maps are resized to the teacher's,
-    bilinearly. Where a stage has another number of channels, a 1x1 convolution brings it to the teacher's.
+    bilinearly. Where a stage has another number of channels, a 1x1 convolution brings it to the teacher's. A
+    cache keeps the whole logits or the whole stage: the softmax is over the teacher's own positions.
 
     Args:
         temperature: divides both maps before the softmax over the positions.
@@ -83,11 +85,12 @@ class CWD(Method):
             )
         if ours.shape[1] != theirs.shape[1]:
             self.projection = nn.Conv2d(ours.shape[1], theirs.shape[1], 1)
+        self.sides = (stage_side(context, self.pair[1]),)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         if self.stage is None:
             ours, theirs = student.maps, teacher.maps
         else:
-            ours, theirs = self.projection(student.stages[self.pair[0]]), teacher.stages[self.pair[1]]
+            ours, theirs = self.projection(student.stages[self.pair[0]]), self.sides[0].of(teacher)
         return cwd(resized_alike(ours, theirs), theirs, self.temperature)

@@ -15,6 +15,7 @@ from limbeck.outputs import Batch, Inputs, Outputs
 if TYPE_CHECKING:  # the equations are imported without these
     from limbeck.features import FeaturePoints
     from limbeck.optimization import MakeOptimizer, Schedule
+    from limbeck.sides import Side
     from limbeck.tasks import Rows, Task
     from limbeck.teachers import Teacher
 
@@ -178,6 +179,7 @@ class Phase:
         freezes: whether the modules stay as they are once the phase is over: in eval mode, in no later
             optimizer.
         collect: a function that exchanges the batch before the networks see it, as `Method.collect` does.
+        sides: what `loss` needs of fields of the teacher, as `Method.sides`.
     """
 
     name: str
@@ -195,6 +197,7 @@ class Phase:
     cache: str | None = None
     freezes: bool = False
     collect: Callable[[Batch, Networks], Batch] | None = None
+    sides: tuple[Side, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.regressors import regressor
 from limbeck.methods.parts.shapes import stage_like, token_mask
+from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import (
     check_same_tokens,
     described,
@@ -58,7 +59,8 @@ class FitNet(Method):
 
     As in the CRD benchmark this is one more loss of the training, not a stage before it, and the regressor of
     maps is convolution, batch norm (over the batch of all processes) and ReLU. Hidden states and vectors,
-    which may be negative, go through one linear layer.
+    which may be negative, go through one linear layer. A cache keeps the teacher's whole stage: each of its
+    numbers is compared.
 
     Args:
         stage: the one compared, counted from 0; or [student's, teacher's].
@@ -93,8 +95,9 @@ class FitNet(Method):
                 "size with fitnet(stage=[student's, teacher's])"
             )
         self.regressor = found
+        self.sides = (stage_side(context, self.pair[1]),)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
-        ours, theirs = student.stages[self.pair[0]], teacher.stages[self.pair[1]]
-        return fitnet(self.regressor(ours), theirs, valid(student, ours), loss=self.loss)
+        ours, (side,) = student.stages[self.pair[0]], self.sides
+        return fitnet(self.regressor(ours), side.of(teacher), valid(student, ours), loss=self.loss)

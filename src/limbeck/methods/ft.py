@@ -18,6 +18,7 @@ from limbeck.methods.declarations import Context, Phase, Reads
 from limbeck.methods.fitnet import fitnet
 from limbeck.methods.parts.blocks import Form, Reduction, full_precision, reduce, unit
 from limbeck.methods.parts.regressors import GlobalBatchNorm2d
+from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import described, pooled_alike, stage_pair
 from limbeck.outputs import Batch, Outputs
 
@@ -89,7 +90,8 @@ class FT(Method):
 
     The paraphraser, an autoencoder of the teacher's map, is trained in a phase and then stays as it is; a
     trained one is reused by every run with the same teacher, data and arguments. The translator, its encoder
-    with batch norms (over the batch of all processes), is trained with the student.
+    with batch norms (over the batch of all processes), is trained with the student. A cache keeps the
+    teacher's whole map, of which the paraphraser learns and makes the factor.
 
     Args:
         stage: the one compared, counted from 0, or from the end; or [student's, teacher's].
@@ -143,6 +145,7 @@ class FT(Method):
             self.paraphraser = Paraphraser(theirs.shape[1], factor)
         self.translator = encoder(ours.shape[1], factor, norm=True)
         self._fingerprint = context.fingerprint
+        self.sides = (stage_side(context, self.pair[1]),)
 
     def phases(self) -> Sequence[Phase]:
         """The paraphraser's training."""
@@ -161,14 +164,15 @@ class FT(Method):
                 seed=self.seed,
                 cache=self._fingerprint and f"ft paraphraser {settings} of {self._fingerprint}",
                 freezes=True,
+                sides=self.sides,
             )
         ]
 
     def _reconstruct(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
-        maps = teacher.stages[self.pair[1]]
+        maps = self.sides[0].of(teacher)
         return fitnet(self.paraphraser(maps), maps)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
-        ours, theirs = student.stages[self.pair[0]], teacher.stages[self.pair[1]]
+        ours, theirs = student.stages[self.pair[0]], self.sides[0].of(teacher)
         return factor_transfer(self.translator(ours), self.paraphraser.encoder(theirs), self.form)

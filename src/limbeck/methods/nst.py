@@ -9,6 +9,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, unit
 from limbeck.methods.parts.shapes import token_mask
+from limbeck.methods.parts.sides import pooled_side
 from limbeck.methods.parts.stages import (
     Pairs,
     by_channel,
@@ -67,7 +68,8 @@ def _mean_kernel(a: Tensor, b: Tensor) -> Tensor:
 class NST(Method):
     """The student's channels, taken together, select the same places as the teacher's, stage by stage.
 
-    The terms of all pairs of stages are summed. In a token model a place is a token, and padding is none.
+    The terms of all pairs of stages are summed. In a token model a place is a token, and padding is none. A
+    cache keeps the maps at the smaller of the two sizes: the kernel is of every channel with every other.
 
     Args:
         pairs: [student's, teacher's] stages to compare, counted from 0; all in order unless given.
@@ -88,9 +90,13 @@ class NST(Method):
             LimbeckError: for stages without positions in common.
         """
         self.places = comparable_pairs(self.name, context, self.pairs)
+        self.sides = tuple(pooled_side(context, pair) for pair in self.places)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
-        pairs = [(student.stages[ours], teacher.stages[theirs]) for ours, theirs in self.places]
-        first, *rest = (nst(*pair, valid(student, pair[0])) for pair in pairs)
+        stages = [student.stages[ours] for ours, _ in self.places]
+        first, *rest = (
+            nst(ours, side.of(teacher, ours.shape[2:]), valid(student, ours))
+            for ours, side in zip(stages, self.sides, strict=True)
+        )
         return sum(rest, first)

@@ -17,6 +17,7 @@ from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, gather, reduce
 from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.shapes import same_samples
+from limbeck.methods.parts.sides import pooled_side, stage_side
 from limbeck.methods.parts.stages import Pairs, StageField, described, doubling, pooled, stage_pairs
 from limbeck.outputs import Batch, Outputs
 
@@ -109,7 +110,8 @@ class OFD(Method):
     channel the expected value of the teacher's negative pre-activations.
 
     The teacher is in eval mode, as everywhere here; in the authors' code, by their intent, its batch norms
-    use the statistics of the batch.
+    use the statistics of the batch. A cache keeps its maps pooled to the student's size where that is
+    smaller, before the margin; whole for the margins of each batch, which are taken of whole maps.
 
     Args:
         margins: "batch_norm" computes them once from the batch norm before the teacher's last ReLU of each
@@ -137,6 +139,12 @@ class OFD(Method):
         """
         assert context.teacher is not None
         self.places = stage_pairs(self.name, context, self.pairs, FIELD)
+        self.sides = tuple(
+            stage_side(context, pair[1], FIELD)
+            if self.margins == "batch"
+            else pooled_side(context, pair, FIELD)
+            for pair in self.places
+        )
         self.connectors = nn.ModuleList()
         for pair in self.places:
             ours, theirs = context.student.preactivations[pair[0]], context.teacher.preactivations[pair[1]]
@@ -169,11 +177,9 @@ class OFD(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
-        ours = [
-            connect(student.preactivations[place])
-            for connect, (place, _) in zip(self.connectors, self.places, strict=True)
-        ]
-        theirs = [teacher.preactivations[place] for _, place in self.places]
+        maps = [student.preactivations[place] for place, _ in self.places]
+        ours = [connect(each) for connect, each in zip(self.connectors, maps, strict=True)]
+        theirs = [side.of(teacher, each.shape[2:]) for side, each in zip(self.sides, maps, strict=True)]
         if self.margins == "batch":
             return ofd(ours, theirs, [margins_of_batch(maps) for maps in theirs])
         return ofd(ours, theirs, [self.get_buffer(f"margins{place}") for place in range(len(theirs))])

@@ -15,6 +15,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, unit
 from limbeck.methods.parts.shapes import same_samples, stage_like
+from limbeck.methods.parts.sides import pooled_side
 from limbeck.methods.parts.stages import described, pooled, stage_pair
 from limbeck.outputs import Batch, Outputs
 
@@ -51,7 +52,8 @@ def _similarities(maps: Tensor) -> Tensor:
 class Pairwise(Method):
     """The positions of an image are as alike to the student as to the teacher.
 
-    The paper's other terms are `kd` for each pixel, and an adversary, which is not built.
+    The paper's other terms are `kd` for each pixel, and an adversary, which is not built. A cache keeps the
+    teacher's nodes, of which there are fewer numbers than similarities.
 
     Args:
         stage: the one compared, counted from 0, or from the end; or [student's, teacher's].
@@ -80,7 +82,9 @@ class Pairwise(Method):
                 f"pairwise compares maps (channels, height, width), not {described(context, self.pair)}; "
                 "name others with pairwise(stage=[student's, teacher's])"
             )
+        self.sides = (pooled_side(context, self.pair, most=self.nodes),)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
-        return pairwise(student.stages[self.pair[0]], teacher.stages[self.pair[1]], self.nodes)
+        ours = student.stages[self.pair[0]]
+        return pairwise(ours, self.sides[0].of(teacher, ours.shape[2:]), self.nodes)

@@ -10,11 +10,13 @@ from torch import Tensor
 from limbeck.arguments import NonNegative, Share
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
-from limbeck.methods.declarations import LossTerms, Reads
+from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.parts.blocks import full_precision
+from limbeck.methods.parts.maps import logit_maps
 from limbeck.methods.parts.shapes import class_ids, same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import UNLABELED, Batch, Outputs
+from limbeck.sides import Side, Size
 
 Combine = Literal["xor", "or", "and", "student"]
 
@@ -84,7 +86,8 @@ class RDD(Method):
     networks return an auxiliary head's logits as `aux`. It stands in place of `ce`; its terms are "main" and
     "aux", both of the student's heads. The paper's weights of the classes of Cityscapes are left out. The
     share `hardest` is of the batch at hand, so that splitting a batch changes the loss; in the code it is
-    100,000 pixels, about 5 % of a batch.
+    100,000 pixels, about 5 % of a batch. A cache keeps the teacher's logits, and of the auxiliary head the
+    weights alone: nothing else is made of its logits.
 
     Args:
         switch: share of training in which the second stage begins; in the code a tenth.
@@ -114,6 +117,15 @@ class RDD(Method):
         self.switch, self.smooth, self.combine = switch, smooth, combine
         self.threshold, self.hardest, self.aux_weight = threshold, hardest, aux_weight
 
+    def bind(self, context: Context) -> None:
+        """Says that the teacher's auxiliary head is read for the weights alone.
+
+        Raises:
+            LimbeckError: for logits that are no maps.
+        """
+        logit_maps(self.name, context)
+        self.sides = (Side("aux, weights by relative difficulty", "aux", _difficulty),)
+
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The two terms."""
         assert batch.targets is not None
@@ -121,7 +133,7 @@ class RDD(Method):
         assert batch.rows is not None
         rows, targets = batch.rows, batch.targets
         first = self.share_of_first_stage(batch.progress.fraction)
-        weights = rows.logits(relative_difficulty(teacher.maps, teacher["aux"])[:, None])[:, 0]
+        weights = rows.logits(self.sides[0].of(teacher)[:, None])[:, 0]
         terms: dict[str, Term] = {}
         for name, ours, factor in (
             ("main", student.logits, 1.0),
@@ -146,3 +158,8 @@ class RDD(Method):
         if fraction < self.switch:
             return 1.0
         return (1 - fraction) / (1 - self.switch) if self.smooth and self.switch < 1 else 0.0
+
+
+def _difficulty(teacher: Outputs, size: Size) -> Tensor:
+    """(B, h, w) weights, of outputs in rows or as the network gives them."""
+    return relative_difficulty(teacher.maps if "maps" in teacher else teacher.logits, teacher["aux"])

@@ -16,6 +16,7 @@ from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce, risen
 from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.shapes import stage_like
+from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import Pairs, described, pooled, stage_pairs
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
@@ -92,7 +93,8 @@ class ReviewKD(Method):
     The student's stages and its embedding follow the teacher's pre-activations and its embedding, whatever
     their shapes. Batch norms are over the batch of all processes. The terms are "stages", all summed, and
     "embedding"; both are weighted by the epoch over `warmup` until that many have passed, with epochs counted
-    from 1 as mdistiller does (the paper's own code counts from 0).
+    from 1 as mdistiller does (the paper's own code counts from 0). A cache keeps the whole pre-activations:
+    the first level of the loss compares each of their numbers.
 
     Args:
         pairs: [student's, teacher's] stages, counted from 0; all in order unless given.
@@ -134,6 +136,7 @@ class ReviewKD(Method):
                     f"reviewkd compares maps (channels, height, width), not {described(context, pair)}; name "
                     "others with reviewkd(pairs=[[student's, teacher's], ...])"
                 )
+        self.sides = tuple(stage_side(context, theirs, "preactivations") for _, theirs in self.places)
         width = min(self.width, ours.embedding.shape[1])
         self.fusions = nn.ModuleList(
             Fusion(ours.stages[s].shape[1], width, theirs.stages[t].shape[1]) for s, t in self.places
@@ -145,8 +148,9 @@ class ReviewKD(Method):
         output, deeper = self.deepest(student.embedding[:, :, None, None], None, (1, 1))
         embedding = hierarchical_context(output.flatten(1), teacher.embedding)
         stages = []
-        for (ours, theirs), fusion in zip(reversed(self.places), reversed(self.fusions), strict=True):
-            target = teacher.preactivations[theirs]
+        parts = zip(reversed(self.places), reversed(self.sides), reversed(self.fusions), strict=True)
+        for (ours, _), side, fusion in parts:
+            target = side.of(teacher)
             output, deeper = fusion(student.stages[ours], deeper, target.shape[2:])
             stages.append(hierarchical_context(output, target))
         weight = risen(batch.progress, self.warmup)

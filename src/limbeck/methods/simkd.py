@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from limbeck.methods.parts.blocks import Reduction
 from limbeck.methods.parts.classifiers import classifier_of_teacher, grid_of_teacher
 from limbeck.methods.parts.grafts import Graft, GraftedStudent, resized
 from limbeck.methods.parts.shapes import stage_like
+from limbeck.methods.parts.sides import pooled_side
 from limbeck.methods.parts.stages import described, pooled_alike
 from limbeck.outputs import Batch, Outputs
 
@@ -45,7 +47,8 @@ class SimKD(Method):
     As in the authors' code the projector is three convolutions, 1x1, 3x3 and 1x1, each with batch norm (over
     the batch of all processes) and ReLU; the last ReLU is left out where the teacher's map is negative
     somewhere. At the embeddings, which is for networks without maps and for a teacher that does not average
-    its last one for its classifier, it is one linear layer.
+    its last one for its classifier, it is one linear layer. A cache keeps the teacher's map at the smaller of
+    the two sizes, where it is compared.
 
     Args:
         at: what is projected, "map" or "embedding".
@@ -89,6 +92,7 @@ class SimKD(Method):
             point = context.student_points.stages[-1]
             ours, theirs = context.student.stages[-1], context.teacher.stages[-1]
             size, grid = self._sizes(context)
+            self.sides = (pooled_side(context, (-1, -1)),)
             inside = max(theirs.shape[1] // self.factor, 1)
             channels = ours.shape[1], inside, inside, theirs.shape[1]
             relu = bool((theirs >= 0).all())
@@ -125,6 +129,12 @@ class SimKD(Method):
             )
         return size, grid
 
+    @property
+    def reads_in_training(self) -> Reads:
+        """What is compared; the teacher's classifier is copied before."""
+        field = "stages" if self.at == "map" else "embedding"
+        return replace(self.reads, teacher=(field,))
+
     def deploy(self, student: nn.Module) -> nn.Module:
         """The student with the projector and the teacher's classifier; nothing is copied."""
         return GraftedStudent(student, self.graft, self.projector, self.classifier)
@@ -133,4 +143,5 @@ class SimKD(Method):
         """Scalar."""
         if self.at == "embedding":
             return simkd(self.projector(student.embedding), teacher.embedding)
-        return simkd(self.projector(resized(student.stages[-1], self.graft.size)), teacher.stages[-1])
+        ours = resized(student.stages[-1], self.graft.size)
+        return simkd(self.projector(ours), self.sides[0].of(teacher, ours.shape[2:]))

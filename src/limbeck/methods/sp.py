@@ -11,6 +11,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import full_precision, gather
 from limbeck.methods.parts.shapes import same_samples, sample_wise
+from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import stage_pair, valid, without_padding
 from limbeck.outputs import Batch, Outputs
 
@@ -44,7 +45,8 @@ class SP(Method):
     """Samples that are alike to the teacher are alike to the student.
 
     The samples that are compared are those of the whole batch, of all processes. In a token model padding
-    counts as zero.
+    counts as zero. A cache keeps the whole stage: the relations are between samples, which come together
+    anew in each batch.
 
     Args:
         stage: the one compared, counted from 0, or from the end; or [student's, teacher's].
@@ -62,10 +64,11 @@ class SP(Method):
     def bind(self, context: Context) -> None:
         """Settles which stages are compared."""
         self.pair = stage_pair(self.name, context, self.stage)
+        self.sides = (stage_side(context, self.pair[1]),)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar, over the batch of all processes."""
-        ours, theirs = student.stages[self.pair[0]], teacher.stages[self.pair[1]]
+        ours, theirs = student.stages[self.pair[0]], self.sides[0].of(teacher)
         return similarity_preserving(
             gather(without_padding(ours, valid(student, ours))),
             gather(without_padding(theirs, valid(teacher, theirs))),

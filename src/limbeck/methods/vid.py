@@ -14,6 +14,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import stage_like, token_mask
+from limbeck.methods.parts.sides import pooled_side
 from limbeck.methods.parts.stages import (
     Pairs,
     check_same_tokens,
@@ -70,7 +71,8 @@ class VID(Method):
 
     The regressors are three 1x1 convolutions without bias, or linear layers for hidden states and vectors,
     and the variances start from 5; both are trained. The terms of all pairs of stages are summed; the sum may
-    be negative. The larger of two maps is average-pooled to the smaller's size before the regressor.
+    be negative. The larger of two maps is average-pooled to the smaller's size before the regressor; a cache
+    keeps the teacher's at that size, for each of its numbers is predicted.
 
     Args:
         pairs: [student's, teacher's] stages, counted from 0; all in order unless given.
@@ -92,6 +94,7 @@ class VID(Method):
         """
         assert context.teacher is not None
         self.places = stage_pairs(self.name, context, self.pairs)
+        self.sides = tuple(pooled_side(context, pair) for pair in self.places)
         self.regressors, self.log_scales = nn.ModuleList(), nn.ParameterList()
         start = math.log(math.expm1(INITIAL_VARIANCE - LEAST_VARIANCE))
         for pair in self.places:
@@ -110,8 +113,10 @@ class VID(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         terms = []
-        for pair, regressor, log_scale in zip(self.places, self.regressors, self.log_scales, strict=True):
-            ours, theirs = student.stages[pair[0]], teacher.stages[pair[1]]
+        parts = zip(self.places, self.sides, self.regressors, self.log_scales, strict=True)
+        for (place, _), side, regressor, log_scale in parts:
+            ours = student.stages[place]
+            theirs = side.of(teacher, ours.shape[2:])
             mask = valid(student, ours)
             if ours.ndim == 4:
                 ours, theirs = pooled_alike(ours, theirs)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
 from types import ModuleType
 
 from torch import nn
 
 from limbeck.errors import LimbeckError, told, unknown
+from limbeck.files import cache_directory
 from limbeck.notation import Call, Sum, Value, parse_call, show
 
 
@@ -20,11 +24,13 @@ def call_factory(spec: str) -> nn.Module:
     """Imports the module before the colon and calls what is named after it, with its arguments as given.
 
     Raises:
-        LimbeckError: for a module that cannot be imported, a name it has not, arguments the factory does not
-            take, a factory that raises anything, with the line where it did, and one that makes no network.
+        LimbeckError: for a factory that a directory names and the user never has (see `named_by`), a module
+            that cannot be imported, a name it has not, arguments the factory does not take, a factory that
+            raises anything, with the line where it did, and one that makes no network.
     """
     name, _, text = spec.partition(":")
     call = parse_call(text, "model factory")
+    _check_trust(spec)
     for value in (*call.args, *call.kwargs.values()):
         refuse_names(spec, value)
     with _working_directory_importable():
@@ -32,6 +38,65 @@ def call_factory(spec: str) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise LimbeckError(f"{name}:{call.name} returned {type(network).__name__}, not a torch.nn.Module")
     return network
+
+
+@contextmanager
+def named_by(directory: Path) -> Iterator[None]:
+    """A context in which factories are named by a run's directory, which may be somebody else's.
+
+    A factory that the user has named before, or trusted once (--trust-code, LIMBECK_TRUST_CODE=1), with the
+    same arguments is called; any other is refused.
+    """
+    before = _directory.set(directory)
+    try:
+        yield
+    finally:
+        _directory.reset(before)
+
+
+def names_factory(spec: str) -> bool:
+    """Whether a model's text is that of a factory, or of another package's door."""
+    return ":" in spec.partition("(")[0]
+
+
+def trust(spec: str) -> None:
+    """Remembers a factory that the user has named: it may be called where a directory names it."""
+    if spec not in _trusted():
+        with suppress(OSError):  # then it is asked for again
+            file = _record()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(spec) + "\n")
+
+
+def _check_trust(spec: str) -> None:
+    directory = _directory.get()
+    if directory is None or os.environ.get("LIMBECK_TRUST_CODE", "0") not in ("", "0"):
+        trust(spec)
+    elif spec not in _trusted():
+        raise LimbeckError(
+            f"{str(directory)!r} names the factory {spec!r}, which is code that you have not named yet; "
+            "if you trust whoever made it, say so once with --trust-code (LIMBECK_TRUST_CODE=1)"
+        )
+
+
+def _trusted() -> set[str]:
+    try:
+        lines = _record().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return set()
+    found = set()
+    for line in lines:
+        with suppress(ValueError):  # half a line
+            found.add(str(json.loads(line)))
+    return found
+
+
+def _record() -> Path:
+    return cache_directory() / "factories.jsonl"
+
+
+_directory: ContextVar[Path | None] = ContextVar("directory", default=None)
 
 
 def _import(name: str) -> ModuleType:

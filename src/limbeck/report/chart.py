@@ -54,7 +54,8 @@ class Chart:
 
     Attributes:
         log: whether x grows by factors; its values are then above 0.
-        horizontal: x, which are categories, run down the page and y across it; 0 is marked.
+        horizontal: x, which are categories, run down the page and y across it; 0 is marked where values
+            are on both sides of it.
         from_zero: whether y begins at 0, so that charts can be compared.
         x_range, y_range: the ends of the axes; None to fit the values.
     """

@@ -29,10 +29,8 @@ def comparison_table(found: Comparison, measures: Sequence[Measure]) -> Table:
         LimbeckError: for a measure that no run has.
     """
     contenders, baseline = found.contenders, found.baseline
-    columns = ["run", "parameters", "seeds"]
-    rows: list[list[Cell]] = [
-        [it.name, it.results[0].student.parameters, len(it.results)] for it in contenders
-    ]
+    columns = ["run"]
+    rows: list[list[Cell]] = [[it.name] for it in contenders]
     for measure in measures:
         check_measured(measure, contenders)
         columns.append(measure.axis)
@@ -45,6 +43,9 @@ def comparison_table(found: Comparison, measures: Sequence[Measure]) -> Table:
                 its = difference(it, found, measure)
                 other = [None, "baseline" if it.name == baseline else None]
                 row += [_interval(its, places), _verdict(its, it, found, measure)] if its else other
+    columns += ["seeds", "parameters"]
+    for it, row in zip(contenders, rows, strict=True):
+        row += [len(it.results), it.results[0].student.parameters]
     title = f"Comparison by {measures[0].label}" if len(measures) == 1 else "Comparison"
     return Table(title, columns, rows, " ".join(_notes(found, measures)))
 
@@ -204,4 +205,4 @@ def _interval(found: PairedDifference, digits: int) -> str:
 def _verdict(its: PairedDifference, contender: Contender, found: Comparison, measure: Measure) -> str:
     if withheld(contender, found):
         return "none: unequal steps"
-    return verdict(its, contender, found, measure) or f"none from {its.pairs} of {MIN_PAIRS} pairs"
+    return verdict(its, contender, found, measure) or f"too few seeds: {its.pairs} of {MIN_PAIRS}"

@@ -88,8 +88,9 @@ def figure(chart: Chart | HeatMap, looks: Mapping[str, Look]) -> dict[str, Any]:
         # the names stand over their rows, for a phone has no room beside them
         at = {"xref": "paper", "x": 0, "xanchor": "left", "yshift": 13, "showarrow": False}
         rows = [escape(str(x)) for x in dict.fromkeys(x)]
+        ends = [y for trace in chart.traces for y in (trace.y if trace.low is None else trace.low)]
         layout |= {
-            "xaxis": {"title": {"text": escape(chart.y_label)}, "zeroline": True, "showgrid": True},
+            "xaxis": {"title": {"text": escape(chart.y_label)}, "zeroline": min(ends) < 0, "showgrid": True},
             "yaxis": {"type": "category", "autorange": "reversed", "showticklabels": False, "nticks": 99},
             "annotations": [{**at, "y": number, "text": row} for number, row in enumerate(rows)],
         }

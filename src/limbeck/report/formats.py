@@ -71,8 +71,13 @@ def csv_text(records: Sequence[Mapping[str, Cell]]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({name: _harmless(cell) for name, cell in record.items()} for record in records)
     return file.getvalue()
+
+
+def _harmless(cell: Cell) -> Cell:
+    """A text that a spreadsheet would take for a formula, as a text."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _markdown(cell: Cell) -> str:

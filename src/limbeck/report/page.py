@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -60,6 +61,9 @@ class Folded:
     table: Table
 
 
+LONG, SHOWN = 25, 10
+"""A table of more rows than `LONG` shows the first `SHOWN`, and all of them when it is unfolded."""
+
 Block: TypeAlias = "str | Table | Chart | HeatMap | Gallery | Folded"
 """What a section is made of; a str is a paragraph."""
 
@@ -92,17 +96,20 @@ def page(
     blocks = [block for section in sections for block in section.body]
     charts = [block for block in blocks if isinstance(block, Chart)]
     drawn = any(isinstance(block, (Chart, HeatMap)) for block in blocks)
+    script = _environment().get_template("page.js").render()
     return (
         _environment()
         .get_template("page.html.jinja")
         .render(
+            script=script,
+            policy=_policy(script, drawn=drawn),
             title=title,
             lead=lead,
             sections=sections,
             facts=facts,
             tiles=tiles,
             looks=looks(charts),
-            plotly=_plotly() if drawn else "",
+            plotly=_plotly()[0] if drawn else "",
             version=version("limbeck"),
         )
     )
@@ -118,6 +125,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals.update(LONG=LONG, SHOWN=SHOWN)
     environment.filters.update(show=show, aligned=aligned, data_table=data_table, figure=figure)
     kinds = {"table": Table, "heat_map": HeatMap, "gallery": Gallery, "folded": Folded}
     environment.tests.update({name: _instance_of(kind) for name, kind in kinds.items()})
@@ -125,11 +133,30 @@ def _environment() -> Environment:
 
 
 @cache
-def _plotly() -> str:
-    """The library that draws, compressed to two fifths; the page unpacks it."""
+def _plotly() -> tuple[str, str]:
+    """The library that draws, compressed to two fifths for the page to unpack; and its digest."""
     from plotly.offline import get_plotlyjs  # here: its import takes long
 
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    code = get_plotlyjs()
+    return base64.b64encode(gzip.compress(code.encode(), mtime=0)).decode(), _digest(code)
+
+
+def _policy(script: str, *, drawn: bool) -> str:
+    """What a browser may do with the page: run the page's own two scripts and no other, and load nothing."""
+    scripts = [_digest(script), *([_plotly()[1]] if drawn else [])]
+    allowed = {
+        "default-src": "'none'",
+        "script-src": " ".join(f"'{digest}'" for digest in scripts),
+        "style-src": "'unsafe-inline'",
+        "img-src": "data: blob:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in allowed.items())
+
+
+def _digest(script: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _instance_of(kind: type) -> Callable[[object], bool]:

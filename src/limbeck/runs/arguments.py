@@ -39,8 +39,11 @@ class RunArguments:
     lr: float | None = None
     views: int | None = None
     cache_teacher: str | None = None
+    cache_budget: str | None = None
     compile: bool | Literal["auto"] | None = None
     seed: int | None = None
+    save_every: int | str | None = None
+    skip_bad_steps: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -70,12 +73,15 @@ class RunArguments:
             "student.model": self.student,
             **{f"{key}.model": teacher for key, teacher in teachers.items()},
             **{f"{key}.cache": self.cache_teacher for key in teachers or ["teacher"]},
+            **{f"{key}.cache_budget": self.cache_budget for key in teachers or ["teacher"]},
             "objective": self.objective,
             "training.epochs": self.epochs,
             "training.batch_size": self.batch_size,
             "training.views": self.views,
             "training.optimizer.lr": self.lr,
             "training.compile": self.compile,
+            "training.save_every": self.save_every,
+            "training.skip_bad_steps": self.skip_bad_steps,
             "seed": self.seed,
         }
         return {key: _written(value) for key, value in given.items() if value is not None}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 from torch import nn
 
 from limbeck.config import RunConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
-from limbeck.methods import Objective
-from limbeck.methods.base import inner_first
+from limbeck.methods.base import taught
 from limbeck.runs import networks
 from limbeck.runs.schedules import Schedule, at, schedule_of
+from limbeck.sides import Side
 from limbeck.teachers import CachedTeacher, CheckpointTeacher, LiveTeacher, Teacher
-from limbeck.teachers.cached import FIELDS
+from limbeck.teachers.cached import FIELDS, MAPS, ShortOfRoom
 from limbeck.teachers.ranks import TOP
 
 MOST_VIEWS = 4096
@@ -38,6 +42,11 @@ def asked(
     if (schedule := schedule_of(teacher.model)) is not None:
         return _growing(network, teacher, schedule, source)
     if not teacher.cached:
+        if teacher.cache_budget is not None:
+            raise LimbeckError(
+                f"cache_budget={teacher.cache_budget} (--cache-budget) bounds a cache, and there is none; "
+                "say what it keeps, too, for example cache_teacher=all (--cache-teacher)"
+            )
         return LiveTeacher(network, teacher.features)
     if (config.training.views or source.views.count) > MOST_VIEWS:
         raise LimbeckError(
@@ -58,6 +67,7 @@ def asked(
         preparation=networks.preparation(teacher, source.task),
         features=teacher.features,
         rebuild=(lambda: networks.teacher(teacher, source)) if again else None,
+        budget=teacher.budget,
     )
 
 
@@ -79,27 +89,64 @@ def _growing(
     )
 
 
-def note(distiller: Distiller, config: TeacherConfig) -> str:
-    """Whether a run with a cache asks its teacher through it; if not everywhere, for whose sake."""
-    stages = [distiller.reads.teacher, *(phase.reads.teacher for _, phase in distiller.phases)]
-    served = {field for fields in stages if set(fields) <= set(config.cached) for field in fields}
-    kept = " and ".join(field for field in config.cached if field in served)
-    methods = [method for method in inner_first(distiller.objective) if not isinstance(method, Objective)]
-    live = [
-        (method.name, field)
-        for method in methods
-        for field in method.reads.teacher
-        if field not in config.cached
-    ]
-    said = f"the teacher's {kept} are kept, and read back ever after"
+@contextmanager
+def untold() -> Iterator[None]:
+    """A context in which no warning says what a budget has no room for, as it is told otherwise."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ShortOfRoom)
+        yield
+
+
+def note(distiller: Distiller, name: str, config: TeacherConfig) -> str:
+    """Whether a run with a cache asks its teacher through it; if not everywhere, for whose sake.
+
+    Args:
+        distiller: of the run.
+        name: the teacher's.
+        config: what the config says of it.
+    """
+    teacher = distiller.teachers[name]
+    assert isinstance(teacher, CachedTeacher)
+    if teacher.shortage:
+        return teacher.shortage
+    kept: list[str] = []
+    live: list[tuple[str, Sequence[Side]]] = []
+    for fields, sides in distiller.asked:
+        if name not in fields:
+            continue
+        some = sides.get(name, ())
+        whole, others = teacher.kept_of(fields[name], some)
+        kept += [*whole, *(side.field for side in others)]
+        if not whole and not others:
+            live += [(field, some) for field in fields[name] if not teacher.serves(field, some)]
+    kept = sorted(set(kept), key=[*FIELDS, *kept].index)
+    names = " and ".join([", ".join(kept[:-1]), *kept[-1:]] if kept[1:] else kept)
+    said = f"the teacher's {names} are kept, and read back ever after"
     if not live:
         return said
-    reader, field = live[0]
+    field, sides_there = live[0]
+    reader = _reader(distiller, name, field)
     if kept:
         return f"{said}; where {reader} reads its {field}, it is asked live"
-    remedy = (
-        "; cache_teacher=both (--cache-teacher) would keep that too"
-        if field in FIELDS
-        else ", which no cache keeps"
+    return f"the teacher is asked live: {reader} reads its {field}{_remedy(field, sides_there, config)}"
+
+
+def _reader(distiller: Distiller, name: str, field: str) -> str:
+    """The method that reads a field of a teacher."""
+    return next(
+        method.name
+        for method, given in taught(distiller.objective)
+        if field in method.reads.teacher
+        and name in (method.reads.teachers or (given or distiller.teachers.first,))
     )
-    return f"the teacher is asked live: {reader} reads its {field}{remedy}"
+
+
+def _remedy(field: str, sides: Sequence[Side], config: TeacherConfig) -> str:
+    """What would have a cache keep a field, if anything."""
+    if field in FIELDS:
+        return "; cache_teacher=both (--cache-teacher) would keep that too"
+    if not any(side.field == field for side in sides):
+        return ", which no cache keeps"
+    if MAPS in config.cached:
+        return ", which no cache keeps of texts"
+    return "; cache_teacher=all (--cache-teacher) would keep that too"

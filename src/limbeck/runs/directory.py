@@ -7,11 +7,11 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from limbeck.data.language.tokenizer import of_place
 from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 from limbeck.files import partials, write_text
+from limbeck.models.factory import named_by
 from limbeck.models.standalone import NETWORK
 from limbeck.runs.network_record import Card, read_card
 from limbeck.runs.result import Result
@@ -49,6 +50,8 @@ TOKENIZER = "tokenizer"
 """The folder of the tokenizer of a network that brings its own."""
 FOLDERS = ("checkpoints", "student-hf", TOKENIZER, "trackers", "transfer")
 KEPT = re.compile(r"epoch-(\d+)\.safetensors")
+MARKS = ("config.yaml", "import.json")
+"""The files that say whose a directory is, a run's or an import's: removed first, and made last."""
 UNFINISHED = ".unfinished"
 """The file that is in a directory while it is being cleared and marked as a run's."""
 
@@ -72,8 +75,20 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What the run depends on besides its config."""
-        record: dict[str, Any] = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        """What the run depends on besides its config.
+
+        Raises:
+            LimbeckError: if its record is missing or damaged.
+        """
+        file = self.path / "environment.json"
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise LimbeckError(f"{str(file)!r} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise LimbeckError(f"{str(file)!r} is damaged: {error}") from None
+        if not isinstance(record, dict):
+            raise LimbeckError(f"{str(file)!r} is damaged: it is no mapping")
         return record
 
     @property
@@ -150,6 +165,9 @@ class Run:
 Report: TypeAlias = "Callable[[Run, Result, Source | None], None]"
 """Writes the page of a run, which may not have its `result.json` yet. Its data is None if it is gone."""
 
+Resume: TypeAlias = bool | Literal["auto"]
+"""Whether a run goes on; "auto" is yes where one has been begun."""
+
 OverSeeds: TypeAlias = "Callable[[Run, Result], Result]"
 """Gives the record of a run whose difference to the student alone rests on the runs of other seeds too."""
 
@@ -159,8 +177,9 @@ def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
 
     Where a method ships more than the student, such as SimKD, it is the whole of what is shipped.
 
-    A run of a `package.module:factory` has its module imported and called, so load the runs of people you
-    trust; a weights file alone is data and never calls anything.
+    A run of a `package.module:factory` has its module imported and called, if you have named that factory
+    yourself before or have trusted it once (LIMBECK_TRUST_CODE=1); a weights file alone is data and never
+    calls anything.
 
     Args:
         run: the run, its directory, or a `student.safetensors` file.
@@ -180,7 +199,8 @@ def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
             f"{str(file)!r} does not say which network it belongs to; give its name and weights"
         )
     with torch.random.fork_rng(devices=[]):  # the fresh weights are overwritten at once
-        student = _build(card, file, alone=not path.is_dir()) if network is None else network
+        with named_by(path):
+            student = _build(card, file, alone=not path.is_dir()) if network is None else network
         shipped = student if card.graft is None else card.graft.onto(student)
     state = models.load_state(file)
     if card.standalone:
@@ -218,6 +238,24 @@ def free_directory(prefix: str) -> Path:
     while (path := Path("runs") / f"{prefix}-{number}").exists():
         number += 1
     return path
+
+
+def goes_on(out: Path | str | None, resume: Resume) -> bool:
+    """Whether a run goes on that has been begun in a directory.
+
+    Args:
+        out: the directory.
+        resume: what was asked for.
+    Raises:
+        LimbeckError: for "auto" without a directory, and for anything else that is not a bool.
+    """
+    if isinstance(resume, bool):
+        return resume
+    if resume != "auto":
+        raise LimbeckError(f"resume (--resume) is True, False or 'auto', not {resume!r}")
+    if out is None:
+        raise LimbeckError("resume='auto' (--resume auto) needs the directory of the run, out (--out)")
+    return (Path(out) / "config.yaml").exists()
 
 
 def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
@@ -269,9 +307,14 @@ def claim(path: Path, config: RunConfig, **resolved: Any) -> None:
         resolved: what "auto" came to, for the environment's record.
     """
     clear(path)
+    mark(path, config, resolved)
+    cleared(path)
+
+
+def mark(path: Path, config: RunConfig, resolved: Mapping[str, Any]) -> None:
+    """Writes what a run is and what it depends on; see `claim`."""
     write_json(path / "environment.json", {**environment(), **resolved})
     write_text(path / "config.yaml", config.to_yaml())  # last: it marks the directory as a run
-    cleared(path)
 
 
 def clear(path: Path) -> None:
@@ -286,9 +329,9 @@ def clear(path: Path) -> None:
         raise LimbeckError(
             f"{str(path)!r} cannot be made: {error.strerror}; choose another out (--out)"
         ) from None
-    sweep(path)
     (path / UNFINISHED).touch()
-    for name in FILES:
+    sweep(path)
+    for name in (*MARKS, *FILES):
         (path / name).unlink(missing_ok=True)
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
@@ -301,7 +344,6 @@ def cleared(path: Path) -> None:
 
 def sweep(path: Path) -> None:
     """Removes what a crash has left of the run's files half-written."""
-    cleared(path)
     checkpoints = path / "checkpoints"
     for file in (*(path / name for name in FILES), checkpoints / "last.pt"):
         for partial in partials(file):

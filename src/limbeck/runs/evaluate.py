@@ -21,6 +21,7 @@ from limbeck.evaluation.results import Role, Suite
 from limbeck.features import reordered
 from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
+from limbeck.models.factory import named_by
 from limbeck.runs import language, networks, places
 from limbeck.runs.directory import Report, Run, is_imported, load
 from limbeck.runs.job import check_width, width_of
@@ -272,7 +273,8 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
         raise LimbeckError(f"{config.model} is a file of answers about training samples, and no network")
     config = places.located(config, run)
     source = source or run.data()
-    return of_config(networks.teacher(config, source), config, source.task)
+    with named_by(run.path):
+        return of_config(networks.teacher(config, source), config, source.task)
 
 
 def _baseline(

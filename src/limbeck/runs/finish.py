@@ -15,6 +15,7 @@ from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import Contender, Evaluation
 from limbeck.evaluation.results import Role
+from limbeck.features import BatchNorm
 from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.zoos import untrained
@@ -33,7 +34,7 @@ from limbeck.runs.result import (
     TeacherResult,
     ViewsResult,
 )
-from limbeck.training import Trainer
+from limbeck.training import Trainer, checkpoints
 
 
 def conclude(
@@ -64,6 +65,8 @@ def conclude(
     if report:
         report(run, result, source)
     write_model_card(run, result)
+    if trainer.checkpoint is not None:
+        checkpoints.before(trainer.checkpoint).unlink(missing_ok=True)
     result.write(run.path / "result.json")  # last: it marks the run as finished
 
 
@@ -79,9 +82,26 @@ def write_student(job: Job, objects: Mapping[str, Any], file: Path) -> nn.Module
     deployed = job.distiller.deploy()
     built = _buildable(job.config) if _named(deployed, job, objects) else None
     student = models.lora.merged(deployed)
+    _check_finite(student)
     card = describe(student, built, job.source, networks.reads_of(job.config.student, job.source))
     models.save(student, file, metadata_of(card))
     return student
+
+
+def _check_finite(student: nn.Module) -> None:
+    """Refuses to ship weights, or statistics of batch norm, that are NaN or infinite."""
+    norms = {
+        f"{path}.{name}".lstrip("."): buffer
+        for path, part in student.named_modules()
+        if isinstance(part, BatchNorm)
+        for name, buffer in part.named_buffers(recurse=False)
+    }
+    for name, tensor in {**dict(student.named_parameters()), **norms}.items():
+        if not tensor.isfinite().all():
+            raise LimbeckError(
+                f"the student's {name!r} is NaN or infinite, so it is not written; a lower learning rate or "
+                "training.clip may help"
+            )
 
 
 def _result(

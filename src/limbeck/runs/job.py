@@ -133,7 +133,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     else:
         distrusted = tuple(begun.environment.get("distrusted", ()))
     answers = {name: answer_files.record(file, source) for name, file in files.items()}
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), caching.untold():
         torch.manual_seed(seed_for(config.seed, "objective"))
         distiller = Distiller(
             student,
@@ -367,9 +367,9 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
 
     learned = batches(None, None, setup.samples_per_epoch)
     training = TrainingLoop(job, learned, trainer.device, kept)
-    for each in job.config.taught_by.values():
+    for name, each in job.config.taught_by.items():
         if each.cached:
-            trainer.display.note(caching.note(distiller, each))
+            trainer.display.note(caching.note(distiller, name, each))
     phases = phase_loops(distiller, lambda phase: batches(phase.batch_size, phase.seed))
     return [*phases, training]
 

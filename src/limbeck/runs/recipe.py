@@ -20,6 +20,7 @@ IGNORED = {
     "training.device",
     "training.checkpoint_every",
     "training.keep_every",
+    "training.save_every",
     "training.trackers",
 }
 """Settings that two runs of one thing may differ in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -11,14 +12,17 @@ from torch import nn
 from limbeck.config import RunConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
+from limbeck.intervals import parse_interval
 from limbeck.methods import Method
 from limbeck.methods.sftn import friendly_to as friendly
+from limbeck.models.factory import named_by, names_factory, trust
 from limbeck.runs import directory, networks, places
 from limbeck.runs.arguments import RunArguments, TeacherLike
 from limbeck.runs.beside import BaselineLike, Beside, wanted
-from limbeck.runs.directory import OverSeeds, Report, Run
+from limbeck.runs.directory import OverSeeds, Report, Resume, Run
 from limbeck.runs.finish import conclude, write_student
 from limbeck.runs.job import loops, prepare
+from limbeck.runs.locking import locked
 from limbeck.training import DivergenceError, Trainer
 
 
@@ -36,11 +40,14 @@ def distill(
     lr: float | None = None,
     views: int | None = None,
     cache_teacher: str | None = None,
+    cache_budget: str | None = None,
     compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
+    save_every: int | str | None = None,
+    skip_bad_steps: int | None = None,
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
-    resume: bool = False,
+    resume: Resume = False,
     overwrite: bool = False,
     display: bool = True,
     baseline: BaselineLike | None = None,
@@ -66,12 +73,17 @@ def distill(
         views: number of the policy's views of each sample to draw among; the fewer, the sooner a cached
             teacher has answered all of them.
         cache_teacher: outputs of the teacher that are kept in files and read back by this run and all
-            others: "logits", "embedding" or "both". With several teachers it holds for each.
+            others: "logits", "embedding", "both", or "all" for whatever the objective reads, maps too. With
+            several teachers it holds for each.
+        cache_budget: most that the files of each teacher's cache may take of the disk, such as "20GB"; what
+            finds no room is asked live, which a sentence says.
         compile: whether the networks run compiled; "auto" compiles them if that saves time.
         seed: random seed.
+        save_every: steps (500) or time ("10min") between checkpoints within an epoch.
+        skip_bad_steps: how many steps with a loss that is NaN or infinite are passed over; 0 if left out.
         settings: any values of the config by dotted key, `{"training.clip": 1.0}`.
         out: run directory; the next free one under `runs/` if None.
-        resume: continues the run in `out`.
+        resume: continues the run in `out`; "auto" does so where one has been begun, and begins one elsewhere.
         overwrite: replaces the run in `out`.
         display: whether to show progress.
         baseline: what the student is shown beside. "auto" is the same student trained by the task's own
@@ -100,19 +112,25 @@ def distill(
         lr=lr,
         views=views,
         cache_teacher=cache_teacher,
+        cache_budget=cache_budget,
         compile=compile,
         seed=seed,
+        save_every=save_every,
+        skip_bad_steps=skip_bad_steps,
         settings=settings or {},
     )
+    resume = directory.goes_on(out, resume)
     path = _directory(out, "distill", resume=resume, overwrite=overwrite)
     made = _settle(arguments, path, resume=resume)
     if not made.taught_by and made.objective in (None, "ce"):
         raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
     asked, run, objects = wanted(baseline, Run(path), resume=resume), Run(path), arguments.objects
     if asked is None:
-        return _run(made, path, objects, resume=resume, display=display, report=report)
+        return _run(made, path, objects, resume=resume, overwrite=overwrite, display=display, report=report)
     beside = Beside(asked, run, objects, resume=resume, overwrite=overwrite)
-    _run(made, path, objects, resume=resume, display=display, report=report, beside=beside)
+    _run(
+        made, path, objects, resume=resume, overwrite=overwrite, display=display, report=report, beside=beside
+    )
     if beside.missing:
         beside.add(beside.missing, report)
     if (place := beside.place) is None:
@@ -121,7 +139,15 @@ def distill(
     if not place.there:
         config, given = beside.to_train()
         try:
-            _run(config, place.run.path, given, resume=place.resume, display=display, report=report)
+            _run(
+                config,
+                place.run.path,
+                given,
+                resume=place.resume,
+                overwrite=place.overwrite,
+                display=display,
+                report=report,
+            )
         except DivergenceError as error:
             other = f"The student alone has no figures: {error}"
     beside.add(other, report, over_seeds)
@@ -143,9 +169,11 @@ def train(
     views: int | None = None,
     compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
+    save_every: int | str | None = None,
+    skip_bad_steps: int | None = None,
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
-    resume: bool = False,
+    resume: Resume = False,
     overwrite: bool = False,
     display: bool = True,
     report: Report | None = None,
@@ -177,13 +205,18 @@ def train(
         views=views,
         compile=compile,
         seed=seed,
+        save_every=save_every,
+        skip_bad_steps=skip_bad_steps,
         settings=settings or {},
     )
+    resume = directory.goes_on(out, resume)
     path = _directory(out, "train", resume=resume, overwrite=overwrite)
     made = _settle(arguments, path, resume=resume)
     if made.taught_by:
         raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")
-    return _run(made, path, arguments.objects, resume=resume, display=display, report=report)
+    return _run(
+        made, path, arguments.objects, resume=resume, overwrite=overwrite, display=display, report=report
+    )
 
 
 def _directory(out: Path | str | None, prefix: str, *, resume: bool, overwrite: bool) -> Path:
@@ -199,6 +232,9 @@ def _settle(arguments: RunArguments, path: Path, *, resume: bool) -> RunConfig:
     made = arguments.made(path / "config.yaml" if resume else None)
     if resume:
         directory.same_config(path, made)
+        for model in (value for key, value in arguments.values.items() if key.endswith(".model")):
+            if names_factory(model):
+                trust(model)
     for role, network in {"student": made.student, **made.taught_by}.items():
         read = [Path(model) for model in networks.read_by(network) if networks.is_path(model)]
         read += [] if network.weights is None else [network.weights]
@@ -216,6 +252,7 @@ def _run(
     objects: Mapping[str, Any],
     *,
     resume: bool,
+    overwrite: bool,
     display: bool,
     report: Report | None,
     beside: Beside | None = None,
@@ -224,7 +261,8 @@ def _run(
     done = resume and run.finished
     if done and (beside is None or run.result.baseline is not None):
         return run
-    job = prepare(config, objects, run if resume else None)
+    with named_by(path) if resume else nullcontext():
+        job = prepare(config, objects, run if resume else None)
     known = run.environment.get("teachers", {}) if resume else {}
     for name, weights in job.teacher_weights.items():
         if known.get(name, weights) != weights:
@@ -247,6 +285,8 @@ def _run(
         seed=config.seed,
         directory=path,
         checkpoint_every=setup.checkpoint_every,
+        save_every=None if setup.save_every is None else parse_interval(setup.save_every),
+        skip_bad_steps=setup.skip_bad_steps,
         trackers=setup.trackers,
         display=display,
     )
@@ -255,22 +295,32 @@ def _run(
         beside.plan(job, trainer, len(cast(Sized, to_do[-1].batches(0))))
     if done:
         return run
-    if trainer.main:
-        if resume:
-            directory.sweep(path)
-        else:
-            directory.claim(
-                path,
-                job.config,
-                precision=trainer.precision,
-                teachers=dict(job.teacher_weights),
-                places=places.record(job.config, path),
-                distrusted=job.distrusted,
-                **({"baseline": beside.asked} if beside else {}),
-            )
-    trainer.accelerator.wait_for_everyone()
-    trainer.fit(job.distiller, to_do, resume=resume)
-    if trainer.main:
-        conclude(run, job, trainer, objects, report)
+    with locked(path) if trainer.main else nullcontext():
+        depends: dict[str, Any] = {}
+        if trainer.main:
+            if resume:
+                directory.sweep(path)
+                directory.cleared(path)
+                depends = run.environment
+            else:
+                directory.check_claim(path, resume=False, overwrite=overwrite)  # it may be another's by now
+                depends = {
+                    "precision": trainer.precision,
+                    "teachers": dict(job.teacher_weights),
+                    "places": places.record(job.config, path),
+                    "distrusted": job.distrusted,
+                    **({"baseline": beside.asked} if beside else {}),
+                }
+                directory.claim(path, job.config, **depends)
+        trainer.accelerator.wait_for_everyone()
+        try:
+            trainer.fit(job.distiller, to_do, resume=resume)
+        finally:  # so that what is saved can be resumed
+            if trainer.main and not (path / "config.yaml").exists():
+                trainer.display.note(f"{str(path)!r} was removed in the meantime and is made again")
+                with suppress(LimbeckError):
+                    directory.mark(path, job.config, depends)
+        if trainer.main:
+            conclude(run, job, trainer, objects, report)
     trainer.accelerator.wait_for_everyone()
     return run

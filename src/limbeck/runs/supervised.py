@@ -14,6 +14,7 @@ from limbeck.errors import LimbeckError
 from limbeck.evaluation import Contender
 from limbeck.evaluation.results import Role, Supervision
 from limbeck.methods.parts.grafts import GraftedStudent
+from limbeck.models.factory import named_by
 from limbeck.runs import networks, places
 from limbeck.runs.directory import Run, is_imported
 from limbeck.runs.schedules import at, schedule_of
@@ -66,7 +67,8 @@ def _initial(run: Run, source: Source) -> nn.Module:
     config = places.located(run.config.student, run)
     if config.model.startswith("<"):
         raise LimbeckError(f"{config.model} was handed over as an object")
-    return networks.student(config, source, run.config.seed)
+    with named_by(run.path):
+        return networks.student(config, source, run.config.seed)
 
 
 def _taught(run: Run | None, source: Source, teacher: Contender) -> Iterator[tuple[str, Contender]]:

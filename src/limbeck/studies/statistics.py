@@ -42,12 +42,15 @@ class PairedDifference:
         mean: mean difference; above 0 where the treatment's values are the larger ones.
         interval: Student-t interval of the mean difference; None from a single pair.
         p: of the two-sided paired t test that the mean is 0; None from a single pair.
+        effect: Cohen's d of paired values, the mean over the standard deviation of the differences; None from
+            a single pair and where all differences are equal.
     """
 
     pairs: int
     mean: float
     interval: tuple[float, float] | None
     p: float | None = None
+    effect: float | None = None
 
     def __str__(self) -> str:
         interval = "" if self.interval is None else " ({:+.2f} to {:+.2f})".format(*self.interval)
@@ -85,7 +88,32 @@ def paired_difference(
     error = summary.sd / summary.n**0.5
     half = float(t.ppf((1 + confidence) / 2, summary.n - 1)) * error
     p = 2 * float(t.sf(abs(summary.mean) / error, summary.n - 1)) if error else float(summary.mean == 0)
-    return PairedDifference(summary.n, summary.mean, (summary.mean - half, summary.mean + half), p)
+    effect = summary.mean / summary.sd if summary.sd else None
+    return PairedDifference(summary.n, summary.mean, (summary.mean - half, summary.mean + half), p, effect)
+
+
+def check_paired(
+    treatment: Mapping[int, float], baseline: Mapping[int, float], names: tuple[str, str]
+) -> None:
+    """Refuses two contenders that were not run with the same seeds.
+
+    Args:
+        treatment: a value by seed.
+        baseline: the same of what it is compared with.
+        names: of the two.
+    Raises:
+        LimbeckError: naming the seeds that one of them lacks.
+    """
+    for ours, theirs, (name, other) in (
+        (treatment, baseline, names),
+        (baseline, treatment, names[::-1]),
+    ):
+        if missing := sorted(theirs.keys() - ours.keys()):
+            seeds = f"seed{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}"
+            raise LimbeckError(
+                f"the seeds are not paired: {name!r} was not run with {seeds}, and {other!r} was; run what "
+                "is missing, or compare over the seeds that both have (--partial)"
+            )
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from limbeck.data.views.order import place_of
 from limbeck.errors import LimbeckError
 from limbeck.teachers.asked import Field
 from limbeck.teachers.device_table import resident
-from limbeck.teachers.store import Key, Store, path_of
+from limbeck.teachers.store import Key, Layout, Store, path_of
 
 
 class Answers:
@@ -69,6 +69,10 @@ class Answers:
         if len(rows) and rows.max() >= self._rows_in_use:
             self._rows_in_use = self._samples * self._views
         return rows
+
+    def row_bytes(self, field: str) -> int:
+        """What an answer takes in the file of a field."""
+        return Layout(self._fields[field].width).row_bytes
 
     def read(
         self, field: str, precision: str, rows: NDArray[np.int64]

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from limbeck.data.storage.base import spread
 from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints
+from limbeck.features.points import Point
 from limbeck.outputs import Batch, Inputs, Outputs, apply, named
+from limbeck.sides import Side
 from limbeck.teachers.live import LiveTeacher
 from limbeck.teachers.ranks import Ranks
 from limbeck.teachers.reloadable import Reloadable
@@ -22,14 +24,14 @@ from limbeck.words import Words
 
 
 class Field(NamedTuple):
-    """What is known of a network's answers in one field of its outputs.
+    """What is known of a network's answers in one field of its outputs, or on one side.
 
     Attributes:
         point: where in the network the field is.
         width: how many numbers it has for a sample.
         probe: some numbers that the network answers to a few samples.
-        shape: that of an answer to a sample; (width,), or (W, D) with D numbers for each of W words.
-            That of a language model is kept as `Ranks` say, whatever this is.
+        shape: that of an answer to a sample: (width,), (C, h, w) of a map, or (W, D) with D numbers for each
+            of W words. That of a language model is kept as `Ranks` say, whatever this is.
     """
 
     point: str
@@ -49,7 +51,8 @@ class AskedNetwork:
         ranks: how the logits of a language model are kept; None for other tasks.
     Attributes:
         name: the network's class, and a digest of its weights.
-        fields: what is known of the answers, by field.
+        fields: what is known of the answers, by field or by the name of a side.
+        maps: whether sides can be kept: what the network reads is one tensor, of one size for all samples.
         points: where the features are; None before `open`.
         dtype: of the answers that are read back; known once it is open.
     """
@@ -69,6 +72,8 @@ class AskedNetwork:
         self._probe = probe
         self.name = f"{type(network).__name__} {self._teacher.digest}"
         self.fields: dict[str, Field] = {}
+        self.maps = isinstance(probe, Tensor)
+        self._sides: dict[str, Side] = {}
         self.points: FeaturePoints | None = None
 
     @property
@@ -85,16 +90,21 @@ class AskedNetwork:
         """The network as a teacher, made again where it was released."""
         return self._teacher.live
 
-    def open(self, example: Inputs, fields: Sequence[str], kept: Sequence[str]) -> None:
+    def open(
+        self, example: Inputs, fields: Sequence[str], kept: Sequence[str], sides: Sequence[Side] = ()
+    ) -> None:
         """Finds the features in the network, and what it answers to the probe where that is not known.
 
         Args:
             example: a few inputs, on the device and in the precision of those that follow.
             fields: what the network is to give.
-            kept: those of the fields that are to be kept in files.
+            kept: those of the fields that are to be kept in files as they are.
+            sides: what is to be kept of the others.
         Raises:
-            LimbeckError: for a field that is neither a vector, nor one for each word.
+            LimbeckError: for a field of texts that is neither a vector, nor one for each word.
         """
+        self._sides |= {side.name: side for side in sides}
+        kept = [*kept, *(side.name for side in sides)]
         self._teacher.open(example, fields)
         self._example = example
         if self.points is not None and set(kept) <= self.fields.keys():
@@ -103,16 +113,17 @@ class AskedNetwork:
         assert self.points is not None
         answer = self.live(Batch(self._like_example(self._probe)))
         for field in kept:
-            shape = tuple(answer[field].shape[1:])
+            numbers = self._of(answer, field)
+            shape = tuple(numbers.shape[1:])
             ranked = self.ranks is not None and field == "logits"
-            if not ranked and len(shape) != 1 + isinstance(self._probe, Words):
+            if not (ranked or self.maps) and len(shape) != 1 + isinstance(self._probe, Words):
                 raise LimbeckError(
                     f"the teacher's {field} of a sample should be a vector to be kept, not of shape "
                     f"{shape}; train without a cache of the {field}"
                 )
-            numbers = answer[field].flatten().tolist()
-            probe = [float(f"{numbers[place]:.4g}") for place in spread(len(numbers), 32).tolist()]
-            point = ", ".join(map(str, self.points.of(field)))
+            chosen = numbers.flatten()[spread(numbers.numel(), 32).to(numbers.device)].tolist()
+            probe = [float(f"{number:.4g}") for number in chosen]
+            point = ", ".join(map(str, self._points_of(field)))
             width = self.ranks.size if self.ranks is not None and ranked else prod(shape)
             self.fields[field] = Field(point, width, probe, shape)
         self.dtype = torch.promote_types(answer.logits.dtype, torch.float32)
@@ -127,10 +138,10 @@ class AskedNetwork:
         Args:
             inputs: of the batch, as the network reads them.
             chosen: (B,) which samples.
-            fields: what is asked for.
+            fields: what is asked for, fields and names of sides.
         Returns: (number of samples chosen, width) by field.
         Raises:
-            LimbeckError: for a number that float16 cannot hold.
+            LimbeckError: for a number that float16 cannot hold, and for answers of another shape than before.
         """
         where = torch.from_numpy(chosen)
         outputs = self.live(Batch(apply(lambda tensor: tensor[where.to(tensor.device)], inputs)))
@@ -139,14 +150,34 @@ class AskedNetwork:
             if self.ranks is not None and field == "logits":
                 answer[field] = _ranked(outputs, self.ranks)
                 continue
-            rounded = outputs[field].flatten(1).half()
-            if bool((rounded.isinf() & outputs[field].flatten(1).isfinite()).any()):
+            numbers = self._of(outputs, field)
+            if self.maps and tuple(numbers.shape[1:]) != self.fields[field].shape:
+                raise LimbeckError(
+                    f"the teacher's {field} of a sample is of shape {tuple(numbers.shape[1:])} in this "
+                    f"batch and {self.fields[field].shape} elsewhere, and a cache keeps one shape; have "
+                    f"views of one size, or train without a cache of the {field}"
+                )
+            numbers = numbers.flatten(1)
+            rounded = numbers.half()
+            if bool((rounded.isinf() & numbers.isfinite()).any()):
                 raise LimbeckError(
                     f"the teacher's {field} holds numbers beyond 65,504, which float16 cannot; train without "
                     f"a cache of the {field}"
                 )
             answer[field] = rounded.cpu().numpy()
         return answer
+
+    def _of(self, outputs: Outputs, field: str) -> Tensor:
+        """(B, ...) a field of the outputs, or what a side makes of them."""
+        numbers = self._sides[field].computed(outputs) if field in self._sides else outputs[field]
+        assert isinstance(numbers, Tensor)
+        return numbers
+
+    def _points_of(self, field: str) -> Sequence[Point]:
+        assert self.points is not None
+        side = self._sides.get(field)
+        points = self.points.of(field if side is None else side.field)
+        return points if side is None or side.place is None else points[side.place : side.place + 1]
 
     def precision(self, device: torch.device) -> str:
         """The type that the network computes in: autocast's, or that of its inputs."""

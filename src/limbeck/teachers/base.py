@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from limbeck.features import FeaturePoints
 from limbeck.outputs import Batch, Inputs, Outputs
+from limbeck.sides import Side
 
 
 class Teacher(ABC):
@@ -27,6 +28,8 @@ class Teacher(ABC):
     """How many outputs the task has, where it is known; set before `open`."""
     dense: bool = False
     """Whether the task has a decision at each position; set before `open`."""
+    sides: tuple[Side, ...] = ()
+    """What is needed of fields in place of these, which a cache may keep; set before `open`."""
     points: FeaturePoints | None = None
     """Where the live network's features are, once it is open."""
     keeps: tuple[str, ...] = ()

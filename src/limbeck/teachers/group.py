@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, Inputs, Outputs, apply
+from limbeck.sides import Side
 from limbeck.teachers.base import Teacher
 from limbeck.teachers.live import LiveTeacher
 
 Given = Teacher | nn.Module
 Fields = Mapping[str, Sequence[str]]
 """Fields of the Outputs by the name of the teacher that is asked for them."""
+Sides = Mapping[str, tuple[Side, ...]]
+"""What stands for some of them, by the name of the teacher."""
 
 
 class TeacherGroup(Mapping[str, Teacher]):
@@ -30,7 +33,7 @@ class TeacherGroup(Mapping[str, Teacher]):
     def __init__(self, teachers: Mapping[str, Teacher], examples: Mapping[str, Inputs]) -> None:
         self._teachers = dict(teachers)
         self._examples = dict(examples)
-        self._opened: dict[str, Sequence[str]] = {}
+        self._opened: dict[str, tuple[Sequence[str], tuple[Side, ...]]] = {}
         self._shown = 0
         for name, teacher in self._teachers.items():
             teacher.name = name
@@ -66,12 +69,17 @@ class TeacherGroup(Mapping[str, Teacher]):
         for teacher in self._teachers.values():
             teacher.width, teacher.dense = width, dense
 
-    def open(self, fields: Fields, device: torch.device) -> None:
-        """Has the teachers give these fields; those that give them already are left as they are."""
+    def open(self, fields: Fields, sides: Sides, device: torch.device) -> None:
+        """Has the teachers give these fields, or the sides that stand for some of them.
+
+        Those that give them already are left as they are.
+        """
         for name, needed in fields.items():
-            if needed != self._opened.get(name):
+            given = sides.get(name, ()) if self._teachers[name].keeps else ()
+            if (needed, given) != self._opened.get(name):
+                self._teachers[name].sides = given
                 self._teachers[name].open(_to(device, self._examples[name]), needed)
-                self._opened[name] = needed
+                self._opened[name] = needed, given
 
     def answers(self, fields: Fields) -> dict[str, Outputs]:
         """What each teacher gives for its example."""

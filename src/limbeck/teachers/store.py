@@ -30,6 +30,9 @@ SUFFIX = ".answers"
 FORMAT = 2
 """Version of the layout, in every key."""
 
+_CHUNK = 4096
+"""Numbers of a row that are summed together."""
+
 ROUNDING = 0.01
 """Of the largest number of a probe: how far another machine or precision may be off."""
 
@@ -56,8 +59,10 @@ class Layout:
         A linear hash of the words with 64-bit weights, of which the upper half is kept: another content has
         the same one with a probability of 2**-32. That of zeros is not zero.
         """
-        sums = numbers.astype(np.uint64) @ self._weights[: self.width]
-        sums += rows.astype(np.uint64) * self._weights[-2] + self._weights[-1]
+        sums = rows.astype(np.uint64) * self._weights[-2] + self._weights[-1]
+        for start in range(0, self.width, _CHUNK):  # of many numbers, those that a processor has at hand
+            part = slice(start, min(start + _CHUNK, self.width))
+            sums += numbers[:, part].astype(np.uint64) @ self._weights[part]
         halves: NDArray[np.uint16] = (sums >> np.uint64(32)).astype("<u4").view("<u2").reshape(-1, 2)
         return halves
 
@@ -103,6 +108,7 @@ class Store:
         self.path, self.width, self._given = path, width, (path, key, width, about, probe)
         self._layout = Layout(width)
         self._rows: NDArray[np.uint16] = np.empty((0, width + 2), "<u2")
+        self._sound = np.empty(0, np.bool_)  # the rows whose checksum was right when they were first read
         self._file: int | None = None
         self.problem: str | None = None
         try:
@@ -113,13 +119,22 @@ class Store:
             self.problem = error.strerror
 
     def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        """What rows (B,) hold, (B, width), and which of them are there, (B,)."""
+        """What rows (B,) hold, (B, width), and which of them are there, (B,).
+
+        A process compares a row with its checksum until it was right once, and again when the file has grown.
+        """
         if self._file is not None and len(rows) and rows.max() >= len(self._rows):
             self._rows = self._layout.map(self._file)  # it may have grown since
+            self._sound = np.zeros(len(self._rows), np.bool_)
         reached = rows < len(self._rows)
         held = np.zeros((len(rows), self._layout.words), "<u2")
         held[reached] = self._rows[rows[reached]]
-        return held[:, : self._layout.width].view("<f2"), self._layout.intact(held, rows)
+        there = reached.copy()
+        there[reached] = self._sound[rows[reached]]
+        unsure = reached & ~there
+        there[unsure] = self._layout.intact(held[unsure], rows[unsure])
+        self._sound[rows[there]] = True
+        return held[:, : self._layout.width].view("<f2"), there
 
     def write(self, rows: NDArray[np.int64], values: NDArray[np.float16]) -> None:
         """Puts `values` (B, width) in rows (B,). Neighbors are written together."""

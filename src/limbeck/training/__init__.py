@@ -7,6 +7,16 @@ need("limbeck.training", "data", "run")
 from limbeck.training.guard import DivergenceError
 from limbeck.training.loop import Loop, ModuleLoop
 from limbeck.training.phases import phase_loops, prepare
+from limbeck.training.stopping import Interrupted, Terminated
 from limbeck.training.trainer import Trainer
 
-__all__ = ["DivergenceError", "Loop", "ModuleLoop", "Trainer", "phase_loops", "prepare"]
+__all__ = [
+    "DivergenceError",
+    "Interrupted",
+    "Loop",
+    "ModuleLoop",
+    "Terminated",
+    "Trainer",
+    "phase_loops",
+    "prepare",
+]

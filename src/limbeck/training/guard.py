@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -9,26 +10,47 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.optimization import parts_of
+from limbeck.outputs import Batch
+
+CHECK_EVERY = 50
+"""Steps after which a loop looks at what an accelerator has blocked; on a CPU it looks after each."""
 
 
 class DivergenceError(LimbeckError):
     """A loss turned NaN or infinite; the weights are those from before it."""
 
 
+SHOWN = 8
+"""Samples of a batch that a message lists."""
+
+
 class Guard:
     """Blocks the first bad update and every one after it, on the device, and tells when asked.
 
     Nothing is read back from the device in `admit`; `check` does, and the loop calls it now and then. What a
-    forward itself changes, batch norm's running statistics, is past when the loss is known: a network that
-    has them is had back whole from the checkpoint.
+    forward itself changes, batch norm's running statistics, is past when the loss is known: where `check` is
+    called after every step, they are put back, and otherwise they are had back from the checkpoint.
+
+    Args:
+        device: where the loop computes.
+        keeps: buffers that a step changes and that are put back with it; none if it is not checked by itself.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, keeps: Sequence[Tensor] = ()) -> None:
+        self._keeps = list(keeps)
+        self._kept = [buffer.clone() for buffer in keeps]
+        self._batches: deque[tuple[int, Tensor | None]] = deque(maxlen=CHECK_EVERY)
         self.blocked = torch.zeros((), dtype=torch.bool, device=device)
         self._step = torch.full((), -1, dtype=torch.int64, device=device)
         self._bad: Tensor | None = None
         self._names: list[str] = []
         self._given: dict[str, Tensor] = {}
+
+    def begin(self, step: int, batch: Batch) -> None:
+        """Is told the number of a step and its batch before anything is computed on it."""
+        self._batches.append((step, batch.index))
+        if self._keeps:
+            torch._foreach_copy_(self._kept, self._keeps)
 
     def admit(
         self,
@@ -61,16 +83,19 @@ class Guard:
         return self.blocked
 
     def check(self, where: str, checkpoint: str) -> None:
-        """Raises if an update has been blocked.
+        """Raises if an update has been blocked, and puts the buffers back.
 
         Args:
             where: the name of the loop.
             checkpoint: what to say of the last good one.
         Raises:
-            DivergenceError: naming the step, and the term or what was given that spoiled it.
+            DivergenceError: naming the step, its samples, and the term or what was given that spoiled it.
         """
         if self._bad is None or not self.blocked.item():
             return
+        if self._keeps:
+            torch._foreach_copy_(self._keeps, self._kept)
+        checkpoint = f"{self._samples()}{checkpoint}"
         for name, value in self._given.items():
             if not value.isfinite():
                 raise DivergenceError(
@@ -82,8 +107,25 @@ class Guard:
         raise DivergenceError(
             f"{bad[0]} became NaN or infinite at step {int(self._step)} of {where}; the weights were not "
             f"updated by it. {checkpoint} "
-            "A lower learning rate or clipping may help."
+            "A lower learning rate or clipping may help; training.skip_bad_steps (--skip-bad-steps) passes "
+            "over a few such steps."
         )
+
+    def pass_over(self) -> None:
+        """Forgets a step that was blocked, so that the next ones are not."""
+        self.blocked = torch.zeros_like(self.blocked)
+        self._step, self._bad = torch.full_like(self._step, -1), None
+        self._given.clear()
+
+    def _samples(self) -> str:
+        """A sentence that names the samples of the bad step."""
+        number = int(self._step)
+        index = next((index for step, index in self._batches if step == number), None)
+        if index is None:
+            return ""
+        found = index.tolist()
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        return f"Its samples are {', '.join(map(str, found[:SHOWN]))}{more}, by their index. "
 
 
 def step_unless(blocked: Tensor, optimizer: torch.optim.Optimizer) -> None:

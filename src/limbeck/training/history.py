@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +17,64 @@ from limbeck.files import write_text
 class History:
     """Appends lines to a file, or to nothing.
 
+    What cannot be written, on a full disk say, is written with the next line that can.
+
     Args:
-        path: of the file; None keeps count only.
+        path: of the file; None keeps the lines only.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self.lines = 0
+        self._all = self._there()
+        self._written = len("".join(self._all).encode())  # bytes in the file that are whole lines
         self.last: Mapping[str, Any] = {}
 
+    @property
+    def lines(self) -> int:
+        """How many lines there are."""
+        return len(self._all)
+
     def add(self, line: Mapping[str, Any]) -> None:
-        """Writes one line at once, so that a crash loses none."""
-        self.lines += 1
+        """Writes one line at once, so that a crash loses none.
+
+        Raises:
+            LimbeckError: if it cannot be written; it is not lost.
+        """
+        self._all.append(json.dumps(line) + "\n")
         self.last = line
         if self._path:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            self._write(self._path)
+
+    def _write(self, path: Path) -> None:
+        content = "".join(self._all).encode()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            there = path.stat().st_size if path.exists() else 0
+            begun = self._written if there >= self._written else 0  # else somebody has removed it
+            with path.open("r+b" if there else "wb", buffering=0) as file:
+                file.truncate(begun)  # also of half a line that did not fit
+                file.seek(begun)
+                written = file.write(content[begun:])
+                if written < len(content) - begun:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._written = len(content)
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(path, self._written)
+            raise LimbeckError(f"{str(path)!r} cannot be written: {error.strerror}") from error
 
     def rewind(self, lines: int) -> None:
         """Forgets what was written after the first `lines` lines."""
-        self.lines = lines
+        self._all = self._there()[:lines]
+        content = "".join(self._all)
+        self._written = len(content.encode())
         if self._path and self._path.exists():
-            kept = self._path.read_text(encoding="utf-8").splitlines(keepends=True)[:lines]
-            write_text(self._path, "".join(kept))
+            write_text(self._path, content)
+
+    def _there(self) -> list[str]:
+        if self._path is None or not self._path.exists():
+            return []
+        return self._path.read_text(encoding="utf-8").splitlines(keepends=True)
 
 
 def read_history(path: Path) -> tuple[list[dict[str, Any]], int]:

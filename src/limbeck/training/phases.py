@@ -55,11 +55,15 @@ class PhaseLoop(Loop):
         """What the cache of phases holds of it."""
         return phase_cache.recall(self._phase, setting)
 
-    def trained(self, setting: str, line: Mapping[str, Any]) -> None:
-        """Has the phase fill what it keeps, and puts its result into the cache."""
+    def fill(self) -> None:
+        """Has the phase fill what it keeps."""
         if self._phase.finish is not None:
             with torch.no_grad():
                 self._phase.finish()
+
+    def trained(self, setting: str, line: Mapping[str, Any]) -> None:
+        """Has the phase fill what it keeps, and puts its result into the cache."""
+        self.fill()
         phase_cache.store(self._phase, setting, line)
 
     def finish(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from limbeck.optimization import parts_of
 from limbeck.outputs import Batch
@@ -50,7 +51,21 @@ class Step:
         self._choices: Choices | None = None
         self.module, self.optimizer = module, optimizer
         self._parts = parts_of(optimizer)
+        alike = [
+            f"{path}.{name}".lstrip(".")
+            for path, part in module.named_modules()
+            if getattr(part, "moves_alike", False)
+            for name, _ in part.named_buffers(recurse=False)
+        ]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
+            module, alike
+        )
         self._wrapped: nn.Module = accelerator.prepare_model(module, device_placement=False)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has been settled how to compute."""
+        return self._choices is not None
 
     def __call__(self, number: int, batch: Batch, guard: Guard, means: Means) -> None:
         """One step.

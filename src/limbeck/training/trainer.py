@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,22 +14,25 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import GradientState
 from accelerate.utils import DistributedDataParallelKwargs
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.features import BatchNorm
-from limbeck.outputs import Batch, Progress
-from limbeck.seeds import seed_for
+from limbeck.intervals import Interval
+from limbeck.outputs import Batch
 from limbeck.training import checkpoints
 from limbeck.training.choices import Choices, MemoryFormat, Precision, resolve_precision
+from limbeck.training.choosing import Choosing
 from limbeck.training.display import Display
-from limbeck.training.guard import Guard
+from limbeck.training.epoch import Epoch
+from limbeck.training.guard import CHECK_EVERY, DivergenceError, Guard
 from limbeck.training.history import History
-from limbeck.training.loop import Loop, as_batch
-from limbeck.training.means import Means
+from limbeck.training.loop import Loop
+from limbeck.training.saving import SavePoints
 from limbeck.training.step import Step
+from limbeck.training.stopping import Interrupted, Terminated, stop, stoppable
 from limbeck.training.trackers import check_trackers
-from limbeck.training.trials import Trials, check_compiler
+from limbeck.training.trials import check_compiler
 from limbeck.training.world import check_world, launched_on_cpu
 
 
@@ -47,7 +51,11 @@ class Trainer:
         clip: largest norm of the gradient, for each optimizer by itself; None does not clip.
         seed: of dropout and whatever else draws random numbers in a step; the data's order has its own.
         directory: where checkpoints and `metrics.jsonl` go; None keeps nothing.
-        checkpoint_every: epochs between checkpoints; the end of a loop always makes one.
+        checkpoint_every: epochs between checkpoints; the end of a loop always makes one. None makes one
+            after each epoch, but for those that would have saving take more than 2 % of the time.
+        save_every: interval between checkpoints within an epoch; None makes none there.
+        skip_bad_steps: how many steps whose loss or gradient is not finite are passed over. With it an
+            accelerator is waited for after every step.
         trackers: names of accelerate's trackers ("tensorboard", "wandb", ...), writing under `directory`.
         display: whether to show progress.
     """
@@ -63,7 +71,9 @@ class Trainer:
         clip: float | None = None,
         seed: int = 0,
         directory: Path | None = None,
-        checkpoint_every: int = 1,
+        checkpoint_every: int | None = 1,
+        save_every: Interval | None = None,
+        skip_bad_steps: int = 0,
         trackers: Sequence[str] = (),
         display: bool = True,
     ) -> None:
@@ -100,7 +110,10 @@ class Trainer:
         }
         self.choices = Choices(resolve_precision(precision, self.device))
         self.accumulation, self.clip, self.seed = accumulation, clip, seed
-        self.directory, self.checkpoint_every = directory, checkpoint_every
+        self.directory = directory
+        self.checkpoint_every, self.save_every = checkpoint_every, save_every
+        self.skip_bad_steps, self._skipped = skip_bad_steps, 0
+        self._unwritten: set[str] = set()
         self.main: bool = self.accelerator.is_main_process
         self.history = History(directory / "metrics.jsonl" if directory and self.main else None)
         self.display = Display(enabled=display and self.main)
@@ -129,9 +142,14 @@ class Trainer:
             root: the module whose state is everything that training changes.
             loops: what to run, in order.
             resume: go on from the checkpoint in `directory`, if there is one.
+        SIGINT and SIGTERM have it save after the step that is being done and raise; a second one ends the
+        process at once.
+
         Raises:
             LimbeckError: for a checkpoint that is damaged or of another module.
             DivergenceError: when a loss turns NaN or infinite.
+            Interrupted: for SIGINT, a KeyboardInterrupt.
+            Terminated: for SIGTERM, a SystemExit.
         """
         root.to(self.device)
         state = self._read_checkpoint(root) if resume else None
@@ -141,24 +159,34 @@ class Trainer:
             self.choices = (
                 taken if self._asked["precision"] == "auto" else replace(taken, precision=self.precision)
             )
+        self._skipped = state.get("skipped", 0) if state else 0
         self.history.rewind(state["lines"] if state else 0)
         if self._trackers:
             self.accelerator.init_trackers("limbeck")
         try:
-            with self.display:
+            with stoppable() as stopping, self.display:
+                self._points = SavePoints(
+                    self.save_every, self.checkpoint_every, self.accelerator, self.device, stopping
+                )
+                self._stopping = stopping
+                stopping.patient, stopping.saved = True, self._saved
                 for number, loop in enumerate(loops):
                     if state and number < state["loop"]:
                         continue
                     started = state if state and number == state["loop"] and state["optimizer"] else None
                     self._run(root, number, loop, started)
         finally:  # not end_training(), which would also end a process group of the caller's
+            self._stopping.patient = False
             for tracker in self.accelerator.trackers:
-                tracker.finish()
+                with self._writing():
+                    tracker.finish()
 
     def _read_checkpoint(self, root: nn.Module) -> dict[str, Any] | None:
-        if not self.checkpoint or not self.checkpoint.exists():
+        if not self.checkpoint or not checkpoints.there(self.checkpoint):
             return None
-        state = checkpoints.load(self.checkpoint)
+        state, note = checkpoints.load_last(self.checkpoint)
+        if note is not None:
+            self.display.note(note)
         try:
             root.load_state_dict(state["root"])
         except RuntimeError as error:
@@ -169,20 +197,33 @@ class Trainer:
         return state
 
     def _run(self, root: nn.Module, number: int, loop: Loop, state: dict[str, Any] | None) -> None:
-        if state is None and self._recall(loop):
+        with self._impatient():
+            recalled = state is None and self._recall(loop)
+        if recalled:
             self._save(root, loop=number + 1, optimizer=None)
             return
         steps = _length(loop.batches(0))
         best: dict[str, Any] | None = None
         with loop.open() as (module, optimizer), ExitStack() as compiled:
             schedule = loop.schedule(optimizer, steps, loop.epochs)
-            first = 0
+            first, within = 0, None
             if state:
                 optimizer.load_state_dict(state["optimizer"])
                 schedule.load_state_dict(state["schedule"])
-                first, best = state["epoch"], state["best"]
+                first, best, within = state["epoch"], state["best"], state.get("within")
             taken = [name for name, choice in self._asked.items() if state and choice == "auto"]
-            left = (loop.epochs - first) * steps
+            settle = Choosing(
+                self._asked | {name: getattr(self.choices, name) for name in taken},
+                self.precision,
+                taken,
+                loop,
+                module,
+                (loop.epochs - first) * steps,
+                compiled,
+                self.display.note,
+                self._average,
+                partial(setattr, self, "choices"),
+            )
             step = Step(
                 self.accelerator,
                 module,
@@ -191,35 +232,48 @@ class Trainer:
                 clip=self.clip,
                 rows=loop.rows,
                 answered=loop.answered,
-                settle=_Choosing(self, loop, module, taken, left, compiled),
+                settle=settle,
             )
+
+            def save(epoch: int, within: dict[str, Any] | None = None) -> None:
+                state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+                self._save(root, loop=number, epoch=epoch, within=within, best=best, **state)
+
             self.display.begin(loop.name, first, loop.epochs, steps, loop.metric)
-            for epoch in range(first, loop.epochs):
-                line = self._epoch(loop, epoch, steps, step, schedule)
-                line |= {name: self._sum(count) for name, count in loop.counts().items()}
-                if (figures := loop.validate()) is not None:
+            for done in range(first, loop.epochs):
+                seed = self.seed if loop.seed is None else loop.seed
+                rate = optimizer.param_groups[0]["lr"]
+                epoch = Epoch(loop, done, steps, seed, rate, self.accelerator, self.device, within)
+                within = None
+                self._train(epoch, step, schedule, partial(save, done))
+                line = epoch.line()
+                line |= {name: self._sum(count) for name, count in epoch.counts().items()}
+                if (figures := self._validate(epoch, partial(save, done))) is not None:
                     line["validation"] = dict(figures)
                     best = _best(root, loop, figures, best)
-                self.history.add(line)
-                self._track(line, number)
+                if self._skipped:
+                    line["skipped_steps"] = self._skipped
+                with self._writing():
+                    self.history.add(line)
+                with self._writing():
+                    self._track(line, number)
                 self.display.epoch(line)
-                if self.main:
-                    loop.keep(epoch + 1)
-                if epoch + 1 < loop.epochs and (epoch + 1) % self.checkpoint_every == 0:
-                    self._save(
-                        root,
-                        loop=number,
-                        epoch=epoch + 1,
-                        best=best,
-                        optimizer=optimizer.state_dict(),
-                        schedule=schedule.state_dict(),
-                    )
+                with self._writing():
+                    if self.main:
+                        loop.keep(done + 1)
+                if done + 1 < loop.epochs:
+                    due = self._points.after_epoch(done + 1)
+                    if due.save or due.signal:
+                        save(done + 1)
+                    self._stop_if(due.signal, f"epoch {done + 1} of {loop.name}")
         step.close()
         if best:
             root.load_state_dict(best["root"])
-        loop.trained(self._setting, self.history.last)
-        loop.finish()
+        with self._impatient():
+            loop.trained(self._setting, self.history.last)
+            loop.finish()
         self._save(root, loop=number + 1, optimizer=None)
+        self._stop_if(self._points.signal(), f"the end of {loop.name}")
 
     def _recall(self, loop: Loop) -> bool:
         """Puts an earlier result of the loop in place, if every process has found one."""
@@ -229,7 +283,8 @@ class Trainer:
             return False
         line, restore = found
         restore()
-        self.history.add({**line, "phase": loop.name, "cached": True})
+        with self._writing():
+            self.history.add({**line, "phase": loop.name, "cached": True})
         self.display.note(f"{loop.name}: reused from the cache")
         loop.finish()
         return True
@@ -250,59 +305,135 @@ class Trainer:
         """Of a number that each process has."""
         return float(self.accelerator.reduce(torch.tensor(number, device=self.device), "mean"))
 
-    def _epoch(
+    def _train(
         self,
-        loop: Loop,
-        epoch: int,
-        steps: int,
+        epoch: Epoch,
         step: Step,
         schedule: torch.optim.lr_scheduler.LRScheduler,
-    ) -> dict[str, Any]:
-        guard = Guard(self.device)
-        means = Means()
-        begun = time.perf_counter()
-        rate = step.optimizer.param_groups[0]["lr"]
+        save: Callable[[dict[str, Any]], None],
+    ) -> None:
+        """Does the steps of an epoch that are left."""
+        loop, first = epoch.loop, epoch.number * epoch.steps
+        check_every = 1 if self.device.type == "cpu" or self.skip_bad_steps else CHECK_EVERY
+        guard = Guard(self.device, self._changed_by_steps(step.module) if check_every == 1 else ())
         step.module.train()
-        check_every = 1 if self.device.type == "cpu" else 50
-        # Every epoch has random numbers of its own, whatever ran before it: a resumed run draws the same.
-        devices = [self.device] if self.device.type == "cuda" else []
-        seed = self.seed if loop.seed is None else loop.seed
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed_for(seed, loop.name, epoch, self.accelerator.process_index))
-            for position, item in enumerate(loop.batches(epoch)):
-                done = epoch * steps + position
-                progress = Progress(done, epoch, done / (steps * loop.epochs))
-                batch = replace(as_batch(item).to(self.device), progress=progress)
-                step(done + 1, batch, guard, means)
-                if (position + 1) % check_every == 0:
-                    guard.check(loop.name, self._last_good())
-                    self.display.step(position + 1)
+        with epoch.random():
+            for batch in epoch.batches():
+                number = first + epoch.position + 1
+                guard.begin(number, batch)
+                # The first step may compile for minutes.
+                with nullcontext() if step.settled else self._impatient():
+                    self._step(step, number, batch, guard, epoch)
+                epoch.position += 1
+                if epoch.position % check_every == 0:
+                    self._check(guard, epoch)
+                    self.display.step(epoch.position)
                 schedule.step()
-            guard.check(loop.name, self._last_good())
-            self.display.step(steps)
-        terms = means.read(self.accelerator)
-        return {
-            "phase": loop.name,
-            "epoch": epoch + 1,
-            "step": (epoch + 1) * steps,
-            "seconds": round(time.perf_counter() - begun, 3),
-            "lr": rate,
-            "terms": terms,
-        }
+                due = self._points.after_step(number)
+                if due is not None and (due.signal or epoch.position < epoch.steps):
+                    self._check(guard, epoch)
+                    save(epoch.state())
+                    self._stop_if(due.signal, f"step {number} of {loop.name}")
+            self._check(guard, epoch)
+            self.display.step(epoch.steps)
+
+    def _step(self, step: Step, number: int, batch: Batch, guard: Guard, epoch: Epoch) -> None:
+        """One step, of which it is said if there is not enough memory for it."""
+        try:
+            step(number, batch, guard, epoch.means)
+        except RuntimeError as error:  # of an accelerator torch.OutOfMemoryError, of a CPU no more than this
+            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+                raise
+            raise LimbeckError(
+                f"memory ran out at step {number} of {epoch.loop.name}, on a batch of {len(batch)} samples; "
+                f"training.accumulation={2 * self.accumulation} works through it in smaller pieces. "
+                f"{self._last_good()}"
+            ) from error
+
+    def _check(self, guard: Guard, epoch: Epoch) -> None:
+        """Raises if a step was bad, or passes over it."""
+        try:
+            guard.check(epoch.loop.name, self._last_good())
+        except DivergenceError as error:
+            if self._skipped >= self.skip_bad_steps:
+                raise
+            self._skipped += 1
+            guard.pass_over()
+            epoch.means.drop()
+            what = str(error).partition(";")[0]
+            self.display.note(f"{what}; that step is skipped, {self._skipped} of {self.skip_bad_steps}")
+
+    def _changed_by_steps(self, module: nn.Module) -> list[Tensor]:
+        """The buffers that a forward changes: those of batch norms, and where steps are skipped all."""
+        return [
+            buffer
+            for part in module.modules()
+            if self.skip_bad_steps or isinstance(part, BatchNorm)
+            for buffer in part.buffers(recurse=False)
+        ]
+
+    def _validate(self, epoch: Epoch, save: Callable[[dict[str, Any]], None]) -> Mapping[str, float] | None:
+        """The loop's figures; a signal does not wait for them."""
+        try:
+            with self._impatient():
+                return epoch.loop.validate()
+        except (Interrupted, Terminated):
+            save(epoch.state())
+            last = epoch.steps * (epoch.number + 1)
+            self._stop_if(self._stopping.asked, f"step {last} of {epoch.loop.name}")
+            raise
+
+    @contextmanager
+    def _impatient(self) -> Iterator[None]:
+        """A context of which nothing is to be saved, in which a signal need not wait for anything.
+
+        Several processes wait for each other all the same.
+        """
+        self._stopping.patient = self.accelerator.num_processes > 1
+        try:
+            yield
+        finally:
+            self._stopping.patient = True
+
+    def _stop_if(self, signal: int, done: str) -> None:
+        """Stops for a signal, 0 being none; `done` is what has been saved."""
+        if signal:
+            raise stop(signal, f"{done} is done, and {self._stopping.saved}")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A context in which a file is written; training goes on without it, and says so once."""
+        try:
+            yield
+        except (LimbeckError, OSError) as error:
+            if str(error) not in self._unwritten:
+                self._unwritten.add(str(error))
+                self.display.note(f"{error}; training goes on without it")
 
     def _save(self, root: nn.Module, **state: Any) -> None:
         if self.checkpoint and self.main:
-            checkpoints.save(
-                self.checkpoint,
-                {
-                    "root": root.state_dict(),
-                    "lines": self.history.lines,
-                    "choices": asdict(self.choices),
-                    **state,
-                },
-            )
-            self._has_checkpoint = True
+            begun = time.monotonic()
+            with self._writing():
+                checkpoints.save(
+                    self.checkpoint,
+                    {
+                        "root": root.state_dict(),
+                        "lines": self.history.lines,
+                        "choices": asdict(self.choices),
+                        "skipped": self._skipped,
+                        **state,
+                    },
+                    keep=checkpoints.before(self.checkpoint),
+                )
+                self._has_checkpoint = True
+            self._stopping.saved = self._saved
+            self._points.saved(begun)
         self.accelerator.wait_for_everyone()
+
+    @property
+    def _saved(self) -> str:
+        """What is saved, the second half of a sentence."""
+        return f"the last checkpoint is {self.checkpoint}" if self._has_checkpoint else "nothing is saved yet"
 
     def _last_good(self) -> str:
         if self._has_checkpoint:
@@ -314,44 +445,6 @@ class Trainer:
         figures = {f"{name}/{term}": value for term, value in line["terms"].items()}
         figures |= {f"{name}/validation/{term}": value for term, value in line.get("validation", {}).items()}
         self.accelerator.log({**figures, f"{name}/lr": line["lr"]}, step=line["step"])
-
-
-@dataclass(frozen=True)
-class _Choosing:
-    """Makes the choices of a loop that its first batch decides.
-
-    Attributes:
-        trainer: the trainer, whose choices they become.
-        loop: the loop.
-        module: its module.
-        taken: the settings that have the checkpoint's choice, where "auto" was asked.
-        left: steps to go.
-        compiled: what is compiled stays so until this closes.
-    """
-
-    trainer: Trainer
-    loop: Loop
-    module: nn.Module
-    taken: Collection[str]
-    left: int
-    compiled: ExitStack
-
-    def __call__(self, batch: Batch, pieces: int) -> Choices:
-        """The choices.
-
-        Args:
-            batch: the first piece of a step.
-            pieces: the number of pieces in a step.
-        """
-        trainer = self.trainer
-        asked = trainer._asked | {name: getattr(trainer.choices, name) for name in self.taken}
-        trials = Trials(self.module, batch, trainer.display.note, trainer._average, self.taken)
-        choices = trials.memory_format(Choices(trainer.precision), asked["memory_format"])
-        if (compiled := self.loop.compiled()) is not None:
-            choices = trials.compile(choices, asked["compile"], compiled, self.compiled, self.left * pieces)
-        trainer.choices = choices
-        self.loop.counts()  # what was only tried counts as nothing, with or without a checkpoint
-        return choices
 
 
 def _best(

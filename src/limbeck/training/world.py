@@ -18,6 +18,11 @@ def launched() -> int:
     return int(world) if world.isdecimal() else 1
 
 
+def first_of_all() -> bool:
+    """Whether this is the process that prints, of those that a launcher started together."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def launched_on_cpu() -> bool:
     """Whether there are several processes and no accelerator for them.
 

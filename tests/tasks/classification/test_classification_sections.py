@@ -63,7 +63,7 @@ def test_of_many_classes_there_is_no_matrix_and_the_worst_are_shown() -> None:
     by_class, f1, pairs = confusion.figures
     assert isinstance(by_class, Bars)
     assert by_class.names == ["29", *map(str, range(19))]
-    assert by_class.notes.endswith("The 20 that the student knows least.")
+    assert by_class.notes.endswith("The 20 least known of 30.")
     assert isinstance(pairs, Table)
     assert pairs.rows == [["29", "0", "1", "1"]]
     assert isinstance(f1, Table)

@@ -12,15 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.outputs import Progress
+from limbeck.outputs import full_precision as full_precision
 
 Reduction = Literal["mean", "none"]
 Form = Literal["benchmark", "paper"]
 """Where the CRD benchmark's implementation is another equation than the paper's: which of the two."""
-
-
-def full_precision(tensor: Tensor) -> Tensor:
-    """The tensor in float32 if it is of a shorter float type; losses are never computed in half precision."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def reduce(per_sample: Tensor, reduction: Reduction) -> Tensor:

@@ -17,6 +17,8 @@ class Bank(nn.Module):
         momentum: how much of a vector stays at each visit.
     """
 
+    moves_alike = True
+    """Whether each process changes its buffers alike, so that none has to be sent to the others."""
     rows: Tensor
     """(N, D); before the first visit random, uniform in +-sqrt(3 / D), which is about length 1."""
 
@@ -47,6 +49,7 @@ class Queue(nn.Module):
         dim: D.
     """
 
+    moves_alike = True
     rows: Tensor
     count: Tensor
 

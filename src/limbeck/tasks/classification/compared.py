@@ -8,8 +8,8 @@ from statistics import fmean
 
 from limbeck.tasks.base import Findings
 from limbeck.tasks.classification.calibration_section import Seeds, section
-from limbeck.tasks.classification.fidelity import FEW_CLASSES
 from limbeck.tasks.classification.findings import ClassificationFindings
+from limbeck.tasks.classification.least_known import least_known
 from limbeck.tasks.sections import Bars, Section
 
 
@@ -38,8 +38,7 @@ def _by_class(names: Sequence[str], networks: Mapping[str, Seeds]) -> Bars:
         for at in range(len(names))
         if (values := [its[at] for its in rates.values() if at < len(its) and not math.isnan(its[at])])
     }
-    worst = sorted(known, key=lambda at: known[at])[:FEW_CLASSES]
-    which = f" The {len(worst)} least known of {len(known)}." if len(worst) < len(known) else ""
+    worst, which = least_known(known, names)
     return Bars(
         "Accuracy by class",
         "accuracy (%)",

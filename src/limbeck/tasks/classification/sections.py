@@ -9,6 +9,7 @@ from limbeck.tasks.base import Agreement, Findings
 from limbeck.tasks.classification import calibration_section as calibration
 from limbeck.tasks.classification.fidelity import FEW_CLASSES
 from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings
+from limbeck.tasks.classification.least_known import least_known
 from limbeck.tasks.sections import Bars, Figure, Heatmap, Section, Table
 
 ROWS = 100
@@ -67,8 +68,7 @@ def _confusion(names: Sequence[str], found: Mapping[str, ClassificationFindings]
 def _by_class(names: Sequence[str], found: Mapping[str, ClassificationFindings]) -> Bars:
     """Accuracy of the classes that the student knows least, of the student and its teacher."""
     rates = found["student"].accuracy.per_class
-    measured = [(rate.value, at) for at, rate in enumerate(rates) if rate]
-    worst = [at for _, at in sorted(measured, key=lambda item: item[0])[:FEW_CLASSES]]
+    worst, which = least_known({at: rate.value for at, rate in enumerate(rates) if rate}, names)
     series: dict[str, Sequence[float]] = {
         role: [
             math.nan if (rate := found[role].accuracy.per_class[at]) is None else 100 * rate.value
@@ -78,7 +78,6 @@ def _by_class(names: Sequence[str], found: Mapping[str, ClassificationFindings])
         if role in found
     }
     limits = [(100 * rate.low, 100 * rate.high) for at in worst if (rate := rates[at])]
-    which = "" if len(worst) == len(measured) else f" The {len(worst)} that the student knows least."
     return Bars(
         "Accuracy by class",
         "accuracy (%)",

@@ -1,0 +1,219 @@
+"""`limbeck study`: many runs that answer one question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from limbeck.cli.compare import Format
+from limbeck.errors import LimbeckError
+
+if TYPE_CHECKING:
+    from limbeck.studies.cells import Cells
+    from limbeck.studies.outcome import Group
+    from limbeck.studies.records import Records
+    from limbeck.studies.study import Study
+
+app = typer.Typer(
+    name="study",
+    help="Runs a grid of students, teachers, objectives and seeds, and compares them.",
+    no_args_is_help=True,
+)
+out = Console(highlight=False, markup=False)
+err = Console(stderr=True, highlight=False, markup=False)
+
+File = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="YAML file, or the name of a study that limbeck ships.")
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", help="Cells whose name holds this, or of this objective. May be repeated."),
+]
+Scale = Annotated[
+    str, typer.Option("--scale", help="full; or small, what the file has for a subset and a short schedule.")
+]
+Home = Annotated[Path | None, typer.Option("--out", help="Directory of the study; runs/NAME if left out.")]
+Results = Annotated[
+    Path | None,
+    typer.Option("--results", help="File of its figures; results.json in its directory if left out."),
+]
+
+Partial = Annotated[
+    bool,
+    typer.Option(
+        "--partial",
+        help="Compare over the seeds that two objectives both have, in a study that is not finished.",
+    ),
+]
+
+
+@app.command()
+def plan(
+    study: File, only: Only = None, scale: Scale = "full", home: Home = None, results: Results = None
+) -> None:
+    """Says how many runs, epochs and hours a study takes, by a few timed steps; writes nothing."""
+    from limbeck.report.formats import rich_table
+    from limbeck.report.study_plan import plan_table
+    from limbeck.studies.rehearsal import rehearse
+
+    asked = _asked(study, only, scale, home, results)
+    with err.status("timing some steps of each kind of run"):
+        kinds = rehearse(asked.cells, asked.records.read(), timed=True)
+    out.print(rich_table(plan_table(asked.study, kinds)))
+
+
+@app.command()
+def run(
+    study: File,
+    only: Only = None,
+    scale: Scale = "full",
+    home: Home = None,
+    results: Results = None,
+) -> None:
+    """Runs what is not finished of a study. It may be stopped, and goes on when it is called again."""
+    from limbeck.report.writing import write_report
+    from limbeck.studies.rehearsal import rehearse
+    from limbeck.studies.running import check_unchanged, run_study
+
+    asked = _asked(study, only, scale, home, results)
+    check_unchanged(asked.cells, asked.home, asked.records)
+    rehearse(asked.cells, {*asked.records.read(), *_begun(asked)}, timed=False)
+    try:
+        done = run_study(
+            asked.cells,
+            asked.home,
+            asked.records,
+            asked.study.figures,
+            report=write_report,
+            note=lambda text: err.print(text, soft_wrap=True),
+        )
+    except KeyboardInterrupt:
+        kept = asked.records.read()
+        finished = sum(cell.key in kept for cell in asked.cells.all)
+        err.print(
+            f"stopped; {finished} of {len(asked.cells.all)} cells are finished, and the same command goes on",
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
+    out.print(f"{len(done.finished)} of {len(asked.cells.all)} cells are finished", soft_wrap=True)
+    for key, log in done.failed.items():
+        out.print(f"failed: {key}, log {log}", soft_wrap=True)
+    if done.waiting:
+        out.print(f"not run, as a teacher is missing: {', '.join(done.waiting)}", soft_wrap=True)
+    if done.elsewhere:
+        out.print(f"left to other processes: {', '.join(done.elsewhere)}", soft_wrap=True)
+    if done.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    study: File, only: Only = None, scale: Scale = "full", home: Home = None, results: Results = None
+) -> None:
+    """Says how far a study has come, also while it runs."""
+    from limbeck.report.formats import rich_table
+    from limbeck.report.study_plan import status_table
+    from limbeck.studies.running import check_unchanged
+    from limbeck.studies.status import status as status_of
+
+    asked = _asked(study, only, scale, home, results)
+    check_unchanged(asked.cells, asked.home, asked.records)
+    out.print(rich_table(status_table(status_of(asked.cells, asked.home, asked.records))))
+
+
+@app.command()
+def table(
+    study: File,
+    only: Only = None,
+    scale: Scale = "full",
+    home: Home = None,
+    results: Results = None,
+    partial: Partial = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="Beside the papers' figures that the study names.")
+    ] = False,
+    form: Annotated[Format, typer.Option("--format", help="Format of the tables.")] = Format.TABLE,
+) -> None:
+    """Prints what came out of a study: differences to the baseline, costs, and what else was measured."""
+    from limbeck.report import formats
+    from limbeck.report.study_published import published_tables
+    from limbeck.report.study_tables import all_tables, records_of
+
+    asked, found = _found(study, only, scale, home, results, partial)
+    if form is Format.CSV:
+        if published:
+            raise LimbeckError("--published has no --format csv; choose table, markdown or latex")
+        typer.echo(formats.csv_text(records_of(found)), nl=False)
+        return
+    tables = (published_tables if published else all_tables)(asked.study, found)
+    for each in tables:
+        if form is Format.TABLE:
+            out.print(formats.rich_table(each))
+        else:
+            text = {Format.MARKDOWN: formats.markdown, Format.LATEX: formats.latex}[form](each)
+            typer.echo(f"{each.caption}\n\n{text}" if form is Format.MARKDOWN else text)
+
+
+@app.command()
+def report(
+    study: File,
+    only: Only = None,
+    scale: Scale = "full",
+    home: Home = None,
+    results: Results = None,
+    partial: Partial = False,
+    html: Annotated[
+        Path | None, typer.Option(help="File of the page; report.html in the study's directory if left out.")
+    ] = None,
+) -> None:
+    """Writes the page of a study: its tables, with plots."""
+    from limbeck.files import write_text
+    from limbeck.report.study_page import study_page
+
+    asked, found = _found(study, only, scale, home, results, partial)
+    file = html or asked.home / "report.html"
+    write_text(file, study_page(asked.study, found))
+    out.print(file, soft_wrap=True)
+
+
+class _Asked:
+    """What all commands are told."""
+
+    def __init__(self, study: Study, cells: Cells, home: Path, records: Records) -> None:
+        self.study, self.cells, self.home, self.records = study, cells, home, records
+
+
+def _asked(file: Path, only: list[str] | None, scale: str, home: Path | None, results: Path | None) -> _Asked:
+    from limbeck.studies.cells import cells_of
+    from limbeck.studies.records import Records
+    from limbeck.studies.study import read_study
+
+    scales: tuple[Literal["full"], Literal["small"]] = ("full", "small")
+    if scale not in scales:
+        raise LimbeckError(f"the scale (--scale) is full or small, not {scale!r}")
+    study = read_study(file, "small" if scale == "small" else "full")
+    home = home or Path("runs") / (file.stem + ("-small" if scale == "small" else ""))
+    if home.exists() and not home.is_dir():
+        raise LimbeckError(f"{str(home)!r} is a file; a study needs a directory (--out)")
+    cells = cells_of(study, home).only(only or [])
+    return _Asked(study, cells, home, Records(results or home / "results.json"))
+
+
+def _found(
+    file: Path, only: list[str] | None, scale: str, home: Path | None, results: Path | None, partial: bool
+) -> tuple[_Asked, list[Group]]:
+    """What is asked, and what came of it."""
+    from limbeck.studies.outcome import groups
+    from limbeck.studies.running import check_unchanged
+
+    asked = _asked(file, only, scale, home, results)
+    check_unchanged(asked.cells, asked.home, asked.records)
+    return asked, groups(asked.study, asked.cells, asked.records.read(), partial=partial)
+
+
+def _begun(asked: _Asked) -> list[str]:
+    """The cells that have been begun, which were found to work then."""
+    return [cell.key for cell in asked.cells.all if (cell.path / "config.yaml").exists()]

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from limbeck.byte_sizes import bytes_of, megabytes
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("20GB", 20 * 10**9),
+        (" 1.5 TB ", 1500 * 10**9),
+        ("500 MB", 500 * 10**6),
+        ("4 GiB", 4 * 2**30),
+        ("12", 12),
+        ("0B", 0),
+        ("", None),
+        ("GB", None),
+        ("-1GB", None),
+        ("1 gb", None),
+        ("1e9", None),
+        ("auto", None),
+    ],
+)
+def test_bytes_of_a_text(text: str, count: int | None) -> None:
+    assert bytes_of(text) == count
+
+
+def test_sizes_are_in_megabytes() -> None:
+    assert megabytes(1_234_567_890) == "1,234.6 MB"
