@@ -24,6 +24,7 @@ from limbeck.methods.declarations import Claim, Context, LossTerms, Reads
 from limbeck.methods.parts.blocks import averaged, full_precision, unit
 from limbeck.methods.parts.maps import resized_alike
 from limbeck.methods.parts.shapes import stage_like
+from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import Pairs, described, stage_pairs
 from limbeck.methods.parts.values import difference, distance
 from limbeck.methods.terms import Term
@@ -32,7 +33,7 @@ from limbeck.outputs import Batch, Outputs, apply
 if TYPE_CHECKING:
     from limbeck.methods.parts.virtual import Virtual
 
-_EPSILON = 1e-5
+_EPSILON = 1e-4
 
 
 def metakd_sr(student: Tensor, teacher: Tensor, kernels: Tensor) -> Tensor:
@@ -50,9 +51,11 @@ def metakd_sr(student: Tensor, teacher: Tensor, kernels: Tensor) -> Tensor:
     stage_like("metakd_sr", (4,), student=student, teacher=teacher)
     count = kernels.shape[2] if kernels.ndim == 5 else 0
     side = round(count**0.5)
-    if student.shape != teacher.shape or side * side != count or side % 2 == 0:
+    around = (len(kernels), *kernels.shape[3:])
+    fitting = student.shape == teacher.shape and around == (len(student), *student.shape[2:])
+    if not fitting or side * side != count or side % 2 == 0:
         raise LimbeckError(
-            f"metakd_sr compares maps of one shape by kernels (B, K, n * n, H, W) with n odd, not "
+            "metakd_sr compares maps (B, C, H, W) of one shape by kernels (B, K, n * n, H, W), n odd, not "
             f"{tuple(student.shape)} and {tuple(teacher.shape)} by {tuple(kernels.shape)}"
         )
     # Filters are linear: the difference of what comes out is what comes out of the difference.
@@ -162,10 +165,9 @@ class MetaKDSR(Method):
                 )
             self.aligned.append(nn.Conv2d(ours.shape[1], theirs.shape[1], 1))
             self.krnets.append(KRNet(theirs.shape[1], self.kernels, self.side, self.hidden))
-        self._student = (
-            context.student_network,
-            context.student_points,
-        )  # in a tuple: it is no part of this module
+        self.sides = tuple(stage_side(context, theirs) for _, theirs in self.chosen)
+        # in a tuple: it is no part of this module
+        self._student = (context.student_network, context.student_points)
 
     def claims(self) -> Sequence[Claim]:
         """The KRNets."""
@@ -176,12 +178,13 @@ class MetaKDSR(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The features' term, which the student learns, and "meta", the KRNets' own."""
         assert batch.progress is not None
+        theirs = [side.of(teacher) for side in self.sides]
         terms: dict[str, Term] = {
-            "features": Term(self._features(student.stages, teacher.stages, self.krnets_fixed)),
+            "features": Term(self._features(student.stages, theirs, self.krnets_fixed)),
             "meta": Term(student.logits.new_zeros(()), "own"),
         }
         if torch.is_grad_enabled() and batch.progress.step % self.every == 0:
-            terms["meta"] = Term(self._examined(teacher.stages, batch), "own")
+            terms["meta"] = Term(self._examined(theirs, batch), "own")
         return terms
 
     @property
@@ -201,15 +204,17 @@ class MetaKDSR(Method):
 
         Args:
             student: all stages of the student.
-            teacher: those of the teacher for the same samples.
+            teacher: the teacher's of each pair, for the same samples.
             krnets: the weights of each KRNet.
             aligning: whether the convolutions learn.
         """
         losses = []
-        for pair, align, krnet, weights in zip(self.chosen, self.aligned, self.krnets, krnets, strict=True):
+        for (place, _), whole, align, krnet, weights in zip(
+            self.chosen, teacher, self.aligned, self.krnets, krnets, strict=True
+        ):
             own = {name: each if aligning else each.detach() for name, each in align.named_parameters()}
-            theirs = full_precision(teacher[pair[1]].detach())
-            stage = full_precision(student[pair[0]])
+            theirs = full_precision(whole.detach())
+            stage = full_precision(student[place])
             ours = resized_alike(torch.func.functional_call(align, own, (stage,)), theirs)
             losses.append(
                 metakd_sr(

@@ -57,7 +57,7 @@ def test_levels_are_rounded_and_clipped() -> None:
     edge = torch.zeros(1, 4, 16, dtype=torch.uint8)
     edge[..., 8:] = 255
     shrunk = resized_bicubic(edge, 2, 8)
-    assert shrunk.unique().tolist()[0] == 0
+    assert int(shrunk.min()) == 0
     assert int(shrunk.max()) == 255
 
 
