@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from limbeck.methods import MetaKDSR
 from limbeck.outputs import Batch
 from limbeck.tasks import Restoration
 from restorers import Doubling, batch_of
+from two_processes import run_in_two_processes
 
 TASK = Restoration(("gray",))
 
@@ -149,3 +152,34 @@ def test_it_is_for_restoration_and_for_maps() -> None:
             "metakd_sr",
             example=torch.rand(2, 3),
         )
+
+
+def gradients_of(places: slice) -> dict[str, Tensor]:
+    """The gradient of some samples; half of them are held out in the meta step."""
+    distiller, _ = made("mae + metakd_sr(strength=20, step=0.5, every=1)")
+    distiller.progress(0, 0, 0.0)
+    whole = complete()
+    assert isinstance(whole.inputs, Tensor)
+    assert whole.targets is not None
+    assert whole.index is not None
+    distiller(Batch(whole.inputs[places], whole.targets[places], index=whole.index[places])).backward()
+    return {name: each.grad for name, each in distiller.named_parameters() if each.grad is not None}
+
+
+def gradients_of_half(rank: int, world: int) -> dict[str, Tensor]:
+    """The mean over both processes of the gradients, each of half a batch."""
+    found = gradients_of(slice(2 * rank, 2 * rank + 2))
+    for each in found.values():
+        torch.distributed.all_reduce(each)
+    return {name: each / world for name, each in found.items()}
+
+
+def test_two_processes_give_the_gradient_of_one() -> None:
+    expected = gradients_of(slice(0, 4))
+    ranks = run_in_two_processes(
+        [(gradients_of_half, ())], paths=[Path(__file__).parent, *map(Path, sys.path)]
+    )
+    for found in ranks[0]:
+        assert found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, rtol=1e-8, atol=1e-12, msg=name)
