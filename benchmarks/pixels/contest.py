@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import limbeck
+from benchmarks.ledger import Ledger
 from benchmarks.pixels.cost import cost, peak
 from benchmarks.pixels.page import page
 from limbeck.data import Source
@@ -62,20 +63,16 @@ class Contest:
     settings: Mapping[str, Any]
     seeds: int = 5
 
+    def of(self, objective: str, epochs: int) -> dict[str, Any]:
+        """What a student's figures are of."""
+        own = {"student": self.student, "objective": objective, "epochs": epochs, "lr": self.lr}
+        return {**own, "batch_size": self.batch_size, "settings": self.settings}
+
     @property
-    def setting(self) -> dict[str, Any]:
-        """What all cells share; cells of other settings do not stand beside them."""
-        names = (
-            "student",
-            "teacher",
-            "epochs",
-            "teacher_epochs",
-            "lr",
-            "teacher_lr",
-            "batch_size",
-            "settings",
-        )
-        return {**{name: getattr(self, name) for name in names}, "settings": self.settings}
+    def of_teacher(self) -> dict[str, Any]:
+        """What the teacher's figures are of."""
+        own = {"teacher": self.teacher, "epochs": self.teacher_epochs, "lr": self.teacher_lr}
+        return {**own, "batch_size": self.batch_size, "settings": self.settings}
 
 
 @dataclass(frozen=True)
@@ -97,26 +94,6 @@ class Ring:
     runs: Path
     shared: Path
     tiny: bool
-
-    def found(self) -> dict[str, Any]:
-        """What is known already.
-
-        Raises:
-            SystemExit: if it is of other settings.
-        """
-        empty: dict[str, Any] = {"setting": self.contest.setting, "tries": {}, "cells": {}, "cost": {}}
-        if not self.file.exists():
-            return empty
-        found: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
-        if found["setting"] != self.contest.setting:
-            raise SystemExit(f"{self.file} has cells of other settings; remove it to begin anew")
-        return found
-
-    def keep(self, found: Mapping[str, Any]) -> None:
-        """Writes down what is known, and prints the page from it."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(self.file, json.dumps(found, indent=1) + "\n")
-        write_text(self.written, page(self.contest, found))
 
     def given(self, epochs: int, lr: float) -> dict[str, Any]:
         """What every run is given."""
@@ -155,37 +132,65 @@ class Ring:
             run = limbeck.distill(student=contest.student, teacher=self.teacher(), **given)
         else:
             run = limbeck.train(model=contest.student, **given)
-        return {"objective": objective, **figures(run)}
+        return figures(run)
 
     def run(self) -> None:
         """Runs whatever is missing: the tries, then seed after seed, then what a step costs."""
-        contest = self.contest
-        found = self.found()
+        contest, ledger = self.contest, Ledger(self.file)
+        found: dict[str, Any] = {"tries": {}, "cells": {}, "cost": {}}
         for epochs in contest.tried:
-            tries = found["tries"].setdefault(str(epochs), {})
-            for seed in map(str, range(min(3, contest.seeds))):
-                if seed not in tries and epochs != contest.epochs:
-                    tries[seed] = self.cell(ALONE, int(seed), epochs)["validation"]
-                    self.say(f"{epochs} epochs, {seed}", tries[seed])
-                    self.keep(found)
-        if "teacher" not in found:
-            found["teacher"] = figures(self.teacher())
-            self.say("teacher", found["teacher"])
-            self.keep(found)
-        for seed in map(str, range(contest.seeds)):
+            for seed in range(min(3, contest.seeds)) if epochs != contest.epochs else ():
+                place = "tries", str(epochs), str(seed)
+                self.keep(
+                    ledger,
+                    found,
+                    *place,
+                    of=contest.of(contest.contenders[ALONE], epochs),
+                    measure=partial(self.cell, ALONE, seed, epochs),
+                )
+        self.keep(ledger, found, "teacher", of=contest.of_teacher, measure=lambda: figures(self.teacher()))
+        for seed in range(contest.seeds):
             for contender, objective in contest.contenders.items():
-                cells = found["cells"].setdefault(contender, {})
-                if cells.get(seed, {}).get("objective") != objective:
-                    cells[seed] = self.cell(contender, int(seed), contest.epochs)
-                    self.say(f"{contender}, {seed}", cells[seed])
-                    self.keep(found)
+                place = "cells", contender, str(seed)
+                self.keep(
+                    ledger,
+                    found,
+                    *place,
+                    of=self.of(objective),
+                    measure=partial(self.cell, contender, seed, contest.epochs),
+                )
         for contender, objective in contest.contenders.items():
-            if found["cost"].get(contender, {}).get("objective") != objective:
-                spent = cost(self.source(), contest, objective, self.taught(objective))
-                found["cost"][contender] = {"objective": objective, **spent, "peak": self.peak_of(contender)}
-                self.say(contender, found["cost"][contender])
-                self.keep(found)
-        self.keep(found)
+            place = "cost", contender
+            self.keep(ledger, found, *place, of=self.of(objective), measure=partial(self.spent, contender))
+
+    def of(self, objective: str) -> dict[str, Any]:
+        """What the figures of a contender are of; those with a teacher are of this one, too."""
+        own = self.contest.of(objective, self.contest.epochs)
+        return {**own, "taught": self.contest.of_teacher} if parse(objective).all_reads.teacher else own
+
+    def keep(
+        self,
+        ledger: Ledger,
+        found: dict[str, Any],
+        *place: str,
+        of: Mapping[str, Any],
+        measure: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """Puts figures that the ledger has, or has measured now, where they belong, and prints the page."""
+        kept = ledger.once(*place, of=of, measure=measure)
+        folder = found
+        for key in place[:-1]:
+            folder = folder.setdefault(key, {})
+        folder[place[-1]] = kept
+        write_text(self.written, page(self.contest, found))
+        shown = {key: each for key, each in kept.items() if key != "of"}
+        print(f"{self.contest.name}, {', '.join(place)}: {shown}", flush=True)
+
+    def spent(self, contender: str) -> dict[str, Any]:
+        """What a step of a contender costs."""
+        objective = self.contest.contenders[contender]
+        spent = cost(self.source(), self.contest, objective, self.taught(objective))
+        return {**spent, "peak": self.peak_of(contender)}
 
     def source(self) -> Source:
         """The data."""
@@ -201,9 +206,6 @@ class Ring:
         command += ["--runs", str(self.runs.parent), "--shared", str(self.shared)]
         command += ["--tiny"] if self.tiny else []
         return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout)
-
-    def say(self, what: str, figures: Mapping[str, Any]) -> None:
-        print(f"{self.contest.name}, {what}: {figures}", flush=True)
 
 
 def figures(run: Run) -> dict[str, Any]:
@@ -234,6 +236,7 @@ def main(contest: Contest) -> None:
         folder = runs = runs.with_name(f"{name}-tiny")
         settings = {**contest.settings, "training.samples_per_epoch": 4 * contest.batch_size}
         contest = replace(contest, epochs=1, teacher_epochs=1, tried=(1, 2), seeds=2, settings=settings)
+    folder.mkdir(parents=True, exist_ok=True)
     file, written = folder / f"{name}.json", folder / f"{name.upper()}.md"
     ring = Ring(contest, file, written, runs, arguments.shared.resolve(), arguments.tiny)
     if arguments.peak:

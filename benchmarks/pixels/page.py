@@ -94,10 +94,10 @@ def _facts(contest: Contest, found: Mapping[str, Any], metric: Metric) -> str:
     some = [*found["cells"].get("alone", {}).items()][:3]
     if some:
         text += f" The student has {some[0][1]['parameters']:,} parameters."
-        tries[contest.epochs] = [cell["validation"] for _, cell in some]
+        tries[contest.epochs] = [cell for _, cell in some]
     if tries:
         means = {
-            epochs: summarize([metric.scale * each[metric.name] for each in tries[epochs]])
+            epochs: summarize([metric.scale * each["validation"][metric.name] for each in tries[epochs]])
             for epochs in sorted(tries)
         }
         told = ", ".join(f"{epochs} epochs {mean}" for epochs, mean in means.items())
