@@ -30,8 +30,11 @@ class Contender:
 NOT_ALONE = ("mgd", "dgkd", "ceskd", "sftn", "nasty", "tinybert")
 """Methods that wrap others, want several teachers, train a teacher, or compare the attention of texts."""
 
+WITHOUT_LABELS = ("cosine", "embedding_mse")
+"""Methods whose recipe is for encoders and trains no layer that makes logits: here `ce` does."""
+
 RECIPES = {
-    name: Contender(method.recipe or f"ce + {name}")
+    name: Contender(f"ce + {name}" if name in WITHOUT_LABELS else method.recipe or f"ce + {name}")
     for name, method in METHODS.items()
     if name not in NOT_ALONE and method.rows not in ("values", "vectors") and not method.tasks
 }

@@ -46,7 +46,7 @@ def test_a_study_is_planned_run_and_told(command: Command, tmp_path: Path) -> No
     done = command("study", "run", file)
     assert (done.code, done.out) == (0, "1 of 1 cells are finished\n")
     assert (tmp_path / "runs/tries/data/tiny/alone-0/report.html").exists()
-    assert "1 of 1 cells are finished, 0" in command("study", "status", file).out
+    assert command("study", "status", file).out == "1 of 1 cells are finished, 0 failed.\n"
     assert "none from 1 of 5 seeds" not in command("study", "table", file).out
 
 

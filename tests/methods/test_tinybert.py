@@ -167,7 +167,7 @@ def test_networks_without_attention_maps_are_refused() -> None:
     with pytest.raises(LimbeckError) as caught:
         Distiller(WordNet(4), Attending(4, 2), "tinybert(stem=0)", example=WordNet.batch())
     assert str(caught.value) == (
-        "WordNet returns no attention maps, as networks of Hugging Face do; for others there are methods "
+        "the student WordNet returns no attention maps, as networks of Hugging Face do; for others there are methods "
         "that read none, such as tinybert(attention=0)"
     )
 

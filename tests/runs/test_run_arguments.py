@@ -118,6 +118,8 @@ class TestValues:
             "lr": 0.3,
             "compile": True,
             "seed": 5,
+            "save_every": "10min",
+            "skip_bad_steps": 3,
         }
         assert given.keys() == FIELDS - {"config", "settings", "task"}
         arguments = RunArguments(**given)
@@ -135,6 +137,8 @@ class TestValues:
             "training.optimizer.lr": 0.3,
             "training.compile": True,
             "seed": 5,
+            "training.save_every": "10min",
+            "training.skip_bad_steps": 3,
         }
         config: Any = arguments.made()
         for key, value in arguments.values.items():

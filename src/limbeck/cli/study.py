@@ -121,7 +121,8 @@ def status(
 
     asked = _asked(study, only, scale, home, results)
     check_unchanged(asked.cells, asked.home, asked.records)
-    out.print(rich_table(status_table(status_of(asked.cells, asked.home, asked.records))))
+    left = status_table(status_of(asked.cells, asked.home, asked.records))
+    out.print(rich_table(left) if left.rows else left.notes)
 
 
 @app.command()

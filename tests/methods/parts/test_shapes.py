@@ -20,6 +20,7 @@ ON_LOGITS = {
     "cross_entropy": "logits",
     "kd": "student_logits",
     "dist": "student_logits",
+    "focal": "logits",
     "dkd": "student_logits",
     "lwkd": "student_logits",
     "mixkd": "student_logits",
