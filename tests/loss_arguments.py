@@ -12,7 +12,7 @@ from torch import Tensor
 from limbeck import losses
 
 SAMPLES, CLASSES = 4, 5
-VALUES = ("bounded", "huber", "imitation", "mse")
+VALUES = ("bounded", "huber", "imitation", "mae", "mse")
 """Functions of values (B, K) and not of classes."""
 
 SHAPES = {
@@ -50,6 +50,7 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "teacher_logits": lambda: normal(SAMPLES, CLASSES),
         "student_maps": lambda: normal(SAMPLES, 2, 3, 4),
         "teacher_maps": lambda: normal(SAMPLES, 2, 3, 4),
+        "kernels": lambda: normal(SAMPLES, 2, 9, 3, 4).softmax(2),
         "features": lambda: normal(SAMPLES, 2, 3, 4),
         "deepest": lambda: normal(SAMPLES, 2, 3, 4),
         "branches": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],

@@ -40,8 +40,10 @@ from limbeck.methods.kd import kd
 from limbeck.methods.kdsvd import kdsvd
 from limbeck.methods.listwise import listwise
 from limbeck.methods.lwkd import lwkd
+from limbeck.methods.mae import mae
 from limbeck.methods.margin_mse import margin_mse
 from limbeck.methods.masked_generative import masked_generative
+from limbeck.methods.metakd_sr import metakd_sr
 from limbeck.methods.mixkd import mixkd
 from limbeck.methods.mse import mse
 from limbeck.methods.multilevel import exit_hint
@@ -106,8 +108,10 @@ __all__ = [
     "linked_attention",
     "listwise",
     "lwkd",
+    "mae",
     "margin_mse",
     "masked_generative",
+    "metakd_sr",
     "mixkd",
     "mse",
     "mutual_learning",

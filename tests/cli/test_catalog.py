@@ -91,10 +91,10 @@ class TestDetails:
         assert served == {
             "kd": "tasks: classification, detection, language, multilabel, segmentation, "
             "token_classification",
-            "mse": "tasks: regression",
+            "mse": "tasks: regression, restoration",
             "simkd": "tasks: classification",
-            "fitnet": "tasks: classification, detection, language, multilabel, regression, retrieval, "
-            "segmentation, similarity, token_classification",
+            "fitnet": "tasks: classification, detection, language, multilabel, regression, restoration, "
+            "retrieval, segmentation, similarity, token_classification",
         }
 
     def test_a_task(self) -> None:

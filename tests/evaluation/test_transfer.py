@@ -372,6 +372,8 @@ def test_every_network_of_the_table_is_probed() -> None:
         "unet",
         "deeplab",
         "fcos",
+        "edsr",
+        "fsrcnn",
     }  # they decide at positions
 
 

@@ -33,6 +33,13 @@ def test_it_is_the_mean_of_squares(shape: tuple[int, ...]) -> None:
     assert fitnet(student, teacher).item() == pytest.approx(sum(samples) / 3, rel=1e-12)
 
 
+def test_it_may_be_the_mean_of_absolute_differences() -> None:
+    student, teacher = stages(3, 2, 4, 5)
+    assert fitnet(student, teacher, loss="l1").item() == pytest.approx(
+        (student - teacher).abs().mean().item()
+    )
+
+
 def test_padding_does_not_count() -> None:
     student, teacher = stages(2, 4, 3)
     mask = torch.tensor([[True, True, True, True], [True, False, False, False]])

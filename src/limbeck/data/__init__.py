@@ -28,6 +28,7 @@ from limbeck.data.files.embedding.named import (
     stsbenchmark,
 )
 from limbeck.data.files.images import from_images
+from limbeck.data.files.restoration import from_restoration
 from limbeck.data.files.segmentation import from_segmentation
 from limbeck.data.files.table import breast_cancer, diabetes, from_table, iris, linnerud, wine
 from limbeck.data.files.tagged import from_tagged
@@ -63,6 +64,7 @@ __all__ = [
     "from_images",
     "from_language",
     "from_pairs",
+    "from_restoration",
     "from_segmentation",
     "from_sentences",
     "from_similarity",
@@ -137,6 +139,11 @@ SOURCES: Mapping[str, Entry] = {
         from_pairs,
         "pairs of a query and its answer, with or without negatives",
         "CSV, JSON or Parquet, or the hub",
+    ),
+    "restoration": Entry(
+        from_restoration,
+        "images and the smaller ones that they are restored from, for super-resolution",
+        "folders of images, which are scaled down bicubically, or of pairs",
     ),
     "retrieval": Entry(
         from_collection,

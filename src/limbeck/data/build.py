@@ -167,11 +167,11 @@ def assemble(
     for which, split in (("validation", validation), ("test", test)):
         if split is not None:
             task.check(split.targets, which)
-            checks.check_alike(_first(split), first, which)
+            checks.check_alike(_first(split), first, which, any_size=task.restores)
             if not split.has_labels:
                 raise LimbeckError(f"the {which} data has no labels to measure by")
     kind = kind or kind_of(first)
-    mean, std = _normalization(train, first, kind)
+    mean, std = ((), ()) if task.restores else _normalization(train, first, kind)
     source = Source(
         name=name,
         kind=kind,

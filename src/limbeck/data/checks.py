@@ -123,9 +123,19 @@ def keeps_differences(targets: Any, which: str) -> None:
         check_precision(values.double().reshape(len(values), -1), f"{which} targets")
 
 
-def check_alike(sample: Inputs, training: Inputs, which: str) -> None:
-    """Refuses a sample whose names, shape or dtype are not those of a training sample."""
-    if describe(sample) != describe(training):
+def check_alike(sample: Inputs, training: Inputs, which: str, *, any_size: bool = False) -> None:
+    """Refuses a sample whose names, shape or dtype are not those of a training sample.
+
+    Args:
+        sample: a batch of one.
+        training: a batch of one.
+        which: the split of the sample, "validation" or "test".
+        any_size: whether images may have another height and width.
+    """
+    ours, theirs = sample, training
+    if any_size and isinstance(sample, Tensor) and isinstance(training, Tensor):
+        ours, theirs = sample[..., :1, :1], training[..., :1, :1]
+    if describe(ours) != describe(theirs):
         raise LimbeckError(
             f"a {which} sample is {describe(sample)}, but a training sample is {describe(training)}"
         )

@@ -19,6 +19,7 @@ from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.hashing import mix
 from limbeck.outputs import ABSENT, Batch, Inputs, named, part_of
+from limbeck.tasks import Task
 
 WINDOW = 50
 """Batches, at most, whose samples are sorted by length together."""
@@ -225,12 +226,11 @@ class Loader:
         if task.boxed:
             return self._boxes(targets, self.split.index[rows], view)
         stored = targets.long()  # which a split may keep as uint8
-        maps = self.views.render_target(stored, self.split.index[rows], view, ignored=task.ignored)
-        if isinstance(rendered, Tensor) and rendered.shape[-2:] != maps.shape[-2:]:
-            raise LimbeckError(
-                f"the targets are maps of {_pixels(maps)} and the images have {_pixels(rendered)}; a map"
-                " should have a target for each pixel of its image"
-            )
+        index = self.split.index[rows]
+        maps = self.views.render_target(stored, index, view, ignored=task.ignored)
+        maps = self.split.samples.cut(maps, index)
+        if isinstance(rendered, Tensor):
+            _check_sizes(maps, rendered, task)
         return maps
 
     def _boxes(self, targets: Tensor, index: Tensor, view: Tensor) -> Tensor:
@@ -317,6 +317,23 @@ def _shown(split: Split, preparations: Collection[Preparation], views: int) -> i
     stored = sum(tensor.numel() for tensor in named(one).values())
     made = [sum(tensor.numel() for tensor in named(how(one)).values()) for how in changed]
     return views + sum(-(-size // stored) for size in made)
+
+
+def _check_sizes(maps: Tensor, images: Tensor, task: type[Task]) -> None:
+    """Refuses targets of another size than their images, or than a multiple of it where that is right."""
+    sides = tuple(zip(maps.shape[-2:], images.shape[-2:], strict=True))
+    if all(target == side for target, side in sides):
+        return
+    if not task.restores:
+        raise LimbeckError(
+            f"the targets are maps of {_pixels(maps)} and the images have {_pixels(images)}; a map"
+            " should have a target for each pixel of its image"
+        )
+    if any(target % side for target, side in sides) or len({target // side for target, side in sides}) > 1:
+        raise LimbeckError(
+            f"the targets are images of {_pixels(maps)} and the inputs have {_pixels(images)}; a target"
+            " should be larger than its input by the same whole factor along both sides"
+        )
 
 
 def _pixels(maps: Tensor) -> str:

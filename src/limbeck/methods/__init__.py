@@ -59,9 +59,11 @@ if TYPE_CHECKING:
     from limbeck.methods.listwise import Listwise
     from limbeck.methods.logit_standardization import LogitStandardization
     from limbeck.methods.lwkd import LWKD
+    from limbeck.methods.mae import MAE
     from limbeck.methods.margin_mse import MarginMSE
     from limbeck.methods.masked_generative import MaskedGenerative
     from limbeck.methods.matryoshka import Matryoshka
+    from limbeck.methods.metakd_sr import MetaKDSR
     from limbeck.methods.mgd import MGD
     from limbeck.methods.mixkd import MixKD
     from limbeck.methods.mse import MSE
@@ -138,9 +140,11 @@ _PLACES = {
     "listwise": "limbeck.methods.listwise:Listwise",
     "logit_standardization": "limbeck.methods.logit_standardization:LogitStandardization",
     "lwkd": "limbeck.methods.lwkd:LWKD",
+    "mae": "limbeck.methods.mae:MAE",
     "margin_mse": "limbeck.methods.margin_mse:MarginMSE",
     "masked_generative": "limbeck.methods.masked_generative:MaskedGenerative",
     "matryoshka": "limbeck.methods.matryoshka:Matryoshka",
+    "metakd_sr": "limbeck.methods.metakd_sr:MetaKDSR",
     "mgd": "limbeck.methods.mgd:MGD",
     "mixkd": "limbeck.methods.mixkd:MixKD",
     "mse": "limbeck.methods.mse:MSE",
@@ -204,6 +208,7 @@ __all__ = [
     "KD",
     "KDSVD",
     "LWKD",
+    "MAE",
     "METHODS",
     "MGD",
     "MSE",
@@ -250,6 +255,7 @@ __all__ = [
     "MarginMSE",
     "MaskedGenerative",
     "Matryoshka",
+    "MetaKDSR",
     "Method",
     "MixKD",
     "Multilevel",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor
 
@@ -24,7 +25,11 @@ from limbeck.outputs import Batch, Outputs
 
 
 def fitnet(
-    student: Tensor, teacher: Tensor, mask: Tensor | None = None, reduction: Reduction = "mean"
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor | None = None,
+    reduction: Reduction = "mean",
+    loss: Literal["mse", "l1"] = "mse",
 ) -> Tensor:
     """Mean squared difference of two stages (the hint loss, section 2.2, as a mean and without its 1/2).
 
@@ -33,6 +38,7 @@ def fitnet(
         teacher: the same shape.
         mask: (B, L) true where a token is valid; all are without it.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+        loss: "mse", or "l1" for the absolute difference.
     Raises:
         LimbeckError: for different or other shapes.
     """
@@ -43,7 +49,8 @@ def fitnet(
         )
     stage_like("fitnet", (2, 3, 4), student=student, teacher=teacher)
     token_mask("fitnet", student, mask)
-    difference = (full_precision(student) - full_precision(teacher)).square()
+    difference = full_precision(student) - full_precision(teacher)
+    difference = difference.square() if loss == "mse" else difference.abs()
     return reduce(mean_over_positions(difference if mask is None else difference.mean(2), mask), reduction)
 
 
@@ -57,15 +64,19 @@ class FitNet(Method):
 
     Args:
         stage: the one compared, counted from 0; or [student's, teacher's].
+        loss: "mse", or "l1" for the absolute difference, as super-resolution has it.
+        linear: whether the regressor of maps is a convolution alone, for stages that may be negative.
     """
 
     reads = Reads(student=("stages",), teacher=("stages",))
     recipe = "ce + 100*fitnet"  # the CRD benchmark's
     per = "samples"
 
-    def __init__(self, stage: int | Sequence[int] = 1) -> None:
+    def __init__(
+        self, stage: int | Sequence[int] = 1, loss: Literal["mse", "l1"] = "mse", linear: bool = False
+    ) -> None:
         super().__init__()
-        self.stage = stage
+        self.stage, self.loss, self.linear = stage, loss, linear
 
     def bind(self, context: Context) -> None:
         """Builds the regressor.
@@ -77,7 +88,7 @@ class FitNet(Method):
         self.pair = stage_pair(self.name, context, self.stage)
         ours, theirs = context.student.stages[self.pair[0]], context.teacher.stages[self.pair[1]]
         check_same_tokens(self.name, context, ours)
-        found = regressor(ours, theirs)
+        found = regressor(ours, theirs, linear=self.linear)
         if found is None:
             raise LimbeckError(
                 f"fitnet cannot bring together {described(context, self.pair)}; name two of about the same "
@@ -89,4 +100,4 @@ class FitNet(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         ours, (side,) = student.stages[self.pair[0]], self.sides
-        return fitnet(self.regressor(ours), side.of(teacher), valid(student, ours))
+        return fitnet(self.regressor(ours), side.of(teacher), valid(student, ours), loss=self.loss)

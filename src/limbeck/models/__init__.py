@@ -22,8 +22,10 @@ from limbeck.models import causal, encoders, huggingface, lora
 from limbeck.models.cnn import CNN
 from limbeck.models.deeplab import DeepLab
 from limbeck.models.dscnn import DSCNN
+from limbeck.models.edsr import EDSR
 from limbeck.models.factory import call_factory
 from limbeck.models.fcos import FCOS
+from limbeck.models.fsrcnn import FSRCNN
 from limbeck.models.gpt import GPT, KVCache
 from limbeck.models.inputs import complete
 from limbeck.models.lenet import LeNet5
@@ -72,6 +74,8 @@ MODELS: Mapping[str, Entry] = {
         DeepLab, "DeepLabV3 over residual stages, for segmentation", "Chen et al. 2017, arXiv:1706.05587"
     ),
     "fcos": Entry(FCOS, "anchor-free detector over residual stages", "Tian et al. 2019, arXiv:1904.01355"),
+    "edsr": Entry(EDSR, "residual blocks, for super-resolution", "Lim et al. 2017, arXiv:1707.02921"),
+    "fsrcnn": Entry(FSRCNN, "small and fast, for super-resolution", "Dong et al. 2016, arXiv:1608.00367"),
     "mlp": Entry(MLP, "multi-layer perceptron, for tables and small images", "Rumelhart et al. 1986"),
     "gpt": Entry(
         GPT, "causal language model, decoder", "Radford et al. 2019; Touvron et al. 2023, arXiv:2302.13971"
@@ -84,6 +88,8 @@ __all__ = [
     "CIFAR100",
     "CNN",
     "DSCNN",
+    "EDSR",
+    "FSRCNN",
     "GPT",
     "IMAGENET",
     "MLP",

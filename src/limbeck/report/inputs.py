@@ -16,6 +16,7 @@ from limbeck.outputs import Inputs
 from limbeck.report.page import Gallery, Sample
 from limbeck.tasks import Example
 from limbeck.tasks.detection.findings import BoxExample
+from limbeck.tasks.restoration.findings import PatchExample
 from limbeck.tasks.segmentation.findings import PixelExample
 
 LARGEST = 128
@@ -48,7 +49,7 @@ def examples(found: Evaluation, source: Source) -> Gallery | None:
     says = [_said(each) for each in named]
     if isinstance(inputs, Tensor) and source.kind == "image" and inputs.shape[1] in (1, 3):
         samples = [
-            Sample(said, picture=_picture(image, each), label=f"a sample of {said['target']}")
+            Sample(said, picture=_picture(image, each), label=_label(each))
             for said, image, each in zip(says, inputs, named, strict=True)
         ]
     elif texts := _texts(inputs, source):
@@ -56,6 +57,11 @@ def examples(found: Evaluation, source: Source) -> Gallery | None:
     else:
         return None
     caption = "Samples that the teacher gets right and its student wrong, the worst mistakes first."
+    if isinstance(named[0], PatchExample):
+        caption = (
+            "Parts of the images on which the student loses most beside the teacher, by PSNR. From left to "
+            "right: bicubic enlargement, student, teacher and target."
+        )
     if isinstance(named[0], PixelExample):
         caption = (
             "Samples on which the student loses most pixels that the teacher gets right. From left to right: "
@@ -70,6 +76,11 @@ def examples(found: Evaluation, source: Source) -> Gallery | None:
     return Gallery(samples, caption)
 
 
+def _label(example: Example) -> str:
+    """What a picture is, for those who do not see it."""
+    return example.target if isinstance(example, PatchExample) else f"a sample of {example.target}"
+
+
 def _said(example: Example) -> dict[str, str]:
     """What is said below an input; the teacher's answer only where it differs from the target."""
     teacher = {} if example.teacher == example.target else {"teacher": example.teacher}
@@ -77,9 +88,14 @@ def _said(example: Example) -> dict[str, str]:
 
 
 def _picture(image: Tensor, example: Example) -> str:
-    """A data URI of an image (C, H, W) of pixels in [0, 1], with the maps of an example beside it."""
+    """A data URI of an image (C, H, W) of pixels in [0, 1], with the maps of an example beside it; or of what
+    an example has itself to show."""
+    file = io.BytesIO()
+    if isinstance(example, PatchExample):
+        _patches(example).save(file, "PNG", optimize=True)
+        return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
     pixels = (255 * image.float().clamp(0, 1)).round().to(torch.uint8).expand(3, -1, -1).permute(1, 2, 0)
-    picture, file = Image.fromarray(pixels.cpu().numpy()), io.BytesIO()
+    picture = Image.fromarray(pixels.cpu().numpy())
     picture.thumbnail((LARGEST, LARGEST))
     if isinstance(example, PixelExample):
         picture = _beside(picture, example)
@@ -87,6 +103,15 @@ def _picture(image: Tensor, example: Example) -> str:
         picture = _boxed(Image.fromarray(pixels.cpu().numpy()), example)
     picture.save(file, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _patches(example: PatchExample) -> Image.Image:
+    """The four pictures of a part of an image in a row, twice as large."""
+    height, width = example.size
+    strip = Image.new("RGB", (4 * width + 6, height), "white")
+    for place, levels in enumerate(example.levels()):
+        strip.paste(Image.frombytes("RGB", (width, height), levels), (place * (width + 2), 0))
+    return strip.resize((2 * strip.width, 2 * strip.height), Image.Resampling.NEAREST)
 
 
 def _beside(picture: Image.Image, example: PixelExample) -> Image.Image:

@@ -329,7 +329,7 @@ def read_by(config: NetworkConfig) -> tuple[str, ...]:
 def _learns_values(network: nn.Module, config: NetworkConfig, source: Source) -> nn.Module:
     """The student; one with fresh weights for values answers on the scale of the training targets."""
     fresh = config.weights is None and not is_path(config.model)
-    if fresh and source.task.scores == "values" and models.rescaling_of(network) is None:
+    if fresh and source.task.columns_hold == "values" and models.rescaling_of(network) is None:
         models.rescale_outputs(network, _scale(source))
     return network
 

@@ -16,6 +16,7 @@ from limbeck.tasks.detection import Detection
 from limbeck.tasks.language import Language
 from limbeck.tasks.multilabel import Multilabel
 from limbeck.tasks.regression import Regression
+from limbeck.tasks.restoration import Restoration
 from limbeck.tasks.retrieval import Retrieval
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.segmentation import Segmentation
@@ -28,6 +29,7 @@ TASKS: Mapping[str, type[Task]] = {
     "language": Language,
     "multilabel": Multilabel,
     "regression": Regression,
+    "restoration": Restoration,
     "retrieval": Retrieval,
     "segmentation": Segmentation,
     "similarity": Similarity,
@@ -47,6 +49,7 @@ __all__ = [
     "Metric",
     "Multilabel",
     "Regression",
+    "Restoration",
     "Retrieval",
     "Rows",
     "Segmentation",

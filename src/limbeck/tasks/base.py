@@ -167,6 +167,8 @@ class Task(ABC):
             (B, L, D).
         spatial: whether targets are maps or boxes, which views move as they move pixels.
         boxed: whether they are boxes (N, M, 5), each x1, y1, x2, y2 in pixels and a class id, -1 for none.
+        restores: whether targets are images, perhaps larger than the inputs by a whole factor. Networks then
+            get pixels as they are, without the normalization of the data.
         ignored: the target of what is no row at all where targets are spatial: a pixel that does not count.
         fields: further outputs of a network that rows and meters read, by the names that it gives them.
         embeds: whether the output of a network is an embedding, as wide as the network makes it; `width` is 0
@@ -187,6 +189,7 @@ class Task(ABC):
     spatial: ClassVar[bool] = False
     boxed: ClassVar[bool] = False
     fields: ClassVar[tuple[str, ...]] = ()
+    restores: ClassVar[bool] = False
     ignored: ClassVar[int] = UNLABELED
     embeds: ClassVar[bool] = False
     distance: ClassVar[str] = "mean KL(teacher, student) in nats"

@@ -18,7 +18,6 @@ ON_LOGITS = {
     "bss": "student_logits",
     "correlation_distance": "student_logits",
     "cross_entropy": "logits",
-    "focal": "logits",
     "kd": "student_logits",
     "dist": "student_logits",
     "focal": "logits",

@@ -37,6 +37,8 @@ SMALL = {
     "unet": "unet(channels=[4, 8])",
     "deeplab": "deeplab(channels=[4, 8], width=8)",
     "fcos": "fcos(channels=[4, 8], levels=2, width=8)",
+    "edsr": "edsr(width=4, depth=2)",
+    "fsrcnn": "fsrcnn(width=4, inner=2, depth=1)",
 }
 """Small networks of some names; the others are as they are."""
 
@@ -65,6 +67,14 @@ def boxed() -> Source:
     return data.from_tensors(torch.rand(40, 3, 16, 16, generator=draw), boxes, task="detection")
 
 
+def enlarged_images() -> Source:
+    draw = torch.Generator().manual_seed(0)
+    low, high = (
+        torch.randint(256, (40, 3, side, side), generator=draw, dtype=torch.uint8) for side in (8, 16)
+    )
+    return data.from_tensors(low, high, task="restoration")
+
+
 def write(form: ModuleType, network: nn.Module, source: Source, file: Path) -> None:
     example = source.example()
     inputs = preprocessing(card := describe(network, None, source))
@@ -76,7 +86,9 @@ def write(form: ModuleType, network: nn.Module, source: Source, file: Path) -> N
 def network_for(source: Source, spec: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = models.build(spec, example=source.example(), num_classes=4, facts=source.facts).eval()
+        network = models.build(
+            spec, example=source.example(), num_classes=source.task.width, facts=source.facts
+        ).eval()
     return (
         models.normalize_inputs(network, Normalization(source.mean, source.std)) if source.mean else network
     )
@@ -91,8 +103,13 @@ def network_for(source: Source, spec: str) -> nn.Module:
     ],
 )
 def test_every_network_answers_the_same_from_a_file(name: str, tmp_path: Path) -> None:
-    sources = {"textcnn": texts, "transformer": texts, "unet": labeled_pixels, "deeplab": labeled_pixels}
-    source = (sources | {"fcos": boxed}).get(name, images)()
+    sources = {
+        "fcos": boxed,
+        **dict.fromkeys(("textcnn", "transformer"), texts),
+        **dict.fromkeys(("unet", "deeplab"), labeled_pixels),
+        **dict.fromkeys(("edsr", "fsrcnn"), enlarged_images),
+    }
+    source = sources.get(name, images)()
     network = network_for(source, SMALL.get(name, name))
     for form in (onnx, pt2):
         write(form, network, source, tmp_path / "file")

@@ -158,9 +158,9 @@ def _lists(folder: Path, test: str) -> Mapping[str, Path]:
 
 def _pairs(images: Path, masks: Path) -> list[Pair]:
     """The images in one folder with the masks of the same names in another, in folders below as above."""
-    known = dict(_below(masks))
+    known = dict(below(masks))
     pairs = []
-    for name, file in _below(images):
+    for name, file in below(images):
         if name not in known:
             raise LimbeckError(
                 f"the image {str(file)!r} has no mask; there should be one at {str(masks / name) + '.png'!r}"
@@ -171,7 +171,7 @@ def _pairs(images: Path, masks: Path) -> list[Pair]:
     return pairs
 
 
-def _below(folder: Path) -> Iterator[tuple[str, Path]]:
+def below(folder: Path) -> Iterator[tuple[str, Path]]:
     """The images in a folder, by their names without endings."""
     files = (file for file in folder.rglob("*") if file.suffix.lower() in PICTURES)
     for file in sorted(files, key=lambda file: natural(str(file.relative_to(folder)))):

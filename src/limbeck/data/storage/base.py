@@ -57,6 +57,11 @@ class Samples(ABC):
         """Samples at most in a batch that a network is measured on, so that its outputs fit in memory."""
         return sys.maxsize
 
+    def cut(self, maps: Tensor, index: Tensor) -> Tensor:
+        """The part of maps (B, ..., H, W) that belongs to the samples as they are rendered: all of it, unless
+        samples differ in size."""
+        return maps
+
     def bytes(self, index: Tensor) -> Tensor | None:
         """(B,) int64 bytes of text that the targets of each sample stand for; None where there is no text."""
         return None

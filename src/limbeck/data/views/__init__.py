@@ -18,6 +18,7 @@ from limbeck.data.registry import construct
 from limbeck.data.views.color_jitter import ColorJitter
 from limbeck.data.views.crop import Crop
 from limbeck.data.views.cutout import Cutout
+from limbeck.data.views.patch import Patch
 from limbeck.data.views.policy import Views, check_bank
 from limbeck.data.views.randaugment import RandAugment
 from limbeck.data.views.scaled_crop import ScaledCrop
@@ -31,6 +32,7 @@ __all__ = [
     "Bank",
     "Composed",
     "Crop",
+    "Patch",
     "ScaledCrop",
     "Schedule",
     "Unchanged",
@@ -165,6 +167,7 @@ VIEWS: Mapping[str, Callable[..., Views]] = {
     "none": Unchanged,
     "crop": Crop,
     "scaled_crop": ScaledCrop,
+    "patch": Patch,
     "cutout": Cutout,
     "color_jitter": ColorJitter,
     "randaugment": RandAugment,

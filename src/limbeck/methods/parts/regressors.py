@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from limbeck.methods.parts.blocks import alone, gather
 
 
-def regressor(student: Tensor, teacher: Tensor, relu: bool = True) -> nn.Module | None:
+def regressor(
+    student: Tensor, teacher: Tensor, relu: bool = True, *, linear: bool = False
+) -> nn.Module | None:
     """Brings a student's stage to the shape of a teacher's.
 
     Maps (B, C, H, W) as the CRD benchmark does: convolution, batch norm, ReLU; the convolution is 3x3 with
@@ -23,12 +25,15 @@ def regressor(student: Tensor, teacher: Tensor, relu: bool = True) -> nn.Module 
         student: a stage of the example.
         teacher: the same.
         relu: whether the regressor of maps ends in it; not for pre-activations.
+        linear: whether it is the convolution alone.
     Returns: the regressor; None if the teacher's map is larger and not twice as large, or is no map.
     """
     if student.ndim == teacher.ndim == 4:
         convolution = _convolution(student, teacher)
         if convolution is None:
             return None
+        if linear:
+            return convolution
         return nn.Sequential(
             convolution, GlobalBatchNorm2d(teacher.shape[1]), nn.ReLU() if relu else nn.Identity()
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from limbeck.features import FeaturePoints, Tap
 from limbeck.features.calling import uncompiled
 from limbeck.methods.parts.blocks import averaged, full_precision
-from limbeck.outputs import Inputs, apply
+from limbeck.outputs import Inputs, Outputs, apply
 
 Weights = Mapping[str, Tensor]
 """Parameters by name, those that learn."""
@@ -25,10 +25,11 @@ class Virtual:
     Args:
         network: the network.
         points: where its features are.
+        fields: what is read of it beside the logits.
     """
 
-    def __init__(self, network: nn.Module, points: FeaturePoints) -> None:
-        self._network = _Answering(uncompiled(network), points)
+    def __init__(self, network: nn.Module, points: FeaturePoints, fields: Sequence[str] = ()) -> None:
+        self._network = _Answering(uncompiled(network), points, fields)
 
     def weights(self) -> dict[str, Tensor]:
         """The network's own weights, those that learn, as tensors of which a gradient can be asked."""
@@ -39,7 +40,11 @@ class Virtual:
         }
 
     def logits(self, inputs: Inputs, weights: Weights) -> Tensor:
-        """The logits for some inputs, in float32 at least.
+        """The logits for some inputs, in float32 at least; see `outputs`."""
+        return full_precision(self.outputs(inputs, weights).logits)
+
+    def outputs(self, inputs: Inputs, weights: Weights) -> Outputs:
+        """The outputs for some inputs.
 
         Args:
             inputs: as the network takes them.
@@ -73,12 +78,12 @@ def moved(weights: Weights, direction: Weights, distance: float | Tensor) -> dic
 
 
 class _Answering(nn.Module):
-    """A network whose forward gives its logits."""
+    """A network whose forward gives its outputs."""
 
-    def __init__(self, network: nn.Module, points: FeaturePoints) -> None:
+    def __init__(self, network: nn.Module, points: FeaturePoints, fields: Sequence[str]) -> None:
         super().__init__()
         self.network = network
-        self._tap = Tap(network, points, ())
+        self._tap = Tap(network, points, fields)
 
-    def forward(self, inputs: Inputs) -> Tensor:
-        return full_precision(self._tap(inputs).logits)
+    def forward(self, inputs: Inputs) -> Outputs:
+        return self._tap(inputs)

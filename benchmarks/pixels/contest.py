@@ -1,0 +1,246 @@
+"""Contenders on one data set: every cell is written down as it is done, and is never run again."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import limbeck
+from benchmarks.ledger import Ledger
+from benchmarks.pixels.cost import cost, peak
+from benchmarks.pixels.page import page
+from limbeck.data import Source
+from limbeck.files import write_text
+from limbeck.objective import parse
+from limbeck.runs import Run
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+ALONE = "alone"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A data set with its networks, the budget and who takes part.
+
+    Attributes:
+        name: of the files with what was found, and of the module that runs the contest.
+        about: what the page says first, in Markdown.
+        source: what is learned from, given the folder of data files.
+        student: a network, in the notation.
+        teacher: a larger one.
+        contenders: objectives by name; that of the student alone is `ALONE`.
+        epochs: of every contender.
+        teacher_epochs: of the teacher.
+        tried: numbers of epochs that the student alone is tried with, by its validation split.
+        lr: learning rate.
+        teacher_lr: that of the teacher.
+        batch_size: of all.
+        settings: further settings of all runs.
+        seeds: how many there are.
+    """
+
+    name: str
+    about: str
+    source: Callable[[Path], Source]
+    student: str
+    teacher: str
+    contenders: Mapping[str, str]
+    epochs: int
+    teacher_epochs: int
+    tried: tuple[int, ...]
+    lr: float
+    teacher_lr: float
+    batch_size: int
+    settings: Mapping[str, Any]
+    seeds: int = 5
+
+    def of(self, objective: str, epochs: int) -> dict[str, Any]:
+        """What a student's figures are of."""
+        own = {"student": self.student, "objective": objective, "epochs": epochs, "lr": self.lr}
+        return {**own, "batch_size": self.batch_size, "settings": self.settings}
+
+    @property
+    def of_teacher(self) -> dict[str, Any]:
+        """What the teacher's figures are of."""
+        own = {"teacher": self.teacher, "epochs": self.teacher_epochs, "lr": self.teacher_lr}
+        return {**own, "batch_size": self.batch_size, "settings": self.settings}
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Where a contest takes place.
+
+    Attributes:
+        contest: which.
+        file: what was found, as JSON.
+        written: the page printed from it.
+        runs: where the runs go.
+        shared: the folder of data files.
+        tiny: whether the contest is a try.
+    """
+
+    contest: Contest
+    file: Path
+    written: Path
+    runs: Path
+    shared: Path
+    tiny: bool
+
+    def given(self, epochs: int, lr: float) -> dict[str, Any]:
+        """What every run is given."""
+        contest = self.contest
+        return {
+            "data": contest.source(self.shared),
+            "epochs": epochs,
+            "batch_size": contest.batch_size,
+            "lr": lr,
+            "display": False,
+            "settings": {
+                "training.trackers": [],
+                "training.precision": "fp32",
+                "training.memory_format": "contiguous",
+                **contest.settings,
+            },
+        }
+
+    def teacher(self) -> Run:
+        """The teacher, trained where it is not there yet."""
+        contest, run = self.contest, Run(self.runs / "teacher")
+        if not run.finished:
+            resume = (run.path / "config.yaml").exists()
+            given = self.given(contest.teacher_epochs, contest.teacher_lr)
+            limbeck.train(model=contest.teacher, out=run.path, resume=resume, seed=0, **given)
+        return run
+
+    def cell(self, contender: str, seed: int, epochs: int) -> dict[str, Any]:
+        """The figures of one run, which goes on where it was stopped."""
+        contest, objective = self.contest, self.contest.contenders[contender]
+        slug = "".join(letter if letter.isalnum() else "-" for letter in contender.lower())
+        path = self.runs / f"{slug}-{epochs}-epochs-{seed}"
+        given = {**self.given(epochs, contest.lr), "objective": objective, "seed": seed, "out": path}
+        given["resume"] = (path / "config.yaml").exists()
+        if parse(objective).all_reads.teacher:
+            run = limbeck.distill(student=contest.student, teacher=self.teacher(), **given)
+        else:
+            run = limbeck.train(model=contest.student, **given)
+        return figures(run)
+
+    def run(self) -> None:
+        """Runs whatever is missing: the tries, then seed after seed, then what a step costs."""
+        contest, ledger = self.contest, Ledger(self.file)
+        found: dict[str, Any] = {"tries": {}, "cells": {}, "cost": {}}
+        for epochs in contest.tried:
+            for seed in range(min(3, contest.seeds)) if epochs != contest.epochs else ():
+                place = "tries", str(epochs), str(seed)
+                self.keep(
+                    ledger,
+                    found,
+                    *place,
+                    of=contest.of(contest.contenders[ALONE], epochs),
+                    measure=partial(self.cell, ALONE, seed, epochs),
+                )
+        self.keep(ledger, found, "teacher", of=contest.of_teacher, measure=lambda: figures(self.teacher()))
+        for seed in range(contest.seeds):
+            for contender, objective in contest.contenders.items():
+                place = "cells", contender, str(seed)
+                self.keep(
+                    ledger,
+                    found,
+                    *place,
+                    of=self.of(objective),
+                    measure=partial(self.cell, contender, seed, contest.epochs),
+                )
+        for contender, objective in contest.contenders.items():
+            place = "cost", contender
+            self.keep(ledger, found, *place, of=self.of(objective), measure=partial(self.spent, contender))
+
+    def of(self, objective: str) -> dict[str, Any]:
+        """What the figures of a contender are of; those with a teacher are of this one, too."""
+        own = self.contest.of(objective, self.contest.epochs)
+        return {**own, "taught": self.contest.of_teacher} if parse(objective).all_reads.teacher else own
+
+    def keep(
+        self,
+        ledger: Ledger,
+        found: dict[str, Any],
+        *place: str,
+        of: Mapping[str, Any],
+        measure: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """Puts figures that the ledger has, or has measured now, where they belong, and prints the page."""
+        kept = ledger.once(*place, of=of, measure=measure)
+        folder = found
+        for key in place[:-1]:
+            folder = folder.setdefault(key, {})
+        folder[place[-1]] = kept
+        write_text(self.written, page(self.contest, found))
+        shown = {key: each for key, each in kept.items() if key != "of"}
+        print(f"{self.contest.name}, {', '.join(place)}: {shown}", flush=True)
+
+    def spent(self, contender: str) -> dict[str, Any]:
+        """What a step of a contender costs."""
+        objective = self.contest.contenders[contender]
+        spent = cost(self.source(), self.contest, objective, self.taught(objective))
+        return {**spent, "peak": self.peak_of(contender)}
+
+    def source(self) -> Source:
+        """The data."""
+        return self.contest.source(self.shared)
+
+    def taught(self, objective: str) -> torch.nn.Module | None:
+        """The teacher's network, if the objective reads one."""
+        return limbeck.load(self.teacher()) if parse(objective).all_reads.teacher else None
+
+    def peak_of(self, contender: str) -> int:
+        """Peak bytes of a process that takes a few steps."""
+        command = [sys.executable, "-m", f"benchmarks.pixels.{self.contest.name}", "--peak", contender]
+        command += ["--runs", str(self.runs.parent), "--shared", str(self.shared)]
+        command += ["--tiny"] if self.tiny else []
+        return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout)
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """What is reported of a run: the metrics of both splits, agreement with the teacher, parameters, time."""
+    result = run.result
+    return {
+        "test": dict(result.metrics.on("test")),
+        "validation": dict(result.metrics.on("validation")),
+        "agreement": result.agreement,
+        "parameters": result.student.parameters,
+        "seconds": round(result.seconds, 1),
+    }
+
+
+def main(contest: Contest) -> None:
+    """The command line of a contest."""
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--tiny", action="store_true", help="one epoch, two seeds; written into --runs alone")
+    parser.add_argument("--runs", type=Path, default=Path("runs/pixels"), help="where the runs go")
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared" / "data", help="data files")
+    parser.add_argument("--peak", choices=contest.contenders, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    folder, name = HERE, contest.name
+    runs = (arguments.runs / name).resolve()
+    if arguments.tiny:
+        folder = runs = runs.with_name(f"{name}-tiny")
+        settings = {**contest.settings, "training.samples_per_epoch": 4 * contest.batch_size}
+        contest = replace(contest, epochs=1, teacher_epochs=1, tried=(1, 2), seeds=2, settings=settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    file, written = folder / f"{name}.json", folder / f"{name.upper()}.md"
+    ring = Ring(contest, file, written, runs, arguments.shared.resolve(), arguments.tiny)
+    if arguments.peak:
+        objective = contest.contenders[arguments.peak]
+        print(peak(ring.source(), contest, objective, ring.taught(objective)))
+    else:
+        ring.run()
