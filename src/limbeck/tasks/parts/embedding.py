@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -12,9 +12,6 @@ from limbeck.outputs import Batch, Outputs
 from limbeck.tasks.base import Task
 from limbeck.tasks.parts.vectors import Score, check_vectors
 from limbeck.tasks.rows import Rows
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,12 @@ class EmbeddingTask(Task):
         return "an embedding for each text"
 
     @classmethod
-    def of(cls, names: Sequence[str] | None, width: int | None, targets: Tensor) -> Self:
+    def of(cls, names: Sequence[str] | None, width: int | None, targets: Tensor) -> EmbeddingTask:
         """The task, which is the same for all targets."""
         return cls()
 
     @classmethod
-    def of_width(cls, width: int) -> Self:
+    def of_width(cls, width: int) -> EmbeddingTask:
         """The task, which is the same for all widths."""
         return cls()
 
