@@ -27,7 +27,7 @@ class Contender:
     teacher: str = "teacher"
 
 
-NOT_ALONE = ("mgd", "dgkd", "ceskd", "sftn", "nasty", "tinybert")
+NOT_ALONE = ("mgd", "mtpd", "dgkd", "ceskd", "sftn", "nasty", "tinybert")
 """Methods that wrap others, want several teachers, train a teacher, or compare the attention of texts."""
 
 WITHOUT_LABELS = ("cosine", "embedding_mse")

@@ -29,7 +29,7 @@ def test_every_method_takes_part() -> None:
         for name, it in METHODS.items()
         if it.__module__.startswith("limbeck.") and it.rows not in ("values", "vectors") and not it.tasks
     }
-    assert own - used - {"kd", "sftn", "nasty", "tinybert", "label_smoothing", "tfkd"} == set()
+    assert own - used - {"kd", "mtpd", "sftn", "nasty", "tinybert", "label_smoothing", "tfkd"} == set()
 
 
 def figures() -> dict[str, Any]:

@@ -63,6 +63,7 @@ class TestStudent:
         source = three_classes()
         assert models.rescaling_of(networks.student(config("mlp"), source, 0)) is None
         monkeypatch.setattr(Classification, "scores", "values")
+        monkeypatch.setattr(Classification, "columns_hold", "values")
         source = replace(source, train=replace(source.train, targets=torch.arange(60).double()[:, None]))
         monkeypatch.setattr(Classification, "labeled", staticmethod(lambda targets: targets[:, 0] > 9))
         fresh = networks.student(config("mlp"), source, 0)
