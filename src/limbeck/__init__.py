@@ -65,7 +65,9 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"limbeck.{_HOMES[name]}"), name)
     if name == "__version__":
-        return import_module("importlib.metadata").version("limbeck")
+        from importlib.metadata import version
+
+        return version("limbeck")
     if name in _MODULES:
         return import_module(f"limbeck.{name}")
     raise AttributeError(f"module 'limbeck' has no attribute {name!r}")

@@ -357,16 +357,16 @@ def _set(raw: dict[str, Any], path: list[str], value: Any, key: str) -> None:
         raw[name] = dict(inner or {})
         raw = raw[name]
     there = raw.get(path[-1])
-    raw[path[-1]] = _merged(there, value) if isinstance(there, dict) and isinstance(value, dict) else value
+    raw[path[-1]] = merged(there, value) if isinstance(there, dict) and isinstance(value, dict) else value
 
 
-def _merged(there: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
-    """A part of the config with some of its values exchanged."""
-    merged = dict(there)
+def merged(there: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping with the values of another one over its own, part by part."""
+    made = dict(there)
     for name, item in value.items():
-        inner = merged.get(name)
-        merged[name] = _merged(inner, item) if isinstance(inner, dict) and isinstance(item, dict) else item
-    return merged
+        inner = made.get(name)
+        made[name] = merged(inner, item) if isinstance(inner, dict) and isinstance(item, dict) else item
+    return made
 
 
 def explained(

@@ -37,6 +37,11 @@ class Asking:
     config: RunConfig
     trainer: Trainer
 
+    @property
+    def views(self) -> int:
+        """How many views of each sample a run draws among."""
+        return self.config.training.views or self.source.views.count
+
     def batch(self, index: Tensor, view: Tensor, *, keep: bool = True) -> Batch:
         """Some samples in views; without their numbers, so that nothing is kept, if so wanted."""
         rendered = self.split.samples.render(self.source.views, index, view)

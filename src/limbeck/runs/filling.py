@@ -99,7 +99,7 @@ def fill(
 def _fill(asking: Asking, choices: Choices) -> Iterator[Filling]:
     teacher, source, split = asking.teacher, asking.source, asking.split
     setup, device = asking.config.training, asking.trainer.device
-    views = min(setup.views or source.views.count, teacher.views_kept)
+    views = min(asking.views, teacher.views_kept)
     done = new = 0
     with in_precision(asking.trainer):
         for place in range(views):

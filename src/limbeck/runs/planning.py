@@ -46,13 +46,13 @@ def plan(given: RunArguments) -> Iterator[Planned]:
         LimbeckError: as `fill`, but for a budget.
     """
     for asking, choices in stretches(given):
-        teacher, source = asking.teacher, asking.source
+        teacher = asking.teacher
         sizes, samples = teacher.bytes_of_view(), len(asking.split)
         yield Planned(
             {name: size // samples for name, size in sizes.items()},
             samples,
-            asking.config.training.views or source.views.count,
-            min(teacher.views_kept, asking.config.training.views or source.views.count),
+            asking.views,
+            min(teacher.views_kept, asking.views),
             _seconds(asking, choices),
             teacher.shortage,
         )

@@ -17,6 +17,7 @@ from limbeck.runs import networks, optimizers
 from limbeck.runs.directory import Run
 from limbeck.runs.recipe import settings
 from limbeck.studies.study import Pair, StudentEntry, Study, TeacherEntry
+from limbeck.teachers.files.reading import is_answers
 
 
 @dataclass(frozen=True)
@@ -233,16 +234,12 @@ def _taught_by(study: Study, names: Sequence[str], needs: Sequence[Cell], object
         if name in trained:
             own = {key: own[key] for key in ("labels", "trust", "cache", "top") if key in own}
             own["model"] = trained[name]
-        if cached and not _is_answers(entry):
+        if cached and not is_answers(entry.model):
             own.setdefault("cache", study.cache)
         made[name] = own
     if len(made) == 1:
         return {"teacher": next(iter(made.values()))}
     return {"teachers": {slug(name).replace("-", "_"): own for name, own in made.items()}}
-
-
-def _is_answers(entry: TeacherEntry) -> bool:
-    return Path(entry.model).suffix in (".jsonl", ".csv", ".parquet")
 
 
 def _config(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from limbeck.config import DataConfig, StudentConfig, TeacherConfig, explained, read_yaml
+from limbeck.config import DataConfig, StudentConfig, TeacherConfig, explained, merged, read_yaml
 from limbeck.errors import LimbeckError, unknown
 from limbeck.studies.published import published
 
@@ -161,7 +161,7 @@ def read_study(file: Path, scale: Literal["full", "small"] = "full") -> Study:
     if scale == "small":
         if not isinstance(raw.get("small"), dict):
             raise LimbeckError(f"{str(file)!r} has nothing under small, which --scale small would apply")
-        raw = _merged(raw, raw["small"])
+        raw = merged(raw, raw["small"])
         said = raw.get("note", "")
         small = "Run with --scale small: on a subset and with a shorter schedule than the protocol's."
         raw["note"] = f"{small} {said}".strip()
@@ -193,18 +193,6 @@ def located(file: Path) -> Path:
     if file.name not in known:
         raise unknown("study", file.name, known)
     return known[file.name]
-
-
-def _merged(there: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping with another one's values over its own, parts by parts."""
-    merged = dict(there)
-    for key, value in over.items():
-        inner = merged.get(key)
-        if isinstance(inner, dict) and isinstance(value, dict):
-            merged[key] = _merged(inner, value)
-        else:
-            merged[key] = value
-    return merged
 
 
 def _check_names(study: Study) -> None:

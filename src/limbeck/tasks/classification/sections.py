@@ -10,6 +10,7 @@ from limbeck.tasks.classification import calibration_section as calibration
 from limbeck.tasks.classification.fidelity import FEW_CLASSES
 from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings
 from limbeck.tasks.classification.least_known import least_known
+from limbeck.tasks.parts.by_class import percent
 from limbeck.tasks.sections import Bars, Figure, Heatmap, Section, Table
 
 ROWS = 100
@@ -99,12 +100,12 @@ def _f1_by_class(names: Sequence[str], found: Mapping[str, ClassificationFinding
         [
             names[at],
             f"{student[at].samples:,}",
-            *map(_percent, (student[at].precision, student[at].recall, student[at].f1)),
-            *(_percent(its[at].f1) for its in others),
+            *map(percent, (student[at].precision, student[at].recall, student[at].f1)),
+            *(percent(its[at].f1) for its in others),
         ]
         for at in order
     ]
-    mean = _percent(found["student"].confusion.macro_f1)
+    mean = percent(found["student"].confusion.macro_f1)
     notes = f"The student's, its lowest F1 first; the mean of its F1 is {mean} %, the macro F1."
     if len(order) < len(scored):
         notes += f" The {len(order)} lowest of {len(scored)}."
@@ -115,10 +116,6 @@ def _f1_by_class(names: Sequence[str], found: Mapping[str, ClassificationFinding
         title="F1 by class",
         notes=notes,
     )
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.1f}"
 
 
 def _agreement(names: Sequence[str], its: ClassificationAgreement) -> Section:

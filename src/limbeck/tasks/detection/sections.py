@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 
 from limbeck.tasks.base import Agreement, Findings
 from limbeck.tasks.detection.findings import BoxAgreement, BoxFindings
-from limbeck.tasks.sections import Bars, Section, Table
+from limbeck.tasks.parts.by_class import lowest_by_class, percent
+from limbeck.tasks.sections import Section, Table
 
 ROWS = 160
 """Classes of the table; of more, those with the most boxes."""
-
-BARS = 20
-"""Classes of a figure; of more, those with the lowest precision."""
 
 
 def sections(
@@ -56,7 +53,7 @@ def _by_class(names: Sequence[str], found: Mapping[str, BoxFindings]) -> Table:
             names[at],
             f"{student.classes[at].boxes:,}",
             *(
-                _percent(value)
+                percent(value)
                 for its in found.values()
                 for value in (its.classes[at].ap, its.classes[at].ap50)
             ),
@@ -80,7 +77,7 @@ def _by_size(found: Mapping[str, BoxFindings]) -> Table:
         "medium": "32 x 32 to 96 x 96 pixels",
         "large": "above 96 x 96 pixels",
     }
-    rows = [[said, *(_percent(its.sizes[size]) for its in found.values())] for size, said in sizes.items()]
+    rows = [[said, *(percent(its.sizes[size]) for its in found.values())] for size, said in sizes.items()]
     return Table(["boxes", *(f"AP of the {role} (%)" for role in found)], rows, title="By size")
 
 
@@ -91,35 +88,11 @@ def compared(names: Sequence[str], found: Mapping[str, Sequence[Findings]]) -> S
         names: names of the classes.
         found: findings by the name of the network, those of each seed.
     """
-    scores = {
-        name: [
-            _mean([each.classes[at].ap for each in seeds if isinstance(each, BoxFindings)])
-            for at in range(len(names))
-        ]
+    shares = {
+        name: [[its.ap for its in each.classes] for each in seeds if isinstance(each, BoxFindings)]
         for name, seeds in found.items()
     }
-    known = {
-        at: fmean(values)
-        for at in range(len(names))
-        if (values := [its[at] for its in scores.values() if not math.isnan(its[at])])
-    }
-    worst = sorted(known, key=lambda at: known[at])[:BARS]
-    which = f" The {len(worst)} lowest of {len(known)}." if len(worst) < len(known) else ""
-    bars = Bars(
-        "AP by class",
-        "AP (%)",
-        [names[at] for at in worst],
-        {name: [its[at] for at in worst] for name, its in scores.items()},
-        kind="points",
-        notes=f"Means over the seeds, the lowest first.{which}",
-    )
-    return [Section("Classes", figures=[bars])]
-
-
-def _mean(seeds: Sequence[float | None]) -> float:
-    """The mean AP of a class in percent; NaN where it occurs for no seed."""
-    known = [100 * value for value in seeds if value is not None]
-    return fmean(known) if known else math.nan
+    return [Section("Classes", figures=[lowest_by_class("AP", names, shares)])]
 
 
 def weaknesses(names: Sequence[str], found: BoxFindings) -> Iterator[str]:
@@ -133,12 +106,8 @@ def weaknesses(names: Sequence[str], found: BoxFindings) -> Iterator[str]:
     if len(scored) > 1:
         ap, at = min(scored)
         boxes = found.classes[at].boxes
-        yield f"It is weakest on `{names[at]}`: an AP of {_percent(ap)} % on {boxes:,} boxes."
+        yield f"It is weakest on `{names[at]}`: an AP of {percent(ap)} % on {boxes:,} boxes."
     sized = [(ap, size) for size, ap in found.sizes.items() if ap is not None]
     if len(sized) > 1:
         ap, size = min(sized)
-        yield f"Of the sizes, it is weakest on {size} boxes, with an AP of {_percent(ap)} %."
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.1f}"
+        yield f"Of the sizes, it is weakest on {size} boxes, with an AP of {percent(ap)} %."

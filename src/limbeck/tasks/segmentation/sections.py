@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 
 from limbeck.tasks.base import Agreement, Findings
-from limbeck.tasks.sections import Bars, Heatmap, Section, Table
+from limbeck.tasks.parts.by_class import lowest_by_class, percent
+from limbeck.tasks.sections import Heatmap, Section, Table
 from limbeck.tasks.segmentation.findings import PixelAgreement, PixelFindings
 
 ROWS = 160
@@ -15,9 +14,6 @@ ROWS = 160
 
 CELLS = 25
 """Classes up to which the confusion matrix is drawn."""
-
-BARS = 20
-"""Classes of a figure; of more, those with the lowest IoU."""
 
 
 def sections(
@@ -58,9 +54,9 @@ def _by_class(names: Sequence[str], found: Mapping[str, PixelFindings]) -> Table
         [
             names[at],
             f"{100 * student.pixels[at] / total:.2f}",
-            _percent(student.recall[at]),
-            _percent(student.iou[at]),
-            *(_percent(its.iou[at]) for its in others.values()),
+            percent(student.recall[at]),
+            percent(student.iou[at]),
+            *(percent(its.iou[at]) for its in others.values()),
         ]
         for at in order
     ]
@@ -103,35 +99,10 @@ def compared(names: Sequence[str], found: Mapping[str, Sequence[Findings]]) -> S
         names: names of the classes.
         found: findings by the name of the network, those of each seed.
     """
-    scores = {
-        name: [
-            _mean([each.iou[at] for each in seeds if isinstance(each, PixelFindings)])
-            for at in range(len(names))
-        ]
-        for name, seeds in found.items()
+    shares = {
+        name: [each.iou for each in seeds if isinstance(each, PixelFindings)] for name, seeds in found.items()
     }
-    known = {
-        at: fmean(values)
-        for at in range(len(names))
-        if (values := [its[at] for its in scores.values() if not math.isnan(its[at])])
-    }
-    worst = sorted(known, key=lambda at: known[at])[:BARS]
-    which = f" The {len(worst)} lowest of {len(known)}." if len(worst) < len(known) else ""
-    bars = Bars(
-        "IoU by class",
-        "IoU (%)",
-        [names[at] for at in worst],
-        {name: [its[at] for at in worst] for name, its in scores.items()},
-        kind="points",
-        notes=f"Means over the seeds, the lowest first.{which}",
-    )
-    return [Section("Classes", figures=[bars])]
-
-
-def _mean(seeds: Sequence[float | None]) -> float:
-    """The mean IoU of a class in percent; NaN where it occurs for no seed."""
-    known = [100 * value for value in seeds if value is not None]
-    return fmean(known) if known else math.nan
+    return [Section("Classes", figures=[lowest_by_class("IoU", names, shares)])]
 
 
 def weaknesses(names: Sequence[str], found: PixelFindings) -> Iterator[str]:
@@ -145,12 +116,8 @@ def weaknesses(names: Sequence[str], found: PixelFindings) -> Iterator[str]:
     if not scored:
         return
     iou, at = min(scored)
-    yield f"It is weakest on `{names[at]}`: an IoU of {_percent(iou)} % on {found.pixels[at]:,} pixels."
+    yield f"It is weakest on `{names[at]}`: an IoU of {percent(iou)} % on {found.pixels[at]:,} pixels."
     wrong = [0 if other == at else count for other, count in enumerate(found.matrix[at])]
     if count := max(wrong):
-        share = _percent(count / found.pixels[at])
+        share = percent(count / found.pixels[at])
         yield f"It takes {share} % of the pixels of `{names[at]}` for `{names[wrong.index(count)]}`."
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.1f}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from limbeck.tasks.base import Agreement, Findings
+from limbeck.tasks.parts.by_class import percent
 from limbeck.tasks.sections import Bars, Section, Table
 from limbeck.tasks.token_classification.findings import EntityType, TokenAgreement, TokenFindings
 from limbeck.tasks.token_classification.spans import Scheme
@@ -59,12 +60,12 @@ def _by_type(scheme: Scheme, found: Mapping[str, TokenFindings]) -> Table:
         [
             scheme.types[at],
             f"{student[at].entities:,}",
-            *map(_percent, (student[at].precision, student[at].recall, student[at].f1)),
-            *(_percent(its.types[at].f1) for its in others.values()),
+            *map(percent, (student[at].precision, student[at].recall, student[at].f1)),
+            *(percent(its.types[at].f1) for its in others.values()),
         ]
         for at in order
     ]
-    mean = _percent(found["student"].metrics["macro_f1"])
+    mean = percent(found["student"].metrics["macro_f1"])
     notes = f"The student's; the mean of its F1 is {mean} %, the macro F1."
     if len(order) < len(student):
         notes += f" The {len(order)} types with the most entities, of {len(student)}."
@@ -153,7 +154,7 @@ def weaknesses(scheme: Scheme, found: TokenFindings) -> Iterator[str]:
     if scored:
         f1, name, its = min(scored, key=lambda each: each[0])
         yield (
-            f"It is weakest on `{name}`: an F1 of {_percent(f1)} % on {its.entities:,} "
+            f"It is weakest on `{name}`: an F1 of {percent(f1)} % on {its.entities:,} "
             f"{'entity' if its.entities == 1 else 'entities'}."
         )
     missed = found.missed
@@ -167,7 +168,3 @@ def weaknesses(scheme: Scheme, found: TokenFindings) -> Iterator[str]:
             f"It does not read {found.lost:,} of {found.words:,} words, which are cut off; they count as "
             "answered O."
         )
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{100 * share:.1f}"
