@@ -83,7 +83,7 @@ def test_the_method_takes_weights_or_counts_labels() -> None:
 
 def test_wrong_weights_are_refused() -> None:
     with pytest.raises(
-        LimbeckError, match=rf"^focal has 2 class_weights, and a row of .* {CLASSES} classes$"
+        LimbeckError, match=rf"^focal has 2 class_weights, and the logits have {CLASSES} classes$"
     ):
         weights_of("focal(class_weights=[1, 2])")
     with pytest.raises(LimbeckError, match=r'^focal\(class_weights="balanced"\) needs the number of labels'):

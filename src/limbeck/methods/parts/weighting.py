@@ -44,7 +44,5 @@ def settled(method: str, given: ClassWeights, context: Context) -> Tensor | None
         given = balanced(counts)
     classes = context.student.logits.shape[1]
     if len(given) != classes:
-        raise LimbeckError(
-            f"{method} has {len(given)} class_weights, and a row of {context.task.name} {classes} classes"
-        )
+        raise LimbeckError(f"{method} has {len(given)} class_weights, and the logits have {classes} classes")
     return torch.tensor([float(weight) for weight in given], dtype=torch.float32)
