@@ -30,11 +30,11 @@ class Contender:
 NOT_ALONE = ("mgd", "mtpd", "dgkd", "ceskd", "sftn", "nasty", "tinybert")
 """Methods that wrap others, want several teachers, train a teacher, or compare the attention of texts."""
 
-WITHOUT_LABELS = ("cosine", "embedding_mse")
-"""Methods whose recipe is for encoders and trains no layer that makes logits: here `ce` does."""
+BESIDE_CE = ("cosine", "embedding_mse", "masked_generative")
+"""Methods whose recipe is for encoders or detectors: here `ce` stands beside them."""
 
 RECIPES = {
-    name: Contender(f"ce + {name}" if name in WITHOUT_LABELS else method.recipe or f"ce + {name}")
+    name: Contender(f"ce + {name}" if name in BESIDE_CE else method.recipe or f"ce + {name}")
     for name, method in METHODS.items()
     if name not in NOT_ALONE and method.rows not in ("values", "vectors") and not method.tasks
 }

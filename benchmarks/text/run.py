@@ -191,12 +191,12 @@ class Bench:
             taught, given = self.teacher, {**given, "cache_teacher": "both"}
         model = each.model.format(encoder=self.encoder)
         run = Grid(folder, METHODS, each.seeds, model, taught, given).cell(method, seed)
-        return {**figures(run), **(speeds(run) if (method, seed) == ("KD", 0) else {})}
+        return {**figures(run), **(speeds(run, given["data"]) if (method, seed) == ("KD", 0) else {})}
 
 
-def speeds(run: Run) -> dict[str, float | None]:
+def speeds(run: Run, source: Source) -> dict[str, float | None]:
     """Questions a second in large batches, of student and teacher, which take turns."""
-    networks = limbeck.evaluate(run, suite="full", device="cpu").networks
+    networks = limbeck.evaluate(run, source, suite="full", device="cpu").networks
     return {f"{role}_throughput": networks[role].cost.throughput for role in ("student", "teacher")}
 
 

@@ -8,14 +8,16 @@ import pytest
 from benchmarks.methods import contenders
 from benchmarks.methods.readme import BEGIN, END, guide, readme
 
+from limbeck import checks
 from limbeck.methods import METHODS
 from limbeck.objective import parse
+from limbeck.tasks import TASKS
 
 
 @pytest.mark.parametrize("name", contenders.ALL)
 def test_every_contender_is_in_the_notation(name: str) -> None:
     each = contenders.ALL[name]
-    parse(each.objective)
+    checks.serves(parse(each.objective), TASKS["classification"].of_width(10))
     assert each.teacher in ("teacher", "both", "chain", "friendly", "schedule")
     named = parse(each.objective).all_reads.teachers
     assert named == () or each.teacher == "both"
