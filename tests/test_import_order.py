@@ -31,6 +31,7 @@ ORDER = (
         "boxes",
         "byte_sizes",
         "files",
+        "growing",
         "hashing",
         "intervals",
         "notation",
