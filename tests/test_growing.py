@@ -33,8 +33,8 @@ def test_a_large_one_lies_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
         sizes.append(shape)
         return made(*args, shape=shape, **kwargs)
 
-    made = np.memmap
-    monkeypatch.setattr(growing.np, "memmap", memmap)
+    made: Any = np.memmap
+    monkeypatch.setattr(np, "memmap", memmap)
     parts = [torch.randn(900, 4), torch.randn(900, 4), torch.randn(900, 4)]
     assert torch.equal(grown(parts), torch.cat(parts))
     assert sizes == []

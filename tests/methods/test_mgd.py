@@ -113,7 +113,8 @@ def test_the_embeddings_of_encoders_enter_with_a_mean_square_of_1(scheme: str) -
     assert isinstance(method, MGD)
     losses = distiller(batch)
     with torch.no_grad():
-        ours, theirs = (it(batch.inputs) for it in (distiller.student, distiller.teacher.network))  # type: ignore[union-attr, operator]
+        networks = distiller.student, distiller.teacher.network  # type: ignore[union-attr]
+        ours, theirs = (network(batch.inputs) for network in networks if network is not None)
         length = theirs.square().mean(1, keepdim=True).sqrt()
         shown = theirs
         for name, temperature in (("low", 2.0), ("high", 8.0)):
@@ -136,8 +137,8 @@ def test_the_terms_of_encoders_are_the_same_for_embeddings_of_any_length() -> No
     batch = Batch(setting.inputs[:6])
 
     def terms(length: float) -> dict[str, Tensor]:
-        sides = [Outputs(logits=length * it, embedding=length * it) for it in (student, teacher)]
-        return {name: term.value for name, term in method.terms(*sides, batch).items()}
+        ours, theirs = (Outputs(logits=length * it, embedding=length * it) for it in (student, teacher))
+        return {name: term.value for name, term in method.terms(ours, theirs, batch).items()}
 
     for name, value in terms(1.0).items():
         torch.testing.assert_close(terms(0.05)[name], value)

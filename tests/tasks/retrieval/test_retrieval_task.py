@@ -149,7 +149,7 @@ def test_a_corpus_that_does_not_fit_into_memory_is_searched_from_a_file(
 
     def found() -> dict[str, float]:
         meter = Retrieval().meter()
-        for rows in torch.arange(3000).split(700):
+        for rows in torch.split(torch.arange(3000), 700):
             meter.update(Outputs(logits=vectors[rows]), batch(targets[rows], judgments))
         return meter.compute()
 

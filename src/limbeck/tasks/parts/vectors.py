@@ -63,11 +63,11 @@ class Kept:
         first = torch.ones_like(numbers, dtype=torch.bool)
         first[1:] = numbers[order].diff() != 0
         kept, ordered = order[first], Growing()
-        for some in kept.split(BLOCK):
+        for some in torch.split(kept, BLOCK):
             ordered.add(vectors[some])
         return numbers[kept], ordered.read()
 
 
 def zeros(vectors: Tensor) -> int:
     """How many of some vectors (N, D) have length 0."""
-    return sum(int((some == 0).all(1).sum()) for some in vectors.split(BLOCK))
+    return sum(int((some == 0).all(1).sum()) for some in torch.split(vectors, BLOCK))
