@@ -194,6 +194,30 @@ def test_numbers_as_people_write_them(file: Path) -> None:
     assert config.training.epochs == 10
 
 
+@pytest.mark.parametrize("text", ["5e-4~", "2e5_teacher", "1e3/run"])
+def test_a_text_that_begins_as_a_number_is_a_text(text: str, file: Path) -> None:
+    file.write_text(f"student: {text}\n")
+    assert make_config(file).student.model == text
+    assert make_config(None, parse_settings([f"student.model={text}"])).student.model == text
+
+
+def test_a_text_that_would_be_a_number_is_written_between_quotes(file: Path) -> None:
+    config = make_config(None, {"student.model": "1e3"})
+    file.write_text(config.to_yaml())
+    assert make_config(file) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("2001-99-99", "timestamp"), ("0b_", "int"), ("!!float x", "float")]
+)
+def test_what_looks_like_a_number_or_a_date_and_is_none_is_refused(text: str, kind: str, file: Path) -> None:
+    said = refusal(file, f"student: mlp\nseed: {text}\n")
+    assert said.startswith("the config 'run.yaml' is not YAML: ")
+    assert f" is no {kind} (" in said
+    assert said.endswith("; put a text between quotes in line 2")
+    assert refusal(None, "", f"seed={text}") == f"--set seed: the value {text!r} is not YAML"
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -245,7 +245,7 @@ class RunConfig(_Part):
 
     def to_yaml(self) -> str:
         """The whole config, defaults included, as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def check_teacher_name(name: str) -> None:
@@ -328,7 +328,17 @@ def read_yaml(file: Path, model: type[BaseModel] = RunConfig, what: str = "confi
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key that stands twice, of which PyYAML would keep the last."""
+    """YAML that refuses a key that stands twice, of which PyYAML would keep the last, and numbers and dates
+    that look like some and are none.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{node.value!r} is no {kind} ({error}); put a text between quotes"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -340,10 +350,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """YAML for `_Loader`."""
+
+
 # YAML 1.1 reads 5e-4 as a string; people mean the number.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
-)
+for _each in (_Loader, _Dumper):
+    _each.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"), list("-+.0123456789")
+    )
 
 
 def _set(raw: dict[str, Any], path: list[str], value: Any, key: str) -> None:

@@ -33,7 +33,7 @@ from limbeck.training.step import Step
 from limbeck.training.stopping import Interrupted, Terminated, stop, stoppable
 from limbeck.training.trackers import check_trackers
 from limbeck.training.trials import check_compiler
-from limbeck.training.world import check_world, launched_on_cpu
+from limbeck.training.world import check_world, half_launched, launched_on_cpu, lost
 
 
 class Trainer:
@@ -99,7 +99,8 @@ class Trainer:
         self.device: torch.device = torch.device("cpu") if device == "cpu" else found
         if self.accelerator.num_processes > 1 and self.device.type != self.accelerator.device.type:
             raise LimbeckError(
-                f"the processes were launched on {self.accelerator.device.type}; for the CPU, add --cpu there"
+                f"the processes were launched on {self.accelerator.device.type}; for the CPU, launch them "
+                "with CUDA_VISIBLE_DEVICES set to nothing"
             )
         if compile is True:
             check_compiler(self.device)
@@ -146,7 +147,8 @@ class Trainer:
         process at once.
 
         Raises:
-            LimbeckError: for a checkpoint that is damaged or of another module.
+            LimbeckError: for a checkpoint that is damaged or of another module, and when another of several
+                processes has ended.
             DivergenceError: when a loss turns NaN or infinite.
             Interrupted: for SIGINT, a KeyboardInterrupt.
             Terminated: for SIGTERM, a SystemExit.
@@ -164,7 +166,9 @@ class Trainer:
         if self._trackers:
             self.accelerator.init_trackers("limbeck")
         try:
-            with stoppable() as stopping, self.display:
+            with stoppable() as stopping, self.display, self._together():
+                if (note := half_launched(self.accelerator.num_processes)) is not None:
+                    self.display.note(note)
                 self._points = SavePoints(
                     self.save_every, self.checkpoint_every, self.accelerator, self.device, stopping
                 )
@@ -180,6 +184,20 @@ class Trainer:
             for tracker in self.accelerator.trackers:
                 with self._writing():
                     tracker.finish()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """A context in which it is said if another of the processes does not answer any more."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.accelerator.num_processes == 1 or not lost(error):
+                raise
+            raise LimbeckError(
+                f"another of the {self.accelerator.num_processes} processes has ended or does not answer; "
+                f"{self._saved}, and the same command with resume (--resume auto) goes on, with any number "
+                "of processes"
+            ) from error
 
     def _read_checkpoint(self, root: nn.Module) -> dict[str, Any] | None:
         if not self.checkpoint or not checkpoints.there(self.checkpoint):
