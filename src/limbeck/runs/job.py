@@ -421,6 +421,29 @@ def smallest_batch(
     return needed, "the objective compares samples"
 
 
+def epoch_steps(
+    samples: int,
+    source: Source,
+    objective: Method,
+    module: nn.Module,
+    trainer: Trainer,
+    setup: TrainingConfig,
+) -> int:
+    """Optimizer steps of an epoch; a last batch that is too small is left out.
+
+    Args:
+        samples: of the epoch.
+        source: the data.
+        objective: what is minimized; this and the next three are as in `smallest_batch`.
+        module: the networks that are trained.
+        trainer: the trainer of the run.
+        setup: the run's training.
+    """
+    full, left = divmod(samples, whole_batch(setup.batch_size, source.train.together))
+    needed, _ = smallest_batch(objective, module, trainer, setup)
+    return full + (left >= max(needed, trainer.accelerator.num_processes))
+
+
 def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
     """The task's metrics of a run's student on a split, each sample once and as it is."""
     config = job.config.student

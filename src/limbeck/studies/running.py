@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from limbeck import tasks
-from limbeck.config import make_config
+from limbeck.config import RunConfig, make_config
 from limbeck.errors import LimbeckError
 from limbeck.files import write_text
 from limbeck.runs import distill, train
@@ -21,6 +21,7 @@ from limbeck.runs.recipe import settings
 from limbeck.studies.cells import Cell, Cells, slug
 from limbeck.studies.measured import lacks, record
 from limbeck.studies.records import CellRecord, Records, changed
+from limbeck.studies.steps import data_of, with_equal_steps
 from limbeck.studies.study import Figures
 
 TRIES = 2
@@ -117,13 +118,20 @@ def _run(order: Order) -> None:
         return
     begun = (cell.path / "config.yaml").exists()
     given: dict[str, Any] = {
-        "config": None if begun else cell.config,
+        "config": None if begun else _settled(cell),
         "out": cell.path,
         "resume": begun,
         "display": False,
         "report": order.report,
     }
     (distill if cell.config.taught_by else train)(**given)
+
+
+def _settled(cell: Cell) -> RunConfig:
+    """The config of a cell, with as many steps as the objectives that need no labels take."""
+    if cell.steps_of is None:
+        return cell.config
+    return with_equal_steps(cell.config, cell.steps_of, data_of(cell.config))
 
 
 @dataclass(frozen=True)
@@ -247,7 +255,10 @@ def _other_runs(cells: Cells, known: Mapping[str, Any]) -> Iterator[str]:
             continue
         there, here = (settings(each) for each in (make_config(cell.path / "config.yaml"), cell.config))
         for key in {**there, **here}:
-            if there.get(key) != here.get(key) and not (key == "objective" and here[key] is None):
+            resolved = (key == "objective" and here[key] is None) or (
+                key == "training.samples_per_epoch" and key not in here and cell.steps_of is not None
+            )
+            if there.get(key) != here.get(key) and not resolved:
                 yield f"{cell.key}: {key} was {there.get(key)!r} and is {here.get(key)!r}"
                 break
 
