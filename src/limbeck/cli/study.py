@@ -187,18 +187,32 @@ class _Asked:
         self.study, self.cells, self.home, self.records = study, cells, home, records
 
 
-def _asked(file: Path, only: list[str] | None, scale: str, home: Path | None, results: Path | None) -> _Asked:
-    from limbeck.studies.cells import cells_of
-    from limbeck.studies.records import Records
+def read_asked(file: Path, scale: str, home: Path | None, beside: str = "") -> tuple[Study, Path]:
+    """A study with its directory, runs/NAME where none is given.
+
+    Args:
+        file: of the study, or its name.
+        scale: "full" or "small".
+        home: the directory.
+        beside: what is put after the name of a directory that is not given.
+    """
     from limbeck.studies.study import read_study
 
     scales: tuple[Literal["full"], Literal["small"]] = ("full", "small")
     if scale not in scales:
         raise LimbeckError(f"the scale (--scale) is full or small, not {scale!r}")
     study = read_study(file, "small" if scale == "small" else "full")
-    home = home or Path("runs") / (file.stem + ("-small" if scale == "small" else ""))
+    home = home or Path("runs") / (file.stem + ("-small" if scale == "small" else "") + beside)
     if home.exists() and not home.is_dir():
         raise LimbeckError(f"{str(home)!r} is a file; a study needs a directory (--out)")
+    return study, home
+
+
+def _asked(file: Path, only: list[str] | None, scale: str, home: Path | None, results: Path | None) -> _Asked:
+    from limbeck.studies.cells import cells_of
+    from limbeck.studies.records import Records
+
+    study, home = read_asked(file, scale, home)
     cells = cells_of(study, home).only(only or [])
     return _Asked(study, cells, home, Records(results or home / "results.json"))
 

@@ -126,8 +126,13 @@ def cells_of(study: Study, home: Path) -> Cells:
         home: the directory of the study.
     Raises:
         LimbeckError: for an objective, an argument or a training setting that is unknown; for an objective
-            that reads a teacher where a pair has none; and for cells that would write to one directory.
+            that reads a teacher where a pair has none; for cells that would write to one directory; and for a
+            study with a space, which `limbeck tune` is for.
     """
+    if study.space:
+        raise LimbeckError(
+            f"the study leaves {', '.join(study.space)} open (space); `limbeck tune` chooses their values"
+        )
     teachers: dict[str, Cell] = {}
 
     def teacher(name: str) -> Cell | None:
