@@ -258,9 +258,7 @@ def _check_space(study: Study) -> None:
                 raise unknown(f"place of the objective {name!r}, a range under space:", place, study.space)
             used.add(place)
     if OBJECTIVE in study.space:
-        raise LimbeckError(
-            f"a range is named {OBJECTIVE!r}, which is what the choice of an objective is called"
-        )
+        raise LimbeckError(f"no range may be named {OBJECTIVE!r}: the choice of an objective is called so")
     for name in study.space:
         if name not in used:
             raise LimbeckError(f"the range {name!r} is used nowhere; an objective has its value as ${name}")
