@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,11 +129,20 @@ def test_a_changed_study_lists_its_cells(
         (["table", "tries.yaml"], "no cell of the study is finished yet"),
         (["table", "tries.yaml", "--published"], "no cell of the study is finished yet"),
         (["run", "tries.yaml", "--out", "tries.yaml"], "is a file; a study needs a directory (--out)"),
+        (["run", "tries.yaml", "--launcher", "rai"], "(--launcher) is here, ray or slurm, not 'rai'"),
+        (["run", "tries.yaml", "--launcher", "slurm"], "there is no Slurm here: sbatch is not found"),
+        (
+            ["run", "tries.yaml", "--launcher", "slurm", "--slurm", "a"],
+            "--slurm takes key=value",
+        ),
+        (["run", "tries.yaml", "--slurm", "a=1"], "--slurm is for --launcher slurm"),
+        (["run", "tries.yaml", "--gpus", "1"], "--cpus and --gpus are for --launcher ray and slurm"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
-    command: Command, tmp_path: Path, arguments: list[str], message: str
+    command: Command, tmp_path: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     write_study(tmp_path)
     refused = command("study", *arguments)
     assert refused.code == 2

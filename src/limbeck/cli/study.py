@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from limbeck.studies.cells import Cells
     from limbeck.studies.outcome import Group
     from limbeck.studies.records import Records
+    from limbeck.studies.running import Launcher
     from limbeck.studies.study import Study
 
 app = typer.Typer(
@@ -72,12 +73,32 @@ def run(
     scale: Scale = "full",
     home: Home = None,
     results: Results = None,
+    launcher: Annotated[
+        str,
+        typer.Option(
+            help="Where cells run: here; ray, on a Ray cluster that is there; or slurm, as an array job."
+        ),
+    ] = "here",
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="Processors of a cell on ray or slurm; 1 if left out.")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, help="GPUs of a cell on ray or slurm; none if left out.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What submitit is told besides, such as slurm_partition=gpu or timeout_min=240; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Runs what is not finished of a study. It may be stopped, and goes on when it is called again."""
     from limbeck.report.writing import write_report
     from limbeck.studies.rehearsal import rehearse
     from limbeck.studies.running import check_unchanged, run_study
 
+    chosen = _launcher(launcher, cpus, gpus, slurm or [])
     asked = _asked(study, only, scale, home, results)
     check_unchanged(asked.cells, asked.home, asked.records)
     rehearse(asked.cells, {*asked.records.read(), *_begun(asked)}, timed=False)
@@ -87,6 +108,7 @@ def run(
             asked.home,
             asked.records,
             asked.study.figures,
+            launcher=chosen,
             report=write_report,
             note=lambda text: err.print(text, soft_wrap=True),
         )
@@ -215,6 +237,30 @@ def _asked(file: Path, only: list[str] | None, scale: str, home: Path | None, re
     study, home = read_asked(file, scale, home)
     cells = cells_of(study, home).only(only or [])
     return _Asked(study, cells, home, Records(results or home / "results.json"))
+
+
+def _launcher(name: str, cpus: int | None, gpus: int | None, slurm: list[str]) -> Launcher:
+    """What has cells run; a Ray cluster or a Slurm that is not there is an error at once."""
+    from limbeck.cli.values import settings
+    from limbeck.studies.launchers import OnRay, OnSlurm
+    from limbeck.studies.running import here
+
+    if slurm and name != "slurm":
+        raise LimbeckError("--slurm is for --launcher slurm")
+    if name == "here":
+        if cpus is not None or gpus is not None:
+            raise LimbeckError("--cpus and --gpus are for --launcher ray and slurm")
+        return here
+    cpus, gpus = cpus or 1, gpus or 0
+    if name == "ray":
+        on_ray = OnRay(cpus, gpus)
+        on_ray.connected()
+        return on_ray
+    if name == "slurm":
+        on_slurm = OnSlurm(cpus, gpus, settings(slurm, "--slurm"))
+        on_slurm.there()
+        return on_slurm
+    raise LimbeckError(f"the launcher (--launcher) is here, ray or slurm, not {name!r}")
 
 
 def _found(
