@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from command import Command
 
+from limbeck import urls
 from limbeck.studies import running
 from limbeck.studies.cells import cells_of
 from limbeck.studies.records import Records
@@ -157,3 +158,28 @@ def test_a_network_that_does_not_fit_is_refused_before_the_first_run(
     assert refused.code == 2
     assert "data/tiny/alone-0: unknown model 'mpl'; did you mean 'mlp'" in refused.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_files_and_directory_of_a_study_may_have_addresses(command: Command, tmp_path: Path) -> None:
+    home = "memory://cli-study/home"
+    urls.write_text("memory://cli-study/tries.yaml", write_study(tmp_path, **ALONE).read_text())
+    file = "memory://cli-study/tries.yaml"
+    assert command("study", "run", file, "--out", home).out == "1 of 1 cells are finished\n"
+    shutil.rmtree(tmp_path / "runs")
+    assert command("study", "status", file, "--out", home).out == "1 of 1 cells are finished, 0 failed.\n"
+    assert command("study", "run", file, "--out", home).out == "1 of 1 cells are finished\n"
+    assert not (tmp_path / "runs" / "tries" / "data").exists(), "the cell is not run again"
+    told = command(
+        "study", "table", file, "--out", home, "--format", "csv", "--file", "memory://cli-study/t.csv"
+    )
+    assert (told.code, told.out, told.err) == (0, "", "memory://cli-study/t.csv\n")
+    assert urls.read_text("memory://cli-study/t.csv").startswith("data,student,teachers,objective")
+    assert command("study", "report", file, "--out", home).out == f"{home}/report.html\n"
+    assert "Does a teacher help?" in urls.read_text(f"{home}/report.html")
+    run = f"{home}/data/tiny/alone-0"
+    compared = command("compare", run, "--format", "csv", "--out", "memory://cli-study/c.csv")
+    assert compared.code == 0, compared.err
+    assert "exists; say --overwrite" in command("compare", run, "--out", "memory://cli-study/c.csv").err
+    refused = command("study", "run", file, "--results", "memory://cli-study/r.json")
+    assert "--results is on this machine, and 'memory://cli-study/r.json' is an address" in refused.err
+    assert "there is no such file" in command("study", "run", "memory://cli-study/none.yaml").err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command import Command
 
-from limbeck.studies.tuning import door
+from limbeck.studies.tuning.search import Search
 from tuned_studies import write_tuning
 
 
@@ -21,7 +21,7 @@ def test_a_study_is_tuned_stopped_and_told(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(door.Search, "run", interrupted)
+        patch.setattr(Search, "run", interrupted)
         stopped = command("tune", file)
     assert (stopped.code, stopped.err.splitlines()[-1]) == (130, "stopped; the same command goes on")
     done = command("tune", file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ def tune(
     study: File,
     scale: Scale = "full",
     home: Annotated[
-        Path | None, typer.Option("--out", help="Directory of the tuning; runs/NAME-tuned if left out.")
+        str | None, typer.Option("--out", help="Directory of the tuning; runs/NAME-tuned if left out.")
     ] = None,
 ) -> None:
     """Chooses what a study leaves open, and runs the winner beside the baseline, tuned in the same time.

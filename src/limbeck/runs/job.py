@@ -453,7 +453,7 @@ def epoch_steps(
     """
     full, left = divmod(samples, whole_batch(setup.batch_size, source.train.together))
     needed, _ = smallest_batch(objective, module, trainer, setup)
-    return full + (left >= max(needed, trainer.accelerator.num_processes))
+    return full + int(left >= max(needed, trainer.accelerator.num_processes))
 
 
 def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:

@@ -118,8 +118,8 @@ class OnSlurm:
         try:
             for job in submitit.helpers.as_completed(jobs, poll_frequency=POLL):
                 order = waited.pop(job)
-                error = job.exception()
-                yield job.result() if error is None else _lost(order, str(error))
+                why = job.exception()
+                yield job.result() if why is None else _lost(order, str(why))
         finally:
             for job in waited:
                 job.cancel()

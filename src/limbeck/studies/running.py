@@ -160,6 +160,7 @@ def run_study(
     launcher: Launcher = here,
     report: Report | None = None,
     note: Callable[[str], None] = lambda text: None,
+    keep: Callable[[Cell, CellRecord], None] = lambda cell, record: None,
 ) -> Progress:
     """Runs what is not finished of a study; may be stopped and called again.
 
@@ -171,6 +172,7 @@ def run_study(
         launcher: has the cells run.
         report: a function that writes the page of each run.
         note: is told how each cell did.
+        keep: is given each cell that is finished, once its record is written.
     Raises:
         LimbeckError: for cells that were begun with other settings; nothing is run then.
     """
@@ -191,6 +193,7 @@ def run_study(
                 waiting.append(cell.key)
             else:
                 orders.append(Order(cell, home, records.path, figures, report))
+        by_key = {cell.key: cell for cell in wave}
         for number, outcome in enumerate(launcher(orders), start=1):
             if outcome.log is not None:
                 failed[outcome.key] = outcome.log
@@ -200,6 +203,7 @@ def run_study(
             else:
                 if outcome.key not in known or outcome.key in todo:
                     records.add({outcome.key: outcome.record})
+                    keep(by_key[outcome.key], outcome.record)
                 note(f"{number}/{len(orders)} {outcome.key}: {said(outcome.record)}")
     there = records.read()
     finished = tuple(cell.key for cell in cells.all if cell.key in there)

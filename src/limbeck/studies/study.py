@@ -12,6 +12,7 @@ from limbeck.config import DataConfig, StudentConfig, TeacherConfig, explained, 
 from limbeck.errors import LimbeckError, unknown
 from limbeck.studies.published import published
 from limbeck.studies.tuning.space import OBJECTIVE, Range, Tune, in_notation, in_settings, placeholders
+from limbeck.urls import is_url
 
 WHAT = "study"
 """What the file is called in messages."""
@@ -169,11 +170,11 @@ class Study(_Part):
         )
 
 
-def read_study(file: Path, scale: Literal["full", "small"] = "full") -> Study:
+def read_study(file: Path | str, scale: Literal["full", "small"] = "full") -> Study:
     """The study in a YAML file.
 
     Args:
-        file: a path, or the name of a study that limbeck ships, such as `cifar100-crd`.
+        file: a path, an address, or the name of a study that limbeck ships, such as `cifar100-crd`.
         scale: "small" applies what the file has under `small`, and has every table say so.
     Raises:
         LimbeckError: naming the key or the name that is unknown, and the nearest that is known.
@@ -201,12 +202,15 @@ def shipped() -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
-def located(file: Path) -> Path:
-    """The file of a study, which may be named as one that limbeck ships.
+def located(place: Path | str) -> Path | str:
+    """The file of a study, which may be named as one that limbeck ships, or have an address.
 
     Raises:
         LimbeckError: if there is no such file and no such name.
     """
+    if is_url(place):
+        return place
+    file = Path(place)
     if file.is_file():
         return file
     if file.suffix or len(file.parts) > 1:

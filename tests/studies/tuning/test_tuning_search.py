@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import optuna
@@ -115,7 +116,7 @@ def test_another_process_is_left_its_trial_and_waited_for(
         lock.release()
 
     lock.acquire()
-    monkeypatch.setattr(searching.time, "sleep", pause)
+    monkeypatch.setattr(time, "sleep", pause)
     its.run()
     assert pauses == [searching.PAUSE]
     assert not its.path(other.number).exists()

@@ -156,10 +156,9 @@ def _try(sides: tuple[Side, Side], home: Path) -> None:
             space = side.space(name)
             for end in (0, -1):
                 cell = side.cell(home, name, {place: its.ends[end] for place, its in space.items()})
-                needs = _above(cell)
-                rehearse(
-                    Cells(needs, (cell,)), [need.key for need in needs if need.run.finished], timed=False
-                )
+                needs = tuple(_above(cell))
+                finished = [need.key for need in needs if need.run.finished]
+                rehearse(Cells(needs, (cell,)), finished, timed=False)
 
 
 def _above(cell: Cell) -> Iterator[Cell]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
@@ -92,14 +92,14 @@ class Search:
         pruner = optuna.pruners.SuccessiveHalvingPruner(
             min_resource=self.tune.first_rung or max(1, epochs // 9), reduction_factor=self.tune.reduction
         )
-        study: optuna.Study = optuna.create_study(
+        study = optuna.create_study(
             storage=optuna.storages.JournalStorage(backend),
             pruner=pruner,
             study_name=self.side.name,
             direction="maximize" if self.source.task.primary.higher else "minimize",
             load_if_exists=True,
         )
-        return study
+        return cast("optuna.Study", study)
 
     def path(self, number: int) -> Path:
         """The run directory of a trial."""
