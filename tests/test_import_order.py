@@ -27,6 +27,7 @@ ORDER = (
     {"features"},
     {"processors"},
     {"arguments", "config", "data_facts", "pretrained", "projection", "ranked", "sides"},
+    {"urls"},
     {
         "boxes",
         "byte_sizes",

@@ -10,7 +10,20 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 RUN = ("data", "report", "run")
 LOCKS = {
-    "requirements.lock": ("dev", "detection", "gguf", "hf", "lightning", "lora", "onnx", "retrieval", *RUN),
+    "requirements.lock": (
+        "dev",
+        "detection",
+        "gguf",
+        "hf",
+        "lightning",
+        "lora",
+        "onnx",
+        "ray",
+        "retrieval",
+        "slurm",
+        "tune",
+        *RUN,
+    ),
     "requirements-zoo.lock": ("zoo", *RUN),
 }
 """The locks, and the extras that each is for besides limbeck itself."""

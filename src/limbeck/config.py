@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from limbeck import urls
 from limbeck.byte_sizes import bytes_of
 from limbeck.errors import LimbeckError, unknown
 from limbeck.intervals import parse_interval
@@ -303,18 +304,18 @@ def _parsed(text: str) -> Any:
     return yaml.load(text, _Loader)
 
 
-def read_yaml(file: Path, model: type[BaseModel] = RunConfig, what: str = "config") -> dict[str, Any]:
+def read_yaml(file: Path | str, model: type[BaseModel] = RunConfig, what: str = "config") -> dict[str, Any]:
     """The mapping in a YAML file, not yet checked.
 
     Args:
-        file: of a config.
+        file: of a config, or its address.
         model: what it is to be, for the message.
         what: what the file is called.
     Raises:
         LimbeckError: if it cannot be read, or holds something else than a mapping.
     """
     try:
-        raw = parse_yaml(file.read_text(encoding="utf-8"))
+        raw = parse_yaml(urls.read_text(file))
     except OSError as error:
         raise LimbeckError(f"the {what} {str(file)!r} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -386,7 +387,7 @@ def merged(there: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, Any]
 
 def explained(
     error: ValidationError,
-    file: Path | None,
+    file: Path | str | None,
     settings: Mapping[str, Any] | None = None,
     model: type[BaseModel] = RunConfig,
     what: str = "config",

@@ -21,6 +21,7 @@ from limbeck.cli.resuming import Resumable
 from limbeck.cli.search_views import search_views
 from limbeck.cli.training import distill, train
 from limbeck.cli.transfer import transfer
+from limbeck.cli.tune import tune
 from limbeck.errors import LimbeckError
 
 app = typer.Typer(
@@ -251,6 +252,7 @@ def push(
 app.command()(transfer)
 app.command()(compare)
 app.command()(search_views)
+app.command()(tune)
 app.command()(mine)
 app.command("open")(open_)
 

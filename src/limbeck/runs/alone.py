@@ -8,18 +8,21 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from limbeck.config import RunConfig, flat, make_config
+from torch import nn
+
+from limbeck.config import RunConfig, TrainingConfig, flat, make_config
+from limbeck.data import Source
 from limbeck.data.loader import whole_batch
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
-from limbeck.methods import Objective
+from limbeck.methods import Method, Objective
 from limbeck.methods.base import inner_first
 from limbeck.models import count_parameters
 from limbeck.objective import parse
 from limbeck.runs import places
 from limbeck.runs.directory import Run, check_claim
 from limbeck.runs.evaluate import FILE
-from limbeck.runs.job import Job, smallest_batch
+from limbeck.runs.job import Job, epoch_steps
 from limbeck.runs.recipe import recipe, settings
 from limbeck.training import Trainer
 
@@ -95,14 +98,7 @@ def alone(job: Job, trainer: Trainer, steps: int) -> Alone | str:
         return "no training sample has a label, and alone a student learns from labels"
     if source.test is None and source.validation is None:
         return "the data has neither a test nor a validation split to compare on"
-    samples = setup.samples_per_epoch or int(task.labeled(source.train.targets).sum())
-    size = whole_batch(setup.batch_size, source.train.together)
-    full, left = divmod(samples, size)
-    needed, _ = smallest_batch(objective, job.distiller.student, trainer, setup)
-    if full + (left >= max(needed, trainer.accelerator.num_processes)) == steps:
-        length = setup.samples_per_epoch
-    else:
-        length = steps * size
+    length = epoch_length(steps, source, objective, job.distiller.student, trainer, setup)
     made = config.model_copy(
         update={
             "teacher": None,
@@ -123,6 +119,25 @@ def alone(job: Job, trainer: Trainer, steps: int) -> Alone | str:
         "steps": steps * setup.epochs,
     }
     return Alone(made, facts)
+
+
+def epoch_length(
+    steps: int, source: Source, objective: Method, student: nn.Module, trainer: Trainer, setup: TrainingConfig
+) -> int | None:
+    """`training.samples_per_epoch` with which a student that learns from labels alone takes so many steps.
+
+    Args:
+        steps: optimizer steps in an epoch.
+        source: the data, of which some samples may have no label.
+        objective: what the student minimizes.
+        student: the network.
+        trainer: the trainer of the run.
+        setup: the run's training. What it says of the length of an epoch stays where it gives these steps.
+    """
+    samples = setup.samples_per_epoch or int(source.task.labeled(source.train.targets).sum())
+    if epoch_steps(samples, source, objective, student, trainer, setup) == steps:
+        return setup.samples_per_epoch
+    return steps * whole_batch(setup.batch_size, source.train.together)
 
 
 def find(alone: Alone, home: Path, *, resume: bool, overwrite: bool) -> Place:

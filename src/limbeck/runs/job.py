@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,9 @@ from limbeck.tasks import Language
 from limbeck.training import Loop, Trainer, phase_loops
 
 EVALUATION_BATCH = 512
+
+Watch: TypeAlias = "Callable[[int, Mapping[str, float]], None]"
+"""Is told how many epochs are over, and the figures of the validation split; what it raises ends the run."""
 
 
 @dataclass(frozen=True)
@@ -271,6 +274,7 @@ class TrainingLoop(Loop):
         batches: the batches of the training split by epoch.
         device: where the student is measured on the validation split.
         kept: a function that keeps the student's weights, given the number of epochs that are over.
+        watch: a function that is told how many epochs are over, and the figures of the validation split.
     """
 
     def __init__(
@@ -279,6 +283,7 @@ class TrainingLoop(Loop):
         batches: Callable[[int], Iterable[object]],
         device: torch.device,
         kept: Callable[[int], object],
+        watch: Watch | None = None,
     ) -> None:
         setup = job.config.training
         super().__init__(
@@ -289,6 +294,7 @@ class TrainingLoop(Loop):
             keep_best=setup.selection == "validation",
         )
         self._job, self._batches, self._device, self._kept = job, batches, device, kept
+        self._watch, self._figures = watch, dict[str, float]()
         # Moved here and held, so that it is not moved again after every epoch.
         self._validation = job.source.validation and job.source.validation.to(device)
 
@@ -316,13 +322,16 @@ class TrainingLoop(Loop):
         if self._validation is None:
             return None
         job = self._job
-        return measured(job, job.distiller.deploy(), self._validation, self._device)
+        self._figures = measured(job, job.distiller.deploy(), self._validation, self._device)
+        return self._figures
 
     def keep(self, epoch: int) -> None:
-        """Keeps the weights of every so many epochs, and of the last."""
+        """Keeps the weights of every so many epochs, and of the last; and tells who watches."""
         every = self._job.config.training.keep_every
         if every is not None and (epoch % every == 0 or epoch == self.epochs):
             self._kept(epoch)
+        if self._watch is not None:
+            self._watch(epoch, self._figures)
 
     def counts(self) -> Mapping[str, int]:
         """The samples that the teachers' networks were shown."""
@@ -333,13 +342,16 @@ class TrainingLoop(Loop):
         return self._job.distiller.compiled()
 
 
-def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loop]:
+def loops(
+    job: Job, trainer: Trainer, kept: Callable[[int], object], watch: Watch | None = None
+) -> list[Loop]:
     """The phases that the objective asks for, and the training.
 
     Args:
         job: the run.
         trainer: the trainer that is to run them.
-        kept: see `TrainingLoop`.
+        kept: see `TrainingLoop`; so is the next.
+        watch: who is told of each epoch.
     """
     for note in (*job.notes, *job.asked, *job.distrusted):
         trainer.display.note(note)
@@ -384,7 +396,7 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
         return epoch
 
     learned = batches(None, None, setup.samples_per_epoch)
-    training = TrainingLoop(job, learned, trainer.device, kept)
+    training = TrainingLoop(job, learned, trainer.device, kept, watch)
     for name, each in job.config.taught_by.items():
         if each.cached and not distiller.teachers[name].pairs:
             trainer.display.note(caching.note(distiller, name, each))
@@ -419,6 +431,29 @@ def smallest_batch(
     if (normed := trainer.smallest_batch(module)) > needed:
         return normed, "batch norm needs two samples to train on"
     return needed, "the objective compares samples"
+
+
+def epoch_steps(
+    samples: int,
+    source: Source,
+    objective: Method,
+    module: nn.Module,
+    trainer: Trainer,
+    setup: TrainingConfig,
+) -> int:
+    """Optimizer steps of an epoch; a last batch that is too small is left out.
+
+    Args:
+        samples: of the epoch.
+        source: the data.
+        objective: what is minimized; this and the next three are as in `smallest_batch`.
+        module: the networks that are trained.
+        trainer: the trainer of the run.
+        setup: the run's training.
+    """
+    full, left = divmod(samples, whole_batch(setup.batch_size, source.train.together))
+    needed, _ = smallest_batch(objective, module, trainer, setup)
+    return full + int(left >= max(needed, trainer.accelerator.num_processes))
 
 
 def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:

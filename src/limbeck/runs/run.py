@@ -21,7 +21,7 @@ from limbeck.runs.arguments import RunArguments, TeacherLike
 from limbeck.runs.beside import BaselineLike, Beside, wanted
 from limbeck.runs.directory import OverSeeds, Report, Resume, Run
 from limbeck.runs.finish import conclude, write_student
-from limbeck.runs.job import loops, prepare
+from limbeck.runs.job import Watch, loops, prepare
 from limbeck.runs.locking import locked
 from limbeck.training import DivergenceError, Trainer
 
@@ -53,6 +53,7 @@ def distill(
     baseline: BaselineLike | None = None,
     report: Report | None = None,
     over_seeds: OverSeeds | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Distills a student, from data to a run directory; what `limbeck distill` does.
 
@@ -94,6 +95,8 @@ def distill(
             written if None.
         over_seeds: a function by which the difference to the student alone rests on the runs of other seeds
             too, as `limbeck.distill` gives one by default; on the run's own seed if None.
+        watch: a function that is told after each epoch of the student's training how many are over, and the
+            figures of the validation split by metric. What it raises ends the run, which may be resumed.
     Raises:
         LimbeckError: for arguments that do not make a run, and a baseline with other settings; no file is
             written then.
@@ -126,10 +129,27 @@ def distill(
         raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
     asked, run, objects = wanted(baseline, Run(path), resume=resume), Run(path), arguments.objects
     if asked is None:
-        return _run(made, path, objects, resume=resume, overwrite=overwrite, display=display, report=report)
+        return _run(
+            made,
+            path,
+            objects,
+            resume=resume,
+            overwrite=overwrite,
+            display=display,
+            report=report,
+            watch=watch,
+        )
     beside = Beside(asked, run, objects, resume=resume, overwrite=overwrite)
     _run(
-        made, path, objects, resume=resume, overwrite=overwrite, display=display, report=report, beside=beside
+        made,
+        path,
+        objects,
+        resume=resume,
+        overwrite=overwrite,
+        display=display,
+        report=report,
+        beside=beside,
+        watch=watch,
     )
     if beside.missing:
         beside.add(beside.missing, report)
@@ -177,6 +197,7 @@ def train(
     overwrite: bool = False,
     display: bool = True,
     report: Report | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Trains one network on labels alone, to make a teacher or a baseline; what `limbeck train` does.
 
@@ -215,7 +236,14 @@ def train(
     if made.taught_by:
         raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")
     return _run(
-        made, path, arguments.objects, resume=resume, overwrite=overwrite, display=display, report=report
+        made,
+        path,
+        arguments.objects,
+        resume=resume,
+        overwrite=overwrite,
+        display=display,
+        report=report,
+        watch=watch,
     )
 
 
@@ -256,6 +284,7 @@ def _run(
     display: bool,
     report: Report | None,
     beside: Beside | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     run = Run(path)
     done = resume and run.finished
@@ -290,7 +319,7 @@ def _run(
         trackers=setup.trackers,
         display=display,
     )
-    to_do = loops(job, trainer, lambda epoch: write_student(job, objects, run.keeps(epoch)))
+    to_do = loops(job, trainer, lambda epoch: write_student(job, objects, run.keeps(epoch)), watch)
     if beside:
         beside.plan(job, trainer, len(cast(Sized, to_do[-1].batches(0))))
     if done:

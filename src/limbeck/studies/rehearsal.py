@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck import data as sources
 from limbeck.config import RunConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch
-from limbeck.runs import language, networks
+from limbeck.runs import networks
 from limbeck.runs.job import Job, loops, prepare
 from limbeck.studies.cells import Cell, Cells
+from limbeck.studies.steps import data_of, with_equal_steps
 from limbeck.training import Loop, Trainer
 from limbeck.training.phases import PhaseLoop
 
@@ -68,22 +68,16 @@ def rehearse(cells: Cells, finished: Iterable[str], *, timed: bool) -> list[Kind
             try:
                 config = left[0].config
                 if (source := loaded.get(str(config.data))) is None:
-                    source = loaded[str(config.data)] = _source(config)
-                job = prepare(*_fresh(left[0], source))
+                    source = loaded[str(config.data)] = data_of(config)
+                fresh, objects = _fresh(left[0], source)
+                config = with_equal_steps(fresh, left[0].steps_of, source)
+                job = prepare(config, objects)
                 seconds = _seconds(job, config) if timed else None
             except LimbeckError as error:
                 raise LimbeckError(f"{left[0].key}: {error}") from None
         epochs = members[0].config.training.epochs
         found.append(Kind(name, len(members), len(left), epochs, seconds))
     return found
-
-
-def _source(config: RunConfig) -> Source:
-    return sources.load(
-        config.data.name,
-        config.data.dir,
-        tokens=lambda: language.tokens_of(config.student, *config.taught_by.values()),
-    )
 
 
 def _fresh(cell: Cell, source: Source) -> tuple[RunConfig, dict[str, Any]]:
