@@ -19,6 +19,7 @@ from limbeck.cli.mining import mine
 from limbeck.cli.opening import open_
 from limbeck.cli.resuming import Resumable
 from limbeck.cli.search_views import search_views
+from limbeck.cli.suggesting import suggest
 from limbeck.cli.training import distill, train
 from limbeck.cli.transfer import transfer
 from limbeck.errors import LimbeckError
@@ -67,6 +68,7 @@ def quickstart(
     run_quickstart(out_dir, seed, out)
 
 
+app.command()(suggest)
 app.command(cls=Resumable)(train)
 app.command(cls=Resumable)(distill)
 
