@@ -175,7 +175,7 @@ def _embeddings(results: Mapping[str, Any]) -> Iterator[Finding | None]:
         )
         for setting, figure in settings:
             found = {
-                name: _seeds(cells, lambda cell, figure=figure: cell[figure] / 100)
+                name: {int(seed): cell[figure] / 100 for seed, cell in cells.items()}
                 for name, cells in methods.items()
             }
             for name, values in found.items():
@@ -250,7 +250,7 @@ def _costs_of_speed(results: Mapping[str, Any]) -> Iterator[Cost]:
                         benchmark="speed",
                         setting=f"images of 32 x 32, {place}",
                         objective=_without_phases(objective),
-                        teacher=teacher,  # type: ignore[arg-type] # it is one of the two
+                        teacher=teacher,
                         ratio=round(statistics.median(times) / alone, 2),
                     )
 

@@ -95,6 +95,20 @@ GUIDE: tuple[Rule, ...] = (
         "labels and probabilities of a few classes cannot be softened by a temperature",
     ),
     Rule(
+        "few labels, many samples without",
+        CHOICE,
+        lambda given: given.teacher in ("network", "logits", "embeddings") and given.labels == "some",
+        (Try(KD), Try("ckd")),
+        "the teacher's answers need no label",
+    ),
+    Rule(
+        "no labels",
+        CHOICE,
+        lambda given: given.teacher in ("network", "logits", "embeddings") and given.labels == "none",
+        (Try("kd"), Try("kd + rkd")),
+        "the teacher's answers need no label",
+    ),
+    Rule(
         "networks of one family, images",
         CHOICE,
         lambda given: _network(given) and given.kind in ("image", None) and given.family == "same",
@@ -121,20 +135,6 @@ GUIDE: tuple[Rule, ...] = (
         lambda given: _network(given) and given.kind == "text" and (given.few or given.labels == "some"),
         (Try("ce + mixkd"),),
         "the teacher answers for mixtures of the texts that there are",
-    ),
-    Rule(
-        "few labels, many samples without",
-        CHOICE,
-        lambda given: given.teacher in ("network", "logits", "embeddings") and given.labels == "some",
-        (Try(KD), Try("ckd")),
-        "the teacher's answers need no label",
-    ),
-    Rule(
-        "no labels",
-        CHOICE,
-        lambda given: given.teacher in ("network", "logits", "embeddings") and given.labels == "none",
-        (Try("kd"), Try("kd + rkd")),
-        "the teacher's answers need no label",
     ),
     Rule(
         "no labels, answers in a file",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from limbeck.advice.evidence import FEW, Cost, Evidence, Finding, evidence
+from limbeck.advice.evidence import Cost, Evidence, Finding, evidence
 from limbeck.advice.guide import GUIDE, Rule, Try
 from limbeck.advice.situation import Situation
 from limbeck.methods.base import training_reads
@@ -102,8 +102,8 @@ def _suggestion(rule: Rule, each: Try, given: Situation, known: Evidence) -> Sug
 
 def _distance(found: Finding, given: Situation) -> int:
     """0 for evidence of such data; the more, the less it has in common."""
-    known = given.samples is not None and found.samples is not None
-    other_size = known and (found.samples < FEW) != given.few
+    known = None not in (given.samples, found.samples)
+    other_size = known and Situation(samples=found.samples).few != given.few
     return (
         8 * (found.task != given.task)
         + 4 * (found.kind != given.kind)

@@ -15,6 +15,7 @@ from limbeck.cli import data as data_commands
 from limbeck.cli import options
 from limbeck.cli import study as study_commands
 from limbeck.cli.compare import compare
+from limbeck.cli.init import init
 from limbeck.cli.mining import mine
 from limbeck.cli.opening import open_
 from limbeck.cli.resuming import Resumable
@@ -68,6 +69,7 @@ def quickstart(
     run_quickstart(out_dir, seed, out)
 
 
+app.command()(init)
 app.command()(suggest)
 app.command(cls=Resumable)(train)
 app.command(cls=Resumable)(distill)
