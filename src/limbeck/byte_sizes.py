@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-UNITS = {"": 1, "B": 1} | {
+UNITS = {"": 1, "B": 1, "kB": 1000} | {
     f"{prefix}{kind}": base**power
     for kind, base in (("B", 1000), ("iB", 1024))
     for power, prefix in enumerate("KMGT", 1)

@@ -15,10 +15,12 @@ from limbeck.cli import data as data_commands
 from limbeck.cli import options
 from limbeck.cli import study as study_commands
 from limbeck.cli.compare import compare
+from limbeck.cli.init import init
 from limbeck.cli.mining import mine
 from limbeck.cli.opening import open_
 from limbeck.cli.resuming import Resumable
 from limbeck.cli.search_views import search_views
+from limbeck.cli.suggesting import suggest
 from limbeck.cli.training import distill, train
 from limbeck.cli.transfer import transfer
 from limbeck.cli.tune import tune
@@ -68,6 +70,8 @@ def quickstart(
     run_quickstart(out_dir, seed, out)
 
 
+app.command()(init)
+app.command()(suggest)
 app.command(cls=Resumable)(train)
 app.command(cls=Resumable)(distill)
 
