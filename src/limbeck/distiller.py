@@ -223,7 +223,7 @@ class Distiller(nn.Module):
                 batch = collect(batch, Networks(self.student, self.teachers))
         return batch
 
-    def _backward(self, losses: Losses, scale: float) -> None:
+    def _backward(self, losses: Losses, scale: float | Tensor) -> None:
         if self._split is None:
             raise LimbeckError(
                 f"the objective {str(self.objective)!r} has a rule for the optimizer; make that with "
@@ -239,7 +239,7 @@ class Distiller(nn.Module):
         views: Mapping[str, Sequence[str]],
         tap: Tap | None,
         loss: Callable[[Outputs, Outputs, Batch], Any],
-        rule: Callable[[Losses, float], None] | None = None,
+        rule: Callable[[Losses, float | Tensor], None] | None = None,
         *,
         of_training: bool,
         own_data: bool = False,

@@ -72,11 +72,11 @@ class Schedule(_Described):
 
     warmup: float = Field(0.0, ge=0, description="epochs of linear rise at the start")
 
-    def __call__(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int, epochs: int) -> LambdaLR:
+    def __call__(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int, epochs: float) -> LambdaLR:
         """The schedule for `optimizer`, to be stepped once after each optimizer step."""
         return LambdaLR(optimizer, lambda step: self.at(step, steps_per_epoch, epochs))
 
-    def at(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+    def at(self, step: int, steps_per_epoch: int, epochs: float) -> float:
         """The factor for the optimizer step number `step`, counted from 0."""
         rise = self.rise(epochs) * steps_per_epoch
         if step < rise:
@@ -87,7 +87,7 @@ class Schedule(_Described):
     start: ClassVar[float] = 0.0
     """The factor that the rise begins at."""
 
-    def rise(self, epochs: int) -> float:
+    def rise(self, epochs: float) -> float:
         """Epochs of linear rise."""
         return self.warmup
 
@@ -134,7 +134,7 @@ class OneCycle(Cosine):
     name: Literal["one_cycle"] = "one_cycle"  # type: ignore[assignment]
     start: ClassVar[float] = 0.04
 
-    def rise(self, epochs: int) -> float:
+    def rise(self, epochs: float) -> float:
         """Epochs of linear rise."""
         return self.warmup or 0.3 * epochs
 

@@ -36,8 +36,13 @@ def distill(
     task: str | None = None,
     objective: str | Method | None = None,
     epochs: int | None = None,
+    max_steps: int | None = None,
+    early_stopping: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
+    ema: float | None = None,
+    device: str | None = None,
+    precision: str | None = None,
     views: int | None = None,
     cache_teacher: str | None = None,
     cache_budget: str | None = None,
@@ -68,8 +73,14 @@ def distill(
         task: what the data is for, where its text does not say; for "language", `data` may be a file.
         objective: what is minimized, in the notation or as a method; the recipe of the data's task if None.
         epochs: number of epochs.
+        max_steps: optimizer steps after which training ends, where that is before its last epoch does.
+        early_stopping: number of epochs without an improvement on the validation split after which training
+            ends.
         batch_size: samples per optimizer step.
         lr: learning rate.
+        ema: decay of an average of the student's weights by step, which is what is then measured and kept.
+        device: "auto", "cpu", "cuda", or "cuda:1" for one of several.
+        precision: "auto", "fp32", "bf16", or "fp16" on CUDA.
         views: number of the policy's views of each sample to draw among; the fewer, the sooner a cached
             teacher has answered all of them.
         cache_teacher: outputs of the teacher that are kept in files and read back by this run and all
@@ -108,8 +119,13 @@ def distill(
         task=task,
         objective=objective,
         epochs=epochs,
+        max_steps=max_steps,
+        early_stopping=early_stopping,
         batch_size=batch_size,
         lr=lr,
+        ema=ema,
+        device=device,
+        precision=precision,
         views=views,
         cache_teacher=cache_teacher,
         cache_budget=cache_budget,
@@ -164,8 +180,13 @@ def train(
     objective: str | Method | None = None,
     friendly_to: str | None = None,
     epochs: int | None = None,
+    max_steps: int | None = None,
+    early_stopping: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
+    ema: float | None = None,
+    device: str | None = None,
+    precision: str | None = None,
     views: int | None = None,
     compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
@@ -200,8 +221,13 @@ def train(
         task=task,
         objective=objective,
         epochs=epochs,
+        max_steps=max_steps,
+        early_stopping=early_stopping,
         batch_size=batch_size,
         lr=lr,
+        ema=ema,
+        device=device,
+        precision=precision,
         views=views,
         compile=compile,
         seed=seed,
