@@ -186,6 +186,19 @@ class TrainingConfig(_Part):
     accumulation: int = Field(1, ge=1, description="pieces a batch is worked through in, to save memory")
     optimizer: OptimizerConfig = SGD()
     schedule: ScheduleConfig = Cosine()
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description='learning rates of some of the student\'s parameters by their names, {"head.*": 0.1}',
+    )
+    layer_decay: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="factor on the learning rate for every stage that a parameter is below the head; null: 1",
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="names of the student's parameters that stay as they are, such as layer1.*"
+    )
     clip: float | None = Field(None, gt=0, description="largest gradient norm, for each optimizer by itself")
     ema: float | None = Field(
         None,

@@ -18,7 +18,7 @@ from limbeck import checks
 from limbeck.chunked import LARGE, Chunked, dense, in_chunks
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
-from limbeck.features import Tap, find, find_head, undisturbed
+from limbeck.features import FeaturePoints, Tap, find, find_head, undisturbed
 from limbeck.methods.base import (
     Method,
     inner_first,
@@ -157,6 +157,11 @@ class Distiller(nn.Module):
     def teacher(self) -> Teacher | None:
         """The teacher, or the first of several."""
         return None if self.teachers.first is None else self.teachers[self.teachers.first]
+
+    @property
+    def student_points(self) -> FeaturePoints:
+        """Where the student's features are."""
+        return self._points
 
     @cached_property
     def phases(self) -> list[tuple[str, Phase]]:

@@ -92,6 +92,21 @@ Ema = Annotated[
         "what is measured and shipped.",
     ),
 ]
+Freeze = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Parameters of the student that stay as they are, by their names, such as 'layer1.*'; "
+        "repeatable.",
+    ),
+]
+LayerDecay = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FACTOR",
+        help="Factor on the learning rate for every stage that a parameter is below the head, such as 0.75.",
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(help="auto, the accelerator if there is one; cpu, cuda, or cuda:1 for one of several."),

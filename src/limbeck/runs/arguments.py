@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -40,6 +40,8 @@ class RunArguments:
     batch_size: int | None = None
     lr: float | None = None
     ema: float | None = None
+    freeze: Sequence[str] | None = None
+    layer_decay: float | None = None
     device: str | None = None
     precision: str | None = None
     views: int | None = None
@@ -84,6 +86,8 @@ class RunArguments:
             "training.max_steps": self.max_steps,
             "training.early_stopping": self.early_stopping and {"patience": self.early_stopping},
             "training.ema": self.ema,
+            "training.freeze": None if self.freeze is None else list(self.freeze),
+            "training.layer_decay": self.layer_decay,
             "training.device": self.device,
             "training.precision": self.precision,
             "training.batch_size": self.batch_size,

@@ -43,6 +43,7 @@ from limbeck.seeds import seed_for
 from limbeck.tasks import Language
 from limbeck.training import Loop, Trainer, phase_loops
 from limbeck.training.averaging import Averaging
+from limbeck.training.groups import freeze, grouped
 from limbeck.training.length import Length
 from limbeck.training.patience import Patience
 
@@ -122,6 +123,13 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     if student is None:
         with networks.shown_beside(next(iter(taught_by.items()), None), source):
             student = networks.student(config.student, source, config.seed)
+    if frozen := config.training.freeze:
+        if config.student.lora is not None:
+            raise LimbeckError(
+                "with student.lora the adapters alone learn, and all else is frozen; leave out "
+                "training.freeze (--freeze)"
+            )
+        freeze(student, frozen)
     checks.trained(student, objective)
     with networks.shown_beside(("student", config.student), source):
         teachers = _teachers(taught_by, source, objects)
@@ -306,6 +314,10 @@ class TrainingLoop(Loop):
             max_steps=setup.max_steps,
             patience=None if stopping is None else Patience(stopping.patience, stopping.min_delta),
         )
+        distiller = job.distiller
+        self._make = grouped(
+            setup.optimizer, distiller.student, distiller.student_points, setup.rates, setup.layer_decay
+        )
         self._job, self._batches, self._device, self._kept = job, batches, device, kept
         # Moved here and held, so that it is not moved again after every epoch.
         self._validation = job.source.validation and job.source.validation.to(device)
@@ -314,7 +326,7 @@ class TrainingLoop(Loop):
     def open(self) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
         """The distiller, and the config's optimizer over all that learns."""
         distiller = self._job.distiller
-        yield distiller, distiller.optimizer(self._job.config.training.optimizer)
+        yield distiller, distiller.optimizer(self._make)
 
     def batches(self, epoch: int) -> Iterable[object]:
         """The batches of one epoch."""

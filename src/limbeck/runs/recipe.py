@@ -30,6 +30,8 @@ LATER: dict[str, Any] = {
     "training.max_steps": None,
     "training.early_stopping": None,
     "training.ema": None,
+    "training.layer_decay": None,
+    "training.freeze": [],
 }
 """Settings that older runs lack, with the values that stand for what those did."""
 

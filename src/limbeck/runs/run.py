@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -41,6 +41,8 @@ def distill(
     batch_size: int | None = None,
     lr: float | None = None,
     ema: float | None = None,
+    freeze: Sequence[str] | None = None,
+    layer_decay: float | None = None,
     device: str | None = None,
     precision: str | None = None,
     views: int | None = None,
@@ -79,6 +81,8 @@ def distill(
         batch_size: samples per optimizer step.
         lr: learning rate.
         ema: decay of an average of the student's weights by step, which is what is then measured and kept.
+        freeze: names of the student's parameters that stay as they are, such as "layer1.*".
+        layer_decay: factor on the learning rate for every stage that a parameter is below the head.
         device: "auto", "cpu", "cuda", or "cuda:1" for one of several.
         precision: "auto", "fp32", "bf16", or "fp16" on CUDA.
         views: number of the policy's views of each sample to draw among; the fewer, the sooner a cached
@@ -124,6 +128,8 @@ def distill(
         batch_size=batch_size,
         lr=lr,
         ema=ema,
+        freeze=freeze,
+        layer_decay=layer_decay,
         device=device,
         precision=precision,
         views=views,
@@ -185,6 +191,8 @@ def train(
     batch_size: int | None = None,
     lr: float | None = None,
     ema: float | None = None,
+    freeze: Sequence[str] | None = None,
+    layer_decay: float | None = None,
     device: str | None = None,
     precision: str | None = None,
     views: int | None = None,
@@ -226,6 +234,8 @@ def train(
         batch_size=batch_size,
         lr=lr,
         ema=ema,
+        freeze=freeze,
+        layer_decay=layer_decay,
         device=device,
         precision=precision,
         views=views,
