@@ -275,13 +275,13 @@ def test_a_config_does_not_change() -> None:
         ),
         (
             "training.optimizer=sophia",
-            "the config value training.optimizer.name='sophia' should be one of 'sgd', 'adam', 'adamw', 'lion', "
-            "'muon'",
+            "the config value training.optimizer.name='sophia' should be one of 'sgd', 'adam', 'adamw', "
+            "'lion', 'muon'",
         ),
         (
             "training.optimizer.name=sophia",
-            "the config value training.optimizer.name='sophia' should be one of 'sgd', 'adam', 'adamw', 'lion', "
-            "'muon'",
+            "the config value training.optimizer.name='sophia' should be one of 'sgd', 'adam', 'adamw', "
+            "'lion', 'muon'",
         ),
         (
             "training.optimizer={name: adam, betas: [0.9, 1]}",

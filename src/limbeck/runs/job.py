@@ -485,7 +485,11 @@ def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -
 
 def _check_made_views(job: Job) -> None:
     """Refuses views that a method makes of the student's inputs, where a teacher reads others."""
-    made = job.distiller.objective.all_reads.makes_for_student
+    objective = job.distiller.objective
+    made = (
+        *objective.all_reads.makes_for_student,
+        *(method.name for method in inner_first(objective) if method.exchanges),
+    )
     own = networks.student_preparation(job.config.student, job.source.task)
     for name, each in job.config.taught_by.items() if made else ():
         if (theirs := networks.preparation(each, job.source.task)) != own:
