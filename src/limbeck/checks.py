@@ -117,6 +117,7 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
             f'it in a method, for example kd(teacher="{idle[0]}")'
         )
     _trained_by_something(objective)
+    _outermost(objective)
     shipping = [method.name for method in inner_first(objective) if type(method).deploy is not Method.deploy]
     for name in shipping:
         if shipping.count(name) > 1:
@@ -149,7 +150,7 @@ def answers_suffice(objective: Method, teachers: Mapping[str, Teacher]) -> None:
                     f"{method.name} reads the {lacking[0]} of its teacher, and {whose} is a file of answers, "
                     "which has logits alone; use kd, or another method that reads nothing else"
                 )
-            if reads.makes:
+            if reads.makes or any(part.exchanges for part in inner_first(objective)):
                 raise LimbeckError(
                     f"{method.name} asks its teacher about inputs that it makes, and {whose} is a file of "
                     "answers about the training samples; use kd"
@@ -194,6 +195,18 @@ def _trained_by_something(objective: Method) -> None:
                     f"{method.name} is over when training begins and has no term in it, so the weight "
                     f"{weight:g} would do nothing; write {method} without one"
                 )
+
+
+def _outermost(objective: Method) -> None:
+    """Refuses a method that exchanges the samples for all others, unless it wraps them all."""
+    alone = isinstance(objective, Objective) and len(objective.summands) == 1
+    whole = objective.summands[0][1] if isinstance(objective, Objective) and alone else objective
+    for method in inner_first(objective):
+        if method.exchanges and method is not whole:
+            raise LimbeckError(
+                f"{method.name} exchanges the samples that all methods learn from, so it wraps the whole "
+                f"objective, such as {method.recipe}; here it is a part of {str(objective)!r}"
+            )
 
 
 def gradient_rule(objective: Method) -> GradientRule | None:

@@ -141,10 +141,42 @@ def _checked_interval(value: int | str) -> int | str:
     return value if steps is None else steps
 
 
+def _checked_device(value: str) -> str:
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is None:
+        raise ValueError("should be auto, cpu, cuda, mps, or cuda:1 for one of several")
+    return value
+
+
+class EarlyStoppingConfig(_Part):
+    """What ends a training before its last epoch, by the task's first metric on the validation split."""
+
+    patience: int = Field(ge=1, description="epochs in a row that may pass without an improvement")
+    min_delta: float = Field(
+        0.0,
+        ge=0,
+        description="an improvement is larger than this, in the unit of metrics.jsonl: 0.001 is 0.1 points "
+        "of a percentage",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"patience": value} if isinstance(value, int) else value
+
+
 class TrainingConfig(_Part):
     """How the student is trained."""
 
     epochs: int = Field(30, ge=1)
+    max_steps: int | None = Field(
+        None,
+        ge=1,
+        description="optimizer steps after which training ends, where that is before its last epoch does; "
+        "the schedule ends with it. null: no bound",
+    )
+    early_stopping: EarlyStoppingConfig | None = Field(
+        None, description="patience in epochs, and min_delta; null: training goes on to its end"
+    )
     samples_per_epoch: int | None = Field(
         None,
         ge=1,
@@ -155,9 +187,29 @@ class TrainingConfig(_Part):
     accumulation: int = Field(1, ge=1, description="pieces a batch is worked through in, to save memory")
     optimizer: OptimizerConfig = SGD()
     schedule: ScheduleConfig = Cosine()
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description='learning rates of some of the student\'s parameters by their names, {"head.*": 0.1}',
+    )
+    layer_decay: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="factor on the learning rate for every stage that a parameter is below the head; null: 1",
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="names of the student's parameters that stay as they are, such as layer1.*"
+    )
     clip: float | None = Field(None, gt=0, description="largest gradient norm, for each optimizer by itself")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="of the networks; auto: bf16 where the processor has it"
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay of an average of the student's weights, such as 0.999, which is what is measured, "
+        "selected and kept; null: the weights as they are",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="of the networks; auto: bf16 where the processor has it. fp16 is for CUDA"
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="of images; auto: channels_last for convolutional networks"
@@ -165,7 +217,10 @@ class TrainingConfig(_Part):
     compile: Literal[False, True, "auto"] = Field(
         False, description="whether the networks run compiled; auto: if that saves time"
     )
-    device: Literal["auto", "cpu"] = "auto"
+    device: Annotated[str, AfterValidator(_checked_device)] = Field(
+        "auto",
+        description="auto: the accelerator if there is one; cpu, cuda, or cuda:1 for one of several",
+    )
     selection: Literal["last", "validation"] = Field(
         "last", description="the epoch whose weights are kept: the last, or the best on validation"
     )

@@ -91,7 +91,7 @@ def evaluate(
     ] = None,
     data: options.OtherData = None,
     data_dir: options.DataDir = None,
-    device: Annotated[str, typer.Option(help="auto, the accelerator if there is one; or cpu.")] = "auto",
+    device: options.Device = "auto",
     seed: Annotated[
         int | None,
         typer.Option(help="Random seed of the noise in the full suite and of --complexity; 0 if left out."),
@@ -139,7 +139,7 @@ def evaluate(
             noise_samples=noise_samples,
             complexity=complexity_samples,
             ridge=ridge,
-            device=device,  # type: ignore[arg-type] # `evaluate_run` checks it
+            device=device or "auto",
             overwrite=overwrite,
         )
     out.print(evaluated(found, Run(run)), soft_wrap=True)

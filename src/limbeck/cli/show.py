@@ -65,7 +65,8 @@ def _gain(run: Run, result: Result, metric: Metric) -> Iterator[str]:
     if its := result.alone:
         yield f"against the student alone: {gain.told(its, metric)}"
         place = os.path.normpath(run.path / its.place)
-        yield f"the student alone: {place}, by {its.objective} in {its.steps:,} steps as well"
+        took = f"in {its.steps:,} steps as well" if its.steps == result.steps else its.in_steps(result.steps)
+        yield f"the student alone: {place}, by {its.objective} {took}"
 
 
 def imported(run: Run) -> RenderableType:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from limbeck.methods.cosent import CoSENT
     from limbeck.methods.cosine import Cosine
     from limbeck.methods.crd import CRD
+    from limbeck.methods.cutmix import CutMix
     from limbeck.methods.cwd import CWD
     from limbeck.methods.dgkd import DGKD
     from limbeck.methods.dist import DIST
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from limbeck.methods.metakd_sr import MetaKDSR
     from limbeck.methods.mgd import MGD
     from limbeck.methods.mixkd import MixKD
+    from limbeck.methods.mixup import Mixup
     from limbeck.methods.mse import MSE
     from limbeck.methods.mtpd import MTPD
     from limbeck.methods.multilevel import Multilevel
@@ -112,6 +114,7 @@ _PLACES = {
     "cosent": "limbeck.methods.cosent:CoSENT",
     "cosine": "limbeck.methods.cosine:Cosine",
     "crd": "limbeck.methods.crd:CRD",
+    "cutmix": "limbeck.methods.cutmix:CutMix",
     "cwd": "limbeck.methods.cwd:CWD",
     "dgkd": "limbeck.methods.dgkd:DGKD",
     "dist": "limbeck.methods.dist:DIST",
@@ -147,6 +150,7 @@ _PLACES = {
     "metakd_sr": "limbeck.methods.metakd_sr:MetaKDSR",
     "mgd": "limbeck.methods.mgd:MGD",
     "mixkd": "limbeck.methods.mixkd:MixKD",
+    "mixup": "limbeck.methods.mixup:Mixup",
     "mse": "limbeck.methods.mse:MSE",
     "mtpd": "limbeck.methods.mtpd:MTPD",
     "multilevel": "limbeck.methods.multilevel:Multilevel",
@@ -238,6 +242,7 @@ __all__ = [
     "Context",
     "Contrastive",
     "Cosine",
+    "CutMix",
     "DataFacts",
     "Dual",
     "EmbedDistill",
@@ -258,6 +263,7 @@ __all__ = [
     "MetaKDSR",
     "Method",
     "MixKD",
+    "Mixup",
     "Multilevel",
     "Nasty",
     "Networks",

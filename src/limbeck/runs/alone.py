@@ -25,11 +25,14 @@ from limbeck.runs.evaluate import FILE
 from limbeck.runs.job import Job, epoch_steps
 from limbeck.runs.recipe import recipe, settings
 from limbeck.training import Trainer
+from limbeck.training.length import Length
 
 
 @dataclass(frozen=True)
 class Alone:
     """The run of the student alone, in as many steps as the student takes that is distilled.
+
+    With early stopping each of the two has as many epochs at most, and stops by its own figures.
 
     Attributes:
         config: its config.
@@ -55,7 +58,7 @@ class Alone:
             "views": views and views.policy,
             "weights of the student": _weights(run.environment.get("places", {})),
             "parameters": result.student.parameters,
-            "steps": result.steps,
+            **({} if run.config.training.early_stopping else {"steps": result.steps}),
         }
         for key in {**self.facts, **there}:
             if self.facts.get(key) != there.get(key):
@@ -116,8 +119,9 @@ def alone(job: Job, trainer: Trainer, steps: int) -> Alone | str:
         "views": str(source.views),
         "weights of the student": _weights(places.record(made, Path())),
         "parameters": count_parameters(job.distiller.student),
-        "steps": steps * setup.epochs,
     }
+    if setup.early_stopping is None:  # else each stops by its own figures
+        facts["steps"] = Length.of(steps, setup.epochs, setup.max_steps).total
     return Alone(made, facts)
 
 

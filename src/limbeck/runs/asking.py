@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,7 +23,7 @@ from limbeck.sides import Side
 from limbeck.teachers import CachedTeacher
 from limbeck.teachers.cached import MAPS
 from limbeck.training import Trainer
-from limbeck.training.choices import Choices, MemoryFormat, Precision
+from limbeck.training.choices import Choices, MemoryFormat, Precision, autocast
 from limbeck.training.trials import first_line, try_channels_last
 
 
@@ -51,8 +51,7 @@ class Asking:
 
 def in_precision(trainer: Trainer) -> AbstractContextManager[object]:
     """A context in which networks compute as in a run."""
-    autocast = torch.autocast(trainer.device.type, torch.bfloat16)
-    return autocast if trainer.precision == "bf16" else nullcontext()
+    return autocast(trainer.precision, trainer.device.type)
 
 
 def keeping(given: RunArguments) -> RunConfig:

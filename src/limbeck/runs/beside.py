@@ -159,7 +159,8 @@ def _said(alone: Alone, place: Place) -> str:
         return f"the student is compared with {place.run.path}, the student alone with the same settings"
     trained = "goes on to be trained" if place.resume else "is trained"
     return (
-        f"afterwards the student {trained} alone, by {alone.config.objective} in as many steps, in "
+        f"afterwards the student {trained} alone, by {alone.config.objective} in as many steps"
+        f"{'' if alone.config.training.early_stopping is None else ' or until it is stopped early'}, in "
         f"{place.run.path}; that takes up to as long again; "
         'baseline="none" (--baseline none) leaves it out'
     )

@@ -6,9 +6,7 @@ import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-import torch
 from torch import nn
 
 from limbeck import data as sources
@@ -33,6 +31,7 @@ from limbeck.runs.schedules import schedule_of
 from limbeck.runs.supervised import supervision
 from limbeck.tasks import Task
 from limbeck.teachers.files.reading import is_answers
+from limbeck.training.devices import own_device
 
 FILE = "evaluation.json"
 
@@ -48,7 +47,7 @@ def evaluate(
     noise_samples: int | None = None,
     complexity: int | None = None,
     ridge: float | None = None,
-    device: Literal["auto", "cpu"] = "auto",
+    device: str = "auto",
     network: nn.Module | None = None,
     teacher: nn.Module | None = None,
     overwrite: bool = False,
@@ -72,7 +71,8 @@ def evaluate(
         complexity: on how many training samples the supervision complexity is measured, for the student as it
             is and as it began; it is left out if None. See `limbeck.evaluation.supervision`.
         ridge: what regularizes it, a share of its kernel's diagonal; 1e-4 if None.
-        device: where to run the networks: the accelerator if there is one, or the CPU.
+        device: where to run the networks: "auto", the accelerator if there is one; "cpu", "cuda", or "cuda:1"
+            for one of several.
         network: where the student was handed over as an object, one like it; it gets the run's weights.
         teacher: where the teacher was handed over as an object, that one.
         overwrite: replace an evaluation that holds more.
@@ -86,8 +86,7 @@ def evaluate(
     """
     if suite not in ("quick", "full"):
         raise unknown("suite", suite, ("quick", "full"))
-    if device not in ("auto", "cpu"):
-        raise unknown("device", device, ("auto", "cpu"))
+    place = own_device(device)
     if complexity is None and ridge is not None:
         raise LimbeckError("a ridge is for the supervision complexity; ask for complexity (--complexity)")
     run = _run(run)
@@ -124,11 +123,10 @@ def evaluate(
         notes += said
     if own:
         _check_replaceable(run, suite, contenders, complexity, notes, overwrite=overwrite)
-    place = torch.accelerator.current_accelerator(check_available=True) if device == "auto" else None
     hard = None
     if complexity is not None:
         hard, said = supervision(
-            run if own else None, source, contenders, complexity, ridge, seed or 0, place or "cpu"
+            run if own else None, source, contenders, complexity, ridge, seed or 0, place
         )
         notes += said
     found = evaluation.evaluate(
@@ -137,7 +135,7 @@ def evaluate(
         suite=suite,
         seed=seed if suite == "full" or complexity is None else None,
         noise_samples=noise_samples,
-        device=place or "cpu",
+        device=place,
     )
     found = found.model_copy(update={"supervision": hard, "notes": (*notes, *found.notes)})
     if own:

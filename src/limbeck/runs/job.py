@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,10 @@ from limbeck.runs.schedules import schedule_of
 from limbeck.seeds import seed_for
 from limbeck.tasks import Language
 from limbeck.training import Loop, Trainer, phase_loops
+from limbeck.training.averaging import Averaging
+from limbeck.training.groups import freeze, grouped
+from limbeck.training.length import Length
+from limbeck.training.patience import Patience
 
 EVALUATION_BATCH = 512
 
@@ -110,8 +114,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
             recipe = pair_teachers.RECIPE
         config = config.model_copy(update={"objective": recipe})
     objective = parse(objects.get("objective", config.objective))
-    if config.training.selection == "validation" and source.validation is None:
-        raise LimbeckError(f"{source.name} has no validation split; use training.selection=last")
+    _check_validation(config.training, source)
     pairs = pair_teachers.pair_teachers(config, source, objective)
     given = {**files, **pairs}
     taught_by = {name: each for name, each in config.taught_by.items() if name not in given}
@@ -123,6 +126,13 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     if student is None:
         with networks.shown_beside(next(iter(taught_by.items()), None), source):
             student = networks.student(config.student, source, config.seed)
+    if frozen := config.training.freeze:
+        if config.student.lora is not None:
+            raise LimbeckError(
+                "with student.lora the adapters alone learn, and all else is frozen; leave out "
+                "training.freeze (--freeze)"
+            )
+        freeze(student, frozen)
     checks.trained(student, objective)
     with networks.shown_beside(("student", config.student), source):
         teachers = _teachers(taught_by, source, objects)
@@ -232,6 +242,19 @@ def with_views(source: Source, config: RunConfig) -> Source:
     return source
 
 
+def _check_validation(setup: TrainingConfig, source: Source) -> None:
+    """Refuses to choose epochs by a validation split that is not there."""
+    if source.validation is not None:
+        return
+    if setup.selection == "validation":
+        raise LimbeckError(f"{source.name} has no validation split; use training.selection=last")
+    if setup.early_stopping is not None:
+        raise LimbeckError(
+            f"training is stopped early by the validation split, and {source.name} has none; leave out "
+            "training.early_stopping (--early-stopping)"
+        )
+
+
 def _notes(config: RunConfig, source: Source, given: Mapping[str, nn.Module]) -> tuple[str, ...]:
     """What was assumed of the inputs and outputs of the networks, and of what the student has seen."""
     named = {"student": config.student, **config.taught_by}
@@ -286,12 +309,19 @@ class TrainingLoop(Loop):
         watch: Watch | None = None,
     ) -> None:
         setup = job.config.training
+        stopping = setup.early_stopping
         super().__init__(
             "training",
             setup.epochs,
             setup.schedule,
             metric=job.source.task.primary,
             keep_best=setup.selection == "validation",
+            max_steps=setup.max_steps,
+            patience=None if stopping is None else Patience(stopping.patience, stopping.min_delta),
+        )
+        distiller = job.distiller
+        self._make = grouped(
+            setup.optimizer, distiller.student, distiller.student_points, setup.rates, setup.layer_decay
         )
         self._job, self._batches, self._device, self._kept = job, batches, device, kept
         self._watch, self._figures = watch, dict[str, float]()
@@ -302,7 +332,7 @@ class TrainingLoop(Loop):
     def open(self) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
         """The distiller, and the config's optimizer over all that learns."""
         distiller = self._job.distiller
-        yield distiller, distiller.optimizer(self._job.config.training.optimizer)
+        yield distiller, distiller.optimizer(self._make)
 
     def batches(self, epoch: int) -> Iterable[object]:
         """The batches of one epoch."""
@@ -325,10 +355,15 @@ class TrainingLoop(Loop):
         self._figures = measured(job, job.distiller.deploy(), self._validation, self._device)
         return self._figures
 
-    def keep(self, epoch: int) -> None:
+    def averaging(self) -> Averaging | None:
+        """That of what is shipped, where the config asks for one."""
+        decay = self._job.config.training.ema
+        return None if decay is None else Averaging(self._job.distiller.deploy(), decay)
+
+    def keep(self, epoch: int, last: bool) -> None:
         """Keeps the weights of every so many epochs, and of the last; and tells who watches."""
         every = self._job.config.training.keep_every
-        if every is not None and (epoch % every == 0 or epoch == self.epochs):
+        if every is not None and (epoch % every == 0 or last):
             self._kept(epoch)
         if self._watch is not None:
             self._watch(epoch, self._figures)
@@ -397,11 +432,29 @@ def loops(
 
     learned = batches(None, None, setup.samples_per_epoch)
     training = TrainingLoop(job, learned, trainer.device, kept, watch)
+    for note in _bounds(setup, len(cast(Sized, learned(0)))):
+        trainer.display.note(note)
     for name, each in job.config.taught_by.items():
         if each.cached and not distiller.teachers[name].pairs:
             trainer.display.note(caching.note(distiller, name, each))
     phases = phase_loops(distiller, lambda phase: batches(phase.batch_size, phase.seed))
     return [*phases, training]
+
+
+def _bounds(setup: TrainingConfig, per_epoch: int) -> Iterator[str]:
+    """Sentences on a bound that binds nothing, and on an average over more steps than there are."""
+    whole = Length.of(per_epoch, setup.epochs)
+    length = Length.of(per_epoch, setup.epochs, setup.max_steps)
+    if setup.max_steps is not None and setup.max_steps > whole.total:
+        yield (
+            f"training ends after {whole.total:,} steps, with its {setup.epochs} epochs (--epochs), before "
+            f"max_steps={setup.max_steps}"
+        )
+    if setup.ema is not None and (over := round(1 / (1 - setup.ema))) > length.total:
+        yield (
+            f"ema={setup.ema:g} averages over about {over:,} steps, and training has {length.total:,}, so "
+            "its first steps count for much of what is shipped; a lower decay forgets them"
+        )
 
 
 def smallest_batch(
@@ -467,7 +520,11 @@ def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -
 
 def _check_made_views(job: Job) -> None:
     """Refuses views that a method makes of the student's inputs, where a teacher reads others."""
-    made = job.distiller.objective.all_reads.makes_for_student
+    objective = job.distiller.objective
+    made = (
+        *objective.all_reads.makes_for_student,
+        *(method.name for method in inner_first(objective) if method.exchanges),
+    )
     own = networks.student_preparation(job.config.student, job.source.task)
     for name, each in job.config.taught_by.items() if made else ():
         if (theirs := networks.preparation(each, job.source.task)) != own:

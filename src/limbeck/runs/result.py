@@ -150,6 +150,8 @@ class Metrics(_Record):
 class BaselineResult(_Record):
     """The student alone: the same network, trained by the task's own objective in as many steps.
 
+    With early stopping each of the two stops by its own figures, and their steps may differ.
+
     Attributes:
         place: the directory of its run, as seen from that of the student.
         objective: in the notation.
@@ -177,6 +179,10 @@ class BaselineResult(_Record):
     difference: float
     interval: tuple[float, float] | None = None
     verdict: Literal["better", "worse", "undecided"] | None = None
+
+    def in_steps(self, steps: int | None) -> str:
+        """How long it was trained beside a student with so many steps, "in as many steps"."""
+        return "in as many steps" if steps == self.steps else f"in {self.steps:,} steps, stopped early"
 
 
 class ViewsResult(_Record):

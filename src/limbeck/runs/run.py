@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -36,8 +36,15 @@ def distill(
     task: str | None = None,
     objective: str | Method | None = None,
     epochs: int | None = None,
+    max_steps: int | None = None,
+    early_stopping: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
+    ema: float | None = None,
+    freeze: Sequence[str] | None = None,
+    layer_decay: float | None = None,
+    device: str | None = None,
+    precision: str | None = None,
     views: int | None = None,
     cache_teacher: str | None = None,
     cache_budget: str | None = None,
@@ -69,8 +76,16 @@ def distill(
         task: what the data is for, where its text does not say; for "language", `data` may be a file.
         objective: what is minimized, in the notation or as a method; the recipe of the data's task if None.
         epochs: number of epochs.
+        max_steps: optimizer steps after which training ends, where that is before its last epoch does.
+        early_stopping: number of epochs without an improvement on the validation split after which training
+            ends.
         batch_size: samples per optimizer step.
         lr: learning rate.
+        ema: decay of an average of the student's weights by step, which is what is then measured and kept.
+        freeze: names of the student's parameters that stay as they are, such as "layer1.*".
+        layer_decay: factor on the learning rate for every stage that a parameter is below the head.
+        device: "auto", "cpu", "cuda", or "cuda:1" for one of several.
+        precision: "auto", "fp32", "bf16", or "fp16" on CUDA.
         views: number of the policy's views of each sample to draw among; the fewer, the sooner a cached
             teacher has answered all of them.
         cache_teacher: outputs of the teacher that are kept in files and read back by this run and all
@@ -111,8 +126,15 @@ def distill(
         task=task,
         objective=objective,
         epochs=epochs,
+        max_steps=max_steps,
+        early_stopping=early_stopping,
         batch_size=batch_size,
         lr=lr,
+        ema=ema,
+        freeze=freeze,
+        layer_decay=layer_decay,
+        device=device,
+        precision=precision,
         views=views,
         cache_teacher=cache_teacher,
         cache_budget=cache_budget,
@@ -184,8 +206,15 @@ def train(
     objective: str | Method | None = None,
     friendly_to: str | None = None,
     epochs: int | None = None,
+    max_steps: int | None = None,
+    early_stopping: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
+    ema: float | None = None,
+    freeze: Sequence[str] | None = None,
+    layer_decay: float | None = None,
+    device: str | None = None,
+    precision: str | None = None,
     views: int | None = None,
     compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
@@ -221,8 +250,15 @@ def train(
         task=task,
         objective=objective,
         epochs=epochs,
+        max_steps=max_steps,
+        early_stopping=early_stopping,
         batch_size=batch_size,
         lr=lr,
+        ema=ema,
+        freeze=freeze,
+        layer_decay=layer_decay,
+        device=device,
+        precision=precision,
         views=views,
         compile=compile,
         seed=seed,

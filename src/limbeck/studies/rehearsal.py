@@ -21,6 +21,7 @@ from limbeck.runs.job import Job, loops, prepare
 from limbeck.studies.cells import Cell, Cells
 from limbeck.studies.steps import data_of, with_equal_steps
 from limbeck.training import Loop, Trainer
+from limbeck.training.length import Length
 from limbeck.training.phases import PhaseLoop
 
 STEPS = 4
@@ -128,7 +129,8 @@ class _Short(Loop):
     def __init__(self, loop: Loop) -> None:
         super().__init__(loop.name, 1, loop.schedule, seed=loop.seed)
         self._loop, self._times = loop, list[float]()
-        self._all = len(loop.batches(0)) * loop.epochs  # type: ignore[arg-type] # batches have a length
+        per_epoch = len(loop.batches(0))  # type: ignore[arg-type] # batches have a length
+        self._all = Length.of(per_epoch, loop.epochs, loop.max_steps).total
 
     @property
     def seconds(self) -> float:
