@@ -43,7 +43,7 @@ ORDER = (
         "plugins",
         "seeds",
     },
-    {"words"},
+    {"retold", "words"},
     {"errors"},
 )
 """The rooms and the modules beside them, the highest first. One imports what is further down alone."""

@@ -168,6 +168,36 @@ def answers_suffice(objective: Method, teachers: Mapping[str, Teacher]) -> None:
                 )
 
 
+ALIGNED = "learn by uld or gold, which align different tokenizers"
+"""What to do about a teacher with a tokenizer of its own, for messages."""
+
+
+def tokens_alike(objective: Method, answers: Mapping[str, Outputs]) -> None:
+    """Refuses a method that compares a teacher with the student token by token where their tokens differ."""
+    for name in (name for name, answer in answers.items() if "retold" in answer):
+        for method in read_by(objective, name, next(iter(answers))):
+            if not method.retold:
+                raise LimbeckError(
+                    f"{method.name} compares student and teacher token by token, and {name} has a tokenizer "
+                    f"of its own; give a teacher with the student's, or {ALIGNED}"
+                )
+
+
+def read_by(objective: Method, name: str, first: str) -> list[Method]:
+    """The methods of an objective that read something of a teacher.
+
+    Args:
+        objective: a method or a sum of them.
+        name: the teacher's.
+        first: the name of the teacher that a method reads which names none.
+    """
+    return [
+        method
+        for method, given in taught(objective)
+        if method.reads.teacher and name in (method.reads.teachers or (given or first,))
+    ]
+
+
 def told_apart(objective: Method, teachers: Mapping[str, Teacher]) -> None:
     """Refuses a method that needs a logit for every class of a teacher whose cache keeps the best ones."""
     for method, given in taught(objective):

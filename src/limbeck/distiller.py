@@ -427,8 +427,11 @@ class Distiller(nn.Module):
         self.teachers.told(self.task.width, self.task.dense)
         self.teachers.open(self._fields[False], {}, _device(self.student))
         answers = self.teachers.answers(self._fields[False])
+        checks.tokens_alike(self.objective, answers)
         for answer in answers.values():
-            if "logits" in answer:
+            if "logits" in answer and "retold" in answer:
+                answer["retold"].vocabulary.task.check_outputs(answer.logits, "teacher")
+            elif "logits" in answer:
                 self.task.check_outputs(answer.logits, "teacher")
                 checks.logits(answer, self.task)
                 checks.same_width(student, answer, self.task)

@@ -19,6 +19,7 @@ from torch import Tensor
 from limbeck.data.kinds import kind_of
 from limbeck.data.preparation import Preparation
 from limbeck.data.storage.base import Samples
+from limbeck.data.storage.sequences import Sequences
 from limbeck.data.storage.texts import Ragged, Texts
 from limbeck.data.words import check_words, first_tokens, space_before_words
 from limbeck.errors import LimbeckError
@@ -63,6 +64,8 @@ class Tokenization(Preparation):
 
     def read(self, rendered: Inputs, samples: Samples, index: Tensor) -> Inputs:
         """What the tokenizer makes of the texts; data that holds token ids alone is taken as it is."""
+        if isinstance(samples, Sequences):
+            return samples.told_to(self, rendered, index)
         if not isinstance(samples, Texts):
             return self(rendered)
         return samples.read(self._tokens(samples), index)

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from limbeck.methods.fsp import FSP
     from limbeck.methods.ft import FT
     from limbeck.methods.giou import GIoU
+    from limbeck.methods.gold import GOLD
     from limbeck.methods.huber import Huber
     from limbeck.methods.icd import ICD
     from limbeck.methods.ikd import IKD
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from limbeck.methods.sskd import SSKD
     from limbeck.methods.tfkd import TFKD
     from limbeck.methods.tinybert import TinyBERT
+    from limbeck.methods.uld import ULD
     from limbeck.methods.vid import VID
 
 _PLACES = {
@@ -131,6 +133,7 @@ _PLACES = {
     "fsp": "limbeck.methods.fsp:FSP",
     "ft": "limbeck.methods.ft:FT",
     "giou": "limbeck.methods.giou:GIoU",
+    "gold": "limbeck.methods.gold:GOLD",
     "huber": "limbeck.methods.huber:Huber",
     "icd": "limbeck.methods.icd:ICD",
     "ikd": "limbeck.methods.ikd:IKD",
@@ -179,6 +182,7 @@ _PLACES = {
     "sskd": "limbeck.methods.sskd:SSKD",
     "tfkd": "limbeck.methods.tfkd:TFKD",
     "tinybert": "limbeck.methods.tinybert:TinyBERT",
+    "uld": "limbeck.methods.uld:ULD",
     "vid": "limbeck.methods.vid:VID",
 }
 
@@ -206,6 +210,7 @@ __all__ = [
     "FCOS",
     "FSP",
     "FT",
+    "GOLD",
     "ICD",
     "IKD",
     "KCD",
@@ -234,6 +239,7 @@ __all__ = [
     "SRRL",
     "SSKD",
     "TFKD",
+    "ULD",
     "VID",
     "AFDAttention",
     "Bounded",

@@ -49,6 +49,8 @@ class Method(nn.Module):
         relates: whether it relates rows to each other; where a batch has very many, it then sees a draw.
         row_wise: whether its loss is a mean of what each row gives by itself, so that it can leave out the
             rows for which a file of answers has none.
+        retold: whether it learns from a teacher that reads a text in other tokens than the student, see
+            `limbeck.retold`.
         partial: whether it learns from answers that do not tell every class apart: labels, votes, and
             probabilities of some classes, see `Outputs.known`.
         per: what its loss is a mean over, the rows of the batch or its samples.
@@ -79,6 +81,7 @@ class Method(nn.Module):
     one_row_per_sample: ClassVar[bool] = False
     relates: ClassVar[bool] = False
     row_wise: ClassVar[bool] = False
+    retold: ClassVar[bool] = False
     partial: bool = False
     per: ClassVar[Per] = "rows"
 

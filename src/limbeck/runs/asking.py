@@ -15,7 +15,7 @@ from limbeck.config import RunConfig
 from limbeck.data import Source, Split
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, apply
-from limbeck.runs import caching, networks
+from limbeck.runs import caching, language, networks
 from limbeck.runs.arguments import RunArguments
 from limbeck.runs.job import prepare, with_views
 from limbeck.runs.pair_teachers import scores_pairs
@@ -75,7 +75,11 @@ def stretches(given: RunArguments) -> Iterator[tuple[Asking, Choices]]:
     if MAPS in made.teacher.cached:
         teacher, source, split, needs = _of_objective(given)
     else:
-        source = with_views(sources.load(made.data.name, made.data.dir), made)
+        taught_by = made.teacher
+        source = sources.load(
+            made.data.name, made.data.dir, lambda: language.tokens_of(made.student, taught_by)
+        )
+        source = with_views(source, made)
         if scores_pairs(made.teacher, source):
             raise LimbeckError(
                 f"{made.teacher.model} is a cross-encoder, and what its cache takes is not planned; fill it, "

@@ -197,7 +197,7 @@ def _run(run: Run | Path | str) -> Run:
 def _source(run: Run, student: nn.Module, data: str | Source, data_dir: Path | None) -> Source:
     source = data if isinstance(data, Source) else sources.load(data, data_dir, run.tokens)
     networks.check_files(run.path, "student", source)
-    language.check_tokens(of_run(student, run).preparation, source, "the student")
+    language.as_read(of_run(student, run).preparation, source, "the student")
     _check_outputs(of_run(student, run), "student", source, _matched(run, source, "student"))
     return source
 
@@ -276,8 +276,11 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
         raise LimbeckError(
             f"{config.model} is a cross-encoder, which scores pairs and embeds no documents to search"
         )
+    reads = networks.preparation(config, source.task)
+    told = language.as_read(reads, source, "the teacher", aligned=True)
     with named_by(run.path):
-        return of_config(networks.teacher(config, source), config, source.task)
+        found = of_config(networks.teacher(config, told), config, source.task)
+    return replace(found, told=None if told is source else told)
 
 
 def _baseline(
@@ -291,7 +294,7 @@ def _baseline(
             f"fingerprint {theirs}) than the run (fingerprint {known}); compare runs on the same data"
         )
     networks.check_files(baseline.path, "baseline", source)
-    language.check_tokens(of_run(network, baseline).preparation, source, "the baseline")
+    language.as_read(of_run(network, baseline).preparation, source, "the baseline")
     matched = _matched(baseline, source, "baseline")
     contender = of_run(network, baseline)
     _check_outputs(contender, "baseline", source, matched)

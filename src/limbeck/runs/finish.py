@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +196,8 @@ def _evaluated(
     notes: tuple[str, ...] = ()
     try:
         if job.first is not None and (teacher := job.distiller.teachers[job.first].network) is not None:
-            contenders["teacher"] = of_config(teacher, job.config.taught_by[job.first], job.source.task)
+            found_teacher = of_config(teacher, job.config.taught_by[job.first], job.source.task)
+            contenders["teacher"] = replace(found_teacher, told=job.told.get(job.first))
     except LimbeckError as error:  # its network was unloaded and is gone: no reason to lose the run
         notes = (f"The teacher is left out: {error}.",)
         trainer.display.note(notes[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -67,6 +67,7 @@ class Job:
         notes: sentences on what was assumed of data and networks, to be shown as the run begins.
         asked: a sentence on each teacher's worth, to be shown as well; so is the next.
         distrusted: what is wrong with teachers that the config trusts all the same.
+        told: the data in the tokens of each teacher that reads others than the student, by name.
     """
 
     config: RunConfig
@@ -78,6 +79,7 @@ class Job:
     notes: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     distrusted: tuple[str, ...] = ()
+    told: Mapping[str, Source] = field(default_factory=dict)
 
     @property
     def first(self) -> str | None:
@@ -134,28 +136,43 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
             )
         freeze(student, frozen)
     checks.trained(student, objective)
-    with networks.shown_beside(("student", config.student), source):
-        teachers = _teachers(taught_by, source, objects)
     task = source.task
+    told = {
+        name: language.as_read(
+            networks.preparation(each, task),
+            source,
+            networks.called(name),
+            aligned=language.aligns(objective, name, next(iter(models))),
+        )
+        if isinstance(task, Language)
+        else source
+        for name, each in taught_by.items()
+    }
+    with networks.shown_beside(("student", config.student), source):
+        teachers = _teachers(taught_by, told, objects)
     examples = {"student": source.example(preparation=networks.student_preparation(config.student, task))}
     examples |= {
         name: source.example(preparation=networks.preparation(each, task)) for name, each in taught_by.items()
     }
     named = {"student": config.student, **taught_by}
-    said = []
+    said: list[str | None] = []
     for role, network in {"student": student, **teachers}.items():
         whose, reads = networks.called(role), networks.preparation(named[role], task)
-        if isinstance(source.task, Language):
-            language.check_tokens(reads, source, whose)
-            language.check_vocabulary(network, source, whose)
-        width = width_of(network, role, source, reads, named[role].features)
-        check_width(width, role, source)
-        if isinstance(source.task, Language):
+        if isinstance(task, Language) and role == "student":
+            language.as_read(reads, source, whose)
+        own = told.get(role, source)
+        if own is not source:
+            said += [language.aligned_note(reads, source, whose)]
+        if isinstance(task, Language):
+            language.check_vocabulary(network, own, whose)
+        width = width_of(network, role, own, reads, named[role].features)
+        check_width(width, role, own)
+        if isinstance(task, Language):
             language.check_causal(network, language.on_device(examples[role], network), whose, width)
-            said += [language.head_note(width, source, whose)]
+            said += [language.head_note(width, own, whose)]
     asked: tuple[str, ...] = ()
     if begun is None:
-        asked, distrusted = trust.ask(teachers, files, config, source)
+        asked, distrusted = trust.ask(teachers, files, config, source, told)
     else:
         distrusted = tuple(begun.environment.get("distrusted", ()))
     answers = {name: answer_files.record(file, source) for name, file in files.items()}
@@ -210,9 +227,10 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         *answer_files.notes(files),
         *(pair_teachers.note(each, name) for name, each in pairs.items()),
         *filter(None, [optimizers.note(config, objects.get("student"))]),
-        *_notes(config, source, {"student": student, **teachers}),
+        *_notes(config, {"student": source, **told}, {"student": student, **teachers}),
     )
-    return Job(config, source, split, distiller, weights, known, notes, asked, distrusted)
+    others = {name: each for name, each in told.items() if each is not source}
+    return Job(config, source, split, distiller, weights, known, notes, asked, distrusted, others)
 
 
 def _checkpoints(teacher: TeacherConfig) -> int | None:
@@ -221,15 +239,21 @@ def _checkpoints(teacher: TeacherConfig) -> int | None:
 
 
 def _teachers(
-    taught_by: Mapping[str, TeacherConfig], source: Source, objects: Mapping[str, Any]
+    taught_by: Mapping[str, TeacherConfig], told: Mapping[str, Source], objects: Mapping[str, Any]
 ) -> dict[str, nn.Module]:
-    """The networks of the teachers by name, those that were handed over and those that the config names."""
+    """The networks of the teachers by name, those that were handed over and those that the config names.
+
+    Args:
+        taught_by: what the config says of them.
+        told: the data as each of them reads it.
+        objects: what was handed over.
+    """
     given = objects.get("teacher")
     by_name = given if isinstance(given, Mapping) else {} if given is None else {"teacher": given}
     return {
-        name: networks.with_logits(by_name[name], each, source)
+        name: networks.with_logits(by_name[name], each, told[name])
         if name in by_name
-        else networks.teacher(each, source)
+        else networks.teacher(each, told[name])
         for name, each in taught_by.items()
     }
 
@@ -255,10 +279,12 @@ def _check_validation(setup: TrainingConfig, source: Source) -> None:
         )
 
 
-def _notes(config: RunConfig, source: Source, given: Mapping[str, nn.Module]) -> tuple[str, ...]:
+def _notes(config: RunConfig, told: Mapping[str, Source], given: Mapping[str, nn.Module]) -> tuple[str, ...]:
     """What was assumed of the inputs and outputs of the networks, and of what the student has seen."""
-    named = {"student": config.student, **config.taught_by}
-    said = [note for role, each in given.items() for note in networks.notes(named[role], each, source, role)]
+    named, source = {"student": config.student, **config.taught_by}, told["student"]
+    said = [
+        note for role, each in given.items() for note in networks.notes(named[role], each, told[role], role)
+    ]
     if config.training.selection == "validation" and networks.may_have_seen(config.student, source):
         said.append(
             f"the student starts from {config.student.weights or config.student.model}, which may have been "

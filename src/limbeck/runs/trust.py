@@ -92,6 +92,7 @@ def ask(
     files: Mapping[str, answer_files.AnswerFile],
     config: RunConfig,
     source: Source,
+    told: Mapping[str, Source],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Asks the teachers of a run.
 
@@ -100,6 +101,7 @@ def ask(
         files: the teachers that are files of answers, by name.
         config: of the run.
         source: the data.
+        told: the data as each of these networks reads it, by name.
     Returns: a sentence on each teacher, and sentences on what is wrong with those that are to be trusted all
         the same.
     Raises:
@@ -113,7 +115,7 @@ def ask(
         elif name not in teachers:
             continue
         else:
-            found = examine(teachers[name], name, each, source, own_device(config.training.device))
+            found = examine(teachers[name], name, each, told[name], own_device(config.training.device))
         if found.wrong is not None and not each.trust:
             raise LimbeckError(f"{found.wrong}; set {_key(name)}.trust=true to go on all the same")
         worth.append(found.worth)
