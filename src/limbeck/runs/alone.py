@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -32,15 +33,18 @@ from limbeck.training.length import Length
 class Alone:
     """The run of the student alone, in as many steps as the student takes that is distilled.
 
-    With early stopping each of the two has as many epochs at most, and stops by its own figures.
+    Steps of phases that train the student count. With early stopping each of the two has as many epochs at
+    most, and stops by its own figures.
 
     Attributes:
         config: its config.
         facts: what decides its outcome, by key: its settings, and what they come to.
+        phase_steps: how many of its steps the distilled student takes in phases.
     """
 
     config: RunConfig
     facts: dict[str, Any]
+    phase_steps: int = 0
 
     def differs(self, run: Run) -> str | None:
         """How a finished run differs from it, "seed=1, not 0"; None if it does not.
@@ -102,12 +106,17 @@ def alone(job: Job, trainer: Trainer, steps: int) -> Alone | str:
     if source.test is None and source.validation is None:
         return "the data has neither a test nor a validation split to compare on"
     length = epoch_length(steps, source, objective, job.distiller.student, trainer, setup)
+    in_phases = _phase_steps(job, trainer)
+    total = Length.of(steps, setup.epochs, setup.max_steps).total + in_phases
+    changed = {"samples_per_epoch": length, "keep_every": None}
+    if in_phases:
+        changed |= {"epochs": math.ceil(total / steps), "max_steps": total if total % steps else None}
     made = config.model_copy(
         update={
             "teacher": None,
             "teachers": {},
             "objective": str(objective),
-            "training": setup.model_copy(update={"samples_per_epoch": length, "keep_every": None}),
+            "training": setup.model_copy(update=changed),
         }
     )
     facts = {
@@ -121,8 +130,18 @@ def alone(job: Job, trainer: Trainer, steps: int) -> Alone | str:
         "parameters": count_parameters(job.distiller.student),
     }
     if setup.early_stopping is None:  # else each stops by its own figures
-        facts["steps"] = Length.of(steps, setup.epochs, setup.max_steps).total
-    return Alone(made, facts)
+        facts["steps"] = total
+    return Alone(made, facts, in_phases)
+
+
+def _phase_steps(job: Job, trainer: Trainer) -> int:
+    """Optimizer steps of the phases that train the student; each runs over the whole training set."""
+    source, setup, student = job.source, job.config.training, job.distiller.student
+    epochs = sum(
+        phase.epochs for _, phase in job.distiller.phases if any(each is student for each in phase.trains)
+    )
+    objective = job.distiller.objective
+    return epochs and epochs * epoch_steps(len(job.split), source, objective, job.distiller, trainer, setup)
 
 
 def epoch_length(

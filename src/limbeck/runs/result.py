@@ -157,6 +157,7 @@ class BaselineResult(_Record):
         objective: in the notation.
         parameters: how many numbers it has.
         steps: how many steps its optimizer took.
+        phase_steps: how many of them the student beside it took in phases.
         metrics: metrics of the student alone.
         metric: name of the task's first metric, which the values below are of.
         split: split that they were measured on.
@@ -172,6 +173,7 @@ class BaselineResult(_Record):
     objective: str
     parameters: int
     steps: int
+    phase_steps: int = 0
     metrics: Metrics
     metric: str
     split: Literal["test", "validation"]
@@ -182,7 +184,10 @@ class BaselineResult(_Record):
 
     def in_steps(self, steps: int | None) -> str:
         """How long it was trained beside a student with so many steps, "in as many steps"."""
-        return "in as many steps" if steps == self.steps else f"in {self.steps:,} steps, stopped early"
+        if steps is None or steps + self.phase_steps != self.steps:
+            return f"in {self.steps:,} steps, stopped early"
+        counted = f", with the {self.phase_steps:,} of its phases" if self.phase_steps else ""
+        return f"in as many steps{counted}"
 
 
 class ViewsResult(_Record):
