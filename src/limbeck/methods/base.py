@@ -54,6 +54,7 @@ class Method(nn.Module):
         partial: whether it learns from answers that do not tell every class apart: labels, votes, and
             probabilities of some classes, see `Outputs.known`.
         per: what its loss is a mean over, the rows of the batch or its samples.
+        unlabeled: whether it learns from samples without a label too, although it reads targets.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
             gives no term.
         alters_teacher: whether what it wraps sees other features of the teacher than those of each sample, of
@@ -84,6 +85,7 @@ class Method(nn.Module):
     retold: ClassVar[bool] = False
     partial: bool = False
     per: ClassVar[Per] = "rows"
+    unlabeled: bool = False
 
     teacher_name: str | None = None
     """Which of several teachers it learns from, written `kd(teacher="big")`; None for the one it is given."""

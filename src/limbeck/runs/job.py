@@ -296,7 +296,7 @@ def _notes(config: RunConfig, told: Mapping[str, Source], given: Mapping[str, nn
 def uses_unlabeled(objective: Method) -> bool:
     """Whether some method in it learns from samples without a label too."""
     parts = [method for method in inner_first(objective) if not isinstance(method, Objective)]
-    return any("targets" not in method.reads.batch for method in parts)
+    return any(method.unlabeled or "targets" not in method.reads.batch for method in parts)
 
 
 def _check_labels(objective: Method, split: Split, source: Source) -> None:
