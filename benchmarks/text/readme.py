@@ -32,8 +32,8 @@ def readme(results: Mapping[str, Any]) -> str:
         "and 3,080 for test. Top-1 in %, mean and standard deviation over the seeds, and the mean difference",
         "on the same seeds to the student alone in as many steps, with its 95 % Student-t interval; where",
         "most questions have no label, what needs one (alone, DKD, LW-KD) sees the others more often.",
-        "Agreement is the share of test questions that student and teacher give one class. The last epoch is reported,",
-        "and nothing was chosen on the test split.",
+        "Agreement is the share of test questions that student and teacher give one class. The last epoch",
+        "is reported, and nothing was chosen on the test split.",
         "",
         "The teacher, all-MiniLM-L6-v2 fine-tuned on all labels, has",
         f"{results['teacher']['parameters']:,} parameters and gets {results['teacher']['top1']:.1f} % of the",
@@ -92,9 +92,9 @@ def aims(results: Mapping[str, Any]) -> list[str]:
             its = next(iter(kept.values()))
             fast = next(each for each in kept.values() if "student_throughput" in each)
             lines.append(
-                "- A student of at most a tenth of the parameters, with ten times the throughput and 95 % "
-                f"agreement: {student} with KD has 1/{teacher['parameters'] / its['parameters']:.0f} of them, "
-                f"{fast['student_throughput'] / fast['teacher_throughput']:.1f} times the throughput and "
+                "- A student of at most a tenth of the parameters, with ten times the throughput and 95 % of "
+                f"agreement: {student} with KD has 1/{teacher['parameters'] / its['parameters']:.0f} of "
+                f"them, {fast['student_throughput'] / fast['teacher_throughput']:.1f} times the throughput and "
                 f"{summarize([*agreed.values()])} % agreement."
             )
     for student, by_method in results.get("few", {}).items():

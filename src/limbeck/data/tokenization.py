@@ -31,6 +31,9 @@ from limbeck.pretrained import EXTRA, from_pretrained, stamp
 FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model", "*.gguf")
 """What shows that a folder holds a tokenizer."""
 
+LIKELY_PADDING = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
+"""Tokens of a vocabulary that texts are padded with most of the time."""
+
 AT_ONCE = 10_000
 """Texts that are tokenized at once, whose tokens are Python's numbers for a moment."""
 
@@ -172,7 +175,9 @@ class Tokenization(Preparation):
 
     def _check_padding(self) -> None:
         if self.tokenizer.pad_token_id is None:
-            example = json.dumps(self.tokenizer.eos_token or "...")
+            known = self.tokenizer.get_vocab()
+            likely = next((each for each in LIKELY_PADDING if each in known), "...")
+            example = json.dumps(self.tokenizer.eos_token or likely)
             raise LimbeckError(
                 f"the tokenizer of {self.place!r} names no token to pad with; name one, "
                 f"hf:{self.place}(pad_token={example})"
