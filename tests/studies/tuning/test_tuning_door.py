@@ -15,7 +15,6 @@ from limbeck.studies import running
 from limbeck.studies.records import Records
 from limbeck.studies.study import read_study
 from limbeck.studies.tuning import door
-from limbeck.studies.tuning import search as searching
 from limbeck.studies.tuning.door import Tuned, tune
 from tuned_studies import write_tuning
 
@@ -53,9 +52,8 @@ def test_called_again_it_tells_the_same_and_runs_nothing(
     tuned: tuple[Path, Tuned], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, found = tuned
-    for room in (running, searching):
-        for name in ("train", "distill"):
-            monkeypatch.setattr(room, name, None)
+    for name in ("train", "distill"):
+        monkeypatch.setattr(running, name, None)
     again = tune(read_study(folder / "tries.yaml"), folder / "home")
     assert again.searched == found.searched
     assert again.group == found.group

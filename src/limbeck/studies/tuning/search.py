@@ -22,8 +22,9 @@ from limbeck.errors import LimbeckError
 from limbeck.files import write_text
 from limbeck.notation import show
 from limbeck.optional import imported
-from limbeck.runs import Run, distill, train
+from limbeck.runs import Run
 from limbeck.seeds import seed_for
+from limbeck.studies.running import done
 from limbeck.studies.steps import with_equal_steps
 from limbeck.studies.tuning.sides import Side
 from limbeck.studies.tuning.space import Tune
@@ -194,12 +195,11 @@ class Search:
                 raise _StoppedError(f"stopped after epoch {epoch}, as the time is spent")
 
         try:
-            run = (distill if config.taught_by else train)(
-                config,
+            run = done(
+                path,
+                taught=bool(config.taught_by),
+                config=config,
                 data=unseen(self.source),
-                out=path,
-                resume=(path / "config.yaml").exists(),
-                display=False,
                 watch=watch,
             )
         finally:
