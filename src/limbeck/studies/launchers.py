@@ -77,7 +77,8 @@ class OnRay:
                         f"the Ray cluster {address!r} (RAY_ADDRESS) does not answer: {error}"
                     ) from None
                 raise LimbeckError(
-                    "there is no Ray cluster here; start one with `ray start --head`, or name one (RAY_ADDRESS)"
+                    "there is no Ray cluster here; start one with `ray start --head`, or name one "
+                    "(RAY_ADDRESS)"
                 ) from None
         return ray
 
