@@ -250,8 +250,9 @@ def check_unchanged(cells: Cells, home: Path, records: Records) -> dict[str, Any
     }
     lines = [*changed(cells.all, known), *_other_runs(cells, known)]
     if lines:
+        which = "this cell was" if len(lines) == 1 else f"these {len(lines)} cells were"
         raise LimbeckError(
-            f"the study has changed since these {len(lines)} cells were begun; change it back, choose "
+            f"the study has changed since {which} begun; change it back, choose "
             f"another directory (--out), or remove them from {str(home)!r} and {str(records.path)!r}:\n  "
             + "\n  ".join(lines)
         )
