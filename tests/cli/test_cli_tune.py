@@ -45,7 +45,7 @@ def test_what_is_wrong_is_one_sentence(command: Command, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_two_processes_share_one_tuning(tmp_path: Path) -> None:
-    file = write_tuning(tmp_path, seeds=1, tune={"budget": "4s"})
+    file = write_tuning(tmp_path, seeds=1, tune={"budget": "2s"})
     arguments = [sys.executable, "-m", "limbeck", "tune", str(file)]
     workers = [
         subprocess.Popen(

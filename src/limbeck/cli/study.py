@@ -66,7 +66,7 @@ Partial = Annotated[
 def plan(
     study: File, only: Only = None, scale: Scale = "full", home: Home = None, results: Results = None
 ) -> None:
-    """Says how many runs, epochs and hours a study takes, by a few timed steps; writes nothing."""
+    """Says how many runs, epochs and hours a study takes, by a few timed steps; runs nothing."""
     from limbeck.report.formats import rich_table
     from limbeck.report.study_plan import plan_table
     from limbeck.studies.rehearsal import rehearse

@@ -72,9 +72,13 @@ class OnRay:
             try:
                 ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
             except (ConnectionError, RuntimeError, ValueError) as error:
+                if address := os.environ.get("RAY_ADDRESS"):
+                    raise LimbeckError(
+                        f"the Ray cluster {address!r} (RAY_ADDRESS) does not answer: {error}"
+                    ) from None
                 raise LimbeckError(
-                    "there is no Ray cluster here; start one with `ray start --head`, or name one with "
-                    f"RAY_ADDRESS ({str(error).splitlines()[0]})"
+                    "there is no Ray cluster here; start one with `ray start --head`, or name one "
+                    "(RAY_ADDRESS)"
                 ) from None
         return ray
 

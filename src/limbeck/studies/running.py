@@ -15,7 +15,7 @@ from limbeck import tasks
 from limbeck.config import RunConfig, make_config
 from limbeck.errors import LimbeckError
 from limbeck.files import write_text
-from limbeck.runs import distill, train
+from limbeck.runs import Run, distill, train
 from limbeck.runs.directory import Report, write_json
 from limbeck.runs.recipe import settings
 from limbeck.studies.cells import Cell, Cells, slug
@@ -117,14 +117,20 @@ def _run(order: Order) -> None:
     if run.finished:
         return
     begun = (cell.path / "config.yaml").exists()
-    given: dict[str, Any] = {
-        "config": None if begun else _settled(cell),
-        "out": cell.path,
-        "resume": begun,
-        "display": False,
-        "report": order.report,
-    }
-    (distill if cell.config.taught_by else train)(**given)
+    config = None if begun else _settled(cell)
+    done(cell.path, taught=bool(cell.config.taught_by), config=config, report=order.report)
+
+
+def done(path: Path, *, taught: bool, **given: Any) -> Run:
+    """The run in a directory: it begins, or goes on, or has been finished already.
+
+    Args:
+        path: the directory.
+        taught: whether `distill` runs it, or else `train`.
+        given: what that is told besides.
+    """
+    run: Callable[..., Run] = distill if taught else train
+    return run(**{"display": False, **given}, out=path, resume=(path / "config.yaml").exists())
 
 
 def _settled(cell: Cell) -> RunConfig:
@@ -244,8 +250,9 @@ def check_unchanged(cells: Cells, home: Path, records: Records) -> dict[str, Any
     }
     lines = [*changed(cells.all, known), *_other_runs(cells, known)]
     if lines:
+        which = "this cell was" if len(lines) == 1 else f"these {len(lines)} cells were"
         raise LimbeckError(
-            f"the study has changed since these {len(lines)} cells were begun; change it back, choose "
+            f"the study has changed since {which} begun; change it back, choose "
             f"another directory (--out), or remove them from {str(home)!r} and {str(records.path)!r}:\n  "
             + "\n  ".join(lines)
         )

@@ -10,12 +10,10 @@ import pytest
 
 from limbeck import data
 from limbeck.errors import LimbeckError
-from limbeck.report.tuning import tuning_page, tuning_tables
 from limbeck.studies import running
 from limbeck.studies.records import Records
 from limbeck.studies.study import read_study
 from limbeck.studies.tuning import door
-from limbeck.studies.tuning import search as searching
 from limbeck.studies.tuning.door import Tuned, tune
 from tuned_studies import write_tuning
 
@@ -53,9 +51,8 @@ def test_called_again_it_tells_the_same_and_runs_nothing(
     tuned: tuple[Path, Tuned], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, found = tuned
-    for room in (running, searching):
-        for name in ("train", "distill"):
-            monkeypatch.setattr(room, name, None)
+    for name in ("train", "distill"):
+        monkeypatch.setattr(running, name, None)
     again = tune(read_study(folder / "tries.yaml"), folder / "home")
     assert again.searched == found.searched
     assert again.group == found.group
@@ -68,24 +65,6 @@ def test_a_change_of_what_was_asked_is_listed(tuned: tuple[Path, Tuned], tmp_pat
         tune(changed, folder / "home")
     assert "tune.budget was '1s' and is '2s'" in str(error.value)
     assert "distilled.run.student.model was 'mlp(hidden=[4])' and is 'mlp(hidden=[5])'" in str(error.value)
-
-
-def test_tables_and_page_tell_trials_and_figures(tuned: tuple[Path, Tuned]) -> None:
-    _, found = tuned
-    tried, outcome, _ = tuning_tables(found)
-    assert [row[0] for row in tried.rows] == ["distilled", "alone"]
-    assert [sum(int(str(cell)) for cell in row[1:4]) for row in tried.rows] == [
-        len(each.trials) for each in found.searched
-    ]
-    assert (
-        "Searched: distilled, weight 0.1 to 10 by factors, temperature [1, 4]; alone, smoothing"
-        in tried.notes
-    )
-    assert [row[0] for row in outcome.rows] == ["alone", found.searched[0].best.objective]
-    assert "trials with seed 2; the runs here have other seeds" in outcome.notes
-    text = tuning_page(found)
-    assert "Which arguments?" in text
-    assert "Every trial, alone" in text
 
 
 def test_numbers_of_steps_stay_those_of_the_trials(tmp_path: Path) -> None:

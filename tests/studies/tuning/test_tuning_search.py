@@ -10,6 +10,7 @@ from filelock import FileLock
 from interrupting import interrupted_after
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
+from limbeck.studies import running
 from limbeck.studies.steps import data_of
 from limbeck.studies.study import read_study
 from limbeck.studies.tuning import search as searching
@@ -137,7 +138,7 @@ def test_trials_that_all_fail_end_the_search_with_their_log(
     def fails(*given: object, **named: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(searching, "train", fails)
+    monkeypatch.setattr(running, "train", fails)
     its = search(tmp_path)
     with pytest.raises(
         LimbeckError, match=r"3 trials of the alone side failed, and none is .*alone-2.log.*luck"

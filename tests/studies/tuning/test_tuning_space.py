@@ -62,6 +62,7 @@ def test_what_is_filled_is_an_ordinary_study_and_what_is_not_can_be_tuned_alone(
             "unknown study key in space.weight: 'lo'; did you mean 'low'",
         ),
         ({"tune": {"budget": "20"}}, 'should be a time, such as "90s", "30min" or "2h"'),
+        ({"tune": {"budget": 20}}, 'should be a time, such as "90s", "30min" or "2h"'),
         ({"tune": {"budgets": "20s"}}, "unknown study key in tune: 'budgets'; did you mean 'budget'"),
         ({"tune": {}}, "the study lacks tune.budget"),
         (

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -22,8 +22,9 @@ from limbeck.errors import LimbeckError
 from limbeck.files import write_text
 from limbeck.notation import show
 from limbeck.optional import imported
-from limbeck.runs import Run, distill, train
+from limbeck.runs import Run
 from limbeck.seeds import seed_for
+from limbeck.studies.running import done
 from limbeck.studies.steps import with_equal_steps
 from limbeck.studies.tuning.sides import Side
 from limbeck.studies.tuning.space import Tune
@@ -83,23 +84,23 @@ class Search:
 
     def opened(self) -> optuna.Study:
         """The record of its trials, in a file of JSON lines."""
-        optuna = imported("optuna", "tune")
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        library = imported("optuna", "tune")
+        library.logging.set_verbosity(library.logging.ERROR)
         journal = imported("optuna.storages.journal", "tune")
         self.home.mkdir(parents=True, exist_ok=True)
         backend = journal.JournalFileBackend(str(self.home / "trials.journal"))
         epochs = self.side.cell(self.home, self.side.names[0], {}).config.training.epochs
-        pruner = optuna.pruners.SuccessiveHalvingPruner(
+        pruner = library.pruners.SuccessiveHalvingPruner(
             min_resource=self.tune.first_rung or max(1, epochs // 9), reduction_factor=self.tune.reduction
         )
-        study = optuna.create_study(
-            storage=optuna.storages.JournalStorage(backend),
+        study: optuna.Study = library.create_study(
+            storage=library.storages.JournalStorage(backend),
             pruner=pruner,
             study_name=self.side.name,
             direction="maximize" if self.source.task.primary.higher else "minimize",
             load_if_exists=True,
         )
-        return cast("optuna.Study", study)
+        return study
 
     def path(self, number: int) -> Path:
         """The run directory of a trial."""
@@ -194,12 +195,11 @@ class Search:
                 raise _StoppedError(f"stopped after epoch {epoch}, as the time is spent")
 
         try:
-            run = (distill if config.taught_by else train)(
-                config,
+            run = done(
+                path,
+                taught=bool(config.taught_by),
+                config=config,
                 data=unseen(self.source),
-                out=path,
-                resume=(path / "config.yaml").exists(),
-                display=False,
                 watch=watch,
             )
         finally:

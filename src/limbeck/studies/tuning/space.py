@@ -70,9 +70,9 @@ class Tune(BaseModel):
         None, ge=1, description="epochs before a trial may be stopped; null: a ninth of all"
     )
 
-    @field_validator("budget", mode="after")
+    @field_validator("budget", mode="before")
     @classmethod
-    def _is_time(cls, value: str) -> str:
+    def _is_time(cls, value: Any) -> Any:
         try:
             seconds = parse_interval(value).seconds
         except LimbeckError:
