@@ -27,7 +27,8 @@ class SelfAttention(nn.Module):
         """The maps with what was found."""
         query, key, value = (layer(maps).flatten(2) for layer in (self.query, self.key, self.value))
         found = value @ (query.transpose(1, 2) @ key).softmax(-1).transpose(1, 2)
-        return maps + self.scale * found.view_as(maps)
+        joined: Tensor = maps + self.scale * found.view_as(maps)
+        return joined
 
 
 class Critic(nn.Module):
@@ -76,4 +77,5 @@ def steepness(critic: Critic, student: Tensor, teacher: Tensor, images: Tensor, 
     with torch.enable_grad():
         mixed = (share * teacher + (1 - share) * student).detach().requires_grad_()
         (slope,) = torch.autograd.grad(critic(mixed, images).sum(), mixed, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square()
+    length: Tensor = torch.linalg.vector_norm(slope.flatten(1), dim=1)
+    return (length - 1).square()
