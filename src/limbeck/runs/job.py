@@ -598,7 +598,8 @@ def width_of(
         preparation: what it reads of a sample.
         features: module paths that override the features found.
     Raises:
-        LimbeckError: for a network that cannot be called with the data, with one sample or with several.
+        LimbeckError: for a network that cannot be called with the data, with one sample or with several, and
+            for one whose images are of another size than the targets.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     example = apply(lambda tensor: tensor.to(device), source.example(preparation=preparation))
@@ -615,4 +616,9 @@ def width_of(
     tap = answering(network, example, overrides=features, width=task.width, dense=task.dense)
     check_sizes(tap, example, f"the {role}")
     with evaluation.inference(network):
+        if task.restores:
+            one = Loader(source.train.select(torch.arange(1)), 1, views=source.views, device=device)
+            batch = next(iter(one))
+            outputs = tap(batch.inputs)
+            task.rows(batch, outputs).logits(outputs.logits)
         return task.width_of(tap(example).logits)

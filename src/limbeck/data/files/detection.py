@@ -106,6 +106,12 @@ def from_detection(
     parts = {
         split: Split.whole(samples[split], boxes[of][where], Detection) for split, (of, where) in made.items()
     }
+    for split in ("validation", "test"):
+        if split in parts and not (parts[split].targets[..., 4] >= 0).any():
+            raise LimbeckError(
+                f"none of the {len(parts[split])} images of the {split} split has a box, and networks are "
+                "measured by those that have; give more images, or a split of your own"
+            )
     source = assemble(
         parts["train"],
         parts.get("validation"),
