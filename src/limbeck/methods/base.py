@@ -53,6 +53,8 @@ class Method(nn.Module):
             `limbeck.retold`.
         partial: whether it learns from answers that do not tell every class apart: labels, votes, and
             probabilities of some classes, see `Outputs.known`.
+        ranked: whether it learns from answers that tell the most probable classes apart and the sum of all
+            others, as the cache of a language model has them; what is `partial` does so too.
         per: what its loss is a mean over, the rows of the batch or its samples.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
             gives no term.
@@ -80,6 +82,7 @@ class Method(nn.Module):
     row_wise: ClassVar[bool] = False
     retold: ClassVar[bool] = False
     partial: bool = False
+    ranked: ClassVar[bool] = False
     per: ClassVar[Per] = "rows"
 
     teacher_name: str | None = None
