@@ -203,7 +203,7 @@ def told_apart(objective: Method, teachers: Mapping[str, Teacher]) -> None:
     for method, given in taught(objective):
         for name in method.reads.teachers or (given or next(iter(teachers), ""),):
             top = teachers[name].top if name in teachers and "logits" in method.reads.teacher else None
-            if top is not None and not method.partial:
+            if top is not None and not (method.partial or method.ranked):
                 raise LimbeckError(
                     f"{method.name} needs a logit for every token, and a cache keeps the {top} most probable "
                     "ones of each position; use kd, or leave out cache_teacher (--cache-teacher)"

@@ -53,6 +53,8 @@ class Method(nn.Module):
             `limbeck.retold`.
         partial: whether it learns from answers that do not tell every class apart: labels, votes, and
             probabilities of some classes, see `Outputs.known`.
+        ranked: whether it learns from answers that tell the most probable classes apart and the sum of all
+            others, as the cache of a language model has them; what is `partial` does so too.
         per: what its loss is a mean over, the rows of the batch or its samples.
         unlabeled: whether it learns from samples without a label too, although it reads targets.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
@@ -84,6 +86,7 @@ class Method(nn.Module):
     row_wise: ClassVar[bool] = False
     retold: ClassVar[bool] = False
     partial: bool = False
+    ranked: ClassVar[bool] = False
     per: ClassVar[Per] = "rows"
     unlabeled: bool = False
 
