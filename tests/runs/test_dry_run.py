@@ -67,7 +67,7 @@ def test_what_a_run_refuses_is_refused(teacher: Run) -> None:
 
 
 def test_the_command_prints_it_and_writes_nothing(teacher: Run, command: Command, tmp_path: Path) -> None:
-    given = ["--student", "mlp(hidden=[6])", "--teacher", teacher.path, "--objective", "ce + kd"]
+    given = ["--student", "mlp(hidden=[6])", "--teacher", str(teacher.path), "--objective", "ce + kd"]
     answer = command("distill", *given, "--out", "run", "--dry-run", "--set", "training.precision=fp32")
     assert answer.code == 0
     lines = answer.out.splitlines()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,12 @@ def test_weights_and_biases_records_offline(tmp_path: Path, monkeypatch: pytest.
     losses = trained(tmp_path / "run", "wandb")
     assert [path.name for path in tmp_path.iterdir()] == ["run"], "nothing beside the run"
     (file,) = (tmp_path / "run" / "trackers" / "wandb").glob("offline-run-*/*.wandb")
-    content = file.read_bytes()
-    assert b"training/mse" in content
-    assert all(repr(loss).encode() in content for loss in losses)
+    wanted = [b"training/mse", *(repr(loss).encode() for loss in losses)]
+    for _ in range(100):  # another process writes it
+        if all(part in file.read_bytes() for part in wanted):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{file} lacks some of {wanted}")
 
 
 def test_mlflow_records_in_the_runs_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,10 +183,12 @@ def _plan(
     from limbeck.runs.arguments import RunArguments
     from limbeck.runs.dry_run import dry_run
     from limbeck.runs.run import named_for_train
+    from limbeck.training.world import first_of_all
 
     if resume != "no":
         raise LimbeckError("--dry-run plans a new run; leave out --resume")
     arguments = RunArguments(**(given if teaches else named_for_train(given)))
     plan = dry_run(arguments, out, teaches=teaches, overwrite=overwrite)
-    alone = baseline in (None, "auto")
-    Console(highlight=False, markup=False).print(shown(plan, alone=alone), soft_wrap=True)
+    if first_of_all():
+        alone = baseline in (None, "auto")
+        Console(highlight=False, markup=False).print(shown(plan, alone=alone), soft_wrap=True)
