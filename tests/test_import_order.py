@@ -35,12 +35,11 @@ ORDER = (
         "intervals",
         "notation",
         "optimization",
-        "optional",
         "outputs",
         "plugins",
         "seeds",
     },
-    {"words"},
+    {"optional", "words"},
     {"errors"},
 )
 """The rooms and the modules beside them, the highest first. One imports what is further down alone."""

@@ -182,7 +182,9 @@ class BaselineResult(_Record):
 
     def in_steps(self, steps: int | None) -> str:
         """How long it was trained beside a student with so many steps, "in as many steps"."""
-        return "in as many steps" if steps == self.steps else f"in {self.steps:,} steps, stopped early"
+        return (
+            "in as many steps" if steps in (None, self.steps) else f"in {self.steps:,} steps, stopped early"
+        )
 
 
 class ViewsResult(_Record):
