@@ -38,12 +38,11 @@ ORDER = (
         "intervals",
         "notation",
         "optimization",
-        "optional",
         "outputs",
         "plugins",
         "seeds",
     },
-    {"retold", "words"},
+    {"optional", "retold", "words"},
     {"errors"},
 )
 """The rooms and the modules beside them, the highest first. One imports what is further down alone."""

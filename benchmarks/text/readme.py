@@ -94,8 +94,8 @@ def aims(results: Mapping[str, Any]) -> list[str]:
             lines.append(
                 "- A student of at most a tenth of the parameters, with ten times the throughput and 95 % of "
                 f"agreement: {student} with KD has 1/{teacher['parameters'] / its['parameters']:.0f} of "
-                f"them, {fast['student_throughput'] / fast['teacher_throughput']:.1f} times the throughput and "
-                f"{summarize([*agreed.values()])} % agreement."
+                f"them, {fast['student_throughput'] / fast['teacher_throughput']:.1f} times the throughput "
+                f"and {summarize([*agreed.values()])} % agreement."
             )
     for student, by_method in results.get("few", {}).items():
         alone, taught = (values(by_method.get(method, {}), "top1") for method in ("alone", "KD"))

@@ -120,11 +120,13 @@ class Muon(Optimizing):
 
         Of parameters without groups it takes all matrices for hidden ones.
         """
-        given = [each if isinstance(each, dict) else {"params": [each]} for each in parameters]
+        given: list[dict[str, Any]] = [
+            each if isinstance(each, dict) else {"params": [each]} for each in parameters
+        ]
         groups: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
         for group in given:
             hidden = group.get("hidden", all(each.ndim == 2 for each in group["params"]))
-            groups[hidden].append({name: value for name, value in group.items() if name != "hidden"})
+            groups[bool(hidden)].append({name: value for name, value in group.items() if name != "hidden"})
         settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
         made: list[torch.optim.Optimizer] = []
         if groups[True]:

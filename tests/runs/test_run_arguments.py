@@ -42,12 +42,12 @@ class TestOneDeclaration:
         assert inspect.signature(limbeck.distill).parameters.keys() == (
             FIELDS | OF_THE_DIRECTORY | AROUND | BESIDE
         )
-        assert options_of("distill").keys() == FIELDS | OF_THE_DIRECTORY | {"baseline"}
+        assert options_of("distill").keys() == FIELDS | OF_THE_DIRECTORY | {"baseline", "dry_run"}
 
     def test_train_takes_those_that_need_no_teacher(self) -> None:
         named = FIELDS - {"student", "teacher", "cache_teacher", "cache_budget"} | {"model", "friendly_to"}
         assert inspect.signature(limbeck.train).parameters.keys() == named | OF_THE_DIRECTORY | AROUND
-        assert options_of("train").keys() == named | OF_THE_DIRECTORY
+        assert options_of("train").keys() == named | OF_THE_DIRECTORY | {"dry_run"}
 
     def test_a_cache_is_filled_by_some_of_them(self) -> None:
         assert options_of("fill", "cache").keys() == inspect.signature(fill).parameters.keys() < FIELDS

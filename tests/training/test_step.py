@@ -60,7 +60,7 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale() -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     fit = Fit(Regression())
     before = weights(fit.model)
-    stepped(scaler, [Batch(100 * batch.inputs) for batch in batches(4)], fit)  # type: ignore[operator]
+    stepped(scaler, [Batch(100 * batch.inputs) for batch in batches(4)], fit)  # type: ignore[operator, arg-type]
     assert same(weights(fit.model), before)
     assert scaler.get_scale() == 2.0**126
     stepped(scaler, batches(4), fit)

@@ -164,3 +164,11 @@ Baseline = Annotated[
         "began, and else auto if left out.",
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what the run would do and take, by a few of its steps: data, networks, time, memory, disk. "
+        "Nothing is written.",
+    ),
+]

@@ -184,7 +184,7 @@ class BaselineResult(_Record):
 
     def in_steps(self, steps: int | None) -> str:
         """How long it was trained beside a student with so many steps, "in as many steps"."""
-        if steps is None or steps + self.phase_steps != self.steps:
+        if steps is not None and steps + self.phase_steps != self.steps:
             return f"in {self.steps:,} steps, stopped early"
         counted = f", with the {self.phase_steps:,} of its phases" if self.phase_steps else ""
         return f"in as many steps{counted}"

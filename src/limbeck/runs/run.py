@@ -235,13 +235,7 @@ def train(
         friendly_to: name of a student that the network shall be a good teacher for; short for the objective
             `ce + sftn(student="...")`, which is then not given besides.
     """
-    if friendly_to is not None:
-        if objective is not None or "objective" in (settings or {}):
-            raise LimbeckError(
-                f"friendly_to (--friendly-to) stands for the objective {friendly(friendly_to)!r}, and "
-                "another is given; give one that has both, without friendly_to"
-            )
-        objective = friendly(friendly_to)
+    objective = _friendly(friendly_to, objective, settings)
     arguments = RunArguments(
         config=config,
         student=model,
@@ -281,6 +275,27 @@ def train(
         report=report,
         watch=watch,
     )
+
+
+def named_for_train(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `train` by the names that `RunArguments` has for them."""
+    left = {name: value for name, value in given.items() if name not in ("model", "friendly_to")}
+    objective = _friendly(given.get("friendly_to"), given.get("objective"), given.get("settings"))
+    return {**left, "student": given.get("model"), "objective": objective}
+
+
+def _friendly(
+    student: str | None, objective: str | Method | None, settings: Mapping[str, Any] | None
+) -> str | Method | None:
+    """The objective of `train`, which may be named by the student that it is to be a good teacher for."""
+    if student is None:
+        return objective
+    if objective is not None or "objective" in (settings or {}):
+        raise LimbeckError(
+            f"friendly_to (--friendly-to) stands for the objective {friendly(student)!r}, and another is "
+            "given; give one that has both, without friendly_to"
+        )
+    return friendly(student)
 
 
 def _directory(out: Path | str | None, prefix: str, *, resume: bool, overwrite: bool) -> Path:

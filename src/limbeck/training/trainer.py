@@ -35,7 +35,7 @@ from limbeck.training.loop import Loop
 from limbeck.training.saving import SavePoints
 from limbeck.training.step import Step
 from limbeck.training.stopping import Interrupted, Terminated, stop, stoppable
-from limbeck.training.trackers import check_trackers
+from limbeck.training.trackers import begin, check_trackers
 from limbeck.training.trials import check_compiler
 from limbeck.training.world import check_world, half_launched, launched_on_cpu, lost
 
@@ -118,7 +118,7 @@ class Trainer:
         self.main: bool = self.accelerator.is_main_process
         self.history = History(directory / "metrics.jsonl" if directory and self.main else None)
         self.display = Display(enabled=display and self.main)
-        self._trackers = bool(trackers)
+        self._trackers = tuple(trackers)
         self._has_checkpoint = False
 
     @property
@@ -163,8 +163,8 @@ class Trainer:
             )
         self._skipped = state.get("skipped", 0) if state else 0
         self.history.rewind(state["lines"] if state else 0)
-        if self._trackers:
-            self.accelerator.init_trackers("limbeck")
+        if self._trackers and self.directory is not None:
+            begin(self.accelerator, self.directory / "trackers", self._trackers)
         try:
             with stoppable() as stopping, self.display, self._together():
                 if (note := half_launched(self.accelerator.num_processes)) is not None:
