@@ -125,7 +125,7 @@ licenses: .venv/.dev  ## list the licenses of everything that is installed (fetc
 	.venv-audit/bin/pip-licenses --python=$(python) --order=license
 	rm -rf .venv-audit
 
-test-wheel: .venv/.dev  ## build the wheel, install it in an environment of its own and run the test suite on it
+test-wheel: .venv/.dev  ## build the wheel, install it in an environment of its own and run the test suite, or TESTS=... of it, on it
 	rm -rf .make/wheel
 	$(python) -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir .make/wheel .
 	"$(PYTHON)" -m venv --clear .venv-wheel
