@@ -21,15 +21,29 @@ import json, os, sys, torch, limbeck
 torch.manual_seed(0)
 x = torch.randn(64, 6)
 source = limbeck.data.from_tensors(x, torch.arange(64) % 3, validation=None, test=(x, torch.arange(64) % 3))
-sizes = []
-student = torch.nn.Linear(6, 3)
-student.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0]) * module.training))
+sizes, measured = [], []
+
+class Student(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.unused = torch.nn.Linear(6, 3), torch.nn.Linear(6, 3)
+
+    def forward(self, x):
+        (sizes if self.training else measured).append(len(x))
+        return self.layer(x)
+
+student = Student()
 run = limbeck.train(
     model=student, data=source, epochs=2, batch_size=16, out=sys.argv[1], display=False,
     settings={"training.trackers": [], "training.precision": "fp32", "training.memory_format": "contiguous"},
 )
 with open(sys.argv[1] + "-" + os.environ.get("RANK", "alone"), "w") as file:
-    json.dump({"largest": max(sizes), "bias": student.bias.tolist()}, file)
+    json.dump({
+        "largest": max(sizes),
+        "bias": student.layer.bias.tolist(),
+        "top1": run.result.metrics.on("test")["top1"],
+        "measured": max(measured),
+    }, file)
 """
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0")
@@ -58,6 +72,8 @@ def test_processes_that_are_launched_train_together(
         json.loads((tmp_path / name).read_text()) for name in ("two-0", "two-1", "one-alone")
     )
     assert (first["largest"], second["largest"], alone["largest"]) == (8, 8, 16)
+    assert first["top1"] == second["top1"] == alone["top1"]
+    assert first["measured"] == alone["measured"] == 64, "no sample twice, and none left out"
     assert first["bias"] == second["bias"] == pytest.approx(alone["bias"], abs=1e-6)
     lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
