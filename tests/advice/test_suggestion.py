@@ -110,8 +110,7 @@ def test_a_lower_value_may_be_the_better_one() -> None:
 def test_what_costs_more_than_the_budget_is_left_out() -> None:
     given = {"benchmark": "speed", "setting": "images", "objective": "0.1*ce + 0.9*kd"}
     live, cached = (
-        Cost(**given, teacher=teacher, ratio=ratio)  # type: ignore[arg-type]
-        for teacher, ratio in (("live", 2.5), ("cached", 1.0))
+        Cost(**given, teacher=teacher, ratio=ratio) for teacher, ratio in (("live", 2.5), ("cached", 1.0))
     )
     dear = Evidence(findings=(), costs=(live,))
     assert objectives(Situation(budget=2.0), dear) == ["ce + kd + rkd"]
