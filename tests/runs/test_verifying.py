@@ -71,7 +71,10 @@ def test_a_cache_of_another_template_has_no_answer(tmp_path: Path) -> None:
     rows = [{"prompt": f"Who is {n}?", "response": f"Tim saw {n}."} for n in range(30)]
     file = write_rows(tmp_path / "pairs.jsonl", rows)
     first = llama(tmp_path / "first", reads=tokens(CHAT))
-    given = {"data": f'language(path="{file}", chat=true)', "settings": {**SETTINGS, "teacher.top": 32}}
+    given: dict[str, Any] = {
+        "data": f'language(path="{file}", chat=true)',
+        "settings": {**SETTINGS, "teacher.top": 32},
+    }
     [*fill(teacher=f"hf:{first}", **given)]
     assert verify(RunArguments(teacher=f"hf:{first}", **given)).wrong == 0
     other = llama(tmp_path / "other", reads=tokens(CHAT.replace("<|", "[")))

@@ -111,4 +111,5 @@ def _of_tokens(outputs: Outputs, valid: Tensor, wanted: Tensor, width: int) -> T
         logits = outputs["projection"].map(lambda hidden: hidden[valid])[:]
     else:
         logits = outputs.logits[valid]
-    return logits[:, :width].float().log_softmax(-1).gather(1, wanted.unsqueeze(1)).squeeze(1)
+    logs: Tensor = logits[:, :width].float().log_softmax(-1)
+    return logs.gather(1, wanted.unsqueeze(1)).squeeze(1)
