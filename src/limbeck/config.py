@@ -390,7 +390,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            return super().construct_object(node, deep)
         except ValueError as error:
             kind = node.tag.rpartition(":")[2]
             problem = f"{node.value!r} is no {kind} ({error}); put a text between quotes"
