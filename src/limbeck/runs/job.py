@@ -295,7 +295,11 @@ def _notes(config: RunConfig, told: Mapping[str, Source], given: Mapping[str, nn
 
 def uses_unlabeled(objective: Method) -> bool:
     """Whether some method in it learns from samples without a label too."""
-    parts = [method for method in inner_first(objective) if not isinstance(method, Objective)]
+    parts = [
+        method
+        for method in inner_first(objective)
+        if not isinstance(method, Objective) and not method.exchanges  # what it wraps learns in its place
+    ]
     return any(method.unlabeled or "targets" not in method.reads.batch for method in parts)
 
 
