@@ -509,6 +509,7 @@ class TestData:
             ("ce + mixkd(teacher_mixup=0)", False),
             ("ce + ikd", True),
             ("ce + dkd", False),
+            ("mixup(ce)", False),
         ],
     )
     def test_a_method_may_read_labels_and_learn_without_them(self, objective: str, learns: bool) -> None:
