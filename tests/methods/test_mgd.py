@@ -348,9 +348,13 @@ def test_what_is_about_values_it_does_not_wrap(name: str) -> None:
         make_setting(objective_of(name)).distiller(objective)
 
 
+WRAPPED = [name for name, each in ALL.items() if each.rows != "values" and not each.exchanges]
+"""All methods but those of values and those that wrap the whole objective themselves."""
+
+
 @pytest.mark.no_cover  # what it runs is covered by others
 @pytest.mark.parametrize("scheme", ["granular", "stable"])
-@pytest.mark.parametrize("name", sorted(name for name, method in ALL.items() if method.rows != "values"))
+@pytest.mark.parametrize("name", sorted(WRAPPED))
 def test_it_wraps_every_method_and_goes_on_after_a_kill(
     name: str, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ from limbeck.runs.filling import fill
 
 FIELDS = {field.name for field in dataclasses.fields(RunArguments)}
 OF_THE_DIRECTORY = {"out", "resume", "overwrite"}
-AROUND = {"display", "report"}
+AROUND = {"display", "report", "watch"}
 BESIDE = {"baseline", "over_seeds"}
 
 

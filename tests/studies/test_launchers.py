@@ -38,8 +38,10 @@ def test_nothing_to_run_needs_no_cluster() -> None:
 def test_a_cluster_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(LimbeckError, match="there is no Ray cluster here; start one with `ray start --head`"):
         OnRay().connected()
+    assert signal.getsignal(signal.SIGTERM) == before, "Ray puts a handler of its own there"
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(LimbeckError, match="there is no Slurm here: sbatch is not found"):
         OnSlurm().there()

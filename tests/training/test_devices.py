@@ -43,7 +43,13 @@ def test_the_device_that_is_meant(asked: str, found: torch.device, device: str) 
         ("cuda:0", CPU, 1, "device='cuda:0' is not available here, where there is cpu; or say auto"),
         ("mps", CUDA, 1, "device='mps' is not available here, where there is cpu and cuda:0; or say auto"),
         ("gpu", CUDA, 1, "unknown device 'gpu'; did you mean 'cpu'?"),
-        ("cpu", CUDA, 2, "for the CPU, launch them with CUDA_VISIBLE_DEVICES set to nothing"),
+        (
+            "cpu",
+            CUDA,
+            2,
+            "the processes were launched on cuda; for the CPU, launch them with CUDA_VISIBLE_DEVICES set to "
+            "nothing",
+        ),
         ("cuda", CPU, 2, "device='cuda' is not what the processes were launched on, cpu; say auto"),
         (
             "cuda:1",

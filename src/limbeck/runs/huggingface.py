@@ -147,6 +147,8 @@ def code_note(model: str, whose: str) -> str | None:
         model: as a config names it.
         whose: what messages call the network.
     """
+    if not huggingface.is_hf(model):
+        return None
     named = huggingface.read(model)
     if not named.brings_weights or not getattr(config_of(named.place), "auto_map", None):
         return None

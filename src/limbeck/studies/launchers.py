@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,6 +71,7 @@ class OnRay:
         """
         ray = imported("ray", "ray")
         if not ray.is_initialized():
+            terminated = signal.getsignal(signal.SIGTERM)
             try:
                 ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
             except (ConnectionError, RuntimeError, ValueError) as error:
@@ -80,6 +83,9 @@ class OnRay:
                     "there is no Ray cluster here; start one with `ray start --head`, or name one "
                     "(RAY_ADDRESS)"
                 ) from None
+            finally:
+                if threading.current_thread() is threading.main_thread():  # Ray puts one of its own there
+                    signal.signal(signal.SIGTERM, terminated)
         return ray
 
 

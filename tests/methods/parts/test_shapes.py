@@ -38,8 +38,10 @@ OTHERWISE = {
     "ceskd": "it takes the logits of several experts, and the expert of each row",
     "comparative": "it takes rows of the logits for each group",
     "dgkd": "it takes the logits of several experts",
+    "gold": "it takes the logits of two vocabularies",
     "guided": "it takes maps, too",
     "rank_distance": "it needs 3 classes",
+    "uld": "it takes the logits of two vocabularies",
     "srrl": "its logits are of any width: their squared difference is taken",
 }
 """Those that are tested in their own files, and why."""
