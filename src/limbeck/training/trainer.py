@@ -37,7 +37,7 @@ from limbeck.training.step import Step
 from limbeck.training.stopping import Interrupted, Terminated, stop, stoppable
 from limbeck.training.trackers import begin, check_trackers
 from limbeck.training.trials import check_compiler
-from limbeck.training.world import check_world, half_launched, launched_on_cpu, lost
+from limbeck.training.world import check_world, ended_at_exit, half_launched, launched_on_cpu, lost
 
 SMALLEST_SCALE = 2.0**-14
 """A scale of float16's gradients that only falls below this where each step overflows."""
@@ -91,12 +91,13 @@ class Trainer:
         # could not differ: autocast and the choice of the CPU are the trainer's own. The accumulation is
         # kept there as well, and a caller's accelerator keeps the one it has.
         accumulation_there = GradientState().plugin_kwargs
-        self.accelerator = Accelerator(
-            cpu=launched_on_cpu(),
-            log_with=list(trackers) or None,
-            project_dir=None if directory is None else str(directory / "trackers"),
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-        )
+        with ended_at_exit():
+            self.accelerator = Accelerator(
+                cpu=launched_on_cpu(),
+                log_with=list(trackers) or None,
+                project_dir=None if directory is None else str(directory / "trackers"),
+                kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            )
         GradientState().plugin_kwargs = accumulation_there
         if directory is not None:
             check_world(self.accelerator.num_processes)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -31,6 +34,23 @@ def launched_on_cpu() -> bool:
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     joinable = accelerator is not None and accelerator.type != "mps"
     return launched() > 1 and "LOCAL_RANK" in os.environ and not joinable
+
+
+@contextmanager
+def ended_at_exit() -> Iterator[None]:
+    """A context in which a process group may begin, which then ends with the process.
+
+    One that is left behind may abort the process at its very end, while its threads still run.
+    """
+    before = dist.is_available() and dist.is_initialized()
+    yield
+    if dist.is_available() and dist.is_initialized() and not before:
+        atexit.register(_end)
+
+
+def _end() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def check_world(joined: int) -> None:
