@@ -176,8 +176,8 @@ class TestNormalization:
                 note = networks.normalization_note(made, network, digits, role)
                 assert (note is not None) == (normalize is None)
         assert networks.normalization_note(config(factory), make(factory), digits, role) == (
-            f"the {role} {factory} brings its own weights, so no normalization is put before it; if it was "
-            f"trained behind that of digits, say {role}.normalize=data"
+            f"no normalization is put before the {role} {factory}, whose weights limbeck did not make; say "
+            f"{role}.normalize=data if it shall read inputs standardized by the training split of digits"
         )
 
     def test_a_run_says_so_as_it_begins(self, weights: Path) -> None:
@@ -185,7 +185,7 @@ class TestNormalization:
         silent = make_config(None, {**settings, "teacher.weights": weights, "teacher.normalize": "data"})
         assert prepare(silent).notes == ()
         (note,) = prepare(make_config(None, {**settings, "teacher.weights": weights})).notes
-        assert note.startswith("the teacher mlp(hidden=[16]) brings its own weights, so no normalization is")
+        assert note.startswith("no normalization is put before the teacher mlp(hidden=[16]), whose weights")
 
     def test_a_runs_weights_keep_the_runs_normalization(self, digits: Source, trained: Run) -> None:
         file = trained.path / "student.safetensors"

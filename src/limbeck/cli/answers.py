@@ -37,7 +37,11 @@ def template(
     rows = list(writing.template(source))
     writing.write(out_file, rows)
     names = source.task.names
-    known = f"{len(names)} classes: {', '.join(names)}" if names else "classes: none named, with names=[...]"
+    known = (
+        f"{len(names)} classes: {', '.join(names)}"
+        if names
+        else "the data names no classes; give them, names=[...]"
+    )
     out.print(known, soft_wrap=True)
     out.print(f"{len(rows):,} training samples of {source.name}", soft_wrap=True)
     out.print(out_file, soft_wrap=True)

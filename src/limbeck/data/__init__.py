@@ -246,6 +246,11 @@ def load(
         LimbeckError: for an unknown name or argument (names the nearest right one) or a value out of range.
     """
     makers = {name: entry.make for name, entry in table().items()}
+    if "(" not in spec and (Path(spec).suffix or "/" in spec) and spec not in makers:
+        raise LimbeckError(
+            f"{spec!r} is no data set that limbeck knows; say what the file holds, "
+            f'table(path="{spec}", label="COLUMN"), or text(...), or images(...)'
+        )
     name, parenthesis, rest = spec.partition("(")
     call = parse_call(name.replace("-", "_") + parenthesis + rest, "data set")
     for argument in call.kwargs.keys() & arguments.keys():

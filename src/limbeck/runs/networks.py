@@ -362,8 +362,9 @@ def normalization_note(config: NetworkConfig, network: nn.Module, source: Source
     if _is_fresh(config) or models.normalization_of(network) is not None or _is_of_a_run(config):
         return None
     return (
-        f"the {role} {config.model} brings its own weights, so no normalization is put before it; if it was "
-        f"trained behind that of {source.name}, say {key_of(role)}.normalize=data"
+        f"no normalization is put before the {role} {config.model}, whose weights limbeck did not make; say "
+        f"{key_of(role)}.normalize=data if it shall read inputs standardized by the training split of "
+        f"{source.name}"
     )
 
 
