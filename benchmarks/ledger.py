@@ -21,6 +21,13 @@ class Ledger:
         self.file = file
         self.found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
+    def has(self, *place: str, of: Mapping[str, Any]) -> bool:
+        """Whether there are figures of these settings at a place."""
+        kept: Any = self.found
+        for key in place:
+            kept = kept.get(key, {})
+        return bool(kept) and bool(kept["of"] == json.loads(json.dumps(of)))
+
     def once(
         self, *place: str, of: Mapping[str, Any], measure: Callable[[], Mapping[str, Any]]
     ) -> dict[str, Any]:
@@ -34,9 +41,7 @@ class Ledger:
         folder: dict[str, dict[str, Any]] = self.found
         for key in place[:-1]:
             folder = folder.setdefault(key, {})
-        kept = folder.get(place[-1])
-        of = json.loads(json.dumps(of))
-        if kept is None or kept["of"] != of:
-            kept = folder[place[-1]] = json.loads(json.dumps({"of": of, **measure()}))
+        if not self.has(*place, of=of):
+            folder[place[-1]] = json.loads(json.dumps({"of": of, **measure()}))
             write_text(self.file, json.dumps(self.found, indent=1) + "\n")
-        return kept
+        return folder[place[-1]]

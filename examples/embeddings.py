@@ -1,14 +1,12 @@
 """Distills a sentence encoder into a table of vectors, which finds answers as fast as tokens are looked up.
 
-The sentences are made up: questions and answers about places. A small BERT learns from 60 pairs, the student
-alone from 6 of them, and the distilled one from the teacher's embeddings of single sentences. Nothing is
-downloaded.
+A small BERT learns from 60 made-up questions and answers, the student alone from 6 of them, and the distilled
+one from the teacher's embeddings of single sentences. Nothing is downloaded.
 """
 
 from __future__ import annotations
 
 import csv
-import itertools
 import random
 import tempfile
 from collections.abc import Sequence
@@ -22,23 +20,14 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 import limbeck
 
 Pairs = list[tuple[str, str]]
-PLACES = [
-    f"{a}{b}"
-    for a, b in itertools.product(["ash", "oak", "elm", "fern", "moss"], ["ford", "ham", "ton", "by"])
-]
+PLACES = [a + b for a in ("ash", "oak", "elm", "fern", "moss") for b in ("ford", "ham", "ton", "by")]
 ASPECTS = {
-    "weather": ["does it rain in {}", "it is often wet in {} and mild"],
-    "food": ["what do people eat in {}", "{} is known for bread and cheese"],
-    "trains": ["how do I get to {}", "the station of {} is on the northern line"],
-    "museums": ["what can one see in {}", "{} has a gallery and an old mill"],
+    "does it rain in {}": "it is often wet in {} and mild",
+    "what do people eat in {}": "{} is known for bread and cheese",
+    "how do I get to {}": "the station of {} is on the northern line",
+    "what can one see in {}": "{} has a gallery and an old mill",
 }
-
-
-def pairs() -> Pairs:
-    return [
-        (question.format(place), answer.format(place))
-        for (question, answer), place in itertools.product(ASPECTS.values(), PLACES)
-    ]
+SHAPE = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 
 
 def encoder(folder: Path, sentences: Sequence[str]) -> None:
@@ -48,20 +37,10 @@ def encoder(folder: Path, sentences: Sequence[str]) -> None:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=128,
-        max_position_embeddings=32,
-    )
-    BertModel(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=len(vocabulary), **SHAPE)).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
 
 
 def written(folder: Path, training: Pairs, test: Pairs) -> str:
@@ -76,24 +55,19 @@ def written(folder: Path, training: Pairs, test: Pairs) -> str:
 def main(folder: str, epochs: int = 40) -> dict[str, float]:
     """nDCG@10 of searching the answers for held-out questions."""
     torch.set_num_threads(1)
-    made, base = pairs(), Path(folder, "bert")
+    base = Path(folder, "bert")
+    made = [(question.format(at), answer.format(at)) for question, answer in ASPECTS.items() for at in PLACES]
     random.Random(0).shuffle(made)
     encoder(base, [sentence for pair in made for sentence in pair])
-    common: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": 40,
-        "lr": 2e-3,
-        "display": False,
-        "settings": {"training.trackers": [], "training.optimizer": "adamw"},
-    }
+    common: dict[str, Any] = {"epochs": epochs, "batch_size": 40, "lr": 2e-3, "display": False}
+    common["settings"] = {"training.trackers": [], "training.optimizer": "adamw"}
     every = written(Path(folder, "every"), made[:60], made[60:])
     few = written(Path(folder, "few"), made[:6], made[60:])
     teacher = limbeck.train(model=f"hf:{base}", data=every, out=f"{folder}/teacher", **common)
-    static = f'static("{base}", dim=32)'
-    alone = limbeck.train(model=static, data=few, out=f"{folder}/alone", **common)
-    distilled = limbeck.distill(
-        student=static, teacher=teacher, data=every, objective="cosine", out=f"{folder}/distilled", **common
-    )
+    static, common["out"] = f'static("{base}", dim=32)', f"{folder}/alone"
+    alone = limbeck.train(model=static, data=few, **common)
+    common["out"] = f"{folder}/distilled"
+    distilled = limbeck.distill(student=static, teacher=teacher, data=every, objective="cosine", **common)
     found = {}
     for name, run in {"teacher": teacher, "student alone": alone, "distilled": distilled}.items():
         found[name] = run.result.metrics.on("test")["ndcg10"]

@@ -24,7 +24,7 @@ SHAPES = {
 NEGATIVE = ("nasty",)
 """Functions whose value is below zero."""
 
-NOT_BY_SAMPLE = ("margins", "keys", "transform")
+NOT_BY_SAMPLE = ("margins", "keys", "transform", "common")
 """Arguments that are the same for all samples."""
 
 
@@ -60,6 +60,11 @@ def arguments(name: str, scale: float = 1.0) -> dict[str, Any]:
         "expert_logits": lambda: [normal(SAMPLES, CLASSES), normal(SAMPLES, CLASSES)],
         "selected": lambda: torch.tensor([0, 1, 1, 0]),
         "targets": lambda: normal(SAMPLES, 3) if name in VALUES else torch.tensor([0, 4, 2, 2]),
+        "student_targets": lambda: torch.tensor([0, 4, 2, 2]),
+        "teacher_targets": lambda: torch.tensor([1, 0, 3, 2]),
+        "student_spans": lambda: torch.arange(SAMPLES),
+        "teacher_spans": lambda: torch.arange(SAMPLES),
+        "common": lambda: torch.tensor([[0, 1, 3], [2, 1, 4]]),
         "queries": lambda: normal(SAMPLES, 7),
         "documents": lambda: normal(SAMPLES, 3, 7),
         "student_scores": lambda: normal(SAMPLES) if name == "cosent" else normal(SAMPLES, CLASSES),

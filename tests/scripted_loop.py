@@ -13,6 +13,8 @@ from limbeck.optimization import Schedule
 from limbeck.outputs import Batch
 from limbeck.tasks import Metric
 from limbeck.training import Loop
+from limbeck.training.averaging import Averaging
+from limbeck.training.patience import Patience
 
 TOP1 = Metric("top1", "top-1", 100, "%")
 
@@ -30,6 +32,9 @@ class ScriptedLoop(Loop):
         validate: Callable[[], Mapping[str, float]] | None = None,
         *,
         keep_best: bool = False,
+        max_steps: int | None = None,
+        patience: Patience | None = None,
+        averaging: Callable[[], Averaging] | None = None,
         seed: int | None = None,
         rows: Callable[[Batch], Tensor | int] | None = None,
         answered: Callable[[Batch], Mapping[str, Tensor]] | None = None,
@@ -38,7 +43,16 @@ class ScriptedLoop(Loop):
         finish: Callable[[], None] | None = None,
         compiled: Callable[[], AbstractContextManager[None]] | None = None,
     ) -> None:
-        super().__init__(name, epochs, schedule, seed=seed, metric=TOP1, keep_best=keep_best)
+        super().__init__(
+            name,
+            epochs,
+            schedule,
+            seed=seed,
+            metric=TOP1,
+            keep_best=keep_best,
+            max_steps=max_steps,
+            patience=patience,
+        )
         self._open, self._batches = open, batches
         self._given: dict[str, Any] = {
             "rows": rows,
@@ -47,6 +61,7 @@ class ScriptedLoop(Loop):
             "recall": recall,
             "trained": trained,
             "finish": finish,
+            "averaging": averaging,
             "compiled": compiled,
         }
 
@@ -78,6 +93,10 @@ class ScriptedLoop(Loop):
 
     def trained(self, setting: str, line: Mapping[str, Any]) -> None:
         self._call("trained", setting, line)
+
+    def averaging(self) -> Averaging | None:
+        found: Averaging | None = self._call("averaging")
+        return found
 
     def finish(self) -> None:
         self._call("finish")

@@ -13,6 +13,7 @@ from limbeck.byte_sizes import bytes_of, megabytes
         ("500 MB", 500 * 10**6),
         ("4 GiB", 4 * 2**30),
         ("12", 12),
+        ("20kB", 20 * 10**3),
         ("0B", 0),
         ("", None),
         ("GB", None),

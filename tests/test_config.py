@@ -47,6 +47,8 @@ def test_a_student_is_enough() -> None:
         "related": 1024,
         "training": {
             "epochs": 30,
+            "max_steps": None,
+            "early_stopping": None,
             "samples_per_epoch": None,
             "batch_size": 64,
             "accumulation": 1,
@@ -58,7 +60,11 @@ def test_a_student_is_enough() -> None:
                 "weight_decay": 0.0005,
             },
             "schedule": {"warmup": 0.0, "name": "cosine"},
+            "rates": {},
+            "layer_decay": None,
+            "freeze": [],
             "clip": None,
+            "ema": None,
             "precision": "auto",
             "memory_format": "auto",
             "compile": False,
@@ -194,6 +200,30 @@ def test_numbers_as_people_write_them(file: Path) -> None:
     assert config.training.epochs == 10
 
 
+@pytest.mark.parametrize("text", ["5e-4~", "2e5_teacher", "1e3/run"])
+def test_a_text_that_begins_as_a_number_is_a_text(text: str, file: Path) -> None:
+    file.write_text(f"student: {text}\n")
+    assert make_config(file).student.model == text
+    assert make_config(None, parse_settings([f"student.model={text}"])).student.model == text
+
+
+def test_a_text_that_would_be_a_number_is_written_between_quotes(file: Path) -> None:
+    config = make_config(None, {"student.model": "1e3"})
+    file.write_text(config.to_yaml())
+    assert make_config(file) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("2001-99-99", "timestamp"), ("0b_", "int"), ("!!float x", "float")]
+)
+def test_what_looks_like_a_number_or_a_date_and_is_none_is_refused(text: str, kind: str, file: Path) -> None:
+    said = refusal(file, f"student: mlp\nseed: {text}\n")
+    assert said.startswith("the config 'run.yaml' is not YAML: ")
+    assert f" is no {kind} (" in said
+    assert said.endswith("; put a text between quotes in line 2")
+    assert refusal(None, "", f"seed={text}") == f"--set seed: the value {text!r} is not YAML"
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -253,8 +283,8 @@ def test_a_config_does_not_change() -> None:
         ("training.clip=0", "the config value training.clip=0 should be greater than 0"),
         ("training.clip=.inf", "the config value training.clip=inf should be a finite number"),
         (
-            "training.precision=fp16",
-            "the config value training.precision='fp16' should be 'auto', 'fp32' or 'bf16'",
+            "training.precision=fp8",
+            "the config value training.precision='fp8' should be 'auto', 'fp32', 'bf16' or 'fp16'",
         ),
         (
             "training.memory_format=nhwc",
@@ -268,12 +298,14 @@ def test_a_config_does_not_change() -> None:
             "the config value training.optimizer.lr=nan should be a finite number",
         ),
         (
-            "training.optimizer=lion",
-            "the config value training.optimizer.name='lion' should be one of 'sgd', 'adam', 'adamw'",
+            "training.optimizer=sophia",
+            "the config value training.optimizer.name='sophia' should be one of 'sgd', 'adam', 'adamw', "
+            "'lion', 'muon'",
         ),
         (
-            "training.optimizer.name=lion",
-            "the config value training.optimizer.name='lion' should be one of 'sgd', 'adam', 'adamw'",
+            "training.optimizer.name=sophia",
+            "the config value training.optimizer.name='sophia' should be one of 'sgd', 'adam', 'adamw', "
+            "'lion', 'muon'",
         ),
         (
             "training.optimizer={name: adam, betas: [0.9, 1]}",
@@ -331,8 +363,8 @@ def test_a_wrong_setting_is_named(file: Path, setting: str, message: str) -> Non
             "run.yaml: the config value training=None should be a mapping with some of the keys epochs, ",
         ),
         (
-            "training: {optimizer: lion}",
-            "run.yaml: the config value training.optimizer.name='lion' should be one of 'sgd', 'adam', "
+            "training: {optimizer: sophia}",
+            "run.yaml: the config value training.optimizer.name='sophia' should be one of 'sgd', 'adam', "
             "'adamw'",
         ),
         (

@@ -40,6 +40,7 @@ def test_the_door_loads_torch_and_limbecks_own_code_alone() -> None:
 
 
 WITHOUT_EQUATION = {
+    "cutmix": "changes what others learn from",
     "dot": "is a rule of the optimizer",
     "fcos": "is focal, the generalized IoU of boxes and a binary cross-entropy, for each image",
     "ikd": "is kd from a teacher that learns, whose gradient is that of no loss of its own",
@@ -47,6 +48,7 @@ WITHOUT_EQUATION = {
     "logit_standardization": "changes what others compare",
     "matryoshka": "is the objective that it wraps, on the first numbers of an embedding",
     "mgd": "is kd between codes",
+    "mixup": "changes what others learn from",
     "mtpd": "is the objective that it wraps, with one teacher after the other",
     "okd": "is kd from a teacher that learns",
     "on_policy": "changes what others learn from",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -17,13 +18,16 @@ from limbeck.optimization import (
     Constant,
     Cosine,
     JointOptimizer,
+    Lion,
     MultiStep,
+    Muon,
     OneCycle,
     OptimizerConfig,
     Schedule,
     ScheduleConfig,
     parts_of,
 )
+from limbeck.optional import MissingPackageError
 
 
 def factors(schedule: Schedule, steps_per_epoch: int, epochs: int) -> list[float]:
@@ -359,3 +363,77 @@ def test_a_group_that_is_added_learns_with_the_main_part() -> None:
     optimizer.step()
     assert more.tolist() == [0.5, 0.5]
     assert len(optimizer.param_groups) == 3
+
+
+def matrices() -> list[nn.Parameter]:
+    """A matrix and a vector with gradients, always the same."""
+    draws = torch.Generator().manual_seed(3)
+    found = [nn.Parameter(torch.randn(shape, generator=draws)) for shape in ((4, 3), (5,))]
+    for parameter in found:
+        parameter.grad = torch.randn(parameter.shape, generator=draws)
+    return found
+
+
+def test_lion_steps_by_the_sign_of_its_momentum() -> None:
+    pytest.importorskip("lion_pytorch")
+    parameters = matrices()
+    before = [parameter.detach().clone() for parameter in parameters]
+    optimizer = Lion(lr=0.01, betas=(0.9, 0.8), weight_decay=0.5)(parameters)
+    momenta = [torch.zeros_like(parameter) for parameter in parameters]
+    for _ in range(3):
+        optimizer.step()
+        for place, parameter in enumerate(parameters):
+            assert parameter.grad is not None
+            update = (0.9 * momenta[place] + 0.1 * parameter.grad).sign()
+            before[place] = before[place] * (1 - 0.01 * 0.5) - 0.01 * update
+            momenta[place] = 0.8 * momenta[place] + 0.2 * parameter.grad
+            torch.testing.assert_close(parameter.detach(), before[place])
+
+
+def test_lion_says_which_extra_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lion_pytorch", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'limbeck\[lion\]'"):
+        Lion().ready()
+
+
+def test_muon_makes_the_momentum_of_matrices_orthogonal_and_adamw_takes_the_rest() -> None:
+    parameters, others = matrices(), matrices()
+    optimizer = Muon(lr=0.02, weight_decay=0.0)(parameters)
+    peers = [
+        torch.optim.Muon([others[0]], lr=0.02, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW([others[1]], lr=0.02, weight_decay=0.0, betas=(0.9, 0.95)),
+    ]
+    before = parameters[0].detach().clone()
+    optimizer.step()
+    for peer in peers:
+        peer.step()
+    assert torch.equal(parameters[0], others[0])
+    torch.testing.assert_close(parameters[1], others[1])
+    step = (parameters[0].detach() - before) / (-0.02 * 0.2 * 4**0.5)
+    values = torch.linalg.svdvals(step)
+    assert values.min() > 0.5, "Newton-Schulz brings the singular values near 1"
+    assert values.max() < 1.3
+
+
+def test_a_schedule_drives_muon_and_adamw_alike() -> None:
+    optimizer = Muon(lr=0.02)(matrices())
+    schedule = Cosine()(optimizer, 1, 4)
+    optimizer.step()
+    schedule.step()
+    assert isinstance(optimizer, JointOptimizer)
+    expected = 0.02 * 0.5 * (1 + math.cos(math.pi / 4))
+    assert [group["lr"] for part in optimizer.parts for group in part.param_groups] == pytest.approx(
+        [expected, expected]
+    )
+
+
+def test_the_parts_of_a_part_are_parts() -> None:
+    claimed = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.3)
+    muon = Muon(lr=0.02)(matrices())
+    joint = JointOptimizer([muon, claimed])
+    assert [type(part).__name__ for part in parts_of(joint)] == ["Muon", "AdamW", "SGD"]
+    schedule = Cosine()(joint, 1, 4)
+    joint.step()
+    schedule.step()
+    assert claimed.param_groups[0]["lr"] == 0.3
+    assert muon.param_groups[1]["lr"] < 0.02

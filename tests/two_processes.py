@@ -36,6 +36,14 @@ def run_in_two_processes(jobs: Sequence[Job], paths: Sequence[Path] = ()) -> lis
     return [list(results) for results in zip(*ranks, strict=True)]
 
 
+def as_launched(rank: int, world: int) -> None:
+    """Tells accelerate, in a job, that a launcher has started the processes together."""
+    local = {"RANK": rank, "WORLD_SIZE": world, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": world}
+    os.environ |= {name: str(value) for name, value in local.items()}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "ACCELERATE_USE_CPU": "true"}
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
 @cache
 def _pair() -> _Pair:
     return _Pair()

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from benchmarks.language.readme import readme
 from benchmarks.language.settings import DIVERGENCES, SETTINGS, write_pairs
+from benchmarks.language.weights import folder_of
 from benchmarks.ledger import Ledger
 from benchmarks.speed import ROOT
 from benchmarks.speed.machine import describe
@@ -144,12 +145,15 @@ def steps(gguf: Path, shared: Path, *, tiny: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LIMBECK_CACHE"] = folder
         write_pairs(shared, Path(folder) / "pairs", 64, 8, 8)
+        weights = folder_of(gguf, Path(folder) / "weights")
         config = {
             "data.name": setting.data.format(pairs=Path(folder) / "pairs", shared=shared),
-            "student": setting.student.format(gguf=gguf),
+            "student": setting.student.format(weights=weights),
             "training.precision": "fp32",
         }
-        taught = {"teacher": {"model": setting.teacher.format(gguf=gguf), "cache": "logits", "trust": True}}
+        taught = {
+            "teacher": {"model": setting.teacher.format(weights=weights), "cache": "logits", "trust": True}
+        }
         made = {
             "fine-tuning": job.prepare(make_config(None, {**config, "objective": "ce"})),
             "cached": job.prepare(make_config(None, {**config, **taught, "objective": OBJECTIVE})),

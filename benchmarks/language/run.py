@@ -26,6 +26,7 @@ from torch import nn
 import limbeck
 from benchmarks.language.readme import readme
 from benchmarks.language.settings import FINE_TUNING, SETTINGS, Setting, Training, write_pairs
+from benchmarks.language.weights import folder_of
 from benchmarks.language.writing import taught_nll
 from benchmarks.ledger import Ledger
 from limbeck.config import TeacherConfig
@@ -51,7 +52,8 @@ class Bench:
         setting: that.
         source: its texts, in the notation.
         runs: where its runs go.
-        gguf: the file of weights of SmolLM2; None where it is not at hand.
+        gguf: the file of weights of SmolLM2, which become a folder beside the runs once; None where it is not
+            at hand.
     """
 
     name: str
@@ -62,7 +64,13 @@ class Bench:
 
     def network(self, text: str) -> str:
         """A network in the notation."""
-        return text.format(gguf=self.gguf)
+        return text.format(weights=self.weights) if "{weights}" in text else text
+
+    @cached_property
+    def weights(self) -> Path:
+        """The folder of weights of SmolLM2."""
+        assert self.gguf is not None, "a setting that reads them is left out without the file"
+        return folder_of(self.gguf, self.runs / "weights")
 
     def given(self, training: Training, seed: int) -> dict[str, Any]:
         """What every run is given that is trained so."""
@@ -198,7 +206,7 @@ def main() -> None:
     ledger = Ledger(place / "results.json")
     for name in arguments.settings or SETTINGS:
         setting = SETTINGS[name].tiny() if arguments.tiny else SETTINGS[name]
-        if "{gguf}" in setting.teacher and arguments.gguf is None:
+        if "{weights}" in setting.teacher and arguments.gguf is None:
             print(f"{name} is left out: --gguf FILE is not given", flush=True)
             continue
         runs = arguments.runs / name

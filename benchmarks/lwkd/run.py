@@ -2,23 +2,25 @@
 
     python -m benchmarks.lwkd.run [TASK ...] [--runs DIR] [--shared DIR]
 
-Differences are given on the validation split and, beside it, on the test split. A run that is finished is
-not repeated, so the command may be stopped and started again. It ends by writing results.json and README.md
-beside this file, from all finished runs.
+Differences are given on the validation split and, beside it, on the test split. Each figure is written to
+results.json beside this file as it is measured and is not measured again, so the command may be stopped and
+started again, on another machine too. It ends by writing README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.small_tasks import BANKING77, BREAST_CANCER, DIGITS
+from benchmarks.ledger import Ledger
+from benchmarks.small_tasks import BANKING77, BREAST_CANCER, DIGITS, Task
 
 from limbeck import data
 from limbeck.files import write_text
@@ -53,33 +55,28 @@ TASKS = {
 }
 
 
-def grid(name: str, runs: Path, shared: Path | None = None) -> Grid:
-    """All runs of a task; without `shared` only to look at those that are finished."""
-    task = TASKS[name]
-    common = {} if shared is None else {"epochs": task.epochs, **task.common(shared)}
-    return Grid(runs / name, CONTENDERS, SEEDS, student=task.student, common=common)
+def measure(name: str, task: Task, runs: Path, shared: Path, ledger: Ledger) -> None:
+    """Measures whatever of a task is not in the ledger yet, by contender and seed."""
+    for seed, (contender, objective) in itertools.product(SEEDS, CONTENDERS.items()):
+        of = {"student": task.student, "epochs": task.epochs, "objective": objective}
+        cell = partial(trained, name, task, contender, seed, runs, shared)
+        kept = ledger.once(name, contender, str(seed), of=of, measure=cell)
+        print(f"{name} {contender} {seed}: validation {kept['validation']['top1']:.2f} %", flush=True)
 
 
-def collect(runs: Path) -> dict[str, Any]:
-    """Figures in % and nats of every finished run: task, split, metric, contender, seed."""
-    tasks: dict[str, Any] = {}
-    for name, task in TASKS.items():
-        runs_of = {contender: grid(name, runs).finished(contender) for contender in CONTENDERS}
-        some = next((run for by_seed in runs_of.values() for run in by_seed.values()), None)
-        if some is None:
-            continue
-        tasks[name] = {"student": some.result.student.model_dump(), "epochs": task.epochs}
-        for split in SPLITS:
-            tasks[name][split] = {
-                metric: {
-                    contender: {
-                        seed: scale * run.result.metrics.on(split)[metric] for seed, run in by_seed.items()
-                    }
-                    for contender, by_seed in runs_of.items()
-                }
-                for metric, scale in (("top1", 100), ("nll", 1))
-            }
-    return tasks
+def trained(
+    name: str, task: Task, contender: str, seed: int, runs: Path, shared: Path
+) -> dict[str, dict[str, float]]:
+    """Top-1 in % and nll in nats of a run by split."""
+    common = {"epochs": task.epochs, **task.common(shared)}
+    run = Grid(runs / name, CONTENDERS, SEEDS, student=task.student, common=common).cell(contender, seed)
+    found = {split: run.result.metrics.on(split) for split in SPLITS}
+    return {split: {"top1": 100 * each["top1"], "nll": each["nll"]} for split, each in found.items()}
+
+
+def values(task: Mapping[str, Any], contender: str, split: str, metric: str) -> dict[int, float]:
+    """Figures of a contender by seed."""
+    return {int(seed): each[split][metric] for seed, each in task.get(contender, {}).items()}
 
 
 def report(tasks: Mapping[str, Any]) -> str:
@@ -95,39 +92,41 @@ def report(tasks: Mapping[str, Any]) -> str:
         "on validation splits. From fewer than five seeds there is no verdict.",
     ]
     for name, task in tasks.items():
+        of = next(iter(task["student alone"].values()))["of"]
         lines += [
             "",
             f"## {name}",
             "",
-            f"Student `{task['student']['model']}`, {task['epochs']} epochs.",
+            f"Student `{of['student']}`, {of['epochs']} epochs.",
             "",
             "| contender | objective | validation: - alone | - label smoothing | test top-1 | - alone |"
             " - label smoothing | test nll | seeds |",
             "|---|---|---|---|---|---|---|---|---|",
         ]
         for contender, objective in CONTENDERS.items():
-            values = {split: task[split]["top1"][contender] for split in SPLITS}
-            if values["test"]:
-                differences = {
-                    split: [
-                        str(paired_difference(values[split], task[split]["top1"][baseline]))
-                        if contender != baseline and task[split]["top1"][baseline]
-                        else ""
-                        for baseline in BASELINES
-                    ]
-                    for split in SPLITS
-                }
+            top1 = values(task, contender, "test", "top1")
+            if top1:
+                nll = values(task, contender, "test", "nll")
                 cells = [
                     contender,
                     f"`{objective}`",
-                    *differences["validation"],
-                    str(summarize(list(values["test"].values()))),
-                    *differences["test"],
-                    str(summarize(list(task["test"]["nll"][contender].values()))),
-                    str(len(values["test"])),
+                    *_differences(task, contender, "validation"),
+                    str(summarize([*top1.values()])),
+                    *_differences(task, contender, "test"),
+                    str(summarize([*nll.values()])),
+                    str(len(top1)),
                 ]
                 lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _differences(task: Mapping[str, Any], contender: str, split: str) -> list[str]:
+    found = values(task, contender, split, "top1")
+    others = {each: values(task, each, split, "top1") for each in BASELINES}
+    return [
+        str(paired_difference(found, other)) if name != contender and other else ""
+        for name, other in others.items()
+    ]
 
 
 def main() -> None:
@@ -139,13 +138,10 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=HERE.parents[2] / "shared" / "data", help="data files")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    ledger = Ledger(HERE / "results.json")
     for name in arguments.tasks or TASKS:
-        for contender, seed, run in grid(name, arguments.runs, arguments.shared).run():
-            top1 = run.result.metrics.on("validation")["top1"]
-            print(f"{name} {contender} {seed}: validation {100 * top1:.2f} %", flush=True)
-    tasks = json.loads(json.dumps(collect(arguments.runs)))
-    write_text(HERE / "results.json", json.dumps(tasks, indent=1) + "\n")
-    write_text(HERE / "README.md", report(tasks))
+        measure(name, TASKS[name], arguments.runs, arguments.shared, ledger)
+    write_text(HERE / "README.md", report(ledger.found))
 
 
 if __name__ == "__main__":

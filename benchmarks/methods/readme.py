@@ -18,16 +18,20 @@ that of the difference to the student alone in a paired t test, corrected by Hol
 Each method is run by its own recipe, whose weight comes from another task and is not tuned to this one: the
 table shows that everything trains and what it costs, and ranks no papers. A step is the median time of 7 x 8
 training steps over that of `ce`, alternating in one process, phases apart; the parameters are those trained
-beside the student."""
+beside the student, and the memory that of the method's parts, with gradient and momentum of those that learn.
+The intervals are over seeds of the student: there is one teacher of each kind."""
 
 ABOUT = {
     "digits": """`at`, `afd` and `ft` compare maps of unit length by a mean over their pixels, so on these
 small maps (2 x 2 in the last stage, against 8 x 8) their weights count for more. "both teachers", `dgkd` and
 `ceskd` learn from the assistant and the teacher, "TAKD" from an assistant that the teacher has taught, "SFTN"
 from a teacher that was trained for this student, "checkpoints" from the teacher as it was after each tenth
-epoch. `dgkd` leaves one of the two out at each step. `ab`, `fsp` and `kcd` train the student in a phase of 30
-epochs besides.""",
-    "cifar20": """Those that were best on the validation split of the digits, and the three papers that
+epoch. `dgkd` leaves one of the two out at each step and is weighed as KD is. `ab`, `fsp` and `kcd` train the
+student in a phase of 30 epochs besides, so what they stand beside is "ce, 230 epochs". At equal cost: "both
+teachers", `dgkd`, `ceskd` and "TAKD" need an assistant, whose training costs what "kd, 880 epochs" spends
+more (4.4 times `kd`, in multiply-adds; TAKD 5.6 times), and "mtpd" learns from one teacher after the other
+in 200 epochs. The schedule of checkpoints costs no more than `kd`.""",
+    "cifar20": """KD, those that were best on the validation split of the digits, and the three papers that
 limbeck began with.""",
 }
 
@@ -77,15 +81,15 @@ def guide(page: str, results: Mapping[str, Any]) -> str:
     text = (
         f"On {task['facts']['data']['name']}, {len(alone)} seeds, each by its own recipe, which is not "
         "tuned to this task ([all figures](../benchmarks/methods/README.md)): the median time of a step over "
-        "that of `ce`, the parameters trained beside the student, what is read of the teacher (logits and "
-        "embeddings can be cached, the rest cannot), and top-1 minus that of the student alone (mean and "
-        "95 % interval, in points)."
+        "that of `ce`, the memory of the method's parts (with gradient and momentum of those that learn), "
+        "what is read of the teacher ([what a cache keeps](#what-a-cache-keeps) of it), and top-1 minus that "
+        "of the student alone (mean and 95 % interval, in points)."
     )
     lines = [
         BEGIN,
         textwrap.fill(text, 116, break_long_words=False),
         "",
-        "| | step / `ce` | parameters | reads | - student alone |",
+        "| | step / `ce` | memory | reads | - student alone |",
         "|---|---|---|---|---|",
     ]
     for name in (*RECIPES, *TEACHERS):
@@ -93,7 +97,7 @@ def guide(page: str, results: Mapping[str, Any]) -> str:
             spent = task["cost"][name]
             reads = ", ".join(spent["reads"]) or "no teacher"
             gained = paired_difference(found[name], alone)
-            cells = [name, f"{spent['step_over_ce']:.2f}", f"{spent['parameters']:,}", reads, str(gained)]
+            cells = [name, f"{spent['step_over_ce']:.2f}", _memory(spent), reads, str(gained)]
             lines.append(f"| {' | '.join(cells)} |")
     return before + "\n".join([*lines, END]) + after
 
@@ -122,9 +126,9 @@ def _table(task: Mapping[str, Any]) -> list[str]:
     differences = {name: paired_difference(top1, alone) for name, top1 in found.items() if name != "ce"}
     corrected = holm({name: each.p for name, each in differences.items() if each.p is not None})
     lines = [
-        "| | objective | top-1 | - student alone | p | - KD | step / `ce` | parameters | reads of the teacher"
-        " |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| | objective | top-1 | - student alone | p | - KD | step / `ce` | parameters | memory | reads of"
+        " the teacher |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, values in found.items():
         spent = task["cost"][name]
@@ -137,10 +141,15 @@ def _table(task: Mapping[str, Any]) -> list[str]:
             str(paired_difference(values, kd)) if kd and name != "kd" else "",
             f"{spent['step_over_ce']:.2f}",
             f"{spent['parameters']:,}",
+            _memory(spent),
             ", ".join(spent["reads"]) or "none",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _memory(spent: Mapping[str, Any]) -> str:
+    return f"{spent['bytes'] / 1e3:,.0f} kB"
 
 
 def _around(top1: Mapping[str, Mapping[int, float]]) -> list[str]:

@@ -32,6 +32,7 @@ from benchmarks.methods import contenders
 from benchmarks.methods.readme import guide, readme
 from limbeck import Distiller, data, models
 from limbeck.data import Loader, Source
+from limbeck.evaluation.cost import size_of
 from limbeck.files import write_text
 from limbeck.objective import parse
 from limbeck.optimization import SGD
@@ -172,7 +173,10 @@ class Teachers:
 
 
 def cost(task: Task, source: Source, contender: contenders.Contender, teachers: Teachers) -> dict[str, Any]:
-    """What a method adds: time of a step over one of `ce` alternating with it, trained parameters, reads."""
+    """What a method adds: time of a step over one of `ce` alternating with it, memory, reads.
+
+    The memory is that of its parts, with gradient and momentum of those that learn.
+    """
     loader = Loader(source.train, task.batch_size, views=source.views, seed=0)
     batches = [*loader][:2]
     objective, reads = contender.objective, parse(contender.objective).all_reads
@@ -200,9 +204,12 @@ def cost(task: Task, source: Source, contender: contenders.Contender, teachers: 
             if repetition:  # the first warms up
                 seconds.append(time.perf_counter() - started)
     ours, theirs = map(statistics.median, times)
+    parts = sides[1].objective
+    learned = [each for each in parts.parameters() if each.requires_grad]
     return {
         "step_over_ce": round(theirs / ours, 2),
-        "parameters": sum(p.numel() for p in sides[1].objective.parameters() if p.requires_grad),
+        "parameters": sum(p.numel() for p in learned),
+        "bytes": sum(map(size_of, [*parts.parameters(), *parts.buffers(), *learned, *learned])),
         "reads": list(reads.teacher),
     }
 
@@ -241,12 +248,12 @@ def measure(name: str, shared: Path, runs: Path, ledger: Ledger) -> None:
     ledger.once(name, "facts", of=budget(task), measure=lambda: facts(task, source, teachers))
     tries(name, shared, runs, ledger)
     for seed, (contender, each) in itertools.product(SEEDS, chosen.items()):
-        of = {**budget(task), "objective": each.objective}
+        of = {**budget(task), "objective": each.objective, "epochs": each.epochs or task.epochs}
         cell = partial(trained, task, source, teachers, contender, each, seed)
         kept = ledger.once(name, "runs", contender, str(seed), of=of, measure=cell)
         print(f"{name} {contender} {seed}: {kept['test']:.2f} %", flush=True)
     for contender, each in chosen.items():
-        of = {"objective": each.objective}
+        of = {"objective": each.objective, "figures": ["step_over_ce", "parameters", "bytes", "reads"]}
         spent = ledger.once(
             name, "cost", contender, of=of, measure=partial(cost, task, source, each, teachers)
         )
@@ -259,7 +266,7 @@ def trained(
     """Top-1 in % by split of one run."""
     taught = teachers.of(contender.teacher) if parse(contender.objective).all_reads.teacher else None
     folder = teachers.runs / teachers.name / f"by-{contender.teacher}"
-    given = common(task, source, task.epochs)
+    given = common(task, source, contender.epochs or task.epochs)
     grid = Grid(folder, {name: contender.objective}, SEEDS, task.student, taught, given)
     return top1(grid.cell(name, seed))
 

@@ -16,6 +16,7 @@ import torch
 import limbeck
 from benchmarks.ledger import Ledger
 from benchmarks.pixels.cost import cost, peak
+from benchmarks.pixels.few import few
 from benchmarks.pixels.page import page
 from limbeck.data import Source
 from limbeck.files import write_text
@@ -129,6 +130,7 @@ class Ring:
         given = {**self.given(epochs, contest.lr), "objective": objective, "seed": seed, "out": path}
         given["resume"] = (path / "config.yaml").exists()
         if parse(objective).all_reads.teacher:
+            given["settings"]["teacher.trust"] = self.tiny  # after one epoch it is no better than chance
             run = limbeck.distill(student=contest.student, teacher=self.teacher(), **given)
         else:
             run = limbeck.train(model=contest.student, **given)
@@ -234,8 +236,16 @@ def main(contest: Contest) -> None:
     runs = (arguments.runs / name).resolve()
     if arguments.tiny:
         folder = runs = runs.with_name(f"{name}-tiny")
-        settings = {**contest.settings, "training.samples_per_epoch": 4 * contest.batch_size}
-        contest = replace(contest, epochs=1, teacher_epochs=1, tried=(1, 2), seeds=2, settings=settings)
+        size, whole = 2 * contest.batch_size, contest.source
+        contest = replace(
+            contest,
+            source=lambda shared: few(whole(shared), size),
+            epochs=1,
+            teacher_epochs=1,
+            tried=(1, 2),
+            seeds=2,
+            settings={**contest.settings, "training.samples_per_epoch": size},
+        )
     folder.mkdir(parents=True, exist_ok=True)
     file, written = folder / f"{name}.json", folder / f"{name.upper()}.md"
     ring = Ring(contest, file, written, runs, arguments.shared.resolve(), arguments.tiny)

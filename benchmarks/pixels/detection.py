@@ -21,6 +21,7 @@ import torch
 import limbeck
 from benchmarks.ledger import Ledger
 from benchmarks.pixels.boxes_page import page
+from benchmarks.pixels.few import few
 from limbeck import data
 from limbeck.data import Source
 from limbeck.files import write_text
@@ -44,7 +45,7 @@ class Setting:
         tried: numbers of epochs that the student alone is tried with, by its validation split.
         lr: learning rate of all.
         batch_size: of all.
-        samples_per_epoch: images in an epoch; None for all.
+        samples: images of each split that are used; None for all, and the first few to try it out.
         seeds: how many there are.
     """
 
@@ -56,12 +57,12 @@ class Setting:
             "strong": "fcos(channels=[24, 48, 96, 96], blocks=2, width=48)",
         }
     )
-    epochs: int = 24
-    teacher_epochs: int = 40
-    tried: tuple[int, ...] = (12, 24, 48)
+    epochs: int = 96
+    teacher_epochs: int = 120
+    tried: tuple[int, ...] = (48, 96, 192)
     lr: float = 2e-3
     batch_size: int = 8
-    samples_per_epoch: int | None = None
+    samples: int | None = None
     seeds: int = 5
 
     def contenders(self) -> dict[str, tuple[str, tuple[str, ...], int]]:
@@ -149,13 +150,16 @@ class Bench:
             )
         given = {each: self._teacher(each, self.setting.teachers[each]) for each in teachers}
         path = self.runs / f"{slug}-{seed}"
+        shared = self._given(epochs, seed)
+        for each in teachers if self.setting.samples else ():  # they are no better than chance
+            shared["settings"][f"teachers.{each}.trust" if len(given) > 1 else "teacher.trust"] = True
         run = limbeck.distill(
             student=self.setting.student,
             teacher=given if len(given) > 1 else given[teachers[0]],
             objective=objective,
             out=path,
             resume=(path / "config.yaml").exists(),
-            **self._given(epochs, seed),
+            **shared,
         )
         return figures(run)
 
@@ -174,14 +178,6 @@ class Bench:
 
     def _given(self, epochs: int, seed: int) -> dict[str, Any]:
         """What every run is given."""
-        settings: dict[str, Any] = {
-            "training.trackers": [],
-            "training.precision": "fp32",
-            "training.memory_format": "contiguous",
-            "training.optimizer": {"name": "adamw"},
-        }
-        if self.setting.samples_per_epoch:
-            settings["training.samples_per_epoch"] = self.setting.samples_per_epoch
         return {
             "data": self._source(),
             "epochs": epochs,
@@ -189,11 +185,17 @@ class Bench:
             "lr": self.setting.lr,
             "seed": seed,
             "display": False,
-            "settings": settings,
+            "settings": {
+                "training.trackers": [],
+                "training.precision": "fp32",
+                "training.memory_format": "contiguous",
+                "training.optimizer": {"name": "adamw"},
+            },
         }
 
     def _source(self) -> Source:
-        return data.load(self.setting.data, self.shared / "detection" / "bccd")
+        source = data.load(self.setting.data, self.shared / "detection" / "bccd")
+        return few(source, self.setting.samples) if self.setting.samples else source
 
 
 def figures(run: Run) -> dict[str, Any]:
@@ -219,7 +221,7 @@ def main() -> None:
     folder, runs, setting = HERE, (arguments.runs / "detection").resolve(), Setting()
     if arguments.tiny:
         folder = runs = runs.with_name("detection-tiny")
-        setting = replace(setting, epochs=2, teacher_epochs=1, tried=(1,), seeds=2, samples_per_epoch=16)
+        setting = replace(setting, epochs=2, teacher_epochs=1, tried=(1,), seeds=2, samples=16)
     Bench(setting, folder, runs, arguments.shared).run()
 
 

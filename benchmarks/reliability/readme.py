@@ -14,15 +14,15 @@ with SIGKILL at random moments and resumed by the same command, until they are o
 steps, before lines of the history and system calls in the run's directory, and in the middle of
 checkpoints and of answers for the cache. A kill is survived if the run ends with the weights, history,
 result, state and files of the undisturbed run, to the bit. A resumption costs what the killed runs took
-longer than the undisturbed one, by kill: the start, without the import of libraries, and the steps since
-the last checkpoint, of which there is one every 4 steps."""
+longer than the undisturbed one, by kill, in seconds of a processor: the start, without the import of
+libraries, and the steps since the last checkpoint, of which there is one every 4 steps."""
 
 SAVES = """What writing checkpoints, with flushing them to the disk, takes of the rest of the training's
 time. By default epochs that would have it take more than 2 % end without one."""
 
 GRADIENTS = """The largest difference between the gradient of two gloo processes and that of one with the
 same global batch, over the largest gradient, in float64 and without batch norm, for each of the {count}
-methods of the table; phases included."""
+methods that serve every task; phases included."""
 
 FUZZING = """What a coverage-guided fuzzer (atheris) found in readers of texts and files: whatever they
 raise but a LimbeckError is a finding."""
@@ -40,10 +40,10 @@ def readme(results: Mapping[str, Any]) -> str:
         lines += ["", "## Kills", "", _filled(KILLS), "", *_kills(killed)]
     if saved := results.get("saved"):
         lines += ["", "## Checkpoints", "", _filled(SAVES), "", *_saves(saved)]
-    if found := results.get("gradients", {}).get("differences"):
+    if found := results.get("gradients"):
         lines += ["", "## Two processes", "", _filled(GRADIENTS.format(count=len(found))), ""]
         lines += ["| method | difference |", "|---|---:|"]
-        lines += [f"| `{name}` | {value:.1e} |" for name, value in sorted(found.items())]
+        lines += [f"| `{name}` | {each['difference']:.1e} |" for name, each in sorted(found.items())]
     if fuzzed := results.get("fuzzed"):
         lines += ["", "## Fuzzing", "", _filled(FUZZING), "", "| reader | seconds | executions | finding |"]
         lines += ["|---|---:|---:|---|"]

@@ -1,12 +1,13 @@
 """What it costs a run to be killed, to be saved and to be shared by two processes.
 
-    python -m benchmarks.reliability.run [--kills N] [--epochs N] [--seconds N] [--runs DIR]
+    python -m benchmarks.reliability.run [--runs DIR] [--tiny]
 
 Kills runs of several methods at random moments and resumes them (tests/faults/killing.py), measures what
 checkpoints take of the time of a training, compares the gradients of two processes with those of one, and
 fuzzes the readers of files where atheris is installed (tests/fuzzing/fuzz.py).
-What is in results.json is not measured again, and every cell is written there as soon as it is known, so
-the command may be stopped and started again. It ends by writing README.md beside this file.
+A figure that is in results.json is not measured again, so the command may be stopped and started again;
+each is written there when it is known, and README.md is printed from them. `--tiny` tries it out in a few
+minutes, and writes into the folder of the runs alone.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import limbeck
+from benchmarks.ledger import Ledger
 from benchmarks.reliability.readme import readme
 from limbeck.files import write_text
 from limbeck.training import Trainer, checkpoints
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-RESULTS = HERE / "results.json"
 KILLED = (
     "ce",
     "kd, cached",
@@ -39,6 +44,7 @@ KILLED = (
     "lwkd",
     "crd",
     "on_policy",
+    "okd",
     "dgkd, two teachers",
 )
 SAVED = {
@@ -119,72 +125,109 @@ def saved(name: str, epochs: int, runs: Path) -> dict[str, Any]:
     }
 
 
-def gradients() -> dict[str, float]:
-    """The largest difference of two processes' gradient to that of one, over the largest, by method."""
+def methods() -> list[str]:
+    """The methods whose gradients are compared: limbeck's own that serve every task."""
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "methods")]
-    import test_conformance as conformance
-    import torch
     from invented_methods import INVENTED
-    from method_setting import ALL, make_setting, objective_of
+    from method_setting import ALL
+
+    return sorted(set(ALL) - set(INVENTED))
+
+
+def shared(method: str) -> dict[str, float]:
+    """The largest difference of two processes' gradient to that of one, over the largest gradient."""
+    import test_conformance as conformance
+    from method_setting import make_setting, objective_of
 
     from two_processes import run_in_two_processes
 
-    ours = sorted(set(ALL) - set(INVENTED))
-    jobs = [(conformance.gradients_of_half, (name,)) for name in ours]
-    results = run_in_two_processes(jobs, paths=[*map(Path, sys.path)])
-    found = {}
-    for name, halves in zip(ours, results, strict=True):
-        setting = make_setting(objective_of(name), norm=False, dtype=torch.float64)
-        distiller = conformance.prepared(
-            setting.distiller(objective_of(name)), setting.inputs, setting.targets
-        )
-        distiller(conformance.batch_of(setting.inputs, setting.targets)).backward()
-        here = {key: p.grad for key, p in distiller.named_parameters() if p.grad is not None}
-        largest = max(gradient.abs().max().item() for gradient in here.values())
-        differences = [
-            (half["gradients"][key] - gradient).abs().max().item()
-            for half in halves
-            for key, gradient in here.items()
-        ]
-        found[name] = max(differences) / largest
-    return found
+    [halves] = run_in_two_processes([(conformance.gradients_of_half, (method,))], [*map(Path, sys.path)])
+    objective = objective_of(method)
+    setting = make_setting(objective, norm=False, dtype=torch.float64)
+    distiller = conformance.prepared(setting.distiller(objective), setting.inputs, setting.targets)
+    distiller(conformance.batch_of(setting.inputs, setting.targets)).backward()
+    here = {key: p.grad for key, p in distiller.named_parameters() if p.grad is not None}
+    differences = [
+        (half["gradients"][key] - gradient).abs().max().item()
+        for half in halves
+        for key, gradient in here.items()
+    ]
+    return {"difference": max(differences) / max(each.abs().max().item() for each in here.values())}
 
 
 def fuzzed(target: str, seconds: int) -> dict[str, Any]:
     """What a fuzzer found in a reader."""
     script = [sys.executable, str(ROOT / "tests" / "fuzzing" / "fuzz.py"), target]
     done = subprocess.run([*script, "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True)
+    if not done.stdout:
+        raise SystemExit(f"the fuzzer of {target} ended with status {done.returncode} and no figures")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def cells(kills: int, epochs: int, seconds: int, runs: Path) -> Iterator[tuple[str, str, Callable[[], Any]]]:
-    """All that is measured: part and name in the results, and how."""
+@dataclass(frozen=True)
+class Cell:
+    """One figure, or a few of one kind.
+
+    Attributes:
+        place: part and name in the results.
+        of: settings that it is of.
+        seconds: how long it takes on one core, about.
+        measure: measures it.
+    """
+
+    place: tuple[str, str]
+    of: Mapping[str, int]
+    seconds: float
+    measure: Callable[[], Mapping[str, Any]]
+
+
+def cells(runs: Path, *, kills: int, epochs: int, seconds: int) -> Iterator[Cell]:
+    """All that is measured.
+
+    Args:
+        runs: where runs go.
+        kills: of each method.
+        epochs: of the trainings whose checkpoints are timed.
+        seconds: for which each reader is fuzzed.
+    """
     for method in KILLED:
-        yield "killed", method, lambda method=method: killed(method, kills, runs)  # type: ignore[misc]
+        took = 10 + 0.7 * kills
+        yield Cell(("killed", method), {"kills": kills}, took, partial(killed, method, kills, runs))
     for name in SAVED:
-        yield "saved", name, lambda name=name: saved(name, epochs, runs)  # type: ignore[misc]
-    yield "gradients", "differences", gradients
+        took = 5 + 0.4 * epochs
+        yield Cell(("saved", name), {"epochs": epochs}, took, partial(saved, name, epochs, runs))
+    for method in methods():
+        yield Cell(("gradients", method), {"processes": 2}, 1, partial(shared, method))
     if find_spec("atheris") is not None:
         for target in FUZZED:
-            yield "fuzzed", target, lambda target=target: fuzzed(target, seconds)  # type: ignore[misc]
+            took = 10 + seconds
+            yield Cell(("fuzzed", target), {"seconds": seconds}, took, partial(fuzzed, target, seconds))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what it costs a run to be killed and saved.")
-    parser.add_argument("--kills", type=int, default=25, help="kills of each method")
-    parser.add_argument("--epochs", type=int, default=200, help="epochs of the trainings that are timed")
-    parser.add_argument("--seconds", type=int, default=60, help="for which each reader is fuzzed")
-    parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/reliability"))
-    asked = parser.parse_args()
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for part, name, measure in cells(asked.kills, asked.epochs, asked.seconds, asked.runs):
-        if name in results.get(part, {}):
-            continue
-        print(f"{part}: {name}", flush=True)
-        results.setdefault(part, {})[name] = measure()
-        write_text(RESULTS, json.dumps(results, indent=1) + "\n")
-    write_text(HERE / "README.md", readme(results))
+    parser.add_argument("--tiny", action="store_true", help="two kills a method; written into --runs alone")
+    parser.add_argument("--runs", type=Path, default=Path("runs/reliability"), help="where the runs go")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    folder, runs = HERE, arguments.runs.resolve()
+    budget = {"kills": 25, "epochs": 100, "seconds": 60}
+    if arguments.tiny:
+        folder, budget = runs, {"kills": 2, "epochs": 2, "seconds": 2}
+    runs.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(folder / "results.json")
+    wanted = list(cells(runs, **budget))
+    missing = [cell for cell in wanted if not ledger.has(*cell.place, of=cell.of)]
+    minutes = sum(cell.seconds for cell in missing) / 60
+    print(
+        f"{len(missing)} of {len(wanted)} figures are missing: {minutes:.0f} minutes on one core", flush=True
+    )
+    for cell in wanted:
+        if cell in missing:
+            print(", ".join(cell.place), flush=True)
+        ledger.once(*cell.place, of=cell.of, measure=cell.measure)
+    write_text(folder / "README.md", readme(ledger.found))
 
 
 if __name__ == "__main__":

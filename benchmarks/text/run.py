@@ -39,6 +39,7 @@ from limbeck.files import write_text
 from limbeck.objective import parse
 from limbeck.outputs import UNLABELED
 from limbeck.runs import Run
+from limbeck.runs.job import uses_unlabeled
 from limbeck.studies.grid import Grid
 
 HERE = Path(__file__).parent
@@ -189,6 +190,8 @@ class Bench:
             taught = self.answers[method]
         elif parse(METHODS[method]).all_reads.teacher:
             taught, given = self.teacher, {**given, "cache_teacher": "both"}
+        if setting == "few" and not uses_unlabeled(parse(METHODS[method])):
+            given["settings"]["training.samples_per_epoch"] = len(given["data"].train)  # equal steps
         model = each.model.format(encoder=self.encoder)
         run = Grid(folder, METHODS, each.seeds, model, taught, given).cell(method, seed)
         return {**figures(run), **(speeds(run, given["data"]) if (method, seed) == ("KD", 0) else {})}

@@ -117,6 +117,7 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
             f'it in a method, for example kd(teacher="{idle[0]}")'
         )
     _trained_by_something(objective)
+    _outermost(objective)
     shipping = [method.name for method in inner_first(objective) if type(method).deploy is not Method.deploy]
     for name in shipping:
         if shipping.count(name) > 1:
@@ -149,7 +150,7 @@ def answers_suffice(objective: Method, teachers: Mapping[str, Teacher]) -> None:
                     f"{method.name} reads the {lacking[0]} of its teacher, and {whose} is a file of answers, "
                     "which has logits alone; use kd, or another method that reads nothing else"
                 )
-            if reads.makes:
+            if reads.makes or any(part.exchanges for part in inner_first(objective)):
                 raise LimbeckError(
                     f"{method.name} asks its teacher about inputs that it makes, and {whose} is a file of "
                     "answers about the training samples; use kd"
@@ -167,12 +168,42 @@ def answers_suffice(objective: Method, teachers: Mapping[str, Teacher]) -> None:
                 )
 
 
+ALIGNED = "learn by uld or gold, which align different tokenizers"
+"""What to do about a teacher with a tokenizer of its own, for messages."""
+
+
+def tokens_alike(objective: Method, answers: Mapping[str, Outputs]) -> None:
+    """Refuses a method that compares a teacher with the student token by token where their tokens differ."""
+    for name in (name for name, answer in answers.items() if "retold" in answer):
+        for method in read_by(objective, name, next(iter(answers))):
+            if not method.retold:
+                raise LimbeckError(
+                    f"{method.name} compares student and teacher token by token, and {name} has a tokenizer "
+                    f"of its own; give a teacher with the student's, or {ALIGNED}"
+                )
+
+
+def read_by(objective: Method, name: str, first: str) -> list[Method]:
+    """The methods of an objective that read something of a teacher.
+
+    Args:
+        objective: a method or a sum of them.
+        name: the teacher's.
+        first: the name of the teacher that a method reads which names none.
+    """
+    return [
+        method
+        for method, given in taught(objective)
+        if method.reads.teacher and name in (method.reads.teachers or (given or first,))
+    ]
+
+
 def told_apart(objective: Method, teachers: Mapping[str, Teacher]) -> None:
     """Refuses a method that needs a logit for every class of a teacher whose cache keeps the best ones."""
     for method, given in taught(objective):
         for name in method.reads.teachers or (given or next(iter(teachers), ""),):
             top = teachers[name].top if name in teachers and "logits" in method.reads.teacher else None
-            if top is not None and not method.partial:
+            if top is not None and not (method.partial or method.ranked):
                 raise LimbeckError(
                     f"{method.name} needs a logit for every token, and a cache keeps the {top} most probable "
                     "ones of each position; use kd, or leave out cache_teacher (--cache-teacher)"
@@ -194,6 +225,18 @@ def _trained_by_something(objective: Method) -> None:
                     f"{method.name} is over when training begins and has no term in it, so the weight "
                     f"{weight:g} would do nothing; write {method} without one"
                 )
+
+
+def _outermost(objective: Method) -> None:
+    """Refuses a method that exchanges the samples for all others, unless it wraps them all."""
+    alone = isinstance(objective, Objective) and len(objective.summands) == 1
+    whole = objective.summands[0][1] if isinstance(objective, Objective) and alone else objective
+    for method in inner_first(objective):
+        if method.exchanges and method is not whole:
+            raise LimbeckError(
+                f"{method.name} exchanges the samples that all methods learn from, so it wraps the whole "
+                f"objective, such as {method.recipe}; here it is a part of {str(objective)!r}"
+            )
 
 
 def gradient_rule(objective: Method) -> GradientRule | None:

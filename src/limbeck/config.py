@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from limbeck import urls
 from limbeck.byte_sizes import bytes_of
 from limbeck.errors import LimbeckError, unknown
 from limbeck.intervals import parse_interval
@@ -140,10 +141,42 @@ def _checked_interval(value: int | str) -> int | str:
     return value if steps is None else steps
 
 
+def _checked_device(value: str) -> str:
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is None:
+        raise ValueError("should be auto, cpu, cuda, mps, or cuda:1 for one of several")
+    return value
+
+
+class EarlyStoppingConfig(_Part):
+    """What ends a training before its last epoch, by the task's first metric on the validation split."""
+
+    patience: int = Field(ge=1, description="epochs in a row that may pass without an improvement")
+    min_delta: float = Field(
+        0.0,
+        ge=0,
+        description="an improvement is larger than this, in the unit of metrics.jsonl: 0.001 is 0.1 points "
+        "of a percentage",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"patience": value} if isinstance(value, int) else value
+
+
 class TrainingConfig(_Part):
     """How the student is trained."""
 
     epochs: int = Field(30, ge=1)
+    max_steps: int | None = Field(
+        None,
+        ge=1,
+        description="optimizer steps after which training ends, where that is before its last epoch does; "
+        "the schedule ends with it. null: no bound",
+    )
+    early_stopping: EarlyStoppingConfig | None = Field(
+        None, description="patience in epochs, and min_delta; null: training goes on to its end"
+    )
     samples_per_epoch: int | None = Field(
         None,
         ge=1,
@@ -154,9 +187,29 @@ class TrainingConfig(_Part):
     accumulation: int = Field(1, ge=1, description="pieces a batch is worked through in, to save memory")
     optimizer: OptimizerConfig = SGD()
     schedule: ScheduleConfig = Cosine()
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description='learning rates of some of the student\'s parameters by their names, {"head.*": 0.1}',
+    )
+    layer_decay: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="factor on the learning rate for every stage that a parameter is below the head; null: 1",
+    )
+    freeze: tuple[str, ...] = Field(
+        (), description="names of the student's parameters that stay as they are, such as layer1.*"
+    )
     clip: float | None = Field(None, gt=0, description="largest gradient norm, for each optimizer by itself")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="of the networks; auto: bf16 where the processor has it"
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="decay of an average of the student's weights, such as 0.999, which is what is measured, "
+        "selected and kept; null: the weights as they are",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="of the networks; auto: bf16 where the processor has it. fp16 is for CUDA"
     )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="of images; auto: channels_last for convolutional networks"
@@ -164,7 +217,10 @@ class TrainingConfig(_Part):
     compile: Literal[False, True, "auto"] = Field(
         False, description="whether the networks run compiled; auto: if that saves time"
     )
-    device: Literal["auto", "cpu"] = "auto"
+    device: Annotated[str, AfterValidator(_checked_device)] = Field(
+        "auto",
+        description="auto: the accelerator if there is one; cpu, cuda, or cuda:1 for one of several",
+    )
     selection: Literal["last", "validation"] = Field(
         "last", description="the epoch whose weights are kept: the last, or the best on validation"
     )
@@ -245,7 +301,7 @@ class RunConfig(_Part):
 
     def to_yaml(self) -> str:
         """The whole config, defaults included, as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def check_teacher_name(name: str) -> None:
@@ -303,18 +359,18 @@ def _parsed(text: str) -> Any:
     return yaml.load(text, _Loader)
 
 
-def read_yaml(file: Path, model: type[BaseModel] = RunConfig, what: str = "config") -> dict[str, Any]:
+def read_yaml(file: Path | str, model: type[BaseModel] = RunConfig, what: str = "config") -> dict[str, Any]:
     """The mapping in a YAML file, not yet checked.
 
     Args:
-        file: of a config.
+        file: of a config, or its address.
         model: what it is to be, for the message.
         what: what the file is called.
     Raises:
         LimbeckError: if it cannot be read, or holds something else than a mapping.
     """
     try:
-        raw = parse_yaml(file.read_text(encoding="utf-8"))
+        raw = parse_yaml(urls.read_text(file))
     except OSError as error:
         raise LimbeckError(f"the {what} {str(file)!r} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -328,7 +384,17 @@ def read_yaml(file: Path, model: type[BaseModel] = RunConfig, what: str = "confi
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key that stands twice, of which PyYAML would keep the last."""
+    """YAML that refuses a key that stands twice, of which PyYAML would keep the last, and numbers and dates
+    that look like some and are none.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{node.value!r} is no {kind} ({error}); put a text between quotes"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -340,10 +406,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """YAML for `_Loader`."""
+
+
 # YAML 1.1 reads 5e-4 as a string; people mean the number.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
-)
+for _each in (_Loader, _Dumper):
+    _each.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"), list("-+.0123456789")
+    )
 
 
 def _set(raw: dict[str, Any], path: list[str], value: Any, key: str) -> None:
@@ -371,7 +442,7 @@ def merged(there: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, Any]
 
 def explained(
     error: ValidationError,
-    file: Path | None,
+    file: Path | str | None,
     settings: Mapping[str, Any] | None = None,
     model: type[BaseModel] = RunConfig,
     what: str = "config",

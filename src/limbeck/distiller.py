@@ -18,7 +18,7 @@ from limbeck import checks
 from limbeck.chunked import LARGE, Chunked, dense, in_chunks
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
-from limbeck.features import Tap, find, find_head, undisturbed
+from limbeck.features import FeaturePoints, Tap, find, find_head, undisturbed
 from limbeck.methods.base import (
     Method,
     inner_first,
@@ -158,6 +158,11 @@ class Distiller(nn.Module):
         """The teacher, or the first of several."""
         return None if self.teachers.first is None else self.teachers[self.teachers.first]
 
+    @property
+    def student_points(self) -> FeaturePoints:
+        """Where the student's features are."""
+        return self._points
+
     @cached_property
     def phases(self) -> list[tuple[str, Phase]]:
         """All phases with their full names, in the order they run; each reads the teacher of its method."""
@@ -223,7 +228,7 @@ class Distiller(nn.Module):
                 batch = collect(batch, Networks(self.student, self.teachers))
         return batch
 
-    def _backward(self, losses: Losses, scale: float) -> None:
+    def _backward(self, losses: Losses, scale: float | Tensor) -> None:
         if self._split is None:
             raise LimbeckError(
                 f"the objective {str(self.objective)!r} has a rule for the optimizer; make that with "
@@ -239,7 +244,7 @@ class Distiller(nn.Module):
         views: Mapping[str, Sequence[str]],
         tap: Tap | None,
         loss: Callable[[Outputs, Outputs, Batch], Any],
-        rule: Callable[[Losses, float], None] | None = None,
+        rule: Callable[[Losses, float | Tensor], None] | None = None,
         *,
         of_training: bool,
         own_data: bool = False,
@@ -422,8 +427,11 @@ class Distiller(nn.Module):
         self.teachers.told(self.task.width, self.task.dense)
         self.teachers.open(self._fields[False], {}, _device(self.student))
         answers = self.teachers.answers(self._fields[False])
+        checks.tokens_alike(self.objective, answers)
         for answer in answers.values():
-            if "logits" in answer:
+            if "logits" in answer and "retold" in answer:
+                answer["retold"].vocabulary.task.check_outputs(answer.logits, "teacher")
+            elif "logits" in answer:
                 self.task.check_outputs(answer.logits, "teacher")
                 checks.logits(answer, self.task)
                 checks.same_width(student, answer, self.task)

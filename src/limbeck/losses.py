@@ -31,6 +31,7 @@ from limbeck.methods.focal import focal
 from limbeck.methods.fsp import fsp
 from limbeck.methods.ft import factor_transfer
 from limbeck.methods.giou import giou
+from limbeck.methods.gold import gold
 from limbeck.methods.huber import huber
 from limbeck.methods.icd import icd
 from limbeck.methods.imitation import imitation
@@ -66,6 +67,7 @@ from limbeck.methods.srrl import srrl
 from limbeck.methods.sskd import sskd
 from limbeck.methods.tfkd import tfkd
 from limbeck.methods.tinybert import tinybert
+from limbeck.methods.uld import uld
 from limbeck.methods.vid import vid
 
 __all__ = [
@@ -96,6 +98,7 @@ __all__ = [
     "focal",
     "fsp",
     "giou",
+    "gold",
     "guided",
     "hierarchical_context",
     "huber",
@@ -134,6 +137,7 @@ __all__ = [
     "student_friendly",
     "tfkd",
     "tinybert",
+    "uld",
     "uncertainty_weighted_kd",
     "vid",
 ]

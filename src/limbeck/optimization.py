@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from limbeck.optional import imported
+
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+Parameters: TypeAlias = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+"""Parameters, or groups of them as torch's optimizers take them."""
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -25,7 +29,21 @@ class _Described(BaseModel):
         return {"name": value} if isinstance(value, str) else value
 
 
-class SGD(_Described):
+class Optimizing(_Described):
+    """An optimizer as data; called with parameters, or with groups of them, it makes that."""
+
+    if TYPE_CHECKING:  # a field here would come before the name
+        lr: float
+
+    def ready(self) -> None:
+        """Refuses an optimizer whose package is not installed."""
+
+    def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer over `parameters`."""
+        raise NotImplementedError
+
+
+class SGD(Optimizing):
     """Stochastic gradient descent; the defaults are the CRD benchmark's."""
 
     name: Literal["sgd"] = "sgd"
@@ -40,13 +58,13 @@ class SGD(_Described):
             raise ValueError("should have a momentum above 0 for nesterov")
         return self
 
-    def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer over `parameters`; fused, so that a step can be called off on the device."""
         settings = self.model_dump(exclude={"name"})
         return torch.optim.SGD(parameters, **settings, fused=True)
 
 
-class Adam(_Described):
+class Adam(Optimizing):
     """Adam, or AdamW with its decoupled weight decay."""
 
     name: Literal["adam", "adamw"] = "adam"
@@ -54,14 +72,80 @@ class Adam(_Described):
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
 
-    def __call__(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer over `parameters`; fused, so that a step can be called off on the device."""
         make = torch.optim.Adam if self.name == "adam" else torch.optim.AdamW
         return make(parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True)
 
 
+class Lion(Optimizing):
+    """Lion, which steps by the sign of a momentum (Chen et al., 2023, arXiv:2302.06675), of `lion-pytorch`.
+
+    Its authors take a third to a tenth of AdamW's learning rate, and as many times its weight decay.
+    """
+
+    name: Literal["lion"] = "lion"
+    lr: float = Field(1e-4, gt=0)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.99)
+    weight_decay: float = Field(0.0, ge=0)
+
+    def ready(self) -> None:
+        """Refuses it where `lion-pytorch` is not installed."""
+        imported("lion_pytorch", "lion")
+
+    def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer over `parameters`."""
+        make: Any = imported("lion_pytorch", "lion").Lion
+        made: torch.optim.Optimizer = make(
+            parameters, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay
+        )
+        return made
+
+
+class Muon(Optimizing):
+    """Muon for hidden matrices, whose momentum it makes orthogonal, and AdamW for everything else.
+
+    Muon is K. Jordan's (2024, kellerjordan.github.io/posts/muon), scaled so that both have one learning rate
+    (Liu et al., 2025, arXiv:2502.16982, section 2.2).
+    """
+
+    name: Literal["muon"] = "muon"
+    lr: float = Field(1e-3, gt=0)
+    momentum: Fraction = 0.95
+    weight_decay: float = Field(0.1, ge=0)
+    betas: tuple[Fraction, Fraction] = Field((0.9, 0.95), description="of AdamW")
+
+    def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer over `parameters`; a group of them says whether it is `hidden`.
+
+        Of parameters without groups it takes all matrices for hidden ones.
+        """
+        given: list[dict[str, Any]] = [
+            each if isinstance(each, dict) else {"params": [each]} for each in parameters
+        ]
+        groups: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+        for group in given:
+            hidden = group.get("hidden", all(each.ndim == 2 for each in group["params"]))
+            groups[bool(hidden)].append({name: value for name, value in group.items() if name != "hidden"})
+        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        made: list[torch.optim.Optimizer] = []
+        if groups[True]:
+            made.append(
+                torch.optim.Muon(
+                    groups[True], momentum=self.momentum, adjust_lr_fn="match_rms_adamw", **settings
+                )
+            )
+        if groups[False]:
+            made.append(torch.optim.AdamW(groups[False], betas=self.betas, fused=True, **settings))
+        return JointOptimizer(made, scheduled=len(made)) if len(made) > 1 else made[0]
+
+
 OptimizerConfig = Annotated[
-    Annotated[SGD, Tag("sgd")] | Annotated[Adam, Tag("adam")] | Annotated[Adam, Tag("adamw")],
+    Annotated[SGD, Tag("sgd")]
+    | Annotated[Adam, Tag("adam")]
+    | Annotated[Adam, Tag("adamw")]
+    | Annotated[Lion, Tag("lion")]
+    | Annotated[Muon, Tag("muon")],
     Discriminator(lambda value: _name(value, "sgd")),
 ]
 """An optimizer of a config: sgd unless it names another."""
@@ -72,11 +156,11 @@ class Schedule(_Described):
 
     warmup: float = Field(0.0, ge=0, description="epochs of linear rise at the start")
 
-    def __call__(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int, epochs: int) -> LambdaLR:
+    def __call__(self, optimizer: torch.optim.Optimizer, steps_per_epoch: int, epochs: float) -> LambdaLR:
         """The schedule for `optimizer`, to be stepped once after each optimizer step."""
         return LambdaLR(optimizer, lambda step: self.at(step, steps_per_epoch, epochs))
 
-    def at(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+    def at(self, step: int, steps_per_epoch: int, epochs: float) -> float:
         """The factor for the optimizer step number `step`, counted from 0."""
         rise = self.rise(epochs) * steps_per_epoch
         if step < rise:
@@ -87,7 +171,7 @@ class Schedule(_Described):
     start: ClassVar[float] = 0.0
     """The factor that the rise begins at."""
 
-    def rise(self, epochs: int) -> float:
+    def rise(self, epochs: float) -> float:
         """Epochs of linear rise."""
         return self.warmup
 
@@ -134,7 +218,7 @@ class OneCycle(Cosine):
     name: Literal["one_cycle"] = "one_cycle"  # type: ignore[assignment]
     start: ClassVar[float] = 0.04
 
-    def rise(self, epochs: int) -> float:
+    def rise(self, epochs: float) -> float:
         """Epochs of linear rise."""
         return self.warmup or 0.3 * epochs
 
@@ -162,20 +246,24 @@ class JointOptimizer(torch.optim.Optimizer):
     `parts[0]` is the main one. Its groups are in `param_groups`, so a scheduler or a gradient scaler of a
     foreign loop works on it; the other parts appear there as copies of their groups, so that their
     gradients are scaled and cleared with the rest but their own rates stay their own.
+
+    Args:
+        parts: the optimizers.
+        scheduled: how many of them, from the first on, follow a scheduler.
     """
 
-    def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
-        self.parts = parts
+    def __init__(self, parts: list[torch.optim.Optimizer], scheduled: int = 1) -> None:
+        self.parts, self._scheduled = parts, parts[:scheduled]
         self.defaults = parts[0].defaults
         self._optimizer_step_pre_hooks = OrderedDict()
         self._optimizer_step_post_hooks = OrderedDict()
-        self._copies = [dict(group) for part in parts[1:] for group in part.param_groups]
+        self._copies = [dict(group) for part in parts[scheduled:] for group in part.param_groups]
         self._patch_step_function()  # as torch's own constructor does: calls the hooks
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Groups of the main optimizer, then copies of the others' groups."""
-        return [*self.parts[0].param_groups, *self._copies]
+        """Groups of the optimizers that follow a scheduler, then copies of the others' groups."""
+        return [*(group for part in self._scheduled for group in part.param_groups), *self._copies]
 
     @property
     def state(self) -> Mapping[Tensor, Any]:  # type: ignore[override]
@@ -211,4 +299,6 @@ class JointOptimizer(torch.optim.Optimizer):
 
 def parts_of(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
     """The optimizers that work inside this one; itself if there are none."""
-    return optimizer.parts if isinstance(optimizer, JointOptimizer) else [optimizer]
+    if not isinstance(optimizer, JointOptimizer):
+        return [optimizer]
+    return [inner for part in optimizer.parts for inner in parts_of(part)]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
+from limbeck.retold import Retold
 from limbeck.words import Words
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def apply(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     """The inputs with `function` applied to each tensor."""
     if isinstance(inputs, Tensor):
         return function(inputs)
-    if isinstance(inputs, (Mixture, Words)):
+    if isinstance(inputs, (Mixture, Retold, Words)):
         return inputs.map(function)
     return {name: function(tensor) for name, tensor in inputs.items()}
 
@@ -212,7 +213,8 @@ class Outputs(Mapping[str, Any]):
     network's block groups from shallow to deep, `maps` the logits (B, C, h, w) of a task that decides at
     positions as the network gives them, `stem` what enters the first group, `preactivations`
     the stages before their last ReLU, `mask` the valid positions of a token model. Of `Words`,
-    logits and an embedding with positions are by word, and `words` says which were read. A teacher that is a
+    logits and an embedding with positions are by word, and `words` says which were read. Of texts that are
+    `Retold`, `retold` is that, or where a method sees them the `Counterparts` of rows. A teacher that is a
     file of answers may add `known` and `answered`, and one that is cached gives `sides`, by name what methods
     need of fields that it does not give. A task may add named fields, read as `outputs["boxes"]`;
     `outputs.views[name]` are the outputs for a further view.
@@ -315,7 +317,7 @@ class Outputs(Mapping[str, Any]):
 def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, Tensor):
         return function(value)
-    if isinstance(value, Outputs):
+    if isinstance(value, (Outputs, Retold)):
         return value.map(function)
     if isinstance(value, (tuple, list)):
         return tuple(_map(function, item) for item in value)

@@ -30,3 +30,12 @@ def test_figures_of_other_settings_are_measured_anew(tmp_path: Path) -> None:
     ledger.once("ce", of={"epochs": 1}, measure=lambda: {"top1": 1})
     kept = ledger.once("ce", of={"epochs": 2}, measure=lambda: {"top1": 2})
     assert kept == {"of": {"epochs": 2}, "top1": 2}
+
+
+def test_it_knows_what_is_missing(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "results.json")
+    ledger.once("digits", "ce", of={"seeds": (1, 2)}, measure=lambda: {"top1": 1})
+    assert ledger.has("digits", "ce", of={"seeds": (1, 2)})
+    assert not ledger.has("digits", "ce", of={"seeds": (1,)})
+    assert not ledger.has("digits", "kd", of={"seeds": (1, 2)})
+    assert not ledger.has("texts", "ce", of={"seeds": (1, 2)})

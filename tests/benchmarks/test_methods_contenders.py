@@ -41,7 +41,7 @@ def figures() -> dict[str, Any]:
         name: {str(seed): dict.fromkeys(("validation", "test"), 90 + place / 10 + seed) for seed in range(5)}
         for place, name in enumerate(names)
     }
-    spent = {"step_over_ce": 1.5, "parameters": 12, "reads": ["logits"]}
+    spent = {"step_over_ce": 1.5, "parameters": 12, "bytes": 3000, "reads": ["logits"]}
     return {
         "digits": {
             "facts": {
@@ -60,6 +60,7 @@ def figures() -> dict[str, Any]:
 def test_the_best_on_validation_go_on_with_the_first_three() -> None:
     assert list(contenders.best(figures(), count=2)) == [
         "ce",
+        "kd",
         "dkd",
         "rkd",
         "lwkd",
@@ -73,7 +74,7 @@ def test_differences_are_corrected_for_their_number() -> None:
     row = next(line for line in text.splitlines() if line.startswith("| dkd |"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[3:5] == ["+0.50 (+0.50 to +0.50)", "0.000"]
-    assert cells[6:] == ["1.50", "12", "logits"]
+    assert cells[6:] == ["1.50", "12", "3 kB", "logits"]
     assert "2 epochs 90.50 ± 0.71 %" in " ".join(text.split())
 
 
@@ -82,6 +83,6 @@ def test_the_guide_is_written_between_its_marks() -> None:
     written = guide(page, figures())
     assert written.startswith(f"before\n{BEGIN}\n")
     assert written.endswith(f"{END}\nafter\n")
-    assert "| rkd | 1.50 | 12 | logits | +0.20 (+0.20 to +0.20) |" in written
+    assert "| rkd | 1.50 | 3 kB | logits | +0.20 (+0.20 to +0.20) |" in written
     assert "old" not in written
     assert guide(written, figures()) == written

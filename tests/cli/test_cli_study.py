@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from command import Command
 
+from limbeck import urls
 from limbeck.studies import running
 from limbeck.studies.cells import cells_of
 from limbeck.studies.records import Records
@@ -128,11 +130,20 @@ def test_a_changed_study_lists_its_cells(
         (["table", "tries.yaml"], "no cell of the study is finished yet"),
         (["table", "tries.yaml", "--published"], "no cell of the study is finished yet"),
         (["run", "tries.yaml", "--out", "tries.yaml"], "is a file; a study needs a directory (--out)"),
+        (["run", "tries.yaml", "--launcher", "rai"], "(--launcher) is here, ray or slurm, not 'rai'"),
+        (["run", "tries.yaml", "--launcher", "slurm"], "there is no Slurm here: sbatch is not found"),
+        (
+            ["run", "tries.yaml", "--launcher", "slurm", "--slurm", "a"],
+            "--slurm takes key=value",
+        ),
+        (["run", "tries.yaml", "--slurm", "a=1"], "--slurm is for --launcher slurm"),
+        (["run", "tries.yaml", "--gpus", "1"], "--cpus and --gpus are for --launcher ray and slurm"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
-    command: Command, tmp_path: Path, arguments: list[str], message: str
+    command: Command, tmp_path: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     write_study(tmp_path)
     refused = command("study", *arguments)
     assert refused.code == 2
@@ -147,3 +158,28 @@ def test_a_network_that_does_not_fit_is_refused_before_the_first_run(
     assert refused.code == 2
     assert "data/tiny/alone-0: unknown model 'mpl'; did you mean 'mlp'" in refused.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_files_and_directory_of_a_study_may_have_addresses(command: Command, tmp_path: Path) -> None:
+    home = "memory://cli-study/home"
+    urls.write_text("memory://cli-study/tries.yaml", write_study(tmp_path, **ALONE).read_text())
+    file = "memory://cli-study/tries.yaml"
+    assert command("study", "run", file, "--out", home).out == "1 of 1 cells are finished\n"
+    shutil.rmtree(tmp_path / "runs")
+    assert command("study", "status", file, "--out", home).out == "1 of 1 cells are finished, 0 failed.\n"
+    assert command("study", "run", file, "--out", home).out == "1 of 1 cells are finished\n"
+    assert not (tmp_path / "runs" / "tries" / "data").exists(), "the cell is not run again"
+    told = command(
+        "study", "table", file, "--out", home, "--format", "csv", "--file", "memory://cli-study/t.csv"
+    )
+    assert (told.code, told.out, told.err) == (0, "", "memory://cli-study/t.csv\n")
+    assert urls.read_text("memory://cli-study/t.csv").startswith("data,student,teachers,objective")
+    assert command("study", "report", file, "--out", home).out == f"{home}/report.html\n"
+    assert "Does a teacher help?" in urls.read_text(f"{home}/report.html")
+    run = f"{home}/data/tiny/alone-0"
+    compared = command("compare", run, "--format", "csv", "--out", "memory://cli-study/c.csv")
+    assert compared.code == 0, compared.err
+    assert "exists; say --overwrite" in command("compare", run, "--out", "memory://cli-study/c.csv").err
+    refused = command("study", "run", file, "--results", "memory://cli-study/r.json")
+    assert "--results is on this machine, and 'memory://cli-study/r.json' is an address" in refused.err
+    assert "there is no such file" in command("study", "run", "memory://cli-study/none.yaml").err

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from limbeck.data import from_tensors
-from limbeck.data.preview import contact_sheet, write_png
+from limbeck.data import from_tensors, lettering
+from limbeck.data.preview import contact_sheet, unlettered, write_png
 from limbeck.data.source import Source
 from limbeck.errors import LimbeckError
 
@@ -101,3 +101,16 @@ def test_writes_a_png(tmp_path: Path) -> None:
         assert written.tobytes() == sheet.tobytes()
     with pytest.raises(LimbeckError, match=r"should end in .png, not 'sheet.jpg'"):
         write_png(sheet, tmp_path / "sheet.jpg")
+
+
+def test_a_class_whose_letters_no_font_has_is_named_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def named(*names: str) -> Source:
+        images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+        return from_tensors(images, torch.tensor([0, 1]), names=names, validation=None, name="x")
+
+    lettering._installed.cache_clear()
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    shown = contact_sheet(named("cat", "кот"), count=1)
+    assert shown.tobytes() == contact_sheet(named("cat", "class 1"), count=1).tobytes()
+    assert unlettered(["cat", "кот"]) == ["кот"]
+    lettering._installed.cache_clear()

@@ -15,7 +15,7 @@ NEEDS = {
     "lightning_loop": ["lightning"],
     "onnx_without_limbeck": ["onnxruntime", "onnxscript"],
 }
-PERCENT = {"embeddings": "{:.3f}", "language_model": "{:.3f}"}
+PERCENT = {"embeddings": "{:.3f}", "language_model": "{:.3f}", "own_task": "{:.3f}"}
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
@@ -62,6 +62,11 @@ def test_answers_of_an_llm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_a_method_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = ran("own_method", tmp_path, capsys)
     assert found["student alone"] + 0.1 < found["distilled"] < found["inside MGD"]
+
+
+def test_a_task_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = ran("own_task", tmp_path, capsys)
+    assert found["teacher"] < found["distilled"] < found["student alone"] - 0.2
 
 
 @pytest.mark.usefixtures("own_accelerate")

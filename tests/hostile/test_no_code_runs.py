@@ -22,13 +22,15 @@ from interrupting import interrupted_after
 from limbeck.config import make_config
 from limbeck.data.files.decoding import Decoder
 from limbeck.errors import LimbeckError
+from limbeck.methods import Phase
+from limbeck.methods.declarations import Reads
 from limbeck.models import load_state
 from limbeck.models.weights import read_metadata
 from limbeck.report.formats import csv_text, latex
 from limbeck.report.table import Table
 from limbeck.runs import Run
 from limbeck.teachers.store import Store
-from limbeck.training import checkpoints
+from limbeck.training import checkpoints, phase_cache
 
 STUDENT = "mlp(hidden=[6])"
 QUICK = ("--epochs", "2", "--batch-size", "250", "--set", "training.trackers=[]", "--baseline", "none")
@@ -150,6 +152,28 @@ def test_a_teachers_cache_is_begun_anew(kind: str, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="is damaged and begun anew"):
         store = Store(file, {"teacher": "a"}, 4)
     assert not store.read(np.arange(3))[1].any()
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", [*PAYLOADS, "torn"])
+def test_what_a_phase_ended_with_is_trained_anew(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    part = torch.nn.Linear(2, 1)
+    phase = Phase("adapting", [part], lambda *given: {}, Reads(), 1, torch.optim.SGD, cache="a")
+    phase_cache.store(phase, "fp32", {"epoch": 1})
+    before = {name: each.clone() for name, each in part.state_dict().items()}
+    torch.nn.init.zeros_(part.weight)
+    line, restore = phase_cache.recall(phase, "fp32") or ({}, lambda: None)
+    restore()
+    assert line == {"epoch": 1}
+    assert all(torch.equal(each, before[name]) for name, each in part.state_dict().items())
+    (file,) = (tmp_path / "cache" / "phases").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-3] if kind == "torn" else PAYLOADS[kind](tmp_path / "ran"))
+    with pytest.warns(UserWarning, match="is damaged; adapting is trained anew"):
+        assert phase_cache.recall(phase, "fp32") is None
     assert not (tmp_path / "ran").exists()
 
 

@@ -66,6 +66,8 @@ COMPARES_SAMPLES: dict[str, str] = {
     "crd": "section 3.4: the vectors move at each forward, and the first batch settles Z",
     "ikd": "part of the batch is held out for the exam, which the copy learns from",
     "mixkd": "a sample is mixed with another of its batch",
+    "mixup": "likewise",
+    "cutmix": "likewise",
     "r2kd": "the cosine of a class is across the samples, which are mixed with others of the batch",
     "rrd": "the keys of a sample are those of its batch first",
     "ab": "its phase trains the CRD benchmark's regressors, which end in batch norm",

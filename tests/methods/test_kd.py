@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import reference_values
@@ -40,6 +41,30 @@ def test_it_is_the_papers_equation(temperature: float, samples: int, classes: in
     expected = [naive(s, t, temperature) for s, t in zip(student.tolist(), teacher.tolist(), strict=True)]
     assert kd(student, teacher, temperature, "none").tolist() == pytest.approx(expected, rel=1e-12)
     assert kd(student, teacher, temperature).item() == pytest.approx(sum(expected) / samples, rel=1e-12)
+
+
+@pytest.mark.parametrize("divergence", ["forward", "reverse", "jsd", "tv"])
+def test_classes_that_are_added_up_are_a_lower_bound(divergence: Any) -> None:
+    student, teacher = logits(4, 9)
+    known = torch.zeros(4, 9, dtype=torch.bool).scatter_(1, teacher.topk(3).indices, True)
+    rows = [kd(student, teacher, 1.0, "none", each, divergence) for each in (known, None)]
+    assert (rows[0] < rows[1] - 1e-6).all()
+    # By hand: the three, and what is left of both.
+    expected = [
+        torch.cat([each.softmax(1)[known].view(4, 3), 1 - each.softmax(1)[known].view(4, 3).sum(1, True)], 1)
+        for each in (student, teacher)
+    ]
+    by_hand = kd(expected[0].log(), expected[1].log(), 1.0, "none", None, divergence)
+    torch.testing.assert_close(rows[0], by_hand, rtol=1e-9, atol=0)
+    # Where both part the rest alike nothing is lost.
+    alike = teacher.where(~known, student)
+    torch.testing.assert_close(
+        kd(alike, teacher, 1.0, "none", known, divergence), kd(alike, teacher, 1.0, "none", None, divergence)
+    )
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda given: kd(given, teacher, 1.0, "none", known, divergence), (student,), fast_mode=True
+    )
 
 
 def test_a_value_by_hand() -> None:
@@ -244,6 +269,7 @@ def test_the_method_has_the_divergences() -> None:
     assert torch.equal(found, kd(student, teacher, 2.0, divergence="jsd", beta=0.3))
     assert str(KD(divergence="reverse")) == 'kd(divergence="reverse")'
     assert not KD(divergence="reverse").partial
+    assert KD(divergence="reverse").ranked
     assert KD(divergence="jsd").partial
     with pytest.raises(LimbeckError, match=r'^kd: beta belongs to divergence="jsd", not to .reverse.; leave'):
         KD(divergence="reverse", beta=0.5)

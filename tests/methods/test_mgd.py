@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from method_setting import ALL, make_setting, objective_of
+from method_setting import ALL, Setting, make_setting, objective_of
 from phase_runs import Killed, epochs_of_phases, run_to_the_end
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -66,8 +66,8 @@ def test_shapes_of_the_analyzer_are_the_paper_s() -> None:
     assert [tuple(p.shape) for p in encoder(5, 3).parameters()] == [(5, 5), (5,), (3, 5), (3,)]
 
 
-def prepared(objective: str) -> tuple[Distiller, Batch]:
-    setting = make_setting()
+def prepared(objective: str, setting: Setting | None = None) -> tuple[Distiller, Batch]:
+    setting = setting or make_setting()
     distiller = setting.distiller(objective)
     batch = Batch(setting.inputs, setting.targets, torch.arange(len(setting.inputs)))
     limbeck.prepare(distiller, [batch], display=False, device="cpu")
@@ -102,6 +102,59 @@ def test_the_terms_are_the_equations(scheme: str) -> None:
         assert losses["mgd.kd"].item() == pytest.approx(kd(logits["student"], seen, 3.0).item(), rel=1e-4)
     total = 0.2 * losses["mgd.ce"] + 0.8 * losses["mgd.kd"] + losses["mgd.low"] + losses["mgd.high"]
     assert losses.total.item() == pytest.approx(total.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("scheme", ["granular", "stable"])
+def test_the_embeddings_of_encoders_enter_with_a_mean_square_of_1(scheme: str) -> None:
+    distiller, batch = prepared(
+        f'mgd(embedding_mse, scheme="{scheme}", low=3, high=4, epochs=3)', make_setting("contrastive")
+    )
+    (method,) = distiller.objective.wrapped
+    assert isinstance(method, MGD)
+    losses = distiller(batch)
+    with torch.no_grad():
+        networks = distiller.student, distiller.teacher.network  # type: ignore[union-attr]
+        ours, theirs = (network(batch.inputs) for network in networks if network is not None)
+        length = theirs.square().mean(1, keepdim=True).sqrt()
+        shown = theirs
+        for name, temperature in (("low", 2.0), ("high", 8.0)):
+            analyzer = method.analyzers[name]
+            assert isinstance(analyzer, Analyzer)
+            code = analyzer.encoder(theirs / length)
+            own = method.encoders[name](ours / ours.square().mean(1, keepdim=True).sqrt())
+            assert losses[f"mgd.{name}"].item() == pytest.approx(kd(own, code, temperature).item(), rel=1e-4)
+            shown = shown + length * analyzer.decoder(code)
+        seen = shown / 3 if scheme == "stable" else theirs
+        expected = (ours - seen).square().mean()
+        assert losses["mgd.embedding_mse"].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_terms_of_encoders_are_the_same_for_embeddings_of_any_length() -> None:
+    setting = make_setting("contrastive")
+    distiller = setting.distiller("mgd(cosine, low=3, high=4)")
+    (method,) = distiller.objective.wrapped
+    student, teacher = torch.randn(2, 6, 5)
+    batch = Batch(setting.inputs[:6])
+
+    def terms(length: float) -> dict[str, Tensor]:
+        ours, theirs = (Outputs(logits=length * it, embedding=length * it) for it in (student, teacher))
+        return {name: term.value for name, term in method.terms(ours, theirs, batch).items()}
+
+    for name, value in terms(1.0).items():
+        torch.testing.assert_close(terms(0.05)[name], value)
+
+
+def test_the_phases_of_encoders_give_the_embedding_back() -> None:
+    distiller, _ = prepared("mgd(cosine, low=3, high=4, epochs=1)", make_setting("contrastive"))
+    (method,) = distiller.objective.wrapped
+    embedding = 0.05 * torch.randn(6, 5)
+    phase = distiller.phases[1][1]
+    terms = phase.loss(Outputs(), Outputs(embedding=embedding), Batch(embedding))
+    entering = embedding / embedding.square().mean(1, keepdim=True).sqrt()
+    assert isinstance(method, MGD)
+    assert isinstance(terms, dict)
+    expected = (method.analyzers["high"](entering)[1] - entering).square().mean()
+    torch.testing.assert_close(terms["mse"], expected)
 
 
 def test_the_phases_learn_labels_and_the_teacher_s_logits() -> None:

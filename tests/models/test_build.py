@@ -20,12 +20,12 @@ TEXTS = {
 }
 
 TEXT_MODELS = ("gpt", "textcnn", "transformer")
-PIXEL_MODELS = ("unet", "deeplab")
+PIXEL_MODELS = ("unet", "deeplab", "deeplab_mobilenetv2", "lraspp", "lraspp_mobilenetv2")
 RESTORERS = ("edsr", "fsrcnn")
 IMAGE_MODELS = [name for name in MODELS if name not in (*TEXT_MODELS, "fcos")]  # it answers at places
 ACTIVE_MODELS = [name for name in IMAGE_MODELS if name not in RESTORERS]
 """Those that declare pre-activations; the stages of the others are no activations."""
-NO_RELU_LAST = ("wrn", "mobilenetv2", "shufflenetv2")
+NO_RELU_LAST = ("wrn", "mobilenetv2", "shufflenetv2", "deeplab_mobilenetv2", "lraspp_mobilenetv2")
 """Their stages are no pre-activations after a ReLU; their own tests say what they are."""
 
 
@@ -55,7 +55,12 @@ def test_every_entry_says_what_it_is_in_one_line() -> None:
 @pytest.mark.parametrize("name", IMAGE_MODELS)
 def test_every_image_model_takes_photos_that_are_not_square(name: str) -> None:
     network = seeded(name, example=PHOTOS, num_classes=7).eval()
-    sides = {"unet": (28, 36), "deeplab": (4, 5), **dict.fromkeys(RESTORERS, (56, 72))}.get(name, ())
+    sides = {
+        "unet": (28, 36),
+        "deeplab_mobilenetv2": (2, 3),
+        **dict.fromkeys(("deeplab", "lraspp", "lraspp_mobilenetv2"), (4, 5)),
+        **dict.fromkeys(RESTORERS, (56, 72)),
+    }.get(name, ())
     assert network(PHOTOS).shape == (3, 7, *sides)
     assert network(PHOTOS[:1]).shape == (1, 7, *sides)
 
@@ -77,8 +82,8 @@ def test_every_image_model_declares_points_that_hold_what_the_words_mean(name: s
     assert isinstance(logits, Tensor)
     dense = name in PIXEL_MODELS
     assert embedding.dim() == (4 if dense else 2)
-    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    classifier = network.get_submodule("head") if dense else linear[-1]
+    kind = nn.Conv2d if dense else nn.Linear
+    classifier = [module for module in network.modules() if isinstance(module, kind)][-1]
     torch.testing.assert_close(classifier(embedding), logits)
 
 

@@ -27,12 +27,12 @@ def test_the_output_stride_and_the_dilations(stride: int, sides: tuple[int, int]
     network = made(output_stride=stride)
     assert network(torch.rand(1, 3, 35, 46)).shape == (1, 3, *sides)
     dilations = {
-        stage: {each.dilation[0] for each in network.get_submodule(stage).modules() if _is_3x3(each)}
-        for stage in network.stages
+        path: {each.dilation[0] for each in network.trunk.get_submodule(path).modules() if _is_3x3(each)}
+        for path in network.trunk.paths
     }
     expected = {4: (1, 2, 4), 8: (1, 1, 2), 16: (1, 1, 1), 32: (1, 1, 1)}[stride]
-    assert dilations == {f"layer{at}": {rate} for at, rate in enumerate(expected, 1)}
-    rates = [each.dilation[0] for each in network.aspp.modules() if _is_3x3(each)]
+    assert dilations == {f"stages.{at}": {rate} for at, rate in enumerate(expected)}
+    rates = [each.dilation[0] for each in network.head.get_submodule("aspp").modules() if _is_3x3(each)]
     assert rates == [16 * rate // stride for rate in (6, 12, 18)]
 
 
@@ -41,7 +41,7 @@ def _is_3x3(module: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 
 def test_the_pyramid_by_hand() -> None:
-    pyramid = scramble(made(rates=[1, 2]).aspp).double()
+    pyramid = scramble(made(rates=[1, 2]).head.get_submodule("aspp")).double()
     maps = torch.rand(2, 8, 5, 6, dtype=torch.float64)
     weights = pyramid.state_dict()
 
@@ -70,10 +70,10 @@ def test_what_it_declares() -> None:
     embedding, logits = features["embedding"], features["logits"]
     assert isinstance(embedding, torch.Tensor)
     assert isinstance(logits, torch.Tensor)
-    assert torch.equal(network.head(embedding), logits)
+    assert torch.equal(network.head.logits(embedding), logits)
     deep = build("deeplab(channels=[4, 6], blocks=[1, 2], bottleneck=true)", example=images, num_classes=3)
     assert [each.shape[1] for each in declared(deep, images)["stages"]] == [16, 24, 64]
-    with pytest.raises(LimbeckError, match="deeplab: blocks must be one number, or 3"):
+    with pytest.raises(LimbeckError, match="blocks must be one number, or 3"):
         made(blocks=[1, 2])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("hypothesis", reason="hypothesis is not installed")
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from limbeck.config import RunConfig, flat, make_config
@@ -52,6 +52,9 @@ def test_settings_make_a_config_that_its_yaml_gives_back_or_are_refused(values: 
 
 
 @settings(max_examples=60, deadline=None)
+@example(b"student: 2001-99-99")
+@example(b"student: 0b_")
+@example(b"student: !!float x")
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode(errors="surrogatepass")))
 def test_any_file_is_a_config_or_refused(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

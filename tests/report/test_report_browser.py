@@ -78,10 +78,17 @@ def page(request: pytest.FixtureRequest, browser: Browser, report: Path) -> Iter
     page.on("request", lambda request: asked.append(request.url))
     page.goto(report.as_uri())
     page.locator(".plot .main-svg").first.wait_for(state="attached")
+    unfold(page)
     yield page
     page.close()
     assert complaints == []
     assert {url.split(":")[0] for url in asked} <= {"file", "data", "blob"}
+
+
+def unfold(page: Page) -> None:
+    """Shows the sections that are folded on a phone."""
+    while (folded := page.locator("h2 button[aria-expanded=false]")).count():
+        folded.first.click()
 
 
 def background(page: Page) -> str:
@@ -215,6 +222,28 @@ def test_no_name_of_a_row_runs_out_of_its_plot(page: Page) -> None:
             assert area["y"] <= box["y"]
 
 
+def test_on_a_phone_all_sections_but_the_first_are_folded(browser: Browser, tmp_path: Path) -> None:
+    write_text(tmp_path / "report.html", evaluated_run())
+    heights = {}
+    for width in (390, 1400):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto((tmp_path / "report.html").as_uri())
+        page.locator(".plot .main-svg").first.wait_for(state="attached")
+        buttons = page.locator("main > section > h2 button").all()
+        states = [button.get_attribute("aria-expanded") for button in buttons]
+        sections = page.locator("main > section").count()
+        assert states == (["true", *["false"] * (sections - 1)] if width == 390 else [])
+        folded = page.evaluate("document.documentElement.scrollHeight")
+        unfold(page)
+        heights[width] = folded, page.evaluate("document.documentElement.scrollHeight")
+        drawn = page.locator(".plot .main-svg").last.bounding_box()
+        assert drawn is not None
+        assert 0 < drawn["width"] <= width
+        page.close()
+    assert heights[390][0] < heights[390][1] / 2
+    assert heights[1400][0] == heights[1400][1]
+
+
 @pytest.fixture
 def run_page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     """The page of a run, on a phone."""
@@ -222,6 +251,7 @@ def run_page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 380, "height": 900})
     page.goto((tmp_path / "report.html").as_uri())
     page.locator(".plot .main-svg").first.wait_for(state="attached")
+    unfold(page)
     yield page
     page.close()
 

@@ -156,6 +156,20 @@ class TestSteps:
         assert alone.config.training.samples_per_epoch == samples
         assert alone.result.steps == run.result.steps
 
+    @pytest.mark.parametrize(("samples", "epochs", "steps", "bound"), [(None, 5, 15, None), (40, 7, 13, 13)])
+    def test_steps_of_phases_that_train_the_student_count(
+        self, samples: int | None, epochs: int, steps: int, bound: int | None, tmp_path: Path
+    ) -> None:
+        settings = {**GIVEN["settings"], "training.samples_per_epoch": samples}
+        taught: dict[str, Any] = {"objective": "ce + kcd(warmup=3)", "teacher": plain_network(8)}
+        run = distilled(tmp_path / "run", settings=settings, **taught)
+        alone, its = Run(tmp_path / "run-alone"), alone_of(run)
+        assert run.result.steps == steps - 9
+        assert (its.steps, its.phase_steps) == (alone.result.steps, 9) == (steps, 9)
+        training = alone.config.training
+        assert (training.epochs, training.max_steps, training.samples_per_epoch) == (epochs, bound, samples)
+        assert its.in_steps(run.result.steps) == "in as many steps, with the 9 of its phases"
+
     def test_full_batches_over_several_passes_are_as_so_many_epochs(self, tmp_path: Path) -> None:
         source = three_classes(labeled=20)
         distilled(tmp_path / "run", source, objective="ce + kd", teacher=plain_network(8))

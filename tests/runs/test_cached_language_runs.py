@@ -48,10 +48,11 @@ def distilled(data: str, teacher: Run, out: Path, objective: str, **changes: Any
     )
 
 
+@pytest.mark.parametrize("divergence", ["forward", "reverse"])
 def test_with_its_cache_a_teacher_teaches_what_it_teaches_live(
-    data: str, teacher: Run, tmp_path: Path
+    divergence: str, data: str, teacher: Run, tmp_path: Path
 ) -> None:
-    objective = "0.5*ce + 0.5*kd(temperature=1)"
+    objective = f'0.5*ce + 0.5*kd(temperature=1, divergence="{divergence}")'
     live = distilled(data, teacher, tmp_path / "live", objective)
     cached = distilled(data, teacher, tmp_path / "cached", objective, cache_teacher="logits")
     nll = [run.result.metrics.on("test")["nll"] for run in (live, cached)]

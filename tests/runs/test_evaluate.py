@@ -194,7 +194,7 @@ def test_a_suite_that_is_not_there_is_named(run: Run) -> None:
     with pytest.raises(LimbeckError, match="unknown suite 'ful'; did you mean 'full'"):
         evaluate(run, suite="ful")  # type: ignore[arg-type]
     with pytest.raises(LimbeckError, match="unknown device 'gpu'; did you mean 'cpu'"):
-        evaluate(run, device="gpu")  # type: ignore[arg-type]
+        evaluate(run, device="gpu")
 
 
 def test_data_that_has_moved_is_found_where_it_is_said_to_be(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from command import Command
 
 import limbeck
 from interrupting import interrupted_after
+from limbeck.config import StudentConfig
 from limbeck.errors import LimbeckError
-from limbeck.runs import Run
+from limbeck.models import huggingface
+from limbeck.runs import Run, networks
 from pretrained_folders import bert, texts, write_texts
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -150,6 +153,31 @@ def test_a_student_begins_with_a_fresh_head_where_the_labels_are_others(corpus: 
     assert network.classifier.weight.shape == (3, 16)
     assert network.config.id2label == {0: "food", 1: "travel", 2: "weather"}
     assert network.config.problem_type == "single_label_classification"
+
+
+def test_a_student_whose_labels_are_in_another_order_keeps_its_head(corpus: Path, tmp_path: Path) -> None:
+    folder = bert(tmp_path / "turned", labels=["weather", "food", "travel"])
+    source = limbeck.data.load("text", corpus)
+    config = StudentConfig(model=f"hf:{folder}")
+    ours, theirs = networks.student(config, source, seed=0), huggingface.build(f"hf:{folder}")
+    tokens = torch.arange(1, 9).view(2, 4)
+    with torch.no_grad():
+        found, turned = (each.eval()(input_ids=tokens).logits for each in (ours, theirs))
+    assert torch.equal(found, turned[:, [1, 2, 0]])
+    notes = networks.notes(config, ours, source, "student")
+    assert any("in another order, 'weather', 'food', 'travel'; it is kept" in note for note in notes)
+
+
+def test_code_that_a_folder_names_is_not_run_and_it_is_said(corpus: Path, tmp_path: Path) -> None:
+    folder = bert(tmp_path / "own", labels=["food", "travel", "weather"])
+    config = json.loads((folder / "config.json").read_text())
+    own = {"AutoModelForSequenceClassification": "modeling_own.Own"}
+    (folder / "config.json").write_text(json.dumps({**config, "auto_map": own}))
+    (folder / "modeling_own.py").write_text("raise SystemExit('it ran')\n")
+    run = limbeck.train(
+        model=f"hf:{folder}", data="text", data_dir=corpus, out=tmp_path / "run", **{**FAST, "epochs": 1}
+    )
+    assert any("names code of its own (auto_map in its config.json)" in note for note in run.result.notes)
 
 
 def test_resumed_it_ends_with_the_weights_of_the_undisturbed_run(

@@ -122,3 +122,4 @@ def test_the_file_of_onnx_takes_images_of_any_size(student: Run, folder: Path, t
 def test_a_network_of_another_factor_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(limbeck.LimbeckError, match=r"enlarge by the same factor, scale="):
         limbeck.train(model="edsr(width=4, depth=1, scale=3)", data_dir=folder, out=tmp_path / "run", **FAST)
+    assert not (tmp_path / "run").exists()

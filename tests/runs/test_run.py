@@ -34,8 +34,10 @@ from limbeck import data, models
 from limbeck.config import make_config
 from limbeck.errors import LimbeckError
 from limbeck.methods import CE, KD
+from limbeck.objective import parse
 from limbeck.outputs import UNLABELED
 from limbeck.runs import Run
+from limbeck.runs.job import uses_unlabeled
 from limbeck.runs.lineage import recorded
 from limbeck.runs.result import Result, StudentResult
 from limbeck.training.guard import DivergenceError
@@ -499,6 +501,18 @@ class TestData:
         assert (seen, result.data.train, result.data.labeled) == (24, 24, 24)
         seen, result = self.labels_seen(source, tmp_path, objective="ce + kd", teacher=plain_network(8))
         assert (seen, result.data.train, result.data.labeled) == (60, 60, 24)
+
+    @pytest.mark.parametrize(
+        ("objective", "learns"),
+        [
+            ("ce + mixkd", True),
+            ("ce + mixkd(teacher_mixup=0)", False),
+            ("ce + ikd", True),
+            ("ce + dkd", False),
+        ],
+    )
+    def test_a_method_may_read_labels_and_learn_without_them(self, objective: str, learns: bool) -> None:
+        assert uses_unlabeled(parse(objective)) is learns
 
     def test_an_epoch_may_be_longer_or_shorter_than_the_data(self, tmp_path: Path) -> None:
         for samples, steps in ((50, 3), (10, 1)):

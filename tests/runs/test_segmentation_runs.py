@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_runs import same, state_of
 
 import limbeck
+from interrupting import interrupted_after
 from limbeck.evaluation import results
 from limbeck.runs import Run
 from limbeck.runs.exporting import export
@@ -27,6 +29,14 @@ FAST: dict[str, Any] = {
         "data.views": "scaled_crop(height=8, width=8, low=1.0, high=1.5)",
     },
     "display": False,
+}
+
+
+STUDENT: dict[str, Any] = {
+    **FAST,
+    "student": "deeplab(channels=[4, 4], output_stride=4, width=4)",
+    "objective": 'ce + kd + cwd + pairwise(adversary=0.1) + bdd(over="positions")',
+    "baseline": "none",
 }
 
 
@@ -50,14 +60,8 @@ def teacher(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="module")
 def student(teacher: Run, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return limbeck.distill(
-        student="deeplab(channels=[4, 4], output_stride=4, width=4)",
-        teacher=teacher,
-        objective='ce + kd + cwd + pairwise(stage=-1) + bdd(over="positions")',
-        data_dir=folder,
-        out=tmp_path_factory.mktemp("student") / "run",
-        **FAST,
-    )
+    out = tmp_path_factory.mktemp("student") / "run"
+    return limbeck.distill(teacher=teacher, data_dir=folder, out=out, **STUDENT)
 
 
 def test_a_network_learns_and_is_measured_by_miou(teacher: Run) -> None:
@@ -83,6 +87,19 @@ def test_a_student_of_another_resolution_is_distilled(student: Run) -> None:
     card = (student.path / "README.md").read_text()
     assert "image-segmentation" in card
     assert "It is weakest on" in card
+
+
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(
+    student: Run, teacher: Run, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with interrupted_after(2):
+        limbeck.distill(teacher=teacher, data_dir=folder, out=out, **STUDENT)
+    assert not Run(out).finished
+    run = limbeck.distill(teacher=teacher, data_dir=folder, out=out, resume=True, **STUDENT)
+    assert same(state_of(run), state_of(student))
+    assert [line["terms"] for line in run.history] == [line["terms"] for line in student.history]
+    assert "pairwise.critic" in run.history[0]["terms"]
 
 
 def test_it_is_loaded_and_answers_images_of_any_size(student: Run) -> None:

@@ -13,7 +13,7 @@ from limbeck.data.views import Schedule, parse
 from limbeck.errors import LimbeckError
 from limbeck.models import load_state
 from limbeck.runs import Run
-from limbeck.studies import policy_search
+from limbeck.studies import running
 from limbeck.studies.policy_search import PolicySearch
 from limbeck.studies.search_views import search_views
 
@@ -161,7 +161,7 @@ def test_a_killed_search_goes_on_to_the_same_end(
         left -= 1
         return limbeck.runs.train(*args, **kwargs)
 
-    monkeypatch.setattr(policy_search, "train", stopping)
+    monkeypatch.setattr(running, "train", stopping)
     with pytest.raises(KeyboardInterrupt):
         searched(tmp_path / "a")
     finished = sorted((tmp_path / "a").rglob("result.json"))

@@ -29,6 +29,14 @@ def test_labels() -> None:
     assert (axis(SHARE), heading(SHARE), unit_of_difference(SHARE)) == ("top-1 (%)", "Top-1", "points")
     assert (axis(ERROR), heading(ERROR), unit_of_difference(ERROR)) == ("RMSE (mm)", "RMSE", "mm")
     assert axis(Metric("nll", "NLL")) == "NLL"
+    labels = ("mAP", "mIoU", "nDCG@10", "entity F1", "mean recall")
+    assert [heading(Metric("it", label)) for label in labels] == [
+        "mAP",
+        "mIoU",
+        "nDCG@10",
+        "Entity F1",
+        "Mean recall",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from limbeck.training.display import Display
+from limbeck.training.length import Length
 from scripted_loop import TOP1
 
 
@@ -30,7 +31,7 @@ def line(epoch: int, **more: Any) -> dict[str, Any]:
 def test_off_a_terminal_an_epoch_is_a_plain_line(clock: list[float]) -> None:
     where, file = console(terminal=False)
     with Display(enabled=True, console=where) as display:
-        display.begin("training", 0, 3, 10, TOP1)
+        display.begin("training", 0, Length.of(10, 3), TOP1)
         display.step(10)
         clock[0] += 30
         display.epoch(line(1, validation={"top1": 0.9876}))
@@ -49,7 +50,7 @@ def test_off_a_terminal_an_epoch_is_a_plain_line(clock: list[float]) -> None:
 def test_a_long_line_is_not_broken(clock: list[float]) -> None:
     where, file = console(terminal=False)
     with Display(enabled=True, console=where) as display:
-        display.begin("training", 0, 1, 1)
+        display.begin("training", 0, Length.of(1, 1))
         display.epoch({"epoch": 1, "terms": {f"term_{number}": 0.5 for number in range(20)}})
     assert len(file.getvalue().splitlines()) == 1
 
@@ -57,7 +58,7 @@ def test_a_long_line_is_not_broken(clock: list[float]) -> None:
 def test_after_a_resume_the_time_left_counts_from_there(clock: list[float]) -> None:
     where, file = console(terminal=False)
     with Display(enabled=True, console=where) as display:
-        display.begin("training", 8, 10, 1)
+        display.begin("training", 8, Length.of(1, 10))
         clock[0] += 4000
         display.epoch(line(9))
     assert file.getvalue().endswith("1:06:40 left\n")
@@ -66,7 +67,7 @@ def test_after_a_resume_the_time_left_counts_from_there(clock: list[float]) -> N
 def test_a_terminal_shows_a_bar_with_the_same_figures() -> None:
     where, file = console(terminal=True)
     with Display(enabled=True, console=where) as display:
-        display.begin("mgd.low", 0, 2, 4)
+        display.begin("mgd.low", 0, Length.of(4, 2))
         display.step(4)
         display.epoch(line(1, validation={"top1": 0.5}))
         display.epoch(line(2))
@@ -80,7 +81,7 @@ def test_disabled_it_shows_nothing() -> None:
     for terminal in (False, True):
         where, file = console(terminal=terminal)
         with Display(enabled=False, console=where) as display:
-            display.begin("training", 0, 1, 1)
+            display.begin("training", 0, Length.of(1, 1))
             display.step(1)
             display.note("a note")
             display.epoch(line(1))
@@ -89,7 +90,7 @@ def test_disabled_it_shows_nothing() -> None:
 
 def test_it_writes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     with Display(enabled=True) as display:
-        display.begin("training", 0, 1, 1)
+        display.begin("training", 0, Length.of(1, 1))
         display.epoch(line(1))
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -25,11 +25,15 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:] or os.environ.get("LIMBECK_DEBUG", "0") not in ("", "0")
     if "--trust-code" in sys.argv[1:]:
         os.environ["LIMBECK_TRUST_CODE"] = "1"
+    rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    if world != "1":  # torch would warn in each of them that it looks for unused parameters, as it is told
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         app(arguments, prog_name="limbeck")
     except LimbeckError as error:
         if debug:
             traceback.print_exception(error)
-        message = Text.assemble(("limbeck: ", "red"), str(error))
+        name = "limbeck" if rank == "0" else f"limbeck, process {rank}"
+        message = Text.assemble((f"{name}: ", "red"), str(error))
         Console(stderr=True, highlight=False).print(message, soft_wrap=True)
         sys.exit(error.exit_code)

@@ -15,12 +15,15 @@ from limbeck.cli import data as data_commands
 from limbeck.cli import options
 from limbeck.cli import study as study_commands
 from limbeck.cli.compare import compare
+from limbeck.cli.init import init
 from limbeck.cli.mining import mine
 from limbeck.cli.opening import open_
 from limbeck.cli.resuming import Resumable
 from limbeck.cli.search_views import search_views
+from limbeck.cli.suggesting import suggest
 from limbeck.cli.training import distill, train
 from limbeck.cli.transfer import transfer
+from limbeck.cli.tune import tune
 from limbeck.errors import LimbeckError
 
 app = typer.Typer(
@@ -67,6 +70,8 @@ def quickstart(
     run_quickstart(out_dir, seed, out)
 
 
+app.command()(init)
+app.command()(suggest)
 app.command(cls=Resumable)(train)
 app.command(cls=Resumable)(distill)
 
@@ -86,7 +91,7 @@ def evaluate(
     ] = None,
     data: options.OtherData = None,
     data_dir: options.DataDir = None,
-    device: Annotated[str, typer.Option(help="auto, the accelerator if there is one; or cpu.")] = "auto",
+    device: options.Device = "auto",
     seed: Annotated[
         int | None,
         typer.Option(help="Random seed of the noise in the full suite and of --complexity; 0 if left out."),
@@ -134,7 +139,7 @@ def evaluate(
             noise_samples=noise_samples,
             complexity=complexity_samples,
             ridge=ridge,
-            device=device,  # type: ignore[arg-type] # `evaluate_run` checks it
+            device=device or "auto",
             overwrite=overwrite,
         )
     out.print(evaluated(found, Run(run)), soft_wrap=True)
@@ -251,6 +256,7 @@ def push(
 app.command()(transfer)
 app.command()(compare)
 app.command()(search_views)
+app.command()(tune)
 app.command()(mine)
 app.command("open")(open_)
 

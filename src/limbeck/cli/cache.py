@@ -156,8 +156,27 @@ def list_() -> None:
 
 
 @app.command()
-def verify(name: Name = None) -> None:
-    """Checks every answer in all caches, or in one; exits with 1 if an answer is damaged."""
+def verify(
+    name: Name = None,
+    student: options.Student = None,
+    teacher: options.Teacher = None,
+    data: options.Data = None,
+    data_dir: options.DataDir = None,
+    batch_size: Forward = None,
+    settings: options.Settings = None,
+) -> None:
+    """Checks every answer in all caches, or in one; exits with 1 if an answer is damaged.
+
+    With a language model as the teacher, and its data, it asks the teacher anew about the true tokens and
+    exits with 2 if the cache says something else.
+    """
+    if teacher is not None:
+        if name is not None:
+            raise LimbeckError("a cache is found by its teacher and data; leave out its name")
+        _ask_anew(student, teacher, data, data_dir, batch_size, settings)
+        return
+    if data is not None:
+        raise LimbeckError("the teacher is asked anew about its data; name it, too (--teacher)")
     if _show(name, check=True):
         out.print("Damaged answers will be asked for again.")
         raise typer.Exit(1)
@@ -178,6 +197,42 @@ def clear(
     for file in files:
         file.unlink()
     out.print(f"removed {len(files)} {_plural('cache', len(files))}, {megabytes(freed)}")
+
+
+def _ask_anew(
+    student: str | None,
+    teacher: str | None,
+    data: str | None,
+    data_dir: Path | None,
+    batch_size: int | None,
+    settings: list[str] | None,
+) -> None:
+    """Compares a cache with its teacher."""
+    from limbeck.cli import values
+    from limbeck.runs.arguments import RunArguments
+    from limbeck.runs.verifying import verify as verifying
+
+    found = verifying(
+        RunArguments(
+            student=student,
+            teacher=teacher,
+            data=data,
+            data_dir=data_dir,
+            batch_size=batch_size,
+            settings=values.settings(settings or []),
+        )
+    )
+    out.print(
+        f"{found.samples:,} of {found.of:,} samples: {found.compared:,} true tokens compared with the "
+        f"teacher, {found.beyond:,} not among those told apart",
+        soft_wrap=True,
+    )
+    out.print(f"difference in nats: at most {found.largest:.2g}, mean {found.mean:.2g}", soft_wrap=True)
+    if found.wrong:
+        raise LimbeckError(
+            f"the cache gives {found.wrong:,} tokens another log-probability than its teacher, by more than "
+            f"{found.tolerance:g} nats; remove it (limbeck cache clear) and fill it again"
+        )
 
 
 def _show(name: str | None = None, *, check: bool) -> bool:

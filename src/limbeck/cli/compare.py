@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +21,9 @@ class Format(str, Enum):
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Run directories, or addresses of these.")
+    ],
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -39,9 +40,10 @@ def compare(
     ] = None,
     form: Annotated[Format, typer.Option("--format", help="Format of the table.")] = Format.TABLE,
     out_file: Annotated[
-        Path | None, typer.Option("--out", help="File for the table; printed if left out.")
+        str | None,
+        typer.Option("--out", help="File for the table, or its address; printed if left out."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="File for a page with plots.")] = None,
+    html: Annotated[str | None, typer.Option(help="File for a page with plots, or its address.")] = None,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Compare runs on different data too; leave unfinished ones out.")
     ] = False,
@@ -55,17 +57,17 @@ def compare(
     The test split is for the report. To choose among runs, compare them by validation: --metric
     validation.NAME.
     """
-    from limbeck.files import write_text
+    from limbeck import urls
     from limbeck.report import comparison, formats
     from limbeck.report.comparison_page import comparison_report
     from limbeck.studies.compare import compare as compare_runs
     from limbeck.studies.measures import measures as measures_of
 
     if html and html == out_file:
-        raise LimbeckError(f"--out and --html are both {str(html)!r}; choose two files")
+        raise LimbeckError(f"--out and --html are both {html!r}; choose two files")
     for file in (out_file, html):
-        if file and file.exists() and not overwrite:
-            raise LimbeckError(f"{str(file)!r} exists; say --overwrite or another file")
+        if file and urls.exists(file) and not overwrite:
+            raise LimbeckError(f"{file!r} exists; say --overwrite or another file")
     found = compare_runs(runs, baseline=baseline, anyway=anyway, unequal=unequal)
     measures = measures_of(metric or [], found.contenders[0].task)
     tables = [comparison.comparison_table(found, measures), comparison.training_table(found)]
@@ -73,7 +75,7 @@ def compare(
     for note in found.notes:
         notes.print(note, soft_wrap=True, markup=False)
     if html:
-        write_text(html, comparison_report(found, measures))
+        urls.write_text(html, comparison_report(found, measures))
         notes.print(html, soft_wrap=True, markup=False)
     if form is Format.TABLE and out_file is None:
         alone = [comparison.comparison_table(found, [each]) for each in measures]
@@ -87,7 +89,7 @@ def compare(
         Format.LATEX: lambda: "\n".join(map(formats.latex, tables)),
     }[form]()
     if out_file:
-        write_text(out_file, made)
+        urls.write_text(out_file, made)
         notes.print(out_file, soft_wrap=True, markup=False)
     else:
         typer.echo(made, nl=False)

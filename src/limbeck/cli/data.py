@@ -56,9 +56,13 @@ def preview(
 ) -> None:
     """Draws a contact sheet: training images of every class."""
     from limbeck import data
-    from limbeck.data.preview import contact_sheet, write_png
+    from limbeck.data.preview import contact_sheet, unlettered, write_png
+    from limbeck.errors import listed
 
     source = data.load(name, data_dir, None, **({} if classes is None else {"classes": classes}))
     write_png(contact_sheet(source, count, seed), out_file)
     out.print(f"{source.name}: {source.task.width} classes, {len(source.train):,} training images")
+    if lacking := unlettered(source.task.names):
+        said = f"no font of this machine has the letters of {listed(lacking)}; the sheet has their numbers"
+        out.print(said, soft_wrap=True)
     out.print(out_file, soft_wrap=True)

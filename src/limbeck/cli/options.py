@@ -73,6 +73,48 @@ FriendlyTo = Annotated[
     ),
 ]
 Epochs = Annotated[int | None, typer.Option(help="Number of epochs.")]
+MaxSteps = Annotated[
+    int | None,
+    typer.Option(help="Optimizer steps after which training ends, where that is before its last epoch does."),
+]
+EarlyStopping = Annotated[
+    int | None,
+    typer.Option(
+        metavar="EPOCHS",
+        help="Stop after so many epochs without an improvement on the validation split.",
+    ),
+]
+Ema = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DECAY",
+        help="Keep an average of the student's weights over its steps, with a decay such as 0.999; it is "
+        "what is measured and shipped.",
+    ),
+]
+Freeze = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Parameters of the student that stay as they are, by their names, such as 'layer1.*'; "
+        "repeatable.",
+    ),
+]
+LayerDecay = Annotated[
+    float | None,
+    typer.Option(
+        metavar="FACTOR",
+        help="Factor on the learning rate for every stage that a parameter is below the head, such as 0.75.",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="auto, the accelerator if there is one; cpu, cuda, or cuda:1 for one of several."),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="Of the networks: fp32, bf16, fp16 on CUDA, or auto, bf16 where the processor has it."),
+]
 BatchSize = Annotated[int | None, typer.Option(help="Samples per optimizer step.")]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
 Views = Annotated[
@@ -120,5 +162,13 @@ Baseline = Annotated[
         help="What the student is shown beside: auto, the same student trained alone in as many steps, which "
         "is reused where such a run lies beside this one; none; or a run of it. With --resume, as the run "
         "began, and else auto if left out.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what the run would do and take, by a few of its steps: data, networks, time, memory, disk. "
+        "Nothing is written.",
     ),
 ]

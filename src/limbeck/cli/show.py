@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from limbeck import data, features, models, tasks
+from limbeck.cli.sparkline import curves
 from limbeck.cli.values import sizes
 from limbeck.config import NetworkConfig
 from limbeck.errors import LimbeckError
@@ -22,6 +24,7 @@ from limbeck.runs.exports.quantization import Quantization
 from limbeck.runs.result import Result
 from limbeck.tasks import Language, Metric
 from limbeck.tasks.wording import digits
+from limbeck.training.history import read_history
 
 
 def outcome(run: Run) -> RenderableType:
@@ -49,7 +52,9 @@ def outcome(run: Run) -> RenderableType:
             table.add_row(f"{metric.label} on test", *shown)
     if result.agreement is not None:
         table.add_row("agreement", f"{100 * result.agreement:.2f} %")
-    lines = [*_gain(run, result, task.primary)]
+    drawable = (sys.stdout.encoding or "").lower().startswith("utf")
+    lines = [*curves(read_history(run.path / "metrics.jsonl")[0], task.primary)] if drawable else []
+    lines += _gain(run, result, task.primary)
     lines += [
         f"{name}: {each.answers.told(task.primary)}" for name, each in result.teachers.items() if each.answers
     ]
@@ -65,7 +70,8 @@ def _gain(run: Run, result: Result, metric: Metric) -> Iterator[str]:
     if its := result.alone:
         yield f"against the student alone: {gain.told(its, metric)}"
         place = os.path.normpath(run.path / its.place)
-        yield f"the student alone: {place}, by {its.objective} in {its.steps:,} steps as well"
+        took = f"in {its.steps:,} steps as well" if its.steps == result.steps else its.in_steps(result.steps)
+        yield f"the student alone: {place}, by {its.objective} {took}"
 
 
 def imported(run: Run) -> RenderableType:

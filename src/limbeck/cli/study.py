@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from limbeck.studies.cells import Cells
     from limbeck.studies.outcome import Group
     from limbeck.studies.records import Records
+    from limbeck.studies.remote import Remote
+    from limbeck.studies.running import Launcher
     from limbeck.studies.study import Study
 
 app = typer.Typer(
@@ -26,7 +28,10 @@ out = Console(highlight=False, markup=False)
 err = Console(stderr=True, highlight=False, markup=False)
 
 File = Annotated[
-    Path, typer.Argument(metavar="STUDY", help="YAML file, or the name of a study that limbeck ships.")
+    str,
+    typer.Argument(
+        metavar="STUDY", help="YAML file, its address, or the name of a study that limbeck ships."
+    ),
 ]
 Only = Annotated[
     list[str] | None,
@@ -35,9 +40,16 @@ Only = Annotated[
 Scale = Annotated[
     str, typer.Option("--scale", help="full; or small, what the file has for a subset and a short schedule.")
 ]
-Home = Annotated[Path | None, typer.Option("--out", help="Directory of the study; runs/NAME if left out.")]
+Home = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        help="Directory of the study; runs/NAME if left out. With an address, such as s3://bucket/study, "
+        "cells run in runs/NAME, finished ones are copied there, and what is there is not run again.",
+    ),
+]
 Results = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--results", help="File of its figures; results.json in its directory if left out."),
 ]
 
@@ -54,7 +66,7 @@ Partial = Annotated[
 def plan(
     study: File, only: Only = None, scale: Scale = "full", home: Home = None, results: Results = None
 ) -> None:
-    """Says how many runs, epochs and hours a study takes, by a few timed steps; writes nothing."""
+    """Says how many runs, epochs and hours a study takes, by a few timed steps; runs nothing."""
     from limbeck.report.formats import rich_table
     from limbeck.report.study_plan import plan_table
     from limbeck.studies.rehearsal import rehearse
@@ -72,23 +84,49 @@ def run(
     scale: Scale = "full",
     home: Home = None,
     results: Results = None,
+    launcher: Annotated[
+        str,
+        typer.Option(
+            help="Where cells run: here; ray, on a Ray cluster that is there; or slurm, as an array job."
+        ),
+    ] = "here",
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="Processors of a cell on ray or slurm; 1 if left out.")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=0, help="GPUs of a cell on ray or slurm; none if left out.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What submitit is told besides, such as slurm_partition=gpu or timeout_min=240; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Runs what is not finished of a study. It may be stopped, and goes on when it is called again."""
     from limbeck.report.writing import write_report
     from limbeck.studies.rehearsal import rehearse
     from limbeck.studies.running import check_unchanged, run_study
 
+    chosen = _launcher(launcher, cpus, gpus, slurm or [])
     asked = _asked(study, only, scale, home, results)
     check_unchanged(asked.cells, asked.home, asked.records)
     rehearse(asked.cells, {*asked.records.read(), *_begun(asked)}, timed=False)
+    remote = asked.remote
+    if remote:
+        remote.push_missing(asked.cells, asked.records.read())
+        remote.fetch_teachers(asked.cells, asked.records.read(), lambda text: err.print(text, soft_wrap=True))
     try:
         done = run_study(
             asked.cells,
             asked.home,
             asked.records,
             asked.study.figures,
+            launcher=chosen,
             report=write_report,
             note=lambda text: err.print(text, soft_wrap=True),
+            keep=remote.push if remote else lambda cell, record: None,
         )
     except KeyboardInterrupt:
         kept = asked.records.read()
@@ -137,8 +175,12 @@ def table(
         bool, typer.Option("--published", help="Beside the papers' figures that the study names.")
     ] = False,
     form: Annotated[Format, typer.Option("--format", help="Format of the tables.")] = Format.TABLE,
+    file: Annotated[
+        str | None, typer.Option("--file", help="File for the tables, or its address; printed if left out.")
+    ] = None,
 ) -> None:
-    """Prints what came out of a study: differences to the baseline, costs, and what else was measured."""
+    """Shows what came out of a study: differences to the baseline, costs, and what else was measured."""
+    from limbeck import urls
     from limbeck.report import formats
     from limbeck.report.study_published import published_tables
     from limbeck.report.study_tables import all_tables, records_of
@@ -147,15 +189,23 @@ def table(
     if form is Format.CSV:
         if published:
             raise LimbeckError("--published has no --format csv; choose table, markdown or latex")
-        typer.echo(formats.csv_text(records_of(found)), nl=False)
-        return
-    tables = (published_tables if published else all_tables)(asked.study, found)
-    for each in tables:
-        if form is Format.TABLE:
-            out.print(formats.rich_table(each))
-        else:
-            text = {Format.MARKDOWN: formats.markdown, Format.LATEX: formats.latex}[form](each)
-            typer.echo(f"{each.caption}\n\n{text}" if form is Format.MARKDOWN else text)
+        text = formats.csv_text(records_of(found))
+    else:
+        tables = (published_tables if published else all_tables)(asked.study, found)
+        if form is Format.TABLE and file is None:
+            for each in tables:
+                out.print(formats.rich_table(each))
+            return
+        made = {Format.TABLE: formats.plain, Format.MARKDOWN: formats.markdown, Format.LATEX: formats.latex}[
+            form
+        ]
+        head = "{0.caption}\n\n" if form is Format.MARKDOWN else ""
+        text = "".join(f"{head.format(each)}{made(each)}\n" for each in tables)
+    if file is None:
+        typer.echo(text, nl=False)
+    else:
+        urls.write_text(file, text)
+        err.print(file, soft_wrap=True)
 
 
 @app.command()
@@ -167,44 +217,97 @@ def report(
     results: Results = None,
     partial: Partial = False,
     html: Annotated[
-        Path | None, typer.Option(help="File of the page; report.html in the study's directory if left out.")
+        str | None,
+        typer.Option(
+            help="File of the page, or its address; report.html in the study's directory if left out."
+        ),
     ] = None,
 ) -> None:
     """Writes the page of a study: its tables, with plots."""
-    from limbeck.files import write_text
+    from limbeck import urls
     from limbeck.report.study_page import study_page
 
     asked, found = _found(study, only, scale, home, results, partial)
-    file = html or asked.home / "report.html"
-    write_text(file, study_page(asked.study, found))
+    file = html or (f"{asked.remote.url}/report.html" if asked.remote else str(asked.home / "report.html"))
+    urls.write_text(file, study_page(asked.study, found))
     out.print(file, soft_wrap=True)
 
 
 class _Asked:
     """What all commands are told."""
 
-    def __init__(self, study: Study, cells: Cells, home: Path, records: Records) -> None:
+    def __init__(
+        self, study: Study, cells: Cells, home: Path, records: Records, remote: Remote | None
+    ) -> None:
         self.study, self.cells, self.home, self.records = study, cells, home, records
+        self.remote = remote
 
 
-def _asked(file: Path, only: list[str] | None, scale: str, home: Path | None, results: Path | None) -> _Asked:
-    from limbeck.studies.cells import cells_of
-    from limbeck.studies.records import Records
+def read_asked(file: str, scale: str, home: str | None, beside: str = "") -> tuple[Study, Path]:
+    """A study with its directory, runs/NAME where none is given.
+
+    Args:
+        file: of the study, its address, or its name.
+        scale: "full" or "small".
+        home: the directory.
+        beside: what is put after the name of a directory that is not given.
+    """
+    from limbeck import urls
     from limbeck.studies.study import read_study
 
     scales: tuple[Literal["full"], Literal["small"]] = ("full", "small")
     if scale not in scales:
         raise LimbeckError(f"the scale (--scale) is full or small, not {scale!r}")
     study = read_study(file, "small" if scale == "small" else "full")
-    home = home or Path("runs") / (file.stem + ("-small" if scale == "small" else ""))
-    if home.exists() and not home.is_dir():
-        raise LimbeckError(f"{str(home)!r} is a file; a study needs a directory (--out)")
-    cells = cells_of(study, home).only(only or [])
-    return _Asked(study, cells, home, Records(results or home / "results.json"))
+    name = Path(urls.named(file)).stem + ("-small" if scale == "small" else "") + beside
+    path = urls.local(home, "the directory (--out)") if home else Path("runs") / name
+    if path.exists() and not path.is_dir():
+        raise LimbeckError(f"{str(path)!r} is a file; a study needs a directory (--out)")
+    return study, path
+
+
+def _asked(file: str, only: list[str] | None, scale: str, home: str | None, results: str | None) -> _Asked:
+    """What is asked; what is finished at an address counts from then on."""
+    from limbeck import urls
+    from limbeck.studies.cells import cells_of
+    from limbeck.studies.records import Records
+    from limbeck.studies.remote import Remote
+
+    remote = Remote(home.rstrip("/")) if home and urls.is_url(home) else None
+    study, path = read_asked(file, scale, None if remote else home)
+    cells = cells_of(study, path).only(only or [])
+    records = Records(urls.local(results, "--results") if results else path / "results.json")
+    if remote:
+        remote.pull(cells, records)
+    return _Asked(study, cells, path, records, remote)
+
+
+def _launcher(name: str, cpus: int | None, gpus: int | None, slurm: list[str]) -> Launcher:
+    """What has cells run; a Ray cluster or a Slurm that is not there is an error at once."""
+    from limbeck.cli.values import settings
+    from limbeck.studies.launchers import OnRay, OnSlurm
+    from limbeck.studies.running import here
+
+    if slurm and name != "slurm":
+        raise LimbeckError("--slurm is for --launcher slurm")
+    if name == "here":
+        if cpus is not None or gpus is not None:
+            raise LimbeckError("--cpus and --gpus are for --launcher ray and slurm")
+        return here
+    cpus, gpus = cpus or 1, gpus or 0
+    if name == "ray":
+        on_ray = OnRay(cpus, gpus)
+        on_ray.connected()
+        return on_ray
+    if name == "slurm":
+        on_slurm = OnSlurm(cpus, gpus, settings(slurm, "--slurm"))
+        on_slurm.there()
+        return on_slurm
+    raise LimbeckError(f"the launcher (--launcher) is here, ray or slurm, not {name!r}")
 
 
 def _found(
-    file: Path, only: list[str] | None, scale: str, home: Path | None, results: Path | None, partial: bool
+    file: str, only: list[str] | None, scale: str, home: str | None, results: str | None, partial: bool
 ) -> tuple[_Asked, list[Group]]:
     """What is asked, and what came of it."""
     from limbeck.studies.outcome import groups

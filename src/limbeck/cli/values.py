@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from limbeck.models import Normalization
 
 
-def settings(pairs: Sequence[str]) -> dict[str, Any]:
+_EXAMPLES = {"--set": "training.epochs=5", "--slurm": "timeout_min=240"}
+
+
+def settings(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """The values by key in `--set` options, each `dotted.key=value` with the value in YAML.
 
+    Args:
+        pairs: as they were given.
+        option: what they were given as, for messages.
     Raises:
         LimbeckError: for one without "=" or with a value that is not YAML, and for a key that is given twice.
     """
@@ -26,15 +32,15 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise LimbeckError(f"--set takes key=value, for example training.epochs=5, not {pair!r}")
+            raise LimbeckError(f"{option} takes key=value, for example {_EXAMPLES[option]}, not {pair!r}")
         try:
             value = parse_yaml(text)
         except yaml.YAMLError as error:
             problem = error.problem or "" if isinstance(error, yaml.MarkedYAMLError) else ""
             why = f": {problem}" if "twice" in problem else ""
-            raise LimbeckError(f"--set {key}: the value {text!r} is not YAML{why}") from None
+            raise LimbeckError(f"{option} {key}: the value {text!r} is not YAML{why}") from None
         if key in found:
-            raise LimbeckError(f"--set {key} is given twice")
+            raise LimbeckError(f"{option} {key} is given twice")
         found[key] = value
     return found
 

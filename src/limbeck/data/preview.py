@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from limbeck.data.lettering import Font, font_for
 from limbeck.data.source import Source
 from limbeck.data.split import pick
 from limbeck.errors import LimbeckError
@@ -30,7 +32,8 @@ def contact_sheet(source: Source, count: int = 5, seed: int = 0) -> Image.Image:
         seed: random seed of the draw.
     Raises:
         LimbeckError: for data of another kind or task.
-    Returns: an RGB picture, about as wide as high; images under 64 pixels a side are enlarged to that.
+    Returns: an RGB picture, about as wide as high; images under 64 pixels a side are enlarged to that. Where
+        no font of this machine has the letters of a class's name, its number stands there (`unlettered`).
     """
     if source.kind != "image" or source.train.targets.ndim != 1 or source.task.scores != "classes":
         what = f"is for {source.task.name}" if source.kind == "image" else f"has none ({source.kind})"
@@ -53,16 +56,24 @@ def contact_sheet(source: Source, count: int = 5, seed: int = 0) -> Image.Image:
     lines = -(-len(shown) // columns)
     sheet = Image.new("RGB", (columns * across + GAP, (lines * down) + LABEL + 2 * GAP), PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
-    draw.text((2 * GAP, GAP), f"{source.name}: training images", FAINT, font)
+    title = f"{source.name}: training images"
+    draw.text((2 * GAP, GAP), title, FAINT, font_for(title, TEXT) or font)
     for place, (label, of_class) in enumerate(shown.items()):
         left, top = place % columns * across + 2 * GAP, place // columns * down + LABEL + 2 * GAP
-        draw.text((left, top), _fitted(names[label], font, across - 2 * GAP), INK, font)
+        own = font_for(names[label], TEXT)
+        name = names[label] if own else f"class {label}"
+        draw.text((left, top), _fitted(name, own or font, across - 2 * GAP), INK, own or font)
         for number, image in enumerate(of_class):
             picture = Image.fromarray(image.numpy()).resize(
                 (width * zoom, height * zoom), Image.Resampling.NEAREST
             )
             sheet.paste(picture, (left + number * (width * zoom + GAP), top + LABEL))
     return sheet
+
+
+def unlettered(names: Sequence[str]) -> list[str]:
+    """The names that a sheet cannot show, for want of a font."""
+    return [name for name in names if font_for(name, TEXT) is None]
 
 
 def write_png(picture: Image.Image, path: Path) -> None:
@@ -82,7 +93,7 @@ def _pixels(source: Source, rows: Tensor) -> Tensor:
     return (255 * images).round().clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
 
 
-def _fitted(name: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+def _fitted(name: str, font: Font, width: int) -> str:
     """The name, cut short where it is too long."""
     if font.getlength(name) <= width:
         return name

@@ -19,15 +19,23 @@ from torch import Tensor
 from limbeck.data.kinds import kind_of
 from limbeck.data.preparation import Preparation
 from limbeck.data.storage.base import Samples
+from limbeck.data.storage.sequences import Sequences
 from limbeck.data.storage.texts import Ragged, Texts
 from limbeck.data.words import check_words, first_tokens, space_before_words
 from limbeck.errors import LimbeckError
+from limbeck.growing import Growing
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
 from limbeck.pretrained import EXTRA, from_pretrained, stamp
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model", "*.gguf")
 """What shows that a folder holds a tokenizer."""
+
+LIKELY_PADDING = ("[PAD]", "<pad>", "<|pad|>", "<|endoftext|>", "</s>")
+"""Tokens of a vocabulary that texts are padded with most of the time."""
+
+AT_ONCE = 10_000
+"""Texts that are tokenized at once, whose tokens are Python's numbers for a moment."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ class Tokenization(Preparation):
 
     def read(self, rendered: Inputs, samples: Samples, index: Tensor) -> Inputs:
         """What the tokenizer makes of the texts; data that holds token ids alone is taken as it is."""
+        if isinstance(samples, Sequences):
+            return samples.told_to(self, rendered, index)
         if not isinstance(samples, Texts):
             return self(rendered)
         return samples.read(self._tokens(samples), index)
@@ -106,24 +116,31 @@ class Tokenization(Preparation):
         in_words = not all(isinstance(text, str) for text in texts)
         if in_words:
             check_words(self.tokenizer, self.place)
-        encoded = self.tokenizer(
-            [*texts], truncation=True, max_length=self.max_length, is_split_into_words=in_words
-        )
-        names = [name for name in self.tokenizer.model_input_names if name in encoded]
-        lengths = torch.tensor([0, *map(len, encoded["input_ids"])])
-        flat = {name: torch.tensor([*chain.from_iterable(encoded[name])]) for name in names}
+        flat: dict[str, Growing] = {}
+        lengths, begins = [0], []
+        for start in range(0, len(texts), AT_ONCE):
+            encoded = self.tokenizer(
+                [*texts[start : start + AT_ONCE]],
+                truncation=True,
+                max_length=self.max_length,
+                is_split_into_words=in_words,
+            )
+            for name in self.tokenizer.model_input_names:
+                if name in encoded:
+                    ids = torch.tensor([*chain.from_iterable(encoded[name])], dtype=torch.int64)
+                    flat.setdefault(name, Growing()).add(ids)
+            lengths += map(len, encoded["input_ids"])
+            begins += [each.word_ids for each in encoded.encodings] if in_words else []
         padding = {
             "input_ids": self.tokenizer.pad_token_id,
             "token_type_ids": self.tokenizer.pad_token_type_id,
         }
         return Ragged(
-            flat,
-            lengths.cumsum(0),
-            {name: padding.get(name, 0) for name in names},
+            {name: ids.read() for name, ids in flat.items()},
+            torch.tensor(lengths).cumsum(0),
+            {name: padding.get(name, 0) for name in flat},
             left=self.tokenizer.padding_side == "left",
-            first=first_tokens([each.word_ids for each in encoded.encodings], [*map(len, texts)])
-            if in_words
-            else None,
+            first=first_tokens(begins, [*map(len, texts)]) if in_words else None,
         )
 
     def save(self, folder: Path) -> None:
@@ -158,7 +175,9 @@ class Tokenization(Preparation):
 
     def _check_padding(self) -> None:
         if self.tokenizer.pad_token_id is None:
-            example = json.dumps(self.tokenizer.eos_token or "...")
+            known = self.tokenizer.get_vocab()
+            likely = next((each for each in LIKELY_PADDING if each in known), "...")
+            example = json.dumps(self.tokenizer.eos_token or likely)
             raise LimbeckError(
                 f"the tokenizer of {self.place!r} names no token to pad with; name one, "
                 f"hf:{self.place}(pad_token={example})"

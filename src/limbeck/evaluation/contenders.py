@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from limbeck.data import Source
 from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.cka import LinearCKA
@@ -29,6 +30,8 @@ class Contender:
         run: the directory it comes from, if it comes from a run.
         features: module paths that override the features found, by field.
         preparation: what it reads of a sample.
+        told: the data in the tokens that it reads, where those are others than the data's; it is measured on
+            them, and compared with nothing token by token.
         unseen: whether it is known that it was not trained on the validation split; thresholds and a
             temperature are chosen on that split only then.
     """
@@ -39,6 +42,7 @@ class Contender:
     features: Mapping[str, str | list[str]] = field(default_factory=dict)
     preparation: Preparation = AS_RENDERED
     unseen: bool = True
+    told: Source | None = None
 
     def inputs_of(self, role: str, batch: Batch) -> Inputs:
         """What it reads of a batch that was loaded for several."""
@@ -51,7 +55,7 @@ class Answers:
 
     Attributes:
         meters: by role.
-        comparison: comparison of student and teacher; None without a teacher, as is the next.
+        comparison: comparison of student and teacher; None without one of them, as is the next.
         cka: how alike they represent the samples.
     """
 
@@ -80,7 +84,7 @@ def answer(
         LimbeckError: for networks with different numbers of outputs.
     """
     compared = ("embedding", *(["stages"] if stages else []))
-    pair = {"student", "teacher"} if "teacher" in contenders else set()
+    pair = {"student", "teacher"} if {"student", "teacher"} <= contenders.keys() else set()
     taps = {
         role: _tap(task, each, examples[role], compared if role in pair else ())
         for role, each in contenders.items()
@@ -119,10 +123,11 @@ def _check_widths(task: Task, outputs: Mapping[Role, Outputs], batch: Batch) -> 
     if task.embeds:
         return
     widths = {role: task.rows(batch, each).logits(each.logits).shape[-1] for role, each in outputs.items()}
+    first = next(iter(widths))
     for role, width in widths.items():
-        if width != widths["student"]:
+        if width != widths[first]:
             raise LimbeckError(
-                f"the student has {widths['student']} outputs, and the {role} has {width}; they cannot be "
+                f"the {first} has {widths[first]} outputs, and the {role} has {width}; they cannot be "
                 "compared"
             )
 

@@ -68,10 +68,12 @@ def evaluate(
     for each in contenders.values():
         each.network.to(device)
     task = source.task
-    examples = {role: _example(source, 2, device, each.preparation) for role, each in contenders.items()}
-    preparations = {role: each.preparation for role, each in contenders.items()}
-    batches = _loader(split, device, preparations.pop("student"), preparations)
-    answers = answer(task, contenders, batches, examples, stages=full)
+    answers = _answers(
+        source, {r: each for r, each in contenders.items() if not each.told}, device, stages=full
+    )
+    for role, each in contenders.items():
+        if each.told is not None:
+            answers.meters.update(_answers(each.told, {role: each}, device, stages=False).meters)
     noise = corruptions(source, seed or 0) if full else {}
     noisy = split.select(spread(len(split), noise_samples or len(split)))
     measured = list(contenders.values())
@@ -82,15 +84,16 @@ def evaluate(
     for (role, each), curve, spent in zip(contenders.items(), curves, costs, strict=True):
         meter = answers.meters[role]
         tuned = None
-        if tuning is not None and each.unseen:
-            batches = _loader(tuning, device, each.preparation)
-            tuned = measure(task, each.network, batches, features=each.features)
+        own = each.told or source
+        if tuning is not None and each.unseen and own.validation is not None:
+            batches = _loader(own.validation, device, each.preparation)
+            tuned = measure(own.task, each.network, batches, features=each.features)
         results[role] = NetworkResult(
             name=each.name,
             run=each.run,
             metrics=meter.compute(),
             intervals=meter.intervals(),
-            findings=task.measure(meter, tuned),
+            findings=own.task.measure(meter, tuned),
             robustness=curve and curve.noisy,
             noiseless=curve and curve.noiseless,
             cost=spent,
@@ -118,15 +121,27 @@ def evaluate(
     )
 
 
+def _answers(
+    source: Source, contenders: Mapping[Role, Contender], device: torch.device | str, *, stages: bool
+) -> Answers:
+    """What one pass over the test split, or else the validation split, shows of some networks."""
+    split = source.test or source.validation
+    assert split is not None, "there is something to measure on"
+    examples = {role: _example(source, 2, device, each.preparation) for role, each in contenders.items()}
+    first, *others = ((role, each.preparation) for role, each in contenders.items())
+    return answer(
+        source.task, contenders, _loader(split, device, first[1], dict(others)), examples, stages=stages
+    )
+
+
 def _costs(
     source: Source, contenders: Mapping[Role, Contender], *, full: bool, device: torch.device | str
 ) -> list[Cost]:
     networks = [each.network for each in contenders.values()]
     largest = min(BATCH, source.train.samples.most, source.train.samples.at_once)
-    preparations = [each.preparation for each in contenders.values()]
 
     def examples(size: int) -> list[Inputs]:
-        return [_example(source, size, device, preparation) for preparation in preparations]
+        return [_example(each.told or source, size, device, each.preparation) for each in contenders.values()]
 
     batches = {size: examples(size) for size in (*LATENCY_BATCHES, largest)} if full else {}
     timed = {size: cost.latencies(networks, batches[size]) for size in LATENCY_BATCHES if full}

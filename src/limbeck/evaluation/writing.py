@@ -20,7 +20,9 @@ MOST = 64
 def written(
     source: Source, contenders: Mapping[Role, Contender], device: torch.device | str
 ) -> Written | None:
-    """How each network continues the beginnings of some held-out texts; None for data without any.
+    """How each network with the data's tokens continues the beginnings of some held-out texts.
+
+    It is None for data without any.
 
     Each token is the most probable one, until a network ends the text or has written `MOST` tokens.
 
@@ -40,6 +42,8 @@ def written(
 
     texts: dict[Role, tuple[str, ...]] = {}
     for role, each in contenders.items():
+        if each.told is not None:
+            continue  # it does not read these beginnings
         made = greedy(each.network, source.prompts, MOST, ends, source.task.width, device)
         pairs = zip(source.prompts, made, strict=True)
         texts[role] = tuple(told([*prompt, *new])[len(told(prompt)) :] for prompt, new in pairs)

@@ -27,6 +27,7 @@ from limbeck.features.logits import logits_of, naming, summary
 from limbeck.features.points import FIELDS, SEVERAL, FeaturePoints, Head, Point
 from limbeck.outputs import Inputs, Outputs
 from limbeck.projection import Projection
+from limbeck.retold import Retold
 
 
 class Tap:
@@ -154,6 +155,8 @@ class Tap:
     def _outputs(self, inputs: Inputs, result: Any) -> Outputs:
         mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
         fields: dict[str, Any] = {} if mask is None else {"mask": mask.bool()}
+        if isinstance(inputs, Retold):
+            fields["retold"] = inputs
         for field, captures in self._fields.items():
             tensors = tuple(self._at(field, capture, result) for capture in captures)
             fields[field] = tensors if field in SEVERAL else tensors[0]

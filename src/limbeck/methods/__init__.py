@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from limbeck.methods.cosent import CoSENT
     from limbeck.methods.cosine import Cosine
     from limbeck.methods.crd import CRD
+    from limbeck.methods.cutmix import CutMix
     from limbeck.methods.cwd import CWD
     from limbeck.methods.dgkd import DGKD
     from limbeck.methods.dist import DIST
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from limbeck.methods.fsp import FSP
     from limbeck.methods.ft import FT
     from limbeck.methods.giou import GIoU
+    from limbeck.methods.gold import GOLD
     from limbeck.methods.huber import Huber
     from limbeck.methods.icd import ICD
     from limbeck.methods.ikd import IKD
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from limbeck.methods.metakd_sr import MetaKDSR
     from limbeck.methods.mgd import MGD
     from limbeck.methods.mixkd import MixKD
+    from limbeck.methods.mixup import Mixup
     from limbeck.methods.mse import MSE
     from limbeck.methods.mtpd import MTPD
     from limbeck.methods.multilevel import Multilevel
@@ -94,6 +97,7 @@ if TYPE_CHECKING:
     from limbeck.methods.sskd import SSKD
     from limbeck.methods.tfkd import TFKD
     from limbeck.methods.tinybert import TinyBERT
+    from limbeck.methods.uld import ULD
     from limbeck.methods.vid import VID
 
 _PLACES = {
@@ -112,6 +116,7 @@ _PLACES = {
     "cosent": "limbeck.methods.cosent:CoSENT",
     "cosine": "limbeck.methods.cosine:Cosine",
     "crd": "limbeck.methods.crd:CRD",
+    "cutmix": "limbeck.methods.cutmix:CutMix",
     "cwd": "limbeck.methods.cwd:CWD",
     "dgkd": "limbeck.methods.dgkd:DGKD",
     "dist": "limbeck.methods.dist:DIST",
@@ -128,6 +133,7 @@ _PLACES = {
     "fsp": "limbeck.methods.fsp:FSP",
     "ft": "limbeck.methods.ft:FT",
     "giou": "limbeck.methods.giou:GIoU",
+    "gold": "limbeck.methods.gold:GOLD",
     "huber": "limbeck.methods.huber:Huber",
     "icd": "limbeck.methods.icd:ICD",
     "ikd": "limbeck.methods.ikd:IKD",
@@ -147,6 +153,7 @@ _PLACES = {
     "metakd_sr": "limbeck.methods.metakd_sr:MetaKDSR",
     "mgd": "limbeck.methods.mgd:MGD",
     "mixkd": "limbeck.methods.mixkd:MixKD",
+    "mixup": "limbeck.methods.mixup:Mixup",
     "mse": "limbeck.methods.mse:MSE",
     "mtpd": "limbeck.methods.mtpd:MTPD",
     "multilevel": "limbeck.methods.multilevel:Multilevel",
@@ -175,6 +182,7 @@ _PLACES = {
     "sskd": "limbeck.methods.sskd:SSKD",
     "tfkd": "limbeck.methods.tfkd:TFKD",
     "tinybert": "limbeck.methods.tinybert:TinyBERT",
+    "uld": "limbeck.methods.uld:ULD",
     "vid": "limbeck.methods.vid:VID",
 }
 
@@ -202,6 +210,7 @@ __all__ = [
     "FCOS",
     "FSP",
     "FT",
+    "GOLD",
     "ICD",
     "IKD",
     "KCD",
@@ -230,6 +239,7 @@ __all__ = [
     "SRRL",
     "SSKD",
     "TFKD",
+    "ULD",
     "VID",
     "AFDAttention",
     "Bounded",
@@ -238,6 +248,7 @@ __all__ = [
     "Context",
     "Contrastive",
     "Cosine",
+    "CutMix",
     "DataFacts",
     "Dual",
     "EmbedDistill",
@@ -258,6 +269,7 @@ __all__ = [
     "MetaKDSR",
     "Method",
     "MixKD",
+    "Mixup",
     "Multilevel",
     "Nasty",
     "Networks",

@@ -49,15 +49,22 @@ class Method(nn.Module):
         relates: whether it relates rows to each other; where a batch has very many, it then sees a draw.
         row_wise: whether its loss is a mean of what each row gives by itself, so that it can leave out the
             rows for which a file of answers has none.
+        retold: whether it learns from a teacher that reads a text in other tokens than the student, see
+            `limbeck.retold`.
         partial: whether it learns from answers that do not tell every class apart: labels, votes, and
             probabilities of some classes, see `Outputs.known`.
+        ranked: whether it learns from answers that tell the most probable classes apart and the sum of all
+            others, as the cache of a language model has them; what is `partial` does so too.
         per: what its loss is a mean over, the rows of the batch or its samples.
+        unlabeled: whether it learns from samples without a label too, although it reads targets.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
             gives no term.
         alters_teacher: whether what it wraps sees other features of the teacher than those of each sample, of
             which a cache keeps nothing.
         views_together: whether the student takes the samples and their further views in one forward, so that
             its batch norms see all of them at once; otherwise each view is a forward.
+        exchanges: whether its `collect` gives all methods other samples than those of the data, so that it
+            wraps the whole objective.
     """
 
     name: ClassVar[str]
@@ -70,14 +77,18 @@ class Method(nn.Module):
     phases_only: ClassVar[bool] = False
     alters_teacher: ClassVar[bool] = False
     views_together: ClassVar[bool] = False
+    exchanges: ClassVar[bool] = False
     rows: ClassVar[Literal["any", "classes", "values", "vectors"]] = "any"
     also: ClassVar[tuple[Literal["classes", "values", "vectors"], ...]] = ()
     tasks: ClassVar[tuple[str, ...]] = ()
     one_row_per_sample: ClassVar[bool] = False
     relates: ClassVar[bool] = False
     row_wise: ClassVar[bool] = False
+    retold: ClassVar[bool] = False
     partial: bool = False
+    ranked: ClassVar[bool] = False
     per: ClassVar[Per] = "rows"
+    unlabeled: bool = False
 
     teacher_name: str | None = None
     """Which of several teachers it learns from, written `kd(teacher="big")`; None for the one it is given."""

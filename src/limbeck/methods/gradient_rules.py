@@ -30,7 +30,7 @@ class SplitOptimizer(torch.optim.Optimizer):
         self._others: set[Tensor] = set()  # parameters that get a gradient from other terms
         super().__init__(base.param_groups, base.defaults)
 
-    def backward(self, losses: Losses, scale: float) -> None:
+    def backward(self, losses: Losses, scale: float | Tensor) -> None:
         """Adds the gradient of the total times `scale` to every `.grad`, and notes distillation's part in it.
 
         Which parameters get a gradient from what is read off the graph: it is no matter of values. The part

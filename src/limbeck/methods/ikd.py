@@ -88,6 +88,7 @@ class IKD(Method):
     recipe = "0.5*ce + 0.5*ikd"
     rows = "classes"
     one_row_per_sample = True
+    unlabeled = True
     min_samples = 2
 
     def __init__(

@@ -44,7 +44,9 @@ def kd(
         tv        1/2 sum |p_t - p_s|, times T instead of T^2
 
     Where a teacher tells the probabilities of some classes and of the others their sum, the others are one
-    class on both sides, whose probability is the sum of theirs, `pooled`.
+    class on both sides, whose probability is the sum of theirs, `pooled`. At temperature 1 that is at most
+    the divergence of all classes, whichever it is: to add up classes is a map of the outcomes, and none of
+    them grows under one (data processing). It is equal where both part the sum alike.
 
     Args:
         student_logits: (B, C), C at least 2.
@@ -110,7 +112,8 @@ class KD(Method):
     """The student's softened class probabilities follow the teacher's.
 
     Of a teacher that is a file of answers, all forms of an answer are taken; the reverse divergence, which is
-    without bound where the teacher gives a class no probability, takes logits and probabilities alone.
+    without bound where the teacher gives a class no probability, takes logits and probabilities alone. Of the
+    cache of a language model it takes the most probable tokens and the sum of all others, as the rest does.
 
     Args:
         temperature: divides both logits before the softmax.
@@ -125,6 +128,7 @@ class KD(Method):
     rows = "classes"
     row_wise = True
     partial = True
+    ranked = True
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.arguments import Count, Positive
@@ -62,7 +63,10 @@ class MGD(Method):
     high one. A trained analyzer is reused by every run with the same teacher, data and arguments.
 
     The embedding of an encoder has no classes: its analyzers learn to give the embedding back from their
-    codes, and "stable" shows the mean of it and of what both decoders give back.
+    codes, and "stable" shows the mean of it and of what both decoders give back. The paper is about
+    classifiers; this is limbeck's extension. Each embedding enters with a mean square of 1 over its
+    components, as wide as a classifier's: the components of unit vectors are so small that the codes, and
+    with them the two terms, would vanish beside the base objective.
 
     Around mutual learning, `mgd(dml)`, there is no teacher and nothing is trained beforehand: every network
     carries the two encoders and follows the codes of the others, beside the terms of `dml`.
@@ -146,7 +150,8 @@ class MGD(Method):
         analyzer = self.analyzers[name]
 
         def given_back(student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
-            return {"mse": embedding_mse(analyzer(teacher.embedding)[1], teacher.embedding)}
+            embedding = self._entering(teacher.embedding)
+            return {"mse": embedding_mse(analyzer(embedding)[1], embedding)}
 
         def loss(student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
             assert batch.targets is not None
@@ -160,6 +165,8 @@ class MGD(Method):
             }
 
         settings = f"width {width} temperature {temperature} epochs {self.epochs} lr {self.lr}"
+        if self._embeds:
+            settings += " mean square 1"
         return Phase(
             name=name,
             trains=[analyzer],
@@ -182,23 +189,34 @@ class MGD(Method):
             outputs = self.base.outputs(student, batch, ("embedding",))
             return {**self.base.mutual(outputs, batch), **self._between_peers(outputs)}
         ours, theirs, _ = related(student, teacher, batch)  # of very many rows, codes are compared for some
-        codes = {name: analyzer.encoder(theirs.embedding) for name, analyzer in self._analyzers.items()}
+        analyzed = self._entering(theirs.embedding)
+        codes = {name: analyzer.encoder(analyzed) for name, analyzer in self._analyzers.items()}
         if self.scheme == "stable":
             decoded = []
             for name, analyzer in self._analyzers.items():
-                code = codes[name] if theirs is teacher else analyzer.encoder(teacher.embedding)
+                code = (
+                    codes[name] if theirs is teacher else analyzer.encoder(self._entering(teacher.embedding))
+                )
                 decoded.append(rows_of(batch).decisions(analyzer.decoder(code)))
+            if self._embeds:  # in the length of each embedding
+                scale = teacher.embedding.square().mean(1, keepdim=True).sqrt()
+                decoded = [scale * each for each in decoded]
             excited = stable_excitation(teacher.logits, *decoded)
             if "named" in teacher:  # the others, which are not analyzed, are shown as they are
                 assert self._analyzed is not None
                 shown = teacher.named[self._analyzed].replace(logits=excited)
                 teacher = teacher.replace(named={**teacher.named, self._analyzed: shown})
             teacher = teacher.replace(logits=excited, **({"embedding": excited} if self._embeds else {}))
+        embedding = self._entering(ours.embedding)
         terms = {
-            name: kd(self.encoders[name](ours.embedding), code, self.temperatures[name])
+            name: kd(self.encoders[name](embedding), code, self.temperatures[name])
             for name, code in codes.items()
         }
         return {**self.base.terms(student, teacher, batch), **terms}
+
+    def _entering(self, embedding: Tensor) -> Tensor:
+        """The embedding as the analyzers and encoders read it; that of a classifier as it is."""
+        return F.rms_norm(embedding, embedding.shape[1:], eps=1e-12) if self._embeds else embedding
 
     @property
     def _analyzers(self) -> dict[str, Analyzer]:

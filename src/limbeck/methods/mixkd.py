@@ -118,6 +118,7 @@ class MixKD(Method):
             makes=(self.view,),
             makes_for_each=(self.view,),
         )
+        self.unlabeled = bool(teacher_mixup)
 
     def bind(self, context: Context) -> None:
         """Tries whether the networks can be shown mixtures, and draws a seed.

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from limbeck.arguments import Limits, NonNegative, Positive, Share
 from limbeck.errors import LimbeckError
-from limbeck.hashing import below, mix
+from limbeck.hashing import below
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Networks, Reads
 from limbeck.methods.dist import EPSILON, correlation
-from limbeck.methods.parts.blocks import full_precision, gather, places
+from limbeck.methods.parts.blocks import full_precision, gather
 from limbeck.methods.parts.companions import copied_teacher, outputs_of
-from limbeck.methods.parts.mixing import beta, cut_mixed, rectangle
+from limbeck.methods.parts.mixing import beta, cut, partners, rectangle
 from limbeck.methods.parts.shapes import same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
@@ -266,18 +266,15 @@ class R2KD(Method):
         """(B, C, H, W) images mixed with others of the batch of all processes."""
         assert batch.progress is not None
         step = batch.progress.step
-        height, width = inputs.shape[2:]
-        row, column = below(height, self.draws, step, 1), below(width, self.draws, step, 2)
         if self.augmentation == "cutout":
+            height, width = inputs.shape[2:]
+            row, column = below(height, self.draws, step, 1), below(width, self.draws, step, 2)
             hole = rectangle(inputs, row, column, round(height * self.hole), round(width * self.hole))
             return self.fill.to(inputs).where(hole, inputs)
-        everyone = gather(inputs)
-        order = mix(self.draws, step, 3, torch.arange(len(everyone), device=inputs.device)).argsort()
-        own = places(len(inputs), inputs.device)
-        partners, share = everyone[order[own.start : own.stop]], beta(self.alpha, self.draws, step)
+        others, share = partners(inputs, self.draws, step), beta(self.alpha, self.draws, step)
         if self.augmentation == "mixup":
-            return inputs.lerp(partners, (1 - share).to(inputs))
-        return cut_mixed(inputs, partners, share, row, column)
+            return inputs.lerp(others, (1 - share).to(inputs))
+        return others.where(cut(inputs, share, self.draws, step), inputs)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The terms on the samples, and those on the mixed views."""

@@ -49,7 +49,7 @@ class Losses:
     """
 
     terms: Mapping[str, Term]
-    rule: Callable[[Losses, float], None] | None = None
+    rule: Callable[[Losses, float | Tensor], None] | None = None
     given: Mapping[str, Tensor] = field(default_factory=dict)
     total: Tensor = field(init=False)
 
@@ -59,11 +59,11 @@ class Losses:
             raise LimbeckError("the objective has no term to minimize in this phase; add one, for example ce")
         object.__setattr__(self, "total", _sum(minimized))
 
-    def backward(self, scale: float = 1.0, rows: float | Tensor | None = None) -> None:
+    def backward(self, scale: float | Tensor = 1.0, rows: float | Tensor | None = None) -> None:
         """Adds the gradient of the total, times `scale`, to every parameter it depends on.
 
         Args:
-            scale: a factor; for a piece of a batch, its share of the samples.
+            scale: a factor; for a piece of a batch, its share of the samples. A tensor is not waited for.
             rows: another factor for terms that are means over rows, for a piece its share of the valid rows;
                 the same as `scale` if None.
         Raises:
@@ -79,7 +79,8 @@ class Losses:
                 "and give the parts of the student that are to learn requires_grad=True"
             )
         else:
-            (self.total if scale == 1 else self.total * scale).backward()  # type: ignore[no-untyped-call]
+            plain = not isinstance(scale, Tensor) and scale == 1
+            (self.total if plain else self.total * scale).backward()  # type: ignore[no-untyped-call]
 
     def reweighed(self, ratio: float | Tensor) -> Losses:
         """The losses with the values of terms that are means over rows times a ratio."""

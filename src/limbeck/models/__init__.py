@@ -20,7 +20,7 @@ from torch import nn
 from limbeck.errors import LimbeckError, unknown
 from limbeck.models import causal, encoders, huggingface, lora
 from limbeck.models.cnn import CNN
-from limbeck.models.deeplab import DeepLab
+from limbeck.models.deeplab import DeepLab, MobileDeepLab
 from limbeck.models.dscnn import DSCNN
 from limbeck.models.edsr import EDSR
 from limbeck.models.factory import call_factory
@@ -29,6 +29,7 @@ from limbeck.models.fsrcnn import FSRCNN
 from limbeck.models.gpt import GPT, KVCache
 from limbeck.models.inputs import complete
 from limbeck.models.lenet import LeNet5
+from limbeck.models.lraspp import LRASPP, MobileLRASPP
 from limbeck.models.mlp import MLP
 from limbeck.models.mobilenetv2 import MobileNetV2
 from limbeck.models.named import NAMED, spelled_out
@@ -73,6 +74,15 @@ MODELS: Mapping[str, Entry] = {
     "deeplab": Entry(
         DeepLab, "DeepLabV3 over residual stages, for segmentation", "Chen et al. 2017, arXiv:1706.05587"
     ),
+    "deeplab_mobilenetv2": Entry(
+        MobileDeepLab, "DeepLabV3 over MobileNetV2, for segmentation", "Chen et al. 2017, arXiv:1706.05587"
+    ),
+    "lraspp": Entry(
+        LRASPP, "LR-ASPP over residual stages, for segmentation", "Howard et al. 2019, arXiv:1905.02244"
+    ),
+    "lraspp_mobilenetv2": Entry(
+        MobileLRASPP, "LR-ASPP over MobileNetV2, for segmentation", "Howard et al. 2019, arXiv:1905.02244"
+    ),
     "fcos": Entry(FCOS, "anchor-free detector over residual stages", "Tian et al. 2019, arXiv:1904.01355"),
     "edsr": Entry(EDSR, "residual blocks, for super-resolution", "Lim et al. 2017, arXiv:1707.02921"),
     "fsrcnn": Entry(FSRCNN, "small and fast, for super-resolution", "Dong et al. 2016, arXiv:1608.00367"),
@@ -92,6 +102,7 @@ __all__ = [
     "FSRCNN",
     "GPT",
     "IMAGENET",
+    "LRASPP",
     "MLP",
     "MODELS",
     "NAMED",
@@ -100,6 +111,8 @@ __all__ = [
     "Entry",
     "KVCache",
     "LeNet5",
+    "MobileDeepLab",
+    "MobileLRASPP",
     "MobileNetV2",
     "Normalization",
     "ResNet",

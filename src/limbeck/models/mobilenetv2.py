@@ -12,7 +12,7 @@ from limbeck.arguments import Count, Positive
 from limbeck.models.blocks import conv, initialize
 from limbeck.models.inputs import Size, sides
 
-_STAGES = (
+STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 1),
     (6, 32, 3, 2),
@@ -63,7 +63,7 @@ class MobileNetV2(nn.Module):
         before, last = max(int(32 * width), 1), int(1280 * max(width, 1))
         self.conv1 = nn.Sequential(conv(in_channels, before, stride=2), nn.BatchNorm2d(before), nn.ReLU())
         self.blocks = nn.ModuleList()
-        for expansion, channels, count, stride in _STAGES:
+        for expansion, channels, count, stride in STAGES:
             after, stage = max(int(channels * width), 1), nn.Sequential()
             for number in range(count):
                 stage.append(InvertedResidual(before, after, 1 if number else stride, expansion))

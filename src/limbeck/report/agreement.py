@@ -6,10 +6,15 @@ from limbeck.evaluation.results import Evaluation
 from limbeck.report.chart import HeatMap
 from limbeck.report.page import Block
 from limbeck.report.table import Table
+from limbeck.tasks import Task
 from limbeck.tasks.wording import Cell, percent
 
-DECIDED = "share of the rows that both decide alike"
 CKA = "1 if equal up to rotation and scale"
+
+
+def decided(task: Task) -> str:
+    """What the agreement of two networks is."""
+    return f"share of the {task.decisions} that both decide alike"
 
 
 def agreement(found: Evaluation) -> list[Block]:
@@ -17,7 +22,7 @@ def agreement(found: Evaluation) -> list[Block]:
     rows: list[list[Cell]] = []
     if its := found.agreement:
         if its.agreement is not None:
-            rows.append(["agreement (%)", percent(its.agreement), DECIDED])
+            rows.append(["agreement (%)", percent(its.agreement), decided(found.found_task)])
         rows.append(["distance of the answers", f"{its.distance:.4g}", found.found_task.distance])
     if found.cka and found.cka.embedding is not None:
         rows.append(["CKA of embeddings", f"{found.cka.embedding:.3f}", CKA])

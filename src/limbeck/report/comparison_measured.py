@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from limbeck.evaluation.results import Evaluation, NetworkResult
-from limbeck.report.agreement import CKA, DECIDED
+from limbeck.report.agreement import CKA, decided
 from limbeck.report.page import Block, Section
 from limbeck.report.robustness import robustness
 from limbeck.report.sections import drawn
@@ -46,15 +46,15 @@ def _agreement(contenders: Sequence[Contender], task: Task) -> list[Block]:
     rows: list[list[Cell]] = []
     for it in contenders:
         if found := [(each.agreement, each.cka) for each in it.evaluations if each.agreement]:
-            decided = [its.agreement for its, _ in found]
+            shares = [its.agreement for its, _ in found]
             rows.append(
                 [
                     it.name,
-                    spread([None if share is None else 100 * share for share in decided], 1),
+                    spread([None if share is None else 100 * share for share in shares], 1),
                     spread([its.distance for its, _ in found], 3),
                     spread([None if cka is None else cka.embedding for _, cka in found], 3),
                 ]
             )
     columns = ["run", "agreement (%)", "distance", "CKA of embeddings"]
-    notes = f"Agreement: {DECIDED}. Distance: {task.distance}. CKA: {CKA}."
+    notes = f"Agreement: {decided(task)}. Distance: {task.distance}. CKA: {CKA}."
     return [Table("How close each student is to its teacher", columns, rows, notes)] if rows else []

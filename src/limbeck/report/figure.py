@@ -90,7 +90,12 @@ def figure(chart: Chart | HeatMap, looks: Mapping[str, Look]) -> dict[str, Any]:
         rows = [escape(str(x)) for x in dict.fromkeys(x)]
         ends = [y for trace in chart.traces for y in (trace.y if trace.low is None else trace.low)]
         layout |= {
-            "xaxis": {"title": {"text": escape(chart.y_label)}, "zeroline": min(ends) < 0, "showgrid": True},
+            "xaxis": {
+                "title": {"text": escape(chart.y_label)},
+                "zeroline": min(ends) < 0,
+                "rangemode": "normal" if min(ends) < 0 else "nonnegative",
+                "showgrid": True,
+            },
             "yaxis": {"type": "category", "autorange": "reversed", "showticklabels": False, "nticks": 99},
             "annotations": [{**at, "y": number, "text": row} for number, row in enumerate(rows)],
         }
@@ -136,6 +141,8 @@ def _draw(trace: Trace, look: Look, chart: Chart) -> list[dict[str, Any]]:
     if trace.kind != "bars":
         cloud = {"size": 5, "opacity": 0.6} if trace.kind == "points" and len(x) > _CLOUD else {}
         drawn["marker"] = {"symbol": look.symbol, **cloud}
+    if chart.horizontal and trace.kind == "points":
+        drawn["cliponaxis"] = False  # a point at 0 is a whole one
     if errors:
         drawn["error_x" if chart.horizontal else "error_y"] = errors
     if chart.horizontal:

@@ -37,12 +37,12 @@ def lead(result: Result, task: Task) -> str:
         text += f"; its teacher has {told(metric, teacher.metrics[metric.name])} with "
         text += f"{teacher.parameters:,}"
     if result.agreement is not None:
-        what = "samples" if task.one_row_per_sample else "rows"
+        what = "samples" if task.one_row_per_sample else task.decisions
         text += f". They decide {100 * result.agreement:.1f}\N{NO-BREAK SPACE}% of the {what} alike"
     if its := result.alone:
         value = told(metric, its.metrics.on(its.split)[metric.name])
-        text += f". Alone, by {its.objective} in as many steps, the student has {value}. The difference is "
-        text += gain.told(its, metric)
+        text += f". Alone, by {its.objective} {its.in_steps(result.steps)}, the student has {value}. "
+        text += f"The difference is {gain.told(its, metric)}"
     return text + "."
 
 

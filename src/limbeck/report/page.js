@@ -59,6 +59,7 @@
       yaxis: { ...axis, nticks: 6, ...figure.layout.yaxis },
       font: { family, size: 12, color: ink },
       hoverlabel: { bgcolor: raised, bordercolor: rule, font: { family, color: ink, size: 12 }, align: "left", namelength: -1 },
+      annotations: figure.layout.annotations?.map((each) => ({ ...each, bgcolor: color("paper") })), // no line crosses it
       paper_bgcolor: "rgba(0, 0, 0, 0)",
       plot_bgcolor: "rgba(0, 0, 0, 0)",
       margin: { l: 8, r: 12, t: 10, b: 8 },
@@ -85,6 +86,24 @@
   });
   system.addEventListener("change", refresh);
   refresh();
+
+  // On a phone all sections but the first are folded.
+  if (matchMedia("screen and (max-width: 34rem)").matches) {
+    document.querySelectorAll("main > section").forEach((section, number) => {
+      const heading = section.querySelector("h2");
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...heading.childNodes);
+      heading.append(button);
+      const fold = (folded) => {
+        section.classList.toggle("folded", folded);
+        button.setAttribute("aria-expanded", String(!folded));
+        if (!folded) charts.filter(({ element }) => section.contains(element)).forEach(draw);
+      };
+      button.addEventListener("click", () => fold(!section.classList.contains("folded")));
+      fold(number > 0);
+    });
+  }
 
   // Paper is light and narrower than a screen.
   addEventListener("beforeprint", () => {

@@ -20,7 +20,7 @@ def study_page(study: Study, groups: Sequence[Group]) -> str:
         study: what was asked.
         groups: what came of each pair.
     """
-    sections = [Section(group.title, _blocks(study, group)) for group in groups]
+    sections = [Section(group.title, blocks_of(study, group)) for group in groups]
     if (ranked := rank_table(study, groups)) is not None:
         sections.append(Section("Over all pairs", [ranked]))
     compared = [each for group in groups for each in group.compared.values()]
@@ -57,7 +57,13 @@ def _lead(study: Study, groups: Sequence[Group]) -> str:
     return " ".join([*sentences, study.note]).strip() or "No differences can be said yet."
 
 
-def _blocks(study: Study, group: Group) -> list[Block]:
+def blocks_of(study: Study, group: Group) -> list[Block]:
+    """What the page shows of a pair.
+
+    Args:
+        study: what was asked.
+        group: the pair.
+    """
     made = [
         outcome_table(study, group),
         _differences(group),

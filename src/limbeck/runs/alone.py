@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from limbeck.config import RunConfig, flat, make_config
+from torch import nn
+
+from limbeck.config import RunConfig, TrainingConfig, flat, make_config
+from limbeck.data import Source
 from limbeck.data.loader import whole_batch
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
-from limbeck.methods import Objective
+from limbeck.methods import Method, Objective
 from limbeck.methods.base import inner_first
 from limbeck.models import count_parameters
 from limbeck.objective import parse
 from limbeck.runs import places
 from limbeck.runs.directory import Run, check_claim
 from limbeck.runs.evaluate import FILE
-from limbeck.runs.job import Job, smallest_batch
+from limbeck.runs.job import Job, epoch_steps
 from limbeck.runs.recipe import recipe, settings
 from limbeck.training import Trainer
+from limbeck.training.length import Length
 
 
 @dataclass(frozen=True)
 class Alone:
     """The run of the student alone, in as many steps as the student takes that is distilled.
 
+    Steps of phases that train the student count. With early stopping each of the two has as many epochs at
+    most, and stops by its own figures.
+
     Attributes:
         config: its config.
         facts: what decides its outcome, by key: its settings, and what they come to.
+        phase_steps: how many of its steps the distilled student takes in phases.
     """
 
     config: RunConfig
     facts: dict[str, Any]
+    phase_steps: int = 0
 
     def differs(self, run: Run) -> str | None:
         """How a finished run differs from it, "seed=1, not 0"; None if it does not.
@@ -52,7 +62,7 @@ class Alone:
             "views": views and views.policy,
             "weights of the student": _weights(run.environment.get("places", {})),
             "parameters": result.student.parameters,
-            "steps": result.steps,
+            **({} if run.config.training.early_stopping else {"steps": result.steps}),
         }
         for key in {**self.facts, **there}:
             if self.facts.get(key) != there.get(key):
@@ -95,20 +105,18 @@ def alone(job: Job, trainer: Trainer, steps: int) -> Alone | str:
         return "no training sample has a label, and alone a student learns from labels"
     if source.test is None and source.validation is None:
         return "the data has neither a test nor a validation split to compare on"
-    samples = setup.samples_per_epoch or int(task.labeled(source.train.targets).sum())
-    size = whole_batch(setup.batch_size, source.train.together)
-    full, left = divmod(samples, size)
-    needed, _ = smallest_batch(objective, job.distiller.student, trainer, setup)
-    if full + (left >= max(needed, trainer.accelerator.num_processes)) == steps:
-        length = setup.samples_per_epoch
-    else:
-        length = steps * size
+    length = epoch_length(steps, source, objective, job.distiller.student, trainer, setup)
+    in_phases = _phase_steps(job, trainer)
+    total = Length.of(steps, setup.epochs, setup.max_steps).total + in_phases
+    changed = {"samples_per_epoch": length, "keep_every": None}
+    if in_phases:
+        changed |= {"epochs": math.ceil(total / steps), "max_steps": total if total % steps else None}
     made = config.model_copy(
         update={
             "teacher": None,
             "teachers": {},
             "objective": str(objective),
-            "training": setup.model_copy(update={"samples_per_epoch": length, "keep_every": None}),
+            "training": setup.model_copy(update=changed),
         }
     )
     facts = {
@@ -120,9 +128,39 @@ def alone(job: Job, trainer: Trainer, steps: int) -> Alone | str:
         "views": str(source.views),
         "weights of the student": _weights(places.record(made, Path())),
         "parameters": count_parameters(job.distiller.student),
-        "steps": steps * setup.epochs,
     }
-    return Alone(made, facts)
+    if setup.early_stopping is None:  # else each stops by its own figures
+        facts["steps"] = total
+    return Alone(made, facts, in_phases)
+
+
+def _phase_steps(job: Job, trainer: Trainer) -> int:
+    """Optimizer steps of the phases that train the student; each runs over the whole training set."""
+    source, setup, student = job.source, job.config.training, job.distiller.student
+    epochs = sum(
+        phase.epochs for _, phase in job.distiller.phases if any(each is student for each in phase.trains)
+    )
+    objective = job.distiller.objective
+    return epochs and epochs * epoch_steps(len(job.split), source, objective, job.distiller, trainer, setup)
+
+
+def epoch_length(
+    steps: int, source: Source, objective: Method, student: nn.Module, trainer: Trainer, setup: TrainingConfig
+) -> int | None:
+    """`training.samples_per_epoch` with which a student that learns from labels alone takes so many steps.
+
+    Args:
+        steps: optimizer steps in an epoch.
+        source: the data, of which some samples may have no label.
+        objective: what the student minimizes.
+        student: the network.
+        trainer: the trainer of the run.
+        setup: the run's training. What it says of the length of an epoch stays where it gives these steps.
+    """
+    samples = setup.samples_per_epoch or int(source.task.labeled(source.train.targets).sum())
+    if epoch_steps(samples, source, objective, student, trainer, setup) == steps:
+        return setup.samples_per_epoch
+    return steps * whole_batch(setup.batch_size, source.train.together)
 
 
 def find(alone: Alone, home: Path, *, resume: bool, overwrite: bool) -> Place:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -35,8 +35,15 @@ class RunArguments:
     task: str | None = None
     objective: str | Method | None = None
     epochs: int | None = None
+    max_steps: int | None = None
+    early_stopping: int | None = None
     batch_size: int | None = None
     lr: float | None = None
+    ema: float | None = None
+    freeze: Sequence[str] | None = None
+    layer_decay: float | None = None
+    device: str | None = None
+    precision: str | None = None
     views: int | None = None
     cache_teacher: str | None = None
     cache_budget: str | None = None
@@ -76,6 +83,13 @@ class RunArguments:
             **{f"{key}.cache_budget": self.cache_budget for key in teachers or ["teacher"]},
             "objective": self.objective,
             "training.epochs": self.epochs,
+            "training.max_steps": self.max_steps,
+            "training.early_stopping": self.early_stopping and {"patience": self.early_stopping},
+            "training.ema": self.ema,
+            "training.freeze": None if self.freeze is None else list(self.freeze),
+            "training.layer_decay": self.layer_decay,
+            "training.device": self.device,
+            "training.precision": self.precision,
             "training.batch_size": self.batch_size,
             "training.views": self.views,
             "training.optimizer.lr": self.lr,

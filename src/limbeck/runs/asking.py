@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,7 +15,7 @@ from limbeck.config import RunConfig
 from limbeck.data import Source, Split
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, apply
-from limbeck.runs import caching, networks
+from limbeck.runs import caching, language, networks
 from limbeck.runs.arguments import RunArguments
 from limbeck.runs.job import prepare, with_views
 from limbeck.runs.pair_teachers import scores_pairs
@@ -23,7 +23,7 @@ from limbeck.sides import Side
 from limbeck.teachers import CachedTeacher
 from limbeck.teachers.cached import MAPS
 from limbeck.training import Trainer
-from limbeck.training.choices import Choices, MemoryFormat, Precision
+from limbeck.training.choices import Choices, MemoryFormat, Precision, autocast
 from limbeck.training.trials import first_line, try_channels_last
 
 
@@ -51,8 +51,7 @@ class Asking:
 
 def in_precision(trainer: Trainer) -> AbstractContextManager[object]:
     """A context in which networks compute as in a run."""
-    autocast = torch.autocast(trainer.device.type, torch.bfloat16)
-    return autocast if trainer.precision == "bf16" else nullcontext()
+    return autocast(trainer.precision, trainer.device.type)
 
 
 def keeping(given: RunArguments) -> RunConfig:
@@ -76,7 +75,11 @@ def stretches(given: RunArguments) -> Iterator[tuple[Asking, Choices]]:
     if MAPS in made.teacher.cached:
         teacher, source, split, needs = _of_objective(given)
     else:
-        source = with_views(sources.load(made.data.name, made.data.dir), made)
+        taught_by = made.teacher
+        source = sources.load(
+            made.data.name, made.data.dir, lambda: language.tokens_of(made.student, taught_by)
+        )
+        source = with_views(source, made)
         if scores_pairs(made.teacher, source):
             raise LimbeckError(
                 f"{made.teacher.model} is a cross-encoder, and what its cache takes is not planned; fill it, "

@@ -122,7 +122,9 @@ class Beside:
         if isinstance(other, Run):
             if (found := results.read(run.path / FILE)) and (merged := self._with_baseline(found, other)):
                 write(run, merged)
-            result = result.model_copy(update={"baseline": _baseline(run, result, other)})
+            result = result.model_copy(
+                update={"baseline": _baseline(run, result, other, self._alone.phase_steps)}
+            )
             result = over_seeds(run, result) if over_seeds else result
         else:
             result = result.model_copy(update={"baseline": other})
@@ -159,13 +161,15 @@ def _said(alone: Alone, place: Place) -> str:
         return f"the student is compared with {place.run.path}, the student alone with the same settings"
     trained = "goes on to be trained" if place.resume else "is trained"
     return (
-        f"afterwards the student {trained} alone, by {alone.config.objective} in as many steps, in "
+        f"afterwards the student {trained} alone, by {alone.config.objective} in as many steps"
+        f"{' with those of its phases' if alone.phase_steps else ''}"
+        f"{'' if alone.config.training.early_stopping is None else ' or until it is stopped early'}, in "
         f"{place.run.path}; that takes up to as long again; "
         'baseline="none" (--baseline none) leaves it out'
     )
 
 
-def _baseline(run: Run, result: Result, other: Run) -> BaselineResult:
+def _baseline(run: Run, result: Result, other: Run, phase_steps: int) -> BaselineResult:
     """The record of the student alone, with the difference at the run's own seed."""
     theirs, metric = other.result, tasks.from_record(result.task).primary.name
     assert theirs.steps is not None, "it is equal to the number of the run"
@@ -176,6 +180,7 @@ def _baseline(run: Run, result: Result, other: Run) -> BaselineResult:
         objective=theirs.objective,
         parameters=theirs.student.parameters,
         steps=theirs.steps,
+        phase_steps=phase_steps,
         metrics=theirs.metrics,
         metric=metric,
         split=split,

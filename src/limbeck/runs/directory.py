@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import nn
 
-from limbeck import data, models
+from limbeck import data, models, urls
 from limbeck.config import RunConfig, flat, make_config
 from limbeck.data import Source
 from limbeck.data.language.tokenizer import of_place
@@ -182,11 +182,15 @@ def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
     calls anything.
 
     Args:
-        run: the run, its directory, or a `student.safetensors` file.
+        run: the run, its directory, or a `student.safetensors` file; or the address of a directory, such as
+            `s3://bucket/runs/a`, which is copied while it is read.
         network: where the student was handed over as an object, one like it; it gets the weights.
     Raises:
         LimbeckError: if there is no student, or it cannot be built from its record.
     """
+    if isinstance(run, str) and urls.is_url(run):
+        with urls.downloaded(run) as copy:
+            return load(copy, network)
     path = run.path if isinstance(run, Run) else Path(run)
     file = path / "student.safetensors" if path.is_dir() else path
     if not file.is_file():

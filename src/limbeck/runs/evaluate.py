@@ -6,9 +6,7 @@ import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-import torch
 from torch import nn
 
 from limbeck import data as sources
@@ -33,6 +31,7 @@ from limbeck.runs.schedules import schedule_of
 from limbeck.runs.supervised import supervision
 from limbeck.tasks import Task
 from limbeck.teachers.files.reading import is_answers
+from limbeck.training.devices import own_device
 
 FILE = "evaluation.json"
 
@@ -48,7 +47,7 @@ def evaluate(
     noise_samples: int | None = None,
     complexity: int | None = None,
     ridge: float | None = None,
-    device: Literal["auto", "cpu"] = "auto",
+    device: str = "auto",
     network: nn.Module | None = None,
     teacher: nn.Module | None = None,
     overwrite: bool = False,
@@ -72,7 +71,8 @@ def evaluate(
         complexity: on how many training samples the supervision complexity is measured, for the student as it
             is and as it began; it is left out if None. See `limbeck.evaluation.supervision`.
         ridge: what regularizes it, a share of its kernel's diagonal; 1e-4 if None.
-        device: where to run the networks: the accelerator if there is one, or the CPU.
+        device: where to run the networks: "auto", the accelerator if there is one; "cpu", "cuda", or "cuda:1"
+            for one of several.
         network: where the student was handed over as an object, one like it; it gets the run's weights.
         teacher: where the teacher was handed over as an object, that one.
         overwrite: replace an evaluation that holds more.
@@ -86,8 +86,7 @@ def evaluate(
     """
     if suite not in ("quick", "full"):
         raise unknown("suite", suite, ("quick", "full"))
-    if device not in ("auto", "cpu"):
-        raise unknown("device", device, ("auto", "cpu"))
+    place = own_device(device)
     if complexity is None and ridge is not None:
         raise LimbeckError("a ridge is for the supervision complexity; ask for complexity (--complexity)")
     run = _run(run)
@@ -124,11 +123,10 @@ def evaluate(
         notes += said
     if own:
         _check_replaceable(run, suite, contenders, complexity, notes, overwrite=overwrite)
-    place = torch.accelerator.current_accelerator(check_available=True) if device == "auto" else None
     hard = None
     if complexity is not None:
         hard, said = supervision(
-            run if own else None, source, contenders, complexity, ridge, seed or 0, place or "cpu"
+            run if own else None, source, contenders, complexity, ridge, seed or 0, place
         )
         notes += said
     found = evaluation.evaluate(
@@ -137,7 +135,7 @@ def evaluate(
         suite=suite,
         seed=seed if suite == "full" or complexity is None else None,
         noise_samples=noise_samples,
-        device=place or "cpu",
+        device=place,
     )
     found = found.model_copy(update={"supervision": hard, "notes": (*notes, *found.notes)})
     if own:
@@ -199,7 +197,7 @@ def _run(run: Run | Path | str) -> Run:
 def _source(run: Run, student: nn.Module, data: str | Source, data_dir: Path | None) -> Source:
     source = data if isinstance(data, Source) else sources.load(data, data_dir, run.tokens)
     networks.check_files(run.path, "student", source)
-    language.check_tokens(of_run(student, run).preparation, source, "the student")
+    language.as_read(of_run(student, run).preparation, source, "the student")
     _check_outputs(of_run(student, run), "student", source, _matched(run, source, "student"))
     return source
 
@@ -278,8 +276,11 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
         raise LimbeckError(
             f"{config.model} is a cross-encoder, which scores pairs and embeds no documents to search"
         )
+    reads = networks.preparation(config, source.task)
+    told = language.as_read(reads, source, "the teacher", aligned=True)
     with named_by(run.path):
-        return of_config(networks.teacher(config, source), config, source.task)
+        found = of_config(networks.teacher(config, told), config, source.task)
+    return replace(found, told=None if told is source else told)
 
 
 def _baseline(
@@ -293,7 +294,7 @@ def _baseline(
             f"fingerprint {theirs}) than the run (fingerprint {known}); compare runs on the same data"
         )
     networks.check_files(baseline.path, "baseline", source)
-    language.check_tokens(of_run(network, baseline).preparation, source, "the baseline")
+    language.as_read(of_run(network, baseline).preparation, source, "the baseline")
     matched = _matched(baseline, source, "baseline")
     contender = of_run(network, baseline)
     _check_outputs(contender, "baseline", source, matched)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,7 @@ def _result(
         for name, facts in job.taught_by.items()
     }
     steps = history[-1]["step"]
+    stopped = (f"Training {history[-1]['stopped']}.",) if "stopped" in history[-1] else ()
     metrics = Metrics(
         test=test["student"].metrics if test else None,
         validation=measured(job, student, source.validation, trainer.device) if source.validation else None,
@@ -142,18 +143,20 @@ def _result(
         agreement=found.agreement.agreement if test and found and found.agreement else None,
         seconds=round(sum(line["seconds"] for line in history), 3),
         steps=steps,
-        samples_seen=_samples_seen(job, steps),
+        samples_seen=_samples_seen(job, history),
         teacher_forwards=sum(line.get("teacher_forwards", 0) for line in history) if teachers else None,
-        notes=(*job.notes, *job.distrusted, *notes),
+        notes=(*job.notes, *job.distrusted, *stopped, *notes),
         data=data,
     )
 
 
-def _samples_seen(job: Job, steps: int) -> int:
+def _samples_seen(job: Job, history: Sequence[Mapping[str, Any]]) -> int:
     """Samples of all steps; an epoch leaves a last batch out that is too small to train on."""
     training = job.config.training
     size = training.samples_per_epoch or len(job.split)
-    return training.epochs * min(size, steps // training.epochs * training.batch_size)
+    per_epoch: int = next(line["step"] for line in history if line["phase"] == "training")
+    epochs, rest = divmod(history[-1]["step"], per_epoch)
+    return int(epochs * min(size, per_epoch * training.batch_size) + rest * training.batch_size)
 
 
 def _data(job: Job) -> DataResult:
@@ -193,7 +196,8 @@ def _evaluated(
     notes: tuple[str, ...] = ()
     try:
         if job.first is not None and (teacher := job.distiller.teachers[job.first].network) is not None:
-            contenders["teacher"] = of_config(teacher, job.config.taught_by[job.first], job.source.task)
+            found_teacher = of_config(teacher, job.config.taught_by[job.first], job.source.task)
+            contenders["teacher"] = replace(found_teacher, told=job.told.get(job.first))
     except LimbeckError as error:  # its network was unloaded and is gone: no reason to lose the run
         notes = (f"The teacher is left out: {error}.",)
         trainer.display.note(notes[0])

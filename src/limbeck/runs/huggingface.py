@@ -19,6 +19,7 @@ from limbeck.errors import LimbeckError, listed
 from limbeck.models import Normalization, causal, huggingface, normalize_inputs
 from limbeck.models.configs import most_tokens
 from limbeck.models.encoders import encoder, layout
+from limbeck.models.output_order import reorder
 from limbeck.outputs import Inputs
 from limbeck.pretrained import config_of, stamp
 from limbeck.processors import ImageSettings, image_settings, processor_of
@@ -50,8 +51,14 @@ def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> 
         return network
     with torch.random.fork_rng(devices=[]) if role != "student" else nullcontext():
         if role == "student":
-            head = None if _fits(model, source) else False
+            order = _order(model, source)
+            head = None if order or _fits(model, source) else False
             network = huggingface.build(model, example, width, head=head)
+            if order and not reorder(network, order):
+                raise LimbeckError(
+                    f"{model} has the outputs of {source.name} in another order, and limbeck does not find "
+                    "the layer that makes them; hand the network over in Python"
+                )
             huggingface.name_outputs(network, source.task)
         else:
             network = huggingface.build(model, example, head=True)
@@ -80,10 +87,15 @@ def language_model(config: NetworkConfig, role: str, source: Source) -> nn.Modul
 
 
 def head_note(model: str, source: Source) -> str | None:
-    """A sentence for a student whose head is for other outputs than the data's; None for any other."""
+    """A sentence for a student whose head is not as the data has its outputs; None for any other."""
     labels = huggingface.labels_of(model)
     if labels is None or _fits(model, source):
         return None
+    if _order(model, source):
+        return (
+            f"the head of the student {model} has the outputs of {source.name} in another order, "
+            f"{listed(labels)}; it is kept, in the order of the data"
+        )
     if (of_tokens := huggingface.labels_tokens(model)) != _by_token(source.task):
         one, other = ("each token", "a sample") if of_tokens else ("a sample", "each token")
         what = f"has one answer for {one}, and {source.name} needs one for {other}"
@@ -117,6 +129,31 @@ def _fits(model: str, source: Source) -> bool:
     if huggingface.labels_tokens(model) != _by_token(source.task):
         return False
     return len(theirs) == len(ours) and (theirs == ours or not comparable(theirs, ours))
+
+
+def _order(model: str, source: Source) -> list[int]:
+    """For each output of the data, which of a head's it is; empty unless the order alone is another."""
+    theirs, ours = canonical(huggingface.labels_of(model) or ()), canonical(source.task.outputs)
+    alike = huggingface.labels_tokens(model) == _by_token(source.task) and comparable(theirs, ours)
+    if not alike or theirs == ours or sorted(theirs) != sorted(ours):
+        return []
+    return [theirs.index(name) for name in ours]
+
+
+def code_note(model: str, whose: str) -> str | None:
+    """A sentence for a folder that names code of its own for its network; None for any other.
+
+    Args:
+        model: as a config names it.
+        whose: what messages call the network.
+    """
+    named = huggingface.read(model)
+    if not named.brings_weights or not getattr(config_of(named.place), "auto_map", None):
+        return None
+    return (
+        f"{model}, {whose}, names code of its own (auto_map in its config.json), which limbeck never runs; "
+        "the network is the one that transformers has for it, so check that its figures are those you know"
+    )
 
 
 def _by_token(task: Task) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +42,15 @@ from limbeck.runs.schedules import schedule_of
 from limbeck.seeds import seed_for
 from limbeck.tasks import Language
 from limbeck.training import Loop, Trainer, phase_loops
+from limbeck.training.averaging import Averaging
+from limbeck.training.groups import freeze, grouped
+from limbeck.training.length import Length
+from limbeck.training.patience import Patience
 
 EVALUATION_BATCH = 512
+
+Watch: TypeAlias = "Callable[[int, Mapping[str, float]], None]"
+"""Is told how many epochs are over, and the figures of the validation split; what it raises ends the run."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class Job:
         notes: sentences on what was assumed of data and networks, to be shown as the run begins.
         asked: a sentence on each teacher's worth, to be shown as well; so is the next.
         distrusted: what is wrong with teachers that the config trusts all the same.
+        told: the data in the tokens of each teacher that reads others than the student, by name.
     """
 
     config: RunConfig
@@ -71,6 +79,7 @@ class Job:
     notes: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
     distrusted: tuple[str, ...] = ()
+    told: Mapping[str, Source] = field(default_factory=dict)
 
     @property
     def first(self) -> str | None:
@@ -107,8 +116,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
             recipe = pair_teachers.RECIPE
         config = config.model_copy(update={"objective": recipe})
     objective = parse(objects.get("objective", config.objective))
-    if config.training.selection == "validation" and source.validation is None:
-        raise LimbeckError(f"{source.name} has no validation split; use training.selection=last")
+    _check_validation(config.training, source)
     pairs = pair_teachers.pair_teachers(config, source, objective)
     given = {**files, **pairs}
     taught_by = {name: each for name, each in config.taught_by.items() if name not in given}
@@ -120,29 +128,51 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     if student is None:
         with networks.shown_beside(next(iter(taught_by.items()), None), source):
             student = networks.student(config.student, source, config.seed)
+    if frozen := config.training.freeze:
+        if config.student.lora is not None:
+            raise LimbeckError(
+                "with student.lora the adapters alone learn, and all else is frozen; leave out "
+                "training.freeze (--freeze)"
+            )
+        freeze(student, frozen)
     checks.trained(student, objective)
-    with networks.shown_beside(("student", config.student), source):
-        teachers = _teachers(taught_by, source, objects)
     task = source.task
+    told = {
+        name: language.as_read(
+            networks.preparation(each, task),
+            source,
+            networks.called(name),
+            aligned=language.aligns(objective, name, next(iter(models))),
+        )
+        if isinstance(task, Language)
+        else source
+        for name, each in taught_by.items()
+    }
+    with networks.shown_beside(("student", config.student), source):
+        teachers = _teachers(taught_by, told, objects)
     examples = {"student": source.example(preparation=networks.student_preparation(config.student, task))}
     examples |= {
         name: source.example(preparation=networks.preparation(each, task)) for name, each in taught_by.items()
     }
     named = {"student": config.student, **taught_by}
-    said = []
+    said: list[str | None] = []
     for role, network in {"student": student, **teachers}.items():
         whose, reads = networks.called(role), networks.preparation(named[role], task)
-        if isinstance(source.task, Language):
-            language.check_tokens(reads, source, whose)
-            language.check_vocabulary(network, source, whose)
-        width = width_of(network, role, source, reads, named[role].features)
-        check_width(width, role, source)
-        if isinstance(source.task, Language):
+        if isinstance(task, Language) and role == "student":
+            language.as_read(reads, source, whose)
+        own = told.get(role, source)
+        if own is not source:
+            said += [language.aligned_note(reads, source, whose)]
+        if isinstance(task, Language):
+            language.check_vocabulary(network, own, whose)
+        width = width_of(network, role, own, reads, named[role].features)
+        check_width(width, role, own)
+        if isinstance(task, Language):
             language.check_causal(network, language.on_device(examples[role], network), whose, width)
-            said += [language.head_note(width, source, whose)]
+            said += [language.head_note(width, own, whose)]
     asked: tuple[str, ...] = ()
     if begun is None:
-        asked, distrusted = trust.ask(teachers, files, config, source)
+        asked, distrusted = trust.ask(teachers, files, config, source, told)
     else:
         distrusted = tuple(begun.environment.get("distrusted", ()))
     answers = {name: answer_files.record(file, source) for name, file in files.items()}
@@ -197,9 +227,10 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         *answer_files.notes(files),
         *(pair_teachers.note(each, name) for name, each in pairs.items()),
         *filter(None, [optimizers.note(config, objects.get("student"))]),
-        *_notes(config, source, {"student": student, **teachers}),
+        *_notes(config, {"student": source, **told}, {"student": student, **teachers}),
     )
-    return Job(config, source, split, distiller, weights, known, notes, asked, distrusted)
+    others = {name: each for name, each in told.items() if each is not source}
+    return Job(config, source, split, distiller, weights, known, notes, asked, distrusted, others)
 
 
 def _checkpoints(teacher: TeacherConfig) -> int | None:
@@ -208,15 +239,21 @@ def _checkpoints(teacher: TeacherConfig) -> int | None:
 
 
 def _teachers(
-    taught_by: Mapping[str, TeacherConfig], source: Source, objects: Mapping[str, Any]
+    taught_by: Mapping[str, TeacherConfig], told: Mapping[str, Source], objects: Mapping[str, Any]
 ) -> dict[str, nn.Module]:
-    """The networks of the teachers by name, those that were handed over and those that the config names."""
+    """The networks of the teachers by name, those that were handed over and those that the config names.
+
+    Args:
+        taught_by: what the config says of them.
+        told: the data as each of them reads it.
+        objects: what was handed over.
+    """
     given = objects.get("teacher")
     by_name = given if isinstance(given, Mapping) else {} if given is None else {"teacher": given}
     return {
-        name: networks.with_logits(by_name[name], each, source)
+        name: networks.with_logits(by_name[name], each, told[name])
         if name in by_name
-        else networks.teacher(each, source)
+        else networks.teacher(each, told[name])
         for name, each in taught_by.items()
     }
 
@@ -229,10 +266,25 @@ def with_views(source: Source, config: RunConfig) -> Source:
     return source
 
 
-def _notes(config: RunConfig, source: Source, given: Mapping[str, nn.Module]) -> tuple[str, ...]:
+def _check_validation(setup: TrainingConfig, source: Source) -> None:
+    """Refuses to choose epochs by a validation split that is not there."""
+    if source.validation is not None:
+        return
+    if setup.selection == "validation":
+        raise LimbeckError(f"{source.name} has no validation split; use training.selection=last")
+    if setup.early_stopping is not None:
+        raise LimbeckError(
+            f"training is stopped early by the validation split, and {source.name} has none; leave out "
+            "training.early_stopping (--early-stopping)"
+        )
+
+
+def _notes(config: RunConfig, told: Mapping[str, Source], given: Mapping[str, nn.Module]) -> tuple[str, ...]:
     """What was assumed of the inputs and outputs of the networks, and of what the student has seen."""
-    named = {"student": config.student, **config.taught_by}
-    said = [note for role, each in given.items() for note in networks.notes(named[role], each, source, role)]
+    named, source = {"student": config.student, **config.taught_by}, told["student"]
+    said = [
+        note for role, each in given.items() for note in networks.notes(named[role], each, told[role], role)
+    ]
     if config.training.selection == "validation" and networks.may_have_seen(config.student, source):
         said.append(
             f"the student starts from {config.student.weights or config.student.model}, which may have been "
@@ -244,7 +296,7 @@ def _notes(config: RunConfig, source: Source, given: Mapping[str, nn.Module]) ->
 def uses_unlabeled(objective: Method) -> bool:
     """Whether some method in it learns from samples without a label too."""
     parts = [method for method in inner_first(objective) if not isinstance(method, Objective)]
-    return any("targets" not in method.reads.batch for method in parts)
+    return any(method.unlabeled or "targets" not in method.reads.batch for method in parts)
 
 
 def _check_labels(objective: Method, split: Split, source: Source) -> None:
@@ -271,6 +323,7 @@ class TrainingLoop(Loop):
         batches: the batches of the training split by epoch.
         device: where the student is measured on the validation split.
         kept: a function that keeps the student's weights, given the number of epochs that are over.
+        watch: a function that is told how many epochs are over, and the figures of the validation split.
     """
 
     def __init__(
@@ -279,16 +332,25 @@ class TrainingLoop(Loop):
         batches: Callable[[int], Iterable[object]],
         device: torch.device,
         kept: Callable[[int], object],
+        watch: Watch | None = None,
     ) -> None:
         setup = job.config.training
+        stopping = setup.early_stopping
         super().__init__(
             "training",
             setup.epochs,
             setup.schedule,
             metric=job.source.task.primary,
             keep_best=setup.selection == "validation",
+            max_steps=setup.max_steps,
+            patience=None if stopping is None else Patience(stopping.patience, stopping.min_delta),
+        )
+        distiller = job.distiller
+        self._make = grouped(
+            setup.optimizer, distiller.student, distiller.student_points, setup.rates, setup.layer_decay
         )
         self._job, self._batches, self._device, self._kept = job, batches, device, kept
+        self._watch, self._figures = watch, dict[str, float]()
         # Moved here and held, so that it is not moved again after every epoch.
         self._validation = job.source.validation and job.source.validation.to(device)
 
@@ -296,7 +358,7 @@ class TrainingLoop(Loop):
     def open(self) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
         """The distiller, and the config's optimizer over all that learns."""
         distiller = self._job.distiller
-        yield distiller, distiller.optimizer(self._job.config.training.optimizer)
+        yield distiller, distiller.optimizer(self._make)
 
     def batches(self, epoch: int) -> Iterable[object]:
         """The batches of one epoch."""
@@ -316,13 +378,21 @@ class TrainingLoop(Loop):
         if self._validation is None:
             return None
         job = self._job
-        return measured(job, job.distiller.deploy(), self._validation, self._device)
+        self._figures = measured(job, job.distiller.deploy(), self._validation, self._device)
+        return self._figures
 
-    def keep(self, epoch: int) -> None:
-        """Keeps the weights of every so many epochs, and of the last."""
+    def averaging(self) -> Averaging | None:
+        """That of what is shipped, where the config asks for one."""
+        decay = self._job.config.training.ema
+        return None if decay is None else Averaging(self._job.distiller.deploy(), decay)
+
+    def keep(self, epoch: int, last: bool) -> None:
+        """Keeps the weights of every so many epochs, and of the last; and tells who watches."""
         every = self._job.config.training.keep_every
-        if every is not None and (epoch % every == 0 or epoch == self.epochs):
+        if every is not None and (epoch % every == 0 or last):
             self._kept(epoch)
+        if self._watch is not None:
+            self._watch(epoch, self._figures)
 
     def counts(self) -> Mapping[str, int]:
         """The samples that the teachers' networks were shown."""
@@ -333,13 +403,16 @@ class TrainingLoop(Loop):
         return self._job.distiller.compiled()
 
 
-def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loop]:
+def loops(
+    job: Job, trainer: Trainer, kept: Callable[[int], object], watch: Watch | None = None
+) -> list[Loop]:
     """The phases that the objective asks for, and the training.
 
     Args:
         job: the run.
         trainer: the trainer that is to run them.
-        kept: see `TrainingLoop`.
+        kept: see `TrainingLoop`; so is the next.
+        watch: who is told of each epoch.
     """
     for note in (*job.notes, *job.asked, *job.distrusted):
         trainer.display.note(note)
@@ -384,12 +457,30 @@ def loops(job: Job, trainer: Trainer, kept: Callable[[int], object]) -> list[Loo
         return epoch
 
     learned = batches(None, None, setup.samples_per_epoch)
-    training = TrainingLoop(job, learned, trainer.device, kept)
+    training = TrainingLoop(job, learned, trainer.device, kept, watch)
+    for note in _bounds(setup, len(cast(Sized, learned(0)))):
+        trainer.display.note(note)
     for name, each in job.config.taught_by.items():
         if each.cached and not distiller.teachers[name].pairs:
             trainer.display.note(caching.note(distiller, name, each))
     phases = phase_loops(distiller, lambda phase: batches(phase.batch_size, phase.seed))
     return [*phases, training]
+
+
+def _bounds(setup: TrainingConfig, per_epoch: int) -> Iterator[str]:
+    """Sentences on a bound that binds nothing, and on an average over more steps than there are."""
+    whole = Length.of(per_epoch, setup.epochs)
+    length = Length.of(per_epoch, setup.epochs, setup.max_steps)
+    if setup.max_steps is not None and setup.max_steps > whole.total:
+        yield (
+            f"training ends after {whole.total:,} steps, with its {setup.epochs} epochs (--epochs), before "
+            f"max_steps={setup.max_steps}"
+        )
+    if setup.ema is not None and (over := round(1 / (1 - setup.ema))) > length.total:
+        yield (
+            f"ema={setup.ema:g} averages over about {over:,} steps, and training has {length.total:,}, so "
+            "its first steps count for much of what is shipped; a lower decay forgets them"
+        )
 
 
 def smallest_batch(
@@ -421,6 +512,29 @@ def smallest_batch(
     return needed, "the objective compares samples"
 
 
+def epoch_steps(
+    samples: int,
+    source: Source,
+    objective: Method,
+    module: nn.Module,
+    trainer: Trainer,
+    setup: TrainingConfig,
+) -> int:
+    """Optimizer steps of an epoch; a last batch that is too small is left out.
+
+    Args:
+        samples: of the epoch.
+        source: the data.
+        objective: what is minimized; this and the next three are as in `smallest_batch`.
+        module: the networks that are trained.
+        trainer: the trainer of the run.
+        setup: the run's training.
+    """
+    full, left = divmod(samples, whole_batch(setup.batch_size, source.train.together))
+    needed, _ = smallest_batch(objective, module, trainer, setup)
+    return full + int(left >= max(needed, trainer.accelerator.num_processes))
+
+
 def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
     """The task's metrics of a run's student on a split, each sample once and as it is."""
     config = job.config.student
@@ -432,7 +546,11 @@ def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -
 
 def _check_made_views(job: Job) -> None:
     """Refuses views that a method makes of the student's inputs, where a teacher reads others."""
-    made = job.distiller.objective.all_reads.makes_for_student
+    objective = job.distiller.objective
+    made = (
+        *objective.all_reads.makes_for_student,
+        *(method.name for method in inner_first(objective) if method.exchanges),
+    )
     own = networks.student_preparation(job.config.student, job.source.task)
     for name, each in job.config.taught_by.items() if made else ():
         if (theirs := networks.preparation(each, job.source.task)) != own:
@@ -480,7 +598,8 @@ def width_of(
         preparation: what it reads of a sample.
         features: module paths that override the features found.
     Raises:
-        LimbeckError: for a network that cannot be called with the data, with one sample or with several.
+        LimbeckError: for a network that cannot be called with the data, with one sample or with several, and
+            for one whose images are of another size than the targets.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     example = apply(lambda tensor: tensor.to(device), source.example(preparation=preparation))
@@ -497,4 +616,9 @@ def width_of(
     tap = answering(network, example, overrides=features, width=task.width, dense=task.dense)
     check_sizes(tap, example, f"the {role}")
     with evaluation.inference(network):
+        if task.restores:
+            one = Loader(source.train.select(torch.arange(1)), 1, views=source.views, device=device)
+            batch = next(iter(one))
+            outputs = tap(batch.inputs)
+            task.rows(batch, outputs).logits(outputs.logits)
         return task.width_of(tap(example).logits)

@@ -9,16 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from limbeck import models
+from limbeck.checks import ALIGNED, read_by
 from limbeck.config import NetworkConfig
 from limbeck.data import Source
+from limbeck.data.language.retelling import in_tokens
 from limbeck.data.language.tokenizer import differ
 from limbeck.data.preparation import Preparation
+from limbeck.data.storage.sequences import Sequences
 from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.measure import inference
 from limbeck.features.calling import call
 from limbeck.features.logits import logits_of
-from limbeck.outputs import Inputs, apply, named
+from limbeck.methods import Method
+from limbeck.outputs import UNLABELED, Inputs, apply, named
+from limbeck.retold import APART
 from limbeck.runs import networks
 from limbeck.tasks import Language
 
@@ -36,27 +41,70 @@ def tokens_of(*configs: NetworkConfig) -> Tokenization | None:
     return next((reads for reads in found if isinstance(reads, Tokenization)), None)
 
 
-def check_tokens(reads: Preparation, source: Source, whose: str) -> None:
-    """Refuses data that is in other tokens than a network reads, or in longer rows.
+def as_read(reads: Preparation, source: Source, whose: str, *, aligned: bool = False) -> Source:
+    """The data in the tokens that a network reads; it is the data itself where these are its own.
 
     Args:
         reads: what the network reads of a sample.
         source: the data.
         whose: the network, for messages.
+        aligned: whether what learns from the network takes other tokens than the data's.
+    Raises:
+        LimbeckError: for other tokens where these are not aligned, and for longer rows than it reads.
     """
     if source.tokens is None or not isinstance(reads, Tokenization):
-        return
+        return source
     if (shown := differ(reads, source.tokens)) is not None:
-        raise LimbeckError(
-            f"{whose} reads the tokens of {reads.place}, and {source.name} is in those of "
-            f"{source.tokens.place}, another tokenizer: {shown}; give networks that share a tokenizer"
-        )
-    longest = max(tensor.shape[1] for tensor in named(source.example(1)).values())
+        if not aligned:
+            raise LimbeckError(
+                f"{whose} reads the tokens of {reads.place}, and {source.name} is in those of "
+                f"{source.tokens.place}, another tokenizer: {shown}; give networks that share a tokenizer, "
+                f"or {ALIGNED}"
+            )
+        source = in_tokens(source, reads) or source
+    samples = source.train.samples
+    assert isinstance(samples, Sequences)
+    longest = int(samples.tokens.lengths.max())
     if longest > reads.max_length:
+        remedy = "take a smaller block" if shown else f"set block={reads.max_length}"
         raise LimbeckError(
             f"{whose} reads at most {reads.max_length} tokens at once, and {source.name} has rows of "
-            f"{longest}; set block={reads.max_length}"
+            f"{longest}{' of them' if shown else ''}; {remedy}"
         )
+    return source
+
+
+def aligned_note(reads: Preparation, source: Source, whose: str) -> str:
+    """A sentence on a network with a tokenizer of its own.
+
+    Args:
+        reads: what it reads of a sample.
+        source: the data, in other tokens.
+        whose: the network, for the sentence.
+    """
+    samples = source.train.samples
+    assert isinstance(reads, Tokenization)
+    assert isinstance(samples, Sequences)
+    assert samples.documents is not None
+    told = samples.documents.retold(reads)
+    assert told is not None
+    inside = int((told.beside.values["own_spans"] != APART).sum())
+    learned = int((source.train.targets != UNLABELED).sum())
+    return (
+        f"{whose} has a tokenizer of its own; {100 * inside / learned:.3g} % of the tokens in the loss are "
+        "in spans of text that both have tokens of"
+    )
+
+
+def aligns(objective: Method, name: str, first: str) -> bool:
+    """Whether all that an objective learns from a teacher takes other tokens than the student's.
+
+    Args:
+        objective: what is minimized.
+        name: the teacher's.
+        first: the name of the teacher that a method learns from which names none.
+    """
+    return all(method.retold for method in read_by(objective, name, first))
 
 
 def check_vocabulary(network: nn.Module, source: Source, whose: str) -> None:

@@ -235,6 +235,10 @@ def _making(config: RunConfig, result: Result) -> Iterator[tuple[str, str]]:
     yield "optimizer", f"`{_call(training.optimizer)}`"
     yield "learning rate", f"`{_call(training.schedule)}`"
     yield "epochs, batch size, seed", f"{training.epochs}, {training.batch_size}, {config.seed}"
+    if result.steps is not None and (training.max_steps or training.early_stopping):
+        yield "optimizer steps", f"{result.steps:,}"
+    if training.ema is not None:
+        yield "weights", f"their average over the steps, with a decay of {training.ema:g}"
     kept = "the last" if result.selection == "last" else "the best on the validation split"
     yield "epoch that was kept", kept
     yield from _chain(result)

@@ -295,6 +295,7 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
     for each in members_of(config):
         said += [matching(each, source, role).note, input_note(each, source, role)]
         said += [huggingface.cut_note(preparation(each, source.task), source, whose)]
+        said += [huggingface.code_note(each.model, whose)] if models.huggingface.is_hf(each.model) else []
     if not source.task.embeds:  # an encoder needs no head, and static embeddings have no place for one
         if role == "student" and models.huggingface.is_hf(config.model):
             said += [huggingface.head_note(config.model, source)]

@@ -25,6 +25,16 @@ IGNORED = {
 }
 """Settings that two runs of one thing may differ in."""
 
+LATER: dict[str, Any] = {
+    "training.samples_per_epoch": None,
+    "training.max_steps": None,
+    "training.early_stopping": None,
+    "training.ema": None,
+    "training.layer_decay": None,
+    "training.freeze": [],
+}
+"""Settings that older runs lack, with the values that stand for what those did."""
+
 
 def recipe(run: Run) -> dict[str, Any]:
     """The config of a finished run by dotted key, without what is `IGNORED`.
@@ -46,7 +56,7 @@ def settings(config: RunConfig) -> dict[str, Any]:
         if key not in IGNORED
         and not key.endswith(".trust")
         and not (key.endswith(".outputs") and value == "logits")  # as where nothing is said of them
-        and not (key == "training.samples_per_epoch" and value is None)
+        and not (key in LATER and value == LATER[key])
     }
 
 

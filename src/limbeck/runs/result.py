@@ -150,11 +150,14 @@ class Metrics(_Record):
 class BaselineResult(_Record):
     """The student alone: the same network, trained by the task's own objective in as many steps.
 
+    With early stopping each of the two stops by its own figures, and their steps may differ.
+
     Attributes:
         place: the directory of its run, as seen from that of the student.
         objective: in the notation.
         parameters: how many numbers it has.
         steps: how many steps its optimizer took.
+        phase_steps: how many of them the student beside it took in phases.
         metrics: metrics of the student alone.
         metric: name of the task's first metric, which the values below are of.
         split: split that they were measured on.
@@ -170,6 +173,7 @@ class BaselineResult(_Record):
     objective: str
     parameters: int
     steps: int
+    phase_steps: int = 0
     metrics: Metrics
     metric: str
     split: Literal["test", "validation"]
@@ -177,6 +181,13 @@ class BaselineResult(_Record):
     difference: float
     interval: tuple[float, float] | None = None
     verdict: Literal["better", "worse", "undecided"] | None = None
+
+    def in_steps(self, steps: int | None) -> str:
+        """How long it was trained beside a student with so many steps, "in as many steps"."""
+        if steps is not None and steps + self.phase_steps != self.steps:
+            return f"in {self.steps:,} steps, stopped early"
+        counted = f", with the {self.phase_steps:,} of its phases" if self.phase_steps else ""
+        return f"in as many steps{counted}"
 
 
 class ViewsResult(_Record):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -21,7 +21,7 @@ from limbeck.runs.arguments import RunArguments, TeacherLike
 from limbeck.runs.beside import BaselineLike, Beside, wanted
 from limbeck.runs.directory import OverSeeds, Report, Resume, Run
 from limbeck.runs.finish import conclude, write_student
-from limbeck.runs.job import loops, prepare
+from limbeck.runs.job import Watch, loops, prepare
 from limbeck.runs.locking import locked
 from limbeck.training import DivergenceError, Trainer
 
@@ -36,8 +36,15 @@ def distill(
     task: str | None = None,
     objective: str | Method | None = None,
     epochs: int | None = None,
+    max_steps: int | None = None,
+    early_stopping: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
+    ema: float | None = None,
+    freeze: Sequence[str] | None = None,
+    layer_decay: float | None = None,
+    device: str | None = None,
+    precision: str | None = None,
     views: int | None = None,
     cache_teacher: str | None = None,
     cache_budget: str | None = None,
@@ -53,6 +60,7 @@ def distill(
     baseline: BaselineLike | None = None,
     report: Report | None = None,
     over_seeds: OverSeeds | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Distills a student, from data to a run directory; what `limbeck distill` does.
 
@@ -68,8 +76,16 @@ def distill(
         task: what the data is for, where its text does not say; for "language", `data` may be a file.
         objective: what is minimized, in the notation or as a method; the recipe of the data's task if None.
         epochs: number of epochs.
+        max_steps: optimizer steps after which training ends, where that is before its last epoch does.
+        early_stopping: number of epochs without an improvement on the validation split after which training
+            ends.
         batch_size: samples per optimizer step.
         lr: learning rate.
+        ema: decay of an average of the student's weights by step, which is what is then measured and kept.
+        freeze: names of the student's parameters that stay as they are, such as "layer1.*".
+        layer_decay: factor on the learning rate for every stage that a parameter is below the head.
+        device: "auto", "cpu", "cuda", or "cuda:1" for one of several.
+        precision: "auto", "fp32", "bf16", or "fp16" on CUDA.
         views: number of the policy's views of each sample to draw among; the fewer, the sooner a cached
             teacher has answered all of them.
         cache_teacher: outputs of the teacher that are kept in files and read back by this run and all
@@ -94,6 +110,8 @@ def distill(
             written if None.
         over_seeds: a function by which the difference to the student alone rests on the runs of other seeds
             too, as `limbeck.distill` gives one by default; on the run's own seed if None.
+        watch: a function that is told after each epoch of the student's training how many are over, and the
+            figures of the validation split by metric. What it raises ends the run, which may be resumed.
     Raises:
         LimbeckError: for arguments that do not make a run, and a baseline with other settings; no file is
             written then.
@@ -108,8 +126,15 @@ def distill(
         task=task,
         objective=objective,
         epochs=epochs,
+        max_steps=max_steps,
+        early_stopping=early_stopping,
         batch_size=batch_size,
         lr=lr,
+        ema=ema,
+        freeze=freeze,
+        layer_decay=layer_decay,
+        device=device,
+        precision=precision,
         views=views,
         cache_teacher=cache_teacher,
         cache_budget=cache_budget,
@@ -126,10 +151,27 @@ def distill(
         raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
     asked, run, objects = wanted(baseline, Run(path), resume=resume), Run(path), arguments.objects
     if asked is None:
-        return _run(made, path, objects, resume=resume, overwrite=overwrite, display=display, report=report)
+        return _run(
+            made,
+            path,
+            objects,
+            resume=resume,
+            overwrite=overwrite,
+            display=display,
+            report=report,
+            watch=watch,
+        )
     beside = Beside(asked, run, objects, resume=resume, overwrite=overwrite)
     _run(
-        made, path, objects, resume=resume, overwrite=overwrite, display=display, report=report, beside=beside
+        made,
+        path,
+        objects,
+        resume=resume,
+        overwrite=overwrite,
+        display=display,
+        report=report,
+        beside=beside,
+        watch=watch,
     )
     if beside.missing:
         beside.add(beside.missing, report)
@@ -164,8 +206,15 @@ def train(
     objective: str | Method | None = None,
     friendly_to: str | None = None,
     epochs: int | None = None,
+    max_steps: int | None = None,
+    early_stopping: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
+    ema: float | None = None,
+    freeze: Sequence[str] | None = None,
+    layer_decay: float | None = None,
+    device: str | None = None,
+    precision: str | None = None,
     views: int | None = None,
     compile: bool | Literal["auto"] | None = None,
     seed: int | None = None,
@@ -177,6 +226,7 @@ def train(
     overwrite: bool = False,
     display: bool = True,
     report: Report | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Trains one network on labels alone, to make a teacher or a baseline; what `limbeck train` does.
 
@@ -185,13 +235,7 @@ def train(
         friendly_to: name of a student that the network shall be a good teacher for; short for the objective
             `ce + sftn(student="...")`, which is then not given besides.
     """
-    if friendly_to is not None:
-        if objective is not None or "objective" in (settings or {}):
-            raise LimbeckError(
-                f"friendly_to (--friendly-to) stands for the objective {friendly(friendly_to)!r}, and "
-                "another is given; give one that has both, without friendly_to"
-            )
-        objective = friendly(friendly_to)
+    objective = _friendly(friendly_to, objective, settings)
     arguments = RunArguments(
         config=config,
         student=model,
@@ -200,8 +244,15 @@ def train(
         task=task,
         objective=objective,
         epochs=epochs,
+        max_steps=max_steps,
+        early_stopping=early_stopping,
         batch_size=batch_size,
         lr=lr,
+        ema=ema,
+        freeze=freeze,
+        layer_decay=layer_decay,
+        device=device,
+        precision=precision,
         views=views,
         compile=compile,
         seed=seed,
@@ -215,8 +266,36 @@ def train(
     if made.taught_by:
         raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")
     return _run(
-        made, path, arguments.objects, resume=resume, overwrite=overwrite, display=display, report=report
+        made,
+        path,
+        arguments.objects,
+        resume=resume,
+        overwrite=overwrite,
+        display=display,
+        report=report,
+        watch=watch,
     )
+
+
+def named_for_train(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `train` by the names that `RunArguments` has for them."""
+    left = {name: value for name, value in given.items() if name not in ("model", "friendly_to")}
+    objective = _friendly(given.get("friendly_to"), given.get("objective"), given.get("settings"))
+    return {**left, "student": given.get("model"), "objective": objective}
+
+
+def _friendly(
+    student: str | None, objective: str | Method | None, settings: Mapping[str, Any] | None
+) -> str | Method | None:
+    """The objective of `train`, which may be named by the student that it is to be a good teacher for."""
+    if student is None:
+        return objective
+    if objective is not None or "objective" in (settings or {}):
+        raise LimbeckError(
+            f"friendly_to (--friendly-to) stands for the objective {friendly(student)!r}, and another is "
+            "given; give one that has both, without friendly_to"
+        )
+    return friendly(student)
 
 
 def _directory(out: Path | str | None, prefix: str, *, resume: bool, overwrite: bool) -> Path:
@@ -256,6 +335,7 @@ def _run(
     display: bool,
     report: Report | None,
     beside: Beside | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     run = Run(path)
     done = resume and run.finished
@@ -290,7 +370,7 @@ def _run(
         trackers=setup.trackers,
         display=display,
     )
-    to_do = loops(job, trainer, lambda epoch: write_student(job, objects, run.keeps(epoch)))
+    to_do = loops(job, trainer, lambda epoch: write_student(job, objects, run.keeps(epoch)), watch)
     if beside:
         beside.plan(job, trainer, len(cast(Sized, to_do[-1].batches(0))))
     if done:

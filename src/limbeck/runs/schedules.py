@@ -45,8 +45,7 @@ class Schedule:
     @property
     def is_recorded(self) -> bool:
         """Whether the last checkpoint is what the run's own figures are of."""
-        training = self.run.config.training
-        return training.selection == "last" and self.end == training.epochs
+        return self.run.config.training.selection == "last" and self.end == self.run.history[-1]["epoch"]
 
     def note(self, whose: str) -> str:
         """A sentence that says what teaches.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from limbeck.runs.schedules import schedule_of
 from limbeck.tasks import Meter, Task
 from limbeck.tasks.wording import a
 from limbeck.teachers import LiveTeacher
+from limbeck.training.devices import own_device
 
 BATCH = 512
 MOST = 2000
@@ -92,6 +92,7 @@ def ask(
     files: Mapping[str, answer_files.AnswerFile],
     config: RunConfig,
     source: Source,
+    told: Mapping[str, Source],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Asks the teachers of a run.
 
@@ -100,6 +101,7 @@ def ask(
         files: the teachers that are files of answers, by name.
         config: of the run.
         source: the data.
+        told: the data as each of these networks reads it, by name.
     Returns: a sentence on each teacher, and sentences on what is wrong with those that are to be trusted all
         the same.
     Raises:
@@ -113,7 +115,7 @@ def ask(
         elif name not in teachers:
             continue
         else:
-            found = examine(teachers[name], name, each, source, _device(config.training.device))
+            found = examine(teachers[name], name, each, told[name], own_device(config.training.device))
         if found.wrong is not None and not each.trust:
             raise LimbeckError(f"{found.wrong}; set {_key(name)}.trust=true to go on all the same")
         worth.append(found.worth)
@@ -276,14 +278,6 @@ def _recorded(config: TeacherConfig, task: Task) -> float | None:
     metrics = run.result.metrics
     found = metrics.validation or metrics.test or {}
     return found.get(task.primary.name)
-
-
-def _device(asked: Literal["auto", "cpu"]) -> torch.device:
-    """Where a run computes; of several accelerators, that of this process."""
-    found = torch.accelerator.current_accelerator(check_available=True) if asked == "auto" else None
-    if found is None:
-        return torch.device("cpu")
-    return torch.device(found.type, int(os.environ.get("LOCAL_RANK", 0)))
 
 
 def _key(name: str) -> str:

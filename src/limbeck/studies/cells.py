@@ -15,6 +15,7 @@ from limbeck.notation import parse as parse_notation
 from limbeck.objective import parse
 from limbeck.runs import networks, optimizers
 from limbeck.runs.directory import Run
+from limbeck.runs.job import uses_unlabeled
 from limbeck.runs.recipe import settings
 from limbeck.studies.study import Pair, StudentEntry, Study, TeacherEntry
 from limbeck.teachers.files.reading import is_answers
@@ -33,6 +34,8 @@ class Cell:
         teachers: names of the teachers that it reads, in the study.
         objective: name of its objective in the study; None for a teacher.
         needs: the cells that train its teachers.
+        steps_of: the objective, in the notation, of which it takes as many optimizer steps an epoch, where it
+            learns from samples with labels alone and others of the study from all; else None.
     """
 
     key: str
@@ -43,6 +46,7 @@ class Cell:
     teachers: tuple[str, ...]
     objective: str | None
     needs: tuple[Cell, ...] = ()
+    steps_of: str | None = None
 
     @property
     def run(self) -> Run:
@@ -122,8 +126,13 @@ def cells_of(study: Study, home: Path) -> Cells:
         home: the directory of the study.
     Raises:
         LimbeckError: for an objective, an argument or a training setting that is unknown; for an objective
-            that reads a teacher where a pair has none; and for cells that would write to one directory.
+            that reads a teacher where a pair has none; for cells that would write to one directory; and for a
+            study with a space, which `limbeck tune` is for.
     """
+    if study.space:
+        raise LimbeckError(
+            f"the study leaves {', '.join(study.space)} open (space); `limbeck tune` chooses their values"
+        )
     teachers: dict[str, Cell] = {}
 
     def teacher(name: str) -> Cell | None:
@@ -178,7 +187,8 @@ def _student(study: Study, pair: Pair, name: str, seed: int, home: Path, teacher
     entry, student = study.objectives[name], study.students[pair.student]
     data = study.data_of(pair.data, f"the pair of {pair.student!r}")
     parse_notation(entry.objective)
-    reads = parse(entry.objective).all_reads.teacher
+    objective = parse(entry.objective)
+    reads = objective.all_reads.teacher
     if reads and not pair.teachers:
         raise LimbeckError(
             f"the objective {name!r} reads a teacher, and the pair of {pair.student!r} on {data!r} has none"
@@ -197,7 +207,18 @@ def _student(study: Study, pair: Pair, name: str, seed: int, home: Path, teacher
     )
     place = slug(pair.student) + (f"-of-{'-'.join(map(slug, names))}" if names else "")
     key = f"{slug(data)}/{place}/{slug(name)}-{seed}"
-    return Cell(key, config, home / key, data, pair.student, names, name, needs)
+    steps_of = None if uses_unlabeled(objective) else _from_all(study)
+    return Cell(key, config, home / key, data, pair.student, names, name, needs, steps_of)
+
+
+def _from_all(study: Study) -> str | None:
+    """An objective that learns from samples without labels too: the baseline, or else the first such one."""
+    baseline = study.objectives[study.baseline]
+    for entry in (baseline, *study.objectives.values()):
+        parse_notation(entry.objective)
+        if uses_unlabeled(parse(entry.objective)):
+            return entry.objective
+    return None
 
 
 def _network(entry: TeacherEntry | StudentEntry) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from limbeck import urls
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
 from limbeck.runs import Run
@@ -47,7 +49,7 @@ def compare(
     """Groups runs by what was run, to be compared over their seeds; what `limbeck compare` does.
 
     Args:
-        runs: the runs or their directories.
+        runs: the runs, their directories, or the addresses of these.
         baseline: name or objective of the group that the others are compared with; the one group that
             learned from labels alone by the task's own loss (`ce` of classifiers) if None, and none if there
             is no such group or several.
@@ -57,7 +59,19 @@ def compare(
         LimbeckError: naming the runs that are not finished, or two that were run on different data, for
             different tasks, or are the same thing with the same seed; or an unknown baseline.
     """
-    directories = [each if isinstance(each, Run) else Run(Path(each)) for each in runs]
+    with ExitStack() as copies:
+        places = [
+            copies.enter_context(urls.downloaded(each))
+            if isinstance(each, str) and urls.is_url(each)
+            else each
+            for each in runs
+        ]
+        directories = [each if isinstance(each, Run) else Run(Path(each)) for each in places]
+        return _compared(directories, baseline=baseline, anyway=anyway, unequal=unequal)
+
+
+def _compared(directories: Sequence[Run], *, baseline: str | None, anyway: bool, unequal: bool) -> Comparison:
+    """The runs, grouped; what is said of them is read at once, since copies of some may not stay."""
     finished, notes = _finished(directories, anyway=anyway)
     if problem := _different(finished):
         if not anyway:

@@ -1,4 +1,10 @@
-"""A grid of runs: several contenders, several seeds, and everything else the same."""
+"""A grid of runs in Python: several contenders, several seeds, and everything else the same.
+
+A study (`limbeck.studies.study`) is a grid too, and its runner does each run as the one here does. They are
+two because a study is a file: whatever decides a cell has a name there, by which its record is known again
+when the run is gone. A grid takes what has no name, such as data that was made in Python, keeps nothing but
+the run directories, and stops at the first error.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,9 @@ from typing import Any
 
 from limbeck.errors import LimbeckError
 from limbeck.objective import parse
-from limbeck.runs import Run, distill, train
+from limbeck.runs import Run
+from limbeck.studies.cells import slug
+from limbeck.studies.running import done
 
 
 @dataclass(frozen=True)
@@ -53,11 +61,9 @@ class Grid:
     def cell(self, name: str, seed: int) -> Run:
         """The run of one contender with one seed, done now unless it is finished."""
         objective, path = self.contenders[name], self.path(name, seed)
-        given = {"objective": objective, "seed": seed, "out": path, "display": False, **self.common}
-        given["resume"] = (path / "config.yaml").exists()
-        if parse(objective).all_reads.teacher:
-            return distill(student=self.student, teacher=self.teacher, **given)
-        return train(model=self.student, **given)
+        taught = bool(parse(objective).all_reads.teacher)
+        networks = {"student": self.student, "teacher": self.teacher} if taught else {"model": self.student}
+        return done(path, taught=taught, objective=objective, seed=seed, **networks, **self.common)
 
     def finished(self, name: str) -> dict[int, Run]:
         """The finished runs of a contender by seed."""
@@ -66,5 +72,4 @@ class Grid:
 
     def path(self, name: str, seed: int) -> Path:
         """The directory of one run."""
-        slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
-        return self.directory / f"{slug}-{seed}"
+        return self.directory / f"{slug(name)}-{seed}"

@@ -15,11 +15,12 @@ from limbeck.data.views import Views
 from limbeck.data.views.schedule import timed
 from limbeck.data.views.space import Range, Values, mirrored, policy, space
 from limbeck.files import write_text
-from limbeck.runs import Run, distill, train
+from limbeck.runs import Run
 from limbeck.runs.directory import write_json
 from limbeck.runs.job import Job, prepare, with_views
 from limbeck.seeds import seed_for
 from limbeck.studies.population import drawn, parents, perturbed
+from limbeck.studies.running import done
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,8 @@ class PolicySearch:
     def _run(self, number: int, place: int, trial: Trial) -> Run:
         """A trial's run in a round, which is done already, goes on, or begins."""
         path = self.path / f"trial-{place}" / f"{number + 1}"
-        return (train if self.role == "teacher" else distill)(
-            self._config(number, trial),
-            data=self._unseen,
-            out=path,
-            resume=(path / "config.yaml").exists(),
-            display=False,
+        return done(
+            path, taught=self.role == "student", config=self._config(number, trial), data=self._unseen
         )
 
     def _config(self, number: int, trial: Trial) -> RunConfig:

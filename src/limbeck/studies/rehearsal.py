@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from limbeck import data as sources
 from limbeck.config import RunConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
-from limbeck.outputs import Batch
-from limbeck.runs import language, networks
-from limbeck.runs.job import Job, loops, prepare
+from limbeck.runs import networks
+from limbeck.runs.job import Job, prepare
+from limbeck.runs.rehearsal import rehearsed
 from limbeck.studies.cells import Cell, Cells
-from limbeck.training import Loop, Trainer
-from limbeck.training.phases import PhaseLoop
-
-STEPS = 4
-"""Steps of each loop that are run, of which the first warms up."""
+from limbeck.studies.steps import data_of, with_equal_steps
 
 
 @dataclass(frozen=True)
@@ -68,22 +59,15 @@ def rehearse(cells: Cells, finished: Iterable[str], *, timed: bool) -> list[Kind
             try:
                 config = left[0].config
                 if (source := loaded.get(str(config.data))) is None:
-                    source = loaded[str(config.data)] = _source(config)
-                job = prepare(*_fresh(left[0], source))
-                seconds = _seconds(job, config) if timed else None
+                    source = loaded[str(config.data)] = data_of(config)
+                fresh, objects = _fresh(left[0], source)
+                job = prepare(with_equal_steps(fresh, left[0].steps_of, source), objects)
+                seconds = _seconds(job) if timed else None
             except LimbeckError as error:
                 raise LimbeckError(f"{left[0].key}: {error}") from None
         epochs = members[0].config.training.epochs
         found.append(Kind(name, len(members), len(left), epochs, seconds))
     return found
-
-
-def _source(config: RunConfig) -> Source:
-    return sources.load(
-        config.data.name,
-        config.data.dir,
-        tokens=lambda: language.tokens_of(config.student, *config.taught_by.values()),
-    )
 
 
 def _fresh(cell: Cell, source: Source) -> tuple[RunConfig, dict[str, Any]]:
@@ -108,72 +92,9 @@ def _fresh(cell: Cell, source: Source) -> tuple[RunConfig, dict[str, Any]]:
     return changed, {"data": source, **({"teacher": made} if made else {})}
 
 
-def _seconds(job: Job, config: RunConfig) -> float | None:
+def _seconds(job: Job) -> float | None:
     """The seconds of a run by some steps of each of its loops; None where these steps alone do not run."""
-    setup = config.training
-    trainer = Trainer(
-        device=setup.device,
-        precision=setup.precision,
-        memory_format=setup.memory_format,
-        accumulation=setup.accumulation,
-        clip=setup.clip,
-        seed=config.seed,
-        display=False,
-    )
-    shorts = [_Short(loop) for loop in loops(job, trainer, lambda epoch: None)]
     try:
-        trainer.fit(job.distiller, shorts)
+        return sum(each.seconds for each in rehearsed(job)[0])
     except (LimbeckError, RuntimeError):  # a phase may need more than some steps to be of use
         return None
-    return sum(short.seconds for short in shorts)
-
-
-class _Short(Loop):
-    """Some steps of a loop, timed as their batches are asked for."""
-
-    def __init__(self, loop: Loop) -> None:
-        super().__init__(loop.name, 1, loop.schedule, seed=loop.seed)
-        self._loop, self._times = loop, list[float]()
-        self._all = len(loop.batches(0)) * loop.epochs  # type: ignore[arg-type] # batches have a length
-
-    @property
-    def seconds(self) -> float:
-        """Of the whole loop: the fastest step times their number."""
-        steps = [after - before for before, after in zip(self._times[1:], self._times[2:], strict=False)]
-        return min(steps, default=0.0) * self._all
-
-    def open(self) -> AbstractContextManager[tuple[nn.Module, torch.optim.Optimizer]]:
-        return self._loop.open()
-
-    def batches(self, epoch: int) -> Iterable[object]:
-        return _Timed(self._loop.batches(epoch), self._times)
-
-    def rows(self, batch: Batch) -> Tensor | int | None:
-        return self._loop.rows(batch)
-
-    def answered(self, batch: Batch) -> Mapping[str, Tensor]:
-        return self._loop.answered(batch)
-
-    def trained(self, setting: str, line: Mapping[str, Any]) -> None:
-        if isinstance(self._loop, PhaseLoop):
-            self._loop.fill()  # and nothing goes into the cache of phases
-
-    def finish(self) -> None:
-        self._loop.finish()
-
-
-class _Timed:
-    """Some batches, with the times at which they were asked for."""
-
-    def __init__(self, batches: Iterable[object], times: list[float]) -> None:
-        self._batches, self._times = batches, times
-        self._count = min(STEPS, len(batches))  # type: ignore[arg-type] # batches have a length
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[object]:
-        for batch in islice(self._batches, self._count):
-            self._times.append(time.perf_counter())
-            yield batch
-        self._times.append(time.perf_counter())

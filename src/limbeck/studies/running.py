@@ -12,15 +12,16 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from limbeck import tasks
-from limbeck.config import make_config
+from limbeck.config import RunConfig, make_config
 from limbeck.errors import LimbeckError
 from limbeck.files import write_text
-from limbeck.runs import distill, train
+from limbeck.runs import Run, distill, train
 from limbeck.runs.directory import Report, write_json
 from limbeck.runs.recipe import settings
 from limbeck.studies.cells import Cell, Cells, slug
 from limbeck.studies.measured import lacks, record
 from limbeck.studies.records import CellRecord, Records, changed
+from limbeck.studies.steps import data_of, with_equal_steps
 from limbeck.studies.study import Figures
 
 TRIES = 2
@@ -116,14 +117,27 @@ def _run(order: Order) -> None:
     if run.finished:
         return
     begun = (cell.path / "config.yaml").exists()
-    given: dict[str, Any] = {
-        "config": None if begun else cell.config,
-        "out": cell.path,
-        "resume": begun,
-        "display": False,
-        "report": order.report,
-    }
-    (distill if cell.config.taught_by else train)(**given)
+    config = None if begun else _settled(cell)
+    done(cell.path, taught=bool(cell.config.taught_by), config=config, report=order.report)
+
+
+def done(path: Path, *, taught: bool, **given: Any) -> Run:
+    """The run in a directory: it begins, or goes on, or has been finished already.
+
+    Args:
+        path: the directory.
+        taught: whether `distill` runs it, or else `train`.
+        given: what that is told besides.
+    """
+    run: Callable[..., Run] = distill if taught else train
+    return run(**{"display": False, **given}, out=path, resume=(path / "config.yaml").exists())
+
+
+def _settled(cell: Cell) -> RunConfig:
+    """The config of a cell, with as many steps as the objectives that need no labels take."""
+    if cell.steps_of is None:
+        return cell.config
+    return with_equal_steps(cell.config, cell.steps_of, data_of(cell.config))
 
 
 @dataclass(frozen=True)
@@ -152,6 +166,7 @@ def run_study(
     launcher: Launcher = here,
     report: Report | None = None,
     note: Callable[[str], None] = lambda text: None,
+    keep: Callable[[Cell, CellRecord], None] = lambda cell, record: None,
 ) -> Progress:
     """Runs what is not finished of a study; may be stopped and called again.
 
@@ -163,6 +178,7 @@ def run_study(
         launcher: has the cells run.
         report: a function that writes the page of each run.
         note: is told how each cell did.
+        keep: is given each cell that is finished, once its record is written.
     Raises:
         LimbeckError: for cells that were begun with other settings; nothing is run then.
     """
@@ -183,6 +199,7 @@ def run_study(
                 waiting.append(cell.key)
             else:
                 orders.append(Order(cell, home, records.path, figures, report))
+        by_key = {cell.key: cell for cell in wave}
         for number, outcome in enumerate(launcher(orders), start=1):
             if outcome.log is not None:
                 failed[outcome.key] = outcome.log
@@ -192,6 +209,7 @@ def run_study(
             else:
                 if outcome.key not in known or outcome.key in todo:
                     records.add({outcome.key: outcome.record})
+                    keep(by_key[outcome.key], outcome.record)
                 note(f"{number}/{len(orders)} {outcome.key}: {said(outcome.record)}")
     there = records.read()
     finished = tuple(cell.key for cell in cells.all if cell.key in there)
@@ -232,8 +250,9 @@ def check_unchanged(cells: Cells, home: Path, records: Records) -> dict[str, Any
     }
     lines = [*changed(cells.all, known), *_other_runs(cells, known)]
     if lines:
+        which = "this cell was" if len(lines) == 1 else f"these {len(lines)} cells were"
         raise LimbeckError(
-            f"the study has changed since these {len(lines)} cells were begun; change it back, choose "
+            f"the study has changed since {which} begun; change it back, choose "
             f"another directory (--out), or remove them from {str(home)!r} and {str(records.path)!r}:\n  "
             + "\n  ".join(lines)
         )
@@ -247,7 +266,10 @@ def _other_runs(cells: Cells, known: Mapping[str, Any]) -> Iterator[str]:
             continue
         there, here = (settings(each) for each in (make_config(cell.path / "config.yaml"), cell.config))
         for key in {**there, **here}:
-            if there.get(key) != here.get(key) and not (key == "objective" and here[key] is None):
+            resolved = (key == "objective" and here[key] is None) or (
+                key == "training.samples_per_epoch" and key not in here and cell.steps_of is not None
+            )
+            if there.get(key) != here.get(key) and not resolved:
                 yield f"{cell.key}: {key} was {there.get(key)!r} and is {here.get(key)!r}"
                 break
 

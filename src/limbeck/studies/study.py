@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from limbeck.config import DataConfig, StudentConfig, TeacherConfig, explained, merged, read_yaml
 from limbeck.errors import LimbeckError, unknown
 from limbeck.studies.published import published
+from limbeck.studies.tuning.space import OBJECTIVE, Range, Tune, in_notation, in_settings, placeholders
+from limbeck.urls import is_url
 
 WHAT = "study"
 """What the file is called in messages."""
@@ -98,6 +100,10 @@ class Study(_Part):
     )
     figures: Figures = Figures()
     published: tuple[str, ...] = Field((), description="published tables to set beside")
+    space: dict[str, Range] = Field(
+        default_factory=dict, description="what `limbeck tune` chooses: lists or ranges, for the places $NAME"
+    )
+    tune: Tune | None = Field(None, description="how `limbeck tune` searches")
     note: str = Field("", description="a sentence that stands under each table")
     small: dict[str, Any] = Field(default_factory=dict, description="what --scale small changes")
 
@@ -137,6 +143,23 @@ class Study(_Part):
             raise LimbeckError(f"{whose} does not say its data; the study has {', '.join(self.data)}")
         return next(iter(self.data))
 
+    def filled(self, values: Mapping[str, Mapping[str, Any]]) -> Study:
+        """The study with values in the places of its objectives, and no space any more.
+
+        Args:
+            values: by the name of an objective and of a place; of a range that is not named its first.
+        """
+        first = {name: range_.ends[0] for name, range_ in self.space.items()}
+        made = {}
+        for name, entry in self.objectives.items():
+            chosen = {**first, **values.get(name, {})}
+            made[name] = ObjectiveEntry(
+                objective=in_notation(entry.objective, chosen),
+                training=in_settings(entry.training, chosen),
+                published=entry.published,
+            )
+        return self.model_copy(update={"objectives": made, "space": {}})
+
     def all_pairs(self) -> tuple[Pair, ...]:
         """The pairs as given, or each student with each teacher."""
         if self.pairs:
@@ -147,11 +170,11 @@ class Study(_Part):
         )
 
 
-def read_study(file: Path, scale: Literal["full", "small"] = "full") -> Study:
+def read_study(file: Path | str, scale: Literal["full", "small"] = "full") -> Study:
     """The study in a YAML file.
 
     Args:
-        file: a path, or the name of a study that limbeck ships, such as `cifar100-crd`.
+        file: a path, an address, or the name of a study that limbeck ships, such as `cifar100-crd`.
         scale: "small" applies what the file has under `small`, and has every table say so.
     Raises:
         LimbeckError: naming the key or the name that is unknown, and the nearest that is known.
@@ -179,12 +202,15 @@ def shipped() -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
-def located(file: Path) -> Path:
-    """The file of a study, which may be named as one that limbeck ships.
+def located(place: Path | str) -> Path | str:
+    """The file of a study, which may be named as one that limbeck ships, or have an address.
 
     Raises:
         LimbeckError: if there is no such file and no such name.
     """
+    if is_url(place):
+        return place
+    file = Path(place)
     if file.is_file():
         return file
     if file.suffix or len(file.parts) > 1:
@@ -219,8 +245,24 @@ def _check_names(study: Study) -> None:
             above = study.teachers[above].teacher if above in study.teachers else None
     for name in study.published:
         published(name)
+    _check_space(study)
     for pair in study.pairs:
         known("student of a pair:", pair.student, study.students)
         known("data of a pair:", pair.data, study.data)
         for name in pair.teachers:
             known("teacher of a pair:", name, study.teachers)
+
+
+def _check_space(study: Study) -> None:
+    """Refuses a place without a range, and a range without a place."""
+    used = set()
+    for name, entry in study.objectives.items():
+        for place in placeholders([entry.objective, entry.training]):
+            if place not in study.space:
+                raise unknown(f"place of the objective {name!r}, a range under space:", place, study.space)
+            used.add(place)
+    if OBJECTIVE in study.space:
+        raise LimbeckError(f"no range may be named {OBJECTIVE!r}: the choice of an objective is called so")
+    for name in study.space:
+        if name not in used:
+            raise LimbeckError(f"the range {name!r} is used nowhere; an objective has its value as ${name}")

@@ -173,6 +173,7 @@ class Task(ABC):
         fields: further outputs of a network that rows and meters read, by the names that it gives them.
         embeds: whether the output of a network is an embedding, as wide as the network makes it; `width` is 0
             then, and the outputs have no names.
+        decisions: what the page of a run calls that of which `Agreement.agreement` is a share.
         distance: what `Agreement.distance` is, for people.
         findings: the class of what `measure` returns.
         agreement: the class of what a `Comparison` returns.
@@ -192,6 +193,7 @@ class Task(ABC):
     restores: ClassVar[bool] = False
     ignored: ClassVar[int] = UNLABELED
     embeds: ClassVar[bool] = False
+    decisions: ClassVar[str] = "rows"
     distance: ClassVar[str] = "mean KL(teacher, student) in nats"
     findings: ClassVar[type[Findings]]
     agreement: ClassVar[type[Agreement]] = Agreement

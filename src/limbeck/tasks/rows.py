@@ -11,6 +11,7 @@ from torch import Tensor
 
 from limbeck.hashing import mix
 from limbeck.outputs import UNLABELED, Batch, Outputs
+from limbeck.retold import Counterparts, Retold
 
 STAND_INS = 4
 """Rows that stand in where a batch has no valid one; methods that compare rows need a few."""
@@ -64,6 +65,8 @@ class Rows:
 
         Logits that are maps are kept as `maps`, too, for methods that compare them position by position.
         """
+        if "retold" in outputs:
+            return self._retold(outputs)
         fields: dict[str, Any] = {
             name: getattr(self, name)(outputs[name]) for name in ("logits", "embedding") if name in outputs
         }
@@ -75,6 +78,18 @@ class Rows:
             projection = outputs["projection"].map(self.embedding)
             fields["projection"] = projection if self.width is None else projection.cut(self.width)
         return outputs.replace(**fields) if fields else outputs
+
+    def _retold(self, outputs: Outputs) -> Outputs:
+        """The outputs of a teacher that reads other tokens, which has rows of its own (Q, C)."""
+        texts: Retold = outputs["retold"]
+        assert self.sample is not None, "a sample has many tokens"
+        learned = texts.targets != UNLABELED
+        places = torch.arange(texts.pairs.shape[1], device=learned.device).expand_as(texts.pairs)
+        place = self.embedding(places.unsqueeze(-1)).squeeze(-1)
+        return outputs.replace(
+            logits=outputs.logits[learned][:, : texts.vocabulary.task.width],
+            retold=Counterparts.of(texts, self.sample, place, learned),
+        )
 
     def batch(self, batch: Batch) -> Batch:
         """The batch with the targets of the rows, and with these rows as `batch.rows`."""

@@ -19,8 +19,9 @@ def axis(metric: Metric) -> str:
 
 
 def heading(metric: Metric) -> str:
-    """The label as a heading begins: "Top-1"."""
-    return metric.label[:1].upper() + metric.label[1:]
+    """The label as a heading begins: "Top-1", but "mAP" as it is spelled."""
+    spelled = any(letter.isupper() for letter in metric.label.partition(" ")[0][1:])
+    return metric.label if spelled else metric.label[:1].upper() + metric.label[1:]
 
 
 def a(metric: Metric) -> str:

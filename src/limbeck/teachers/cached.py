@@ -21,6 +21,7 @@ from limbeck.data.storage.base import spread
 from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
 from limbeck.outputs import Batch, Inputs, Outputs, named
+from limbeck.retold import Retold
 from limbeck.sides import Side
 from limbeck.tasks import Language
 from limbeck.teachers.answers import Answers
@@ -101,6 +102,11 @@ class CachedTeacher(Teacher):
         index = spread(size, 4).to(data.train.index.device)  # of all: the key knows no split
         base = torch.full_like(index, data.views.base)
         probe = preparation.read(samples.render(data.views, index, base), samples, index)
+        if isinstance(probe, Retold):
+            raise LimbeckError(
+                "a cache keeps what a teacher says of the tokens of the data, and this one has a tokenizer "
+                "of its own; leave out cache_teacher (--cache-teacher)"
+            )
         ranks = None
         if isinstance(data.task, Language) and "logits" in fields:
             assert data.train.targets is not None

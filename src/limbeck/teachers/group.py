@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, Inputs, Outputs, apply
+from limbeck.retold import Retold
 from limbeck.sides import Side
 from limbeck.teachers.base import Teacher
 from limbeck.teachers.live import LiveTeacher
@@ -66,8 +67,10 @@ class TeacherGroup(Mapping[str, Teacher]):
 
     def told(self, width: int, dense: bool) -> None:
         """Says what the outputs of the task are, before a teacher is opened."""
-        for teacher in self._teachers.values():
-            teacher.width, teacher.dense = width, dense
+        for name, teacher in self._teachers.items():
+            example = self._examples[name]
+            own = example.vocabulary.task.width if isinstance(example, Retold) else width
+            teacher.width, teacher.dense = own, dense
 
     def open(self, fields: Fields, sides: Sides, device: torch.device) -> None:
         """Has the teachers give these fields, or the sides that stand for some of them.

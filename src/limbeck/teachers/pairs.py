@@ -138,17 +138,13 @@ class PairTeacher(Teacher):
         if not self.cached:
             return self._live(places, device)
         rows, precision = places.numpy(), self._asked.precision(device)
-        unknown = self.missing(places, device)
+        kept = {field: self._answers.read(field, precision, rows) for field in self.fields}
+        unknown = ~np.all([there for _, there in kept.values()], axis=0)
         if unknown.any():
-            for field, answer in self._rounded(places[unknown], device).items():
-                self._answers.write(field, precision, rows[unknown.numpy()], answer)
-        found = {}
-        for field in self.fields:
-            values, there = self._answers.read(field, precision, rows)
-            if not there.all():  # the files cannot be written
-                values[~there] = self._rounded(places[torch.from_numpy(~there)], device)[field]
-            found[field] = torch.from_numpy(values).float()
-        return found
+            for field, answer in self._rounded(places[torch.from_numpy(unknown)], device).items():
+                self._answers.write(field, precision, rows[unknown], answer)
+                kept[field][0][unknown] = answer  # also if the files cannot be written
+        return {field: torch.from_numpy(values).float() for field, (values, _) in kept.items()}
 
     def release(self) -> None:
         """Unloads the network, if it can be made again and the files may answer."""

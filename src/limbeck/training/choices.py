@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, apply
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
+HALF: Mapping[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 T = TypeVar("T")
 
 
@@ -22,7 +24,8 @@ class Choices:
     """What decides the bits of a training besides its config; recorded, and taken over when it is resumed.
 
     Attributes:
-        precision: "bf16" runs the networks under bfloat16 autocast; losses are float32 all the same.
+        precision: "bf16" runs the networks under bfloat16 autocast, "fp16" under float16; losses are float32
+            all the same.
         memory_format: of the images that enter the networks. Convolutions answer in the format of their
             input, so weights and all that is saved stay contiguous.
         compile: whether the networks run compiled.
@@ -38,12 +41,26 @@ class Choices:
             views = {name: apply(_channels_last, inputs) for name, inputs in batch.views.items()}
             batch = replace(batch, inputs=apply(_channels_last, batch.inputs), views=views)
         device = _inputs(batch)[0].device.type
-        with torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext():
+        with autocast(self.precision, device):
             return module(batch)
 
 
+def autocast(precision: Precision, device: str) -> AbstractContextManager[object]:
+    """A context in which the networks run in a precision, on a type of device."""
+    return nullcontext() if precision == "fp32" else torch.autocast(device, HALF[precision])
+
+
 def resolve_precision(asked: Precision | Literal["auto"], device: torch.device) -> Precision:
-    """What "auto" comes to: bfloat16 where the processor multiplies matrices in it, or else float32."""
+    """What "auto" comes to: bfloat16 where the processor multiplies matrices in it, or else float32.
+
+    Raises:
+        LimbeckError: for float16 on anything but CUDA.
+    """
+    if asked == "fp16" and device.type != "cuda":
+        raise LimbeckError(
+            f"precision='fp16' needs a CUDA device, and this training is on {device.type}; say bf16, fp32 or "
+            "auto"
+        )
     if asked != "auto":
         return asked
     if device.type == "cuda":

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from limbeck.tasks import Metric
+from limbeck.training.length import Length
 
 
 class Display:
@@ -39,13 +40,15 @@ class Display:
             self._bar.stop()
             self._bar = None
 
-    def begin(self, name: str, first: int, epochs: int, steps: int, metric: Metric | None = None) -> None:
-        """A loop starts, from epoch `first` of `epochs`, of `steps` steps each; `metric` is shown of it."""
-        self._name, self._first, self._epochs, self._steps = name, first, epochs, steps
+    def begin(self, name: str, first: int, length: Length, metric: Metric | None = None) -> None:
+        """A loop starts from the epoch number `first`, counted from 0; `metric` is shown of it."""
+        self._name, self._first, self._epochs, self._steps = name, first, length.epochs, length.per_epoch
         self._metric = metric
         self._done, self._begun, self._figures = first, time.monotonic(), ""
         if self._bar:
-            self._task = self._bar.add_task(name, total=epochs * steps, completed=first * steps, figures="")
+            self._task = self._bar.add_task(
+                name, total=length.total, completed=first * length.per_epoch, figures=""
+            )
 
     def step(self, position: int) -> None:
         """So many steps of this epoch are done."""

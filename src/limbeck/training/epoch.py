@@ -17,6 +17,7 @@ from torch import Tensor
 
 from limbeck.outputs import Batch, Progress
 from limbeck.seeds import seed_for
+from limbeck.training.length import Length
 from limbeck.training.loop import Loop, as_batch
 from limbeck.training.means import Means
 
@@ -27,13 +28,15 @@ class Epoch:
     Args:
         loop: whose epoch it is.
         number: counted from 0.
-        steps: how many it has.
+        length: of the loop.
         seed: of the random numbers that are drawn in it.
         rate: the learning rate it begins with.
         accelerator: joins the processes.
         device: where they compute.
         state: what a checkpoint within the epoch says of it; None at its beginning.
     Attributes:
+        first: steps of the loop before it.
+        steps: how many it has.
         position: steps that are done.
         means: take in the figures of each step.
     """
@@ -42,14 +45,15 @@ class Epoch:
         self,
         loop: Loop,
         number: int,
-        steps: int,
+        length: Length,
         seed: int,
         rate: float,
         accelerator: Accelerator,
         device: torch.device,
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.loop, self.number, self.steps = loop, number, steps
+        self.loop, self.number = loop, number
+        self.first, self.steps, self._length = number * length.per_epoch, length.steps(number), length
         self.position, self.means = 0, Means()
         self._accelerator, self._device, self._rate = accelerator, device, rate
         self._seed = seed_for(seed, loop.name, number, accelerator.process_index)
@@ -83,9 +87,12 @@ class Epoch:
 
     def batches(self) -> Iterator[Batch]:
         """The batches to go, on the device; whoever works on one counts it in `position` before the next."""
-        for item in self._left(self.loop.batches(self.number)):
-            done = self.number * self.steps + self.position
-            progress = Progress(done, self.number, done / (self.steps * self.loop.epochs))
+        left = self._left(self.loop.batches(self.number))
+        if self.steps < self._length.per_epoch:
+            left = islice(left, self.steps - self.position)
+        for item in left:
+            done = self.first + self.position
+            progress = Progress(done, self.number, done / self._length.total)
             yield replace(as_batch(item).to(self._device), progress=progress)
 
     def _left(self, batches: Iterable[object]) -> Iterator[object]:
@@ -124,7 +131,7 @@ class Epoch:
         return {
             "phase": self.loop.name,
             "epoch": self.number + 1,
-            "step": (self.number + 1) * self.steps,
+            "step": self.first + self.steps,
             "seconds": round(self._elapsed(), 3),
             "lr": self._rate,
             "terms": terms,

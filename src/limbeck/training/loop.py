@@ -14,6 +14,8 @@ from limbeck.errors import LimbeckError
 from limbeck.optimization import Constant, Schedule
 from limbeck.outputs import Batch
 from limbeck.tasks import Metric
+from limbeck.training.averaging import Averaging
+from limbeck.training.patience import Patience
 
 
 class Loop(ABC):
@@ -26,6 +28,8 @@ class Loop(ABC):
         seed: what seeds the random numbers drawn in it; the trainer's seed if None.
         metric: the metric, of those that `validate` gives, that is shown and by which epochs are chosen.
         keep_best: whether the loop ends with the weights of the epoch that was best on validation.
+        max_steps: the most steps it has, which may cut the last epoch short; None for no bound.
+        patience: what ends it early by its metric on validation; None for nothing.
     """
 
     def __init__(
@@ -37,9 +41,12 @@ class Loop(ABC):
         seed: int | None = None,
         metric: Metric | None = None,
         keep_best: bool = False,
+        max_steps: int | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.name, self.epochs, self.seed = name, epochs, seed
         self.metric, self.keep_best = metric, keep_best
+        self.max_steps, self.patience = max_steps, patience
         self.schedule = schedule or Constant()
 
     @abstractmethod
@@ -66,10 +73,21 @@ class Loop(ABC):
         """Figures of the validation split after an epoch, by metric; None without such a split."""
         return None
 
-    def keep(self, epoch: int) -> None:  # noqa: B027 (most loops keep nothing on their way)
+    def averaging(self) -> Averaging | None:
+        """The average of weights along the loop, which is what it then ends with; None for none.
+
+        It is asked for when the loop is open.
+        """
+        return None
+
+    def keep(self, epoch: int, last: bool) -> None:  # noqa: B027 (most loops keep nothing on their way)
         """Is told on one process that so many epochs are over, before the checkpoint that says so is written.
 
         After a crash an epoch may come again, with the same weights.
+
+        Args:
+            epoch: the number of epochs that are over.
+            last: whether no other follows.
         """
 
     def counts(self) -> Mapping[str, int]:

@@ -19,12 +19,20 @@ from limbeck.models.weights import read_metadata
 
 
 def recall(phase: Phase, setting: str) -> tuple[Mapping[str, Any], Callable[[], None]] | None:
-    """The last line of an earlier training of the phase, with what restores its result; None if unknown."""
+    """The last line of an earlier training of the phase, with what restores its result; None if unknown.
+
+    A file that is damaged is warned of and counts as unknown.
+    """
     file = _file(phase, setting)
     if file is None or not file.exists():
         return None
-    line: dict[str, Any] = json.loads(read_metadata(file)["line"])
-    return line, lambda: load_into(_parts(phase), load_state(file), str(file))
+    try:
+        line = dict(json.loads(read_metadata(file)["line"]))
+        state = load_state(file)
+    except (LimbeckError, KeyError, TypeError, ValueError):
+        warnings.warn(f"{str(file)!r} is damaged; {phase.name} is trained anew", stacklevel=2)
+        return None
+    return line, lambda: load_into(_parts(phase), state, str(file))
 
 
 def store(phase: Phase, setting: str, line: Mapping[str, Any]) -> None:

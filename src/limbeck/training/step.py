@@ -32,6 +32,7 @@ class Step:
         answered: a function that counts the samples of a batch that each teacher answers, by name, of those
             that answer for some alone.
         settle: how to compute, asked once: of what the first forward gets, and of the forwards in a step.
+        scaler: what keeps small gradients of float16 from becoming zero; None for other precisions.
     """
 
     def __init__(
@@ -45,9 +46,11 @@ class Step:
         rows: Callable[[Batch], Tensor | int | None],
         answered: Callable[[Batch], Mapping[str, Tensor]],
         settle: Callable[[Batch, int], Choices],
+        scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self._accelerator, self._accumulation, self._clip = accelerator, accumulation, clip
         self._settle, self._rows, self._answered = settle, rows, answered
+        self._scaler = scaler
         self._choices: Choices | None = None
         self.module, self.optimizer = module, optimizer
         self._parts = parts_of(optimizer)
@@ -97,7 +100,7 @@ class Step:
             with self._sync(last):
                 losses = self._choices.forward(self._wrapped, piece)
             with self._sync(last):
-                losses.backward(share, rows)
+                losses.backward(share if self._scaler is None else self._scaled(share, losses.total), rows)
             weighed = losses if rows is None else losses.reweighed(rows / share)
             figures = torch.stack(
                 [weighed.total.detach(), *(value.detach().to(weighed.total) for value in weighed.values())]
@@ -111,12 +114,32 @@ class Step:
         means.add(["total", *names], values, whole / world)
         # Report the total last: it is NaN whenever a term is.
         found = [gradient for part in self._parts for gradient in gradients(part)]
+        overflow = None if self._scaler is None else self._unscaled(found)
+        if overflow is not None:  # of float16, whose scale was too large: no fault of the losses
+            found = []
         blocked = guard.admit(number, [*names, "total"], values.roll(-1), found, given)
+        if overflow is not None:
+            blocked = blocked | overflow
         if self._clip is not None:
             for part in self._parts:
                 torch.nn.utils.clip_grad_norm_(parameters(part), self._clip)
         step_unless(blocked, self.optimizer)
         self.optimizer.zero_grad()
+        if self._scaler is not None:
+            self._scaler.update()
+
+    def _scaled(self, share: float, like: Tensor) -> Tensor:
+        assert self._scaler is not None
+        scaled: Tensor = self._scaler.scale(torch.tensor(share, device=like.device))
+        return scaled
+
+    def _unscaled(self, found: list[Tensor]) -> Tensor:
+        """Divides the gradients by the scale; () bool, whether some have overflowed."""
+        assert self._scaler is not None
+        for part in self._parts:
+            if gradients(part):
+                self._scaler.unscale_(part)
+        return ~torch.nn.utils.get_total_norm(found).isfinite()
 
     def _all_rows(self, batch: Batch) -> Tensor | None:
         """The valid rows of the batch of all processes, at least 1; None where every sample has as many."""

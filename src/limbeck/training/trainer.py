@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import GradientState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from accelerate.utils.modeling import get_grad_scaler
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
@@ -21,28 +22,36 @@ from limbeck.features import BatchNorm
 from limbeck.intervals import Interval
 from limbeck.outputs import Batch
 from limbeck.training import checkpoints
+from limbeck.training.averaging import Averaging
 from limbeck.training.choices import Choices, MemoryFormat, Precision, resolve_precision
 from limbeck.training.choosing import Choosing
+from limbeck.training.devices import device_for
 from limbeck.training.display import Display
 from limbeck.training.epoch import Epoch
 from limbeck.training.guard import CHECK_EVERY, DivergenceError, Guard
 from limbeck.training.history import History
+from limbeck.training.length import Length
 from limbeck.training.loop import Loop
 from limbeck.training.saving import SavePoints
 from limbeck.training.step import Step
 from limbeck.training.stopping import Interrupted, Terminated, stop, stoppable
-from limbeck.training.trackers import check_trackers
+from limbeck.training.trackers import begin, check_trackers
 from limbeck.training.trials import check_compiler
-from limbeck.training.world import check_world, launched_on_cpu
+from limbeck.training.world import check_world, half_launched, launched_on_cpu, lost
+
+SMALLEST_SCALE = 2.0**-14
+"""A scale of float16's gradients that only falls below this where each step overflows."""
 
 
 class Trainer:
     """Runs loops one after the other: phases first, then the training.
 
     Args:
-        device: "auto" takes the accelerator there is; "cpu" none. Its own name, "cuda", insists on it.
-        precision: "bf16" runs the networks under bfloat16 autocast; losses are float32 all the same. "auto"
-            is "bf16" where the processor multiplies matrices in it (CUDA, AMX, AVX512-BF16), or else "fp32".
+        device: "auto" takes the accelerator there is; "cpu" none. Its own name, "cuda", insists on it, and
+            "cuda:1" on one of several.
+        precision: "bf16" runs the networks under bfloat16 autocast; losses are float32 all the same. "fp16"
+            is float16 with a scale for the gradients, on CUDA alone. "auto" is "bf16" where the processor
+            multiplies matrices in it (CUDA, AMX, AVX512-BF16), or else "fp32".
         memory_format: of images. "auto" gives them to convolutional networks channels-last if they can take
             that; "contiguous" leaves them as they are.
         compile: whether a loop that can be compiled is; "auto" times both ways on its first batch, where a
@@ -92,15 +101,7 @@ class Trainer:
         if directory is not None:
             check_world(self.accelerator.num_processes)
         self.accelerator.native_amp, self.accelerator.scaler = False, None
-        found = self.accelerator.device
-        if device not in ("auto", "cpu", found.type, str(found)):
-            there = "cpu" if found.type == "cpu" else f"cpu and {found}"
-            raise LimbeckError(f"device={device!r} cannot be had here, where there is {there}; or say auto")
-        self.device: torch.device = torch.device("cpu") if device == "cpu" else found
-        if self.accelerator.num_processes > 1 and self.device.type != self.accelerator.device.type:
-            raise LimbeckError(
-                f"the processes were launched on {self.accelerator.device.type}; for the CPU, add --cpu there"
-            )
+        self.device = device_for(device, self.accelerator.device, self.accelerator.num_processes)
         if compile is True:
             check_compiler(self.device)
         self._asked: dict[str, Any] = {
@@ -117,7 +118,7 @@ class Trainer:
         self.main: bool = self.accelerator.is_main_process
         self.history = History(directory / "metrics.jsonl" if directory and self.main else None)
         self.display = Display(enabled=display and self.main)
-        self._trackers = bool(trackers)
+        self._trackers = tuple(trackers)
         self._has_checkpoint = False
 
     @property
@@ -146,7 +147,8 @@ class Trainer:
         process at once.
 
         Raises:
-            LimbeckError: for a checkpoint that is damaged or of another module.
+            LimbeckError: for a checkpoint that is damaged or of another module, and when another of several
+                processes has ended.
             DivergenceError: when a loss turns NaN or infinite.
             Interrupted: for SIGINT, a KeyboardInterrupt.
             Terminated: for SIGTERM, a SystemExit.
@@ -161,10 +163,12 @@ class Trainer:
             )
         self._skipped = state.get("skipped", 0) if state else 0
         self.history.rewind(state["lines"] if state else 0)
-        if self._trackers:
-            self.accelerator.init_trackers("limbeck")
+        if self._trackers and self.directory is not None:
+            begin(self.accelerator, self.directory / "trackers", self._trackers)
         try:
-            with stoppable() as stopping, self.display:
+            with stoppable() as stopping, self.display, self._together():
+                if (note := half_launched(self.accelerator.num_processes)) is not None:
+                    self.display.note(note)
                 self._points = SavePoints(
                     self.save_every, self.checkpoint_every, self.accelerator, self.device, stopping
                 )
@@ -180,6 +184,20 @@ class Trainer:
             for tracker in self.accelerator.trackers:
                 with self._writing():
                     tracker.finish()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """A context in which it is said if another of the processes does not answer any more."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.accelerator.num_processes == 1 or not lost(error):
+                raise
+            raise LimbeckError(
+                f"another of the {self.accelerator.num_processes} processes has ended or does not answer; "
+                f"{self._saved}, and the same command with resume (--resume auto) goes on, with any number "
+                "of processes"
+            ) from error
 
     def _read_checkpoint(self, root: nn.Module) -> dict[str, Any] | None:
         if not self.checkpoint or not checkpoints.there(self.checkpoint):
@@ -202,14 +220,19 @@ class Trainer:
         if recalled:
             self._save(root, loop=number + 1, optimizer=None)
             return
-        steps = _length(loop.batches(0))
+        length = Length.of(_length(loop.batches(0)), loop.epochs, loop.max_steps)
         best: dict[str, Any] | None = None
         with loop.open() as (module, optimizer), ExitStack() as compiled:
-            schedule = loop.schedule(optimizer, steps, loop.epochs)
+            schedule = loop.schedule(optimizer, length.per_epoch, length.in_epochs)
+            averaging = loop.averaging()
+            scaler = self._scaler()
+            moving: dict[str, Any] = {"optimizer": optimizer, "schedule": schedule}
+            further = {"averaging": averaging, "patience": loop.patience, "scaler": scaler}
+            moving |= {name: part for name, part in further.items() if part is not None}
             first, within = 0, None
             if state:
-                optimizer.load_state_dict(state["optimizer"])
-                schedule.load_state_dict(state["schedule"])
+                for name, part in moving.items():
+                    part.load_state_dict(state[name])
                 first, best, within = state["epoch"], state["best"], state.get("within")
             taken = [name for name, choice in self._asked.items() if state and choice == "auto"]
             settle = Choosing(
@@ -218,7 +241,7 @@ class Trainer:
                 taken,
                 loop,
                 module,
-                (loop.epochs - first) * steps,
+                length.total - first * length.per_epoch,
                 compiled,
                 self.display.note,
                 self._average,
@@ -233,24 +256,34 @@ class Trainer:
                 rows=loop.rows,
                 answered=loop.answered,
                 settle=settle,
+                scaler=scaler,
             )
 
             def save(epoch: int, within: dict[str, Any] | None = None) -> None:
-                state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+                state = {name: part.state_dict() for name, part in moving.items()}
                 self._save(root, loop=number, epoch=epoch, within=within, best=best, **state)
 
-            self.display.begin(loop.name, first, loop.epochs, steps, loop.metric)
-            for done in range(first, loop.epochs):
+            self.display.begin(loop.name, first, length, loop.metric)
+            for done in range(first, length.epochs):
                 seed = self.seed if loop.seed is None else loop.seed
                 rate = optimizer.param_groups[0]["lr"]
-                epoch = Epoch(loop, done, steps, seed, rate, self.accelerator, self.device, within)
+                epoch = Epoch(loop, done, length, seed, rate, self.accelerator, self.device, within)
                 within = None
-                self._train(epoch, step, schedule, partial(save, done))
+                self._train(epoch, step, schedule, averaging, partial(save, done))
+                if scaler is not None and scaler.get_scale() < SMALLEST_SCALE:
+                    raise DivergenceError(
+                        f"the gradients of {loop.name} overflow float16 at any scale; use precision=bf16 or "
+                        f"fp32. {self._last_good()}"
+                    )
                 line = epoch.line()
                 line |= {name: self._sum(count) for name, count in epoch.counts().items()}
-                if (figures := self._validate(epoch, partial(save, done))) is not None:
+                last, shipped = done + 1 == length.epochs, partial(_averaged, averaging)
+                if (figures := self._validate(epoch, shipped, partial(save, done))) is not None:
                     line["validation"] = dict(figures)
-                    best = _best(root, loop, figures, best)
+                    with shipped():
+                        best = _best(root, loop, figures, best)
+                    if not last and (why := self._over(loop, figures, done + 1)) is not None:
+                        last, line["stopped"] = True, why
                 if self._skipped:
                     line["skipped_steps"] = self._skipped
                 with self._writing():
@@ -258,15 +291,20 @@ class Trainer:
                 with self._writing():
                     self._track(line, number)
                 self.display.epoch(line)
-                with self._writing():
+                if "stopped" in line:
+                    self.display.note(f"{loop.name} {line['stopped']}")
+                with self._writing(), shipped():
                     if self.main:
-                        loop.keep(done + 1)
-                if done + 1 < loop.epochs:
-                    due = self._points.after_epoch(done + 1)
-                    if due.save or due.signal:
-                        save(done + 1)
-                    self._stop_if(due.signal, f"epoch {done + 1} of {loop.name}")
+                        loop.keep(done + 1, last)
+                if last:
+                    break
+                due = self._points.after_epoch(done + 1)
+                if due.save or due.signal:
+                    save(done + 1)
+                self._stop_if(due.signal, f"epoch {done + 1} of {loop.name}")
         step.close()
+        if averaging is not None:
+            averaging.settle()
         if best:
             root.load_state_dict(best["root"])
         with self._impatient():
@@ -274,6 +312,18 @@ class Trainer:
             loop.finish()
         self._save(root, loop=number + 1, optimizer=None)
         self._stop_if(self._points.signal(), f"the end of {loop.name}")
+
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """What keeps small gradients of float16 from becoming zero; None for other precisions."""
+        return get_grad_scaler() if self.precision == "fp16" else None
+
+    def _over(self, loop: Loop, figures: Mapping[str, float], epoch: int) -> str | None:
+        """Why the loop ends early after so many epochs, in which all processes agree; None if it goes on."""
+        if loop.patience is None or loop.metric is None:
+            return None
+        why: str | None
+        (why,) = broadcast_object_list([loop.patience.over(loop.metric, figures, epoch)])
+        return why
 
     def _recall(self, loop: Loop) -> bool:
         """Puts an earlier result of the loop in place, if every process has found one."""
@@ -310,10 +360,11 @@ class Trainer:
         epoch: Epoch,
         step: Step,
         schedule: torch.optim.lr_scheduler.LRScheduler,
+        averaging: Averaging | None,
         save: Callable[[dict[str, Any]], None],
     ) -> None:
         """Does the steps of an epoch that are left."""
-        loop, first = epoch.loop, epoch.number * epoch.steps
+        loop, first = epoch.loop, epoch.first
         check_every = 1 if self.device.type == "cpu" or self.skip_bad_steps else CHECK_EVERY
         guard = Guard(self.device, self._changed_by_steps(step.module) if check_every == 1 else ())
         step.module.train()
@@ -328,6 +379,8 @@ class Trainer:
                 if epoch.position % check_every == 0:
                     self._check(guard, epoch)
                     self.display.step(epoch.position)
+                if averaging is not None:  # after the check, which puts back what a bad step has changed
+                    averaging.update()
                 schedule.step()
                 due = self._points.after_step(number)
                 if due is not None and (due.signal or epoch.position < epoch.steps):
@@ -372,14 +425,19 @@ class Trainer:
             for buffer in part.buffers(recurse=False)
         ]
 
-    def _validate(self, epoch: Epoch, save: Callable[[dict[str, Any]], None]) -> Mapping[str, float] | None:
-        """The loop's figures; a signal does not wait for them."""
+    def _validate(
+        self,
+        epoch: Epoch,
+        shipped: Callable[[], AbstractContextManager[None]],
+        save: Callable[[dict[str, Any]], None],
+    ) -> Mapping[str, float] | None:
+        """The loop's figures, of what would be shipped now; a signal does not wait for them."""
         try:
-            with self._impatient():
+            with self._impatient(), shipped():
                 return epoch.loop.validate()
         except (Interrupted, Terminated):
             save(epoch.state())
-            last = epoch.steps * (epoch.number + 1)
+            last = epoch.first + epoch.steps
             self._stop_if(self._stopping.asked, f"step {last} of {epoch.loop.name}")
             raise
 
@@ -445,6 +503,11 @@ class Trainer:
         figures = {f"{name}/{term}": value for term, value in line["terms"].items()}
         figures |= {f"{name}/validation/{term}": value for term, value in line.get("validation", {}).items()}
         self.accelerator.log({**figures, f"{name}/lr": line["lr"]}, step=line["step"])
+
+
+def _averaged(averaging: Averaging | None) -> AbstractContextManager[None]:
+    """A context in which the network has the averages of its weights, where there are any."""
+    return nullcontext() if averaging is None else averaging.in_place()
 
 
 def _best(

@@ -47,3 +47,23 @@ def check_world(joined: int) -> None:
             "one; launch them with torchrun or accelerate launch, and make an Accelerator of your own, if "
             "there is one, with cpu=True where there is no GPU"
         )
+
+
+def half_launched(joined: int) -> str | None:
+    """A sentence if accelerate was asked for several processes and started one, as it does without GPUs.
+
+    Args:
+        joined: how many processes accelerate has joined.
+    """
+    asked = {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys() and "RANK" not in os.environ
+    if joined > 1 or not asked:
+        return None
+    return (
+        "accelerate launch has started one process, though it was asked for several; on a CPU it starts "
+        "them with --multi_gpu --num_processes N, and so does torchrun --nproc_per_node N"
+    )
+
+
+def lost(error: RuntimeError) -> bool:
+    """Whether an error says that another of the processes does not answer any more."""
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)

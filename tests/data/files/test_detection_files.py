@@ -188,6 +188,16 @@ def test_what_is_wrong_in_coco_json(tmp_path: Path) -> None:
     assert "no image has a box" in with_json(tmp_path, annotations=[], categories=[])
 
 
+def test_a_split_to_measure_by_has_a_box(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        save(tmp_path / name, drawn(0))
+    (tmp_path / "train.json").write_text(json.dumps(coco({"a.png": drawn(0)})))
+    empty = {**coco({"b.png": drawn(0)}), "annotations": []}
+    (tmp_path / "test.json").write_text(json.dumps(empty))
+    message = "none of the 1 images of the test split has a box, and networks are measured by those that have"
+    assert refused(tmp_path, "validation=0").startswith(message)
+
+
 def test_what_is_wrong_in_xml_and_text(tmp_path: Path) -> None:
     image, xml, text = tmp_path / "a.png", tmp_path / "a.xml", tmp_path / "a.txt"
     save(image, drawn(0))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -97,16 +98,86 @@ def test_images_are_resized_to_fit(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LimbeckError, match="there is no directory 'nowhere'"):
-        load('segmentation(path="nowhere")')
+    with pytest.raises(LimbeckError, match="there is no file or directory 'nowhere'"):
+        load('segmentation(path="./nowhere")')
     write_layout(tmp_path, "train/{n}.png", "trainannot/{n}.png", splits=("",))
     with pytest.raises(LimbeckError, match="belong together; give both"):
         load('segmentation(images="*.png")', tmp_path)
+    with pytest.raises(LimbeckError, match=r"are columns of rows, and .* holds files"):
+        load('segmentation(mask="label")', tmp_path)
     with pytest.raises(LimbeckError, match=r"the masks take 0.0 GB .*resize=\[height, width\]"):
         load('segmentation(memory="10 B")', tmp_path)
     write_pair(tmp_path / "train/5.png", tmp_path / "trainannot/5.png", 5, ids=np.zeros((6, 7), np.uint8))
-    with pytest.raises(LimbeckError, match=r"train/5.png' has 6 x 8 pixels, and its mask .*5.png' 6 x 7"):
+    with pytest.raises(LimbeckError, match=r"train/5.png' has 6 x 8 pixels, and the mask .*5.png' 6 x 7"):
         load("segmentation", tmp_path)
     (tmp_path / "train/5.png").write_text("nothing")
     with pytest.raises(LimbeckError, match=r"the image .*train/5.png' is in none of the formats"):
         load("segmentation", tmp_path)
+
+
+def as_bytes(file: Path) -> dict[str, bytes | str | None]:
+    return {"bytes": file.read_bytes(), "path": None}
+
+
+def table(place: Path, split: str, image: str = "image", mask: str = "mask") -> datasets.Dataset:
+    """The files of a split, encoded in columns."""
+    files = [(place / f"{split}/{n}.png", place / f"{split}annot/{n}.png") for n in range(4)]
+    columns = {image: [as_bytes(each) for each, _ in files], mask: [as_bytes(each) for _, each in files]}
+    return datasets.Dataset.from_dict(columns)
+
+
+def test_rows_are_read_as_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = tmp_path / "files"
+    write_layout(files, "{split}/{n}.png", "{split}annot/{n}.png")
+    (files / "names.txt").write_text("sky\nroad\ncar\n")
+    expected = load('segmentation(names="names.txt")', files)
+    splits = datasets.DatasetDict(
+        {split: table(files, split, "pixels", "annotation") for split in ("train", "val", "test")}
+    )
+    splits.save_to_disk(tmp_path / "saved")
+    (tmp_path / "parquet").mkdir()
+    for split, rows in splits.items():
+        rows.to_parquet(tmp_path / f"parquet/{split}-00000-of-00001.parquet")
+    columns = 'image="pixels", mask="annotation"'
+    for form in ("saved", "parquet"):
+        (tmp_path / form / "names.txt").write_text("sky\nroad\ncar\n")
+        found = load(f'segmentation(names="names.txt", {columns})', tmp_path / form)
+        assert found.fingerprint() == expected.fingerprint()
+        assert (found.task, found.hub) == (expected.task, None)
+    streamed = load(f'segmentation(path="saved", {columns}, memory="2 KB")', tmp_path)
+    assert isinstance(streamed.train.samples, Encoded)
+    assert torch.equal(images_of(streamed.train), images_of(expected.train))
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: {"somebody/roads": splits}[name])
+    hub = load(f'segmentation(path="somebody/roads", names=["sky", "road", "car"], {columns})')
+    assert (hub.fingerprint(), hub.hub) == (expected.fingerprint(), "somebody/roads")
+
+
+def test_bad_rows_are_named(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    write_layout(files, "{split}/{n}.png", "{split}annot/{n}.png", splits=("train",))
+    file = tmp_path / "roads.parquet"
+    good = table(files, "train")
+    good.to_parquet(file)
+    with pytest.raises(
+        LimbeckError, match=r"unknown column of '.*roads.parquet': 'masks'; did you mean 'mask'"
+    ):
+        load('segmentation(path="roads.parquet", mask="masks")', tmp_path)
+    with pytest.raises(LimbeckError, match=r"'roads.parquet' holds rows; name their columns"):
+        load('segmentation(path="roads.parquet", images="*.png", masks="*.png")', tmp_path)
+    with pytest.raises(
+        LimbeckError, match=r"the mask in row 1 of '.*roads.parquet' holds the id 2 at row \d and column \d"
+    ):
+        load('segmentation(path="roads.parquet", names=["sky", "road"])', tmp_path)
+
+    rows = good.to_list()
+    write_pair(tmp_path / "i.png", tmp_path / "m.png", 5, ids=np.zeros((6, 7), np.uint8))
+    bad = {
+        r"row 2 of .* has 6 x 8 pixels, and the mask in row 2 of .* 6 x 7": as_bytes(tmp_path / "m.png"),
+        r"the mask in row 2 of .* is in none of the formats": {"bytes": b"none", "path": None},
+        r"there is no mask in row 2 of .* but None": None,
+    }
+    for message, mask in bad.items():
+        datasets.Dataset.from_list([rows[0], {**rows[1], "mask": mask}, *rows[2:]]).to_parquet(file)
+        with pytest.raises(LimbeckError, match=message):
+            load('segmentation(path="roads.parquet")', tmp_path)

@@ -36,11 +36,15 @@ SMALL = {
     "transformer": "transformer(dim=8, depth=1, heads=2)",
     "unet": "unet(channels=[4, 8])",
     "deeplab": "deeplab(channels=[4, 8], width=8)",
+    "deeplab_mobilenetv2": "deeplab_mobilenetv2(multiplier=0.1, width=4)",
+    "lraspp": "lraspp(channels=[4, 4, 8], width=4)",
+    "lraspp_mobilenetv2": "lraspp_mobilenetv2(multiplier=0.1, width=4)",
     "fcos": "fcos(channels=[4, 8], levels=2, width=8)",
     "edsr": "edsr(width=4, depth=2)",
     "fsrcnn": "fsrcnn(width=4, inner=2, depth=1)",
 }
 """Small networks of some names; the others are as they are."""
+SEGMENTERS = ("unet", "deeplab", "deeplab_mobilenetv2", "lraspp", "lraspp_mobilenetv2")
 
 
 def images(size: int = 32) -> Source:
@@ -106,7 +110,7 @@ def test_every_network_answers_the_same_from_a_file(name: str, tmp_path: Path) -
     sources = {
         "fcos": boxed,
         **dict.fromkeys(("textcnn", "transformer"), texts),
-        **dict.fromkeys(("unet", "deeplab"), labeled_pixels),
+        **dict.fromkeys(SEGMENTERS, labeled_pixels),
         **dict.fromkeys(("edsr", "fsrcnn"), enlarged_images),
     }
     source = sources.get(name, images)()

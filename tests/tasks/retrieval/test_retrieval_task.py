@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from limbeck import growing
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks import Retrieval, from_record
+from limbeck.tasks.parts import vectors as vectors_of_tasks
 from limbeck.tasks.retrieval import search as searching
 from limbeck.tasks.retrieval.search import search
 
@@ -116,18 +118,45 @@ def test_the_comparison_is_the_overlap_of_the_first_ten() -> None:
     assert turned.compute().first == 0.0
 
 
+@pytest.mark.parametrize("faiss", [True, False])
 @pytest.mark.parametrize("block", [1, 3, 1000])
 def test_search_in_blocks_finds_what_a_plain_ranking_does(
-    block: int, monkeypatch: pytest.MonkeyPatch
+    block: int, faiss: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if faiss:
+        pytest.importorskip("faiss", reason="faiss is not installed")
+    else:
+        monkeypatch.setattr(searching, "find_spec", lambda name: None)
     generator = torch.Generator().manual_seed(0)
     queries, documents = (torch.randn(size, 4, generator=generator) for size in (7, 20))
-    monkeypatch.setattr(searching, "DOCUMENTS", block)
+    monkeypatch.setattr(searching, "BLOCK", block)
     monkeypatch.setattr(searching, "QUERIES", 2)
     scores, places = search(queries, documents, 5)
     expected = (queries @ documents.T).sort(1, descending=True)
     torch.testing.assert_close(scores, expected.values[:, :5])
     assert torch.equal(places, expected.indices[:, :5])
+
+
+def test_a_corpus_that_does_not_fit_into_memory_is_searched_from_a_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    documents = torch.randperm(3000, generator=generator)
+    targets = torch.full((3000, 3), NONE)
+    targets[:20, 0], targets[20:, 1] = documents[:20], documents[20:]
+    judgments = torch.stack([documents[:20], documents[20:40], torch.ones(20, dtype=torch.int64)], 1)
+    vectors = torch.randn(3000, 8, generator=generator)
+
+    def found() -> dict[str, float]:
+        meter = Retrieval().meter()
+        for rows in torch.split(torch.arange(3000), 700):
+            meter.update(Outputs(logits=vectors[rows]), batch(targets[rows], judgments))
+        return meter.compute()
+
+    expected = found()
+    monkeypatch.setattr(growing, "RESIDENT", 0)
+    monkeypatch.setattr(vectors_of_tasks, "BLOCK", 100)
+    assert found() == expected
 
 
 def test_targets_and_outputs_of_another_shape_are_refused() -> None:

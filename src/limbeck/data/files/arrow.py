@@ -47,14 +47,24 @@ def read_mapped(
     place = find(path, data_dir)
     if place is None:
         return on_the_hub(path, test)
-    if (place / "dataset_dict.json").is_file() or (place / "dataset_info.json").is_file():
+    if _is_saved(place):
         return _saved(place, test)
-    if place.is_file():
-        return _tables(place, test, memory, as_text, only)
-    tables = {file.stem.split("-")[0] for file in place.iterdir() if file.suffix.lower() in FORMATS}
-    if called(tables, ("train", "training")) is not None:
+    if holds_rows(place):
         return _tables(place, test, memory, as_text, only)
     return folders(place, test)
+
+
+def holds_rows(place: Path) -> bool:
+    """Whether there are rows with columns in a place: a file, or a directory with such files or saved by
+    `datasets`."""
+    if place.is_file() or _is_saved(place):
+        return True
+    tables = {file.stem.split("-")[0] for file in place.iterdir() if file.suffix.lower() in FORMATS}
+    return called(tables, ("train", "training")) is not None
+
+
+def _is_saved(place: Path) -> bool:
+    return any((place / name).is_file() for name in ("dataset_dict.json", "dataset_info.json"))
 
 
 def _saved(place: Path, test: str) -> dict[str, Rows]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,12 +107,12 @@ class Canvas(Decoder):
         return canvas
 
 
-def size_of(file: Path, what: str) -> tuple[int, int]:
+def size_of(file: Path | io.BytesIO, what: str) -> tuple[int, int]:
     """Height and width of an image, turned as its EXIF says; only the beginning of the file is read.
 
     Args:
         file: the image.
-        what: it is, "image" or "mask", for messages.
+        what: the image, for messages.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -120,9 +121,7 @@ def size_of(file: Path, what: str) -> tuple[int, int]:
             turned = "exif" in picture.info and picture.getexif().get(_ORIENTATION, 1) >= 5
             width, height = reversed(picture.size) if turned else picture.size
     except UnidentifiedImageError:
-        raise LimbeckError(
-            f"the {what} {str(file)!r} is in none of the formats {', '.join(FORMATS)}"
-        ) from None
+        raise LimbeckError(f"{what} is in none of the formats {', '.join(FORMATS)}") from None
     except (*BROKEN, Image.DecompressionBombError) as error:
-        raise LimbeckError(f"the {what} {str(file)!r} cannot be read: {error}") from None
+        raise LimbeckError(f"{what} cannot be read: {error}") from None
     return height, width

@@ -48,7 +48,7 @@ class Decoder:
         """
         from PIL import Image, UnidentifiedImageError
 
-        file = _file(value, folder, where)
+        file = stored(value, folder, f"image in {where}")
         try:
             with Image.open(file, formats=FORMATS) as picture:
                 check_depth(picture.mode, f"the image in {where}")
@@ -113,15 +113,21 @@ def opaque(picture: Image.Image) -> Image.Image:
 
 def located(value: Any, folder: Path, where: str) -> str:
     """The place of an image, with the file if it is one of its own."""
-    file = _file(value, folder, where)
+    file = stored(value, folder, f"image in {where}")
     return f"{where}, {str(file)!r}," if isinstance(file, Path) else where
 
 
-def _file(value: Any, folder: Path, where: str) -> Path | io.BytesIO:
-    """What to open for an image."""
+def stored(value: Any, folder: Path, what: str) -> Path | io.BytesIO:
+    """What to open for an image.
+
+    Args:
+        value: the bytes of a file, its name, or both by name, "bytes" and "path".
+        folder: where the file is, if its name says no more.
+        what: the image, for messages, such as "image in row 3 of 'train.parquet'".
+    """
     content, name = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, value)
     if isinstance(content, bytes):
         return io.BytesIO(content)
     if isinstance(name, str):
         return folder / name
-    raise LimbeckError(f"there is no image in {where} but {value!r:.60}")
+    raise LimbeckError(f"there is no {what} but {value!r:.60}")

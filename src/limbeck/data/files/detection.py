@@ -84,7 +84,9 @@ def from_detection(
     canvas, alike = Canvas.of({each.size for some in found.splits.values() for each in some}, resize, gray)
     kept = {split: [_Kept(each) for each in some] for split, some in found.splits.items()}
     boxes = {split: _tensor(some, classes, canvas) for split, some in kept.items()}
-    rows = {split: of_files([each.image for each in some], place) for split, some in found.splits.items()}
+    rows = {
+        split: of_files(place, image=[each.image for each in some]) for split, some in found.splits.items()
+    }
     contents = {
         split: contents_of(its, "image", torch.arange(len(boxes[split]))) for split, its in rows.items()
     }
@@ -104,6 +106,12 @@ def from_detection(
     parts = {
         split: Split.whole(samples[split], boxes[of][where], Detection) for split, (of, where) in made.items()
     }
+    for split in ("validation", "test"):
+        if split in parts and not (parts[split].targets[..., 4] >= 0).any():
+            raise LimbeckError(
+                f"none of the {len(parts[split])} images of the {split} split has a box, and networks are "
+                "measured by those that have; give more images, or a split of your own"
+            )
     source = assemble(
         parts["train"],
         parts.get("validation"),

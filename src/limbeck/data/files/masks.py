@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,8 +66,12 @@ class MaskReader:
     def _codes(self) -> npt.NDArray[np.int64]:
         return np.array([int(color[1:], 16) for color in self.colors], np.int64)
 
-    def __call__(self, file: Path) -> npt.NDArray[np.uint8]:
+    def __call__(self, file: Path | io.BytesIO, what: str) -> npt.NDArray[np.uint8]:
         """The classes (H, W) of one mask, 255 where a pixel does not count.
+
+        Args:
+            file: the mask.
+            what: the mask, for messages.
 
         Raises:
             LimbeckError: for a file that cannot be read, a JPEG, colors that stand for no id, and an id for
@@ -78,26 +83,25 @@ class MaskReader:
             with Image.open(file) as picture:
                 if picture.format == "JPEG":
                     raise LimbeckError(
-                        f"the mask {str(file)!r} is a JPEG, whose compression changes class ids; it should "
-                        "be a PNG"
+                        f"{what} is a JPEG, whose compression changes class ids; it should be a PNG"
                     )
-                ids = self._by_color(picture, file) if self.colors else self._ids(picture, file)
+                ids = self._by_color(picture, what) if self.colors else self._ids(picture, what)
         except LimbeckError:
             raise
         except (*BROKEN, Image.DecompressionBombError) as error:
-            raise LimbeckError(f"the mask {str(file)!r} cannot be read: {error}") from None
+            raise LimbeckError(f"{what} cannot be read: {error}") from None
         classes = self._numbers[ids]
         wrong = (classes >= len(self.names)) & (classes != IGNORED) if self.names else np.zeros(1, bool)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise LimbeckError(
-                f"the mask {str(file)!r} holds the id {ids[row, column]} at row {row} and column {column}, "
+                f"{what} holds the id {ids[row, column]} at row {row} and column {column}, "
                 f"and there are names for {len(self.names)} classes, with the ids {self._listed()}; give all "
                 "names, or name ids that do not count, ignore=[...]"
             )
         return classes
 
-    def _ids(self, picture: Image.Image, file: Path) -> npt.NDArray[np.uint8]:
+    def _ids(self, picture: Image.Image, what: str) -> npt.NDArray[np.uint8]:
         if picture.mode in ("P", "L"):
             return np.asarray(picture)
         if picture.mode == "1":
@@ -106,15 +110,15 @@ class MaskReader:
             ids = np.asarray(picture)
             if ids.min() < 0 or ids.max() >= _IDS:
                 worst = ids.min() if ids.min() < 0 else ids.max()
-                raise LimbeckError(f"the mask {str(file)!r} holds the id {worst}; ids should be 0 to 255")
+                raise LimbeckError(f"{what} holds the id {worst}; ids should be 0 to 255")
             return ids.astype(np.uint8)
         raise LimbeckError(
-            f"the mask {str(file)!r} has colors ({picture.mode}) and no palette, so its pixels hold no class "
+            f"{what} has colors ({picture.mode}) and no palette, so its pixels hold no class "
             'ids; name the color of each class in order, colors=["#000000", "#ff0000", ...], or save masks '
             "as gray or palette PNG"
         )
 
-    def _by_color(self, picture: Image.Image, file: Path) -> npt.NDArray[np.uint8]:
+    def _by_color(self, picture: Image.Image, what: str) -> npt.NDArray[np.uint8]:
         red, green, blue = np.asarray(picture.convert("RGB")).astype(np.int64).transpose(2, 0, 1)
         codes = red << 16 | green << 8 | blue
         order = self._codes.argsort()
@@ -124,7 +128,7 @@ class MaskReader:
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise LimbeckError(
-                f"the mask {str(file)!r} has the color #{codes[row, column]:06x} at row {row} and column "
+                f"{what} has the color #{codes[row, column]:06x} at row {row} and column "
                 f"{column}, which is none of the {len(self.colors)} colors"
             )
         return ids

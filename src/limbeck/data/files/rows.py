@@ -129,17 +129,18 @@ def on_the_hub(name: str, test: str = "test") -> dict[str, Rows]:
     return {split: Rows(f"the {theirs} split of {name!r}", found[theirs]) for split, theirs in splits.items()}
 
 
-def of_files(images: Sequence[Path], place: Path) -> Rows:
-    """Images in files of their own, in the column "image".
+def of_files(place: Path, **columns: Sequence[Path]) -> Rows:
+    """Images in files of their own, in columns of their names.
 
     Args:
-        images: their names.
         place: the directory, for messages.
+        **columns: the files, such as `image=`.
     """
     import datasets
 
-    features = datasets.Features({"image": datasets.Value("string")})
-    return Rows(repr(str(place)), datasets.Dataset.from_dict({"image": [*map(str, images)]}, features))
+    features = datasets.Features({column: datasets.Value("string") for column in columns})
+    names = {column: [*map(str, files)] for column, files in columns.items()}
+    return Rows(repr(str(place)), datasets.Dataset.from_dict(names, features))
 
 
 def portions(

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from limbeck.data.build import assemble
+from limbeck.data.files.arrow import holds_rows, read_mapped
 from limbeck.data.files.canvas import Canvas, Size, size_of
+from limbeck.data.files.decoding import stored
 from limbeck.data.files.discover import find
 from limbeck.data.files.images import Held
-from limbeck.data.files.mask_pairs import Pair, by_patterns, in_folders
+from limbeck.data.files.mask_pairs import by_patterns, in_folders
 from limbeck.data.files.masks import IGNORED, MaskReader
 from limbeck.data.files.readable import contents_of
-from limbeck.data.files.rows import of_files, portions
+from limbeck.data.files.rows import Rows, of_files, portions
 from limbeck.data.memory import budget
 from limbeck.data.prefetch import in_order
 from limbeck.data.registry import written
@@ -33,6 +36,8 @@ def from_segmentation(
     path: str = "",
     images: str | None = None,
     masks: str | None = None,
+    image: str | None = None,
+    mask: str | None = None,
     names: str | Sequence[str] = (),
     ignore: int | Sequence[int] = IGNORED,
     colors: Sequence[str] = (),
@@ -55,12 +60,16 @@ def from_segmentation(
     Args:
         path: a directory with folders `images` and `masks`, which may have folders `train`, `val` and `test`
             in them or around them, or with files `train.txt` and so on that list the names; or with folders
-            `train` and `trainannot`. Image and mask have the same name. Without a test split, a tenth of the
-            training split is held out for it.
+            `train` and `trainannot`. Image and mask have the same name. Or rows with a column of each: a
+            directory with files `train.parquet`, .csv, .json, .jsonl or .arrow, and maybe the same of the
+            other splits, or one such file; a directory that `datasets` has saved; or a data set of the
+            Hugging Face hub. Without a test split, a tenth of the training split is held out for it.
         images: a pattern of the names of the images instead, such as
             "leftImg8bit/{split}/*/*_leftImg8bit.png".
         masks: that of the masks, such as "gtFine/{split}/*/*_gtFine_labelIds.png"; what stands for each * is
             the same in both.
+        image: the column of the images where there are rows, "image" by default: encoded, or names of files.
+        mask: that of the masks, "mask" by default.
         names: of the classes, in the order of their ids; or the name of a file in the directory with a name
             on each line. Numbers if none is given.
         ignore: ids of pixels that do not count, one or several; 255 is one always. Classes have the others,
@@ -80,6 +89,8 @@ def from_segmentation(
         "path": path,
         "images": images,
         "masks": masks,
+        "image": image,
+        "mask": mask,
         "names": names,
         "ignore": ignore,
         "colors": colors,
@@ -90,24 +101,34 @@ def from_segmentation(
         "validation": validation,
         "resolution": resolution,
     }
-    place = find(path, data_dir)
-    if place is None or not place.is_dir():
-        raise LimbeckError(f"there is no directory {path!r} with images and masks in it")
     if (images is None) != (masks is None):
         raise LimbeckError("images=... and masks=... are patterns of names that belong together; give both")
-    pairs = (
-        in_folders(place, test)
-        if images is None or masks is None
-        else by_patterns(place, images, masks, test)
-    )
+    place = find(path, data_dir)
     room = budget(memory)
-    canvas, alike = _canvas(pairs, resize, gray)
+    if place is None or holds_rows(place):
+        if images is not None:
+            raise LimbeckError(
+                f"images=... and masks=... are patterns of names of files, and {path or str(place)!r} holds "
+                "rows; name their columns, image=... and mask=..."
+            )
+        columns = Columns(image or "image", mask or "mask")
+        rows = read_mapped(path, data_dir, test, room, as_text=columns, only=columns)
+    else:
+        if image is not None or mask is not None:
+            raise LimbeckError(
+                f"image=... and mask=... are columns of rows, and {str(place)!r} holds files; "
+                "leave them out, or name patterns, images=... and masks=..."
+            )
+        columns = Columns("image", "mask")
+        rows = _in_files(place, images, masks, test)
+    for its in rows.values():
+        its.check_columns(*columns)
+    canvas, alike = _canvas(rows, columns, resize, gray)
     known = _names(names, place)
     reader = MaskReader([ignore] if isinstance(ignore, int) else list(ignore), known, colors)
-    maps = _read(pairs, reader, canvas, room)
-    rows = {split: of_files([pair.image for pair in some], place) for split, some in pairs.items()}
+    maps = _read(rows, columns.mask, reader, canvas, room)
     contents = {
-        split: contents_of(its, "image", torch.arange(len(maps[split]))) for split, its in rows.items()
+        split: contents_of(its, columns.image, torch.arange(len(maps[split]))) for split, its in rows.items()
     }
     made = portions(
         {split: Segmentation.strata(its) for split, its in maps.items()},
@@ -117,7 +138,7 @@ def from_segmentation(
     )
     samples = decoded(
         {split: rows[of] for split, (of, _) in made.items()},
-        "image",
+        columns.image,
         {split: where for split, (_, where) in made.items()},
         canvas,
         room - sum(its.nbytes for its in maps.values()),
@@ -144,57 +165,91 @@ def from_segmentation(
     return replace(
         source,
         task=replace(source.task, resolution=resolution),
+        hub=path if place is None else None,
         preparation=f"{PIXELS} of {kind} images, turned as their EXIF says{canvas.described(alike)}",
     )
 
 
-def _canvas(pairs: Mapping[str, Sequence[Pair]], resize: Size | None, gray: bool) -> tuple[Canvas, bool]:
+class Columns(NamedTuple):
+    """The columns of images and of masks."""
+
+    image: str
+    mask: str
+
+
+def _in_files(place: Path, images: str | None, masks: str | None, test: str) -> dict[str, Rows]:
+    """The names of the files of each split, as rows."""
+    pairs = (
+        in_folders(place, test)
+        if images is None or masks is None
+        else by_patterns(place, images, masks, test)
+    )
+    return {
+        split: of_files(place, image=[pair.image for pair in some], mask=[pair.mask for pair in some])
+        for split, some in pairs.items()
+    }
+
+
+def _opened(rows: Rows, column: str, what: str) -> Iterator[tuple[Path | io.BytesIO, str]]:
+    """For each row, what to open for its image or mask, and what messages call it."""
+    for number, value in enumerate(rows.stored(column), 1):
+        where = f"{what} in row {number} of {rows.name}"
+        file = stored(value, rows.folder, where)
+        yield file, f"the {what} {str(file)!r}" if isinstance(file, Path) else f"the {where}"
+
+
+def _canvas(
+    rows: Mapping[str, Rows], columns: Columns, resize: Size | None, gray: bool
+) -> tuple[Canvas, bool]:
     """What all images are placed on, and whether they all fill it.
 
     Raises:
         LimbeckError: for a mask of another size than its image.
     """
     sizes = set()
-    for some in pairs.values():
-        for image, mask in some:
-            size, its = size_of(image, "image"), size_of(mask, "mask")
-            if size != its:
+    for its in rows.values():
+        both = (_opened(its, columns.image, "image"), _opened(its, columns.mask, "mask"))
+        for image, mask in zip(*both, strict=True):
+            size, other = size_of(*image), size_of(*mask)
+            if size != other:
                 raise LimbeckError(
-                    f"the image {str(image)!r} has {size[0]} x {size[1]} pixels, and its mask {str(mask)!r} "
-                    f"{its[0]} x {its[1]}; they should have as many"
+                    f"{image[1]} has {size[0]} x {size[1]} pixels, and {mask[1]} "
+                    f"{other[0]} x {other[1]}; they should have as many"
                 )
             sizes.add(size)
     return Canvas.of(sizes, resize, gray)
 
 
-def _names(names: str | Sequence[str], place: Path) -> tuple[str, ...]:
+def _names(names: str | Sequence[str], place: Path | None) -> tuple[str, ...]:
     """The names of the classes, from a file where one is named."""
     if not isinstance(names, str):
         return tuple(names)
-    file = place / names
+    folder = Path() if place is None else place if place.is_dir() else place.parent
+    file = folder / names
     if not file.is_file():
         raise LimbeckError(f"there is no file {str(file)!r} with names of classes, one on each line")
     return tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
 
 
 def _read(
-    pairs: Mapping[str, Sequence[Pair]], reader: MaskReader, canvas: Canvas, room: int
+    rows: Mapping[str, Rows], column: str, reader: MaskReader, canvas: Canvas, room: int
 ) -> dict[str, Tensor]:
     """The masks (N, H, W) uint8 of each split, on the canvas."""
-    total = sum(map(len, pairs.values())) * canvas.height * canvas.width
+    total = sum(len(its.dataset) for its in rows.values()) * canvas.height * canvas.width
     if total > room:
         raise LimbeckError(
             f"the masks take {total / 1e9:.1f} GB in memory, and there are {room / 1e9:.1f} GB for the data; "
             "take smaller images, resize=[height, width], or give it more, memory=..."
         )
 
-    def classes(pair: Pair) -> Tensor:
-        return torch.from_numpy(canvas.mask(reader(pair.mask), IGNORED).copy())
+    def classes(file: Path | io.BytesIO, what: str) -> Tensor:
+        return torch.from_numpy(canvas.mask(reader(file, what), IGNORED).copy())
 
     found = {}
-    for split, some in pairs.items():
-        maps = torch.empty(len(some), canvas.height, canvas.width, dtype=torch.uint8)
-        for at, each in enumerate(in_order((partial(classes, pair) for pair in some), WORKERS)):
+    for split, its in rows.items():
+        maps = torch.empty(len(its.dataset), canvas.height, canvas.width, dtype=torch.uint8)
+        jobs = (partial(classes, *mask) for mask in _opened(its, column, "mask"))
+        for at, each in enumerate(in_order(jobs, WORKERS)):
             maps[at] = each
         found[split] = maps
     return found

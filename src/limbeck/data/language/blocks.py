@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limbeck.data.language.tokens import Tokens
+from limbeck.data.language.tokens import Ints, Tokens
 from limbeck.data.storage.texts import Ragged
 from limbeck.outputs import UNLABELED
 
@@ -26,6 +26,7 @@ class Blocks:
         bytes: (N,) bytes of text that the targets of each row stand for.
         cut: how many documents were longer than a row.
         unlearned: how many documents had nothing left to learn, and are left out.
+        order: the documents that the rows hold, by their numbers, one after the other.
     """
 
     tokens: Ragged
@@ -33,6 +34,7 @@ class Blocks:
     bytes: Tensor
     cut: int = 0
     unlearned: int = 0
+    order: tuple[int, ...] = ()
 
 
 def blocks(documents: Sequence[Tokens], size: int, padding: int, *, pack: bool, whole: bool) -> Blocks:
@@ -48,8 +50,8 @@ def blocks(documents: Sequence[Tokens], size: int, padding: int, *, pack: bool, 
         whole: whether a document stays in one row, where it is cut if it is longer; otherwise it goes on in
             the next one, with nothing before it to go by.
     """
-    kept, cut, unlearned = [], 0, 0
-    for each in documents:
+    kept, order, cut, unlearned = list[Tokens](), list[int](), 0, 0
+    for number, each in enumerate(documents):
         some = each
         if whole and len(each) > size + 1:
             last = size + 1
@@ -57,6 +59,7 @@ def blocks(documents: Sequence[Tokens], size: int, padding: int, *, pack: bool, 
             cut += bool(each.learned[last:].any())
         if some.learned[1:].any():
             kept.append(some)
+            order.append(number)
         else:
             unlearned += 1
     if not kept:
@@ -74,32 +77,59 @@ def blocks(documents: Sequence[Tokens], size: int, padding: int, *, pack: bool, 
             else [[each] for each in range(len(kept))]
         )
         widths = [sum(len(kept[each]) - 1 for each in row) for row in rows]
+        order = [order[each] for row in rows for each in row]
         kept = [kept[each] for row in rows for each in row]
-    lengths = np.array([len(each) - 1 for each in kept])
-    inputs = np.concatenate([each.ids[:-1] for each in kept])
-    learned = np.concatenate([each.learned[1:] for each in kept])
-    targets = np.where(learned, np.concatenate([each.ids[1:] for each in kept]), UNLABELED)
-    sizes = np.where(learned, np.concatenate([each.bytes[1:] for each in kept]), 0)
-    starts = np.concatenate([[0], np.cumsum(widths)])
-    place, row = np.arange(len(inputs)), np.repeat(np.arange(len(widths)), widths)
-    of_document = np.repeat(np.arange(len(kept)), lengths)
+    laid = laid_out(kept, np.repeat(np.arange(len(widths)), widths), len(widths), padding, pack=pack)
+    wanted = Ragged({"targets": laid.targets}, laid.tokens.starts, {"targets": UNLABELED})
+    targets = wanted.batch(torch.arange(len(widths)))["targets"]
+    return Blocks(laid.tokens, targets, laid.bytes, cut, unlearned, tuple(order))
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Documents in rows.
+
+    Attributes:
+        tokens: see `Blocks`.
+        targets: (T,) the next token at each position of all rows, `UNLABELED` where none is learned.
+        bytes: see `Blocks`.
+    """
+
+    tokens: Ragged
+    targets: Tensor
+    bytes: Tensor
+
+
+def laid_out(documents: Sequence[Tokens], row: Ints, count: int, padding: int, *, pack: bool) -> Laid:
+    """The rows that hold the positions of some documents.
+
+    Args:
+        documents: in their order.
+        row: (T,) the row of each position, document after document, in order.
+        count: N, how many rows there are.
+        padding: id that fills up a batch.
+        pack: whether a row may hold several documents.
+    """
+    lengths = np.array([len(each) - 1 for each in documents])
+    inputs = np.concatenate([each.ids[:-1] for each in documents])
+    learned = np.concatenate([each.learned[1:] for each in documents])
+    targets = np.where(learned, np.concatenate([each.ids[1:] for each in documents]), UNLABELED)
+    sizes = np.where(learned, np.concatenate([each.bytes[1:] for each in documents]), 0)
+    starts = np.searchsorted(row, np.arange(count + 1))
+    of_document = np.repeat(np.arange(len(documents)), lengths)
     begun = np.repeat(lengths.cumsum() - lengths, lengths)
     values = {"input_ids": inputs, "attention_mask": np.ones_like(inputs)}
     if pack:
-        values["attention_mask"] = of_document - of_document[starts[:-1]][row] + 1
-        values["position_ids"] = place - np.maximum(begun, starts[:-1][row])
-    wanted = np.full((len(widths), max(widths)), UNLABELED)
-    wanted[row, place - starts[:-1][row]] = targets
-    return Blocks(
+        values["attention_mask"] = of_document - of_document[starts[row]] + 1
+        values["position_ids"] = np.arange(len(inputs)) - np.maximum(begun, starts[row])
+    return Laid(
         Ragged(
             {name: torch.from_numpy(np.ascontiguousarray(flat)).long() for name, flat in values.items()},
             torch.from_numpy(starts).long(),
             {"input_ids": padding, "attention_mask": 0, "position_ids": 0},
         ),
-        torch.from_numpy(wanted).long(),
-        torch.from_numpy(np.bincount(row, sizes, len(widths))).long(),
-        cut,
-        unlearned,
+        torch.from_numpy(targets).long(),
+        torch.from_numpy(np.bincount(row, sizes, count)).long(),
     )
 
 

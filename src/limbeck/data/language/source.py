@@ -12,6 +12,7 @@ from limbeck.data.files.tokens import LEAST_VOCABULARY
 from limbeck.data.language.blocks import Blocks, blocks
 from limbeck.data.language.documents import PLAIN, Columns, documents
 from limbeck.data.language.forms import Document, Text
+from limbeck.data.language.retelling import Documents
 from limbeck.data.language.tokenizer import learned, of_place, vocabulary
 from limbeck.data.language.tokens import Encoder
 from limbeck.data.registry import written
@@ -122,7 +123,16 @@ def from_language(
     _check(made, block)
     width = vocabulary(used)
     splits = {
-        split: Split.whole(Sequences(each.tokens, each.bytes, width), each.targets, Language)
+        split: Split.whole(
+            Sequences(
+                each.tokens,
+                each.bytes,
+                width,
+                documents=Documents(found[split], encoder, each, block, whole=not texts),
+            ),
+            each.targets,
+            Language,
+        )
         for split, each in made.items()
     }
     return Source(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 
+import torch
 from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
 
 from limbeck.data.language.tokenizer import vocabulary
 from limbeck.data.tokenization import Tokenization
@@ -44,6 +46,27 @@ def token_bytes(tokens: Tokenization) -> list[bytes]:
         if number not in special:
             made[number] = _bytes(token, letters)
     return made
+
+
+def common_tokens(ours: Tokenization, theirs: Tokenization) -> Tensor:
+    """(2, M) int64 the ids of the tokens that stand for the same bytes in both, in the order of the first's.
+
+    The tokens that end a text are the same in both, too. Of several tokens with the same bytes the one with
+    the smallest id counts.
+
+    Raises:
+        LimbeckError: see `token_bytes`.
+    """
+    first, second = (_by_bytes(token_bytes(each)) for each in (ours, theirs))
+    ends = tuple(each.tokenizer.eos_token_id for each in (ours, theirs))
+    pairs = [(number, second[each]) for each, number in first.items() if each in second]
+    pairs += [ends] if None not in ends else []
+    return torch.tensor(sorted(pairs), dtype=torch.int64).reshape(-1, 2).T.contiguous()
+
+
+def _by_bytes(told: list[bytes]) -> dict[bytes, int]:
+    """The smallest id for each bytes that some token stands for."""
+    return {each: number for number, each in reversed([*enumerate(told)]) if each}
 
 
 def _bytes(token: str, letters: dict[str, int]) -> bytes:

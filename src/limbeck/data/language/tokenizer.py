@@ -84,7 +84,12 @@ def differ(ours: Tokenization, theirs: Tokenization) -> str | None:
     for text in PROBES:
         first, second = (_ids(each, text) for each in (ours, theirs))
         if first != second:
-            return f"of {text[:24]!r} one makes the ids {_some(first)}, the other {_some(second)}"
+            pairs = enumerate(zip(first, second, strict=False))
+            at = next((place for place, (one, other) in pairs if one != other), min(len(first), len(second)))
+            return (
+                f"of {text[:24]!r} one makes the ids {_some(first[at:])}, the other {_some(second[at:])}, "
+                f"from token {at + 1} on"
+            )
     both = [
         {number: token for token, number in each.tokenizer.get_vocab().items()} for each in (ours, theirs)
     ]

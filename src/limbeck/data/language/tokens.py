@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from limbeck.data.language.forms import Chat, Document, Exchange, Text
+from limbeck.data.language.token_bytes import token_bytes
 from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 
@@ -46,20 +47,33 @@ class Encoder:
         join: what is between a prompt and its response.
         chat: whether prompts and responses become messages of a chat.
         ends: whether the end of a document is learned, as the tokenizer's EOS token.
+    Attributes:
+        special: the ids that stand for no bytes of a text.
     Raises:
         LimbeckError: for a tokenizer that is written in Python, and one without an EOS token where one is
             needed.
     """
 
     def __init__(self, tokens: Tokenization, *, join: str, chat: bool, ends: bool) -> None:
+        self.tokens, self.chat = tokens, chat
         self._place, self._tokenizer = tokens.place, tokens.tokenizer
-        self._join, self._chat, self._ends = join, chat, ends
+        self._join, self._ends = join, ends
         if not self._tokenizer.is_fast:
             raise LimbeckError(
                 f"the tokenizer of {self._place} is written in Python and does not tell where its tokens are "
                 "in a text; give a network with a tokenizer.json"
             )
-        self._special = np.array(sorted(self._tokenizer.all_special_ids), dtype=np.int64)
+        self.special = frozenset(self._tokenizer.all_special_ids)
+        self._special = np.array(sorted(self.special), dtype=np.int64)
+        self._lengths = _lengths(tokens)
+
+    def of(self, tokens: Tokenization) -> Encoder:
+        """What makes tokens of the same documents as another tokenizer does.
+
+        Args:
+            tokens: the other one.
+        """
+        return Encoder(tokens, join=self._join, chat=self.chat, ends=self._ends)
 
     def __call__(self, documents: Sequence[Document]) -> Iterator[Tokens]:
         """The tokens of each document."""
@@ -68,7 +82,7 @@ class Encoder:
                 yield self._text(document)
             elif isinstance(document, Chat):
                 yield self._messages([dict(each) for each in document.messages])
-            elif self._chat:
+            elif self.chat:
                 roles = (("user", document.prompt), ("assistant", document.response))
                 yield self._messages([{"role": role, "content": content} for role, content in roles])
             else:
@@ -78,7 +92,7 @@ class Encoder:
         """The ids that a network continues: a prompt, the messages up to the last question, or a text."""
         if isinstance(document, Text):
             return self._encoded(document.text, special=True).ids.tolist()  # type: ignore[no-any-return]
-        if isinstance(document, Exchange) and not self._chat:
+        if isinstance(document, Exchange) and not self.chat:
             return self._encoded(document.prompt + self._join, special=True).ids.tolist()  # type: ignore[no-any-return]
         if isinstance(document, Exchange):
             messages = [{"role": "user", "content": document.prompt}]
@@ -125,12 +139,21 @@ class Encoder:
         return Tokens(ids, np.ones(len(ids), dtype=bool), self._bytes(text, ids, found["offset_mapping"]))
 
     def _bytes(self, text: str, ids: Ints, offsets: Sequence[tuple[int, int]]) -> Ints:
-        """The bytes of each token; of one that shares a character with those before it, what it adds."""
+        """The bytes of each token.
+
+        Of tokens that share a character the first has all of its bytes, unless the tokenizer tells the bytes
+        of each.
+        """
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
         sizes = 1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000)
         upto = np.concatenate([[0], sizes.cumsum()])
         ends = np.maximum.accumulate(np.array([end for _, end in offsets], dtype=np.int64).reshape(-1))
         made: Ints = np.diff(upto[ends], prepend=0)
+        if self._lengths is not None and len(ids):
+            given = self._lengths[ids]
+            group = np.maximum((made > 0).cumsum() - 1, 0)  # of tokens that end with the same character
+            told = np.bincount(group, given) == np.bincount(group, made)
+            made = np.where(told[group], given, made)
         return np.where(np.isin(ids, self._special), 0, made)
 
     # Chats
@@ -190,3 +213,11 @@ class Encoder:
                     "{% generation %} and {% endgeneration %}"
                 )
             yield len(before), len(upto.rstrip())
+
+
+def _lengths(tokens: Tokenization) -> Ints | None:
+    """(V,) the bytes that each id stands for; None for a tokenizer whose tokens do not tell."""
+    try:
+        return np.array([*map(len, token_bytes(tokens))], dtype=np.int64)
+    except LimbeckError:
+        return None

@@ -48,7 +48,7 @@ class Ragged:
             rows: (B,) int64 which sequences.
         """
         starts, lengths = self.starts[rows, None], self.lengths[rows, None]
-        longest = int(lengths.max())
+        longest = max(1, int(lengths.max()))
         places = torch.arange(longest)
         if self.left:
             places = places - (longest - lengths)

@@ -7,26 +7,38 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.hashing import below
-from limbeck.methods.parts.blocks import alone, gather
+from limbeck.hashing import below, mix
+from limbeck.methods.parts.blocks import alone, gather, places
 from limbeck.outputs import Inputs, Mixture, apply, named
 
 
-def cut_mixed(inputs: Tensor, partners: Tensor, share: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Images with a rectangle of their partners'; one for the batch, cut off at the images' borders.
+def partners(tensor: Tensor, seed: Tensor, step: int) -> Tensor:
+    """(B, ...) for each sample of this process one that is drawn from the batch of all processes.
+
+    Args:
+        tensor: (B, ...) what is known of the samples; their labels have the partners of their inputs.
+        seed: scalar int64.
+        step: number of the step.
+    """
+    everyone = gather(tensor)
+    order = mix(seed, step, 3, torch.arange(len(everyone), device=tensor.device)).argsort()
+    own = places(len(tensor), tensor.device)
+    return everyone[order[own.start : own.stop]]
+
+
+def cut(inputs: Tensor, share: Tensor, seed: Tensor, step: int) -> Tensor:
+    """(H, W) true in a rectangle that CutMix draws, one for the batch, as far as the images reach.
 
     Args:
         inputs: (B, C, H, W).
-        partners: (B, C, H, W).
-        share: scalar in [0, 1], of the image that stays.
-        row: scalar, the center of the rectangle.
-        column: the same.
+        share: scalar in [0, 1], of the area outside of the rectangle, if it were not cut off.
+        seed: scalar int64.
+        step: number of the step.
     """
     height, width = inputs.shape[2:]
     side: Tensor = (1 - share).sqrt()
-    return partners.where(
-        rectangle(inputs, row, column, (height * side).floor(), (width * side).floor()), inputs
-    )
+    row, column = below(height, seed, step, 1), below(width, seed, step, 2)
+    return rectangle(inputs, row, column, (height * side).floor(), (width * side).floor())
 
 
 def rectangle(inputs: Tensor, row: Tensor, column: Tensor, high: Tensor | int, wide: Tensor | int) -> Tensor:

@@ -45,22 +45,24 @@ class Agreement:
         batches: the different numbers of samples in a batch, in the order tried.
         difference: the largest between two outputs.
         ties: pixels whose class differs, `TIES` of all at most; every other decision is the same.
+        decides: whether outputs choose among classes.
     """
 
     samples: int
     batches: tuple[int, ...]
     difference: float
     ties: int = 0
+    decides: bool = True
 
     def summary(self, where: str) -> str:
         """One sentence, for people."""
         sizes = ", ".join(map(str, self.batches))
-        same = "all decisions are the same"
+        same = "all decisions are the same, and " if self.decides else ""
         if self.ties:
-            same = f"all decisions but {self.ties:,}, ties up to float noise, are the same"
+            same = f"all decisions but {self.ties:,}, ties up to float noise, are the same, and "
         return (
             f"read back, it agrees with the student on {self.samples:,} samples of {where} in batches of "
-            f"{sizes}: {same}, and outputs differ by {self.difference:.1e} at most"
+            f"{sizes}: {same}outputs differ by {self.difference:.1e} at most"
         )
 
 
@@ -105,14 +107,15 @@ def check(
                 )
             found.add(theirs, ours, task if field is None else None, batch)
     ties = int(TIES * found.rows) if task.spatial else 0
+    decides = task.scores == "classes"
     close = found.largest <= tolerance * found.scale  # False with NaN, which is no agreement either
     if found.decisions > ties or not close:
+        differ = f"{found.decisions:,} of {found.rows:,} decisions differ, and " if decides else ""
         raise CheckError(
-            f"the file does not answer as the student and was not kept: {found.decisions:,} of "
-            f"{found.rows:,} decisions differ, and outputs of up to {found.scale:.3g} differ by "
-            f"{found.largest:.1e}"
+            f"the file does not answer as the student and was not kept: {differ}"
+            f"outputs of up to {found.scale:.3g} differ by {found.largest:.1e}"
         )
-    return Agreement(len(split), tuple(dict.fromkeys(sizes)), found.largest, found.decisions)
+    return Agreement(len(split), tuple(dict.fromkeys(sizes)), found.largest, found.decisions, decides)
 
 
 @dataclass

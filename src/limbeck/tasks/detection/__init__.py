@@ -45,6 +45,7 @@ class Detection(Task):
     boxed: ClassVar[bool] = True
     ignored: ClassVar[int] = ABSENT
     fields: ClassVar[tuple[str, ...]] = ("boxes", "centerness", "places")
+    decisions: ClassVar[str] = "objects"
     distance: ClassVar[str] = "mean KL(teacher, student) of the classes at a place in nats"
     findings = BoxFindings
     agreement = BoxAgreement

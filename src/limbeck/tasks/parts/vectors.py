@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
+from limbeck.growing import Growing
+
+BLOCK = 65536
+"""Vectors that are handled at once where there are many."""
 
 Score: TypeAlias = Literal["cosine", "dot"]
 """How two embeddings are compared: by the cosine of their angle, or by their inner product."""
@@ -38,31 +42,32 @@ def prepared(embeddings: Tensor, score: Score) -> Tensor:
 
 
 class Kept:
-    """Embeddings of some texts by number, in one tensor that grows by doubling; each number is kept once."""
+    """Embeddings of some texts by number; each number is kept once. Many of them lie in a temporary file."""
 
     def __init__(self) -> None:
-        self._vectors = torch.empty(0, 0)
-        self._numbers: list[Tensor] = []
-        self._count = 0
+        self._vectors, self._numbers = Growing(), Growing()
 
     def add(self, numbers: Tensor, vectors: Tensor) -> None:
         """Takes in the embeddings (B, D) of the texts `numbers` (B,) int64."""
-        vectors = vectors.detach().float().cpu()
-        if not self._count:
-            self._vectors = vectors.new_empty(max(1024, len(vectors)), vectors.shape[1])
-        while self._count + len(vectors) > len(self._vectors):
-            self._vectors = torch.cat([self._vectors, torch.empty_like(self._vectors)])
-        self._vectors[self._count : self._count + len(vectors)] = vectors
-        self._numbers.append(numbers.cpu())
-        self._count += len(vectors)
+        self._vectors.add(vectors.float())
+        self._numbers.add(numbers)
 
     def read(self) -> tuple[Tensor, Tensor]:
         """The numbers (N,) in ascending order, each once, and their embeddings (N, D)."""
-        if not self._count:
-            return torch.empty(0, dtype=torch.int64), self._vectors[:0]
-        numbers = torch.cat(self._numbers)
+        if not len(self._numbers):
+            return torch.empty(0, dtype=torch.int64), torch.empty(0, 0)
+        numbers, vectors = self._numbers.read(), self._vectors.read()
+        if bool((numbers.diff() > 0).all()):
+            return numbers, vectors
         order = numbers.argsort(stable=True)
-        ordered = numbers[order]
-        first = torch.ones_like(ordered, dtype=torch.bool)
-        first[1:] = ordered[1:] != ordered[:-1]
-        return ordered[first], self._vectors[: self._count][order[first]]
+        first = torch.ones_like(numbers, dtype=torch.bool)
+        first[1:] = numbers[order].diff() != 0
+        kept, ordered = order[first], Growing()
+        for some in torch.split(kept, BLOCK):
+            ordered.add(vectors[some])
+        return numbers[kept], ordered.read()
+
+
+def zeros(vectors: Tensor) -> int:
+    """How many of some vectors (N, D) have length 0."""
+    return sum(int((some == 0).all(1).sum()) for some in torch.split(vectors, BLOCK))

@@ -11,7 +11,7 @@ from torch import Tensor
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks.base import Comparison, Meter
-from limbeck.tasks.parts.vectors import Kept, Score, prepared
+from limbeck.tasks.parts.vectors import Kept, Score, prepared, zeros
 from limbeck.tasks.retrieval.findings import RetrievalAgreement, RetrievalFindings
 from limbeck.tasks.retrieval.measures import DEPTHS, measured
 from limbeck.tasks.retrieval.search import search
@@ -53,19 +53,19 @@ class Collection:
             (self._documents, document, of_document),
         ):
             if which.any():
-                kept.add(numbers[which], vectors[which])
+                kept.add(numbers[which], prepared(vectors[which], self.score))
 
     def queries(self) -> tuple[list[int], Tensor]:
         """The numbers of the queries that have a relevant document, and their vectors (Q, D)."""
         numbers, vectors = self._queries.read()
         judged = self.judgments()
         rows = [row for row, number in enumerate(numbers.tolist()) if number in judged]
-        return numbers[rows].tolist(), prepared(vectors[rows], self.score)
+        return numbers[rows].tolist(), vectors[rows]
 
     def documents(self) -> tuple[list[int], Tensor]:
         """The numbers of the documents and their vectors (N, D)."""
         numbers, vectors = self._documents.read()
-        return numbers.tolist(), prepared(vectors, self.score)
+        return numbers.tolist(), vectors
 
     def judgments(self) -> dict[int, dict[int, int]]:
         """Grades of documents by query, of the queries that have a relevant one."""
@@ -78,7 +78,8 @@ class Collection:
 class RetrievalMeter(Meter):
     """Ranks all documents for every query by exact search.
 
-    It keeps the embeddings of a split, 4 bytes a number, because a ranking needs them all at once.
+    It keeps the embeddings of a split, 4 bytes a number, because a student and its teacher are compared by
+    them; above a gigabyte they lie in a temporary file, and are read a block at a time.
 
     Args:
         metrics: the names of the metrics.
@@ -115,8 +116,8 @@ class RetrievalMeter(Meter):
             dimensions=documents.shape[1],
             bytes_per_document=4 * documents.shape[1],
             search_ms=1000 * self._seconds / len(numbers),
-            zero_queries=int((queries == 0).all(1).sum()),
-            zero_documents=int((documents == 0).all(1).sum()),
+            zero_queries=zeros(queries),
+            zero_documents=zeros(documents),
             missed=float((ndcg == 0).double().mean()),
             ndcg=dict(zip(QUARTILES, ndcg.quantile(levels).tolist(), strict=True)),
         )
@@ -127,7 +128,7 @@ class RetrievalMeter(Meter):
         if self._quick:
             return ()
         counts = [
-            (int((vectors == 0).all(1).sum()), what)
+            (zeros(vectors), what)
             for vectors, what in (
                 (self._collection.queries()[1], "queries"),
                 (self._collection.documents()[1], "documents"),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
 
+from limbeck.tasks.parts.vectors import BLOCK
+
 QUERIES = 256
 """Queries that are searched for at once."""
-
-DOCUMENTS = 65536
-"""Documents that are scored at once, so that the scores of a block take 64 MiB."""
 
 
 def search(queries: Tensor, documents: Tensor, depth: int) -> tuple[Tensor, Tensor]:
@@ -19,20 +21,31 @@ def search(queries: Tensor, documents: Tensor, depth: int) -> tuple[Tensor, Tens
         queries: (Q, D).
         documents: (N, D), on the same device.
         depth: how many documents to find; N at most.
-    Returns: scores and positions, both (Q, depth), the highest score first; of equal scores in one block the
-        order is torch's own.
+    Returns: scores and positions, both (Q, depth), the highest score first. faiss searches a block on the CPU
+        where it is installed, torch elsewhere; of equal scores in one block the order is theirs.
     """
     scores, places = [], []
     for some in torch.split(queries, QUERIES):
         best = some.new_empty(len(some), 0)
         where = torch.empty(len(some), 0, dtype=torch.int64, device=some.device)
-        for start in range(0, len(documents), DOCUMENTS):
-            block = some @ documents[start : start + DOCUMENTS].T
-            found = block.topk(min(depth, block.shape[1]), dim=1)
-            best = torch.cat([best, found.values], 1)
-            where = torch.cat([where, found.indices + start], 1)
+        for start in range(0, len(documents), BLOCK):
+            block = documents[start : start + BLOCK]
+            values, indices = _first(some, block, min(depth, len(block)))
+            best = torch.cat([best, values], 1)
+            where = torch.cat([where, indices + start], 1)
             kept = best.topk(min(depth, best.shape[1]), dim=1)
             best, where = kept.values, where.gather(1, kept.indices)
         scores.append(best)
         places.append(where)
     return torch.cat(scores), torch.cat(places)
+
+
+def _first(queries: Tensor, documents: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    if queries.device.type == "cpu" and find_spec("faiss") is not None:
+        faiss = importlib.import_module("faiss")
+        values, indices = faiss.knn(
+            queries.numpy(), documents.numpy(), depth, metric=faiss.METRIC_INNER_PRODUCT
+        )
+        return torch.from_numpy(values), torch.from_numpy(indices)
+    found = (queries @ documents.T).topk(depth, dim=1)
+    return found.values, found.indices

@@ -44,6 +44,7 @@ class Segmentation(Task):
     dense: ClassVar[bool] = True
     spatial: ClassVar[bool] = True
     ignored: ClassVar[int] = IGNORED
+    decisions: ClassVar[str] = "pixels"
     distance: ClassVar[str] = "mean KL(teacher, student) of a pixel in nats"
     findings = PixelFindings
     agreement = PixelAgreement

@@ -173,7 +173,7 @@ class _Texts:
         assert train.targets is not None
         self.targets, self._name, self._width = train.targets, source.name, source.task.width
         inputs = train.samples.take(train.index, torch.zeros_like(train.index))
-        lengths = train.samples.tokens.lengths[train.samples._rows(train.index)].tolist()
+        lengths = train.samples.tokens.lengths[train.samples.rows(train.index)].tolist()
         self._of_position = {number: row for row, number in enumerate(train.index.tolist())}
         self._ids: list[list[int]] = []
         self._whole: dict[tuple[int, ...], int] = {}

@@ -55,7 +55,8 @@ def read_coco(file: Path, folders: Sequence[Path]) -> tuple[list[Annotated], tup
     found = []
     for number, its in images.items():
         picture = _picture(str(_field(its, "file_name", f"the image {number}", file)), folders, file)
-        found.append(Annotated(picture, size_of(picture, "image"), tuple(boxes[number]), crowds[number]))
+        size = size_of(picture, f"the image {str(picture)!r}")
+        found.append(Annotated(picture, size, tuple(boxes[number]), crowds[number]))
     return found, names
 
 

@@ -29,7 +29,7 @@ def read_voc(image: Path, file: Path) -> Annotated:
         root = ElementTree.parse(file).getroot()
     except (OSError, ElementTree.ParseError) as error:
         raise LimbeckError(f"{str(file)!r} cannot be read as XML: {error}") from None
-    size = size_of(image, "image")
+    size = size_of(image, f"the image {str(image)!r}")
     told = [root.findtext(f"size/{side}") for side in ("height", "width")]
     if all(side is not None and side.strip().isdecimal() and int(side) for side in told):
         height, width = (int(side or 0) for side in told)

@@ -21,7 +21,7 @@ def read_yolo(image: Path, file: Path) -> Annotated:
     Raises:
         LimbeckError: for a line that is no box.
     """
-    height, width = size = size_of(image, "image")
+    height, width = size = size_of(image, f"the image {str(image)!r}")
     boxes = []
     lines = file.read_text().splitlines() if file.is_file() else []
     for number, line in enumerate(lines, 1):

@@ -1,0 +1,1 @@
+"""Arguments of objectives, chosen on the validation split under a budget of time."""

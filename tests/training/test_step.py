@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from small_training import Fit, Regression, batches, same, weights
+from torch import Tensor
+
+from limbeck.optimization import SGD
+from limbeck.outputs import Batch
+from limbeck.training.choices import Choices
+from limbeck.training.guard import Guard
+from limbeck.training.means import Means
+from limbeck.training.step import Step
+
+
+def unanswered(batch: Batch) -> Mapping[str, Tensor]:
+    return {}
+
+
+def stepped(scaler: torch.amp.GradScaler | None, data: list[Batch], fit: Fit, **settings: Any) -> Means:
+    """Does a step for each batch; a scaler may be of the CPU here, which the trainer itself refuses."""
+    means, guard = Means(), Guard(torch.device("cpu"))
+    step = Step(
+        Accelerator(cpu=True),
+        fit,
+        SGD(lr=0.05)(fit.parameters()),
+        **{
+            "accumulation": 1,
+            "clip": None,
+            "rows": lambda batch: None,
+            "answered": unanswered,
+            "settle": lambda batch, pieces: Choices("fp32"),
+            "scaler": scaler,
+            **settings,
+        },
+    )
+    for number, batch in enumerate(data, 1):
+        step(number, batch, guard, means)
+        guard.check("training", "There is none.")
+    return means
+
+
+@pytest.mark.parametrize("clip", [None, 0.1])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_scale_of_the_gradients_changes_nothing(accumulation: int, clip: float | None) -> None:
+    found = []
+    for scaler in (None, torch.amp.GradScaler("cpu", init_scale=2.0**12)):
+        fit = Fit(Regression())
+        means = stepped(scaler, batches(4, 4, 4), fit, accumulation=accumulation, clip=clip)
+        found.append((weights(fit.model), means.read(Accelerator(cpu=True))))
+    assert same(found[0][0], found[1][0]), "a scale is a power of two"
+    assert found[0][1] == found[1][1], "the losses are shown without it"
+
+
+def test_an_overflow_skips_the_step_and_lowers_the_scale() -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    fit = Fit(Regression())
+    before = weights(fit.model)
+    stepped(scaler, [Batch(100 * batch.inputs) for batch in batches(4)], fit)  # type: ignore[operator, arg-type]
+    assert same(weights(fit.model), before)
+    assert scaler.get_scale() == 2.0**126
+    stepped(scaler, batches(4), fit)
+    assert not same(weights(fit.model), before)
