@@ -32,7 +32,6 @@ from benchmarks.methods import contenders
 from benchmarks.methods.readme import guide, readme
 from limbeck import Distiller, data, models
 from limbeck.data import Loader, Source
-from limbeck.evaluation.cost import size_of
 from limbeck.files import write_text
 from limbeck.objective import parse
 from limbeck.optimization import SGD
@@ -209,7 +208,7 @@ def cost(task: Task, source: Source, contender: contenders.Contender, teachers: 
     return {
         "step_over_ce": round(theirs / ours, 2),
         "parameters": sum(p.numel() for p in learned),
-        "bytes": sum(map(size_of, [*parts.parameters(), *parts.buffers(), *learned, *learned])),
+        "bytes": sum(each.nbytes for each in (*parts.parameters(), *parts.buffers(), *learned, *learned)),
         "reads": list(reads.teacher),
     }
 
