@@ -162,7 +162,7 @@ def test_a_cell_that_cannot_be_kept_is_noted_and_the_rest_goes_on(tmp_path: Path
 
 def test_a_bound_on_steps_counts_in_epochs_that_are_planned_and_left(tmp_path: Path) -> None:
     training = {**SMALL["training"], "epochs": 9, "max_steps": 3}
-    chosen = {"objectives": {"alone": "ce"}, "teachers": {}}
+    chosen: dict[str, Any] = {"objectives": {"alone": "ce"}, "teachers": {}}
     file = write_study(tmp_path, training=training, pairs=[{"student": "tiny"}], **chosen)
     cells, records = cells_of(read_study(file), tmp_path), Records(tmp_path / "results.json")
     assert [kind.epochs for kind in rehearse(cells, [], timed=False)] == [2], "of 2 steps, and of 1"

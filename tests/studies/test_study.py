@@ -155,4 +155,4 @@ def test_a_text_for_an_optimizer_or_a_schedule_is_its_name_so_that_parts_come_ov
     }
     training = cells_of(study, tmp_path).students[0].config.training
     assert (training.optimizer.name, training.optimizer.lr) == ("adamw", 0.002)
-    assert training.schedule.name == "one_cycle"
+    assert str(training.schedule.name) == "one_cycle"
