@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from limbeck import urls
@@ -54,3 +55,13 @@ def test_what_cannot_be_read_is_one_sentence(url: str, message: str, tmp_path: P
         urls.read_text(url)
     with pytest.raises(LimbeckError, match=r"there is nothing at 'memory://nowhere/b'"):
         urls.download("memory://nowhere/b", tmp_path)
+
+
+def test_what_lies_outside_of_a_folder_is_not_copied(tmp_path: Path) -> None:
+    store = fsspec.filesystem("memory")
+    for name in ("a.txt", "../../out.txt"):
+        store.pipe_file(f"/outside/run/{name}", b"x")
+    message = r"'memory://outside/run' lists '/outside/run/../../out.txt', which lies outside of it"
+    with pytest.raises(LimbeckError, match=message):
+        urls.download("memory://outside/run", tmp_path / "deep" / "run")
+    assert not list(tmp_path.iterdir())

@@ -94,15 +94,18 @@ def download(url: str, folder: Path) -> None:
     """Copies a folder from an address, without what is `LEFT`.
 
     Raises:
-        LimbeckError: if there is none, or it cannot be read.
+        LimbeckError: if there is none, or it cannot be read, or if it lists a file outside itself.
     """
     with _said(url, "read"):
         system, path = _opened(url)
         found = system.find(path)
         if not found:
             raise LimbeckError(f"there is nothing at {url!r}")
-        for there in found:
-            part = Path(there.removeprefix(path).lstrip("/"))
+        parts = {there: Path(there.removeprefix(path).lstrip("/")) for there in found}
+        for there, part in parts.items():
+            if ".." in part.parts or part.anchor:
+                raise LimbeckError(f"{url!r} lists {there!r}, which lies outside of it; nothing is copied")
+        for there, part in parts.items():
             if part.parts and part.parts[0] in LEFT:
                 continue
             here = folder / part if part.parts else folder / named(url)

@@ -8,6 +8,7 @@ import pytest
 from small_runs import same, state_of, three_classes
 
 from limbeck import runs
+from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 
 GIVEN: dict[str, Any] = {
@@ -49,3 +50,28 @@ def test_who_watches_is_told_of_each_epoch_and_may_end_a_run_that_goes_on_all_th
         **GIVEN,
     )
     assert distilled == [1, 2, 3]
+
+
+@pytest.mark.parametrize("error", [LimbeckError("enough"), OSError("enough")])
+def test_errors_of_files_end_a_run_too_where_they_come_from_who_watches(
+    error: Exception, tmp_path: Path
+) -> None:
+    def watch(epoch: int, figures: Mapping[str, float]) -> None:
+        raise error
+
+    with pytest.raises(type(error), match="enough"):
+        runs.train(model="mlp(hidden=[4])", data=three_classes(), out=tmp_path, watch=watch, **GIVEN)
+    assert len(Run(tmp_path).history) == 1
+
+
+def test_several_processes_are_not_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(LimbeckError, match="watch is told in one process, and 2 were started together"):
+        runs.train(
+            model="mlp(hidden=[4])",
+            data=three_classes(),
+            out=tmp_path / "run",
+            watch=lambda epoch, figures: None,
+            **GIVEN,
+        )
+    assert not (tmp_path / "run").exists()

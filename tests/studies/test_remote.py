@@ -48,14 +48,14 @@ def test_what_was_copied_up_counts_on_another_machine_and_teachers_come_down(
     assert records.read() == up[1].read()
     assert not (tmp_path / "home" / "teachers").exists()
     said: list[str] = []
-    remote.fetch_teachers(cells, records.read(), said.append)
+    remote.fetch_teachers(cells, tmp_path / "home", records, said.append)
     assert said == [f"teachers/big is copied from {URL}"]
     monkeypatch.setattr(running, "train", None)
     progress = run_study(cells, tmp_path / "home", records, Figures(), keep=remote.push)
     assert progress.finished == tuple(cell.key for cell in cells.all)
     assert urls.exists(f"{URL}/data/tiny-of-big/kd-0/student.safetensors")
     assert not urls.exists(f"{URL}/data/tiny-of-big/kd-0/checkpoints")
-    remote.fetch_teachers(cells, records.read(), said.append)
+    remote.fetch_teachers(cells, tmp_path / "home", records, said.append)
     assert len(said) == 1, "nothing is left that needs one"
 
 
@@ -88,3 +88,28 @@ def test_a_run_at_an_address_is_loaded_and_compared(up: tuple[Cells, Records], t
         limbeck.load("memory://nowhere")
     with pytest.raises(LimbeckError, match="there is nothing at 'memory://nowhere'"):
         compare(["memory://nowhere"])
+
+
+def test_a_finished_teacher_replaces_an_unfinished_one_and_what_a_crash_left(
+    up: tuple[Cells, Records], tmp_path: Path
+) -> None:
+    cells, records = study(tmp_path)
+    (teacher,) = cells.teachers
+    for name in ("big", ".big.partial"):
+        file = teacher.path.with_name(name) / "left.txt"
+        file.parent.mkdir(parents=True)
+        file.write_text("of a crash")
+    Remote(URL).fetch_teachers(cells, tmp_path / "home", records, lambda text: None)
+    assert teacher.run.result == up[0].teachers[0].run.result
+    assert not (teacher.path / "left.txt").exists()
+    assert [file.name for file in teacher.path.parent.iterdir()] == ["big"]
+
+
+def test_messages_name_the_address_of_a_run(up: tuple[Cells, Records]) -> None:
+    urls.write_text("memory://no-run/a/notes.txt", "nothing")
+    with pytest.raises(LimbeckError, match=r"^'memory://no-run/a' is no run's directory"):
+        compare(["memory://no-run/a/"])
+    urls.write_text("memory://no-run/b/config.yaml", "objective: ce")
+    alone = next(cell for cell in up[0].students if cell.objective == "alone")
+    found = compare([f"{URL}/{alone.key}", "memory://no-run/b"], anyway=True)
+    assert "'memory://no-run/b' is not finished, and is left out." in found.notes

@@ -7,10 +7,12 @@ import pytest
 from filelock import FileLock
 
 from interrupting import interrupted_after
+from limbeck.config import RunConfig
+from limbeck.data import Source
 from limbeck.errors import LimbeckError
-from limbeck.studies import running
-from limbeck.studies.cells import Cells, cells_of, slug
-from limbeck.studies.records import Records
+from limbeck.studies import running, steps
+from limbeck.studies.cells import Cell, Cells, cells_of, slug
+from limbeck.studies.records import CellRecord, Records
 from limbeck.studies.rehearsal import rehearse
 from limbeck.studies.running import run_study
 from limbeck.studies.status import status
@@ -143,3 +145,55 @@ def test_a_damaged_file_of_figures_is_named(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text('{"cells": {"a": {}}}')
     with pytest.raises(LimbeckError, match=r"results.json' holds no figures of a study"):
         Records(tmp_path / "results.json").read()
+
+
+def test_a_cell_that_cannot_be_kept_is_noted_and_the_rest_goes_on(tmp_path: Path) -> None:
+    file = write_study(tmp_path, objectives={"alone": "ce"}, teachers={}, pairs=None)
+    cells, records = cells_of(read_study(file), tmp_path), Records(tmp_path / "results.json")
+    said: list[str] = []
+
+    def keep(cell: Cell, record: CellRecord) -> None:
+        raise LimbeckError("'s3://away' cannot be written")
+
+    progress = run_study(cells, tmp_path, records, Figures(), note=said.append, keep=keep)
+    assert progress.finished == ("data/tiny/alone-0", "data/tiny/alone-1")
+    assert said[2] == "data/tiny/alone-1 is finished and could not be kept: 's3://away' cannot be written"
+
+
+def test_a_bound_on_steps_counts_in_epochs_that_are_planned_and_left(tmp_path: Path) -> None:
+    training = {**SMALL["training"], "epochs": 9, "max_steps": 3}
+    chosen: dict[str, Any] = {"objectives": {"alone": "ce"}, "teachers": {}}
+    file = write_study(tmp_path, training=training, pairs=[{"student": "tiny"}], **chosen)
+    cells, records = cells_of(read_study(file), tmp_path), Records(tmp_path / "results.json")
+    assert [kind.epochs for kind in rehearse(cells, [], timed=False)] == [2], "of 2 steps, and of 1"
+    run_study(cells.only(["alone-0"]), tmp_path, records, Figures())
+    with interrupted_after(1):
+        run_study(cells, tmp_path, records, Figures())
+    found = status(cells, tmp_path, records)
+    assert [(each.epochs, each.planned) for each in found.cells] == [(2, 2), (1, 2)]
+    assert found.seconds == pytest.approx(records.read()["data/tiny/alone-0"].result.seconds / 2)
+
+
+def test_data_whose_samples_all_have_labels_is_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+
+    def data_of(config: RunConfig) -> Source:
+        looked.append(config.data.name)
+        return steps.data_of(config)
+
+    monkeypatch.setattr(running, "data_of", data_of)
+    cells = cells_of(read_study(write_study(tmp_path, data="iris")), tmp_path).only(["alone"])
+    run_study(cells, tmp_path, Records(tmp_path / "results.json"), Figures())
+    assert looked == ["iris"]
+
+
+def test_what_is_above_a_cell_comes_after_what_it_needs(tmp_path: Path) -> None:
+    cells = cells_of(read_study(write_study(tmp_path)), tmp_path)
+    taught = next(cell for cell in cells.students if cell.key == "data/tiny-of-middle/kd-0")
+    assert [cell.key for cell in taught.above] == ["teachers/big", "teachers/middle"]
+    assert [cell.key for cell in cells.only(["tiny-of-middle"]).teachers] == [
+        "teachers/big",
+        "teachers/middle",
+    ]

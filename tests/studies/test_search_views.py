@@ -221,6 +221,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "taught": ({"teacher": "runs/a"}, "leave out the teacher, or search for the student's"),
     "untaught": ({"role": "student"}, r"searched with its teacher; give one \(--teacher\)"),
     "views": ({"settings": {"training.views": 4}}, r"leave out training\.views"),
+    "bound": (
+        {"settings": {"training.max_steps": 3}},
+        r"training\.max_steps would bound each anew; leave it",
+    ),
+    "patience": (
+        {"settings": {"training.early_stopping": {"patience": 1}}},
+        r"training\.early_stopping would bound each anew",
+    ),
     "model": ({"student": "cnnn"}, "did you mean 'cnn'"),
     "objective": ({"objective": "ce + kdd"}, "did you mean 'kd'"),
     "network": ({"student": torch.nn.Linear(2, 2)}, "name them, or give their runs"),

@@ -138,3 +138,21 @@ def test_every_study_that_limbeck_ships_can_be_read_in_both_scales(name: str, tm
     for scale in ("full", "small"):
         study = read_study(Path(name), scale)
         assert cells_of(study, tmp_path).students
+
+
+def test_a_text_for_an_optimizer_or_a_schedule_is_its_name_so_that_parts_come_over_it(tmp_path: Path) -> None:
+    study = read_study(
+        write_study(
+            tmp_path,
+            training={"epochs": 2, "optimizer": "adamw", "schedule": "one_cycle"},
+            students={"tiny": {"model": "mlp(hidden=[4])", "training": {"optimizer": {"lr": 0.002}}}},
+        )
+    )
+    assert study.training == {
+        "epochs": 2,
+        "optimizer": {"name": "adamw"},
+        "schedule": {"name": "one_cycle"},
+    }
+    training = cells_of(study, tmp_path).students[0].config.training
+    assert (training.optimizer.name, training.optimizer.lr) == ("adamw", 0.002)
+    assert str(training.schedule.name) == "one_cycle"

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from limbeck.cli.asked import Asked, asked_for, launcher_of
 from limbeck.cli.compare import Format
 from limbeck.errors import LimbeckError
 
 if TYPE_CHECKING:
-    from limbeck.studies.cells import Cells
     from limbeck.studies.outcome import Group
-    from limbeck.studies.records import Records
-    from limbeck.studies.remote import Remote
-    from limbeck.studies.running import Launcher
-    from limbeck.studies.study import Study
 
 app = typer.Typer(
     name="study",
@@ -71,7 +66,7 @@ def plan(
     from limbeck.report.study_plan import plan_table
     from limbeck.studies.rehearsal import rehearse
 
-    asked = _asked(study, only, scale, home, results)
+    asked = asked_for(study, only, scale, home, results)
     with err.status("timing some steps of each kind of run"):
         kinds = rehearse(asked.cells, asked.records.read(), timed=True)
     out.print(rich_table(plan_table(asked.study, kinds)))
@@ -109,14 +104,16 @@ def run(
     from limbeck.studies.rehearsal import rehearse
     from limbeck.studies.running import check_unchanged, run_study
 
-    chosen = _launcher(launcher, cpus, gpus, slurm or [])
-    asked = _asked(study, only, scale, home, results)
+    chosen = launcher_of(launcher, cpus, gpus, slurm or [])
+    asked = asked_for(study, only, scale, home, results)
     check_unchanged(asked.cells, asked.home, asked.records)
     rehearse(asked.cells, {*asked.records.read(), *_begun(asked)}, timed=False)
     remote = asked.remote
     if remote:
         remote.push_missing(asked.cells, asked.records.read())
-        remote.fetch_teachers(asked.cells, asked.records.read(), lambda text: err.print(text, soft_wrap=True))
+        remote.fetch_teachers(
+            asked.cells, asked.home, asked.records, lambda text: err.print(text, soft_wrap=True)
+        )
     try:
         done = run_study(
             asked.cells,
@@ -157,7 +154,7 @@ def status(
     from limbeck.studies.running import check_unchanged
     from limbeck.studies.status import status as status_of
 
-    asked = _asked(study, only, scale, home, results)
+    asked = asked_for(study, only, scale, home, results)
     check_unchanged(asked.cells, asked.home, asked.records)
     left = status_table(status_of(asked.cells, asked.home, asked.records))
     out.print(rich_table(left) if left.rows else left.notes)
@@ -233,91 +230,18 @@ def report(
     out.print(file, soft_wrap=True)
 
 
-class _Asked:
-    """What all commands are told."""
-
-    def __init__(
-        self, study: Study, cells: Cells, home: Path, records: Records, remote: Remote | None
-    ) -> None:
-        self.study, self.cells, self.home, self.records = study, cells, home, records
-        self.remote = remote
-
-
-def read_asked(file: str, scale: str, home: str | None, beside: str = "") -> tuple[Study, Path]:
-    """A study with its directory, runs/NAME where none is given.
-
-    Args:
-        file: of the study, its address, or its name.
-        scale: "full" or "small".
-        home: the directory.
-        beside: what is put after the name of a directory that is not given.
-    """
-    from limbeck import urls
-    from limbeck.studies.study import read_study
-
-    scales: tuple[Literal["full"], Literal["small"]] = ("full", "small")
-    if scale not in scales:
-        raise LimbeckError(f"the scale (--scale) is full or small, not {scale!r}")
-    study = read_study(file, "small" if scale == "small" else "full")
-    name = Path(urls.named(file)).stem + ("-small" if scale == "small" else "") + beside
-    path = urls.local(home, "the directory (--out)") if home else Path("runs") / name
-    if path.exists() and not path.is_dir():
-        raise LimbeckError(f"{str(path)!r} is a file; a study needs a directory (--out)")
-    return study, path
-
-
-def _asked(file: str, only: list[str] | None, scale: str, home: str | None, results: str | None) -> _Asked:
-    """What is asked; what is finished at an address counts from then on."""
-    from limbeck import urls
-    from limbeck.studies.cells import cells_of
-    from limbeck.studies.records import Records
-    from limbeck.studies.remote import Remote
-
-    remote = Remote(home.rstrip("/")) if home and urls.is_url(home) else None
-    study, path = read_asked(file, scale, None if remote else home)
-    cells = cells_of(study, path).only(only or [])
-    records = Records(urls.local(results, "--results") if results else path / "results.json")
-    if remote:
-        remote.pull(cells, records)
-    return _Asked(study, cells, path, records, remote)
-
-
-def _launcher(name: str, cpus: int | None, gpus: int | None, slurm: list[str]) -> Launcher:
-    """What has cells run; a Ray cluster or a Slurm that is not there is an error at once."""
-    from limbeck.cli.values import settings
-    from limbeck.studies.launchers import OnRay, OnSlurm
-    from limbeck.studies.running import here
-
-    if slurm and name != "slurm":
-        raise LimbeckError("--slurm is for --launcher slurm")
-    if name == "here":
-        if cpus is not None or gpus is not None:
-            raise LimbeckError("--cpus and --gpus are for --launcher ray and slurm")
-        return here
-    cpus, gpus = cpus or 1, gpus or 0
-    if name == "ray":
-        on_ray = OnRay(cpus, gpus)
-        on_ray.connected()
-        return on_ray
-    if name == "slurm":
-        on_slurm = OnSlurm(cpus, gpus, settings(slurm, "--slurm"))
-        on_slurm.there()
-        return on_slurm
-    raise LimbeckError(f"the launcher (--launcher) is here, ray or slurm, not {name!r}")
-
-
 def _found(
     file: str, only: list[str] | None, scale: str, home: str | None, results: str | None, partial: bool
-) -> tuple[_Asked, list[Group]]:
+) -> tuple[Asked, list[Group]]:
     """What is asked, and what came of it."""
     from limbeck.studies.outcome import groups
     from limbeck.studies.running import check_unchanged
 
-    asked = _asked(file, only, scale, home, results)
+    asked = asked_for(file, only, scale, home, results)
     check_unchanged(asked.cells, asked.home, asked.records)
     return asked, groups(asked.study, asked.cells, asked.records.read(), partial=partial)
 
 
-def _begun(asked: _Asked) -> list[str]:
+def _begun(asked: Asked) -> list[str]:
     """The cells that have been begun, which were found to work then."""
     return [cell.key for cell in asked.cells.all if (cell.path / "config.yaml").exists()]

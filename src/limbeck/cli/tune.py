@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from limbeck.cli.study import File, Scale, err, out, read_asked
+from limbeck.cli.asked import read_asked
+from limbeck.cli.study import File, Scale, err, out
 
 
 def tune(

@@ -56,7 +56,7 @@ def plan_table(study: Study, kinds: Sequence[Kind]) -> Table:
 def status_table(found: Status) -> Table:
     """Each cell that is not finished, and what is left of all."""
     rows: list[list[Cell]] = [
-        [each.cell.key, each.state, f"{each.epochs} of {each.cell.config.training.epochs}", _log(each.log)]
+        [each.cell.key, each.state, f"{each.epochs} of {each.planned}", _log(each.log)]
         for each in found.cells
         if each.state != "finished"
     ]

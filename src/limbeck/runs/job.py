@@ -391,10 +391,13 @@ class TrainingLoop(Loop):
         return None if decay is None else Averaging(self._job.distiller.deploy(), decay)
 
     def keep(self, epoch: int, last: bool) -> None:
-        """Keeps the weights of every so many epochs, and of the last; and tells who watches."""
+        """Keeps the weights of every so many epochs, and of the last."""
         every = self._job.config.training.keep_every
         if every is not None and (epoch % every == 0 or last):
             self._kept(epoch)
+
+    def tell(self, epoch: int) -> None:
+        """Tells who watches, with the figures of the validation split."""
         if self._watch is not None:
             self._watch(epoch, self._figures)
 

@@ -24,6 +24,7 @@ from limbeck.runs.finish import conclude, write_student
 from limbeck.runs.job import Watch, loops, prepare
 from limbeck.runs.locking import locked
 from limbeck.training import DivergenceError, Trainer
+from limbeck.training.world import launched
 
 
 def distill(
@@ -112,6 +113,7 @@ def distill(
             too, as `limbeck.distill` gives one by default; on the run's own seed if None.
         watch: a function that is told after each epoch of the student's training how many are over, and the
             figures of the validation split by metric. What it raises ends the run, which may be resumed.
+            It is told of runs in one process alone.
     Raises:
         LimbeckError: for arguments that do not make a run, and a baseline with other settings; no file is
             written then.
@@ -337,6 +339,10 @@ def _run(
     beside: Beside | None = None,
     watch: Watch | None = None,
 ) -> Run:
+    if watch is not None and (together := launched()) > 1:
+        raise LimbeckError(
+            f"watch is told in one process, and {together} were started together; leave it out, or start one"
+        )
     run = Run(path)
     done = resume and run.finished
     if done and (beside is None or run.result.baseline is not None):

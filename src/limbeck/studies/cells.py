@@ -54,6 +54,16 @@ class Cell:
         return Run(self.path)
 
     @property
+    def kind(self) -> str:
+        """Its key without the seed; a teacher's is its key."""
+        return self.key.rpartition("-")[0] if self.objective else self.key
+
+    @property
+    def above(self) -> tuple[Cell, ...]:
+        """The cells that train its teachers, and the teachers of these, each after what it needs."""
+        return tuple(each for need in self.needs for each in (*need.above, need))
+
+    @property
     def group(self) -> str:
         """What its table is: "resnet8 taught by wrn_16_2 on cifar100"; the same without teachers."""
         return f"{self.student} on {self.data}"
@@ -106,11 +116,8 @@ class Cells:
                 )
         students = tuple(cell for cell in self.students if any(_holds(cell, word) for word in words))
         chosen = {cell.key for cell in self.teachers if any(_holds(cell, word) for word in words)}
-        waiting = [*students, *(cell for cell in self.teachers if cell.key in chosen)]
-        while waiting:
-            needs = waiting.pop().needs
-            chosen |= {cell.key for cell in needs}
-            waiting += needs
+        asked = [*students, *(cell for cell in self.teachers if cell.key in chosen)]
+        chosen |= {need.key for cell in asked for need in cell.above}
         return Cells(tuple(cell for cell in self.teachers if cell.key in chosen), students)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -60,14 +60,26 @@ def compare(
             different tasks, or are the same thing with the same seed; or an unknown baseline.
     """
     with ExitStack() as copies:
-        places = [
-            copies.enter_context(urls.downloaded(each))
-            if isinstance(each, str) and urls.is_url(each)
-            else each
-            for each in runs
-        ]
-        directories = [each if isinstance(each, Run) else Run(Path(each)) for each in places]
-        return _compared(directories, baseline=baseline, anyway=anyway, unequal=unequal)
+        addresses: dict[str, str] = {}
+        directories = []
+        for each in runs:
+            if isinstance(each, str) and urls.is_url(each):
+                folder = copies.enter_context(urls.downloaded(each))
+                addresses[str(folder)] = each.rstrip("/")
+                each = folder
+            directories.append(each if isinstance(each, Run) else Run(Path(each)))
+        try:
+            found = _compared(directories, baseline=baseline, anyway=anyway, unequal=unequal)
+        except LimbeckError as error:
+            raise type(error)(_with_addresses(str(error), addresses)) from None
+        return replace(found, notes=tuple(_with_addresses(note, addresses) for note in found.notes))
+
+
+def _with_addresses(text: str, addresses: Mapping[str, str]) -> str:
+    """A message in which the copies of runs are called by the addresses that they come from."""
+    for folder, url in addresses.items():
+        text = text.replace(folder, url)
+    return text
 
 
 def _compared(directories: Sequence[Run], *, baseline: str | None, anyway: bool, unequal: bool) -> Comparison:

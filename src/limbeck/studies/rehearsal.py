@@ -15,7 +15,7 @@ from limbeck.runs import networks
 from limbeck.runs.job import Job, prepare
 from limbeck.runs.rehearsal import rehearsed
 from limbeck.studies.cells import Cell, Cells
-from limbeck.studies.steps import data_of, with_equal_steps
+from limbeck.studies.steps import data_of, epochs_of, with_equal_steps
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Kind:
         name: the key of its first cell without the seed.
         cells: how many there are.
         left: how many of them are not finished.
-        epochs: of each, phases not counted.
+        epochs: of each that is left, phases not counted; 0 where none is.
         seconds: a run's, estimated; None where its steps were not timed.
     """
 
@@ -50,22 +50,23 @@ def rehearse(cells: Cells, finished: Iterable[str], *, timed: bool) -> list[Kind
     done, loaded = set(finished), dict[str, Source]()
     kinds: dict[str, list[Cell]] = {}
     for cell in cells.all:
-        kinds.setdefault(cell.key.rpartition("-")[0] if cell.objective else cell.key, []).append(cell)
+        kinds.setdefault(cell.kind, []).append(cell)
     found = []
     for name, members in kinds.items():
         left = [cell for cell in members if cell.key not in done]
-        seconds = None
+        epochs, seconds = 0, None
         if left:
             try:
                 config = left[0].config
                 if (source := loaded.get(str(config.data))) is None:
                     source = loaded[str(config.data)] = data_of(config)
                 fresh, objects = _fresh(left[0], source)
-                job = prepare(with_equal_steps(fresh, left[0].steps_of, source), objects)
+                settled = with_equal_steps(fresh, left[0].steps_of, source)
+                job = prepare(settled, objects)
+                epochs = epochs_of(settled, source)
                 seconds = _seconds(job) if timed else None
             except LimbeckError as error:
                 raise LimbeckError(f"{left[0].key}: {error}") from None
-        epochs = members[0].config.training.epochs
         found.append(Kind(name, len(members), len(left), epochs, seconds))
     return found
 

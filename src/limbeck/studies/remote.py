@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from filelock import FileLock
 from pydantic import ValidationError
 
 from limbeck import urls
 from limbeck.errors import LimbeckError
 from limbeck.studies.cells import Cell, Cells
 from limbeck.studies.records import CellRecord, Records
+from limbeck.studies.running import Order
+from limbeck.studies.study import Figures
 
 RECORD = "cell.json"
 """The record of a cell, beside the files of its run; it is written last."""
@@ -40,22 +45,32 @@ class Remote:
         if found:
             records.add(found)
 
-    def fetch_teachers(
-        self, cells: Cells, known: Mapping[str, CellRecord], note: Callable[[str], None]
-    ) -> None:
+    def fetch_teachers(self, cells: Cells, home: Path, records: Records, note: Callable[[str], None]) -> None:
         """Copies the runs of teachers that unfinished students need, so that none is trained twice.
+
+        A teacher that is finished there replaces a run of it here that is not.
 
         Args:
             cells: that are to be run.
-            known: the records that there are.
+            home: the directory of the study.
+            records: the file of its figures.
             note: is told what is copied.
         """
-        wanted = {need.key for cell in cells.students if cell.key not in known for need in _above(cell)}
+        known = records.read()
+        wanted = {need.key for cell in cells.students if cell.key not in known for need in cell.above}
         for cell in cells.teachers:
-            if cell.key in wanted and not cell.path.exists() and urls.exists(self._file(cell)):
+            if cell.key not in wanted or cell.run.finished or not urls.exists(self._file(cell)):
+                continue
+            lock = Order(cell, home, records.path, Figures()).lock
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(lock):
+                if cell.run.finished:  # by another process in the meantime
+                    continue
                 note(f"{cell.key} is copied from {self.url}")
                 partial = cell.path.with_name(f".{cell.path.name}.partial")
+                shutil.rmtree(partial, ignore_errors=True)  # of an earlier crash
                 urls.download(self._place(cell), partial)
+                shutil.rmtree(cell.path, ignore_errors=True)
                 partial.replace(cell.path)
 
     def push(self, cell: Cell, record: CellRecord) -> None:
@@ -81,7 +96,3 @@ class Remote:
             return CellRecord.model_validate_json(urls.read_text(file))
         except ValidationError as error:
             raise LimbeckError(f"{file!r} is no record of a cell: {error.errors()[0]['msg']}") from None
-
-
-def _above(cell: Cell) -> list[Cell]:
-    return [each for need in cell.needs for each in (need, *_above(need))]

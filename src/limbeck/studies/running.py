@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from limbeck.runs.recipe import settings
 from limbeck.studies.cells import Cell, Cells, slug
 from limbeck.studies.measured import lacks, record
 from limbeck.studies.records import CellRecord, Records, changed
-from limbeck.studies.steps import data_of, with_equal_steps
+from limbeck.studies.steps import all_labeled, data_of, with_equal_steps
 from limbeck.studies.study import Figures
 
 TRIES = 2
@@ -38,6 +38,8 @@ class Order:
         records: the file of the study's figures.
         figures: what is measured when it is finished.
         report: a function that writes the page of its run; no page is written if None.
+        complete: data sets that cells before it have found to have a label for each training sample, as
+            configs name them; where it is among them, its data need not be looked at before its run.
     """
 
     cell: Cell
@@ -45,6 +47,7 @@ class Order:
     records: Path
     figures: Figures
     report: Report | None = None
+    complete: set[str] = field(default_factory=set, compare=False)
 
     @property
     def log(self) -> Path:
@@ -117,7 +120,7 @@ def _run(order: Order) -> None:
     if run.finished:
         return
     begun = (cell.path / "config.yaml").exists()
-    config = None if begun else _settled(cell)
+    config = None if begun else _settled(order)
     done(cell.path, taught=bool(cell.config.taught_by), config=config, report=order.report)
 
 
@@ -133,11 +136,16 @@ def done(path: Path, *, taught: bool, **given: Any) -> Run:
     return run(**{"display": False, **given}, out=path, resume=(path / "config.yaml").exists())
 
 
-def _settled(cell: Cell) -> RunConfig:
+def _settled(order: Order) -> RunConfig:
     """The config of a cell, with as many steps as the objectives that need no labels take."""
-    if cell.steps_of is None:
+    cell, data = order.cell, str(order.cell.config.data)
+    given = cell.config.training.samples_per_epoch is not None
+    if cell.steps_of is None or given or data in order.complete:
         return cell.config
-    return with_equal_steps(cell.config, cell.steps_of, data_of(cell.config))
+    source = data_of(cell.config)
+    if all_labeled(source):
+        order.complete.add(data)
+    return with_equal_steps(cell.config, cell.steps_of, source)
 
 
 @dataclass(frozen=True)
@@ -178,18 +186,20 @@ def run_study(
         launcher: has the cells run.
         report: a function that writes the page of each run.
         note: is told how each cell did.
-        keep: is given each cell that is finished, once its record is written.
+        keep: is given each cell that is finished, once its record is written. A LimbeckError that it raises
+            is noted, and the study goes on.
     Raises:
         LimbeckError: for cells that were begun with other settings; nothing is run then.
     """
     begin(cells, home, records)
     known = records.read()
     todo = {cell.key for cell in cells.all if not _done(cell, known, figures)}
-    needed = {need.key for cell in cells.students if cell.key in todo for need in _above(cell)}
+    needed = {need.key for cell in cells.students if cell.key in todo for need in cell.above}
     again = {cell.key for cell in cells.teachers if cell.key in needed and not cell.run.finished}
     failed: dict[str, Path] = {}
     elsewhere: list[str] = []
     waiting: list[str] = []
+    complete: set[str] = set()
     for wave in _waves(cells):
         orders = []
         for cell in wave:
@@ -198,7 +208,7 @@ def run_study(
             if any(need.key in (*failed, *elsewhere, *waiting) for need in cell.needs):
                 waiting.append(cell.key)
             else:
-                orders.append(Order(cell, home, records.path, figures, report))
+                orders.append(Order(cell, home, records.path, figures, report, complete))
         by_key = {cell.key: cell for cell in wave}
         for number, outcome in enumerate(launcher(orders), start=1):
             if outcome.log is not None:
@@ -209,7 +219,10 @@ def run_study(
             else:
                 if outcome.key not in known or outcome.key in todo:
                     records.add({outcome.key: outcome.record})
-                    keep(by_key[outcome.key], outcome.record)
+                    try:
+                        keep(by_key[outcome.key], outcome.record)
+                    except LimbeckError as error:  # the record is written, and the other cells go on
+                        note(f"{outcome.key} is finished and could not be kept: {error}")
                 note(f"{number}/{len(orders)} {outcome.key}: {said(outcome.record)}")
     there = records.read()
     finished = tuple(cell.key for cell in cells.all if cell.key in there)
@@ -278,11 +291,6 @@ def _done(cell: Cell, known: Mapping[str, CellRecord], figures: Figures) -> bool
     """Whether there is nothing left to do for a cell; figures of a run that is gone are not asked for."""
     found = known.get(cell.key)
     return found is not None and not (lacks(found, figures) and cell.run.finished)
-
-
-def _above(cell: Cell) -> Iterator[Cell]:
-    for need in cell.needs:
-        yield from (need, *_above(need))
 
 
 def _waves(cells: Cells) -> Iterable[list[Cell]]:

@@ -126,6 +126,11 @@ def _check_config(role: str, config: RunConfig, every: int) -> None:
         raise LimbeckError("the student's views are searched with its teacher; give one (--teacher)")
     if config.training.views is not None:
         raise LimbeckError("a search draws among all views of a policy; leave out training.views")
+    for key in ("max_steps", "early_stopping"):
+        if getattr(config.training, key) is not None:
+            raise LimbeckError(
+                f"a trial is a chain of short runs, and training.{key} would bound each anew; leave it out"
+            )
     if every >= config.training.epochs:
         raise LimbeckError(
             f"every={every} (--every) leaves no second round in {config.training.epochs} epochs; give fewer "

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from filelock import FileLock, Timeout
 
+from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.studies.cells import Cell, Cells
 from limbeck.studies.records import CellRecord, Records
 from limbeck.studies.running import Order
+from limbeck.studies.steps import data_of, epochs_of, with_equal_steps
 from limbeck.studies.study import Figures
 
 State: TypeAlias = Literal["finished", "running", "failed", "begun", "waiting"]
@@ -27,12 +29,14 @@ class CellStatus:
         cell: the cell.
         state: "running" while a process is at it, "begun" where one has stopped.
         epochs: epochs of the student's training that are over.
+        planned: how many it has in all, where nothing stops it early.
         log: the log of its failure.
     """
 
     cell: Cell
     state: State
     epochs: int
+    planned: int
     log: Path | None = None
 
 
@@ -63,21 +67,36 @@ def status(cells: Cells, home: Path, records: Records) -> Status:
         records: the file of its figures.
     """
     known = records.read()
-    found = tuple(_status(cell, home, records, known) for cell in cells.all)
-    return Status(found, _left(found, known))
+    found, loaded, counted = list[CellStatus](), dict[str, Source](), dict[str, int]()
+
+    def planned(cell: Cell) -> int:
+        config, name = cell.config, str(cell.config.data)
+        if config.training.max_steps is None:
+            return config.training.epochs
+        if cell.kind not in counted:
+            if name not in loaded:
+                loaded[name] = data_of(config)
+            settled = with_equal_steps(config, cell.steps_of, loaded[name])
+            counted[cell.kind] = epochs_of(settled, loaded[name])
+        return counted[cell.kind]
+
+    for cell in cells.all:
+        if cell.key in known:
+            epochs = _epochs(cell)
+            found.append(CellStatus(cell, "finished", epochs, epochs))
+        else:
+            found.append(_unfinished(cell, planned(cell), Order(cell, home, records.path, Figures())))
+    return Status(tuple(found), _left(found, known))
 
 
-def _status(cell: Cell, home: Path, records: Records, known: Mapping[str, CellRecord]) -> CellStatus:
-    epochs = cell.config.training.epochs
-    if cell.key in known:
-        return CellStatus(cell, "finished", epochs)
-    order = Order(cell, home, records.path, Figures())
+def _unfinished(cell: Cell, planned: int, order: Order) -> CellStatus:
     over = _epochs(cell)
     if _locked(order.lock):
-        return CellStatus(cell, "running", over)
+        return CellStatus(cell, "running", over, planned)
     if order.log.exists():
-        return CellStatus(cell, "failed", over, order.log)
-    return CellStatus(cell, "begun" if (cell.path / "config.yaml").exists() else "waiting", over)
+        return CellStatus(cell, "failed", over, planned, order.log)
+    begun = (cell.path / "config.yaml").exists()
+    return CellStatus(cell, "begun" if begun else "waiting", over, planned)
 
 
 def _locked(lock: Path) -> bool:
@@ -99,7 +118,7 @@ def _epochs(cell: Cell) -> int:
     return max((line["epoch"] for line in lines if line["phase"] == "training"), default=0)
 
 
-def _left(cells: tuple[CellStatus, ...], known: Mapping[str, CellRecord]) -> float | None:
+def _left(cells: Sequence[CellStatus], known: Mapping[str, CellRecord]) -> float | None:
     """The seconds that are left: for each cell the median of its kind, less the epochs that are over."""
     by_kind: dict[tuple[str, str | None], list[float]] = {}
     for each in cells:
@@ -116,6 +135,5 @@ def _left(cells: tuple[CellStatus, ...], known: Mapping[str, CellRecord]) -> flo
         )
         if not times:
             return None
-        share = 1 - each.epochs / each.cell.config.training.epochs
-        total += statistics.median(times) * share
+        total += statistics.median(times) * (1 - each.epochs / each.planned)
     return total

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from limbeck.config import DataConfig, StudentConfig, TeacherConfig, explained, merged, read_yaml
 from limbeck.errors import LimbeckError, unknown
@@ -16,6 +24,21 @@ from limbeck.urls import is_url
 
 WHAT = "study"
 """What the file is called in messages."""
+
+
+def _named(training: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which an optimizer or a schedule that is a text is a mapping with its name.
+
+    So that what comes over them, such as a learning rate alone, changes it and does not replace it.
+    """
+    return {
+        key: {"name": value} if key in ("optimizer", "schedule") and isinstance(value, str) else value
+        for key, value in training.items()
+    }
+
+
+Training: TypeAlias = Annotated[dict[str, Any], AfterValidator(_named)]
+"""Settings of `training`, as in a config."""
 
 
 class _Part(BaseModel):
@@ -28,21 +51,21 @@ class TeacherEntry(TeacherConfig):
     data: str | None = Field(None, description="data it is trained on; null: the study's, if there is one")
     objective: str | None = Field(None, description="what it learns by; null: what its task recommends")
     teacher: str | None = Field(None, description="teacher that it is a student of")
-    training: dict[str, Any] = Field(default_factory=dict, description="how it is trained, as in a config")
+    training: Training = Field(default_factory=dict, description="how it is trained, as in a config")
     seed: int = Field(0, ge=0)
 
 
 class StudentEntry(StudentConfig):
     """A student, with what differs in its training from the study's."""
 
-    training: dict[str, Any] = Field(default_factory=dict, description="over the study's training")
+    training: Training = Field(default_factory=dict, description="over the study's training")
 
 
 class ObjectiveEntry(_Part):
     """What students learn by."""
 
     objective: str = Field(description="in the notation")
-    training: dict[str, Any] = Field(default_factory=dict, description="over that of study and student")
+    training: Training = Field(default_factory=dict, description="over that of study and student")
     published: str | None = Field(None, description="name of the method in published tables; null: its own")
 
     @model_validator(mode="before")
@@ -57,7 +80,7 @@ class Pair(_Part):
     student: str
     teacher: str | tuple[str, ...] | None = None
     data: str | None = Field(None, description="null: the study's, if there is one")
-    training: dict[str, Any] = Field(default_factory=dict, description="over the study's and the student's")
+    training: Training = Field(default_factory=dict, description="over the study's and the student's")
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -94,7 +117,7 @@ class Study(_Part):
     pairs: tuple[Pair, ...] = Field((), description="none: each student with each teacher")
     objectives: dict[str, ObjectiveEntry]
     baseline: str = Field(description="objective that the others are compared with")
-    training: dict[str, Any] = Field(default_factory=dict, description="what all share, as in a config")
+    training: Training = Field(default_factory=dict, description="what all share, as in a config")
     cache: Literal["logits", "embedding", "both"] | None = Field(
         None, description="answers of teachers that are kept in files, for objectives that read no others"
     )

@@ -90,6 +90,12 @@ class Loop(ABC):
             last: whether no other follows.
         """
 
+    def tell(self, epoch: int) -> None:  # noqa: B027 (most loops are not watched)
+        """Tells who watches that so many epochs are over; what that raises ends the training.
+
+        It comes on one process, after `keep` and before the checkpoint that says so is written.
+        """
+
     def counts(self) -> Mapping[str, int]:
         """Numbers of the epoch, to be summed over all processes and written into its line."""
         return {}

@@ -297,6 +297,8 @@ class Trainer:
                 with self._writing(), shipped():
                     if self.main:
                         loop.keep(done + 1, last)
+                if self.main:
+                    loop.tell(done + 1)
                 if last:
                     break
                 due = self._points.after_epoch(done + 1)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -21,12 +22,13 @@ from tuned_studies import write_tuning
 STATE = optuna.trial.TrialState
 
 
-def search(tmp_path: Path, budget: str = "1s", epochs: int = 2) -> Search:
+def search(
+    tmp_path: Path, budget: str = "1s", epochs: int = 2, first_rung: int | None = 1, **training: Any
+) -> Search:
     """The side of a baseline without a teacher."""
-    training = {"epochs": epochs, "batch_size": 32, "trackers": []}
-    study = read_study(
-        write_tuning(tmp_path, training=training, tune={"budget": budget, "reduction": 2, "first_rung": 1})
-    )
+    training = {"epochs": epochs, "batch_size": 32, "trackers": [], **training}
+    tune = {"budget": budget, "reduction": 2, "first_rung": first_rung}
+    study = read_study(write_tuning(tmp_path, training=training, tune=tune))
     cell = Side("any", study, (study.baseline,), 7).cell(tmp_path, study.baseline, {})
     source = data_of(cell.config)
     assert study.tune is not None
@@ -145,3 +147,35 @@ def test_trials_that_all_fail_end_the_search_with_their_log(
     ):
         its.run()
     assert "out of luck" in (its.home / "logs" / "alone-2.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("training", "last"),
+    [({"max_steps": 1}, 1), ({"early_stopping": {"patience": 1, "min_delta": 1.0}}, 2)],
+)
+def test_a_trial_that_is_over_before_its_last_epoch_is_finished_and_not_stopped(
+    training: dict[str, Any], last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    its = search(tmp_path, budget="1h", epochs=20, first_rung=last, **training)
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda trial: last in _reported(trial))
+
+    def note(text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Search(its.side, its.home, its.source, its.tune, note).run()
+    (trial,) = its.opened().get_trials()
+    assert (trial.state, max(trial.intermediate_values)) == (STATE.COMPLETE, last)
+
+
+def test_the_first_rung_is_a_ninth_of_the_epochs_that_there_are(tmp_path: Path) -> None:
+    its = search(tmp_path, epochs=90, first_rung=None)
+    assert its.opened().pruner._min_resource == 10  # type: ignore[attr-defined]
+    steps = -(-len(its.source.train) // 32)
+    (tmp_path / "bound").mkdir()
+    its = search(tmp_path / "bound", epochs=90, first_rung=None, max_steps=18 * steps)
+    assert its.opened().pruner._min_resource == 2  # type: ignore[attr-defined]
+
+
+def _reported(trial: optuna.Trial) -> dict[int, float]:
+    return trial.storage.get_trial(trial._trial_id).intermediate_values

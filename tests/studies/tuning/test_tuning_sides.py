@@ -63,3 +63,20 @@ def test_a_baseline_with_a_space_keeps_it_and_other_tasks_have_no_smoothing(tmp_
 def test_one_objective_without_a_place_is_no_choice(tmp_path: Path) -> None:
     with pytest.raises(LimbeckError, match="there is nothing to choose: give two objectives or more"):
         sides(tmp_path, objectives={"alone": "ce", "KD": "ce + kd"}, space=None)
+
+
+@pytest.mark.parametrize("where", ["study", "baseline"])
+def test_an_optimizer_that_is_named_by_a_text_stays_for_both_sides(where: str, tmp_path: Path) -> None:
+    named = {"optimizer": "adamw"}
+    training = {"epochs": 2, "trackers": [], **(named if where == "study" else {})}
+    objectives = {
+        "alone": {"objective": "ce", "training": {} if where == "study" else named},
+        "KD": "ce + $weight*kd",
+    }
+    _, alone = sides(
+        tmp_path, training=training, objectives=objectives, space={"weight": {"low": 0.1, "high": 10}}
+    )
+    assert alone.space("alone")["lr"].low == pytest.approx(1e-4), "a tenth of AdamW's own"
+    cell = alone.cell(tmp_path, "alone", {"smoothing": 0.1, "lr": 0.002, "weight_decay": 1e-4})
+    optimizer = cell.config.training.optimizer
+    assert (optimizer.name, optimizer.lr, optimizer.weight_decay) == ("adamw", 0.002, 1e-4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.optional import imported
 from limbeck.runs.directory import Report, write_json
-from limbeck.studies.cells import Cell, Cells, cells_of
+from limbeck.studies.cells import Cells, cells_of
 from limbeck.studies.outcome import Group, groups
 from limbeck.studies.records import Records
 from limbeck.studies.rehearsal import rehearse
@@ -156,15 +156,8 @@ def _try(sides: tuple[Side, Side], home: Path) -> None:
             space = side.space(name)
             for end in (0, -1):
                 cell = side.cell(home, name, {place: its.ends[end] for place, its in space.items()})
-                needs = tuple(_above(cell))
-                finished = [need.key for need in needs if need.run.finished]
-                rehearse(Cells(needs, (cell,)), finished, timed=False)
-
-
-def _above(cell: Cell) -> Iterator[Cell]:
-    for need in cell.needs:
-        yield from _above(need)
-        yield need
+                finished = [need.key for need in cell.above if need.run.finished]
+                rehearse(Cells(cell.above, (cell,)), finished, timed=False)
 
 
 def _facts(sides: tuple[Side, Side], source: Source, asked: Tune, cells: Cells, home: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from limbeck.optional import imported
 from limbeck.runs import Run
 from limbeck.seeds import seed_for
 from limbeck.studies.running import done
-from limbeck.studies.steps import with_equal_steps
+from limbeck.studies.steps import epochs_of, with_equal_steps
 from limbeck.studies.tuning.sides import Side
 from limbeck.studies.tuning.space import Tune
 
@@ -74,9 +74,10 @@ class Search:
             taken = self._take(study, new=not spent)
             if taken is not None:
                 trial, lock = taken
-                with lock:
-                    lock.release()  # the context holds it as well
+                try:
                     self._carry_out(study, trial, spent=spent)
+                finally:
+                    lock.release()
             elif self._running(study):
                 time.sleep(PAUSE)
             else:
@@ -89,7 +90,8 @@ class Search:
         journal = imported("optuna.storages.journal", "tune")
         self.home.mkdir(parents=True, exist_ok=True)
         backend = journal.JournalFileBackend(str(self.home / "trials.journal"))
-        epochs = self.side.cell(self.home, self.side.names[0], {}).config.training.epochs
+        cell = self.side.cell(self.home, self.side.names[0], {})
+        epochs = epochs_of(with_equal_steps(cell.config, cell.steps_of, self.source), self.source)
         pruner = library.pruners.SuccessiveHalvingPruner(
             min_resource=self.tune.first_rung or max(1, epochs // 9), reduction_factor=self.tune.reduction
         )
@@ -178,6 +180,7 @@ class Search:
         cell, path = self.side.cell(self.home, name, values), self.path(trial.number)
         metric = self.source.task.primary
         config = with_equal_steps(cell.config, cell.steps_of, self.source)
+        epochs = epochs_of(config, self.source)
         begun, before = time.monotonic(), trial.user_attrs.get("seconds", 0.0)
 
         def count() -> None:
@@ -186,8 +189,8 @@ class Search:
         def watch(epoch: int, figures: Mapping[str, float]) -> None:
             trial.report(figures[metric.name], epoch)
             count()
-            if epoch == config.training.epochs:
-                return
+            if epoch == epochs or any("stopped" in line for line in Run(path).history):
+                return  # it is over
             if trial.should_prune():
                 value = metric.show(figures[metric.name])
                 raise _StoppedError(f"stopped after epoch {epoch}, {value} on validation")
