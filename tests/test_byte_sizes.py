@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from limbeck.byte_sizes import bytes_of, megabytes
+from limbeck.byte_sizes import bytes_of, sized
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,11 @@ def test_bytes_of_a_text(text: str, count: int | None) -> None:
     assert bytes_of(text) == count
 
 
-def test_sizes_are_in_megabytes() -> None:
-    assert megabytes(1_234_567_890) == "1,234.6 MB"
+def test_a_size_is_in_the_unit_that_suits_it() -> None:
+    assert [sized(count) for count in (12, 2_712, 22_700_000, 1_234_567_890, 1_234_567_890_000)] == [
+        "0.0 kB",
+        "2.7 kB",
+        "22.7 MB",
+        "1.2 GB",
+        "1,234.6 GB",
+    ]

@@ -337,6 +337,11 @@ def test_a_config_does_not_change() -> None:
         ("teacher={weights: x}", "the config lacks teacher.model"),
         ("data.dir=5", "the config value data.dir=5 should be a path"),
         ("objective=5", "the config value objective=5 should be a valid string"),
+        (
+            "training.early_stopping=true",
+            "the config value training.early_stopping=True should be how many epochs may pass without an "
+            "improvement, such as 5, or null",
+        ),
         ("seed=-1", "the config value seed=-1 should be greater than or equal to 0"),
         ("seed.x=1", "the config value seed={'x': 1} should be a valid integer"),
         ("training..epochs=5", "unknown config key in training: ''; there are: "),

@@ -21,8 +21,3 @@ def sized(count: int) -> str:
     """Bytes in the unit that suits them: "5.4 kB", "12.3 MB" or "1.2 GB"."""
     unit = next((power for power in (3, 2) if count >= 1000**power), 1)
     return f"{count / 1000**unit:,.1f} {('kB', 'MB', 'GB')[unit - 1]}"
-
-
-def megabytes(count: int) -> str:
-    """Bytes in megabytes, for example "12.3 MB"."""
-    return f"{count / 1e6:,.1f} MB"

@@ -127,6 +127,7 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
 def answers_suffice(objective: Method, teachers: Mapping[str, Teacher]) -> None:
     """Refuses a method to which a file of answers, or a cross-encoder, cannot give what it learns from."""
     written_down = any(teacher.gives is not None for teacher in teachers.values())
+    exchanging = next((part.name for part in inner_first(objective) if part.exchanges), None)
     for method, given in taught(objective):
         if written_down and isinstance(method, Writer):
             raise LimbeckError(
@@ -150,7 +151,12 @@ def answers_suffice(objective: Method, teachers: Mapping[str, Teacher]) -> None:
                     f"{method.name} reads the {lacking[0]} of its teacher, and {whose} is a file of answers, "
                     "which has logits alone; use kd, or another method that reads nothing else"
                 )
-            if reads.makes or any(part.exchanges for part in inner_first(objective)):
+            if exchanging is not None:
+                raise LimbeckError(
+                    f"{exchanging} shows the teacher other samples than those of the data, and {whose} is a "
+                    f"file of answers about the training samples; leave {exchanging} out"
+                )
+            if reads.makes:
                 raise LimbeckError(
                     f"{method.name} asks its teacher about inputs that it makes, and {whose} is a file of "
                     "answers about the training samples; use kd"

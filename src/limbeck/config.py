@@ -161,6 +161,8 @@ class EarlyStoppingConfig(_Part):
     @model_validator(mode="before")
     @classmethod
     def _short(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("should be how many epochs may pass without an improvement, such as 5, or null")
         return {"patience": value} if isinstance(value, int) else value
 
 
@@ -301,7 +303,7 @@ class RunConfig(_Part):
 
     def to_yaml(self) -> str:
         """The whole config, defaults included, as YAML."""
-        return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.model_dump(mode="json"))
 
 
 def check_teacher_name(name: str) -> None:
@@ -408,6 +410,17 @@ class _Loader(yaml.SafeLoader):
 
 class _Dumper(yaml.SafeDumper):
     """YAML for `_Loader`."""
+
+
+def dump_yaml(tree: Mapping[str, Any], width: int | None = None) -> str:
+    """YAML that `parse_yaml` reads back as it was.
+
+    Args:
+        tree: of plain values.
+        width: characters after which a line is broken; None for those of YAML.
+    """
+    dumped: str = yaml.dump(tree, Dumper=_Dumper, width=width, sort_keys=False, allow_unicode=True)
+    return dumped
 
 
 # YAML 1.1 reads 5e-4 as a string; people mean the number.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ def test_from_nothing_to_nothing(command: Command, teacher: Run, cache: Path) ->
     assert filled.code == 0
     assert filled.out.startswith("2 views of 1,000 samples: 2,000 answers, 2,000 of them new, in ")
     listed = command("cache", "list")
-    assert listed.out.count("2,000 answers, 2 for each of 1,000 samples, 0.") == 2
+    assert (
+        len(re.findall(r"2,000 answers, 2 for each of 1,000 samples, [\d.]+ kB on disk\n", listed.out)) == 2
+    )
     for part in ("logits of MLP ", "embedding of MLP ", "data digits ", "views crop(padding=1)"):
         assert part in listed.out
     checked = command("cache", "verify")
@@ -68,6 +71,19 @@ def test_damage_is_found_and_mended(command: Command, teacher: Run, cache: Path)
         (("clear", "abc", "--all"), "name the cache to remove, as"),
         (("clear", "abc"), "there is no cache 'abc'"),
         (("verify", "abc"), "there is no cache 'abc'"),
+        *(
+            (
+                ("verify", option, value),
+                f"{option} says how the teacher is asked anew; name it, too",
+            )
+            for option, value in (
+                ("--student", "nonsense"),
+                ("--data", "digits"),
+                ("--data-dir", "."),
+                ("--batch-size", "8"),
+                ("--set", "seed=1"),
+            )
+        ),
         (("fill",), "give one teacher (--teacher)"),
         (
             ("fill", "--teacher", "nothing/there"),

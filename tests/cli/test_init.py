@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from command import Command, content
 
+from limbeck.advice.students import Target
+from limbeck.cli.init import _target
 from limbeck.config import make_config
 from limbeck.objective import parse
 from limbeck.runs import Run
@@ -39,9 +41,28 @@ def test_flags_suffice_and_what_is_written_is_a_run(command: Command, teacher: R
 
 
 def test_a_student_is_proposed_that_meets_the_target(command: Command) -> None:
-    assert command("init", "--data", "iris", "--teacher", "none", "--max-size", "2kB").code == 0
+    answer = command("init", "--data", "iris", "--teacher", "none", "--max-size", "2kB")
+    assert answer.code == 0
+    assert answer.out.endswith("run.yaml\nstart it with: limbeck train run.yaml\n"), "there is no teacher"
+    assert (
+        Path("run.yaml")
+        .read_text()
+        .startswith("# Written by limbeck init. It starts with: limbeck train run.yaml\n")
+    )
     assert make_config(Path("run.yaml")).student.model == "mlp(hidden=[32])"  # 259 parameters, 1,036 bytes
     assert make_config(Path("run.yaml")).teacher is None
+
+
+def test_what_it_writes_without_a_teacher_can_be_started(command: Command) -> None:
+    assert command("init", "--data", "iris", "--teacher", "none").code == 0
+    started = command("train", "run.yaml", "--epochs", "1", "--out", "made")
+    assert started.code == 0, started.err
+    assert Path("made/student.safetensors").is_file()
+
+
+def test_a_latency_is_taken_as_it_is() -> None:
+    assert _target("any", 1234.5678) == Target(None, 1234.5678)
+    assert _target("5kB", None) == Target(5000, None)
 
 
 def test_a_person_is_asked_until_it_will_do(

@@ -7,7 +7,6 @@ from runs_for_reports import alone, charts, data, figures, history, result, teac
 
 from limbeck.report.page import Gallery, Sample
 from limbeck.report.run import data_facts, run_report
-from limbeck.report.table import duration
 from limbeck.runs.result import Metrics, StudentResult, ViewsResult
 
 
@@ -161,15 +160,6 @@ def test_lines_that_could_not_be_read_are_told() -> None:
     assert "could not be read" not in text_of(run_report(result(), history()))
     assert "1 line of the history could not be read" in text_of(run_report(result(), history(), skipped=1))
     assert "3 lines of the history could not be read" in text_of(run_report(result(), history(), skipped=3))
-
-
-def test_duration() -> None:
-    assert [duration(seconds) for seconds in (0.04, 119.94, 125.4, 7384)] == [
-        "0.0 s",
-        "119.9 s",
-        "0:02:05",
-        "2:03:04",
-    ]
 
 
 def test_the_views_drawn_among_are_said() -> None:

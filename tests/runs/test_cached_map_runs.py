@@ -95,8 +95,8 @@ def test_a_plan_has_the_phases_that_ask_for_something_else(taught: Run) -> None:
     ("budget", "kept", "said"),
     [
         ("1GB", 2, ""),
-        ("200KB", 1, "1 of 2 views are cached, for a view of 1,000 samples takes 0.2 MB and"),
-        ("100KB", 0, "the teacher is asked live: a view of 1,000 samples takes 0.2 MB, and the budget of"),
+        ("200KB", 1, "1 of 2 views are cached, for a view of 1,000 samples takes 192.0 kB and"),
+        ("100KB", 0, "the teacher is asked live: a view of 1,000 samples takes 192.0 kB, and the budget of"),
     ],
 )
 def test_a_plan_says_what_a_budget_has_room_for(budget: str, kept: int, said: str, taught: Run) -> None:
@@ -106,8 +106,8 @@ def test_a_plan_says_what_a_budget_has_room_for(budget: str, kept: int, said: st
     assert bool(said) == bool(planned.shortage)
     lines = list(_planned(planned))
     assert lines[0] == "logits: 1,000 rows of 24 bytes a view"
-    assert lines[3].startswith("1 view: 3,000 rows, 0.2 MB, about ")
-    assert lines[4].startswith("2 views: 6,000 rows, 0.4 MB, about ")
+    assert lines[3].startswith("1 view: 3,000 rows, 192.0 kB, about ")
+    assert lines[4].startswith("2 views: 6,000 rows, 384.0 kB, about ")
     assert lines[5:] == ([planned.shortage] if said else [])
 
 
@@ -167,7 +167,7 @@ def test_a_run_whose_budget_is_too_small_is_the_live_one_and_says_so(
 ) -> None:
     bounded = student(tmp_path / "bounded", taught, cache_budget="100KB")
     printed = capsys.readouterr()
-    said = "the teacher is asked live: a view of 1,000 samples takes 0.2 MB, and the budget of its"
+    said = "the teacher is asked live: a view of 1,000 samples takes 192.0 kB, and the budget of its"
     assert (printed.out + printed.err).count(said) == 1
     live = student(tmp_path / "live", taught, cache_teacher=None)
     assert same(state_of(bounded), state_of(live))
@@ -178,4 +178,4 @@ def test_a_run_whose_budget_is_too_small_is_the_live_one_and_says_so(
 def test_a_filling_keeps_what_there_is_room_for(taught: Run) -> None:
     *_, last = fill(**given(taught, cache_budget="240KB"))
     assert (last.views, last.done) == (1, 1000)
-    assert last.shortage.startswith("1 of 2 views are cached, for a view of 1,000 samples takes 0.2 MB")
+    assert last.shortage.startswith("1 of 2 views are cached, for a view of 1,000 samples takes 192.0 kB")

@@ -77,7 +77,7 @@ def test_each_of_a_pair_stops_by_its_own_figures(tmp_path: Path) -> None:
     assert its is not None
     assert its.steps == alone.result.steps
     assert its.in_steps(its.steps) == "in as many steps"
-    assert its.in_steps(its.steps + 3) == f"in {its.steps} steps, stopped early"
+    assert its.in_steps(its.steps + 3) == f"in {its.steps} steps, beside {its.steps + 3}"
     runs.distill(out=tmp_path / "again", **given)
     assert not (tmp_path / "again-alone").exists(), "the first one is it, whenever it stopped"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -64,6 +65,15 @@ def test_what_a_run_refuses_is_refused(teacher: Run) -> None:
         with pytest.raises(LimbeckError) as error:
             planned(teacher, out, **changes)
         assert message in str(error.value)
+
+
+def test_memory_is_in_bytes_whatever_the_system_counts(teacher: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = SimpleNamespace(ru_maxrss=300_000)
+    monkeypatch.setattr("resource.getrusage", lambda who: usage)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert planned(teacher).peak == 300_000 * 1024
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert planned(teacher).peak == 300_000
 
 
 def test_the_command_prints_it_and_writes_nothing(teacher: Run, command: Command, tmp_path: Path) -> None:

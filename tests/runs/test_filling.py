@@ -90,7 +90,7 @@ def test_a_config_file_may_say_it_all(teacher: Run, tmp_path: Path, cache: Path)
         ({"cache_teacher": "all"}, r"depends on the student and the objective; give them \(--student, "),
         (
             {"cache_budget": "1 KB"},
-            "a view of 1,000 samples takes 0.0 MB, and the budget of its cache",
+            "a view of 1,000 samples takes 24.0 kB, and the budget of its cache",
         ),
     ],
 )

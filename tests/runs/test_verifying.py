@@ -13,7 +13,7 @@ from language_models import CHAT, llama, tokens, write_rows, write_stories
 from limbeck.errors import LimbeckError
 from limbeck.runs.arguments import RunArguments
 from limbeck.runs.filling import fill
-from limbeck.runs.verifying import verify
+from limbeck.runs.verifying import TOLERANCE, verify
 from limbeck.teachers.ranks import Ranks
 
 pytest.importorskip("transformers", reason="transformers is not installed")
@@ -82,6 +82,11 @@ def test_a_cache_of_another_template_has_no_answer(tmp_path: Path) -> None:
         LimbeckError, match="no answer about these samples; it is of another teacher, tokenizer"
     ):
         verify(RunArguments(teacher=f"hf:{other}", **given))
+
+
+def test_each_precision_has_a_tolerance() -> None:
+    assert TOLERANCE.keys() == {"fp32", "fp16", "bf16"}
+    assert TOLERANCE["fp32"] < TOLERANCE["fp16"] < TOLERANCE["bf16"], "as they are precise"
 
 
 def test_other_tasks_are_compared_by_checksums_alone(command: Command) -> None:

@@ -269,7 +269,7 @@ ONE = "at(pairs=[[0, 0]])"
 
 def test_a_budget_keeps_the_views_that_come_first(tmp_path: Path) -> None:
     teacher = cached(tmp_path, views=3, budget=2 * SIZE * ROW + 7)
-    with pytest.warns(UserWarning, match=r"2 of 3 views are cached, for a view of 16 samples takes 0.0 MB"):
+    with pytest.warns(UserWarning, match=r"2 of 3 views are cached, for a view of 16 samples takes 2.1 kB"):
         made = distiller(teacher, ONE)
     assert teacher.views_kept == 2
     live = distiller(network(larger=False), ONE)
@@ -298,7 +298,7 @@ def test_a_budget_keeps_the_views_that_come_first(tmp_path: Path) -> None:
 def test_a_budget_too_small_for_a_view_is_said_and_the_teacher_is_asked_live(tmp_path: Path) -> None:
     teacher = cached(tmp_path, budget=SIZE * ROW - 1)
     expected = (
-        "the teacher is asked live: a view of 16 samples takes 0.0 MB, and the budget of its cache leaves"
+        "the teacher is asked live: a view of 16 samples takes 2.1 kB, and the budget of its cache leaves"
     )
     with pytest.warns(UserWarning, match=expected):
         made = distiller(teacher, ONE)

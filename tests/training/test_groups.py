@@ -72,6 +72,21 @@ class TestFreeze:
         assert not student.layer1[1].training
         assert student.layer2[1].training
 
+    def test_a_batch_norm_that_was_handed_over_in_eval_mode_stays_so(self) -> None:
+        student = Net()
+        student.layer2[1].eval()
+        freeze(student, ["layer1"])
+        distiller = Distiller(student, None, "ce", example=EXAMPLE).train()
+        assert isinstance(distiller.student, Net)
+        assert not student.layer2[1].training
+        assert student.head.training
+
+    def test_a_student_that_is_all_in_eval_mode_learns_but_for_what_is_frozen(self) -> None:
+        student = Net().eval()
+        freeze(student, ["layer1"])
+        assert student.layer2[1].training
+        assert not student.layer1[1].training
+
     @pytest.mark.parametrize(
         ("pattern", "hint"),
         [
@@ -126,6 +141,17 @@ class TestRates:
             2,
             len(list(student.parameters())),
         ]
+
+    def test_a_rate_of_frozen_parameters_alone_is_refused(self) -> None:
+        student = Net()
+        freeze(student, ["layer1"])
+        grouped(SGD(lr=0.1), student, POINTS, rates={"*.bias": 0.2})
+        with pytest.raises(LimbeckError) as error:
+            grouped(SGD(lr=0.1), student, POINTS, rates={"*.bias": 0.2, "layer1.0.*": 0.3})
+        assert str(error.value) == (
+            "training.rates: all parameters of the student that 'layer1.0.*' stands for are frozen; leave it "
+            "out, or do not freeze them"
+        )
 
     def test_without_any_the_optimizer_is_made_as_ever(self) -> None:
         make = SGD(lr=0.1)

@@ -57,6 +57,13 @@ def test_nan_is_no_improvement_and_everything_improves_on_it() -> None:
     assert found[0] == 4
 
 
+def test_a_metric_that_is_nan_from_the_start_runs_out_of_patience() -> None:
+    assert stops(Patience(3), TOP1, [math.nan] * 5) == (
+        3,
+        "stopped early after epoch 3: top-1 on the validation split has been NaN from the first epoch on",
+    )
+
+
 def test_it_goes_on_from_a_checkpoint() -> None:
     first, second = Patience(2), Patience(2)
     for epoch, value in enumerate([0.5, 0.4], 1):

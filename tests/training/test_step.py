@@ -56,6 +56,30 @@ def test_a_scale_of_the_gradients_changes_nothing(accumulation: int, clip: float
     assert found[0][1] == found[1][1], "the losses are shown without it"
 
 
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_scale_changes_nothing_where_rows_are_counted(accumulation: int) -> None:
+    counts = {
+        3: 8.0,
+        2: 1.0,
+        1: 7.0,
+    }  # by samples: the pieces' shares of the rows are not those of the samples
+    found = []
+    for scaler in (None, torch.amp.GradScaler("cpu", init_scale=2.0**16)):
+        fit = Fit(Regression())
+        before = weights(fit.model)
+        means = stepped(
+            scaler,
+            batches(3),
+            fit,
+            accumulation=accumulation,
+            rows=lambda batch: torch.tensor(counts[len(batch)]),
+        )
+        found.append((weights(fit.model), means.read(Accelerator(cpu=True))))
+        assert (fit.model.last.bias - before["last.bias"]).abs().item() > 1e-3, "it learns at the full rate"
+    assert same(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+
+
 def test_an_overflow_skips_the_step_and_lowers_the_scale() -> None:
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     fit = Fit(Regression())

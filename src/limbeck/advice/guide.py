@@ -216,7 +216,7 @@ GUIDE: tuple[Rule, ...] = (
         SCORED,
         _untaught,
         (Try("ce"), Try("focal")),
-        "`focal` counts what is right already less, for rare classes",
+        "`focal` gives less weight to samples that are right already, for rare classes",
     ),
     Rule(
         "detection",

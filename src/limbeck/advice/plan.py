@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from limbeck.advice.situation import Situation
 from limbeck.advice.students import Measured, Target
 from limbeck.advice.suggestion import Suggestion
-from limbeck.config import RunConfig, parse_yaml
+from limbeck.config import RunConfig, dump_yaml, parse_yaml
 from limbeck.errors import LimbeckError
 from limbeck.runs.job import prepare
 
@@ -64,7 +62,7 @@ class Plan:
             lines += [_key("teacher", self.teacher), ""]
         lines += self._objective()
         lines += [
-            *_comment("Where no optimizer is named it is SGD, and AdamW for a network of transformers."),
+            *_comment("Where none is named, the optimizer is SGD, or AdamW for gpt and for transformers."),
             "training:",
             "  epochs: 30",
             "  batch_size: 64",
@@ -97,8 +95,8 @@ class Plan:
         raise refused
 
     def command(self, file: Path) -> str:
-        """What starts the run."""
-        return shlex.join(["limbeck", "distill", str(file)])
+        """What starts the run: without a teacher the student learns from labels alone."""
+        return shlex.join(["limbeck", "train" if self.teacher is None else "distill", str(file)])
 
     def _objective(self) -> list[str]:
         if not self.suggestions:
@@ -128,7 +126,4 @@ def _comment(text: str) -> list[str]:
 
 
 def _key(name: str, value: Any) -> str:
-    dumped: str = yaml.safe_dump(
-        {name: value}, default_flow_style=False, width=10_000, allow_unicode=True, sort_keys=False
-    )
-    return dumped.rstrip("\n")
+    return dump_yaml({name: value}, width=10_000).rstrip("\n")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from limbeck.byte_sizes import sized
 from limbeck.config import StudentConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
@@ -66,7 +67,7 @@ class Target:
     latency: float | None = None
 
     def __str__(self) -> str:
-        parts = [] if self.size is None else [kilobytes(self.size)]
+        parts = [] if self.size is None else [sized(self.size)]
         return " and ".join([*parts, *([] if self.latency is None else [f"{self.latency:g} ms a sample"])])
 
 
@@ -93,14 +94,9 @@ class Measured:
 
     def __str__(self) -> str:
         return (
-            f"{self.parameters:,} parameters, {kilobytes(self.size)} in float32, {self.latency:.2g} ms a "
+            f"{self.parameters:,} parameters, {sized(self.size)} in float32, {self.latency:.2g} ms a "
             "sample on this processor"
         )
-
-
-def kilobytes(size: int) -> str:
-    """Bytes for people: 2.7 kB, 22.7 MB."""
-    return f"{size / 1e3:.1f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
 
 
 def measured(model: str, network: nn.Module, source: Source) -> Measured:

@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from limbeck.byte_sizes import megabytes
+from limbeck.byte_sizes import sized
 from limbeck.cli import options
+from limbeck.durations import duration
 from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
 
@@ -175,8 +176,16 @@ def verify(
             raise LimbeckError("a cache is found by its teacher and data; leave out its name")
         _ask_anew(student, teacher, data, data_dir, batch_size, settings)
         return
-    if data is not None:
-        raise LimbeckError("the teacher is asked anew about its data; name it, too (--teacher)")
+    idle = {
+        "--student": student,
+        "--data": data,
+        "--data-dir": data_dir,
+        "--batch-size": batch_size,
+        "--set": settings or None,
+    }
+    for option, value in idle.items():
+        if value is not None:
+            raise LimbeckError(f"{option} says how the teacher is asked anew; name it, too (--teacher)")
     if _show(name, check=True):
         out.print("Damaged answers will be asked for again.")
         raise typer.Exit(1)
@@ -196,7 +205,7 @@ def clear(
     freed = sum(file.stat().st_blocks * 512 for file in files)
     for file in files:
         file.unlink()
-    out.print(f"removed {len(files)} {_plural('cache', len(files))}, {megabytes(freed)}")
+    out.print(f"removed {len(files)} {_plural('cache', len(files))}, {sized(freed)}")
 
 
 def _ask_anew(
@@ -255,15 +264,11 @@ def _planned(planned: Planned) -> Iterator[str]:
     rows, total = samples * len(planned.bytes), samples * sum(planned.bytes.values())
     for count in sorted({1, planned.kept or 1, views}):
         yield (
-            f"{count:,} {_plural('view', count)}: {count * rows:,} rows, {megabytes(count * total)}, about "
-            f"{_lasting(count * samples * planned.seconds)} at {1000 * planned.seconds:.2g} ms a sample"
+            f"{count:,} {_plural('view', count)}: {count * rows:,} rows, {sized(count * total)}, about "
+            f"{duration(count * samples * planned.seconds)} at {1000 * planned.seconds:.2g} ms a sample"
         )
     if planned.shortage:
         yield planned.shortage
-
-
-def _lasting(seconds: float) -> str:
-    return f"{seconds:,.1f} s" if seconds < 360 else f"{seconds / 3600:,.1f} hours"
 
 
 def _plural(noun: str, count: int) -> str:
@@ -272,7 +277,7 @@ def _plural(noun: str, count: int) -> str:
 
 def _described(file: CacheFile) -> str:
     if not file.key:
-        return f"{file.path.stem}  damaged: its description cannot be read, {megabytes(file.bytes)}"
+        return f"{file.path.stem}  damaged: its description cannot be read, {sized(file.bytes)}"
     key, indent = file.key, " " * (len(file.path.stem) + 2)
     state = f"{file.rows:,} answers, {file.views:.3g} for each of {key['samples']:,} samples"
     if file.torn is not None:
@@ -281,5 +286,5 @@ def _described(file: CacheFile) -> str:
     return (
         f"{file.path.stem}  {key['field']} of {key['teacher']} in {key['precision']}\n"
         f"{indent}data {file.about.get('data', '')} {key['data']}, views {key['views']}{prepared}\n"
-        f"{indent}{state}, {megabytes(file.bytes)} on disk"
+        f"{indent}{state}, {sized(file.bytes)} on disk"
     )

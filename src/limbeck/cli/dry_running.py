@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from limbeck.byte_sizes import sized
+from limbeck.durations import duration
 from limbeck.runs.dry_run import Plan
 
 
@@ -27,7 +28,7 @@ def shown(plan: Plan, *, alone: bool) -> RenderableType:
             f"{each.epochs:,}",
             f"{each.steps:,}",
             f"{1000 * each.step:,.1f}" if each.step is not None else "-",
-            lasting(each.steps * (each.step or 0)) if known else "-",
+            duration(each.steps * (each.step or 0)) if known else "-",
         )
     return Group(*map(Text, _made_of(plan)), table, *map(Text, _takes(plan, alone)))
 
@@ -54,7 +55,7 @@ def _made_of(plan: Plan) -> Iterator[str]:
 
 def _takes(plan: Plan, alone: bool) -> Iterator[str]:
     seconds = plan.seconds
-    whole = "not known, as too few steps could be done" if seconds is None else f"about {lasting(seconds)}"
+    whole = "not known, as too few steps could be done" if seconds is None else f"about {duration(seconds)}"
     yield f"time: {whole}, without what is measured after each epoch and in the end"
     if alone:
         yield (
@@ -71,13 +72,6 @@ def _takes(plan: Plan, alone: bool) -> Iterator[str]:
         size = each.kept * each.samples * sum(each.bytes.values())
         yield (
             f"cache: {sized(size)} for {each.kept:,} of {each.views:,} views, filled in about "
-            f"{lasting(each.kept * each.samples * each.seconds)}"
+            f"{duration(each.kept * each.samples * each.seconds)}"
         )
     yield "nothing was written"
-
-
-def lasting(seconds: float) -> str:
-    """A time for people: seconds, from two minutes on minutes, from two hours on hours."""
-    if seconds < 120:
-        return f"{seconds:,.1f} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"

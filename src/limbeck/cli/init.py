@@ -173,7 +173,7 @@ def _target(size: str, latency: float | None) -> Target:
     known = None if size == "any" else bytes_of(size)
     if size != "any" and not known:
         raise LimbeckError(f"the size of a student is 500kB, 20MB or any, not {size!r}")
-    return Target(known, None if latency is None else _milliseconds(f"{latency:g}"))
+    return Target(known, None if latency is None else _above_zero(latency, f"{latency:g}"))
 
 
 def _milliseconds(text: str) -> float | None:
@@ -183,7 +183,12 @@ def _milliseconds(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
+        value = math.nan
+    return _above_zero(value, text)
+
+
+def _above_zero(value: float, text: str) -> float:
+    """The time, which people have given as that text."""
     if not 0 < value < math.inf:
         raise LimbeckError(f"a latency is a number of milliseconds above 0, or any, not {text!r}")
     return value

@@ -59,19 +59,15 @@ class Losses:
             raise LimbeckError("the objective has no term to minimize in this phase; add one, for example ce")
         object.__setattr__(self, "total", _sum(minimized))
 
-    def backward(self, scale: float | Tensor = 1.0, rows: float | Tensor | None = None) -> None:
+    def backward(self, scale: float | Tensor = 1.0) -> None:
         """Adds the gradient of the total, times `scale`, to every parameter it depends on.
 
         Args:
             scale: a factor; for a piece of a batch, its share of the samples. A tensor is not waited for.
-            rows: another factor for terms that are means over rows, for a piece its share of the valid rows;
-                the same as `scale` if None.
         Raises:
             LimbeckError: if there is nothing that the losses could train.
         """
-        if rows is not None:
-            self.reweighed(rows / scale).backward(scale)
-        elif self.rule is not None:
+        if self.rule is not None:
             self.rule(self, scale)
         elif not self.total.requires_grad:
             raise LimbeckError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limbeck import tasks
 from limbeck.config import flat
+from limbeck.durations import duration
 from limbeck.evaluation.results import Evaluation
 from limbeck.report import measured
 from limbeck.report.answers import answers
@@ -16,7 +17,7 @@ from limbeck.report.chain import chain
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.headline import lead, tiles
 from limbeck.report.page import Block, Folded, Gallery, Section, page
-from limbeck.report.table import Table, duration
+from limbeck.report.table import Table
 from limbeck.report.transferred import transferred
 from limbeck.tasks import Task
 from limbeck.tasks.wording import Cell, axis, figure, interval, percent

@@ -7,10 +7,11 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
+from limbeck.durations import duration
 from limbeck.report.chart import Chart, Trace, over_seeds
 from limbeck.report.page import Block, Section, page
 from limbeck.report.run import data_facts
-from limbeck.report.table import Table, duration, spread
+from limbeck.report.table import Table, spread
 from limbeck.studies.contender import Contender, common_task
 from limbeck.studies.measures import AGREEMENT, Measure
 from limbeck.studies.statistics import MIN_PAIRS, paired_difference, summarize

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from limbeck.report.table import Table, duration
+from limbeck.durations import duration
+from limbeck.report.table import Table
 from limbeck.studies.rehearsal import Kind
 from limbeck.studies.status import Status
 from limbeck.studies.study import Study

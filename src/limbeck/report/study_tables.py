@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from limbeck.durations import duration
 from limbeck.errors import LimbeckError
-from limbeck.report.table import Table, duration, spread
+from limbeck.report.table import Table, spread
 from limbeck.studies.outcome import COSTS, Compared, Group
 from limbeck.studies.ranks import Ranks, ranks
 from limbeck.studies.statistics import MIN_PAIRS, summarize

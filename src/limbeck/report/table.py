@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from limbeck.studies.statistics import summarize
 from limbeck.tasks.wording import Cell
@@ -42,11 +41,6 @@ def spread(values: Iterable[float | None], digits: int) -> str | None:
         return None
     summary = summarize(known)
     return f"{summary.mean:.{digits}f}" + ("" if summary.sd is None else f" ± {summary.sd:.{digits}f}")
-
-
-def duration(seconds: float) -> str:
-    """`12.3 s`, or hours, minutes and seconds from two minutes on."""
-    return f"{seconds:.1f} s" if seconds < 120 else str(timedelta(seconds=round(seconds)))
 
 
 def aligned(table: Table) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from limbeck.durations import duration
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.page import Section, page
 from limbeck.report.study_page import blocks_of
 from limbeck.report.study_tables import cost_table, outcome_table
-from limbeck.report.table import Table, duration
+from limbeck.report.table import Table
 from limbeck.studies.outcome import Group
 from limbeck.studies.tuning.door import Searched, Tuned
 from limbeck.studies.tuning.search import said

@@ -144,3 +144,18 @@ def _written(value: Any) -> Any:
     if isinstance(value, nn.Module):
         return f"<{type(value).__name__}>"
     return f"<{value.name}>" if isinstance(value, Source) else value
+
+
+def check_taught(config: RunConfig, *, teaches: bool) -> None:
+    """Refuses a teacher in `train`, and `distill` where there is none and nothing else to learn from.
+
+    Args:
+        config: of the run.
+        teaches: whether it is one of `distill`, and not of `train`.
+    Raises:
+        LimbeckError: naming the command that is right.
+    """
+    if teaches and not config.taught_by and config.objective in (None, "ce"):
+        raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
+    if not teaches and config.taught_by:
+        raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,10 +12,9 @@ import torch
 from torch import nn
 
 from limbeck.config import RunConfig
-from limbeck.errors import LimbeckError
 from limbeck.models import count_parameters
 from limbeck.runs import directory
-from limbeck.runs.arguments import RunArguments
+from limbeck.runs.arguments import RunArguments, check_taught
 from limbeck.runs.job import Job, prepare
 from limbeck.runs.planning import Planned
 from limbeck.runs.planning import plan as cache_plan
@@ -91,10 +91,7 @@ def dry_run(
     if out is not None:
         directory.check_claim(out, resume=False, overwrite=overwrite)
     config = given.made()
-    if teaches and not config.taught_by and config.objective in (None, "ce"):
-        raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
-    if not teaches and config.taught_by:
-        raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")
+    check_taught(config, teaches=teaches)
     caches = tuple(cache_plan(given)) if config.teacher is not None and config.teacher.cache else ()
     job = prepare(_uncached(config), given.objects)
     parameters = {
@@ -141,4 +138,5 @@ def _uncached(config: RunConfig) -> RunConfig:
 def _peak(trainer: Trainer) -> int:
     if trainer.device.type == "cuda":
         return torch.cuda.max_memory_allocated(trainer.device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

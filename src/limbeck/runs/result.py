@@ -184,9 +184,10 @@ class BaselineResult(_Record):
 
     def in_steps(self, steps: int | None) -> str:
         """How long it was trained beside a student with so many steps, "in as many steps"."""
-        if steps is not None and steps + self.phase_steps != self.steps:
-            return f"in {self.steps:,} steps, stopped early"
         counted = f", with the {self.phase_steps:,} of its phases" if self.phase_steps else ""
+        taken = None if steps is None else steps + self.phase_steps
+        if taken not in (None, self.steps):
+            return f"in {self.steps:,} steps, beside {taken:,}{counted}"
         return f"in as many steps{counted}"
 
 

@@ -17,7 +17,7 @@ from limbeck.methods import Method
 from limbeck.methods.sftn import friendly_to as friendly
 from limbeck.models.factory import named_by, names_factory, trust
 from limbeck.runs import directory, networks, places
-from limbeck.runs.arguments import RunArguments, TeacherLike
+from limbeck.runs.arguments import RunArguments, TeacherLike, check_taught
 from limbeck.runs.beside import BaselineLike, Beside, wanted
 from limbeck.runs.directory import OverSeeds, Report, Resume, Run
 from limbeck.runs.finish import conclude, write_student
@@ -149,8 +149,7 @@ def distill(
     resume = directory.goes_on(out, resume)
     path = _directory(out, "distill", resume=resume, overwrite=overwrite)
     made = _settle(arguments, path, resume=resume)
-    if not made.taught_by and made.objective in (None, "ce"):
-        raise LimbeckError("distill needs a teacher (--teacher); to learn from labels alone, use train")
+    check_taught(made, teaches=True)
     asked, run, objects = wanted(baseline, Run(path), resume=resume), Run(path), arguments.objects
     if asked is None:
         return _run(
@@ -265,8 +264,7 @@ def train(
     resume = directory.goes_on(out, resume)
     path = _directory(out, "train", resume=resume, overwrite=overwrite)
     made = _settle(arguments, path, resume=resume)
-    if made.taught_by:
-        raise LimbeckError("train learns from labels alone; to learn from a teacher, use distill")
+    check_taught(made, teaches=False)
     return _run(
         made,
         path,

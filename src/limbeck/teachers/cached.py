@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from limbeck.byte_sizes import megabytes
+from limbeck.byte_sizes import sized
 from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.data.source import Source
 from limbeck.data.storage.base import spread
@@ -202,11 +202,11 @@ class CachedTeacher(Teacher):
 
     def _short(self, kept: int, each: int, left: int) -> str:
         """Says that the budget does not do for all views."""
-        needs = f"a view of {self._samples_in_use:,} samples takes {megabytes(each)}"
+        needs = f"a view of {self._samples_in_use:,} samples takes {sized(each)}"
         if not kept:
-            return f"the teacher is asked live: {needs}, and the budget of its cache leaves {megabytes(left)}"
+            return f"the teacher is asked live: {needs}, and the budget of its cache leaves {sized(left)}"
         return (
-            f"{kept} of {self._views} views are cached, for {needs} and the budget leaves {megabytes(left)}; "
+            f"{kept} of {self._views} views are cached, for {needs} and the budget leaves {sized(left)}; "
             "about the others the teacher is asked live"
         )
 

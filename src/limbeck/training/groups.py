@@ -30,7 +30,8 @@ def freeze(student: nn.Module, patterns: Sequence[str]) -> None:
     """
     for pattern in patterns:
         check("training.freeze", pattern, student)
-    student.train()
+    if not student.training:  # else its parts in eval mode were put there by whoever hands it over
+        student.train()
     for name, parameter in student.named_parameters():
         if any(matches(name, pattern) for pattern in patterns):
             parameter.requires_grad_(False)
@@ -82,13 +83,21 @@ def grouped(
         layer_decay: factor on the learning rate for every stage that a parameter is below the head (ELECTRA,
             Clark et al., ICLR 2020, arXiv:2003.10555, appendix A).
     Raises:
-        LimbeckError: for a pattern that matches nothing, for a student without stages where they are asked
-            for, and for an optimizer that is not installed or has nothing to work on.
+        LimbeckError: for a pattern that matches nothing, or nothing that learns, for a student without stages
+            where they are asked for, and for an optimizer that is not installed or has nothing to work on.
     """
     make.ready()
     rates = rates or {}
     for pattern in rates:
         check("training.rates", pattern, student)
+        if not any(
+            parameter.requires_grad and matches(name, pattern)
+            for name, parameter in student.named_parameters()
+        ):
+            raise LimbeckError(
+                f"training.rates: all parameters of the student that {pattern!r} stands for are frozen; "
+                "leave it out, or do not freeze them"
+            )
     if layer_decay is not None and not points.stages:
         raise LimbeckError(
             f"training.layer_decay goes by the stages of the student, and {type(student).__name__} has none "

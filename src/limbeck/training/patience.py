@@ -29,10 +29,15 @@ class Patience:
         """
         value = figures[metric.name]
         least = self._best + (self.min_delta if metric.higher else -self.min_delta)
-        if math.isnan(self._best) or metric.better(value, least):
+        if not math.isnan(value) and (math.isnan(self._best) or metric.better(value, least)):
             self._best, self._at = value, epoch
         if epoch - self._at < self.epochs:
             return None
+        if math.isnan(self._best):
+            return (
+                f"stopped early after epoch {epoch}: {metric.label} on the validation split has been NaN "
+                "from the first epoch on"
+            )
         by = f" by more than {self.min_delta:g}" if self.min_delta else ""
         return (
             f"stopped early after epoch {epoch}: {metric.label} on the validation split has not improved{by} "

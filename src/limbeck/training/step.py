@@ -99,9 +99,9 @@ class Step:
             last = piece is pieces[-1]
             with self._sync(last):
                 losses = self._choices.forward(self._wrapped, piece)
-            with self._sync(last):
-                losses.backward(share if self._scaler is None else self._scaled(share, losses.total), rows)
             weighed = losses if rows is None else losses.reweighed(rows / share)
+            with self._sync(last):
+                weighed.backward(share if self._scaler is None else self._scaled(share, losses.total))
             figures = torch.stack(
                 [weighed.total.detach(), *(value.detach().to(weighed.total) for value in weighed.values())]
             )

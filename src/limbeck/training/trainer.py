@@ -148,8 +148,8 @@ class Trainer:
         process at once.
 
         Raises:
-            LimbeckError: for a checkpoint that is damaged or of another module, and when another of several
-                processes has ended.
+            LimbeckError: for a checkpoint that is damaged or of another module, and when another process
+                has ended.
             DivergenceError: when a loss turns NaN or infinite.
             Interrupted: for SIGINT, a KeyboardInterrupt.
             Terminated: for SIGTERM, a SystemExit.
@@ -188,16 +188,15 @@ class Trainer:
 
     @contextmanager
     def _together(self) -> Iterator[None]:
-        """A context in which it is said if another of the processes does not answer any more."""
+        """A context in which it is said if another process does not answer any more."""
         try:
             yield
         except RuntimeError as error:
             if self.accelerator.num_processes == 1 or not lost(error):
                 raise
             raise LimbeckError(
-                f"another of the {self.accelerator.num_processes} processes has ended or does not answer; "
-                f"{self._saved}, and the same command with resume (--resume auto) goes on, with any number "
-                "of processes"
+                f"another process has ended or does not answer; {self._saved}, and the same command with "
+                "resume (--resume auto) goes on, with any number of processes"
             ) from error
 
     def _read_checkpoint(self, root: nn.Module) -> dict[str, Any] | None:

@@ -85,5 +85,5 @@ def half_launched(joined: int) -> str | None:
 
 
 def lost(error: RuntimeError) -> bool:
-    """Whether an error says that another of the processes does not answer any more."""
+    """Whether an error says that another process does not answer any more."""
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)

@@ -213,6 +213,12 @@ def test_it_teaches_a_loop_of_ones_own(tmp_path: Path) -> None:
             "icd reads the embedding of its teacher, and the teacher is a file of answers",
         ),
         ("ce + bss", "logits", "bss asks its teacher about inputs that it makes, and the teacher is a file"),
+        (
+            "mixup(0.1*ce + 0.9*kd)",
+            "logits",
+            "mixup shows the teacher other samples than those of the data, and the teacher is a file of "
+            "answers about the training samples; leave mixup out",
+        ),
         ("ce + dkd", "label", "dkd needs a logit for every class, and some answers of the teacher lack that"),
         ("ce + dist", "gap", "dist cannot leave out samples, and the teacher has no answer for 1 of the"),
         ("logit_standardization(kd)", "gap", "logit_standardization cannot leave out samples"),
