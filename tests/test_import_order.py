@@ -32,6 +32,7 @@ ORDER = (
     {
         "boxes",
         "byte_sizes",
+        "durations",
         "files",
         "growing",
         "hashing",

@@ -112,7 +112,7 @@ def test_a_cell_whose_worker_is_killed_is_finished_by_another(tmp_path: Path, cl
     seen: set[int] = set()
 
     def kill() -> None:
-        until = time.monotonic() + 100
+        until = time.monotonic() + 500
         while time.monotonic() < until and not victim.run.finished:
             at_it = _holding(lock)
             seen.update(at_it)

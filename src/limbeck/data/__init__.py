@@ -89,6 +89,9 @@ class Entry:
     source: str
 
 
+FILES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".arrow", ".txt")
+"""Endings of files that somebody may name in place of a data set."""
+
 SOURCES: Mapping[str, Entry] = {
     "banking77": Entry(
         banking77, "13,083 questions to a bank, 77 intents", "Casanueva et al. 2020, arXiv:2003.04807"
@@ -246,7 +249,7 @@ def load(
         LimbeckError: for an unknown name or argument (names the nearest right one) or a value out of range.
     """
     makers = {name: entry.make for name, entry in table().items()}
-    if "(" not in spec and (Path(spec).suffix or "/" in spec) and spec not in makers:
+    if Path(spec).suffix in FILES and "(" not in spec:
         raise LimbeckError(
             f"{spec!r} is no data set that limbeck knows; say what the file holds, "
             f'table(path="{spec}", label="COLUMN"), or text(...), or images(...)'
