@@ -11,7 +11,7 @@ from limbeck.errors import LimbeckError, unknown
 from limbeck.notation import show
 
 if TYPE_CHECKING:  # pydantic is imported when arguments are checked: the equations do without it
-    from pydantic import ConfigDict, GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def checked_arguments(
 
 
 def _check(name: str, argument: str, hint: Any, value: Any) -> None:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        TypeAdapter(hint, config=_config(hint)).validate_python(value, strict=True)
+        _adapter(hint).validate_python(value, strict=True)
     except ValidationError as caught:
         error = caught.errors()[0]
         problem = (
@@ -101,12 +101,11 @@ def _check(name: str, argument: str, hint: Any, value: Any) -> None:
         raise LimbeckError(f"{name}: the argument {argument}={show(value)}{item} {problem}") from None
 
 
-def _config(hint: Any) -> ConfigDict | None:
+def _adapter(hint: Any) -> TypeAdapter[Any]:
     from pydantic import ConfigDict, TypeAdapter
     from pydantic.errors import PydanticUserError
 
     try:
-        TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:  # a type that brings its own config
-        return None
-    return ConfigDict(arbitrary_types_allowed=True)
+        return TypeAdapter(hint)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from limbeck.report.tuning import tuning_page, tuning_tables
+from limbeck.runs.job import data_of
 from limbeck.studies.cells import cells_of
 from limbeck.studies.outcome import groups
 from limbeck.studies.running import Progress
-from limbeck.studies.steps import data_of
 from limbeck.studies.study import read_study
 from limbeck.studies.tuning.door import Searched, Tried, Tuned
 from limbeck.studies.tuning.sides import sides_of

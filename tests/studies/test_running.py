@@ -10,7 +10,8 @@ from interrupting import interrupted_after
 from limbeck.config import RunConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
-from limbeck.studies import running, steps
+from limbeck.runs import job
+from limbeck.studies import running
 from limbeck.studies.cells import Cell, Cells, cells_of, slug
 from limbeck.studies.records import CellRecord, Records
 from limbeck.studies.rehearsal import rehearse
@@ -181,7 +182,7 @@ def test_data_whose_samples_all_have_labels_is_looked_at_once(
 
     def data_of(config: RunConfig) -> Source:
         looked.append(config.data.name)
-        return steps.data_of(config)
+        return job.data_of(config)
 
     monkeypatch.setattr(running, "data_of", data_of)
     cells = cells_of(read_study(write_study(tmp_path, data="iris")), tmp_path).only(["alone"])

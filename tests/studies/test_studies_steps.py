@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from interrupting import interrupted_after
+from limbeck.runs.job import data_of
 from limbeck.studies.cells import cells_of
 from limbeck.studies.outcome import groups
 from limbeck.studies.records import Records
 from limbeck.studies.rehearsal import rehearse
 from limbeck.studies.running import run_study
-from limbeck.studies.steps import data_of, with_equal_steps
+from limbeck.studies.steps import with_equal_steps
 from limbeck.studies.study import Figures, read_study
 from study_files import SMALL, write_study
 

@@ -23,7 +23,8 @@ from limbeck.objective import resolved
 from limbeck.runs import chance, networks
 from limbeck.runs.directory import TOKENIZER, Report, Run
 from limbeck.runs.evaluate import of_config, of_run, write
-from limbeck.runs.job import Job, measured
+from limbeck.runs.job import Job
+from limbeck.runs.loops import measured
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_record import describe, metadata_of, read_card
 from limbeck.runs.result import (

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.outputs import Batch
-from limbeck.runs.job import Job, loops
+from limbeck.runs.job import Job
+from limbeck.runs.loops import loops
 from limbeck.training import Loop, Trainer
 from limbeck.training.length import Length
 from limbeck.training.phases import PhaseLoop

@@ -21,8 +21,9 @@ from limbeck.runs.arguments import RunArguments, TeacherLike, check_taught
 from limbeck.runs.beside import BaselineLike, Beside, wanted
 from limbeck.runs.directory import OverSeeds, Report, Resume, Run
 from limbeck.runs.finish import conclude, write_student
-from limbeck.runs.job import Watch, loops, prepare
+from limbeck.runs.job import prepare
 from limbeck.runs.locking import locked
+from limbeck.runs.loops import Watch, loops
 from limbeck.training import DivergenceError, Trainer
 from limbeck.training.world import launched
 
@@ -151,18 +152,7 @@ def distill(
     made = _settle(arguments, path, resume=resume)
     check_taught(made, teaches=True)
     asked, run, objects = wanted(baseline, Run(path), resume=resume), Run(path), arguments.objects
-    if asked is None:
-        return _run(
-            made,
-            path,
-            objects,
-            resume=resume,
-            overwrite=overwrite,
-            display=display,
-            report=report,
-            watch=watch,
-        )
-    beside = Beside(asked, run, objects, resume=resume, overwrite=overwrite)
+    beside = None if asked is None else Beside(asked, run, objects, resume=resume, overwrite=overwrite)
     _run(
         made,
         path,
@@ -174,6 +164,8 @@ def distill(
         beside=beside,
         watch=watch,
     )
+    if beside is None:
+        return run
     if beside.missing:
         beside.add(beside.missing, report)
     if (place := beside.place) is None:

@@ -17,11 +17,12 @@ from limbeck.errors import LimbeckError
 from limbeck.files import write_text
 from limbeck.runs import Run, distill, train
 from limbeck.runs.directory import Report, write_json
+from limbeck.runs.job import data_of
 from limbeck.runs.recipe import settings
 from limbeck.studies.cells import Cell, Cells, slug
 from limbeck.studies.measured import lacks, record
 from limbeck.studies.records import CellRecord, Records, changed
-from limbeck.studies.steps import all_labeled, data_of, with_equal_steps
+from limbeck.studies.steps import all_labeled, with_equal_steps
 from limbeck.studies.study import Figures
 
 TRIES = 2

@@ -12,10 +12,11 @@ from filelock import FileLock, Timeout
 
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
+from limbeck.runs.job import data_of
 from limbeck.studies.cells import Cell, Cells
 from limbeck.studies.records import CellRecord, Records
 from limbeck.studies.running import Order
-from limbeck.studies.steps import data_of, epochs_of, with_equal_steps
+from limbeck.studies.steps import epochs_of, with_equal_steps
 from limbeck.studies.study import Figures
 
 State: TypeAlias = Literal["finished", "running", "failed", "begun", "waiting"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from limbeck import data as sources
 from limbeck.config import RunConfig
 from limbeck.data import Source
 from limbeck.objective import parse
-from limbeck.runs import language, networks
+from limbeck.runs import networks
 from limbeck.runs.alone import epoch_length
 from limbeck.runs.job import epoch_steps, uses_unlabeled
 from limbeck.training import Trainer
@@ -64,12 +63,3 @@ def _made(config: RunConfig, source: Source) -> tuple[nn.Module, Trainer]:
     setup = config.training
     trainer = Trainer(device=setup.device, accumulation=setup.accumulation, seed=config.seed, display=False)
     return networks.student(config.student, source, config.seed), trainer
-
-
-def data_of(config: RunConfig) -> Source:
-    """The data of a cell."""
-    return sources.load(
-        config.data.name,
-        config.data.dir,
-        tokens=lambda: language.tokens_of(config.student, *config.taught_by.values()),
-    )

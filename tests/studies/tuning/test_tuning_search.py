@@ -11,8 +11,8 @@ from filelock import FileLock
 from interrupting import interrupted_after
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
+from limbeck.runs.job import data_of
 from limbeck.studies import running
-from limbeck.studies.steps import data_of
 from limbeck.studies.study import read_study
 from limbeck.studies.tuning import search as searching
 from limbeck.studies.tuning.search import Search

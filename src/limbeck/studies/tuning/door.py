@@ -15,12 +15,12 @@ from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.optional import imported
 from limbeck.runs.directory import Report, write_json
+from limbeck.runs.job import data_of
 from limbeck.studies.cells import Cells, cells_of
 from limbeck.studies.outcome import Group, groups
 from limbeck.studies.records import Records
 from limbeck.studies.rehearsal import rehearse
 from limbeck.studies.running import Progress, run_study
-from limbeck.studies.steps import data_of
 from limbeck.studies.study import Figures, ObjectiveEntry, Study
 from limbeck.studies.tuning.search import Search, seconds
 from limbeck.studies.tuning.sides import Side, sides_of
