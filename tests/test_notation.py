@@ -242,7 +242,8 @@ def test_random_trees_come_back_from_their_text(seed: int) -> None:
         ),
         (
             "a(false())",
-            "objective 'a(false())' at 'false()': false is a value, not a name that has a weight or arguments",
+            "objective 'a(false())' at 'false()': false is a value, not a name that has a "
+            "weight or arguments",
         ),
     ],
 )
