@@ -351,6 +351,11 @@ def test_an_output_directory(
     ("arguments", "message"),
     [
         (("train", "--resume"), "resume=True (--resume) needs the directory of the run, out (--out)"),
+        (("train", "--out", "--seed", "3"), "--out needs a value, and --seed is the next option"),
+        (
+            ("cache", "fill", "--data", "--teacher=x"),
+            "--data needs a value, and --teacher=x is the next option",
+        ),
         (("evaluate", "nowhere"), "'nowhere' is no run's directory: it holds no config.yaml"),
         (("inspect", "mpl"), "unknown model 'mpl'; did you mean 'mlp'?"),
         (("inspect", "run/gone"), "the model 'run/gone' is no run directory and no file"),

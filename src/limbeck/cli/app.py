@@ -14,11 +14,11 @@ from limbeck.cli import cache as cache_commands
 from limbeck.cli import data as data_commands
 from limbeck.cli import options
 from limbeck.cli import study as study_commands
+from limbeck.cli.command import Command
 from limbeck.cli.compare import compare
 from limbeck.cli.init import init
 from limbeck.cli.mining import mine
 from limbeck.cli.opening import open_
-from limbeck.cli.resuming import Resumable
 from limbeck.cli.search_views import search_views
 from limbeck.cli.suggesting import suggest
 from limbeck.cli.training import distill, train
@@ -72,8 +72,8 @@ def quickstart(
 
 app.command()(init)
 app.command()(suggest)
-app.command(cls=Resumable)(train)
-app.command(cls=Resumable)(distill)
+app.command()(train)
+app.command()(distill)
 
 
 @app.command()
@@ -311,3 +311,8 @@ def doctor() -> None:
     from limbeck.cli.doctor import examination
 
     out.print(examination(), soft_wrap=True)
+
+
+for group in (app, *(each.typer_instance for each in app.registered_groups)):
+    for command in group.registered_commands if group else ():
+        command.cls = Command

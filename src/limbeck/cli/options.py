@@ -122,7 +122,7 @@ Views = Annotated[
 ]
 Compile = Annotated[
     str | None,
-    typer.Option(help="Compile the networks: true, false, or auto, which compiles if that saves time."),
+    typer.Option(help="Compile the networks; or --compile auto, if that saves time, or false."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Random seed.")]
 Settings = Annotated[
