@@ -126,6 +126,15 @@ def test_scale_small_changes_what_the_file_says_and_notes_it(tmp_path: Path) -> 
         read_study(write_study(tmp_path), "small")
 
 
+def test_scale_small_changes_parts_of_what_the_file_writes_in_short(tmp_path: Path) -> None:
+    small = {"training": {"optimizer": {"lr": 0.5}}, "students": {"tiny": {"training": {"epochs": 2}}}}
+    given = {"training": {"optimizer": "adamw"}, "students": {"tiny": "mlp"}}
+    study = read_study(write_study(tmp_path, **given, small=small), "small")
+    assert study.training["optimizer"] == {"name": "adamw", "lr": 0.5}
+    assert study.students["tiny"].model == "mlp"
+    assert study.students["tiny"].training == {"epochs": 2}
+
+
 def test_a_study_that_is_not_there_is_named_with_the_nearest_that_limbeck_ships(tmp_path: Path) -> None:
     with pytest.raises(LimbeckError, match=r"there is no study 'nothing.yaml'"):
         read_study(Path("nothing.yaml"))

@@ -207,16 +207,21 @@ def read_study(file: Path | str, scale: Literal["full", "small"] = "full") -> St
     if scale == "small":
         if not isinstance(raw.get("small"), dict):
             raise LimbeckError(f"{str(file)!r} has nothing under small, which --scale small would apply")
-        raw = merged(raw, raw["small"])
+        whole = _read(raw, path).model_dump(exclude_unset=True)  # every part in its long form
+        raw = merged(whole, raw["small"])
         said = raw.get("note", "")
         small = "Run with --scale small: on a subset and with a shorter schedule than the protocol's."
         raw["note"] = f"{small} {said}".strip()
-    try:
-        study = Study.model_validate(raw)
-    except ValidationError as error:
-        raise explained(error, path, None, Study, WHAT) from None
+    study = _read(raw, path)
     _check_names(study)
     return study
+
+
+def _read(raw: Mapping[str, Any], path: Path | str) -> Study:
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        raise explained(error, path, None, Study, WHAT) from None
 
 
 def shipped() -> dict[str, Path]:
