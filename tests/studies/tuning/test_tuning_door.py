@@ -102,6 +102,15 @@ def test_what_cannot_be_tuned_is_refused_before_anything_is_written(
     assert not (tmp_path / "home").exists()
 
 
+def test_a_teacher_that_has_learned_nothing_ends_it_before_anything_is_tried(tmp_path: Path) -> None:
+    untrained = {"epochs": 1, "optimizer": {"lr": 1e-9}}
+    teachers = {"good": {"model": "mlp(hidden=[4])", "training": untrained}}
+    study = write_tuning(tmp_path, data="digits", teachers=teachers)
+    with pytest.raises(LimbeckError, match="the teacher 'good' is of the run .* no better than chance"):
+        tune(read_study(study), tmp_path / "home")
+    assert not (tmp_path / "home" / "trials").exists()
+
+
 def test_data_without_a_validation_split_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(door, "data_of", lambda config: replace(data.load("iris"), validation=None))
     with pytest.raises(LimbeckError, match="iris has no validation split, and nothing is chosen by the test"):

@@ -14,6 +14,7 @@ from limbeck.config import flat
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.optional import imported
+from limbeck.runs import chance
 from limbeck.runs.directory import Report, write_json
 from limbeck.runs.job import data_of
 from limbeck.studies.cells import Cells, cells_of
@@ -215,6 +216,8 @@ def _teachers(cells: Cells, home: Path, report: Report | None, note: Callable[[s
                 f"the run of the teacher {cell.student!r} is gone from {str(cell.path)!r}; put it back, or "
                 "choose another directory (--out)"
             )
+        if cell.run.result.at_chance and chance.is_certain(cell.run.result):
+            raise LimbeckError(chance.as_teacher(cell.run, f"the teacher {cell.student!r}"))
 
 
 def _searched(side: Side, home: Path, source: Source, asked: Tune) -> Searched:
