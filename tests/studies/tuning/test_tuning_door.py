@@ -106,7 +106,7 @@ def test_a_teacher_that_has_learned_nothing_ends_it_before_anything_is_tried(tmp
     untrained = {"epochs": 1, "optimizer": {"lr": 1e-9}}
     teachers = {"good": {"model": "mlp(hidden=[4])", "training": untrained}}
     study = write_tuning(tmp_path, data="digits", teachers=teachers)
-    with pytest.raises(LimbeckError, match="the teacher 'good' is of the run .* no better than chance"):
+    with pytest.raises(LimbeckError, match=r"the teacher 'good' is of the run .* no better than chance"):
         tune(read_study(study), tmp_path / "home")
     assert not (tmp_path / "home" / "trials").exists()
 
