@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def here(tensor: Tensor) -> Tensor:
-    """The memory that this process has of a tensor, detached: of a sharded one its share, and else all of it."""
+    """The memory that this process has of a tensor, detached: its share of a sharded one, or all of it."""
     tensor = tensor.detach()
     share: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
     return share

@@ -21,8 +21,8 @@ from two_processes import as_launched, run_in_two_processes
 NAMES = sorted(ALL)
 REFUSED = {
     "is a phase before training": (
-        *("ab", "around", "fsp", "ft", "infoflow", "kcd", "lwkd", "mgd", "mtpd", "nasty", "projected", "sskd"),
-        "turned",
+        *("ab", "around", "fsp", "ft", "infoflow", "kcd", "lwkd", "mgd", "mtpd", "nasty"),
+        *("projected", "sskd", "turned"),
     ),
     "makes its own batches": ("bss", "cutmix", "halfway", "mixkd", "mixup", "r2kd"),
     "has a rule for the optimizer": ("dot", "rolewise"),

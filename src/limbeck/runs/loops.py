@@ -227,9 +227,9 @@ def _check_sharding(setup: TrainingConfig) -> None:
         raise LimbeckError(
             "training.keep_every was not tried with a sharded student; leave it out, or training.sharding"
         )
-    if setup.optimizer.name == "muon":
+    if setup.optimizer.name in ("lion", "muon"):
         raise LimbeckError(
-            "muon steps by whole matrices, of which a sharded student has shares; use adamw, or leave out "
+            f"{setup.optimizer.name} was not tried with a sharded student; use adamw, or leave out "
             "training.sharding"
         )
 

@@ -1,9 +1,9 @@
 """A student, and its teacher if wanted, spread over the processes by FSDP2, torch's `fully_shard`.
 
-Each process holds a share of every parameter, with its gradient and what the optimizer keeps of it. A stage of
-the network is whole in memory while it computes. Everything else, such as the parts of methods, is the same in
-all processes. (accelerate wraps `fully_shard` too, for GPUs alone and only for a network and an optimizer that
-it prepares together, so the processes that it joins call torch's own here.)
+Each process holds a share of every parameter, with its gradient and what the optimizer keeps of it. A stage
+of the network is whole in memory while it computes. Everything else, such as the parts of methods, is the
+same in all processes. (accelerate wraps `fully_shard` as well, but for accelerators alone and for a network
+that is prepared together with its optimizer; so it joins the processes here, and they call torch's own.)
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ from limbeck.teachers.live import LiveTeacher
 from limbeck.training.averaging import Averaging
 from limbeck.training.choices import Sharding
 
+ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+"""Optimizers that do with shares of parameters what they do with whole ones, and were tried with them."""
+
+
 class Sharder:
     """Shards the networks of a `Distiller` for one training; a process that is alone has them whole.
 
@@ -59,9 +63,7 @@ class Sharder:
         """
         for name, value in (("compile", True), ("memory_format", "channels_last"), ("precision", "fp16")):
             if asked[name] == value:
-                raise LimbeckError(
-                    f"{name}={value} was not tried with a sharded student; leave it out, or training.sharding"
-                )
+                raise _refusal(f"training.{name}={value}", "is a way to compute")
         return {**asked, "compile": False, "memory_format": "contiguous"}
 
     def check(self, root: nn.Module) -> None:
@@ -78,6 +80,8 @@ class Sharder:
             raise _refusal(root.phases[0][0], "is a phase before training")
         if is_adapted(root.student):
             raise _refusal("student.lora", "has adapters alone learn")
+        if len({each.dtype for each in root.student.parameters() if each.requires_grad}) > 1:
+            raise _refusal("the student", "has parameters of several precisions")
         networks = {id(part) for network in _networks(root) for part in network.modules()}
         for method in inner_first(root.objective):
             if method.tasks:
@@ -113,11 +117,12 @@ class Sharder:
         mesh = init_device_mesh(self._device.type, (self._accelerator.num_processes,))
         student, before = root.student, dict[LiveTeacher, nn.Module]()
         try:
-            root.student = self._spread(student, root.student_points, mesh)
+            root.student = self._spread(student, root.student_points, mesh, learns=True)
             for teacher in root.teachers.values() if self._sharding == "both" else ():
                 assert isinstance(teacher, LiveTeacher)
                 assert teacher.points is not None
-                before[teacher] = teacher.exchange(self._spread(teacher.network, teacher.points, mesh))
+                made = self._spread(teacher.network, teacher.points, mesh, learns=False)
+                before[teacher] = teacher.exchange(made)
             yield
             state = root.student.state_dict()
             student.load_state_dict({name: _whole(value).cpu() for name, value in state.items()})
@@ -127,11 +132,16 @@ class Sharder:
                 teacher.exchange(network)
             self._sharded.clear()
 
-    def _spread(self, network: nn.Module, points: FeaturePoints, mesh: DeviceMesh) -> nn.Module:
+    def _spread(
+        self, network: nn.Module, points: FeaturePoints, mesh: DeviceMesh, *, learns: bool
+    ) -> nn.Module:
         """A copy of the network of which this process has a share, with the weights of the first process."""
         made = copy.deepcopy(network)
         for tensor in chain(made.parameters(), made.buffers()):
-            tensor.data.copy_(broadcast(tensor.data.to(self._device)))
+            whole = broadcast(tensor.data.to(self._device).contiguous())
+            tensor.data = whole.to(tensor.device)
+        if not learns:
+            made.requires_grad_(False)
         scalars = {parameter for parameter in made.parameters() if parameter.ndim == 0}
         for path in _units(made, points):
             fully_shard(made.get_submodule(path), mesh=mesh, ignored_params=scalars)
@@ -164,7 +174,7 @@ class Sharder:
         }
 
     def gathered(self, state: dict[str, Any]) -> dict[str, Any]:
-        """A state with wholes on the CPU, in the first process, in place of shares. Every process must ask."""
+        """A state with wholes on the CPU, in the first process, for shares; every process must ask."""
 
         def whole(value: Any) -> Any:
             if not isinstance(value, DTensor):
@@ -259,8 +269,8 @@ class Shares:
         self._of: dict[nn.Parameter, nn.Parameter] = {}
         self._alike: list[nn.Parameter] = []
         for part in parts_of(optimizer):
-            if isinstance(part, torch.optim.Muon):
-                raise LimbeckError("Muon steps by whole matrices, of which a sharded student has shares")
+            if not isinstance(part, ELEMENTWISE):
+                raise _refusal(type(part).__name__, "is an optimizer")
             for group in part.param_groups:
                 group["params"][:] = [self._taken(parameter) for parameter in group["params"]]
         self._buffers = [
@@ -280,7 +290,7 @@ class Shares:
         return mine
 
     def begin(self) -> None:
-        """Gives all processes the buffers of the first one, as DistributedDataParallel does, before a step."""
+        """Gives all processes the buffers of the first one before a step, as DistributedDataParallel does."""
         broadcast(self._buffers)
 
     def take_gradients(self) -> None:
@@ -301,16 +311,16 @@ class Shares:
 
     def norm(self, parameters: Sequence[nn.Parameter]) -> Tensor:
         """() the norm of the gradients of whole parameters."""
-        found = [each for each in parameters if each.grad is not None]
-        squares = [
-            torch.nn.utils.get_total_norm([each.grad for each in some if each.grad is not None]).double() ** 2
-            for some in (
-                [each for each in found if each in self._of],
-                [each for each in found if each not in self._of],
-            )
-        ]
-        shared = self._accelerator.reduce(squares[0].to(self._accelerator.device), "sum")
-        return (shared + squares[1].to(shared)).sqrt().to(parameters[0].dtype)
+        gradients: dict[bool, list[Tensor]] = {True: [], False: []}
+        for each in parameters:
+            if each.grad is not None:
+                gradients[each in self._of].append(each.grad)
+        of_shares, of_others = (
+            torch.nn.utils.get_total_norm(gradients[shared]).to(self._accelerator.device).double() ** 2
+            for shared in (True, False)
+        )
+        whole = self._accelerator.reduce(of_shares, "sum") + of_others
+        return whole.sqrt().to(parameters[0].dtype)
 
     def clip(self, parameters: Sequence[nn.Parameter], largest: float) -> None:
         """Scales the gradients down to a norm."""

@@ -37,7 +37,14 @@ from limbeck.training.step import Step
 from limbeck.training.stopping import Interrupted, Terminated, stop, stoppable
 from limbeck.training.trackers import begin, check_trackers
 from limbeck.training.trials import check_compiler
-from limbeck.training.world import check_unsharded, check_world, ended_at_exit, half_launched, launched_on_cpu, lost
+from limbeck.training.world import (
+    check_unsharded,
+    check_world,
+    ended_at_exit,
+    half_launched,
+    launched_on_cpu,
+    lost,
+)
 
 if TYPE_CHECKING:
     from limbeck.training.sharding import Sharder
