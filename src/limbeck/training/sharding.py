@@ -319,7 +319,7 @@ class Shares:
             torch.nn.utils.get_total_norm(gradients[shared]).to(self._accelerator.device).double() ** 2
             for shared in (True, False)
         )
-        whole = self._accelerator.reduce(of_shares, "sum") + of_others
+        whole: Tensor = self._accelerator.reduce(of_shares, "sum") + of_others
         return whole.sqrt().to(parameters[0].dtype)
 
     def clip(self, parameters: Sequence[nn.Parameter], largest: float) -> None:
