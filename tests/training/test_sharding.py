@@ -361,7 +361,7 @@ def test_one_process_says_that_nothing_is_sharded(tmp_path: Path, capsys: pytest
             {"compile": True},
             "training.compile=True is a way to compute, which was not tried with a sharded student",
         ),
-        ({"memory_format": "channels_last"}, "training.memory_format=channels_last is a way to compute"),
+        ({"memory_format": "channels_last"}, "training.memory_format=channels_last was not tried"),
     ],
 )
 def test_ways_to_compute_that_were_not_tried_are_refused(settings: dict[str, Any], message: str) -> None:

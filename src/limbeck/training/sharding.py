@@ -55,6 +55,14 @@ class Sharder:
         self.alone = accelerator.num_processes == 1
         self._sharded: list[nn.Module] = []
 
+    @property
+    def note(self) -> str:
+        """A sentence without a full stop on what is sharded."""
+        if self.alone:
+            return "nothing is sharded, as this is the only process"
+        what = "student and teacher" if self._sharding == "both" else "the student"
+        return f"{what} in shares: each of {self._accelerator.num_processes} processes has one"
+
     def settled(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """How to compute, of what the trainer was asked for: nothing is tried out, and nothing compiled.
 
@@ -63,7 +71,7 @@ class Sharder:
         """
         for name, value in (("compile", True), ("memory_format", "channels_last"), ("precision", "fp16")):
             if asked[name] == value:
-                raise _refusal(f"training.{name}={value}", "is a way to compute")
+                raise _refusal(f"training.{name}={value}")
         return {**asked, "compile": False, "memory_format": "contiguous"}
 
     def check(self, root: nn.Module) -> None:
@@ -186,9 +194,10 @@ class Sharder:
         return made
 
 
-def _refusal(name: str, why: str) -> LimbeckError:
+def _refusal(what: str, why: str = "") -> LimbeckError:
+    because = f" {why}, which" if why else ""
     return LimbeckError(
-        f"{name} {why}, which was not tried with a sharded student; leave it out, or training.sharding"
+        f"{what}{because} was not tried with a sharded student; leave it out, or training.sharding"
     )
 
 
@@ -270,7 +279,7 @@ class Shares:
         self._alike: list[nn.Parameter] = []
         for part in parts_of(optimizer):
             if not isinstance(part, ELEMENTWISE):
-                raise _refusal(type(part).__name__, "is an optimizer")
+                raise _refusal(type(part).__name__)
             for group in part.param_groups:
                 group["params"][:] = [self._taken(parameter) for parameter in group["params"]]
         self._buffers = [

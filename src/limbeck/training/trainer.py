@@ -204,8 +204,8 @@ class Trainer:
             with stoppable() as stopping, self.display, self._together():
                 if (note := half_launched(self.accelerator.num_processes)) is not None:
                     self.display.note(note)
-                if self._sharder is not None and self._sharder.alone:
-                    self.display.note("nothing is sharded, as this is the only process")
+                if self._sharder is not None:
+                    self.display.note(self._sharder.note)
                 self._points = SavePoints(
                     self.save_every, self.checkpoint_every, self.accelerator, self.device, stopping
                 )
