@@ -173,7 +173,8 @@ class Trainer:
             root: the module whose state is everything that training changes.
             loops: what to run, in order.
             resume: go on from the checkpoint in `directory`, if there is one.
-        SIGINT and SIGTERM have it save after the step that is being done and raise; a second one ends the
+        What is sharded is copies of the networks, which stay where they are; the student gets its weights at
+        the end. SIGINT and SIGTERM have it save after the step that is being done and raise; a second one ends the
         process at once.
 
         Raises:
