@@ -185,7 +185,7 @@ def trained(
     }
 
 
-CALM = [
+CALM: list[tuple[str, str, dict[str, Any]]] = [
     ("gpt", "none", {}),
     ("gpt", "student", {}),
     ("gpt", "both", {"accumulation": 2}),

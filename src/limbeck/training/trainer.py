@@ -174,8 +174,8 @@ class Trainer:
             loops: what to run, in order.
             resume: go on from the checkpoint in `directory`, if there is one.
         SIGINT and SIGTERM have it save after the step that is being done and raise; a second one ends the
-        process at once. What is sharded is copies of the networks, which stay where they are; the student gets
-        its weights at the end.
+        process at once. What is sharded is copies of the networks, which stay where they are; the student
+        gets its weights at the end.
 
         Raises:
             LimbeckError: for a checkpoint that is damaged or of another module, and when another process
