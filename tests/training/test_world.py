@@ -191,9 +191,7 @@ def test_accelerates_own_fsdp_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
     check_unsharded()
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(
-        LimbeckError, match=r"^accelerate launch was told to use FSDP, .*training\.sharding"
-    ):
+    with pytest.raises(LimbeckError, match=r"^accelerate launch was told to use FSDP, .*training\.sharding"):
         Trainer(device="cpu", display=False)
 
 
