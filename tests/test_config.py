@@ -69,6 +69,7 @@ def test_a_student_is_enough() -> None:
             "memory_format": "auto",
             "compile": False,
             "device": "auto",
+            "sharding": "none",
             "selection": "last",
             "views": None,
             "view_seed": None,

@@ -43,7 +43,7 @@ ORDER = (
         "plugins",
         "seeds",
     },
-    {"optional", "retold", "words"},
+    {"optional", "retold", "shares", "words"},
     {"errors"},
 )
 """The rooms and the modules beside them, the highest first. One imports what is further down alone."""

@@ -223,6 +223,11 @@ class TrainingConfig(_Part):
         "auto",
         description="auto: the accelerator if there is one; cpu, cuda, or cuda:1 for one of several",
     )
+    sharding: Literal["none", "student", "both"] = Field(
+        "none",
+        description="what several processes have in shares (FSDP2) and not whole each: the student, or both, "
+        "which is the teachers as well",
+    )
     selection: Literal["last", "validation"] = Field(
         "last", description="the epoch whose weights are kept: the last, or the best on validation"
     )

@@ -110,8 +110,9 @@ class Distiller(nn.Module):
         teachers = teachers_of(teacher, teacher_features)
         checks.networks(student, teachers, example)
         theirs = {part for each in teachers.values() if each.network for part in each.network.modules()}
-        self._resting = tuple(part for part in resting if part not in theirs)
-        _tell_of(self._resting, student)
+        resting = tuple(part for part in resting if part not in theirs)
+        _tell_of(resting, student)
+        self._resting = tuple(path for path, part in student.named_modules() if part in resting)
         place = _device(student)
         example = apply(lambda tensor: tensor.to(place), example)
         self.teachers = TeacherGroup(teachers, _examples(teachers, example, teacher_example))
@@ -371,8 +372,8 @@ class Distiller(nn.Module):
         return self
 
     def _rest(self) -> None:
-        for module in self._resting:
-            module.training = False
+        for path in self._resting:
+            self.student.get_submodule(path).training = False
 
     @contextmanager
     def compiled(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from limbeck.methods.terms import Losses
 from limbeck.outputs import Inputs, Outputs
 from limbeck.projection import Projection
 from limbeck.ranked import Ranked
+from limbeck.shares import here
 
 FIRST_LOOK = 4
 """The training forward at which the parts are first compared with what they were, after three steps."""
@@ -120,7 +121,7 @@ def _parts(objective: Method) -> Iterator[tuple[str, nn.Parameter]]:
 def _sums(parameters: Iterable[nn.Parameter]) -> list[float]:
     """The sum of each parameter, in double precision, so that a small step shows in it."""
     with torch.no_grad():
-        sums = [parameter.sum(dtype=torch.float64) for parameter in parameters]
+        sums = [here(parameter).sum(dtype=torch.float64) for parameter in parameters]
         values: list[float] = torch.stack([each.to(sums[0].device) for each in sums]).tolist() if sums else []
     return values
 

@@ -12,8 +12,16 @@ import torch
 
 import limbeck
 from limbeck.errors import LimbeckError
+from limbeck.training import Trainer
 from limbeck.training.step import Step
-from limbeck.training.world import check_world, half_launched, launched, launched_on_cpu, lost
+from limbeck.training.world import (
+    check_unsharded,
+    check_world,
+    half_launched,
+    launched,
+    launched_on_cpu,
+    lost,
+)
 
 NO_GPU = pytest.mark.skipif(torch.accelerator.is_available(), reason="is about machines without a GPU")
 SCRIPT = """
@@ -177,6 +185,14 @@ def test_processes_that_would_train_apart_are_refused(monkeypatch: pytest.Monkey
         check_world(1)
     monkeypatch.setenv("WORLD_SIZE", "1")
     check_world(1)
+
+
+def test_accelerates_own_fsdp_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "false")
+    check_unsharded()
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(LimbeckError, match=r"^accelerate launch was told to use FSDP, .*training\.sharding"):
+        Trainer(device="cpu", display=False)
 
 
 def test_it_is_said_if_accelerate_has_started_one_process_of_several(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from limbeck.data.loader import whole_batch
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import inner_first
 from limbeck.methods.parts.grafts import GraftedStudent
+from limbeck.optimization import MakeOptimizer
 from limbeck.outputs import Batch
 from limbeck.runs import caching, networks
 from limbeck.runs.job import Job, smallest_batch
@@ -62,10 +63,7 @@ class TrainingLoop(Loop):
             max_steps=setup.max_steps,
             patience=None if stopping is None else Patience(stopping.patience, stopping.min_delta),
         )
-        distiller = job.distiller
-        self._make = grouped(
-            setup.optimizer, distiller.student, distiller.student_points, setup.rates, setup.layer_decay
-        )
+        self._make(job)  # which refuses what cannot be, before anything is written
         self._job, self._batches, self._device, self._kept = job, batches, device, kept
         self._watch, self._figures = watch, dict[str, float]()
         # Moved here and held, so that it is not moved again after every epoch.
@@ -75,7 +73,14 @@ class TrainingLoop(Loop):
     def open(self) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
         """The distiller, and the config's optimizer over all that learns."""
         distiller = self._job.distiller
-        yield distiller, distiller.optimizer(self._make)
+        yield distiller, distiller.optimizer(self._make(self._job))  # of the student as it is by now
+
+    @staticmethod
+    def _make(job: Job) -> MakeOptimizer:
+        setup, distiller = job.config.training, job.distiller
+        return grouped(
+            setup.optimizer, distiller.student, distiller.student_points, setup.rates, setup.layer_decay
+        )
 
     def batches(self, epoch: int) -> Iterable[object]:
         """The batches of one epoch."""
@@ -140,6 +145,8 @@ def loops(
     needed, reason = smallest_batch(distiller.objective, distiller, trainer, setup)
 
     _check_made_views(job)
+    _check_sharding(setup)
+    trainer.check(distiller)
 
     def batches(
         batch_size: int | None, seed: int | None, samples: int | None = None
@@ -210,6 +217,21 @@ def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -
     loader = Loader(split, EVALUATION_BATCH, shuffle=False, device=device, preparation=reads)
     features = {} if isinstance(network, GraftedStudent) else config.features
     return evaluation.metrics(job.source.task, network.to(device), loader, features)
+
+
+def _check_sharding(setup: TrainingConfig) -> None:
+    """Refuses settings that were not tried with a sharded student."""
+    if setup.sharding == "none":
+        return
+    if setup.keep_every is not None:
+        raise LimbeckError(
+            "training.keep_every was not tried with a sharded student; leave it out, or training.sharding"
+        )
+    if setup.optimizer.name in ("lion", "muon"):
+        raise LimbeckError(
+            f"{setup.optimizer.name} was not tried with a sharded student; use adamw, or leave out "
+            "training.sharding"
+        )
 
 
 def _check_made_views(job: Job) -> None:

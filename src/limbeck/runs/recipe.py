@@ -21,6 +21,7 @@ IGNORED = {
     "training.checkpoint_every",
     "training.keep_every",
     "training.save_every",
+    "training.sharding",
     "training.trackers",
 }
 """Settings that two runs of one thing may differ in."""

@@ -36,6 +36,7 @@ def rehearsed(job: Job) -> tuple[list[Short], Trainer]:
         accumulation=setup.accumulation,
         clip=setup.clip,
         seed=job.config.seed,
+        sharding=setup.sharding,
         display=False,
     )
     shorts = [Short(loop) for loop in loops(job, trainer, lambda epoch: None)]

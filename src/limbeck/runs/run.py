@@ -363,6 +363,7 @@ def _run(
         checkpoint_every=setup.checkpoint_every,
         save_every=None if setup.save_every is None else parse_interval(setup.save_every),
         skip_bad_steps=setup.skip_bad_steps,
+        sharding=setup.sharding,
         trackers=setup.trackers,
         display=display,
     )

@@ -65,6 +65,14 @@ class LiveTeacher(Teacher):
         """The network."""
         return self._network
 
+    def exchange(self, network: nn.Module) -> nn.Module:
+        """Has another network with the same modules answer from now on; gives the one that did."""
+        before, self._network = self._network, network
+        self._modules = tuple(network.modules())
+        if self._tap is not None:
+            self._tap.network = network
+        return before
+
     @property
     def shown(self) -> int:
         """How many samples the network was shown."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from limbeck.shares import here
 
 
 class Averaging:
@@ -20,12 +22,14 @@ class Averaging:
     Args:
         network: the network, on the device where it is trained.
         decay: the share of the old average in the new one, by step.
+    Attributes:
+        average: the averages, of which each process has its shares where the network is sharded.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         found = (*network.parameters(), *network.buffers())
-        self._live = [tensor.detach() for tensor in found if tensor.is_floating_point()]
-        self._average = [tensor.clone() for tensor in self._live]
+        self._live = [tensor for tensor in found if tensor.is_floating_point()]
+        self.average = [tensor.detach().clone() for tensor in self._live]
         self._mean = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         self._updates = 0
 
@@ -33,33 +37,39 @@ class Averaging:
     def update(self) -> None:
         """Takes in the weights after a step."""
         if self._updates:
-            self._mean(self._average, self._live, self._updates)
+            self._mean(_here(self.average), _here(self._live), self._updates)
         else:
-            torch._foreach_copy_(self._average, self._live)
+            _copy(self.average, self._live)
         self._updates += 1
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """A context in which the network has the averages."""
-        live = [tensor.clone() for tensor in self._live]
+        live = [tensor.clone() for tensor in _here(self._live)]
         self.settle()
         try:
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_copy_(self._live, live)
+            _copy(self._live, live)
 
-    @torch.no_grad()
     def settle(self) -> None:
         """Gives the network the averages for good."""
-        torch._foreach_copy_(self._live, self._average)
+        _copy(self._live, self.average)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"average": self._average, "updates": self._updates}
+        return {"average": self.average, "updates": self._updates}
 
-    @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` gave."""
-        torch._foreach_copy_(self._average, state["average"])
+        _copy(self.average, state["average"])
         self._updates = state["updates"]
+
+
+@torch.no_grad()
+def _copy(to: Sequence[Tensor], given: Sequence[Tensor]) -> None:
+    torch._foreach_copy_(_here(to), _here(given))
+
+
+def _here(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [here(tensor) for tensor in tensors]

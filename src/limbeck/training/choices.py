@@ -15,6 +15,7 @@ from limbeck.outputs import Batch, apply
 
 Precision = Literal["fp32", "bf16", "fp16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
+Sharding = Literal["none", "student", "both"]
 HALF: Mapping[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
@@ -17,6 +17,9 @@ from limbeck.outputs import Batch
 from limbeck.training.choices import Choices
 from limbeck.training.guard import Guard, gradients, parameters, step_unless
 from limbeck.training.means import Means
+
+if TYPE_CHECKING:  # torch's DTensor takes seconds to import
+    from limbeck.training.sharding import Shares
 
 
 class Step:
@@ -33,6 +36,7 @@ class Step:
             that answer for some alone.
         settle: how to compute, asked once: of what the first forward gets, and of the forwards in a step.
         scaler: what keeps small gradients of float16 from becoming zero; None for other precisions.
+        shares: the optimizer's parameters where the student is sharded; None where it is not.
     """
 
     def __init__(
@@ -47,13 +51,18 @@ class Step:
         answered: Callable[[Batch], Mapping[str, Tensor]],
         settle: Callable[[Batch, int], Choices],
         scaler: torch.amp.GradScaler | None = None,
+        shares: Shares | None = None,
     ) -> None:
         self._accelerator, self._accumulation, self._clip = accelerator, accumulation, clip
         self._settle, self._rows, self._answered = settle, rows, answered
-        self._scaler = scaler
+        self._scaler, self._shares = scaler, shares
         self._choices: Choices | None = None
         self.module, self.optimizer = module, optimizer
         self._parts = parts_of(optimizer)
+        self._wrapped: nn.Module = module if shares is not None else self._joined(module)
+
+    def _joined(self, module: nn.Module) -> nn.Module:
+        """The module with its gradients averaged over the processes."""
         alike = [
             f"{path}.{name}".lstrip(".")
             for path, part in module.named_modules()
@@ -63,7 +72,8 @@ class Step:
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
             module, alike
         )
-        self._wrapped: nn.Module = accelerator.prepare_model(module, device_placement=False)
+        joined: nn.Module = self._accelerator.prepare_model(module, device_placement=False)
+        return joined
 
     @property
     def settled(self) -> bool:
@@ -89,6 +99,8 @@ class Step:
         pieces = batch.split(count) if count > 1 else [batch]
         if self._choices is None:
             self._choices = self._settle(pieces[0], len(pieces))
+        if self._shares is not None:
+            self._shares.begin()
         values: Tensor | None = None
         given: dict[str, Tensor] = {}
         valid = self._all_rows(batch)
@@ -113,7 +125,11 @@ class Step:
         names = list(losses.keys())
         means.add(["total", *names], values, whole / world)
         # Report the total last: it is NaN whenever a term is.
-        found = [gradient for part in self._parts for gradient in gradients(part)]
+        if self._shares is not None:
+            self._shares.take_gradients()
+            found = [self._shares.norm([each for part in self._parts for each in parameters(part)])]
+        else:
+            found = [gradient for part in self._parts for gradient in gradients(part)]
         overflow = None if self._scaler is None else self._unscaled(found)
         if overflow is not None:  # of float16, whose scale was too large: no fault of the losses
             found = []
@@ -121,8 +137,9 @@ class Step:
         if overflow is not None:
             blocked = blocked | overflow
         if self._clip is not None:
+            clip = torch.nn.utils.clip_grad_norm_ if self._shares is None else self._shares.clip
             for part in self._parts:
-                torch.nn.utils.clip_grad_norm_(parameters(part), self._clip)
+                clip(parameters(part), self._clip)
         step_unless(blocked, self.optimizer)
         self.optimizer.zero_grad()
         if self._scaler is not None:
@@ -157,7 +174,9 @@ class Step:
             self._accelerator.free_memory()
 
     def _sync(self, last: bool) -> AbstractContextManager[Any]:
-        return nullcontext() if last else self._accelerator.no_sync(self._wrapped)
+        # What is sharded is reduced after each piece, so that no process ever holds the whole gradient.
+        alone = last or self._shares is not None
+        return nullcontext() if alone else self._accelerator.no_sync(self._wrapped)
 
 
 def _device_of(batch: Batch) -> torch.device:

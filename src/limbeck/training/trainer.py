@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +23,7 @@ from limbeck.intervals import Interval
 from limbeck.outputs import Batch
 from limbeck.training import checkpoints
 from limbeck.training.averaging import Averaging
-from limbeck.training.choices import Choices, MemoryFormat, Precision, resolve_precision
+from limbeck.training.choices import Choices, MemoryFormat, Precision, Sharding, resolve_precision
 from limbeck.training.choosing import Choosing
 from limbeck.training.devices import device_for
 from limbeck.training.display import Display
@@ -37,7 +37,17 @@ from limbeck.training.step import Step
 from limbeck.training.stopping import Interrupted, Terminated, stop, stoppable
 from limbeck.training.trackers import begin, check_trackers
 from limbeck.training.trials import check_compiler
-from limbeck.training.world import check_world, ended_at_exit, half_launched, launched_on_cpu, lost
+from limbeck.training.world import (
+    check_unsharded,
+    check_world,
+    ended_at_exit,
+    half_launched,
+    launched_on_cpu,
+    lost,
+)
+
+if TYPE_CHECKING:
+    from limbeck.training.sharding import Sharder
 
 SMALLEST_SCALE = 2.0**-14
 """A scale of float16's gradients that only falls below this where each step overflows."""
@@ -65,6 +75,8 @@ class Trainer:
         save_every: interval between checkpoints within an epoch; None makes none there.
         skip_bad_steps: how many steps whose loss or gradient is not finite are passed over. With it an
             accelerator is waited for after every step.
+        sharding: what several processes have in shares, with gradients and the optimizer's state: the
+            "student", "both", which is the teachers as well, or "none". One process shards nothing.
         trackers: names of accelerate's trackers ("tensorboard", "wandb", ...), writing under `directory`.
         display: whether to show progress.
     """
@@ -83,10 +95,12 @@ class Trainer:
         checkpoint_every: int | None = 1,
         save_every: Interval | None = None,
         skip_bad_steps: int = 0,
+        sharding: Sharding = "none",
         trackers: Sequence[str] = (),
         display: bool = True,
     ) -> None:
         check_trackers(trackers, directory)
+        check_unsharded()
         # accelerate keeps its precision and its device in one place for the whole process, so two trainers
         # could not differ: autocast and the choice of the CPU are the trainer's own. The accumulation is
         # kept there as well, and a caller's accelerator keeps the one it has.
@@ -103,13 +117,19 @@ class Trainer:
             check_world(self.accelerator.num_processes)
         self.accelerator.native_amp, self.accelerator.scaler = False, None
         self.device = device_for(device, self.accelerator.device, self.accelerator.num_processes)
-        if compile is True:
-            check_compiler(self.device)
         self._asked: dict[str, Any] = {
             "precision": precision,
             "memory_format": memory_format,
             "compile": compile,
         }
+        self._sharder: Sharder | None = None
+        if sharding != "none":
+            from limbeck.training import sharding as shards  # torch's DTensor takes seconds to import
+
+            self._sharder = shards.Sharder(sharding, self.accelerator, self.device)
+            self._asked = self._sharder.settled(self._asked)
+        if compile is True:
+            check_compiler(self.device)
         self.choices = Choices(resolve_precision(precision, self.device))
         self.accumulation, self.clip, self.seed = accumulation, clip, seed
         self.directory = directory
@@ -121,6 +141,15 @@ class Trainer:
         self.display = Display(enabled=display and self.main)
         self._trackers = tuple(trackers)
         self._has_checkpoint = False
+
+    def check(self, root: nn.Module) -> None:
+        """Refuses what cannot be sharded, if it is to be.
+
+        Raises:
+            LimbeckError: naming it.
+        """
+        if self._sharder is not None:
+            self._sharder.check(root)
 
     @property
     def precision(self) -> Precision:
@@ -145,7 +174,8 @@ class Trainer:
             loops: what to run, in order.
             resume: go on from the checkpoint in `directory`, if there is one.
         SIGINT and SIGTERM have it save after the step that is being done and raise; a second one ends the
-        process at once.
+        process at once. What is sharded is copies of the networks, which stay where they are; the student
+        gets its weights at the end.
 
         Raises:
             LimbeckError: for a checkpoint that is damaged or of another module, and when another process
@@ -154,6 +184,11 @@ class Trainer:
             Interrupted: for SIGINT, a KeyboardInterrupt.
             Terminated: for SIGTERM, a SystemExit.
         """
+        self.check(root)
+        with nullcontext() if self._sharder is None else self._sharder.sharded(root):
+            self._fit(root, loops, resume=resume)
+
+    def _fit(self, root: nn.Module, loops: Iterable[Loop], *, resume: bool) -> None:
         root.to(self.device)
         state = self._read_checkpoint(root) if resume else None
         self._has_checkpoint = state is not None
@@ -170,6 +205,8 @@ class Trainer:
             with stoppable() as stopping, self.display, self._together():
                 if (note := half_launched(self.accelerator.num_processes)) is not None:
                     self.display.note(note)
+                if self._sharder is not None:
+                    self.display.note(self._sharder.note)
                 self._points = SavePoints(
                     self.save_every, self.checkpoint_every, self.accelerator, self.device, stopping
                 )
@@ -206,7 +243,7 @@ class Trainer:
         if note is not None:
             self.display.note(note)
         try:
-            root.load_state_dict(state["root"])
+            self._load(root, state["root"])
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise LimbeckError(
@@ -229,6 +266,9 @@ class Trainer:
             moving: dict[str, Any] = {"optimizer": optimizer, "schedule": schedule}
             further = {"averaging": averaging, "patience": loop.patience, "scaler": scaler}
             moving |= {name: part for name, part in further.items() if part is not None}
+            shares = None if self._sharder is None else self._sharder.shares(module, optimizer)
+            if self._sharder is not None:
+                moving |= self._sharder.kept(shares, averaging)
             first, within = 0, None
             if state:
                 for name, part in moving.items():
@@ -257,6 +297,7 @@ class Trainer:
                 answered=loop.answered,
                 settle=settle,
                 scaler=scaler,
+                shares=shares,
             )
 
             def save(epoch: int, within: dict[str, Any] | None = None) -> None:
@@ -308,12 +349,16 @@ class Trainer:
         if averaging is not None:
             averaging.settle()
         if best:
-            root.load_state_dict(best["root"])
+            self._load(root, best["root"])
         with self._impatient():
             loop.trained(self._setting, self.history.last)
             loop.finish()
         self._save(root, loop=number + 1, optimizer=None)
         self._stop_if(self._points.signal(), f"the end of {loop.name}")
+
+    def _load(self, root: nn.Module, state: Mapping[str, Any]) -> None:
+        """Has the module take a state."""
+        root.load_state_dict(state if self._sharder is None else self._sharder.spread(state, root))
 
     def _scaler(self) -> torch.amp.GradScaler | None:
         """What keeps small gradients of float16 from becoming zero; None for other precisions."""
@@ -436,7 +481,10 @@ class Trainer:
         """The loop's figures, of what would be shipped now; a signal does not wait for them."""
         try:
             with self._impatient(), shipped():
-                return epoch.loop.validate()
+                figures = epoch.loop.validate()
+                if self._sharder is not None:
+                    self._sharder.release()
+                return figures
         except (Interrupted, Terminated):
             save(epoch.state())
             last = epoch.first + epoch.steps
@@ -471,13 +519,15 @@ class Trainer:
                 self.display.note(f"{error}; training goes on without it")
 
     def _save(self, root: nn.Module, **state: Any) -> None:
+        if self.checkpoint and (self.main or self._sharder is not None):
+            state["root"] = root.state_dict()
+            state = state if self._sharder is None else self._sharder.gathered(state)
         if self.checkpoint and self.main:
             begun = time.monotonic()
             with self._writing():
                 checkpoints.save(
                     self.checkpoint,
                     {
-                        "root": root.state_dict(),
                         "lines": self.history.lines,
                         "choices": asdict(self.choices),
                         "skipped": self._skipped,

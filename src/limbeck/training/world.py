@@ -69,6 +69,19 @@ def check_world(joined: int) -> None:
         )
 
 
+def check_unsharded() -> None:
+    """Refuses accelerate's own FSDP, which would wrap the networks in its way.
+
+    Raises:
+        LimbeckError: if `accelerate launch` was told to use it.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true"):
+        raise LimbeckError(
+            "accelerate launch was told to use FSDP, and limbeck shards networks itself; launch without "
+            "--use_fsdp, and set training.sharding=student"
+        )
+
+
 def half_launched(joined: int) -> str | None:
     """A sentence if accelerate was asked for several processes and started one, as it does without GPUs.
 
