@@ -84,12 +84,12 @@ class FCOS(Method):
             student["centerness"].flatten(), central, reduction="none"
         ).where(has, 0)
         return {
-            "class": Term(of_images(classes, number), "task", per=self.per),
+            "class": Term(of_images(classes, number), self.kind, per=self.per),
             "box": Term(
                 of_images(distance, central.view(images, -1).sum(1).clamp(min=1e-6)),
-                "task",
+                self.kind,
                 self.box_weight,
                 self.per,
             ),
-            "center": Term(of_images(center, number), "task", self.center_weight, self.per),
+            "center": Term(of_images(center, number), self.kind, self.center_weight, self.per),
         }
