@@ -128,7 +128,7 @@ def test_a_student_s_head_is_reordered_or_fresh(masks: Path, tmp_path: Path) -> 
     other = segmenter(tmp_path / "other", "xyz")
     fresh = limbeck.train(model=f"hf:{other}", out=tmp_path / "fresh", **again)
     assert (state_of(fresh)[head] - before[head]).abs().max() > 1e-4
-    body = "segformer.encoder.patch_embeddings.0.proj.weight"
+    body = next(key for key in before if key.startswith("segformer."))
     torch.testing.assert_close(state_of(fresh)[body], before[body])
 
 

@@ -152,6 +152,7 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
             f"the data {source.name} has no labels, so nothing says what the outputs of the {role} are; give"
             " their names, names=[...]"
         )
+    matched = matching(config, source, role)
     if models.huggingface.is_hf(config.model) and isinstance(source.task, Language):
         network = huggingface.language_model(config, role, source)
         if config.weights is not None:
@@ -165,7 +166,6 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
         network = build(config, role, _example(config, source), width, source.facts, source.task.name)
     if is_path(config.model):
         check_files(Path(config.model), role, source)
-    matched = matching(config, source, role)
     if matched.order is not None and role == "student":
         raise LimbeckError(
             f"{matched.note}, and a student cannot start from that; give the outputs of the data the "
