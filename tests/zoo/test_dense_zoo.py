@@ -89,7 +89,7 @@ def test_fetched_weights_of_dense_networks(monkeypatch: pytest.MonkeyPatch) -> N
     network = build(spec, example=IMAGES, num_classes=5)
     assert normalization_of(network) == IMAGENET
     assert torch.equal(network.state_dict()["backbone.0.0.weight"], backbone["features.0.0.weight"])
-    with pytest.raises(LimbeckError, match="weights of the backbone of torchvision:lraspp.*IMAGENET1K_V1"):
+    with pytest.raises(LimbeckError, match=r"weights of the backbone of torchvision:lraspp.*IMAGENET1K_V1"):
         build('torchvision:lraspp_mobilenet_v3_large(weights_backbone="IMAGENET1K_V9")', num_classes=5)
 
 

@@ -6,6 +6,8 @@ as in torchvision's RetinaNet, so that splitting a batch changes nothing.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,7 +17,7 @@ from limbeck.boxes import generalized_iou
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import LossTerms, Reads
 from limbeck.methods.focal import focal
-from limbeck.methods.terms import Term
+from limbeck.methods.terms import Kind, Term
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
@@ -40,7 +42,7 @@ class FCOS(Method):
         center_weight: factor of the term "center".
     """
 
-    kind = "task"
+    kind: ClassVar[Kind] = "task"
     reads = Reads(student=("logits", "boxes", "centerness", "places"), batch=("targets",))
     recipe = "fcos"
     rows = "classes"

@@ -7,6 +7,7 @@ not here, and the student's losses are those of `limbeck.methods.fcos`.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from limbeck.arguments import NonNegative, Share
 from limbeck.boxes import suppressed
 from limbeck.methods.declarations import LossTerms, Reads
 from limbeck.methods.fcos import FCOS
+from limbeck.methods.terms import Kind
 from limbeck.outputs import ABSENT, Batch, Outputs
 from limbeck.tasks.detection.decoding import MOST_OVERLAP
 from limbeck.tasks.detection.places import assigned
@@ -61,7 +63,7 @@ class PseudoBoxes(FCOS):
     """
 
     name = "pseudo_boxes"
-    kind = "distillation"
+    kind: ClassVar[Kind] = "distillation"
     reads = Reads(student=("logits", "boxes", "centerness", "places"), teacher=("logits", "boxes"))
     recipe = "fcos + pseudo_boxes"
     of_objects = True
@@ -81,7 +83,7 @@ class PseudoBoxes(FCOS):
         """The three terms of `fcos`."""
         assert batch.rows is not None
         boxes = teacher["boxes"]
-        targets = pseudo_boxes(teacher.logits.unflatten(0, boxes.shape[:2]), boxes, self.least)
+        targets = pseudo_boxes(teacher.logits.view(*boxes.shape[:2], -1), boxes, self.least)
         classes, found = assigned(student["places"][0].float(), targets, student.logits.shape[1] - 1)
         rows = replace(batch.rows, targets=classes.flatten(), boxes=found.flatten(0, 1))
         return super().forward(student, teacher, rows.batch(batch))

@@ -52,8 +52,8 @@ class _Hook:
         if not isinstance(result, list):
             return _placed(*_of_queries(result, args[0].shape[-2:], self.classes), self.classes)
         found = [
-            _placed(*(each[name][None] for name in ("scores", "boxes", "labels")), self.classes)
-            for each in ({**image, "labels": image["labels"] - 1} for image in result)  # 0 is the background
+            _placed(image["scores"][None], image["boxes"][None], image["labels"][None] - 1, self.classes)
+            for image in result  # whose class 0 is the background
         ]
         return {name: torch.cat([each[name] for each in found]) for name in found[0]}
 

@@ -110,7 +110,7 @@ def untrained(spec: str) -> str:
         return spec
     package, name, arguments = _read(spec)
     fetched = arguments.pop(_FETCHES[package], None)
-    backbone = package == "torchvision" and arguments.pop(_BACKBONE, None)
+    backbone = arguments.pop(_BACKBONE, None) if package == "torchvision" else None
     if not fetched and not backbone:
         return spec
     changed: dict[str, Value] = {}
@@ -169,18 +169,19 @@ def _torchvision(torchvision: Any, name: str, arguments: dict[str, Value]) -> nn
         raise unknown("network of torchvision:", name, [each for room in rooms.values() for each in room])
     if "pretrained" in arguments:
         raise LimbeckError(f'torchvision:{name} has no argument pretrained; write weights="DEFAULT"')
-    fetched = None
-    if arguments.get("weights") is not None:
+    given: dict[str, Any] = dict(arguments)
+    fetched: Any = None
+    if given.get("weights") is not None:
         fetched = _weights(models, name, arguments)
     if task != "classification":
         if fetched is not None:
-            arguments.pop("num_classes", None)  # its outputs are matched by name
-        elif arguments.setdefault(_BACKBONE, None) is not None:  # unlike torchvision, which fetches them
+            given.pop("num_classes", None)  # its outputs are matched by name
+        elif given.setdefault(_BACKBONE, None) is not None:  # unlike torchvision, which fetches them
             fetched = _backbone(models, name, arguments)
-    network: nn.Module = models.get_model(name, **arguments)
+    network: nn.Module = models.get_model(name, **given)
     if task == "detection":  # it normalizes images itself
-        told: Any = arguments.get("num_classes", _OF_COCO)
-        outputs = len(fetched.meta["categories"]) if arguments.get("weights") else told
+        whole = given.get("weights") is not None
+        outputs = len(fetched.meta["categories"]) if whole else given.get("num_classes", _OF_COCO)
         return answer_by_place(network.eval(), outputs - 1)
     if fetched is not None:
         transforms = fetched.transforms()

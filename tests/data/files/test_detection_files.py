@@ -241,4 +241,4 @@ def test_blood_cells() -> None:
     assert [len(split) for split in splits if split is not None] == [205, 87, 72]
     counts = torch.tensor([source.task.counts(split.targets) for split in splits if split is not None]).sum(0)
     assert counts.tolist() == [361, 4153, 372]
-    assert source.notes[0].startswith("2 boxes have no area and are left out, such as one in BloodImage_00")
+    assert source.notes[0].startswith("boxes without an area are left out: 2, such as one in BloodImage_00")

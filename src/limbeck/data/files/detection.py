@@ -196,8 +196,8 @@ def _notes(images: Sequence[_Kept]) -> Iterator[str]:
     cut = [each for each in images if each.cut]
     if cut:
         yield (
-            f"boxes that leave their image are cut off at its border: {sum(each.cut for each in cut)}, such as "
-            f"one in {cut[0].image.name}"
+            "boxes that leave their image are cut off at its border: "
+            f"{sum(each.cut for each in cut)}, such as one in {cut[0].image.name}"
         )
     if left_out := sum(each.left_out for each in images):
         yield f"boxes that mark a crowd or are difficult are left out: {left_out}"
