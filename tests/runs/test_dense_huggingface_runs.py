@@ -12,9 +12,11 @@ from small_runs import state_of
 
 import limbeck
 from box_files import write_yolo
+from limbeck.config import TeacherConfig
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
 from limbeck.models import normalization_of
+from limbeck.runs import networks
 from limbeck.runs.exporting import export
 from limbeck.tasks.detection.findings import BoxFindings
 from mask_files import write_layout
@@ -106,13 +108,14 @@ def test_a_segmenter_learns_from_another_whose_outputs_have_another_order(
     assert loaded.config.id2label == {0: "a", 1: "b", 2: "c"}
     assert normalization_of(loaded) is not None
     whole = transformers.AutoModelForSemanticSegmentation.from_pretrained(teacher).eval()
-    source = run.data()
-    assert source.test is not None
-    images = source.example(4)
+    images = run.data().example(4)
+    assert isinstance(images, torch.Tensor)
+    taught = networks.teacher(TeacherConfig(model=f"hf:{teacher}"), run.data()).eval()
+    expected = whole((images - 0.5) / 0.25).logits[:, [1, 2, 0]]  # its outputs are c, a, b
+    torch.testing.assert_close(taught(images).logits, expected)
     found = results.read(run.path / "evaluation.json")
     assert found is not None
     assert found.networks["teacher"].metrics.keys() == {"miou", "pixel_accuracy", "mean_accuracy"}
-    assert whole((images - 0.5) / 0.25).logits.shape[1] == 3
     lines = export(run.path, "hf").lines
     assert "all decisions are the same" in lines[-1]
 
