@@ -205,7 +205,8 @@ def build(
         facts: the `vocab_size` of the data, for `hf:config(...)`.
         head: whether it keeps the head of its place: True refuses one that is not there; False draws a
             fresh one from torch's global generator; None keeps it where it has as many outputs.
-        task: name of the task; it says whether a network for images labels them, their pixels or objects.
+        task: name of the task; it says whether a network for images labels them, their pixels or objects, as
+            its head does where it is None.
     Raises:
         LimbeckError: for what cannot be loaded, attributes that its config has not, and layers that it has
             not.
@@ -288,8 +289,9 @@ _OF_OBJECTS = "AutoModelForObjectDetection"
 def _auto(spec: str, example: Inputs | None, task: str | None) -> str:
     """The class of `transformers` that loads it."""
     if isinstance(example, Tensor) and example.dim() == 4:
-        dense = {"segmentation": "AutoModelForSemanticSegmentation", "detection": _OF_OBJECTS}
-        return dense.get(task or "", "AutoModelForImageClassification")
+        decided = decides(spec) if task is None else DECISIONS.get(task)
+        dense = {"pixel": "AutoModelForSemanticSegmentation", "object": _OF_OBJECTS}
+        return dense.get(decided or "", "AutoModelForImageClassification")
     if isinstance(example, Words):
         return "AutoModelForTokenClassification"
     if example is None or not isinstance(example, Tensor) or example.dtype == torch.int64:
