@@ -177,7 +177,7 @@ endef
 	"$(PYTHON)" -m venv --clear .venv-zoo
 	$(zoo) $(pip) --quiet --require-hashes --requirement requirements-uv.lock
 	$(install_zoo) setuptools
-	$(install_zoo) --no-build-isolation --editable '.[zoo]' pytest
+	$(install_zoo) --no-build-isolation --editable '.[zoo,detection]' pytest
 	@touch $@
 
 compile = .venv-lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
@@ -190,7 +190,7 @@ lock:  ## write requirements.lock and its siblings anew from pyproject.toml
 	.venv-lock/bin/python $(pip) --quiet --require-hashes --requirement requirements-uv.lock
 	$(compile) --constraint requirements-torch.lock --no-emit-package torch --extra dev --extra onnx \
 		--output-file requirements.lock pyproject.toml > /dev/null
-	echo pytest | $(compile) --extra zoo --output-file requirements-zoo.lock pyproject.toml - > /dev/null
+	echo pytest | $(compile) --extra zoo --extra detection --output-file requirements-zoo.lock pyproject.toml - > /dev/null
 	$(compile) --group docs --output-file requirements-docs.lock > /dev/null
 	echo uv==0.13.8 | $(compile) --output-file requirements-uv.lock - > /dev/null
 	rm -rf .venv-lock

@@ -25,7 +25,7 @@ LOCKS = {
         "tune",
         *RUN,
     ),
-    "requirements-zoo.lock": ("zoo", *RUN),
+    "requirements-zoo.lock": ("zoo", "detection", *RUN),
 }
 """The locks, and the extras that each is for besides limbeck itself."""
 

@@ -52,6 +52,7 @@ WITHOUT_EQUATION = {
     "mtpd": "is the objective that it wraps, with one teacher after the other",
     "okd": "is kd from a teacher that learns",
     "on_policy": "changes what others learn from",
+    "pseudo_boxes": "is fcos with what a teacher finds for labels",
     "seqkd": "likewise",
     "skd": "likewise",
     "rolewise": "is a rule of the optimizer",

@@ -60,7 +60,10 @@ def _torchvision() -> ModuleType:
     models: Any = SimpleNamespace(
         get_model=get_model,
         get_model_weights=lambda name: weights,
-        list_models=lambda module: ["googlenet", "inception_v3", "resnet18"] if module is models else None,
+        list_models=lambda module: module.names,
+        names=["googlenet", "inception_v3", "resnet18"],
+        segmentation=SimpleNamespace(names=["deeplabv3_resnet50"]),
+        detection=SimpleNamespace(names=["ssdlite320_mobilenet_v3_large"]),
     )
     module = ModuleType("torchvision")
     vars(module).update(models=models)

@@ -341,6 +341,40 @@ def same_width(student: Outputs, teacher: Outputs, task: Task) -> None:
         raise LimbeckError(f"the student has {ours} outputs and the teacher {theirs}; they must agree")
 
 
+def places(
+    objective: Method,
+    teachers: Mapping[str, Teacher],
+    student: Outputs,
+    answers: Mapping[str, Outputs],
+    task: Task,
+) -> None:
+    """Refuses a method that compares detectors place by place where their places are not the same."""
+    if "places" not in task.fields:
+        return
+    for name, answer in answers.items():
+        found = teachers[name].points
+        if "logits" not in answer or found is None:
+            continue
+        ours, theirs = student.logits.shape[1], answer.logits.shape[1]
+        for method in read_by(objective, name, next(iter(answers))):
+            if method.of_objects or not {"logits", "boxes", "embedding"} & {*method.reads.teacher}:
+                continue
+            whose = "the teacher" if len(answers) == 1 else f"the teacher {name!r}"
+            if not found.of("places"):
+                raise LimbeckError(
+                    f"{method.name} compares detectors at the same places of an image, and {whose}, "
+                    f"{type(teachers[name].network).__name__}, answers with the objects that it finds, "
+                    "wherever they are; use pseudo_boxes, which learns from these, or a teacher with the "
+                    "student's places, such as fcos"
+                )
+            if ours != theirs:
+                raise LimbeckError(
+                    f"{method.name} compares detectors at the same places of an image, and the student has "
+                    f"{ours} places and {whose} {theirs}; give both pyramids the same strides, or use "
+                    "pseudo_boxes, which learns from the objects that the teacher finds"
+                )
+
+
 def logits(teacher: Outputs, task: Task) -> None:
     """Warns of a teacher that answers with probabilities, where methods take them for logits."""
     if task.scores != "classes":

@@ -436,6 +436,7 @@ class Distiller(nn.Module):
                 self.task.check_outputs(answer.logits, "teacher")
                 checks.logits(answer, self.task)
                 checks.same_width(student, answer, self.task)
+        checks.places(self.objective, self.teachers, student, answers, self.task)
         rows = self.task.rows(Batch(example), student)
         contexts = {
             each: TeacherContext(

@@ -50,18 +50,19 @@ class ImageSettings:
     std: tuple[float, ...]
 
 
-def image_settings(place: str) -> ImageSettings | None:
+def image_settings(place: str, *, sized: bool = True) -> ImageSettings | None:
     """The settings of the image processor in a folder or at a name on the hub; None if there is none.
 
     Args:
         place: a folder that `save_pretrained` wrote, or a name on the hub.
+        sized: whether to follow what it does to the size of images; otherwise they stay as they are.
     Raises:
         LimbeckError: for a damaged file, and for settings that are none of the above.
     """
     if gguf_of(place) is not None:
         return None
     check_place(place)
-    return _image_settings(place, stamp(place))
+    return _image_settings(place, stamp(place), sized)
 
 
 def processor_of(place: str) -> Any:
@@ -70,7 +71,7 @@ def processor_of(place: str) -> Any:
 
 
 @lru_cache(maxsize=32)
-def _image_settings(place: str, stamp: object) -> ImageSettings | None:
+def _image_settings(place: str, stamp: object, sized: bool) -> ImageSettings | None:
     package = imported("transformers", EXTRA)
     try:
         with quiet(package):
@@ -86,7 +87,7 @@ def _image_settings(place: str, stamp: object) -> ImageSettings | None:
         return None  # of sounds
     settings = processor_of(place).to_dict()  # with the defaults of its class
     where = f"the preprocessor_config.json of {place!r}"
-    size, crop = _sizes(settings, where)
+    size, crop = _sizes(settings, where) if sized else (None, None)
     number = settings.get("resample", 2)
     if size is not None and number not in _RESAMPLE:
         raise LimbeckError(

@@ -42,7 +42,9 @@ def test_places_count_as_much_as_the_teacher_is_sure_of_an_object() -> None:
 
 def test_pyramids_of_other_strides_are_refused() -> None:
     batch = boxed_batch()
-    with pytest.raises(
-        LimbeckError, match="giou compares boxes at the same places, and the student has 30 for"
-    ):
-        Distiller(detector(), detector(levels=1), "fcos + giou", example=batch.inputs, task=TASK)
+    for method in ("giou", "kd"):
+        message = (
+            rf"{method} compares detectors at the same places of an image, and the student has 30 places"
+        )
+        with pytest.raises(LimbeckError, match=rf"{message} and the teacher 6; give both pyramids the same"):
+            Distiller(detector(), detector(levels=1), f"fcos + {method}", example=batch.inputs, task=TASK)

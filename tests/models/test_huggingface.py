@@ -351,10 +351,10 @@ def test_words_are_read_by_a_network_with_a_head_for_each_token(encoder: Path, t
     made.save_pretrained(tmp_path / "tagger")
     again = build(f"hf:{tmp_path / 'tagger'}", example=words).eval()
     assert torch.equal(again(**words).logits, made.eval()(**words).logits)
-    assert huggingface.labels_tokens(f"hf:{tmp_path / 'tagger'}")
+    assert huggingface.decides(f"hf:{tmp_path / 'tagger'}") == "token"
     assert huggingface.labels_of(f"hf:{tmp_path / 'tagger'}") == ("0", "1", "2", "3", "4")
-    assert not huggingface.labels_tokens(f"hf:{encoder}")
-    assert not huggingface.labels_tokens('hf:config(model_type="bert")')
+    assert huggingface.decides(f"hf:{encoder}") is None
+    assert huggingface.decides('hf:config(model_type="bert")') is None
     alone = build(
         'hf:config(model_type="bert", hidden_size=8, num_hidden_layers=1, num_attention_heads=2)',
         example=words,

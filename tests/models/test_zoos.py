@@ -149,6 +149,21 @@ def test_a_package_that_does_not_fit_this_torch_says_why(
             True,
             "torchvision:googlenet(transform_input=True, aux_logits=True)",
         ),
+        (
+            'torchvision:deeplabv3_resnet50(weights="DEFAULT")',
+            True,
+            "torchvision:deeplabv3_resnet50(aux_loss=True)",
+        ),
+        (
+            'torchvision:lraspp_mobilenet_v3_large(weights="DEFAULT")',
+            True,
+            "torchvision:lraspp_mobilenet_v3_large",
+        ),
+        (
+            'torchvision:deeplabv3_resnet50(weights_backbone="DEFAULT", aux_loss=true)',
+            False,
+            "torchvision:deeplabv3_resnet50(aux_loss=True)",
+        ),
     ],
 )
 def test_a_spec_without_the_weights_it_fetches(spec: str, fetches: bool, alone: str) -> None:

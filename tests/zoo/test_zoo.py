@@ -216,7 +216,7 @@ def test_from_data_to_a_student_and_back(command: Command) -> None:
         ("timm:resnt18", "unknown network of timm: 'resnt18'; did you mean 'resnet18'?"),
         ("timm:resnet18.a1_in2k", r"timm:resnet18\.a1_in2k: Invalid pretrained tag \(a1_in2k\) for resnet18"),
         ("timm:resnet18(drop=1)", "timm:resnet18: .*unexpected keyword argument 'drop'"),
-        ("torchvision:fcn_resnet50", "unknown network of torchvision: 'fcn_resnet50'"),
+        ("torchvision:raft_small", "unknown network of torchvision: 'raft_small'"),
         ('torchvision:resnet18(weights="IMAGENET2K")', "did you mean 'IMAGENET1K_V1'"),
         ("torchvision:resnet18(dropout=1)", "torchvision:resnet18: .*unexpected keyword argument 'dropout'"),
         (

@@ -141,7 +141,8 @@ def _tap(task: Task, contender: Contender, example: Inputs, fields: Collection[s
     points = find(
         contender.network, example, overrides=contender.features, width=task.width, dense=task.dense
     )
-    return Tap(contender.network, points, [*task.fields, *(field for field in fields if points.of(field))])
+    found = [field for field in fields if points.of(field)]
+    return Tap(contender.network, points, [*task.fields_of(points), *found])
 
 
 def _tensors(outputs: Mapping[str, Any], field: str) -> list[Tensor]:

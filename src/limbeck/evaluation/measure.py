@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import nn
 
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.remembered import Remembered
-from limbeck.features import Tap, answering, by_word, call, logits_of
+from limbeck.features import Tap, by_word, call, find, logits_of
 from limbeck.features.find import Names
 from limbeck.outputs import Batch, Inputs, Outputs
 from limbeck.tasks import Agreement, Meter, Task
@@ -48,8 +47,8 @@ def answer_of(task: Task, network: nn.Module, features: Names | None = None) -> 
 
         def tapped(inputs: Inputs) -> Outputs:
             if not taps:
-                how: Any = {"overrides": features, "width": task.width, "dense": task.dense}
-                taps.append(answering(network, inputs, task.fields, **how))
+                points = find(network, inputs, overrides=features, width=task.width, dense=task.dense)
+                taps.append(Tap(network, points, task.fields_of(points)))
             return taps[0](inputs)
 
         return tapped

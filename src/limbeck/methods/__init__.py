@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from limbeck.methods.pairwise import Pairwise
     from limbeck.methods.pkd import PKD
     from limbeck.methods.pkt import PKT
+    from limbeck.methods.pseudo_boxes import PseudoBoxes
     from limbeck.methods.r2kd import R2KD
     from limbeck.methods.rdd import RDD
     from limbeck.methods.reviewkd import ReviewKD
@@ -166,6 +167,7 @@ _PLACES = {
     "pairwise": "limbeck.methods.pairwise:Pairwise",
     "pkd": "limbeck.methods.pkd:PKD",
     "pkt": "limbeck.methods.pkt:PKT",
+    "pseudo_boxes": "limbeck.methods.pseudo_boxes:PseudoBoxes",
     "r2kd": "limbeck.methods.r2kd:R2KD",
     "rdd": "limbeck.methods.rdd:RDD",
     "reviewkd": "limbeck.methods.reviewkd:ReviewKD",
@@ -277,6 +279,7 @@ __all__ = [
     "OnPolicy",
     "Pairwise",
     "Phase",
+    "PseudoBoxes",
     "Reads",
     "ReviewKD",
     "Rolewise",

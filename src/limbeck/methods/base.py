@@ -55,6 +55,8 @@ class Method(nn.Module):
             probabilities of some classes, see `Outputs.known`.
         ranked: whether it learns from answers that tell the most probable classes apart and the sum of all
             others, as the cache of a language model has them; what is `partial` does so too.
+        of_objects: whether it learns from which objects a detector finds, and not from what it says at places
+            that the student has too.
         per: what its loss is a mean over, the rows of the batch or its samples.
         unlabeled: whether it learns from samples without a label too, although it reads targets.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
@@ -87,6 +89,7 @@ class Method(nn.Module):
     retold: ClassVar[bool] = False
     partial: bool = False
     ranked: ClassVar[bool] = False
+    of_objects: ClassVar[bool] = False
     per: ClassVar[Per] = "rows"
     unlabeled: bool = False
 

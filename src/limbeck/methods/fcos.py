@@ -6,6 +6,8 @@ as in torchvision's RetinaNet, so that splitting a batch changes nothing.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,7 +17,7 @@ from limbeck.boxes import generalized_iou
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import LossTerms, Reads
 from limbeck.methods.focal import focal
-from limbeck.methods.terms import Term
+from limbeck.methods.terms import Kind, Term
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
@@ -40,7 +42,7 @@ class FCOS(Method):
         center_weight: factor of the term "center".
     """
 
-    kind = "task"
+    kind: ClassVar[Kind] = "task"
     reads = Reads(student=("logits", "boxes", "centerness", "places"), batch=("targets",))
     recipe = "fcos"
     rows = "classes"
@@ -84,12 +86,12 @@ class FCOS(Method):
             student["centerness"].flatten(), central, reduction="none"
         ).where(has, 0)
         return {
-            "class": Term(of_images(classes, number), "task", per=self.per),
+            "class": Term(of_images(classes, number), self.kind, per=self.per),
             "box": Term(
                 of_images(distance, central.view(images, -1).sum(1).clamp(min=1e-6)),
-                "task",
+                self.kind,
                 self.box_weight,
                 self.per,
             ),
-            "center": Term(of_images(center, number), "task", self.center_weight, self.per),
+            "center": Term(of_images(center, number), self.kind, self.center_weight, self.per),
         }

@@ -10,7 +10,7 @@ from torch import Tensor
 from limbeck.boxes import generalized_iou
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
-from limbeck.methods.declarations import Context, Reads
+from limbeck.methods.declarations import Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import floating
 from limbeck.outputs import Batch, Outputs
@@ -58,16 +58,6 @@ class GIoU(Method):
     recipe = "fcos + kd(temperature=1) + giou"
     tasks = ("detection",)
     per = "samples"
-
-    def bind(self, context: Context) -> None:
-        """Refuses networks with other places."""
-        assert context.teacher is not None
-        ours, theirs = context.student["boxes"], context.teacher["boxes"]
-        if ours.shape != theirs.shape:
-            raise LimbeckError(
-                f"giou compares boxes at the same places, and the student has {ours.shape[1]} for an image "
-                f"and the teacher {theirs.shape[1]}; give both pyramids the same strides"
-            )
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""

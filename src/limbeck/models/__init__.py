@@ -157,6 +157,7 @@ def build(
     example: Inputs | None = None,
     num_classes: int | None = None,
     facts: Mapping[str, int] | None = None,
+    task: str | None = None,
 ) -> nn.Module:
     """The network a text stands for, with fresh weights drawn from torch's global generator.
 
@@ -172,12 +173,13 @@ def build(
         num_classes: number of logits of a network of the table, unless the spec tells it.
         facts: further arguments that follow from the data, such as the `vocab_size` in `Source.facts`; a
             network of the table takes those it has.
+        task: name of the task, which says what a network of Hugging Face does with images.
     Raises:
         LimbeckError: for an unknown name or argument, one that is missing, or one that contradicts the
             data; for a factory that is not there or makes no network.
     """
     if huggingface.is_hf(spec):
-        return huggingface.build(spec, example, num_classes, facts)
+        return huggingface.build(spec, example, num_classes, facts, task=task)
     if encoders.static_source(spec) is not None:
         return encoders.static_of(spec)
     if is_zoo(spec):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from limbeck.models import configs
 from limbeck.models.configs import OWN
 from limbeck.models.inputs import described
 from limbeck.models.layers import Keep, fewer_layers
+from limbeck.models.object_answers import answer_by_place
+from limbeck.models.zoos import told_apart
 from limbeck.notation import parse_call
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
@@ -38,11 +40,24 @@ PROBLEMS = {
 TASKS = {problem: task for task, problem in PROBLEMS.items()}
 """The task that it calls so."""
 
-HEADS = ("ForSequenceClassification", "ForImageClassification")
-"""How the classes of networks with a head for whole texts or images end."""
+Decision: TypeAlias = Literal["sample", "token", "pixel", "object"]
+"""What a head has one answer for."""
 
-TOKEN_HEAD = "ForTokenClassification"
-"""How the classes of networks with a head for each token end."""
+HEADS: Mapping[str, Decision] = {
+    "ForSequenceClassification": "sample",
+    "ForImageClassification": "sample",
+    "ForTokenClassification": "token",
+    "ForSemanticSegmentation": "pixel",
+    "ForObjectDetection": "object",
+}
+"""How the classes of networks with a head end, and what it has one answer for."""
+
+DECISIONS: Mapping[str, Decision] = {
+    "token_classification": "token",
+    "segmentation": "pixel",
+    "detection": "object",
+}
+"""What a task needs one answer for, where it is not a sample."""
 
 ALONE = "config"
 """The place of a network that is made from its config's arguments, without weights."""
@@ -135,20 +150,26 @@ def labels_of(spec: str) -> tuple[str, ...] | None:
     named = read(spec)
     if not named.brings_weights:
         return None
-    config = pretrained.config_of(named.place)
-    if not any(name.endswith((*HEADS, TOKEN_HEAD)) for name in config.architectures or ()):
+    if decides(spec) is None:
         return None
-    return tuple(
-        re.sub(r"^LABEL_(\d+)$", r"\1", config.id2label[number]) for number in sorted(config.id2label)
+    config = pretrained.config_of(named.place)
+    return told_apart(
+        [re.sub(r"^LABEL_(\d+)$", r"\1", config.id2label[number]) for number in sorted(config.id2label)]
     )
 
 
-def labels_tokens(spec: str) -> bool:
-    """Whether the head that a folder or name brings has an answer for each token."""
+def decides(spec: str) -> Decision | None:
+    """What the head that a folder or name brings has one answer for; None if it brings no head."""
     named = read(spec)
     if not named.brings_weights:
-        return False
-    return any(name.endswith(TOKEN_HEAD) for name in pretrained.config_of(named.place).architectures or ())
+        return None
+    architectures = pretrained.config_of(named.place).architectures or ()
+    return next((_decision(name) for name in architectures if _decision(name)), None)
+
+
+def _decision(name: str) -> Decision | None:
+    """What the head of a class of `transformers` has one answer for."""
+    return next((decision for end, decision in HEADS.items() if name.endswith(end)), None)
 
 
 def task_of(network: object) -> str:
@@ -156,8 +177,10 @@ def task_of(network: object) -> str:
 
     It is classification where they do not say another.
     """
-    if type(network).__name__.endswith(TOKEN_HEAD):
-        return "token_classification"
+    decision = _decision(type(network).__name__)
+    for task, each in DECISIONS.items():
+        if decision == each:
+            return task
     problem = str(getattr(getattr(network, "config", None), "problem_type", None))
     return TASKS.get(problem, "classification")
 
@@ -169,8 +192,11 @@ def build(
     facts: Mapping[str, int] | None = None,
     *,
     head: bool | None = None,
+    task: str | None = None,
 ) -> nn.Module:
     """The network, in training mode, with the weights of its place in float32.
+
+    One that finds objects is in eval mode and answers as `limbeck.models.object_answers` says.
 
     Args:
         spec: see `read`.
@@ -179,12 +205,14 @@ def build(
         facts: the `vocab_size` of the data, for `hf:config(...)`.
         head: whether it keeps the head of its place: True refuses one that is not there; False draws a
             fresh one from torch's global generator; None keeps it where it has as many outputs.
+        task: name of the task; it says whether a network for images labels them, their pixels or objects, as
+            its head does where it is None.
     Raises:
         LimbeckError: for what cannot be loaded, attributes that its config has not, and layers that it has
             not.
     """
     named = read(spec)
-    auto = _auto(spec, example)
+    auto = _auto(spec, example, task)
     if any(each is not None for each in (named.pooling, named.normalize, named.dim)):
         raise LimbeckError(
             f"{spec}: pooling, normalize and dim are of encoders, for the tasks retrieval and similarity; "
@@ -223,6 +251,8 @@ def build(
     if named.pad_token is not None:
         tokenizer = from_pretrained("AutoTokenizer", named.place)
         network.config.pad_token_id = tokenizer.convert_tokens_to_ids(named.pad_token)
+    if auto == _OF_OBJECTS:
+        return answer_by_place(network.eval(), network.config.num_labels)
     made: nn.Module = network.train()
     return made
 
@@ -253,10 +283,15 @@ def from_config(text: str) -> nn.Module:
     return network
 
 
-def _auto(spec: str, example: Inputs | None) -> str:
+_OF_OBJECTS = "AutoModelForObjectDetection"
+
+
+def _auto(spec: str, example: Inputs | None, task: str | None) -> str:
     """The class of `transformers` that loads it."""
     if isinstance(example, Tensor) and example.dim() == 4:
-        return "AutoModelForImageClassification"
+        decided = decides(spec) if task is None else DECISIONS.get(task)
+        dense = {"pixel": "AutoModelForSemanticSegmentation", "object": _OF_OBJECTS}
+        return dense.get(decided or "", "AutoModelForImageClassification")
     if isinstance(example, Words):
         return "AutoModelForTokenClassification"
     if example is None or not isinstance(example, Tensor) or example.dtype == torch.int64:
@@ -271,7 +306,11 @@ def _alone(
     package = imported("transformers", EXTRA)
     told: dict[str, Any] = {"vocab_size": facts.get("vocab_size")}
     if isinstance(example, Tensor) and example.dim() == 4:
-        told = {"num_channels": example.shape[1], "image_size": example.shape[-1]}
+        height, width = example.shape[2:]
+        told = {
+            "num_channels": example.shape[1],
+            "image_size": width if height == width else [height, width],
+        }
     elif facts:
         told |= {"pad_token_id": 0}
     try:

@@ -21,7 +21,7 @@ def reorder(network: Any, order: Sequence[int]) -> bool:
     heads = [
         each
         for each in network.modules()
-        if isinstance(each, nn.Linear) and each.out_features == len(order) and each not in inside
+        if isinstance(each, (nn.Linear, nn.Conv2d)) and len(each.weight) == len(order) and each not in inside
     ]
     if len(heads) != 1:
         return False

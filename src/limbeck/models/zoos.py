@@ -1,8 +1,13 @@
-"""The doors to timm and torchvision: `timm:resnet18(in_chans=1)`, `torchvision:mobilenet_v3_small`."""
+"""The doors to timm and torchvision: `timm:resnet18(in_chans=1)`, `torchvision:mobilenet_v3_small`.
+
+Networks of torchvision that label pixels and find objects have the same door.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,12 +16,19 @@ from limbeck.errors import LimbeckError, unknown
 from limbeck.models.factory import refuse_names
 from limbeck.models.inputs import described
 from limbeck.models.normalize import Normalization, normalize_inputs
+from limbeck.models.object_answers import answer_by_place
 from limbeck.notation import Call, Value, parse_call
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
 
 _FETCHES = {"timm": "pretrained", "torchvision": "weights"}
 """The packages, and the argument of each that has it fetch trained weights."""
+
+_BACKBONE = "weights_backbone"
+"""The argument of torchvision's dense networks that fetches weights of a classifier for a part of them."""
+
+_OF_COCO = 91
+"""Outputs of a detector of torchvision that is told none, the background among them."""
 
 _SPEC = re.compile(rf"({'|'.join(_FETCHES)}):([\w.]+)(\(.*\))?", re.DOTALL)
 
@@ -30,7 +42,10 @@ def from_zoo(spec: str, example: Inputs | None = None, num_classes: int | None =
     """A network of timm or torchvision, in the class that its package gives it.
 
     Weights are fresh unless they are asked for, `timm:resnet18(pretrained=true)` or
-    `torchvision:resnet18(weights="DEFAULT")`; a network with fetched weights brings their normalization.
+    `torchvision:resnet18(weights="DEFAULT")`; a network with fetched weights brings their normalization. One
+    that labels pixels or finds objects has as many outputs as its fetched weights, which `labels_of` names,
+    and fetches those of its backbone by `weights_backbone="DEFAULT"`. One that finds objects is in eval mode
+    and answers as `limbeck.models.object_answers` says.
 
     Args:
         spec: the package, a colon, a name as the package writes it, and arguments by name if there are any.
@@ -55,21 +70,54 @@ def from_zoo(spec: str, example: Inputs | None = None, num_classes: int | None =
 
 
 def fetches_weights(spec: str) -> bool:
-    """Whether a network of a zoo is asked for with trained weights."""
+    """Whether a network of a zoo is asked for with trained weights; those of a backbone alone are none."""
     package, _, arguments = _read(spec)
     return bool(arguments.get(_FETCHES[package]))
 
 
+def labels_of(spec: str) -> tuple[str, tuple[str, ...]] | None:
+    """What a network of torchvision that labels pixels or finds objects was trained for.
+
+    Args:
+        spec: of a zoo.
+    Returns: the name of the task, and those of the classes that its fetched weights tell apart, for objects
+        without the background; None for any other network, and without fetched weights.
+    Raises:
+        LimbeckError: if torchvision is not installed, or has no such weights.
+    """
+    package, name, arguments = _read(spec)
+    if package != "torchvision" or not fetches_weights(spec):
+        return None
+    models = imported(package, "zoo").models
+    task = next((task for task, room in _rooms(models).items() if name in room), None)
+    if task in (None, "classification"):
+        return None
+    names: Sequence[str] = _weights(models, name, arguments).meta["categories"]
+    plain = [each.strip("_") for each in names]  # "__background__"
+    if task == "detection":
+        plain = plain[1:]
+    return str(task), told_apart(plain)
+
+
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, with its number behind each that occurs more than once, as "N/A" does among COCO's."""
+    return tuple(f"{name} {number}" if names.count(name) > 1 else name for number, name in enumerate(names))
+
+
 def untrained(spec: str) -> str:
     """The spec of the same network with fresh weights; a spec of no zoo as it is."""
-    if not is_zoo(spec) or not fetches_weights(spec):
+    if not is_zoo(spec):
         return spec
     package, name, arguments = _read(spec)
-    del arguments[_FETCHES[package]]
+    fetched = arguments.pop(_FETCHES[package], None)
+    backbone = arguments.pop(_BACKBONE, None) if package == "torchvision" else None
+    if not fetched and not backbone:
+        return spec
     changed: dict[str, Value] = {}
-    if package == "torchvision":  # two of its networks do not only get weights when they are asked to
+    if package == "torchvision" and fetched:  # some of its networks do not only get weights then
         changed |= {"transform_input": True} if name in ("googlenet", "inception_v3") else {}
         changed |= {"aux_logits": False} if name == "googlenet" else {}
+        changed |= {"aux_loss": True} if name.startswith(("deeplabv3_", "fcn_")) else {}
     return f"{package}:{Call(name, kwargs={**changed, **arguments})}"
 
 
@@ -115,15 +163,53 @@ def _timm(timm: Any, name: str, arguments: dict[str, Value]) -> nn.Module:
 
 def _torchvision(torchvision: Any, name: str, arguments: dict[str, Value]) -> nn.Module:
     models = torchvision.models
-    if name not in (names := models.list_models(module=models)):
-        raise unknown("network of torchvision:", name, names)
+    rooms = _rooms(models)
+    task = next((task for task, room in rooms.items() if name in room), None)
+    if task is None:
+        raise unknown("network of torchvision:", name, [each for room in rooms.values() for each in room])
     if "pretrained" in arguments:
         raise LimbeckError(f'torchvision:{name} has no argument pretrained; write weights="DEFAULT"')
-    weights, known = arguments.get("weights"), models.get_model_weights(name).__members__
-    if weights is not None and weights not in known:
-        raise unknown(f"weights of torchvision:{name}:", str(weights), known)
-    network: nn.Module = models.get_model(name, **arguments)
-    if weights is not None:
-        transforms = known[weights].transforms()
+    given: dict[str, Any] = dict(arguments)
+    fetched: Any = None
+    if given.get("weights") is not None:
+        fetched = _weights(models, name, arguments)
+    if task != "classification":
+        if fetched is not None:
+            given.pop("num_classes", None)  # its outputs are matched by name
+        elif given.setdefault(_BACKBONE, None) is not None:  # unlike torchvision, which fetches them
+            fetched = _backbone(models, name, arguments)
+    network: nn.Module = models.get_model(name, **given)
+    if task == "detection":  # it normalizes images itself
+        whole = given.get("weights") is not None
+        outputs = len(fetched.meta["categories"]) if whole else given.get("num_classes", _OF_COCO)
+        return answer_by_place(network.eval(), outputs - 1)
+    if fetched is not None:
+        transforms = fetched.transforms()
         normalize_inputs(network, Normalization(tuple(transforms.mean), tuple(transforms.std)))
     return network
+
+
+def _rooms(models: Any) -> dict[str, list[str]]:
+    """The names of torchvision's networks for images, by what they are for."""
+    return {
+        "classification": models.list_models(module=models),
+        "segmentation": models.list_models(module=models.segmentation),
+        "detection": models.list_models(module=models.detection),
+    }
+
+
+def _weights(models: Any, name: str, arguments: dict[str, Value]) -> Any:
+    """The weights that are asked for."""
+    asked, known = str(arguments["weights"]), models.get_model_weights(name).__members__
+    if asked not in known:
+        raise unknown(f"weights of torchvision:{name}:", asked, known)
+    return known[asked]
+
+
+def _backbone(models: Any, name: str, arguments: dict[str, Value]) -> Any:
+    """The weights that are asked for the backbone of a dense network."""
+    parameter = signature(models.get_model_builder(name)).parameters[_BACKBONE]
+    asked, known = str(arguments[_BACKBONE]), type(parameter.default).__members__
+    if asked not in known:
+        raise unknown(f"weights of the backbone of torchvision:{name}:", asked, known)
+    return known[asked]

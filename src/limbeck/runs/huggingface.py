@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
@@ -25,7 +26,15 @@ from limbeck.pretrained import config_of, stamp
 from limbeck.processors import ImageSettings, image_settings, processor_of
 from limbeck.runs.matching import canonical, comparable
 from limbeck.runs.network_record import Card
-from limbeck.tasks import Classification, Multilabel, Regression, Task, TokenClassification
+from limbeck.tasks import (
+    Classification,
+    Detection,
+    Multilabel,
+    Regression,
+    Segmentation,
+    Task,
+    TokenClassification,
+)
 from limbeck.words import Words
 
 UNBOUNDED = 1 << 20
@@ -46,14 +55,14 @@ def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> 
         with torch.random.fork_rng(devices=[]):
             return encoder(model)
     if not huggingface.read(model).brings_weights:
-        network = huggingface.build(model, example, width, source.facts)
+        network = huggingface.build(model, example, width, source.facts, task=source.task.name)
         huggingface.name_outputs(network, source.task)
         return network
     with torch.random.fork_rng(devices=[]) if role != "student" else nullcontext():
         if role == "student":
             order = _order(model, source)
             head = None if order or _fits(model, source) else False
-            network = huggingface.build(model, example, width, head=head)
+            network = huggingface.build(model, example, width, head=head, task=source.task.name)
             if order and not reorder(network, order):
                 raise LimbeckError(
                     f"{model} has the outputs of {source.name} in another order, and limbeck does not find "
@@ -61,8 +70,9 @@ def build(config: NetworkConfig, role: str, source: Source, example: Inputs) -> 
                 )
             huggingface.name_outputs(network, source.task)
         else:
-            network = huggingface.build(model, example, head=True)
-    settings, reads = image_settings(huggingface.read(model).place), preparation(config, source.task)
+            network = huggingface.build(model, example, head=True, task=source.task.name)
+    place = huggingface.read(model).place
+    settings, reads = image_settings(place, sized=not source.task.boxed), preparation(config, source.task)
     if isinstance(reads, Tokenization):  # some networks look for the last token that is no padding
         of_network: Any = network.config
         of_network.pad_token_id = reads.tokenizer.pad_token_id
@@ -96,8 +106,9 @@ def head_note(model: str, source: Source) -> str | None:
             f"the head of the student {model} has the outputs of {source.name} in another order, "
             f"{listed(labels)}; it is kept, in the order of the data"
         )
-    if (of_tokens := huggingface.labels_tokens(model)) != _by_token(source.task):
-        one, other = ("each token", "a sample") if of_tokens else ("a sample", "each token")
+    theirs, ours = huggingface.decides(model), _decides(source.task)
+    if theirs is not None and theirs != ours:
+        one, other = ("a sample" if each == "sample" else f"each {each}" for each in (theirs, ours))
         what = f"has one answer for {one}, and {source.name} needs one for {other}"
     else:
         what = f"is for other outputs ({listed(labels)}) than {source.name} has"
@@ -126,7 +137,7 @@ def number_note(model: str, source: Source, whose: str) -> str | None:
 def _fits(model: str, source: Source) -> bool:
     """Whether a head is of the data's kind and has its outputs in their order, as far as their names say."""
     theirs, ours = canonical(huggingface.labels_of(model) or ()), canonical(source.task.outputs)
-    if huggingface.labels_tokens(model) != _by_token(source.task):
+    if huggingface.decides(model) != _decides(source.task):
         return False
     return len(theirs) == len(ours) and (theirs == ours or not comparable(theirs, ours))
 
@@ -134,7 +145,7 @@ def _fits(model: str, source: Source) -> bool:
 def _order(model: str, source: Source) -> list[int]:
     """For each output of the data, which of a head's it is; empty unless the order alone is another."""
     theirs, ours = canonical(huggingface.labels_of(model) or ()), canonical(source.task.outputs)
-    alike = huggingface.labels_tokens(model) == _by_token(source.task) and comparable(theirs, ours)
+    alike = huggingface.decides(model) == _decides(source.task) and comparable(theirs, ours)
     if not alike or theirs == ours or sorted(theirs) != sorted(ours):
         return []
     return [theirs.index(name) for name in ours]
@@ -158,8 +169,9 @@ def code_note(model: str, whose: str) -> str | None:
     )
 
 
-def _by_token(task: Task) -> bool:
-    return isinstance(task, TokenClassification)
+def _decides(task: Task) -> huggingface.Decision:
+    """What a task needs one answer for."""
+    return huggingface.DECISIONS.get(task.name, "sample")
 
 
 def card_of(model: str) -> Card | None:
@@ -170,8 +182,17 @@ def card_of(model: str) -> Card | None:
     config = config_of(huggingface.read(model).place)
     usual = "regression" if len(labels) == 1 else "classification"
     name = huggingface.TASKS.get(config.problem_type, usual)
-    task = TokenClassification(labels) if huggingface.labels_tokens(model) else _task(name, labels)
+    decided = huggingface.decides(model)
+    task = _task(name, labels) if decided in (None, "sample") else _DENSE[decided](labels)
     return Card(model=model, task=task.record(), input_shape={"input_ids": (1,)}, mean=None, std=None)
+
+
+_DENSE: dict[str, Callable[[tuple[str, ...]], Task]] = {
+    "token": TokenClassification,
+    "pixel": Segmentation,
+    "object": Detection,
+}
+"""The task that a head is for which has one answer for each of these."""
 
 
 def _task(name: str, labels: tuple[str, ...]) -> Task:
@@ -194,8 +215,10 @@ def preparation(config: NetworkConfig, task: Task | type[Task]) -> Preparation:
         return Preparation(config.size)
     if task.embeds:
         return of_encoder(named)
-    if (settings := image_settings(named.place)) is not None:
-        return _images(config, named.place, settings)
+    if (settings := image_settings(named.place, sized=not task.boxed)) is not None:
+        return _boxed(config, settings) if task.boxed else _images(config, named.place, settings, task)
+    if task.spatial:
+        return Preparation(config.size)
     if config.size is not None:
         raise LimbeckError(f"{config.model} reads texts, and size={config.size} is of images; leave it out")
     return tokenization(
@@ -207,10 +230,41 @@ def preparation(config: NetworkConfig, task: Task | type[Task]) -> Preparation:
     )
 
 
-def _images(config: NetworkConfig, place: str, settings: ImageSettings) -> Preparation:
+def _boxed(config: NetworkConfig, settings: ImageSettings) -> Preparation:
+    """What a network that finds objects reads: images as the data has them, in whose pixels the boxes are."""
+    return Preparation(config.size, flipped=settings.flipped)
+
+
+def size_note(model: str, source: Source, whose: str) -> str | None:
+    """A sentence for a network that finds objects and whose image processor resizes images; None otherwise.
+
+    Args:
+        model: as a config names it.
+        source: the data.
+        whose: what messages call the network.
+    """
+    if not source.task.boxed or not huggingface.is_hf(model):
+        return None
+    place = huggingface.read(model).place
+    if image_settings(place, sized=False) is None or not processor_of(place).to_dict().get("do_resize"):
+        return None
+    return (
+        f"{whose} {model} reads images as {source.name} has them, and its image processor would resize them "
+        "first; it finds most at the size that it was trained at, which resize= of the data sets"
+    )
+
+
+def _images(
+    config: NetworkConfig, place: str, settings: ImageSettings, task: Task | type[Task]
+) -> Preparation:
     """What a network reads of images: what its image processor makes of them, or another size."""
     if config.size is not None:
         return Preparation(config.size, resample=settings.resample, flipped=settings.flipped)
+    if settings.crop is not None and task.spatial:
+        raise LimbeckError(
+            f"the image processor of {place!r} crops images, and what it cuts off has labels too; set the "
+            "size that the network reads, student.size or teacher.size"
+        )
     shortest = isinstance(settings.size, int)
     made = Preparation(settings.size, shortest, settings.resample, settings.crop, settings.flipped)
     _check_alike(place, stamp(place), made, settings)

@@ -24,7 +24,7 @@ from limbeck.models import zoos
 from limbeck.models.checkpoints import load_weights
 from limbeck.notation import Call, parse_call
 from limbeck.outputs import Inputs
-from limbeck.runs import huggingface, towers
+from limbeck.runs import huggingface, towers, zoo_networks
 from limbeck.runs.directory import TOKENIZER, Run, load
 from limbeck.runs.matching import Match, UnmatchedError, match
 from limbeck.runs.network_record import Card, digests, read_card, sample_shape
@@ -49,6 +49,12 @@ def student(config: NetworkConfig, source: Source, seed: int) -> nn.Module:
         )
     if is_answers(config.model):
         raise LimbeckError(f"{config.model} is a file of answers, which is a teacher and no student")
+    if source.task.boxed and (models.huggingface.is_hf(config.model) or zoos.is_zoo(config.model)):
+        raise LimbeckError(
+            f"{config.model} is no student for detection: a detector of another package finds objects by a "
+            "rule of its own, and a student learns at places of an image; take fcos(...), and let "
+            f"{config.model} teach it by pseudo_boxes"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "student"))
         network = _learns_values(_network(config, source, "student"), config, source)
@@ -97,6 +103,7 @@ def build(
     example: Inputs,
     num_classes: int | None,
     facts: Mapping[str, int] | None = None,
+    task: str | None = None,
 ) -> nn.Module:
     """The network that a config names, with its weights where it has any.
 
@@ -105,12 +112,15 @@ def build(
         example: inputs it will get.
         num_classes: how many logits it should have.
         facts: what else it must know of the data.
+        task: name of the task.
     """
     if is_path(config.model):
         network = _from_path(Path(config.model), role)
     else:
         with torch.random.fork_rng(devices=[]):
-            network = models.build(config.model, example=example, num_classes=num_classes, facts=facts)
+            network = models.build(
+                config.model, example=example, num_classes=num_classes, facts=facts, task=task
+            )
     if config.weights is not None:
         load_weights(network, config.weights, config.model)
     return network
@@ -142,6 +152,7 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
             f"the data {source.name} has no labels, so nothing says what the outputs of the {role} are; give"
             " their names, names=[...]"
         )
+    matched = matching(config, source, role)
     if models.huggingface.is_hf(config.model) and isinstance(source.task, Language):
         network = huggingface.language_model(config, role, source)
         if config.weights is not None:
@@ -151,10 +162,10 @@ def _network(config: NetworkConfig, source: Source, role: str) -> nn.Module:
     elif (call := towers.towers_of(config.model)) is not None:
         network = _of_towers(call, role, source)
     else:
-        network = build(config, role, _example(config, source), source.task.width or None, source.facts)
+        width = source.task.width or None
+        network = build(config, role, _example(config, source), width, source.facts, source.task.name)
     if is_path(config.model):
         check_files(Path(config.model), role, source)
-    matched = matching(config, source, role)
     if matched.order is not None and role == "student":
         raise LimbeckError(
             f"{matched.note}, and a student cannot start from that; give the outputs of the data the "
@@ -224,6 +235,8 @@ def card_of(config: NetworkConfig) -> Card | None:
         return read_card(config.weights) if config.weights.is_file() else None
     if models.huggingface.is_hf(config.model):
         return huggingface.card_of(config.model)
+    if zoos.is_zoo(config.model):
+        return zoo_networks.card_of(config.model)
     if not is_path(config.model):
         return None
     path = Path(config.model)
@@ -300,6 +313,7 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
             said += [huggingface.head_note(config.model, source)]
         said += [huggingface.number_note(each.model, source, whose) for each in members_of(config)]
         said += [huggingface.code_note(each.model, whose) for each in members_of(config)]
+        said += [huggingface.size_note(each.model, source, whose) for each in members_of(config)]
     return tuple(note for note in said if note)
 
 
@@ -359,6 +373,8 @@ def normalization_note(config: NetworkConfig, network: nn.Module, source: Source
     """
     if config.normalize is not None or not source.mean or config.model.startswith("<"):
         return None  # the user has said it, there is nothing to say, or an object was handed over
+    if source.task.boxed and zoos.is_zoo(config.model):
+        return None  # detectors of torchvision normalize images themselves
     if _is_fresh(config) or models.normalization_of(network) is not None or _is_of_a_run(config):
         return None
     return (

@@ -194,7 +194,9 @@ def _answers(
         teacher.name = name
         for batch in loader:
             if not answers.samples:
-                teacher.open(batch.inputs, ("logits", *task.fields))
+                teacher.open(batch.inputs, ("logits",))
+                if task.fields and teacher.points is not None:
+                    teacher.open(batch.inputs, ("logits", *task.fields_of(teacher.points)))
             outputs = teacher(batch)
             logits = outputs.logits
             answers.update(task.rows(batch, outputs).logits(logits) if task.dense else logits)

@@ -18,6 +18,7 @@ from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
 
 if TYPE_CHECKING:
+    from limbeck.features import FeaturePoints
     from limbeck.tasks.parts.rates import Rate
 
 
@@ -171,6 +172,7 @@ class Task(ABC):
             get pixels as they are, without the normalization of the data.
         ignored: the target of what is no row at all where targets are spatial: a pixel that does not count.
         fields: further outputs of a network that rows and meters read, by the names that it gives them.
+        optional: those of them that only a student needs to have.
         embeds: whether the output of a network is an embedding, as wide as the network makes it; `width` is 0
             then, and the outputs have no names.
         decisions: what the page of a run calls that of which `Agreement.agreement` is a share.
@@ -190,6 +192,7 @@ class Task(ABC):
     spatial: ClassVar[bool] = False
     boxed: ClassVar[bool] = False
     fields: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = ()
     restores: ClassVar[bool] = False
     ignored: ClassVar[int] = UNLABELED
     embeds: ClassVar[bool] = False
@@ -354,6 +357,14 @@ class Task(ABC):
     def count(self, batch: Batch) -> Tensor | int:
         """The valid rows of a batch, told from the batch alone; only asked where rows are not `even`."""
         return len(batch)
+
+    def fields_of(self, points: FeaturePoints) -> tuple[str, ...]:
+        """The further outputs that are read of a network which is measured.
+
+        Args:
+            points: what was found in it.
+        """
+        return tuple(field for field in self.fields if field not in self.optional or points.of(field))
 
     # Measuring
 

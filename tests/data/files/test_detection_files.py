@@ -143,9 +143,9 @@ def test_what_has_no_area_is_left_out_and_what_leaves_the_image_is_cut(tmp_path:
     source = loaded(tmp_path, 'format="voc", validation=0.0')
     assert all(each == [[30, 4, 40, 9, 0], [1, 1, 5, 5, 1]] for each in boxes_of(source))
     assert source.notes[:3] == (
-        "4 boxes have no area and are left out, such as one in 0.png",
-        "4 boxes leave their image and are cut off at its border, such as one in 0.png",
-        "4 boxes that mark a crowd or are difficult are left out",
+        "boxes without an area are left out: 4, such as one in 0.png",
+        "boxes that leave their image are cut off at its border: 4, such as one in 0.png",
+        "boxes that mark a crowd or are difficult are left out: 4",
     )
 
 
@@ -241,4 +241,4 @@ def test_blood_cells() -> None:
     assert [len(split) for split in splits if split is not None] == [205, 87, 72]
     counts = torch.tensor([source.task.counts(split.targets) for split in splits if split is not None]).sum(0)
     assert counts.tolist() == [361, 4153, 372]
-    assert source.notes[0].startswith("2 boxes have no area and are left out, such as one in BloodImage_00")
+    assert source.notes[0].startswith("boxes without an area are left out: 2, such as one in BloodImage_00")

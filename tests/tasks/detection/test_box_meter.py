@@ -56,6 +56,25 @@ def test_objects_are_decoded_class_by_class() -> None:
     assert sure.classes.tolist() == [0]
 
 
+def test_without_a_centerness_each_place_is_an_object() -> None:
+    p = torch.tensor([[[0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.01, 0.02, 0.97], [0.1, 0.85, 0.05]]])
+    boxes = torch.tensor([[CAT, CAT, OTHER, DOG]])
+    (seen,) = objects(Outputs(logits=p.log(), boxes=boxes))
+    assert seen.classes.tolist() == [1, 0, 0]  # nothing is suppressed, and a place has one class
+    torch.testing.assert_close(seen.scores, torch.tensor([0.85, 0.7, 0.6]))
+    assert seen.boxes.tolist() == [DOG, CAT, CAT]
+    meter = BoxMeter(2)
+    meter.update(Outputs(logits=p.log(), boxes=boxes), Batch(torch.zeros(1, 3, 100, 100), TARGETS[:1]))
+    assert meter.compute()["map50"] == pytest.approx(1)
+
+
+def test_objects_and_places_have_no_distance() -> None:
+    objects_alone = Outputs(logits=RIGHT.logits, boxes=RIGHT["boxes"])
+    comparison = BoxComparison(NAMES)
+    comparison.update(RIGHT, objects_alone, BATCH)
+    assert math.isnan(comparison.compute().distance)
+
+
 def test_the_package_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     with pytest.raises(LimbeckError) as caught:

@@ -190,14 +190,14 @@ def _notes(images: Sequence[_Kept]) -> Iterator[str]:
     flat = [each for each in images if each.empty]
     if flat:
         yield (
-            f"{sum(each.empty for each in flat)} boxes have no area and are left out, such as one in "
+            f"boxes without an area are left out: {sum(each.empty for each in flat)}, such as one in "
             f"{flat[0].image.name}"
         )
     cut = [each for each in images if each.cut]
     if cut:
         yield (
-            f"{sum(each.cut for each in cut)} boxes leave their image and are cut off at its border, such as "
-            f"one in {cut[0].image.name}"
+            "boxes that leave their image are cut off at its border: "
+            f"{sum(each.cut for each in cut)}, such as one in {cut[0].image.name}"
         )
     if left_out := sum(each.left_out for each in images):
-        yield f"{left_out} boxes that mark a crowd or are difficult are left out"
+        yield f"boxes that mark a crowd or are difficult are left out: {left_out}"

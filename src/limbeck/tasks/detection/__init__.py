@@ -31,7 +31,8 @@ class Detection(Task):
     A network answers at L places of an image with a dict: `logits` (B, L, C + 1), of the classes and last of
     no object; `boxes` (B, L, 4) in pixels; `centerness` (B, L), a logit; and `places` (B, L, 3), x, y and
     stride in pixels of each. One row is one place; its class is that of the box that it should find, see
-    `limbeck.tasks.detection.places`.
+    `limbeck.tasks.detection.places`. A network that teaches or is measured may leave out centerness and
+    places: each of its L is then an object that it has found, or none.
 
     Args:
         names: names of the classes, at least 1, without the background; none for data without labels.
@@ -45,6 +46,7 @@ class Detection(Task):
     boxed: ClassVar[bool] = True
     ignored: ClassVar[int] = ABSENT
     fields: ClassVar[tuple[str, ...]] = ("boxes", "centerness", "places")
+    optional: ClassVar[tuple[str, ...]] = ("centerness", "places")
     decisions: ClassVar[str] = "objects"
     distance: ClassVar[str] = "mean KL(teacher, student) of the classes at a place in nats"
     findings = BoxFindings

@@ -39,13 +39,19 @@ class Objects(NamedTuple):
 def objects(outputs: Outputs, least_score: float = LEAST_SCORE) -> list[Objects]:
     """The objects in each image, by FCOS's rule: greedy suppression of boxes that overlap, class by class.
 
-    A score is the root of the probability of the class times that of the centerness.
+    A score is the root of the probability of the class times that of the centerness. Without a centerness,
+    each place is one object, of its most probable class and with that probability for its score, and none is
+    suppressed.
 
     Args:
-        outputs: `logits` (B, L, C + 1), the last for no object, `boxes` (B, L, 4) and `centerness` (B, L).
+        outputs: `logits` (B, L, C + 1), the last for no object, `boxes` (B, L, 4) and maybe `centerness`
+            (B, L).
         least_score: score of an object that is kept.
     """
     probabilities = outputs.logits.float().softmax(-1)[..., :-1]
+    if "centerness" not in outputs:
+        found = zip(*probabilities.max(-1), outputs["boxes"].float(), strict=True)
+        return [_best(*each, least_score) for each in found]
     scores = (probabilities * outputs["centerness"].float().sigmoid()[..., None]).sqrt()
     return [_of_image(*each, least_score) for each in zip(scores, outputs["boxes"].float(), strict=True)]
 
@@ -58,6 +64,13 @@ def _of_image(scores: Tensor, boxes: Tensor, least_score: float) -> Objects:
     found, shown, classes = found[best], boxes[places[best]], classes[best]
     kept = suppressed(shown, found, classes, MOST_OVERLAP)[:OBJECTS]
     return Objects(shown[kept], found[kept], classes[kept])
+
+
+def _best(scores: Tensor, classes: Tensor, boxes: Tensor, least_score: float) -> Objects:
+    """The objects of scores (L,), classes (L,) and boxes (L, 4), one for each place."""
+    best = scores.argsort(descending=True, stable=True)[:OBJECTS]
+    best = best[scores[best] >= least_score]
+    return Objects(boxes[best], scores[best], classes[best])
 
 
 def labels(targets: Tensor) -> list[tuple[Tensor, Tensor] | None]:

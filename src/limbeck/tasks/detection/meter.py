@@ -91,7 +91,7 @@ class BoxComparison(Comparison):
             else:
                 lost = found(label, other) & ~found(label, mine)
                 missed.append([int(each) for each in lost.nonzero().flatten()])
-        if student.logits.shape == teacher.logits.shape:
+        if "centerness" in teacher and student.logits.shape == teacher.logits.shape:
             p, q = (each.logits.double().log_softmax(-1) for each in (teacher, student))
             self._distance += float(F.kl_div(q, p, log_target=True, reduction="sum"))
             self._places += p.shape[0] * p.shape[1]
