@@ -36,7 +36,8 @@ REFUSED = {
 
 def gradients(rank: int, world: int, name: str) -> dict[str, Tensor] | str:
     """Of half the batch in each of two processes, whole; or why the method is refused."""
-    from limbeck.training.sharding import Sharder, _joined
+    from limbeck.training.sharded_state import joined
+    from limbeck.training.sharding import Sharder
 
     as_launched(rank, world)
     torch.manual_seed(0)
@@ -61,7 +62,7 @@ def gradients(rank: int, world: int, name: str) -> dict[str, Tensor] | str:
         for mine in (each for group in optimizer.param_groups for each in group["params"]):
             of = shares._of.get(mine, mine)
             if mine.grad is not None:
-                whole: Any = _joined(mine.grad, of)
+                whole: Any = joined(mine.grad, of)
                 found[names[id(of)]] = whole.full_tensor() if of is not mine else whole
     return found
 

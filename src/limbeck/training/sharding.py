@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -21,7 +21,7 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 from torch.utils._pytree import tree_map
 
 from limbeck.distiller import Distiller
@@ -29,14 +29,10 @@ from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints
 from limbeck.methods.base import Method, inner_first
 from limbeck.models.lora import is_adapted
-from limbeck.optimization import JointOptimizer, parts_of
-from limbeck.shares import here
 from limbeck.teachers.live import LiveTeacher
 from limbeck.training.averaging import Averaging
 from limbeck.training.choices import Sharding
-
-ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
-"""Optimizers that do with shares of parameters what they do with whole ones, and were tried with them."""
+from limbeck.training.sharded_state import AverageOfShares, Shares, in_shares, refusal, whole_of
 
 
 class Sharder:
@@ -71,7 +67,7 @@ class Sharder:
         """
         for name, value in (("compile", True), ("memory_format", "channels_last"), ("precision", "fp16")):
             if asked[name] == value:
-                raise _refusal(f"training.{name}={value}")
+                raise refusal(f"training.{name}={value}")
         return {**asked, "compile": False, "memory_format": "contiguous"}
 
     def check(self, root: nn.Module) -> None:
@@ -85,25 +81,25 @@ class Sharder:
         if not isinstance(root, Distiller):
             raise LimbeckError(f"sharding is for a Distiller, and {type(root).__name__} is none")
         if root.phases:
-            raise _refusal(root.phases[0][0], "is a phase before training")
+            raise refusal(root.phases[0][0], "is a phase before training")
         if is_adapted(root.student):
-            raise _refusal("student.lora", "has adapters alone learn")
+            raise refusal("student.lora", "has adapters alone learn")
         if len({each.dtype for each in root.student.parameters() if each.requires_grad}) > 1:
-            raise _refusal("the student", "has parameters of several precisions")
+            raise refusal("the student", "has parameters of several precisions")
         networks = {id(part) for network in _networks(root) for part in network.modules()}
         for method in inner_first(root.objective):
             if method.tasks:
-                raise _refusal(method.name, f"is for {method.tasks[0]} alone")
+                raise refusal(method.name, f"is for {method.tasks[0]} alone")
             if type(method).collect is not Method.collect:
-                raise _refusal(method.name, "makes its own batches")
+                raise refusal(method.name, "makes its own batches")
             if type(method).deploy is not Method.deploy:
-                raise _refusal(method.name, "replaces part of the student")
+                raise refusal(method.name, "replaces part of the student")
             if type(method).gradient_rule is not Method.gradient_rule:
-                raise _refusal(method.name, "has a rule for the optimizer")
+                raise refusal(method.name, "has a rule for the optimizer")
             if any(id(each) in networks for each in _held(method)):
-                raise _refusal(method.name, "works on a network itself")
+                raise refusal(method.name, "works on a network itself")
         if not {"logits", "embedding"} & set(root.reads.student):
-            raise _refusal(str(root.objective), "reads neither the logits nor the embedding")
+            raise refusal(str(root.objective), "reads neither the logits nor the embedding")
         for name, teacher in root.teachers.items() if self._sharding == "both" else ():
             if type(teacher) is not LiveTeacher:
                 raise LimbeckError(
@@ -133,7 +129,7 @@ class Sharder:
                 before[teacher] = teacher.exchange(made)
             yield
             state = root.student.state_dict()
-            student.load_state_dict({name: _whole(value).cpu() for name, value in state.items()})
+            student.load_state_dict({name: whole_of(value).cpu() for name, value in state.items()})
         finally:
             root.student = student
             for teacher, network in before.items():
@@ -177,7 +173,7 @@ class Sharder:
         """A state as the module takes it, in shares where it has shares."""
         own = root.state_dict()
         return {
-            name: _distributed(value, own[name]) if isinstance(value, Tensor) and name in own else value
+            name: in_shares(value, own[name]) if isinstance(value, Tensor) and name in own else value
             for name, value in state.items()
         }
 
@@ -187,18 +183,11 @@ class Sharder:
         def whole(value: Any) -> Any:
             if not isinstance(value, DTensor):
                 return value
-            found = _whole(value)
+            found = whole_of(value)
             return found.cpu() if self._accelerator.is_main_process else None
 
         made: dict[str, Any] = tree_map(whole, state)
         return made
-
-
-def _refusal(what: str, why: str = "") -> LimbeckError:
-    because = f" {why}, which" if why else ""
-    return LimbeckError(
-        f"{what}{because} was not tried with a sharded student; leave it out, or training.sharding"
-    )
 
 
 def _networks(distiller: Distiller) -> Iterator[nn.Module]:
@@ -226,157 +215,3 @@ def _units(network: nn.Module, points: FeaturePoints) -> Iterator[str]:
         nested = any(path.startswith(f"{other}.") for other in stages)
         if path and calls == 1 and inside and alone and not nested:
             yield path
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    """What the shares of all processes are together."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def _distributed(whole: Tensor, like: Tensor) -> Tensor:
-    """A tensor that every process has, in shares as the other one is."""
-    if not isinstance(like, DTensor) or isinstance(whole, DTensor) or whole.shape != like.shape:
-        return whole
-    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-
-
-def _as_share(whole: Tensor, like: Tensor) -> Tensor:
-    """This process's share of it."""
-    return here(_distributed(whole, like))
-
-
-def _joined(share: Tensor, like: Tensor) -> Tensor:
-    """The tensor that the shares of all processes are together, in shares as the other one is."""
-    if not isinstance(like, DTensor) or share.ndim == 0:
-        return share
-    return DTensor.from_local(
-        share, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
-    )
-
-
-class Shares:
-    """The parameters of an optimizer as this process has them, which are put into it in place of its own.
-
-    An optimizer that works on each number by itself does with shares what it does with the whole. Its state
-    is kept as that of the optimizer over the whole parameters.
-
-    Args:
-        accelerator: joins the processes.
-        module: what is trained.
-        optimizer: over its parameters, before its first step.
-        release: frees what is whole at the end of a step.
-    """
-
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        release: Callable[[], None],
-    ) -> None:
-        self._accelerator, self._optimizer, self._release = accelerator, optimizer, release
-        self._of: dict[nn.Parameter, nn.Parameter] = {}
-        self._alike: list[nn.Parameter] = []
-        for part in parts_of(optimizer):
-            if not isinstance(part, ELEMENTWISE):
-                raise _refusal(type(part).__name__)
-            for group in part.param_groups:
-                group["params"][:] = [self._taken(parameter) for parameter in group["params"]]
-        self._buffers = [
-            buffer
-            for part in module.modules()
-            if not getattr(part, "moves_alike", False)
-            for buffer in part.buffers(recurse=False)
-        ]
-        broadcast([parameter.data for parameter in self._alike])
-
-    def _taken(self, parameter: nn.Parameter) -> nn.Parameter:
-        if not isinstance(parameter, DTensor):
-            self._alike.append(parameter)
-            return parameter
-        mine = nn.Parameter(here(parameter))
-        self._of[mine] = parameter
-        return mine
-
-    def begin(self) -> None:
-        """Gives all processes the buffers of the first one before a step, as DistributedDataParallel does."""
-        broadcast(self._buffers)
-
-    def take_gradients(self) -> None:
-        """Hands the optimizer the mean gradients over all processes, after the backward of a step."""
-        self._release()
-        for mine, parameter in self._of.items():
-            mine.data = here(parameter)  # FSDP may have put it elsewhere
-            mine.grad = None if parameter.grad is None else here(parameter.grad)
-            parameter.grad = None
-        if not self._alike:
-            return
-        flags = [float(parameter.grad is not None) for parameter in self._alike]
-        reached = self._accelerator.reduce(torch.tensor(flags, device=self._accelerator.device), "sum")
-        for parameter, anywhere in zip(self._alike, reached.tolist(), strict=True):
-            if anywhere:
-                grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = self._accelerator.reduce(grad, "mean")
-
-    def norm(self, parameters: Sequence[nn.Parameter]) -> Tensor:
-        """() the norm of the gradients of whole parameters."""
-        gradients: dict[bool, list[Tensor]] = {True: [], False: []}
-        for each in parameters:
-            if each.grad is not None:
-                gradients[each in self._of].append(each.grad)
-        of_shares, of_others = (
-            torch.nn.utils.get_total_norm(gradients[shared]).to(self._accelerator.device).double() ** 2
-            for shared in (True, False)
-        )
-        whole: Tensor = self._accelerator.reduce(of_shares, "sum") + of_others
-        return whole.sqrt().to(parameters[0].dtype)
-
-    def clip(self, parameters: Sequence[nn.Parameter], largest: float) -> None:
-        """Scales the gradients down to a norm."""
-        torch.nn.utils.clip_grads_with_norm_(parameters, largest, self.norm(parameters))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps, before it is gathered."""
-        return self._converted(self._optimizer.state_dict(), self._optimizer, _joined)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back what a checkpoint has, of sharded or of whole parameters."""
-        self._optimizer.load_state_dict(self._converted(state, self._optimizer, _as_share))
-
-    def _converted(
-        self, state: Any, optimizer: torch.optim.Optimizer, convert: Callable[[Tensor, Tensor], Tensor]
-    ) -> dict[str, Any]:
-        if isinstance(optimizer, JointOptimizer):
-            pairs = zip(state["parts"], optimizer.parts, strict=True)
-            return {"parts": [self._converted(*pair, convert) for pair in pairs]}
-        whose = [each for group in optimizer.param_groups for each in group["params"]]
-        moved = {
-            number: {
-                name: convert(value, self._of.get(whose[number], whose[number]))
-                if isinstance(value, Tensor)
-                else value
-                for name, value in own.items()
-            }
-            for number, own in state["state"].items()
-        }
-        return {**state, "state": moved}
-
-
-class AverageOfShares:
-    """What a checkpoint keeps of an average of a sharded network.
-
-    Args:
-        averaging: the average.
-    """
-
-    def __init__(self, averaging: Averaging) -> None:
-        self._averaging = averaging
-
-    def state_dict(self) -> dict[str, Any]:
-        """It, before it is gathered."""
-        return self._averaging.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes back the average of sharded or of whole parameters."""
-        pairs = zip(state["average"], self._averaging.average, strict=True)
-        self._averaging.load_state_dict({**state, "average": [_distributed(*pair) for pair in pairs]})

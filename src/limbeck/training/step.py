@@ -19,7 +19,7 @@ from limbeck.training.guard import Guard, gradients, parameters, step_unless
 from limbeck.training.means import Means
 
 if TYPE_CHECKING:  # torch's DTensor takes seconds to import
-    from limbeck.training.sharding import Shares
+    from limbeck.training.sharded_state import Shares
 
 
 class Step:
