@@ -16,6 +16,15 @@ CONTEXT = 2048
 """Tokens that the config names as the most of a rotary network, which has no such number."""
 
 
+def is_llama(student: GPT) -> bool:
+    """Whether a gpt computes what a Llama does: rotary positions, RMSNorm and SwiGLU, as by default."""
+    return (
+        student.positions is None
+        and isinstance(student.norm, nn.RMSNorm)
+        and hasattr(student.blocks[0].feed, "gate")
+    )
+
+
 def as_llama(student: GPT) -> nn.Module:
     """A `LlamaForCausalLM` with the weights of a gpt, in eval mode.
 
@@ -23,11 +32,7 @@ def as_llama(student: GPT) -> nn.Module:
         LimbeckError: for one with learned positions, layer norms or GELU, which Llama does not have.
     """
     block: Any = student.blocks[0]
-    if (
-        student.positions is not None
-        or not isinstance(student.norm, nn.RMSNorm)
-        or not hasattr(block.feed, "gate")
-    ):
+    if not is_llama(student):
         raise LimbeckError(
             "transformers has no network like this gpt: with rotary positions, RMSNorm and SwiGLU, as they "
             "are by default, it would be a Llama; take safetensors"
