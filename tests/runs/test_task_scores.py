@@ -143,7 +143,7 @@ class Asked:
                 "n-samples": {"arc_easy": {"original": 9, "effective": 5}},
             }
 
-        places = {
+        places: dict[str, dict[str, Any]] = {
             "lm_eval": {"simple_evaluate": score},
             "lm_eval.tasks": {"TaskManager": TaskManager},
             "lm_eval.models": {},

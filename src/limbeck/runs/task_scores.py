@@ -133,14 +133,13 @@ def counterpart(network: nn.Module, role: str) -> nn.Module:
     Raises:
         LimbeckError: if there is none.
     """
-    if isinstance(network, imported("transformers", EXTRA).PreTrainedModel):
-        return network
-    if not isinstance(network, GPT) or not is_llama(network):
+    brings: bool = isinstance(network, imported("transformers", EXTRA).PreTrainedModel)
+    if not brings and not (isinstance(network, GPT) and is_llama(network)):
         raise LimbeckError(
             f"lm-eval scores networks of transformers, and the {role} is {type(network).__name__}; give a "
             "network of hf:..., or a gpt with rotary positions, RMSNorm and SwiGLU as it is by default"
         )
-    return as_llama(network).to(next(network.parameters()).device)
+    return as_llama(network).to(next(network.parameters()).device) if isinstance(network, GPT) else network
 
 
 @contextmanager

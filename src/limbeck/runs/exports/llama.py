@@ -18,11 +18,8 @@ CONTEXT = 2048
 
 def is_llama(student: GPT) -> bool:
     """Whether a gpt computes what a Llama does: rotary positions, RMSNorm and SwiGLU, as by default."""
-    return (
-        student.positions is None
-        and isinstance(student.norm, nn.RMSNorm)
-        and hasattr(student.blocks[0].feed, "gate")
-    )
+    block: Any = student.blocks[0]
+    return student.positions is None and isinstance(student.norm, nn.RMSNorm) and hasattr(block.feed, "gate")
 
 
 def as_llama(student: GPT) -> nn.Module:
