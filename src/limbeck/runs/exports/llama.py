@@ -29,6 +29,7 @@ def as_llama(student: GPT) -> nn.Module:
         LimbeckError: for one with learned positions, layer norms or GELU, which Llama does not have.
     """
     block: Any = student.blocks[0]
+    norm: Any = student.norm
     if not is_llama(student):
         raise LimbeckError(
             "transformers has no network like this gpt: with rotary positions, RMSNorm and SwiGLU, as they "
@@ -44,13 +45,13 @@ def as_llama(student: GPT) -> nn.Module:
         num_hidden_layers=len(student.blocks),
         num_attention_heads=block.heads,
         max_position_embeddings=CONTEXT,
-        rms_norm_eps=student.norm.eps,
+        rms_norm_eps=norm.eps,
         rope_theta=BASE,
         tie_word_embeddings=tied,
     )
     with torch.random.fork_rng(devices=[]), quiet(package):  # its weights are overwritten at once
         network: nn.Module = package.LlamaForCausalLM(config)
-    state = {"model.embed_tokens.weight": student.embedding.weight, "model.norm.weight": student.norm.weight}
+    state = {"model.embed_tokens.weight": student.embedding.weight, "model.norm.weight": norm.weight}
     state["lm_head.weight"] = student.head.weight
     for number, each in enumerate(student.blocks):
         part: Any = each
