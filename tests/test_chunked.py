@@ -216,6 +216,7 @@ def test_autocast_computes_in_its_own_precision() -> None:
         ("icd", None),
         ("on_policy(0.1*ce + 0.9*kd)", ["on_policy"]),
         ("on_policy(ce + dist)", None),
+        ("minillm(ce + kd)", ["minillm"]),
         ("ce + srrl", None),
     ],
 )

@@ -211,7 +211,8 @@ def main() -> None:
                 "step", of=of, measure=lambda: steps(arguments.gguf, arguments.shared, tiny=arguments.tiny)
             )
             print(measured, flush=True)
-        write_text(place / "README.md", readme(Ledger(place / "results.json").found, ledger.found))
+        results, peers = (Ledger(place / f"{name}.json").found for name in ("results", "peers"))
+        write_text(place / "README.md", readme(results, ledger.found, peers))
 
 
 if __name__ == "__main__":

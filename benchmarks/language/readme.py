@@ -24,12 +24,13 @@ COLUMNS = (
 )
 
 
-def readme(results: Mapping[str, Any], memory: Mapping[str, Any]) -> str:
+def readme(results: Mapping[str, Any], memory: Mapping[str, Any], peers: Mapping[str, Any]) -> str:
     """The results as Markdown.
 
     Args:
         results: figures by setting: of the teacher, and of the cells by contender and seed.
         memory: figures of `benchmarks.language.memory`.
+        peers: figures of `benchmarks.language.peers`.
     """
     lines = [
         "# Language models",
@@ -50,7 +51,40 @@ def readme(results: Mapping[str, Any], memory: Mapping[str, Any]) -> str:
     ]
     for name, found in results.items():
         lines += ["", *section(name, found)]
-    return "\n".join([*lines, *chunks(memory)]) + "\n"
+    return "\n".join([*lines, *chunks(memory), *beside(peers)]) + "\n"
+
+
+def beside(peers: Mapping[str, Any]) -> list[str]:
+    """Speed and memory of a step, beside other packages."""
+    if not (step := peers.get("step")):
+        return []
+    size, versions = step["of"], step["versions"]
+    seconds = {name: statistics.median(each) for name, each in step["seconds"].items()}
+    rows = [
+        f"| {name} | {seconds[name]:.2f} | {step['tokens'][name] / seconds[name]:,.0f} "
+        f"| {peaks['step'] / 2**20:,.0f} | {peaks['process'] / 2**20:,.0f} | {step['losses'][name]:.5f} |"
+        for name, peaks in step["peaks"].items()
+    ]
+    teacher, student = (f"{step['parameters'][name]:,}" for name in ("teacher", "student"))
+    return [
+        "",
+        "## Beside trl and transformers",
+        "",
+        "Printed by `make bench-language-peers`. A Llama of",
+        f"{student} parameters learns from one of {teacher}, in steps of {size['batch']} blocks",
+        f"of {size['block']} tokens, by AdamW in float32 and by 1 thread: with trl {versions['trl']} and",
+        f"transformers {versions['transformers']}. Medians of {size['rounds']} steps; the contenders take",
+        "turns in one process. What learns from the teacher minimizes",
+        f"`{size['divergence']}`. On-policy steps begin with {size['length']} tokens",
+        "that the student writes for each text, and those are the tokens that are counted. Memory is the",
+        "most that a process of its own takes: in a step, beyond what it has between two, and in all, with",
+        "its packages and texts. Equal first losses say that packages compute the same. Machine:",
+        f"{sentence(step['machine'])}.",
+        "",
+        "| by, learns from | seconds | tokens/s | MiB in a step | MiB in all | first loss |",
+        "|---|---|---|---|---|---|",
+        *rows,
+    ]
 
 
 def chunks(memory: Mapping[str, Any]) -> list[str]:

@@ -213,7 +213,8 @@ def main() -> None:
         write_pairs(arguments.shared, runs / "pairs", *setting.pairs)
         source = setting.data.format(pairs=runs / "pairs", shared=arguments.shared)
         measure(Bench(name, setting, source, runs, arguments.gguf), ledger)
-    write_text(place / "README.md", readme(ledger.found, Ledger(place / "memory.json").found))
+    memory, peers = (Ledger(place / f"{name}.json").found for name in ("memory", "peers"))
+    write_text(place / "README.md", readme(ledger.found, memory, peers))
 
 
 if __name__ == "__main__":

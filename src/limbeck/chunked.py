@@ -244,7 +244,8 @@ def _piece(batch: Batch, rows: slice) -> Batch:
     some = None
     if whole is not None:
         sample = None if whole.sample is None else whole.sample[rows]
-        some = replace(whole, count=rows.stop - rows.start, targets=targets, sample=sample)
+        notes = {name: each[rows] for name, each in whole.notes.items()}
+        some = replace(whole, count=rows.stop - rows.start, targets=targets, sample=sample, notes=notes)
     return replace(batch, targets=targets, rows=some, related=None)
 
 

@@ -45,6 +45,7 @@ from limbeck.methods.mae import mae
 from limbeck.methods.margin_mse import margin_mse
 from limbeck.methods.masked_generative import masked_generative
 from limbeck.methods.metakd_sr import metakd_sr
+from limbeck.methods.minillm import minillm_long, minillm_single
 from limbeck.methods.mixkd import mixkd
 from limbeck.methods.mse import mse
 from limbeck.methods.multilevel import exit_hint
@@ -115,6 +116,8 @@ __all__ = [
     "margin_mse",
     "masked_generative",
     "metakd_sr",
+    "minillm_long",
+    "minillm_single",
     "mixkd",
     "mse",
     "mutual_learning",

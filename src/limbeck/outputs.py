@@ -147,6 +147,8 @@ class Batch:
         together: how many samples in a row belong together, such as a query and its documents; a batch is
             only parted between them.
         judgments: (J, 3) int64 what a retrieval split knows of pairs: query, document and grade.
+        notes: what the method that made the batch has noted of each position of it, by name, shaped as the
+            targets.
     """
 
     inputs: Inputs
@@ -166,6 +168,7 @@ class Batch:
     written: Tensor | None = None
     together: int = 1
     judgments: Tensor | None = None
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -187,6 +190,7 @@ class Batch:
                 for teacher, views in self.teacher_views.items()
             },
             bytes=None if self.bytes is None else function(self.bytes),
+            notes={name: function(each) for name, each in self.notes.items()},
         )
 
     def split(self, parts: int) -> list[Batch]:

@@ -122,6 +122,7 @@ METHODS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "lwkd": lambda folder: alone("ce + lwkd(epochs=2, batch_size=20, images_per_class=60, bank_size=10)"),
     "crd": lambda folder: images("ce + 0.8*crd"),
     "on_policy": lambda folder: texts(folder, "on_policy(ce + kd(temperature=1), fraction=0.5, length=4)"),
+    "minillm": lambda folder: texts(folder, "minillm(ce, length=4)"),
     "okd": lambda folder: texts(folder, "0.5*ce + 0.5*okd"),
     "dgkd, two teachers": lambda folder: images('dgkd(teachers=["small", "big"])', "small", "big"),
 }

@@ -42,14 +42,24 @@ def killed(folder: Path, method: str, kills: int) -> dict[str, Any]:
         "kd, cached",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("ce", "icd", "mgd(fitnet)", "lwkd", "crd", "on_policy", "okd", "dgkd, two teachers")
+            for name in (
+                "ce",
+                "icd",
+                "mgd(fitnet)",
+                "lwkd",
+                "crd",
+                "on_policy",
+                "minillm",
+                "okd",
+                "dgkd, two teachers",
+            )
         ),
     ],
 )
 def test_a_run_that_is_killed_at_random_moments_ends_as_the_undisturbed_one(
     method: str, tmp_path: Path
 ) -> None:
-    if method in ("on_policy", "okd"):
+    if method in ("on_policy", "minillm", "okd"):
         pytest.importorskip("transformers", reason="transformers is not installed")
     found = killed(tmp_path, method, kills=5)
     assert found["kills"] == 5

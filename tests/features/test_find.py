@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.features import FeaturePoints, Point, Tap, describe, find
+from limbeck.features import FeaturePoints, Point, Tap, answering, describe, find
 
 IMAGES = torch.randn(3, 3, 16, 16)
 
@@ -382,6 +382,18 @@ class TestPrograms:
         assert str(find(network, IMAGES).logits) == ""
         named = find(network, IMAGES, overrides={"embedding": "1:input"})
         assert torch.equal(Tap(network, named, ["embedding"])(IMAGES).embedding, body(IMAGES))
+
+
+def test_answering_is_find_and_tap_in_one() -> None:
+    network = Small("tuple").eval()
+    answers = answering(network, IMAGES, ["embedding"], width=5)(IMAGES)
+    _, logits, pooled = network(IMAGES)
+    assert set(answers) == {"logits", "embedding"}
+    assert torch.equal(answers.logits, logits)
+    assert torch.equal(answers.embedding, pooled)
+    assert torch.equal(answering(network, IMAGES, overrides={"logits": "[2]"})(IMAGES).logits, pooled)
+    with pytest.raises(LimbeckError, match="found no logits in Small"):
+        answering(Small("none"), IMAGES)
 
 
 def test_one_sample_is_enough() -> None:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from limbeck.generation import Drawing, Written, interleave, noise, stepper, write
+from limbeck.generation import Drawing, Written, blend, interleave, noise, stepper, write
+from limbeck.generation.interleaving import STUDENT
 from limbeck.models import GPT
 
 transformers = pytest.importorskip("transformers")
@@ -205,3 +206,26 @@ def test_no_id_beyond_the_vocabulary_is_written() -> None:
     written = write(llama(0), *prompts(), **common)
     assert written.ids.max() < 12
     assert interleave(llama(0), llama(1), *prompts(), k=3, **common).ids.max() < 12
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_tokens_are_drawn_from_the_mixture(kind: str, share: float) -> None:
+    student, teacher = NETWORKS[kind](0), NETWORKS[kind](1)
+    ids, mask = prompts()
+    with torch.no_grad():
+        found = blend(student, teacher, ids, mask, share=share, length=LENGTH, ends={1}, noise=numbers)
+        for row in range(len(ids)):
+            text = ids[row][mask[row]].tolist()
+            for place in range(int(found.written.lengths[row])):
+                ours, theirs = (next_logits(each, text).softmax(-1) for each in (student, teacher))
+                mixture = (1 - share) * ours + share * theirs
+                token = int(found.written.ids[row, place])
+                number = numbers(STUDENT, torch.full((len(ids), 1), place))[row]
+                assert FAIR(mixture.log().unsqueeze(0), number).item() == token
+                for each, expected in zip(
+                    (found.student, found.teacher, found.mixture), (ours, theirs, mixture), strict=True
+                ):
+                    assert each[row, place].exp().item() == pytest.approx(expected[token].item(), rel=1e-9)
+                text.append(token)
+            assert 1 not in text[len(text) - int(found.written.lengths[row]) : -1]

@@ -66,6 +66,7 @@ def test_with_its_cache_a_teacher_teaches_what_it_teaches_live(
         "on_policy(ce + kd(temperature=1), fraction=0.5, length=4)",
         "skd(kd(temperature=1), k=5, length=4)",
         "seqkd(ce, length=4)",
+        "minillm(ce, length=4)",
         "0.5*ce + 0.5*okd(rank=2)",
     ],
 )
@@ -85,6 +86,8 @@ def test_what_writes_goes_on_as_if_nothing_had_happened(
     [
         ("on_policy(kd(temperature=1), length=4)", 1),  # answers for what the student has written
         ("skd(kd(temperature=1), k=5, length=4)", 2),  # corrects it, and answers for it
+        ("minillm(length=4)", 2),  # writes it together with the student, and answers for it
+        ("minillm(ce, length=4)", 3),  # and for the data
         ("seqkd(ce, length=4)", 0.5),  # writes once for each sample, in the first of two epochs
         ("seqkd(ce + kd(temperature=1), length=4)", 1.5),
     ],

@@ -114,6 +114,15 @@ def evaluate(
     ridge: Annotated[
         float | None, typer.Option(help="What regularizes --complexity; 1e-4 of its kernel's diagonal.")
     ] = None,
+    lm_eval: Annotated[
+        str,
+        typer.Option(
+            help="Tasks of lm-eval to score language models on: names or YAML files, with commas between."
+        ),
+    ] = "",
+    lm_eval_limit: Annotated[
+        int | None, typer.Option(help="Number of documents of each task of --lm-eval; all if left out.")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an evaluation that holds more.")
     ] = False,
@@ -139,6 +148,8 @@ def evaluate(
             noise_samples=noise_samples,
             complexity=complexity_samples,
             ridge=ridge,
+            lm_eval=[name.strip() for name in lm_eval.split(",")] if lm_eval else [],
+            lm_eval_limit=lm_eval_limit,
             device=device or "auto",
             overwrite=overwrite,
         )

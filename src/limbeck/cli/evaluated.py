@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from limbeck.evaluation.results import Evaluation, NetworkResult
-from limbeck.report import supervision
+from limbeck.report import supervision, task_scores
 from limbeck.report.formats import rich_table
 from limbeck.report.sections import table as table_of
 from limbeck.report.table import Table as Shown
@@ -35,6 +35,8 @@ def evaluated(found: Evaluation, run: Run) -> RenderableType:
     parts += map(rich_table, _of_the_task(found))
     if found.supervision is not None:
         parts.append(rich_table(supervision.table(found.supervision)))
+    if found.scores:
+        parts.append(rich_table(task_scores.table(found)))
     notes = list(found.notes)
     if found.agreement is not None:
         notes.append(f"Distance to the teacher: {found.found_task.distance}.")

@@ -170,6 +170,24 @@ class Written(_Record):
     texts: dict[Role, tuple[str, ...]]
 
 
+class TaskScore(_Record):
+    """What networks score on a task of lm-eval.
+
+    Attributes:
+        task: name of the task, or of a group of them.
+        metric: name of the metric, with that of the filter of the answers where there is one.
+        samples: documents that it was measured on; None for a group.
+        values: by role.
+        errors: standard errors, by role, where lm-eval has one.
+    """
+
+    task: str
+    metric: str
+    samples: int | None
+    values: dict[Role, float]
+    errors: dict[Role, float]
+
+
 def _task(info: ValidationInfo) -> type[Task]:
     """The class of the task that a record says."""
     task = info.data["task"]
@@ -194,6 +212,7 @@ class Evaluation(_Record):
         cka: how alike student and teacher represent the samples; None without a teacher.
         supervision: how hard the targets were for the student; None where it was not asked for.
         written: what language models wrote; None for other networks.
+        scores: what language models score on tasks of lm-eval, where that was asked for.
         notes: sentences on what was left out, and why.
     """
 
@@ -211,6 +230,7 @@ class Evaluation(_Record):
     cka: CKA | None
     supervision: Supervision | None = None
     written: Written | None = None
+    scores: tuple[TaskScore, ...] = ()
     notes: tuple[str, ...] = ()
 
     @field_validator("task")

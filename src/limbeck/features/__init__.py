@@ -4,7 +4,7 @@ from limbeck.features.answers import as_logits, order_of, probabilities, reorder
 from limbeck.features.by_word import by_word
 from limbeck.features.calling import call, precision_of, set_mode, undisturbed, undone
 from limbeck.features.entering import Entered
-from limbeck.features.find import describe, find
+from limbeck.features.find import answering, describe, find
 from limbeck.features.head import find_head
 from limbeck.features.logits import logits_of, width_of
 from limbeck.features.norms import BatchNorm, batch_norms
@@ -19,6 +19,7 @@ __all__ = [
     "Head",
     "Point",
     "Tap",
+    "answering",
     "as_logits",
     "batch_norms",
     "by_word",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import chain
@@ -86,6 +86,32 @@ def find(
         outputs=tuple((field, point) for field, point in one.items() if field not in FIELDS and point),
         training_logits=None if later == logits else later,
     )
+
+
+def answering(
+    network: nn.Module,
+    example: Inputs,
+    fields: Collection[str] = (),
+    *,
+    overrides: Names | None = None,
+    width: int | None = None,
+    dense: bool = False,
+    positions: bool = False,
+) -> Tap:
+    """A network as something that gives Outputs for inputs: the way to call any network whose logits count.
+
+    Args:
+        network, example, overrides, width, dense: as in `find`.
+        fields: what to give beside the logits; a field that was not found is an error.
+        positions: whether an embedding keeps its positions, as in `Tap`.
+
+    Returns: a tap, called as `tap(inputs).logits`; without further fields it puts no hooks on the network.
+
+    Raises:
+        LimbeckError: as `find`, and if the network has no logits or lacks one of the fields.
+    """
+    points = find(network, example, overrides=overrides, width=width, dense=dense)
+    return Tap(network, points, fields, positions=positions)
 
 
 def _materialize(network: nn.Module, example: Inputs) -> None:

@@ -16,7 +16,7 @@ def check_sizes(tap: Tap, example: Inputs, whose: str) -> None:
     A last batch may have any number of samples, and so may what a deployed network is asked.
 
     Args:
-        tap: the network, with its logits.
+        tap: the network, as `answering` gives it.
         example: inputs of a few samples, on the network's device.
         whose: what the network is, for the message: "the student".
 

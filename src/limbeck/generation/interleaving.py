@@ -1,4 +1,4 @@
-"""Texts that a language model writes, and those that a student writes under its teacher's eyes."""
+"""Texts that a language model writes, that two write as one, and that a student writes with corrections."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from limbeck.generation.drawing import Drawing
 from limbeck.generation.stepping import Stepper, stepper
+from limbeck.outputs import full_precision
 
 Noise = Callable[[int, Tensor], Tensor]
 """Uniform numbers for a role at positions (B, n), counted from the first token that is written."""
@@ -73,6 +74,60 @@ def write(
         accepted = state.append(tokens, torch.ones_like(tokens, dtype=torch.bool))
         reader.take(tokens, accepted)
     return state.written()
+
+
+@dataclass(frozen=True)
+class Blended:
+    """What was drawn from a mixture of two networks, with the log-probabilities of what was drawn.
+
+    Attributes:
+        written: the texts; `replaced` is False throughout.
+        student, teacher, mixture: (B, n) natural logarithms of the probability of each token of them.
+    """
+
+    written: Written
+    student: Tensor
+    teacher: Tensor
+    mixture: Tensor
+
+
+def blend(
+    student: nn.Module,
+    teacher: nn.Module,
+    prompts: Tensor,
+    mask: Tensor,
+    *,
+    share: float,
+    length: int,
+    ends: Collection[int],
+    noise: Noise,
+    width: int | None = None,
+) -> Blended:
+    """Text of which each token is drawn from `share` p_teacher + (1 - `share`) p_student, at temperature 1.
+
+    Args:
+        student, teacher: causal language models in eval mode, with one vocabulary.
+        prompts: (B, m) token ids, padded on the left.
+        mask: (B, m) bool, which of them are tokens; at least one of each prompt.
+        share: of the teacher, in [0, 1].
+        length: tokens to write at most.
+        ends: ids that end a text; the end is written, too.
+        noise: random numbers.
+        width: ids that there are, where a head has more outputs.
+    """
+    readers = [_Reader(stepper(network), prompts, mask, width) for network in (student, teacher)]
+    state = _State(prompts, length, ends)
+    found: list[Tensor] = []
+    while state.going:
+        both = torch.stack([full_precision(reader.read()).log_softmax(-1) for reader in readers])
+        shares = both.new_tensor([1 - share, share]).log().view(2, 1, 1, 1)
+        each = torch.cat([both, (both + shares).logsumexp(0, keepdim=True)])  # student, teacher, mixture
+        tokens = Drawing()(each[2], noise(STUDENT, state.lengths.unsqueeze(1)))
+        accepted = state.append(tokens, torch.ones_like(tokens, dtype=torch.bool))
+        found.append(each.gather(-1, tokens.expand(3, *tokens.shape).unsqueeze(-1)).squeeze(-1))
+        for reader in readers:
+            reader.take(tokens, accepted)
+    return Blended(state.written(), *torch.cat(found, -1))
 
 
 def interleave(

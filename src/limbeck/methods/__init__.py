@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from limbeck.methods.matryoshka import Matryoshka
     from limbeck.methods.metakd_sr import MetaKDSR
     from limbeck.methods.mgd import MGD
+    from limbeck.methods.minillm import MiniLLM
     from limbeck.methods.mixkd import MixKD
     from limbeck.methods.mixup import Mixup
     from limbeck.methods.mse import MSE
@@ -153,6 +154,7 @@ _PLACES = {
     "matryoshka": "limbeck.methods.matryoshka:Matryoshka",
     "metakd_sr": "limbeck.methods.metakd_sr:MetaKDSR",
     "mgd": "limbeck.methods.mgd:MGD",
+    "minillm": "limbeck.methods.minillm:MiniLLM",
     "mixkd": "limbeck.methods.mixkd:MixKD",
     "mixup": "limbeck.methods.mixup:Mixup",
     "mse": "limbeck.methods.mse:MSE",
@@ -270,6 +272,7 @@ __all__ = [
     "Matryoshka",
     "MetaKDSR",
     "Method",
+    "MiniLLM",
     "MixKD",
     "Mixup",
     "Multilevel",

@@ -9,6 +9,7 @@ from limbeck.report.page import Block, Section
 from limbeck.report.robustness import robustness
 from limbeck.report.sections import drawn
 from limbeck.report.supervision import supervision
+from limbeck.report.task_scores import task_scores
 from limbeck.report.written import written
 
 
@@ -26,6 +27,7 @@ def sections(found: Evaluation) -> list[Section]:
     return [
         *(Section(heading, body) for heading, body in before if body),
         *drawn(task.sections(findings, found.agreement)),
+        *([Section("Task scores", scores)] if (scores := task_scores(found)) else []),
         *([Section("What the networks write", text)] if (text := written(found)) else []),
         *([Section("What was left out", list(found.notes))] if found.notes else []),
     ]

@@ -29,6 +29,7 @@ from limbeck.runs.network_record import read_card
 from limbeck.runs.pair_teachers import scores_pairs
 from limbeck.runs.schedules import schedule_of
 from limbeck.runs.supervised import supervision
+from limbeck.runs.task_scores import Harness
 from limbeck.tasks import Task
 from limbeck.teachers.files.reading import is_answers
 from limbeck.training.devices import own_device
@@ -47,6 +48,8 @@ def evaluate(
     noise_samples: int | None = None,
     complexity: int | None = None,
     ridge: float | None = None,
+    lm_eval: Sequence[str] = (),
+    lm_eval_limit: int | None = None,
     device: str = "auto",
     network: nn.Module | None = None,
     teacher: nn.Module | None = None,
@@ -71,6 +74,8 @@ def evaluate(
         complexity: on how many training samples the supervision complexity is measured, for the student as it
             is and as it began; it is left out if None. See `limbeck.evaluation.supervision`.
         ridge: what regularizes it, a share of its kernel's diagonal; 1e-4 if None.
+        lm_eval: tasks of lm-eval on which language models are scored, by name or by a YAML file.
+        lm_eval_limit: documents of each of these tasks, at most; all if None.
         device: where to run the networks: "auto", the accelerator if there is one; "cpu", "cuda", or "cuda:1"
             for one of several.
         network: where the student was handed over as an object, one like it; it gets the run's weights.
@@ -89,6 +94,8 @@ def evaluate(
     place = own_device(device)
     if complexity is None and ridge is not None:
         raise LimbeckError("a ridge is for the supervision complexity; ask for complexity (--complexity)")
+    if lm_eval_limit is not None and not lm_eval:
+        raise LimbeckError("a limit of documents is for tasks of lm-eval; name some (--lm-eval)")
     run = _run(run)
     student = load(run, network)
     source = run.data(data_dir) if data is None else _source(run, student, data, data_dir)
@@ -122,7 +129,8 @@ def evaluate(
             said = (f"The baseline is left out: {error}.",)
         notes += said
     if own:
-        _check_replaceable(run, suite, contenders, complexity, notes, overwrite=overwrite)
+        _check_replaceable(run, suite, contenders, complexity, lm_eval, notes, overwrite=overwrite)
+    harness = Harness(lm_eval, lm_eval_limit, source, contenders) if lm_eval else None
     hard = None
     if complexity is not None:
         hard, said = supervision(
@@ -137,7 +145,8 @@ def evaluate(
         noise_samples=noise_samples,
         device=place,
     )
-    found = found.model_copy(update={"supervision": hard, "notes": (*notes, *found.notes)})
+    scores = harness.scores() if harness else ()
+    found = found.model_copy(update={"supervision": hard, "scores": scores, "notes": (*notes, *found.notes)})
     if own:
         write(run, found)
         if report:
@@ -231,6 +240,7 @@ def _check_replaceable(
     suite: Suite,
     roles: Collection[Role],
     complexity: int | None,
+    lm_eval: Sequence[str],
     notes: Sequence[str],
     *,
     overwrite: bool,
@@ -245,6 +255,7 @@ def _check_replaceable(
         return
     lost = [f"the {role}" for role in there.networks if role not in roles]
     lost += ["the supervision complexity"] if there.supervision is not None and complexity is None else []
+    lost += ["tasks of lm-eval"] if there.scores and not lm_eval else []
     lost += ["the full suite"] if there.suite == "full" and suite == "quick" else []
     if lost:
         why = "".join(f" {note}" for note in notes)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ class Rows:
         decisions: turns the outputs (E, width) of a head that read those embeddings into rows (P, C).
         width: C, where a network may have more logits than the task has; None where it has as many.
         boxes: (P, 4) the box that each row should have, NaN where it is none; None for tasks without boxes.
+        notes: (P,) what the method that made the batch has noted of each row, by name.
     """
 
     count: int
@@ -49,6 +50,7 @@ class Rows:
     decisions: Callable[[Tensor], Tensor] = _same
     width: int | None = None
     boxes: Tensor | None = None
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def numbers(self, index: Tensor | None) -> Tensor | None:
         """(P,) int64 a number for each row, the same however a batch is split.

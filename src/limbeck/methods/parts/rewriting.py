@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
@@ -84,6 +85,45 @@ def rewritten(batch: Batch, prompts: Prompts, written: Written, *, labeled: bool
     unlabeled = torch.full((len(ids),), not labeled, device=ids.device)
     return replace(
         batch, inputs=inputs, targets=targets, view=None, bytes=None, teacher_inputs={}, written=unlabeled
+    )
+
+
+def beside(first: Batch, second: Batch) -> Batch:
+    """One batch of the texts of two, the shorter ones padded at their ends.
+
+    Args:
+        first: of the task `language`, as `rewritten` makes it.
+        second: the same, as the data gives it; its samples are none that a network has written.
+    """
+    pair = (first, second)
+    widths = [part.targets.shape[1] for part in pair if part.targets is not None]
+
+    def joined(tensors: Sequence[Tensor], fill: int = 0) -> Tensor:
+        return torch.cat([F.pad(each, (0, max(widths) - each.shape[1]), value=fill) for each in tensors])
+
+    inputs = [part.inputs for part in pair if not isinstance(part.inputs, Tensor)]
+    whole = {"attention_mask": torch.ones_like(inputs[1]["input_ids"])}
+    notes = {
+        name: joined(
+            [
+                part.notes.get(name, note.new_zeros(part.targets.shape))
+                for part in pair
+                if part.targets is not None
+            ]
+        )
+        for name, note in first.notes.items()
+    }
+    targets = [part.targets for part in pair if part.targets is not None]
+    index = [part.index for part in pair if part.index is not None]
+    return replace(
+        first,
+        inputs={name: joined([each, {**whole, **inputs[1]}[name]]) for name, each in inputs[0].items()},
+        targets=joined(targets, UNLABELED),
+        index=torch.cat(index) if index else None,
+        written=torch.cat(
+            [torch.full((len(part),), part is first, device=targets[0].device) for part in pair]
+        ),
+        notes=notes,
     )
 
 

@@ -17,7 +17,6 @@ from limbeck.methods.declarations import Context, Networks, Reads
 from limbeck.methods.parts.rewriting import Prompts, at_rest, prompts_of, rewritten
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Inputs, Outputs, named
-from limbeck.tasks.language import Language
 
 
 class Writer(Method):
@@ -35,7 +34,7 @@ class Writer(Method):
     labeled: ClassVar[bool] = False
     asks: ClassVar[bool] = False
 
-    def __init__(self, base: Method, *, length: int, beginning: int, fraction: float) -> None:
+    def __init__(self, base: Method | None, *, length: int, beginning: int, fraction: float) -> None:
         super().__init__()
         self.base, self.length, self.beginning, self.fraction = base, length, beginning, fraction
         self.reads = replace(self.reads, teacher=("logits",) if self.asks else ())
@@ -47,6 +46,8 @@ class Writer(Method):
 
     def bind(self, context: Context) -> None:
         """Draws a seed."""
+        from limbeck.tasks.language import Language  # the equations are imported without it
+
         task = context.task
         assert isinstance(task, Language)
         self.draws: Tensor
@@ -79,7 +80,7 @@ class Writer(Method):
             written = self.written(prompts, sample, numbers, networks)
         self.tokens.fill_(written.lengths.double().mean())
         self.look(written)
-        return rewritten(batch, prompts, written, labeled=self.labeled)
+        return self.made(batch, prompts, written)
 
     @abstractmethod
     def written(self, prompts: Prompts, sample: Tensor, numbers: Noise, networks: Networks) -> Written:
@@ -114,8 +115,13 @@ class Writer(Method):
     def look(self, written: Written) -> None:
         """Takes figures of what was written; none beside its length by default."""
 
+    def made(self, batch: Batch, prompts: Prompts, written: Written) -> Batch:
+        """The batch to learn from."""
+        return rewritten(batch, prompts, written, labeled=self.labeled)
+
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of what is wrapped, and the mean length of what was written last."""
+        assert self.base is not None
         return {**self.base.terms(student, teacher, batch), "tokens": Term(self.tokens, "monitor")}
 
 

@@ -16,6 +16,12 @@ CONTEXT = 2048
 """Tokens that the config names as the most of a rotary network, which has no such number."""
 
 
+def is_llama(student: GPT) -> bool:
+    """Whether a gpt computes what a Llama does: rotary positions, RMSNorm and SwiGLU, as by default."""
+    block: Any = student.blocks[0]
+    return student.positions is None and isinstance(student.norm, nn.RMSNorm) and hasattr(block.feed, "gate")
+
+
 def as_llama(student: GPT) -> nn.Module:
     """A `LlamaForCausalLM` with the weights of a gpt, in eval mode.
 
@@ -23,11 +29,8 @@ def as_llama(student: GPT) -> nn.Module:
         LimbeckError: for one with learned positions, layer norms or GELU, which Llama does not have.
     """
     block: Any = student.blocks[0]
-    if (
-        student.positions is not None
-        or not isinstance(student.norm, nn.RMSNorm)
-        or not hasattr(block.feed, "gate")
-    ):
+    norm: Any = student.norm
+    if not is_llama(student):
         raise LimbeckError(
             "transformers has no network like this gpt: with rotary positions, RMSNorm and SwiGLU, as they "
             "are by default, it would be a Llama; take safetensors"
@@ -42,13 +45,13 @@ def as_llama(student: GPT) -> nn.Module:
         num_hidden_layers=len(student.blocks),
         num_attention_heads=block.heads,
         max_position_embeddings=CONTEXT,
-        rms_norm_eps=student.norm.eps,
+        rms_norm_eps=norm.eps,
         rope_theta=BASE,
         tie_word_embeddings=tied,
     )
     with torch.random.fork_rng(devices=[]), quiet(package):  # its weights are overwritten at once
         network: nn.Module = package.LlamaForCausalLM(config)
-    state = {"model.embed_tokens.weight": student.embedding.weight, "model.norm.weight": student.norm.weight}
+    state = {"model.embed_tokens.weight": student.embedding.weight, "model.norm.weight": norm.weight}
     state["lm_head.weight"] = student.head.weight
     for number, each in enumerate(student.blocks):
         part: Any = each

@@ -162,6 +162,7 @@ class Language(Task):
             targets=labels,
             logits=lambda logits: rows.logits(logits[..., : self.vocab_size]),
             width=self.vocab_size,
+            notes={name: rows.logits(each.unsqueeze(-1)).squeeze(-1) for name, each in batch.notes.items()},
         )
 
     def count(self, batch: Batch) -> Tensor | int:
