@@ -128,8 +128,8 @@ def test_scale_small_changes_what_the_file_says_and_notes_it(tmp_path: Path) -> 
 
 def test_scale_small_changes_parts_of_what_the_file_writes_in_short(tmp_path: Path) -> None:
     small = {"training": {"optimizer": {"lr": 0.5}}, "students": {"tiny": {"training": {"epochs": 2}}}}
-    given = {"training": {"optimizer": "adamw"}, "students": {"tiny": "mlp"}}
-    study = read_study(write_study(tmp_path, **given, small=small), "small")
+    file = write_study(tmp_path, training={"optimizer": "adamw"}, students={"tiny": "mlp"}, small=small)
+    study = read_study(file, "small")
     assert study.training["optimizer"] == {"name": "adamw", "lr": 0.5}
     assert study.students["tiny"].model == "mlp"
     assert study.students["tiny"].training == {"epochs": 2}
