@@ -106,6 +106,15 @@ def part_of(tensor: Tensor, part: int, parts: int, together: int = 1) -> Tensor:
     return whole.tensor_split(parts)[part].flatten(0, 1)
 
 
+def mean_one(weights: Tensor) -> Tensor:
+    """The weights (B,) of a batch over their mean, so that a weighted mean is a mean of weighted values.
+
+    A batch in which all weights are 0 keeps them, and counts for nothing.
+    """
+    mean = weights.mean()
+    return weights / mean.where(mean > 0, 1)
+
+
 def size_of(inputs: Inputs) -> int:
     """Number of samples in the inputs."""
     return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
@@ -147,6 +156,8 @@ class Batch:
         together: how many samples in a row belong together, such as a query and its documents; a batch is
             only parted between them.
         judgments: (J, 3) int64 what a retrieval split knows of pairs: query, document and grade.
+        weights: (B,) how much each sample counts in the terms that fit the labels; over the whole batch their
+            mean is 1, see `mean_one`. None where all count alike. A method sees those of the rows, (P,).
     """
 
     inputs: Inputs
@@ -166,6 +177,7 @@ class Batch:
     written: Tensor | None = None
     together: int = 1
     judgments: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -187,6 +199,7 @@ class Batch:
                 for teacher, views in self.teacher_views.items()
             },
             bytes=None if self.bytes is None else function(self.bytes),
+            weights=None if self.weights is None else function(self.weights),
         )
 
     def split(self, parts: int) -> list[Batch]:

@@ -181,6 +181,7 @@ def _data(job: Job) -> DataResult:
             drawn=training.views or source.views.count,
         ),
         noise=source.noise,
+        weights=job.split.range_of_weights,
     )
 
 
