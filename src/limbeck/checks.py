@@ -408,9 +408,16 @@ def weights(given: object, size: int) -> None:
         )
 
 
-def can_weigh(batch: Batch, task: Task) -> None:
-    """Refuses weights of samples that have different numbers of decisions."""
-    if batch.weights is not None and not task.even:
+def can_weigh(objective: Method, task: type[Task] | Task) -> None:
+    """Refuses weights of samples for a method that fits labels without them, and for a task whose samples
+    have different numbers of decisions."""
+    for method in inner_first(objective):
+        if (method.fits_labels or method.kind == "task") and not method.weighs:
+            raise LimbeckError(
+                f"the samples have weights, and what {method.name} learns from labels takes none; use ce, "
+                "label_smoothing or focal for classes, mse, mae or huber for values, or leave the weights out"
+            )
+    if not task.even:
         raise LimbeckError(
             f"samples have weights where each has as many decisions, and in {task.name} they have different "
             "numbers of them; leave the weights out"

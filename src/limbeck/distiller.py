@@ -257,7 +257,8 @@ class Distiller(nn.Module):
     ) -> Losses:
         checks.batch_complete(batch, reads, self.objective)
         checks.targets_given(batch.targets)
-        checks.can_weigh(batch, self.task)
+        if batch.weights is not None:
+            checks.can_weigh(self.objective, self.task)
         if batch.targets is not None and not own_data:
             self.task.check_batch(batch.targets, len(batch))
         if tap:

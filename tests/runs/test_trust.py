@@ -51,6 +51,12 @@ def test_a_good_teacher_is_measured_and_nothing_changes(good: Run) -> None:
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
 
 
+def test_logits_of_a_run_may_all_lie_between_0_and_1(good: Run) -> None:
+    squeezed = nn.Sequential(limbeck.load(good), nn.Sigmoid())
+    found = examine(squeezed, "teacher", TeacherConfig(model=str(good.path)), data.load("digits"), CPU)
+    assert found.wrong is None
+
+
 def test_what_is_no_logits_is_named(good: Run) -> None:
     network = limbeck.load(good)
     soft = nn.Sequential(network, nn.Softmax(1))

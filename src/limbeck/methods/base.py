@@ -56,9 +56,10 @@ class Method(nn.Module):
         ranked: whether it learns from answers that tell the most probable classes apart and the sum of all
             others, as the cache of a language model has them; what is `partial` does so too.
         per: what its loss is a mean over, the rows of the batch or its samples.
-        weighs: whether its terms of the kind "task" are means weighted by the `weights` of the batch, see
-            `limbeck.methods.parts.weighting.row_mean`; one that has such terms and does not weigh is refused
-            where samples have weights.
+        fits_labels: whether it has terms of the kind "task"; what is itself of that kind does, and what wraps
+            others does not for theirs.
+        weighs: whether these are means weighted by the `weights` of the batch, see
+            `limbeck.methods.parts.weighting.row_mean`; if not, it is refused where samples have weights.
         unlabeled: whether it learns from samples without a label too, although it reads targets.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
             gives no term.
@@ -91,6 +92,7 @@ class Method(nn.Module):
     partial: bool = False
     ranked: ClassVar[bool] = False
     per: ClassVar[Per] = "rows"
+    fits_labels: ClassVar[bool] = False
     weighs: ClassVar[bool] = False
     unlabeled: bool = False
 
@@ -172,21 +174,11 @@ class Method(nn.Module):
             student, teacher, batch = related(student, teacher, batch)
         if self.row_wise and self.reads_in_training.teacher and teacher.answered is not None:
             given, share = of_answered(student, teacher, batch)
-            terms = self._named(self(*given), batch)
+            terms = named(self.name, self(*given), self.kind, self.per)
             return {
                 name: replace(term, value=term.value * share.to(term.value)) for name, term in terms.items()
             }
-        return self._named(self(student, teacher, batch), batch)
-
-    def _named(self, found: LossTerms, batch: Batch) -> dict[str, Term]:
-        terms = named(self.name, found, self.kind, self.per)
-        plain = batch.weights is not None and not self.weighs and not any(self.wrapped)
-        if plain and any(term.kind == "task" for term in terms.values()):
-            raise LimbeckError(
-                f"the samples have weights, and what {self.name} learns from labels takes none; use ce, "
-                "label_smoothing or focal for classes, mse, mae or huber for values, or leave the weights out"
-            )
-        return terms
+        return named(self.name, self(student, teacher, batch), self.kind, self.per)
 
     @property
     def wrapped(self) -> Iterator[Method]:

@@ -106,6 +106,8 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         networks.check_labels(each, source)
     split = source.train if uses_unlabeled(objective) else source.train.labeled()
     _check_labels(objective, split, source)
+    if split.weights is not None:
+        checks.can_weigh(objective, source.task)
     student = objects.get("student")
     if student is None:
         with networks.shown_beside(next(iter(taught_by.items()), None), source):
