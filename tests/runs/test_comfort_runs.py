@@ -224,3 +224,9 @@ def test_weights_are_recorded_and_said(tmp_path: Path, capsys: pytest.CaptureFix
     card = (run.path / "README.md").read_text()
     assert "| weights of training samples | 0.5 to 3, in the terms that fit the labels |" in card
     assert run.result.data.fingerprint != trained(tmp_path / "plain").result.data.fingerprint
+
+
+def test_an_average_has_time_to_forget_its_first_steps_before_training_is_stopped(tmp_path: Path) -> None:
+    # three steps an epoch, and nothing learns: 10 steps are over after epoch 4
+    run = trained(tmp_path / "run", epochs=40, early_stopping=2, lr=1e-9, ema=0.9)
+    assert run.result.steps == 3 * (4 + 2)
