@@ -256,8 +256,10 @@ def _measures_wrong(
 ) -> str | None:
     """What shows in its figures that the teacher does not fit the data; None if nothing does."""
     causes = "its classes, its normalization or its inputs do not fit the data"
+    if task.scores == "classes" and task.one_row_per_sample:
+        causes += "; names=[...] of the data puts the classes in the order of a teacher's outputs"
     if task.at_chance(metrics, labeled.targets):
-        return f"{worth}, no better than chance: {causes}, or it is untrained"
+        return f"{worth}, no better than chance: it is untrained, or {causes}"
     recorded = _recorded(config, task)
     value = metrics.get(task.primary.name)
     if recorded is None or value is None:
