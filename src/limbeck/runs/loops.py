@@ -61,7 +61,9 @@ class TrainingLoop(Loop):
             metric=job.source.task.primary,
             keep_best=setup.selection == "validation",
             max_steps=setup.max_steps,
-            patience=stopping and Patience(stopping.patience, stopping.min_delta, _settled(job)),
+            patience=None
+            if stopping is None
+            else Patience(stopping.patience, stopping.min_delta, _settled(job)),
         )
         distiller = job.distiller
         self._make = grouped(
