@@ -64,12 +64,14 @@ class _Fitted:
                     shown.add_row(escape(name), escape(cell), end_section=name == table.columns[-1])
             yield shown
             return
-        for number, (column, side) in enumerate(zip(table.columns, aligned(table), strict=True)):
-            whole = max(len(text) for text in (column, *(row[number] for row in cells)))
-            wider = min(whole - words[number], spare)
-            spare -= wider
+        whole = [max(map(len, column)) for column in zip(table.columns, *cells, strict=True)]
+        widths = list(words)
+        for at in sorted(range(len(words)), key=lambda at: whole[at] - words[at]):  # most are whole then
+            widths[at] += min(whole[at] - words[at], spare)
+            spare -= widths[at] - words[at]
+        for column, side, width in zip(table.columns, aligned(table), widths, strict=True):
             justify: Literal["left", "right"] = "right" if side == "number" else "left"
-            shown.add_column(escape(column), justify=justify, width=words[number] + wider)
+            shown.add_column(escape(column), justify=justify, width=width)
         for row in cells:
             shown.add_row(*map(escape, row))
         yield shown
