@@ -424,6 +424,40 @@ def batch_complete(batch: Batch, reads: Reads, objective: Method) -> None:
             )
 
 
+def weights(given: object, size: int) -> None:
+    """Refuses weights of a batch of `size` samples that are no (B,) of finite numbers from 0.
+
+    On an accelerator their values are not looked at: it would be waited for.
+    """
+    if not isinstance(given, Tensor) or not given.is_floating_point() or given.shape != (size,):
+        what = type(given).__name__
+        if isinstance(given, Tensor):
+            what = f"{str(given.dtype).removeprefix('torch.')} of shape {tuple(given.shape)}"
+        raise LimbeckError(f"the weights of a batch of {size} must be floats of shape ({size},), not {what}")
+    if given.device.type == "cpu" and not ((given >= 0) & given.isfinite()).all():
+        place = int(((given >= 0) & given.isfinite()).logical_not().nonzero()[0])
+        raise LimbeckError(
+            f"the weight at position {place} of a batch is {given[place]:g}; a weight is a finite number of "
+            "at least 0"
+        )
+
+
+def can_weigh(objective: Method, task: type[Task] | Task) -> None:
+    """Refuses weights of samples for a method that fits labels without them, and for a task whose samples
+    have different numbers of decisions."""
+    for method in inner_first(objective):
+        if (method.fits_labels or method.kind == "task") and not method.weighs:
+            raise LimbeckError(
+                f"the samples have weights, and what {method.name} learns from labels takes none; use ce, "
+                "label_smoothing or focal for classes, mse, mae or huber for values, or leave the weights out"
+            )
+    if not task.even:
+        raise LimbeckError(
+            f"samples have weights where each has as many decisions, and in {task.name} they have different "
+            "numbers of them; leave the weights out"
+        )
+
+
 def targets_given(targets: object) -> None:
     """Refuses targets that are no tensor."""
     if not isinstance(targets, Tensor | None):

@@ -36,7 +36,7 @@ from limbeck.methods.parts.draws import RELATED, draw_related
 from limbeck.methods.terms import Losses, Term
 from limbeck.objective import parse
 from limbeck.optimization import JointOptimizer, MakeOptimizer
-from limbeck.outputs import Batch, Inputs, Mixture, Outputs, Progress, apply, joined
+from limbeck.outputs import Batch, Inputs, Mixture, Outputs, Progress, apply, joined, mean_one
 from limbeck.tasks import Rows, Task
 from limbeck.teachers import Teacher
 from limbeck.teachers.group import Fields, Given, Sides, TeacherGroup, teachers_of
@@ -180,6 +180,7 @@ class Distiller(nn.Module):
         index: Tensor | None = None,
         view: Tensor | None = None,
         views: Mapping[str, Inputs] | None = None,
+        weights: Tensor | None = None,
     ) -> Losses:
         """The losses of one batch.
 
@@ -190,6 +191,8 @@ class Distiller(nn.Module):
             index: (B,) positions in the training set.
             view: (B,) numbers of the views.
             views: inputs of the further views that a method reads, by name.
+            weights: (B,) how much each sample counts in the terms that fit the labels, which are then
+                weighted means over this batch; those that fit the teacher stay as they are.
         Raises:
             LimbeckError: if something that a method reads is missing, or phases have not been run.
         """
@@ -199,8 +202,11 @@ class Distiller(nn.Module):
                 f"the objective has phases to run first ({names}); call limbeck.prepare(distiller, loader)"
             )
         batch = inputs if isinstance(inputs, Batch) else Batch(inputs, targets, index, view, views or {})
-        if batch is inputs and any(part is not None for part in (targets, index, view, views)):
-            raise LimbeckError("a Batch holds targets, index and views itself; give it alone")
+        if batch is inputs and any(part is not None for part in (targets, index, view, views, weights)):
+            raise LimbeckError("a Batch holds targets, index, views and weights itself; give it alone")
+        if weights is not None:
+            checks.weights(weights, len(batch))
+            batch = replace(batch, weights=mean_one(weights))
         if batch.progress is None and self._progress is not None:
             batch = replace(batch, progress=self._progress)
         batch = self._collected(batch, self._collecting)
@@ -252,6 +258,8 @@ class Distiller(nn.Module):
     ) -> Losses:
         checks.batch_complete(batch, reads, self.objective)
         checks.targets_given(batch.targets)
+        if batch.weights is not None:
+            checks.can_weigh(self.objective, self.task)
         if batch.targets is not None and not own_data:
             self.task.check_batch(batch.targets, len(batch))
         if tap:

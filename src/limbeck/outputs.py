@@ -106,6 +106,15 @@ def part_of(tensor: Tensor, part: int, parts: int, together: int = 1) -> Tensor:
     return whole.tensor_split(parts)[part].flatten(0, 1)
 
 
+def mean_one(weights: Tensor) -> Tensor:
+    """The weights (B,) of a batch over their mean, so that a weighted mean is a mean of weighted values.
+
+    A batch in which all weights are 0 keeps them, and counts for nothing.
+    """
+    mean = weights.mean()
+    return weights / mean.where(mean > 0, 1)
+
+
 def size_of(inputs: Inputs) -> int:
     """Number of samples in the inputs."""
     return len(inputs if isinstance(inputs, Tensor) else next(iter(inputs.values())))
@@ -149,6 +158,8 @@ class Batch:
         judgments: (J, 3) int64 what a retrieval split knows of pairs: query, document and grade.
         notes: what the method that made the batch has noted of each position of it, by name, shaped as the
             targets.
+        weights: (B,) how much each sample counts in the terms that fit the labels; over the whole batch their
+            mean is 1, see `mean_one`. None where all count alike. A method sees those of the rows, (P,).
     """
 
     inputs: Inputs
@@ -169,6 +180,7 @@ class Batch:
     together: int = 1
     judgments: Tensor | None = None
     notes: Mapping[str, Tensor] = field(default_factory=dict)
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -191,6 +203,7 @@ class Batch:
             },
             bytes=None if self.bytes is None else function(self.bytes),
             notes={name: function(each) for name, each in self.notes.items()},
+            weights=None if self.weights is None else function(self.weights),
         )
 
     def split(self, parts: int) -> list[Batch]:

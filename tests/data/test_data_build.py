@@ -350,3 +350,33 @@ def test_values_are_scaled_by_what_is_trained_on() -> None:
 def test_values_that_float32_cannot_tell_apart_are_refused(targets: Any) -> None:
     with pytest.raises(LimbeckError, match="the training targets lose their differences in column 0"):
         from_tensors(torch.rand(40, 2), targets, task="regression")
+
+
+@pytest.mark.parametrize("dataset", [False, True])
+def test_samples_of_ones_own_may_have_weights(dataset: bool) -> None:
+    inputs, weights = torch.arange(30.0).unsqueeze(1), [float(row) for row in range(30)]
+    data = TensorDataset(inputs, TARGETS)
+    source = (
+        from_dataset(data, weights=weights) if dataset else from_tensors(inputs, TARGETS, weights=weights)
+    )
+    held = source.validation
+    assert held is not None
+    assert held.weights is None
+    assert source.train.weights is not None
+    shown = source.train.samples.take(source.train.index, torch.zeros_like(source.train.index))
+    assert plain(shown)[:, 0].tolist() == source.train.weights.tolist()
+    assert len(shown) + len(held) == 30
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        ([1.0] * 29, r"one number for each of 30 training samples, not \(29,\)"),
+        ([1.0] * 28 + [-1.0, 1.0], "the weight of sample 28 is -1"),
+        (["a"] * 30, "the weights should be numbers, one for each training sample"),
+        (torch.zeros(30), "all weights of the training samples are 0"),
+    ],
+)
+def test_weights_that_are_none_are_refused(weights: Any, said: str) -> None:
+    with pytest.raises(LimbeckError, match=said):
+        from_tensors(IMAGES, TARGETS, weights=weights)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -86,6 +87,18 @@ def test_batches_hold_the_views_that_draw_names() -> None:
             shown = plain(VIEWS.render(images_of(part)[index], index, view))
             assert torch.equal(plain(batch.inputs), shown.float() / 255)
             assert torch.equal(plain(batch.targets), part.targets[index])
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_weights_are_those_of_the_whole_batch_on_every_process(world: int) -> None:
+    given = torch.linspace(0, 4, 23)
+    part = replace(split(), weights=given)
+    ranks = [list(Loader(part, 8, seed=5, rank=rank, world=world)) for rank in range(world)]
+    for shares in zip(*ranks, strict=True):
+        index = torch.cat([plain(batch.index) for batch in shares])
+        weights = torch.cat([plain(batch.weights) for batch in shares])
+        torch.testing.assert_close(weights, given[index] / given[index].mean())
+    assert next(iter(Loader(split(), 8))).weights is None
 
 
 def test_every_epoch_is_another_permutation() -> None:

@@ -316,6 +316,10 @@ def test_terms_and_gradients_are_finite(name: str, kind: str) -> None:
     for term, value in losses.items():
         assert value.isfinite(), f"{term} is {value}"
         assert value.dtype == torch.float32
+    own = next(method for method in inner_first(distiller.objective) if method.name == name)
+    if not any(own.wrapped):
+        fits = {term for term in losses if losses.terms[term].kind == "task" and term.split(".")[0] == name}
+        assert bool(fits) == (own.kind == "task" or own.fits_labels), "fits_labels says it of other kinds"
     for parameter in distiller.parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all()
 

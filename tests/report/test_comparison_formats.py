@@ -3,7 +3,10 @@ from __future__ import annotations
 import csv
 import io
 
-from limbeck.report.formats import csv_text, latex, markdown, plain
+import pytest
+from rich.console import Console
+
+from limbeck.report.formats import csv_text, latex, markdown, plain, rich_table
 from limbeck.report.table import Table
 
 TABLE = Table(
@@ -54,3 +57,18 @@ def test_plain_text_shows_names_that_look_like_markup() -> None:
     text = plain(Table("t", ["model"], [["cnn(channels=[4])"], ["mlp(hidden=[/x])"]]))
     assert "cnn(channels=[4])" in text
     assert "[/x]" in text
+
+
+@pytest.mark.parametrize("width", [38, 39, 60, 200])
+def test_a_terminal_breaks_no_word(width: int) -> None:
+    table = Table(
+        "Words", ["objective", "value (points)", "verdict"], [["label_smoothing", "+1.2", "better"]]
+    )
+    file = io.StringIO()
+    Console(file=file, width=width).print(rich_table(table))
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    for word in ("objective", "(points)", "verdict", "label_smoothing", "better"):
+        assert any(word in line for line in lines), word
+    # 15 + 8 + 7 letters and 10 of frame
+    assert ("label_smoothing │ " in file.getvalue()) == (width >= 40)

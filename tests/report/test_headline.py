@@ -4,7 +4,7 @@ import pytest
 from evaluations_for_reports import evaluation
 from runs_for_reports import alone, result, teacher
 
-from limbeck.report.headline import compact, lead, tiles
+from limbeck.report.headline import compact, lead, tiles, title
 from limbeck.runs.result import Metrics
 from limbeck.tasks import Classification, Metric
 
@@ -30,6 +30,23 @@ def test_tiles_are_what_to_decide_by() -> None:
     assert "Latency, one sample" not in shown(full=False)
     assert list(shown(teacher=False)) == ["Top-1", "Multiply-adds"]
     assert tiles(None) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "taught_by", "data", "said"),
+    [
+        ("cnn(channels=[4, 8])", "runs/teacher", "digits(labeled=9)", "cnn distilled from teacher on digits"),
+        ("<MyNet>", None, 'text(path="mail/tickets.csv", label="team")', "MyNet trained on tickets.csv"),
+        ("hf:./minilm(layers=2)", "answers.jsonl", "text", "minilm distilled from answers.jsonl on text"),
+    ],
+)
+def test_a_page_is_called_by_short_names(model: str, taught_by: str | None, data: str, said: str) -> None:
+    found = result()
+    taught = {} if taught_by is None else {"teacher": teacher(model=taught_by)}
+    student = found.student.model_copy(update={"model": model})
+    its_data = found.data.model_copy(update={"name": data})
+    changes = {"teachers": taught, "student": student, "data": its_data}
+    assert title(found.model_copy(update=changes)) == said
 
 
 def test_notes_of_the_tiles() -> None:

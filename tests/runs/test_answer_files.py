@@ -12,6 +12,7 @@ import pytest
 import torch
 from command import Command
 from small_runs import QUICK, catch_job, content, same, state_of, timeless, without_times
+from torch import Tensor, nn
 
 import limbeck
 from interrupting import interrupted_after
@@ -129,6 +130,32 @@ def test_texts_without_any_label(corpus: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         answers = limbeck.load(run)(**source.train.samples.inputs).argmax(1)  # type: ignore[attr-defined]
     assert (answers == names).double().mean() > 0.6
+
+
+class Constant(nn.Module):
+    """Answers the same to every text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(1, 3)
+        nn.init.constant_(self.head.weight, 0.0)
+        with torch.no_grad():
+            self.head.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        logits: Tensor = self.head(input_ids[:, :1].float() / 1e4)
+        return logits
+
+
+def test_a_student_that_answers_one_class_is_said(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = 'text(path="plain.csv", names=["food", "travel", "weather"])'
+    student = Constant()
+    run = distilled(corpus, tmp_path / "run", data=named, student=student, epochs=1, lr=1e-9, display=True)
+    (note,) = [each for each in run.result.notes if "to all 120 training samples" in each]
+    assert note.startswith("the student answers 'travel' to all 120")
+    assert note in capsys.readouterr().err
 
 
 def test_a_run_that_is_interrupted_ends_as_if_nothing_had_happened(corpus: Path, tmp_path: Path) -> None:

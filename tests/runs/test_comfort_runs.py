@@ -12,6 +12,7 @@ from small_runs import same, state_of, three_classes
 
 from limbeck import runs
 from limbeck.data import Source
+from limbeck.data.storage.base import Resident
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 from limbeck.training.saving import SavePoints
@@ -183,3 +184,49 @@ def test_a_resumed_run_ends_with_the_same_weights(
     assert same(state_of(run), state_of(whole))
     strip = [{k: v for k, v in line.items() if k != "seconds"} for line in run.history]
     assert strip == [{k: v for k, v in line.items() if k != "seconds"} for line in whole.history]
+
+
+def weighed(weights: list[float], labels: list[int] | None = None) -> Source:
+    """60 rows of 4 features, of which the targets of those that weigh nothing may be anything."""
+    source = three_classes()
+    assert isinstance(source.train.samples, Resident)
+    targets = source.train.targets if labels is None else torch.tensor(labels)
+    train = replace(source.train, targets=targets, weights=torch.tensor(weights))
+    return replace(source, train=train)
+
+
+def test_labels_that_weigh_nothing_teach_nothing(tmp_path: Path) -> None:
+    weights = [0.0 if row % 4 == 1 else 1.0 + row % 2 for row in range(60)]
+    right = three_classes().train.targets.tolist()
+    wrong = [(label + (weight == 0)) % 3 for label, weight in zip(right, weights, strict=True)]
+    assert wrong != right
+    runs_of = [
+        trained(tmp_path / name, weighed(weights, labels)) for name, labels in (("a", right), ("b", wrong))
+    ]
+    assert same(*map(state_of, runs_of))
+    assert not same(state_of(runs_of[0]), state_of(trained(tmp_path / "plain")))
+
+
+def test_accumulation_changes_nothing_of_weights(tmp_path: Path) -> None:
+    source = weighed([float(row % 5) for row in range(60)])
+    whole, parts = (
+        trained(tmp_path / str(pieces), source, settings={"training.accumulation": pieces})
+        for pieces in (1, 4)
+    )
+    for name, tensor in state_of(whole).items():
+        torch.testing.assert_close(state_of(parts)[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_recorded_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained(tmp_path / "run", weighed([0.5, 1.0, 3.0] * 20), display=True)
+    assert "training samples have weights from 0.5 to 3, which count in ce and" in capsys.readouterr().err
+    assert run.result.data.weights == (0.5, 3.0)
+    card = (run.path / "README.md").read_text()
+    assert "| weights of training samples | 0.5 to 3, in the terms that fit the labels |" in card
+    assert run.result.data.fingerprint != trained(tmp_path / "plain").result.data.fingerprint
+
+
+def test_an_average_has_time_to_forget_its_first_steps_before_training_is_stopped(tmp_path: Path) -> None:
+    # three steps an epoch, and nothing learns: 10 steps are over after epoch 4
+    run = trained(tmp_path / "run", epochs=40, early_stopping=2, lr=1e-9, ema=0.9)
+    assert run.result.steps == 3 * (4 + 2)

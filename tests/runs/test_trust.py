@@ -51,6 +51,27 @@ def test_a_good_teacher_is_measured_and_nothing_changes(good: Run) -> None:
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
 
 
+def test_logits_of_a_run_may_all_lie_between_0_and_1(good: Run) -> None:
+    squeezed = nn.Sequential(limbeck.load(good), nn.Sigmoid())
+    found = examine(squeezed, "teacher", TeacherConfig(model=str(good.path)), data.load("digits"), CPU)
+    assert found.wrong is None
+
+
+def test_classes_in_another_order_are_named_with_what_puts_them_right(good: Run) -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = limbeck.load(good)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            logits: Tensor = self.inside(inputs)
+            return logits.roll(1, 1)
+
+    said = wrong(Turned())
+    assert "no better than chance: it is untrained, or its classes" in said
+    assert said.endswith("; names=[...] of the data puts the classes in the order of a teacher's outputs")
+
+
 def test_what_is_no_logits_is_named(good: Run) -> None:
     network = limbeck.load(good)
     soft = nn.Sequential(network, nn.Softmax(1))

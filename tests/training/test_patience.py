@@ -34,6 +34,14 @@ def test_it_ends_when_nothing_has_improved_for_so_many_epochs() -> None:
     assert stops(Patience(4), TOP1, values) is None
 
 
+def test_it_may_begin_to_count_later() -> None:
+    values = [0.5, 0.5, 0.5, 0.5, 0.6, 0.5, 0.5, 0.5]
+    found = stops(Patience(2, start=3), TOP1, values)
+    assert found is not None
+    assert found[0] == 7, "after epochs 4 and 5, of which one improves"
+    assert stops(Patience(2, start=6), TOP1, values) == (8, found[1].replace("epoch 7:", "epoch 8:"))
+
+
 def test_of_an_error_less_is_better() -> None:
     found = stops(Patience(2), ERROR, [3.0, 2.0, 1.0, 1.5, 1.0])
     assert found is not None

@@ -220,13 +220,17 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Writes the page of a study: its tables, with plots."""
+    """Writes the page of a study: its tables and plots, and its runs with links to their pages."""
+    from pathlib import Path
+
     from limbeck import urls
     from limbeck.report.study_page import study_page
+    from limbeck.report.study_runs import pages_of
 
     asked, found = _found(study, only, scale, home, results, partial)
     file = html or (f"{asked.remote.url}/report.html" if asked.remote else str(asked.home / "report.html"))
-    urls.write_text(file, study_page(asked.study, found))
+    pages = {} if urls.is_url(file) else pages_of(asked.cells.all, Path(file).parent)
+    urls.write_text(file, study_page(asked.study, found, pages))
     out.print(file, soft_wrap=True)
 
 

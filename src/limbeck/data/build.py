@@ -28,6 +28,7 @@ def from_tensors(
     targets: TargetsLike | None = None,
     *,
     task: str = "classification",
+    weights: TargetsLike | None = None,
     validation: tuple[InputsLike, TargetsLike] | float | None = 0.1,
     test: tuple[InputsLike, TargetsLike] | None = None,
     num_classes: int | None = None,
@@ -43,6 +44,8 @@ def from_tensors(
             tables (N, F), token ids (N, L), or a mapping of named tensors that networks take as keywords.
         targets: as the task has them: (N,) class ids, -100 where a sample has none; None if no sample has.
         task: what the targets are, a name of `limbeck tasks`.
+        weights: (N,) how much each training sample counts in the terms that fit the labels, such as `ce`:
+            finite numbers of at least 0, of which only the ratios matter. What is measured is not weighted.
         validation: inputs and targets; or the fraction of each class to hold out of the training data
             (see `limbeck.data.split.held_out`; `Batch.index` then counts what is kept); or None.
         test: inputs and targets; without them a run reports no test metrics.
@@ -57,15 +60,17 @@ def from_tensors(
 
     meant = tasks.named(task)
 
-    def split(which: str, pair: tuple[InputsLike, TargetsLike | None]) -> Split:
+    def split(
+        which: str, pair: tuple[InputsLike, TargetsLike | None], weights: TargetsLike | None = None
+    ) -> Split:
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise LimbeckError(f"{which} should be (inputs, targets), not {type(pair).__name__}")
         tensors = checks.as_inputs(pair[0], which)
         labels = checks.as_targets(pair[1], tensors, which, meant)
-        return Split.whole(Resident(tensors), labels, meant)
+        return Split.whole(Resident(tensors), labels, meant, _weights(weights, labels))
 
     return assemble(
-        split("training", (inputs, targets)),
+        split("training", (inputs, targets), weights),
         validation if isinstance(validation, float | None) else split("validation", validation),
         None if test is None else split("test", test),
         names=names,
@@ -82,6 +87,7 @@ def from_dataset(
     validation: Dataset[Any] | float | None = 0.1,
     test: Dataset[Any] | None = None,
     task: str = "classification",
+    weights: TargetsLike | None = None,
     num_classes: int | None = None,
     names: Sequence[str] | None = None,
     views: str | Views = "bank",
@@ -104,6 +110,7 @@ def from_dataset(
         validation: a data set, best without random transforms; or a fraction, or None, as in `from_tensors`.
         test: a data set; without one a run reports no test metrics.
         task: as in `from_tensors`, like all that follow; a target is a vector where the task has several.
+        weights: (N,) how much each training sample counts, as in `from_tensors`.
         num_classes: of classification, where the training targets do not show all classes.
         names: names of the outputs of a network, in their order.
         views: the policy that training draws from.
@@ -115,17 +122,17 @@ def from_dataset(
 
     meant = tasks.named(task)
 
-    def split(which: str, dataset: Dataset[Any]) -> Split:
+    def split(which: str, dataset: Dataset[Any], weights: TargetsLike | None = None) -> Split:
         by_position = hasattr(dataset, "__getitem__") and not isinstance(dataset, IterableDataset)
         if not by_position or not hasattr(dataset, "__len__"):
             raise LimbeckError(f"the {which} data set should have a length and items by position (map-style)")
         if not len(dataset):
             raise LimbeckError(f"the {which} data is empty")
         items = Items.of(dataset, meant, which)
-        return Split.whole(items, items.targets, meant)
+        return Split.whole(items, items.targets, meant, _weights(weights, items.targets))
 
     return assemble(
-        split("training", train),
+        split("training", train, weights),
         validation if isinstance(validation, float | None) else split("validation", validation),
         None if test is None else split("test", test),
         names=names,
@@ -198,10 +205,16 @@ def _hold_out(train: Split, fraction: float) -> tuple[Split, Split | None]:
     kept, held = held_out(train.task.strata(train.targets), fraction, copies(_contents(train)))
     if not len(held):
         return train, None
-    parts = [
-        Split.whole(train.samples.select(rows), train.targets[rows], train.task) for rows in (kept, held)
-    ]
-    return parts[0], parts[1]
+    left = train.select(kept)
+    return (
+        Split.whole(train.samples.select(kept), left.targets, train.task, left.weights),
+        Split.whole(train.samples.select(held), train.targets[held], train.task),
+    )
+
+
+def _weights(given: TargetsLike | None, targets: Tensor) -> Tensor | None:
+    """(N,) beside the targets of the training split, on their device; None for none."""
+    return None if given is None else checks.as_weights(given, len(targets)).to(targets.device)
 
 
 def _contents(split: Split) -> Sequence[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -97,6 +97,35 @@ def _lost_in_float32(values: Tensor) -> list[bool]:
         deviation = float(known.std(correction=0)) if len(known) else 0.0
         lost.append(deviation > 0 and float(moved.max()) > 1e-3 * deviation)
     return lost
+
+
+def as_weights(weights: TargetsLike, size: int, places: Callable[[int], str] = "sample {}".format) -> Tensor:
+    """(N,) float32 how much each training sample counts.
+
+    Args:
+        weights: a tensor, an array or a sequence of numbers.
+        size: N, how many training samples there are.
+        places: what messages call the one at a position.
+    Raises:
+        LimbeckError: for another number of weights, one that is negative, NaN or infinite, and if all are 0.
+    """
+    try:
+        found = torch.as_tensor(_values(weights)).double()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LimbeckError(f"the weights should be numbers, one for each training sample: {error}") from None
+    if found.shape != (size,):
+        raise LimbeckError(
+            f"the weights should be one number for each of {size} training samples, not {tuple(found.shape)}"
+        )
+    right = (found >= 0) & (found <= torch.finfo(torch.float32).max)
+    if not right.all():
+        place = int(right.logical_not().nonzero()[0])
+        raise LimbeckError(
+            f"the weight of {places(place)} is {found[place]:g}; a weight is a finite number of at least 0"
+        )
+    if not found.any():
+        raise LimbeckError("all weights of the training samples are 0, so there is nothing to learn")
+    return found.float()
 
 
 def as_targets(targets: TargetsLike | None, inputs: Inputs, which: str, task: type[Task]) -> Tensor:

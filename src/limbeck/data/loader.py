@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 
 import torch
@@ -18,7 +19,7 @@ from limbeck.data.views.order import nth_view
 from limbeck.data_facts import DataFacts
 from limbeck.errors import LimbeckError
 from limbeck.hashing import mix
-from limbeck.outputs import ABSENT, Batch, Inputs, named, part_of
+from limbeck.outputs import ABSENT, Batch, Inputs, mean_one, named, part_of
 from limbeck.tasks import Task
 
 WINDOW = 50
@@ -165,7 +166,11 @@ class Loader:
     def _share(self, rows: Tensor, passes: Tensor, epoch: int) -> Batch:
         """What this process gets of a global batch."""
         mine, of_pass = (part_of(each, self.rank, self.world, self._together) for each in (rows, passes))
-        return self._batch(mine, of_pass, epoch, None if self.world == 1 else len(rows))
+        batch = self._batch(mine, of_pass, epoch, None if self.world == 1 else len(rows))
+        if self.split.weights is None:
+            return batch
+        weights = part_of(mean_one(self.split.weights[rows]), self.rank, self.world, self._together)
+        return replace(batch, weights=weights)
 
     def _order(self, epoch: int) -> tuple[Tensor, Tensor]:
         """The rows of an epoch, and for each the number of the pass over the split that it is in."""

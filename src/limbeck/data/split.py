@@ -29,6 +29,7 @@ class Split:
         together: how many samples in a row belong together, in every batch that is trained on: the length of
             the split is a multiple of it.
         judgments: (J, 3) int64 what a retrieval split knows of pairs: query, document and grade.
+        weights: (N,) float32 how much each sample counts in training; None where all count alike.
     """
 
     samples: Samples
@@ -37,11 +38,19 @@ class Split:
     task: type[Task] = Classification
     together: int = 1
     judgments: Tensor | None = None
+    weights: Tensor | None = None
 
     @classmethod
-    def whole(cls, samples: Samples, targets: Tensor, task: type[Task] = Classification) -> Split:
+    def whole(
+        cls,
+        samples: Samples,
+        targets: Tensor,
+        task: type[Task] = Classification,
+        weights: Tensor | None = None,
+    ) -> Split:
         """All samples, in order."""
-        return cls(samples, targets, torch.arange(len(targets), device=targets.device), task)
+        index = torch.arange(len(targets), device=targets.device)
+        return cls(samples, targets, index, task, weights=weights)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -65,9 +74,17 @@ class Split:
         return bool(self.task.labeled(self.targets).any())
 
     @property
+    def range_of_weights(self) -> tuple[float, float] | None:
+        """The smallest and the largest weight of a sample; None where all count alike."""
+        if self.weights is None:
+            return None
+        return float(self.weights.min()), float(self.weights.max())
+
+    @property
     def tensors(self) -> dict[str, Tensor]:
         """What the split says of its samples, by name."""
-        known = {} if self.judgments is None else {"judgments": self.judgments}
+        further = {"judgments": self.judgments, "weights": self.weights}
+        known = {name: tensor for name, tensor in further.items() if tensor is not None}
         return {"targets": self.targets, "index": self.index, **known}
 
     def labeled(self) -> Split:
@@ -85,7 +102,8 @@ class Split:
 
         Of samples that belong together, all should be chosen or none.
         """
-        return replace(self, targets=self.targets[rows], index=self.index[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, targets=self.targets[rows], index=self.index[rows], weights=weights)
 
     def to(self, device: torch.device | str) -> Split:
         """The split with all its tensors on another device."""
@@ -94,6 +112,7 @@ class Split:
             samples=self.samples.to(device),
             targets=self.targets.to(device),
             index=self.index.to(device),
+            weights=None if self.weights is None else self.weights.to(device),
         )
 
 

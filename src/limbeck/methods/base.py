@@ -58,6 +58,10 @@ class Method(nn.Module):
         of_objects: whether it learns from which objects a detector finds, and not from what it says at places
             that the student has too.
         per: what its loss is a mean over, the rows of the batch or its samples.
+        fits_labels: whether it has terms of the kind "task"; what is itself of that kind does, and what wraps
+            others does not for theirs.
+        weighs: whether these are means weighted by the `weights` of the batch, see
+            `limbeck.methods.parts.weighting.row_mean`; if not, it is refused where samples have weights.
         unlabeled: whether it learns from samples without a label too, although it reads targets.
         phases_only: whether it is over when training begins: nothing is read for it then, and its `forward`
             gives no term.
@@ -91,6 +95,8 @@ class Method(nn.Module):
     ranked: ClassVar[bool] = False
     of_objects: ClassVar[bool] = False
     per: ClassVar[Per] = "rows"
+    fits_labels: ClassVar[bool] = False
+    weighs: ClassVar[bool] = False
     unlabeled: bool = False
 
     teacher_name: str | None = None

@@ -9,6 +9,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import class_ids, class_logits
+from limbeck.methods.parts.weighting import row_mean
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
@@ -40,6 +41,7 @@ class CE(Method):
     """Cross-entropy with the labels."""
 
     kind = "task"
+    weighs = True
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "ce"
     rows = "classes"
@@ -48,4 +50,4 @@ class CE(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         assert batch.targets is not None
-        return cross_entropy(student.logits, batch.targets)
+        return row_mean(cross_entropy(student.logits, batch.targets, reduction="none"), batch)

@@ -129,6 +129,7 @@ class CKD(Method):
             ablations: "add" is (x + y) / 2, and "mixup" lx + (1 - l)y with a uniform l for each step.
     """
 
+    fits_labels = True
     recipe = "ckd"
     rows = "classes"
     relates = True

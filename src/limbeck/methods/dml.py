@@ -47,6 +47,7 @@ class DML(Method):
             have the student's normalization unless they bring their own.
     """
 
+    fits_labels = True
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "dml"
     rows = "classes"

@@ -95,6 +95,7 @@ class Dual(Method):
         weigh_mutual: whether the term between the students is weighted by w, too.
     """
 
+    fits_labels = True
     reads = Reads(student=("logits",), teacher=("logits",), batch=("targets",))
     recipe = "dual"
     rows = "classes"

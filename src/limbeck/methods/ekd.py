@@ -111,6 +111,7 @@ class EKD(Method):
         pairs: [student's, teacher's] stages, counted from 0; all in order unless given.
     """
 
+    fits_labels = True
     reads = Reads(student=("logits", "stages"), teacher=("stages",), batch=("targets",))
     recipe = "ce + ekd"
     rows = "classes"

@@ -10,7 +10,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import class_ids, class_logits
-from limbeck.methods.parts.weighting import ClassWeights, settled
+from limbeck.methods.parts.weighting import ClassWeights, row_mean, settled
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
 TINY = 1e-12
@@ -59,6 +59,7 @@ class Focal(Method):
     """
 
     kind = "task"
+    weighs = True
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "focal"
     rows = "classes"
@@ -77,4 +78,5 @@ class Focal(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         assert batch.targets is not None
-        return focal(student.logits, batch.targets, self.gamma, self.weights)
+        values = focal(student.logits, batch.targets, self.gamma, self.weights, reduction="none")
+        return row_mean(values, batch)

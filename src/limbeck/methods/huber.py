@@ -9,6 +9,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
 from limbeck.methods.parts.blocks import Reduction, reduce
 from limbeck.methods.parts.values import difference, distance, same_values
+from limbeck.methods.parts.weighting import row_mean
 from limbeck.outputs import Batch, Outputs
 
 
@@ -38,6 +39,7 @@ class Huber(Method):
     """
 
     kind = "task"
+    weighs = True
     rows = "values"
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "huber"
@@ -49,4 +51,4 @@ class Huber(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         assert batch.targets is not None
-        return huber(student.logits, batch.targets, self.delta)
+        return row_mean(huber(student.logits, batch.targets, self.delta, reduction="none"), batch)

@@ -8,6 +8,7 @@ from limbeck.arguments import Share
 from limbeck.methods.base import Method
 from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Reads
+from limbeck.methods.parts.weighting import row_mean
 from limbeck.outputs import Batch, Outputs
 
 
@@ -20,6 +21,7 @@ class LabelSmoothing(Method):
 
     name = "label_smoothing"
     kind = "task"
+    weighs = True
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "label_smoothing"
     rows = "classes"
@@ -32,4 +34,5 @@ class LabelSmoothing(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         assert batch.targets is not None
-        return cross_entropy(student.logits, batch.targets, epsilon=self.epsilon)
+        values = cross_entropy(student.logits, batch.targets, epsilon=self.epsilon, reduction="none")
+        return row_mean(values, batch)

@@ -41,6 +41,7 @@ class Matryoshka(Method):
     """
 
     rows = "vectors"
+    fits_labels = True
     recipe = "matryoshka(cosine, dims=[64])"
 
     def __init__(self, base: Method, *, dims: Dims, weights: Sequence[NonNegative] | None = None) -> None:

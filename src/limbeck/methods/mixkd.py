@@ -83,6 +83,7 @@ class MixKD(Method):
         share: whether each "sample" has a share of its own, or all of a "batch" have one.
     """
 
+    fits_labels = True
     reads = Reads(teacher=("logits",), batch=("targets", "progress"))
     recipe = "ce + mixkd"
     rows = "classes"

@@ -8,6 +8,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
 from limbeck.methods.parts.blocks import Reduction, reduce
 from limbeck.methods.parts.values import difference, distance, same_values
+from limbeck.methods.parts.weighting import row_mean
 from limbeck.outputs import Batch, Outputs
 
 
@@ -32,6 +33,7 @@ class MSE(Method):
     """Mean squared error to the targets, in units of their standard deviations."""
 
     kind = "task"
+    weighs = True
     rows = "values"
     reads = Reads(student=("logits",), batch=("targets",))
     recipe = "mse"
@@ -39,4 +41,4 @@ class MSE(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         assert batch.targets is not None
-        return mse(student.logits, batch.targets)
+        return row_mean(mse(student.logits, batch.targets, reduction="none"), batch)

@@ -98,6 +98,7 @@ class Multilevel(Method):
         temperature: T > 0, divides the logits in the divergence.
     """
 
+    fits_labels = True
     reads = Reads(student=("logits", "stages"), batch=("targets",))
     recipe = "0.9*ce + multilevel"
     rows = "classes"

@@ -113,6 +113,7 @@ class ONE(Method):
             epochs counted from 0; the paper's equation has none, the authors' scripts 80 of 300 epochs.
     """
 
+    fits_labels = True
     reads = Reads(student=("logits", "stages"), batch=("targets",))
     recipe = "one"
     rows = "classes"

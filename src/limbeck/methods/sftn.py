@@ -121,6 +121,7 @@ class SFTN(Method):
             stage of the teacher with the student's at the same share of the depth.
     """
 
+    fits_labels = True
     reads = Reads(student=("logits", "stages"), batch=("targets",))
     recipe = 'ce + sftn(student="resnet8")'
     rows = "classes"

@@ -6,8 +6,9 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.markup import escape
 from rich.table import Table as RichTable
 
@@ -28,16 +29,52 @@ _LATEX = {
 _SIGNED = re.compile(r"(?<![\w.])([+-])(?=\d)")
 
 
-def rich_table(table: Table) -> RichTable:
-    """A table for the terminal."""
-    shown = RichTable(
-        title=escape(table.caption), title_justify="left", caption=escape(table.notes), caption_justify="left"
-    )
-    for column, side in zip(table.columns, aligned(table), strict=True):
-        shown.add_column(escape(column), justify="right" if side == "number" else "left", overflow="fold")
-    for row in table.rows:
-        shown.add_row(*(escape(show(cell)) for cell in row))
-    return shown
+def rich_table(table: Table) -> RenderableType:
+    """A table for the terminal; columns of names and values where that is too narrow for all columns."""
+    return _Fitted(table)
+
+
+class _Fitted:
+    """A table in as many columns as no word has to be broken for."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table
+        cells = [[show(cell) for cell in row] for row in table.rows]
+        words = [
+            max(len(word) for text in column for word in text.split(" "))
+            for column in zip(table.columns, *cells, strict=True)
+        ]
+        spare = options.max_width - sum(words) - 3 * len(words) - 1
+        fits = spare >= 0
+        shown = RichTable(
+            title=escape(table.caption),
+            title_justify="left",
+            caption=escape(table.notes),
+            caption_justify="left",
+            show_header=fits,
+        )
+        if not fits:
+            shown.add_column(style="bold")
+            shown.add_column(overflow="fold")
+            for row in cells:
+                for name, cell in zip(table.columns, row, strict=True):
+                    shown.add_row(escape(name), escape(cell), end_section=name == table.columns[-1])
+            yield shown
+            return
+        whole = [max(map(len, column)) for column in zip(table.columns, *cells, strict=True)]
+        widths = list(words)
+        for at in sorted(range(len(words)), key=lambda at: whole[at] - words[at]):  # most are whole then
+            widths[at] += min(whole[at] - words[at], spare)
+            spare -= widths[at] - words[at]
+        for column, side, width in zip(table.columns, aligned(table), widths, strict=True):
+            justify: Literal["left", "right"] = "right" if side == "number" else "left"
+            shown.add_column(escape(column), justify=justify, width=width)
+        for row in cells:
+            shown.add_row(*map(escape, row))
+        yield shown
 
 
 def plain(table: Table) -> str:

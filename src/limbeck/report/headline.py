@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,20 @@ from limbeck.tasks.wording import a, digits, heading, interval, told, unit_of_di
 
 if TYPE_CHECKING:
     from limbeck.runs.result import BaselineResult, Result
+
+
+def title(result: Result) -> str:
+    """What was made of what, by short names of networks and data: "cnn distilled from teacher on digits"."""
+    teachers = " and ".join(dict.fromkeys(_short(each.model) for each in result.teachers.values()))
+    made = f"distilled from {teachers}" if teachers else "trained"
+    return f"{_short(result.student.model)} {made} on {_short(result.data.name)}"
+
+
+def _short(name: str) -> str:
+    """A network or a data set without its arguments, and a path without the folders before its end."""
+    path = re.search(r'\bpath="([^"]+)"', name)
+    bare = path[1] if path else name.strip("<>").partition("(")[0]
+    return PurePath(bare.removeprefix("hf:")).name or bare
 
 
 def lead(result: Result, task: Task) -> str:

@@ -61,10 +61,51 @@ class Folded:
     table: Table
 
 
+@dataclass(frozen=True)
+class Card:
+    """A run, with a small picture of how it learned.
+
+    Attributes:
+        name: of the run among those beside it.
+        value: what it reached.
+        note: on what it cost.
+        line: (x, y) points in [0, 1], y upward; none for no picture.
+        page: a link to its own page; "" for none.
+    """
+
+    name: str
+    value: str
+    note: str
+    line: Sequence[tuple[float, float]] = ()
+    page: str = ""
+
+    @property
+    def path(self) -> str:
+        """The points of the line in a box of 100 by 40."""
+        return " ".join(f"{100 * x:.1f},{40 - 40 * y:.1f}" for x, y in self.line)
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Runs side by side.
+
+    Attributes:
+        title: what they have in common.
+        cards: the runs.
+        lead: what came of all of them.
+        series: name of the series in charts whose color they have.
+    """
+
+    title: str
+    cards: Sequence[Card]
+    lead: str = ""
+    series: str = ""
+
+
 LONG, SHOWN = 25, 10
 """A table of more rows than `LONG` shows the first `SHOWN`, and all of them when it is unfolded."""
 
-Block: TypeAlias = "str | Table | Chart | HeatMap | Gallery | Folded"
+Block: TypeAlias = "str | Table | Chart | HeatMap | Gallery | Cards | Folded"
 """What a section is made of; a str is a paragraph."""
 
 
@@ -127,7 +168,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(LONG=LONG, SHOWN=SHOWN)
     environment.filters.update(show=show, aligned=aligned, data_table=data_table, figure=figure)
-    kinds = {"table": Table, "heat_map": HeatMap, "gallery": Gallery, "folded": Folded}
+    kinds = {"table": Table, "heat_map": HeatMap, "gallery": Gallery, "cards": Cards, "folded": Folded}
     environment.tests.update({name: _instance_of(kind) for name, kind in kinds.items()})
     return environment
 

@@ -15,7 +15,7 @@ from limbeck.report.answers import answers
 from limbeck.report.beside import beside
 from limbeck.report.chain import chain
 from limbeck.report.chart import Chart, Trace
-from limbeck.report.headline import lead, tiles
+from limbeck.report.headline import lead, tiles, title
 from limbeck.report.page import Block, Folded, Gallery, Section, page
 from limbeck.report.table import Table
 from limbeck.report.transferred import transferred
@@ -90,8 +90,7 @@ def run_report(
         "Time": duration(result.seconds),
         **({"Measured": f"{evaluation.suite} suite on {evaluation.device}"} if evaluation else {}),
     }
-    title = f"{result.student.model} on {result.data.name}"
-    return page(title, lead(result, task), sections, facts, tiles(evaluation, result.alone))
+    return page(title(result), lead(result, task), sections, facts, tiles(evaluation, result.alone))
 
 
 def _grown(result: Result) -> dict[str, str]:
@@ -109,7 +108,8 @@ def data_facts(result: Result) -> dict[str, str]:
     if data.labeled < data.train:
         samples[0] += f" ({data.labeled:,} labeled)"
     views = data.views
-    drawn = {"Views": f"{views.drawn:,} of {views.count:,} of {views.policy}"} if views else {}
+    several = views is not None and views.count > 1
+    drawn = {"Views": f"{views.drawn:,} of {views.count:,} of {views.policy}"} if views and several else {}
     return {
         "Data": f"{data.name}, {tasks.from_record(result.task).summary}",
         "Samples": ", ".join(samples),

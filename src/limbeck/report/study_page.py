@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from limbeck.report.chart import Chart, Trace
 from limbeck.report.page import Block, Section, page
+from limbeck.report.study_runs import runs_of
 from limbeck.report.study_tables import cost_table, noise_table, outcome_table, rank_table, transfer_table
 from limbeck.studies.outcome import Group
 from limbeck.studies.study import Study
 from limbeck.tasks.wording import axis, unit_of_difference
 
 
-def study_page(study: Study, groups: Sequence[Group]) -> str:
+def study_page(study: Study, groups: Sequence[Group], pages: Mapping[str, str] | None = None) -> str:
     """The page as HTML.
 
     Args:
         study: what was asked.
         groups: what came of each pair.
+        pages: links to the pages of runs, by the keys of their cells (`limbeck.report.study_runs.pages_of`).
     """
-    sections = [Section(group.title, blocks_of(study, group)) for group in groups]
+    sections = [
+        Section(group.title, [*blocks_of(study, group), *runs_of(group, pages or {})]) for group in groups
+    ]
     if (ranked := rank_table(study, groups)) is not None:
         sections.append(Section("Over all pairs", [ranked]))
     compared = [each for group in groups for each in group.compared.values()]

@@ -49,12 +49,12 @@ def outcome_table(study: Study, group: Group) -> Table:
             [
                 name,
                 spread(group.values(name).values(), places),
-                None if its is None else _signed(its.mean, its.interval, places),
+                None if its is None else signed(its.mean, its.interval, places),
                 None if its is None or its.effect is None else f"{its.effect:+.2f}",
                 None if each.corrected is None else _p(each.corrected),
                 None if each.samples is None else "{:+.{d}f} to {:+.{d}f}".format(*each.samples, d=places),
                 len(each.records),
-                "baseline" if name == group.baseline else _verdict(each, group),
+                "baseline" if name == group.baseline else verdict(each, group),
             ]
         )
     return Table(group.title, columns, rows, " ".join(_outcome_notes(study, group)))
@@ -174,7 +174,8 @@ def _outcome_notes(study: Study, group: Group) -> list[str]:
     return [*notes, *([study.note] if study.note else [])]
 
 
-def _verdict(each: Compared, group: Group) -> str | None:
+def verdict(each: Compared, group: Group) -> str:
+    """Whether an objective is better or worse than the baseline, or why that is not said."""
     its = each.difference
     if its is None:
         return "none: no seed in common"
@@ -191,7 +192,8 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _signed(mean: float, interval: tuple[float, float] | None, places: int) -> str:
+def signed(mean: float, interval: tuple[float, float] | None, places: int) -> str:
+    """A difference with its interval, where it has one."""
     text = f"{mean:+.{places}f}"
     return text if interval is None else text + " ({:+.{d}f} to {:+.{d}f})".format(*interval, d=places)
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
 
 from limbeck import tasks
 from limbeck.config import TrainingConfig
-from limbeck.data import Source
+from limbeck.data import Loader, Source
+from limbeck.evaluation.measure import answer_of, inference
+from limbeck.methods.parts.grafts import GraftedStudent
+from limbeck.runs import networks
 from limbeck.runs.directory import Run
 from limbeck.runs.result import DataResult, Metrics, Result
 
+if TYPE_CHECKING:
+    from limbeck.runs.job import Job  # which imports this
+
 FEWEST = 64
 """Labels from which on it is certain enough whether a network is at chance."""
+MOST, BATCH = 2000, 512
+"""Training samples that a student is asked about where nothing was held out to measure it, and at a time."""
 
 
 def at_chance(metrics: Metrics, data: DataResult, source: Source) -> bool:
@@ -54,6 +66,36 @@ def note(result: Result, setup: TrainingConfig) -> str | None:
         f"the {'student' if result.teachers else 'network'} ended {_figure(result)}; try another learning "
         f"rate (--lr, {its.lr:g} here), another optimizer (--set training.optimizer={other}, {its.name} "
         f"here) or more epochs (--epochs, {setup.epochs} here)"
+    )
+
+
+def one_answer(job: Job, student: nn.Module, device: torch.device) -> str | None:
+    """A sentence, without a full stop, on a student that answers one class to all training samples.
+
+    It is asked where nothing was held out to measure it; elsewhere `note` says more.
+
+    Args:
+        job: what was done.
+        student: the network.
+        device: where it runs.
+    """
+    source, task = job.source, job.source.task
+    measured = [split for split in (source.validation, source.test) if split is not None]
+    if task.scores != "classes" or not task.one_row_per_sample or task.width < 2 or measured:
+        return None
+    split = job.split.select(torch.arange(min(MOST, len(job.split))))
+    config = job.config.student
+    reads = networks.student_preparation(config, task)
+    loader = Loader(split, BATCH, shuffle=False, device=device, preparation=reads)
+    features = {} if isinstance(student, GraftedStudent) else config.features
+    answer = answer_of(task, student.to(device), features)
+    with inference(student):
+        chosen = {each for batch in loader for each in answer(batch.inputs).logits.argmax(1).tolist()}
+    if len(chosen) > 1 or len(split) < FEWEST:
+        return None
+    return (
+        f"the student answers {task.names[chosen.pop()]!r} to all {len(split):,} training samples that were "
+        "tried; look at how often the teacher does, label some samples for a test split, or train longer"
     )
 
 

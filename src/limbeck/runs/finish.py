@@ -60,7 +60,8 @@ def conclude(
     student = write_student(job, objects, run.path / "student.safetensors")
     found, notes = _evaluated(run, job, student, trainer)
     result = _result(run, job, trainer, student, found, notes)
-    if (said := chance.note(result, job.config.training)) is not None:
+    said = chance.note(result, job.config.training) or chance.one_answer(job, student, trainer.device)
+    if said is not None:
         trainer.display.note(said)
         result = result.model_copy(update={"notes": (*result.notes, said)})
     if report:
@@ -181,6 +182,7 @@ def _data(job: Job) -> DataResult:
             drawn=training.views or source.views.count,
         ),
         noise=source.noise,
+        weights=job.split.range_of_weights,
     )
 
 

@@ -106,6 +106,8 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
         networks.check_labels(each, source)
     split = source.train if uses_unlabeled(objective) else source.train.labeled()
     _check_labels(objective, split, source)
+    if split.weights is not None:
+        checks.can_weigh(objective, source.task)
     student = objects.get("student")
     if student is None:
         with networks.shown_beside(next(iter(taught_by.items()), None), source):
@@ -205,7 +207,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     }
     notes = (
         *source.notes,
-        *filter(None, said),
+        *filter(None, [*said, _weighing(objective, split)]),
         *answer_files.notes(files),
         *(pair_teachers.note(each, name) for name, each in pairs.items()),
         *filter(None, [optimizers.note(config, objects.get("student"))]),
@@ -213,6 +215,18 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     )
     others = {name: each for name, each in told.items() if each is not source}
     return Job(config, source, split, distiller, weights, known, notes, asked, distrusted, others)
+
+
+def _weighing(objective: Method, split: Split) -> str | None:
+    """What the weights of training samples count in; None without weights."""
+    if split.range_of_weights is None:
+        return None
+    low, high = split.range_of_weights
+    said = f"training samples have weights from {low:g} to {high:g}"
+    terms = [method.name for method in inner_first(objective) if method.weighs]
+    if not terms:
+        return f"{said}, and the objective has no term that they count in, such as ce"
+    return f"{said}, which count in {' and '.join(terms)} and in no figure that is measured"
 
 
 def _checkpoints(teacher: TeacherConfig) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeAlias, cast
@@ -61,7 +62,9 @@ class TrainingLoop(Loop):
             metric=job.source.task.primary,
             keep_best=setup.selection == "validation",
             max_steps=setup.max_steps,
-            patience=None if stopping is None else Patience(stopping.patience, stopping.min_delta),
+            patience=None
+            if stopping is None
+            else Patience(stopping.patience, stopping.min_delta, _settled(job)),
         )
         self._make(job)  # which refuses what cannot be, before anything is written
         self._job, self._batches, self._device, self._kept = job, batches, device, kept
@@ -192,6 +195,15 @@ def loops(
             trainer.display.note(caching.note(distiller, name, each))
     phases = phase_loops(distiller, lambda phase: batches(phase.batch_size, phase.seed))
     return [*phases, training]
+
+
+def _settled(job: Job) -> int:
+    """The epoch after which the average of the weights has forgotten the first steps; 0 without one."""
+    setup = job.config.training
+    if setup.ema is None:
+        return 0
+    per_epoch = -(-(setup.samples_per_epoch or len(job.split)) // setup.batch_size)
+    return math.ceil(1 / (1 - setup.ema) / per_epoch)
 
 
 def _bounds(setup: TrainingConfig, per_epoch: int) -> Iterator[str]:

@@ -225,6 +225,9 @@ def _making(config: RunConfig, result: Result) -> Iterator[tuple[str, str]]:
     yield "validation, test", f"{data.validation:,}, {data.test:,} samples"
     if data.noise:
         yield "training labels", f"`{data.noise}`"
+    if data.weights is not None:
+        low, high = data.weights
+        yield "weights of training samples", f"{low:g} to {high:g}, in the terms that fit the labels"
     yield "objective", f"`{result.objective}`"
     yield "with all its arguments", f"`{json.dumps(result.arguments)}`"
     for name, teacher in result.teachers.items():

@@ -220,6 +220,7 @@ class DataResult(_Record):
         measured: how many labels each split to measure on has.
         views: None in records of runs that had no views.
         noise: what was done to the training labels; None for clean ones.
+        weights: smallest and largest weight of the training samples; None where all count alike.
     """
 
     name: str
@@ -233,6 +234,7 @@ class DataResult(_Record):
     measured: dict[str, int] = {}
     views: ViewsResult | None = None
     noise: str | None = None
+    weights: tuple[float, float] | None = None
 
 
 class Result(_Record):

@@ -156,7 +156,7 @@ def examine(
         if chance.is_certain(untaught.result):
             return Found(worth, said)
         worth = f"{worth}; {said}"
-    wrong = _looks_wrong(answers, task, labeled, whose, name)
+    wrong = _looks_wrong(answers, task, labeled, whose, name, recorded=bool(runs))
     judged = len(labeled) >= FEWEST and not (source.noise and split is not source.validation)
     if wrong is None and metrics and judged:
         wrong = _measures_wrong(task, metrics, meter, labeled, config, worth)
@@ -212,8 +212,14 @@ def _worth(whose: str, task: Task, metrics: Mapping[str, float], where: str) -> 
     return f"{whose} has {a(task.primary)} of {figure} on {where}"
 
 
-def _looks_wrong(answers: Answers, task: Task, labeled: Split, whose: str, name: str) -> str | None:
-    """What shows that the outputs are not those of a working network; None if nothing does."""
+def _looks_wrong(
+    answers: Answers, task: Task, labeled: Split, whose: str, name: str, *, recorded: bool
+) -> str | None:
+    """What shows that the outputs are not those of a working network; None if nothing does.
+
+    The network of a recorded run was trained on its logits, which may all lie in [0, 1] by accident where
+    it has learned little.
+    """
     what = "rows" if task.dense else "samples"
     if answers.broken:
         return (
@@ -226,7 +232,7 @@ def _looks_wrong(answers: Answers, task: Task, labeled: Split, whose: str, name:
         )
     if task.scores != "classes":
         return None
-    if answers.summed or (answers.within and answers.outputs >= MEANINGFUL):
+    if answers.summed or (answers.within and answers.outputs >= MEANINGFUL and not recorded):
         return (
             f"the outputs of {whose} are probabilities, all of them from 0 to 1"
             f"{' with the sum 1' if answers.summed else ''}, and logits are needed; set "
@@ -252,8 +258,10 @@ def _measures_wrong(
 ) -> str | None:
     """What shows in its figures that the teacher does not fit the data; None if nothing does."""
     causes = "its classes, its normalization or its inputs do not fit the data"
+    if task.scores == "classes" and task.one_row_per_sample:
+        causes += "; names=[...] of the data puts the classes in the order of a teacher's outputs"
     if task.at_chance(metrics, labeled.targets):
-        return f"{worth}, no better than chance: {causes}, or it is untrained"
+        return f"{worth}, no better than chance: it is untrained, or {causes}"
     recorded = _recorded(config, task)
     value = metrics.get(task.primary.name)
     if recorded is None or value is None:

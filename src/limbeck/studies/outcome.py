@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 from typing import Literal
@@ -38,6 +38,7 @@ class Compared:
             None where it is not known which samples were decided right.
         corrected: p-value after Holm's correction over the pair's objectives.
         equal: whether it took as many steps as the baseline.
+        keys: of the cells, by seed.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Compared:
     samples: tuple[float, float] | None = None
     corrected: float | None = None
     equal: bool = True
+    keys: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,10 +154,12 @@ def groups(
     for pair in study.all_pairs():
         data = study.data_of(pair.data, f"the pair of {pair.student!r}")
         by_name: dict[str, dict[int, CellRecord]] = {}
+        keys: dict[str, dict[int, str]] = {}
         for cell in cells.students:
             here = (cell.data, cell.student) == (data, pair.student)
             if here and cell.teachers in ((), pair.teachers) and cell.key in records:
                 by_name.setdefault(str(cell.objective), {})[cell.config.seed] = records[cell.key]
+                keys.setdefault(str(cell.objective), {})[cell.config.seed] = cell.key
         if not by_name:
             continue
         ordered = {name: by_name[name] for name in study.objectives if name in by_name}
@@ -165,7 +169,8 @@ def groups(
             if cell.student in pair.teachers and cell.key in records
         }
         plain = {
-            name: Compared(name, study.objectives[name].objective, each) for name, each in ordered.items()
+            name: Compared(name, study.objectives[name].objective, each, keys=keys[name])
+            for name, each in ordered.items()
         }
         group = Group(pair, data, study.baseline, plain, teachers)
         found.append(_compared(group, partial=partial))
@@ -201,12 +206,10 @@ def _compared(group: Group, *, partial: bool) -> Group:
                 raise LimbeckError(f"{group.title}: {error}") from None
         difference = paired_difference(ours, theirs) if ours.keys() & theirs else None
         shared = sorted(each.records.keys() & base.records)
-        made[name] = Compared(
-            name,
-            each.objective,
-            each.records,
-            difference,
-            _over_samples(each, base, shared, group.metric) if group.split == "test" else None,
+        made[name] = replace(
+            each,
+            difference=difference,
+            samples=_over_samples(each, base, shared, group.metric) if group.split == "test" else None,
             equal=all(each.records[seed].result.steps == base.records[seed].result.steps for seed in shared),
         )
     p = {name: each.difference.p for name, each in made.items() if each.difference}

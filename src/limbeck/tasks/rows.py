@@ -94,8 +94,11 @@ class Rows:
         )
 
     def batch(self, batch: Batch) -> Batch:
-        """The batch with the targets of the rows, and with these rows as `batch.rows`."""
-        return replace(batch, targets=self.targets, rows=self)
+        """The batch with the targets and weights of the rows, and with these rows as `batch.rows`."""
+        weights = batch.weights
+        if weights is not None and self.sample is not None:
+            weights = weights[self.sample]
+        return replace(batch, targets=self.targets, weights=weights, rows=self)
 
 
 def rows_of(batch: Batch) -> Rows:

@@ -16,10 +16,11 @@ class Patience:
         epochs: how many in a row may pass without an improvement.
         min_delta: an improvement is larger than this, in the metric's own unit: 0.001 is 0.1 points of a
             percentage.
+        start: the epoch after which it begins to count.
     """
 
-    def __init__(self, epochs: int, min_delta: float = 0.0) -> None:
-        self.epochs, self.min_delta = epochs, min_delta
+    def __init__(self, epochs: int, min_delta: float = 0.0, start: int = 0) -> None:
+        self.epochs, self.min_delta, self.start = epochs, min_delta, start
         self._best, self._at = math.nan, 0
 
     def over(self, metric: Metric, figures: Mapping[str, float], epoch: int) -> str | None:
@@ -31,7 +32,7 @@ class Patience:
         least = self._best + (self.min_delta if metric.higher else -self.min_delta)
         if not math.isnan(value) and (math.isnan(self._best) or metric.better(value, least)):
             self._best, self._at = value, epoch
-        if epoch - self._at < self.epochs:
+        if epoch - max(self._at, self.start) < self.epochs:
             return None
         if math.isnan(self._best):
             return (

@@ -39,20 +39,20 @@ def test_what_is_taken_for_what() -> None:
     assert matrix.shades[1] == pytest.approx([math.sqrt(2 / 5), math.sqrt(2 / 5), math.sqrt(1 / 5)])
     assert (matrix.x, matrix.y) == ("answer", "true class")
     assert isinstance(by_class, Bars)
-    assert by_class.names == ["bee", "ant"], "the worst first; no sample is a cow"
-    assert by_class.series == {"student": [40, 100], "teacher": [60, 100]}
+    assert by_class.names == ["ant", "bee"], "in the order of the matrix; no sample is a cow"
+    assert by_class.series == {"student": [100, 40], "teacher": [100, 60]}
     rate = STUDENT.accuracy.per_class[1]
     assert rate is not None
-    assert by_class.limits["student"][0] == (100 * rate.low, 100 * rate.high)
+    assert by_class.limits["student"][1] == (100 * rate.low, 100 * rate.high)
     assert isinstance(pairs, Table)
     assert pairs.rows == [["bee", "ant", "2", "5"], ["bee", "cow", "1", "5"]]
     assert isinstance(f1, Table)
     assert list(f1.columns)[2:] == ["precision (%)", "recall (%)", "F1 (%)", "F1 of the teacher (%)"]
     assert f1.rows == [
-        ["cow", "0", "0.0", None, "0.0", "0.0"],
-        ["bee", "5", "100.0", "40.0", "57.1", "75.0"],
         ["ant", "3", "60.0", "100.0", "75.0", "85.7"],
-    ], "the lowest first"
+        ["bee", "5", "100.0", "40.0", "57.1", "75.0"],
+        ["cow", "0", "0.0", None, "0.0", "0.0"],
+    ], "in the order of the matrix"
     assert "the mean of its F1 is 44.0 %, the macro F1." in f1.notes
 
 
@@ -69,6 +69,7 @@ def test_of_many_classes_there_is_no_matrix_and_the_worst_are_shown() -> None:
     assert isinstance(f1, Table)
     assert f1.rows[:2] == [["29", "1", None, "0.0", "0.0"], ["0", "1", "50.0", "100.0", "66.7"]]
     assert len(f1.rows) == 30
+    assert f1.notes.endswith("The lowest F1 comes first.")
 
 
 def test_of_very_many_classes_the_table_has_those_with_the_lowest_f1() -> None:
@@ -89,8 +90,8 @@ def test_a_class_that_the_teacher_never_saw_leaves_its_mark_out() -> None:
     other = found([0, 0], [0, 0])
     by_class = TASK.sections({"student": STUDENT, "teacher": other}, None)[0].figures[1]
     assert isinstance(by_class, Bars)
-    assert math.isnan(by_class.series["teacher"][0])
-    assert by_class.series["teacher"][1] == 100
+    assert math.isnan(by_class.series["teacher"][1])
+    assert by_class.series["teacher"][0] == 100
 
 
 def test_calibration() -> None:

@@ -20,6 +20,7 @@ from limbeck.data.files.readable import contents_of, readable
 from limbeck.data.files.rows import portions
 from limbeck.data.files.table import nameless
 from limbeck.data.files.targets import LABEL, target_reader
+from limbeck.data.files.weighing import WeightReader
 from limbeck.data.memory import budget
 from limbeck.data.registry import written
 from limbeck.data.source import PIXELS, Source
@@ -49,6 +50,7 @@ def from_images(
     separator: str | None = None,
     names: Sequence[str] = (),
     on_error: Literal["raise", "skip"] = "raise",
+    weights: str | None = None,
     data_dir: Path | None = None,
 ) -> Source:
     """Images of one shape with labels, (N, 3, H, W) uint8.
@@ -80,6 +82,8 @@ def from_images(
         names: of the outputs, in their order; as in the data if none is given.
         on_error: "skip" leaves out images that cannot be read, up to 1 % of all, and lists them in `skipped`
             of the source; to find them takes a pass over all images.
+        weights: the column that says how much each training sample counts in the terms that fit the labels,
+            such as `ce`: finite numbers of at least 0, of which only the ratios matter.
         data_dir: the directory that `path` is in; `--data-dir` on the command line.
     """
     given = {
@@ -97,19 +101,25 @@ def from_images(
         "separator": separator,
         "names": names,
         "on_error": on_error,
+        "weights": weights,
     }
     room = budget(memory)
     reader = target_reader(task, label, separator, names)
+    weighing = WeightReader(weights, (image, *reader.columns))
+    read_as_text = (image, *reader.columns)
     splits = read_mapped(
-        path, data_dir, test, room, as_text=(image, *reader.columns), only=(image, *reader.columns)
+        path, data_dir, test, room, as_text=read_as_text, only=(*read_as_text, *weighing.columns)
     )
     for split, rows in splits.items():
         rows.check_columns(image)
         others = [column for column in rows.dataset.column_names if column != image]
-        columns = {column: rows.dataset[column][:] for column in others if column in reader.columns}
+        wanted = (*reader.columns, *weighing.columns)
+        columns = {column: rows.dataset[column][:] for column in others if column in wanted}
         # The images themselves stay where they are; their number tells how many rows are without a label.
         unread = {column: range(len(rows.dataset)) for column in (image, *others) if column not in columns}
-        reader.add(split, {**columns, **unread}, rows, [image, *filter(nameless, others)])
+        read = {**columns, **unread}
+        reader.add(split, read, rows, [image, *weighing.columns, *filter(nameless, others)])
+        weighing.add(split, read, rows)
     found = reader.finish(splits)
     decoder = Decoder(gray, size)
     there, skipped = (
@@ -127,7 +137,7 @@ def from_images(
     samples = decoded(of, image, numbers, decoder, room)
     parts = {split: Split.whole(samples[split], ids, reader.task) for split, (_, _, ids) in chosen.items()}
     source = assemble(
-        parts["train"],
+        replace(parts["train"], weights=weighing.finish(numbers["train"])),
         parts.get("validation"),
         parts.get("test"),
         names=found.names,

@@ -17,6 +17,7 @@ from limbeck.data.checks import offsets
 from limbeck.data.files.discover import find
 from limbeck.data.files.rows import Rows, portions, read
 from limbeck.data.files.targets import LABEL, Targets, target_reader
+from limbeck.data.files.weighing import WeightReader
 from limbeck.data.registry import written
 from limbeck.data.source import Source
 from limbeck.data.split import Split, copies
@@ -36,6 +37,7 @@ def from_table(
     task: str = "classification",
     separator: str | None = None,
     names: Sequence[str] = (),
+    weights: str | None = None,
     data_dir: Path | None = None,
 ) -> Source:
     """Rows of numbers with labels, (N, F) float32; a network standardizes them by the training split.
@@ -56,6 +58,8 @@ def from_table(
         task: what the labels are for: classification, multilabel or regression.
         separator: what parts the names in one field, for multilabel, such as "|".
         names: of the outputs, in their order; as in the data if none is given.
+        weights: the column that says how much each training sample counts in the terms that fit the labels,
+            such as `ce`: finite numbers of at least 0, of which only the ratios matter.
         data_dir: the directory that `path` is in; `--data-dir` on the command line.
     """
     given = {
@@ -65,21 +69,25 @@ def from_table(
         "task": task,
         "separator": separator,
         "names": names,
+        "weights": weights,
     }
     name = written("table", from_table, given)
     reader = target_reader(task, label, separator, names)
+    weighing = WeightReader(weights, (*columns, *reader.columns))
+    besides = (*reader.columns, *weighing.columns)
     for column in columns:
         if column in reader.columns:
             raise LimbeckError(f"the label {column!r} is no column to learn from")
-    splits = read(path, data_dir, reader.columns, (*columns, *reader.columns) if columns else ())
+    splits = read(path, data_dir, reader.columns, (*columns, *besides) if columns else ())
     features: dict[str, Tensor] = {}
     chosen, unnamed = tuple(columns), tuple[str, ...]()
     for split, rows in splits.items():
         parts, start = [], 0
         for batch in rows.batches():
-            reader.add(split, batch, rows, columns)
+            reader.add(split, batch, rows, (*columns, *weighing.columns) if columns else ())
+            weighing.add(split, batch, rows)
             if not chosen:
-                chosen, unnamed = _besides(reader.columns, batch, rows)
+                chosen, unnamed = _besides(besides, batch, rows)
             parts.append(_numbers(batch, chosen, rows, start))
             start += len(parts[-1])
         features[split] = torch.cat(parts)
@@ -87,7 +95,7 @@ def from_table(
     places = [chosen.index(column) for column in kept]
     features = {split: values[:, places] for split, values in features.items()}
     targets = reader.finish(splits)
-    source = _source(name, features, targets, kept, reader.task)
+    source = _source(name, features, targets, kept, reader.task, weighing)
     return replace(
         source,
         hub=path if find(path, data_dir) is None else None,
@@ -141,6 +149,7 @@ def _source(
     targets: Targets,
     columns: Sequence[str],
     task: type[Task],
+    weighing: WeightReader | None = None,
 ) -> Source:
     """A source of tables (N, F) float64."""
     shift = offsets(features["train"])
@@ -157,8 +166,9 @@ def _source(
         split: Split.whole(Resident(inputs[of][rows]), targets.of[of][rows], task)
         for split, (of, rows) in made.items()
     }
+    weights = None if weighing is None else weighing.finish(made["train"][1])
     source = assemble(
-        parts["train"],
+        replace(parts["train"], weights=weights),
         parts.get("validation"),
         parts.get("test"),
         names=targets.names,

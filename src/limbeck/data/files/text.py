@@ -17,6 +17,7 @@ from limbeck.data.files.rows import Rows, portions, read
 from limbeck.data.files.table import nameless
 from limbeck.data.files.targets import LABEL, target_reader
 from limbeck.data.files.tokens import LEAST_VOCABULARY, encode, normalizer, train_tokenizer
+from limbeck.data.files.weighing import WeightReader
 from limbeck.data.registry import written
 from limbeck.data.source import Source
 from limbeck.data.split import Split, copies
@@ -37,6 +38,7 @@ def from_text(
     separator: str | None = None,
     names: Sequence[str] = (),
     id: str | None = None,
+    weights: str | None = None,
     data_dir: Path | None = None,
 ) -> Source:
     """Texts with labels, as token ids of a tokenizer that is trained on the training split.
@@ -61,6 +63,8 @@ def from_text(
         names: of the outputs, in their order; as in the data if none is given.
         id: the column that says what each text is called, by which a file of a teacher's answers names it;
             without it such a file has the texts.
+        weights: the column that says how much each training sample counts in the terms that fit the labels,
+            such as `ce`: finite numbers of at least 0, of which only the ratios matter.
         data_dir: the directory that `path` is in; `--data-dir` on the command line.
     """
     given = {
@@ -74,16 +78,20 @@ def from_text(
         "separator": separator,
         "names": names,
         "id": id,
+        "weights": weights,
     }
     name = written("text", from_text, given)
     reader = target_reader(task, label, separator, names)
     inputs = [text] if id is None else [text, id]
-    splits = read(path, data_dir, (*inputs, *reader.columns), (*inputs, *reader.columns))
+    weighing = WeightReader(weights, (*inputs, *reader.columns))
+    read_as_text = (*inputs, *reader.columns)
+    splits = read(path, data_dir, read_as_text, (*read_as_text, *weighing.columns))
     texts: dict[str, list[str]] = {split: [] for split in splits}
     ids: dict[str, list[str]] = {split: [] for split in splits}
     for split, rows in splits.items():
         for batch in rows.batches():
-            reader.add(split, batch, rows, [*inputs, *filter(nameless, batch)])
+            reader.add(split, batch, rows, [*inputs, *weighing.columns, *filter(nameless, batch)])
+            weighing.add(split, batch, rows)
             ids[split] += [] if id is None else ids_in(batch, id, rows, len(texts[split]))
             texts[split] += texts_in(batch, text, rows, len(texts[split]))
     check_unique(ids, splits)
@@ -106,7 +114,7 @@ def from_text(
         for split, (of, rows) in made.items()
     }
     source = assemble(
-        parts["train"],
+        replace(parts["train"], weights=weighing.finish(made["train"][1])),
         parts.get("validation"),
         parts.get("test"),
         names=targets.names,

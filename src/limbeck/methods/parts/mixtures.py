@@ -96,7 +96,11 @@ class Mixtures(Method):
         step = self._step(batch)
         assert isinstance(batch.inputs, Tensor)
         _, share = self.mixed(batch.inputs, batch.inputs, step)
-        theirs = replace(batch, targets=partners(batch.targets, self.draws, step))
+        theirs = replace(
+            batch,
+            targets=partners(batch.targets, self.draws, step),
+            weights=None if batch.weights is None else partners(batch.weights, self.draws, step),
+        )
         for name, term in self.base.terms_of(self._labeled, student, teacher, theirs).items():
             ours, weight = terms[name].value, share.to(term.value)
             terms[name] = replace(term, value=weight * ours + (1 - weight) * term.value)

@@ -1,4 +1,4 @@
-"""Weights of classes."""
+"""Weights of classes and of samples."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from torch import Tensor
 from limbeck.arguments import NonNegative
 from limbeck.errors import LimbeckError
 from limbeck.methods.declarations import Context
+from limbeck.outputs import Batch
 
 ClassWeights: TypeAlias = Sequence[NonNegative] | Literal["balanced"] | None
+
+
+def row_mean(values: Tensor, batch: Batch) -> Tensor:
+    """The mean of what each row of a batch gives (P,), weighted where its samples have weights."""
+    return values.mean() if batch.weights is None else (values * batch.weights.to(values)).mean()
 
 
 def balanced(counts: Sequence[int]) -> tuple[float, ...]:

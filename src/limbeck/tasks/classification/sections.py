@@ -95,7 +95,8 @@ def _f1_by_class(names: Sequence[str], found: Mapping[str, ClassificationFinding
     counts = {role: its.confusion.by_class for role, its in found.items()}
     student, others = counts["student"], [its for role, its in counts.items() if role != "student"]
     scored = [(f1, at) for at, each in enumerate(student) if (f1 := each.f1) is not None]
-    order = [at for _, at in sorted(scored)][:ROWS]
+    few = len(scored) <= FEW_CLASSES  # which keep the order of the confusion matrix
+    order = [at for _, at in (scored if few else sorted(scored))][:ROWS]
     rows = [
         [
             names[at],
@@ -106,7 +107,9 @@ def _f1_by_class(names: Sequence[str], found: Mapping[str, ClassificationFinding
         for at in order
     ]
     mean = percent(found["student"].confusion.macro_f1)
-    notes = f"The student's, its lowest F1 first; the mean of its F1 is {mean} %, the macro F1."
+    notes = f"The student's; the mean of its F1 is {mean} %, the macro F1."
+    if not few:
+        notes += " The lowest F1 comes first."
     if len(order) < len(scored):
         notes += f" The {len(order)} lowest of {len(scored)}."
     columns = ["class", "samples", "precision (%)", "recall (%)", "F1 (%)"]
