@@ -516,7 +516,7 @@ def _fields(path: list[str], whole: type[BaseModel]) -> tuple[list[str], list[st
     model: Any = whole
     plain: list[str] = []
     for name in path:
-        if isinstance(model, type) and issubclass(model, BaseModel):
+        if isinstance(model, type(BaseModel)):
             if name not in model.model_fields:
                 return list(model.model_fields), [*plain, name]
             model, plain = model.model_fields[name].annotation, [*plain, name]
@@ -529,7 +529,7 @@ def _fields(path: list[str], whole: type[BaseModel]) -> tuple[list[str], list[st
             model, plain = get_args(model)[1], [*plain, name]
         else:
             plain.append(name)
-    is_part = isinstance(model, type) and issubclass(model, BaseModel)
+    is_part = isinstance(model, type(BaseModel))
     return (list(model.model_fields) if is_part else []), plain
 
 
