@@ -124,8 +124,8 @@ fuzz: .venv/.dev  ## feed the readers of files with what a coverage-guided fuzze
 audit:  ## look for known vulnerabilities of the locked dependencies (fetches pip-audit)
 	"$(PYTHON)" -m venv --clear .venv-audit
 	.venv-audit/bin/python $(pip) --quiet pip-audit==2.10.1
-	.venv-audit/bin/python -m pip_audit --no-deps --disable-pip --requirement requirements.lock
-	.venv-audit/bin/python -m pip_audit --no-deps --disable-pip --requirement requirements-torch.lock
+	.venv-audit/bin/python -m pip_audit --strict --no-deps --disable-pip --requirement requirements.lock
+	.venv-audit/bin/python -m pip_audit --strict --no-deps --disable-pip --requirement requirements-torch.lock
 	rm -rf .venv-audit
 
 licenses: .venv/.dev  ## list the licenses of everything that is installed (fetches pip-licenses)

@@ -496,13 +496,14 @@ def explained(
         value, message = problem["ctx"]["tag"], f"should be one of {problem['ctx']['expected_tags']}"
     elif problem["type"] == "model_type":
         message = f"should be a mapping with some of the keys {', '.join(_fields(path, model)[0])}"
+    elif problem["type"] == "path_type":
+        message = "should be a path"
     for theirs, ours in _PLAIN.items():
         message = message.replace(theirs, ours)
     return LimbeckError(f"{where}the {what} value {key}={value!r} {message}")
 
 
 _PLAIN = {
-    "Input is not a valid path for <class 'pathlib.Path'>": "should be a path",
     "Input should": "should",
     "Value should": "should",
     "valid tuple": "list",
