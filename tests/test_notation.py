@@ -370,13 +370,10 @@ def test_what_the_parser_itself_gives_up_on_is_refused(text: str) -> None:
         parse(text)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="from Python 3.13 on its parser reads it")
 def test_a_long_sum_is_refused_where_the_parser_gives_up() -> None:
-    try:
-        terms = parse("ce+" * 3000 + "ce").terms
-    except LimbeckError as error:
-        assert "is not in the notation" in str(error)
-    else:  # from Python 3.13 on
-        assert len(terms) == 3001
+    with pytest.raises(LimbeckError, match="is not in the notation"):
+        parse("ce+" * 3000 + "ce")
 
 
 def test_attributes_of_attributes_are_refused() -> None:
