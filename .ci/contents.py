@@ -27,6 +27,10 @@ def main(folder: Path) -> None:
         sources = {name.partition("/")[2] for name in source.getnames()}
     if missing := {"LICENSE", "README.md", "pyproject.toml"} - sources:
         sys.exit(f"{archive.name} lacks {sorted(missing)}")
+    if missing := {f"{SOURCE}/{name}" for name in wanted} - sources:
+        sys.exit(f"{archive.name} lacks {sorted(missing)}")
+    if tests := {name for name in sources if name.startswith("tests/")}:
+        sys.exit(f"{archive.name} should not have {sorted(tests)}: they need the checkout")
     print(f"{wheel.name} has {len(there)} files, {archive.name} {len(sources)}")
 
 

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from command import Command
 
 import limbeck
 from limbeck import plugins
 from limbeck.runs import Run
-from one_precision import without_half
+from limbeck.training import choices
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -39,7 +38,7 @@ def interruptible() -> Iterator[None]:
 def one_precision() -> Iterator[None]:
     """Training computes in float32 on every processor."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.cpu, "get_capabilities", without_half)
+        patch.setattr(choices, "multiplies_bfloat16", lambda: False)
         yield
 
 

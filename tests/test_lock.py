@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 RUN = ("data", "report", "run")
@@ -64,11 +65,23 @@ def test_dependency_is_locked_at_a_version_that_fits(dependency: str, lock: str)
     assert declared.specifier.contains(pin), f"{declared} is locked at {pin}: run `make lock`"
 
 
+@pytest.mark.parametrize("dependency", requires("limbeck") or [])
+def test_oldest_is_the_lower_bound(dependency: str) -> None:
+    declared = Requirement(dependency)
+    if declared.name == "limbeck":
+        pytest.skip("an extra that takes over others")
+    oldest = pins("requirements-oldest.lock").get(canonicalize_name(declared.name))
+    assert oldest is not None, f"{declared.name} is not in requirements-oldest.lock: run `make lock`"
+    (bound,) = declared.specifier
+    assert bound.operator == ">="
+    assert Version(oldest) == Version(bound.version), f"{declared} is tested at {oldest} only"
+
+
 def test_torch_is_locked_at_the_release_that_limbeck_is_tested_with() -> None:
     assert pins("requirements.lock")["torch"] == "2.13.0"
 
 
-HASHED = [*LOCKS, "requirements-docs.lock", "requirements-uv.lock"]
+HASHED = [*LOCKS, "requirements-oldest.lock", "requirements-docs.lock", "requirements-uv.lock"]
 
 
 @pytest.mark.parametrize("lock", HASHED)

@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from limbeck.errors import LimbeckError
 from limbeck.optimization import (
     SGD,
     Adam,
@@ -396,6 +397,10 @@ def test_lion_says_which_extra_brings_it(monkeypatch: pytest.MonkeyPatch) -> Non
         Lion().ready()
 
 
+with_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
+
+
+@with_muon
 def test_muon_makes_the_momentum_of_matrices_orthogonal_and_adamw_takes_the_rest() -> None:
     parameters, others = matrices(), matrices()
     optimizer = Muon(lr=0.02, weight_decay=0.0)(parameters)
@@ -415,6 +420,13 @@ def test_muon_makes_the_momentum_of_matrices_orthogonal_and_adamw_takes_the_rest
     assert values.max() < 1.3
 
 
+def test_muon_of_an_older_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    with pytest.raises(LimbeckError, match=r"^the optimizer 'muon' needs torch 2.9 or newer, and torch \d"):
+        Muon(lr=0.02)(matrices())
+
+
+@with_muon
 def test_a_schedule_drives_muon_and_adamw_alike() -> None:
     optimizer = Muon(lr=0.02)(matrices())
     schedule = Cosine()(optimizer, 1, 4)
@@ -427,6 +439,7 @@ def test_a_schedule_drives_muon_and_adamw_alike() -> None:
     )
 
 
+@with_muon
 def test_the_parts_of_a_part_are_parts() -> None:
     claimed = torch.optim.SGD([nn.Parameter(torch.zeros(2))], lr=0.3)
     muon = Muon(lr=0.02)(matrices())

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing import get_context
 
-from one_precision import without_half
+from limbeck.training import choices
 
 Job = tuple[Callable[..., Any], tuple[Any, ...]]
 WORLD = 2
@@ -90,7 +90,7 @@ def _answer(pipe: Any) -> str | None:
 
 def _serve(rank: int, pipe: Connection) -> None:
     torch.set_num_threads(1)
-    torch.cpu.get_capabilities = without_half  # type: ignore[assignment]
+    choices.multiplies_bfloat16 = lambda: False
     while True:
         try:
             folder, environment, paths = pipe.recv()

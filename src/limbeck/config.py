@@ -501,13 +501,14 @@ def explained(
         value, message = problem["ctx"]["tag"], f"should be one of {problem['ctx']['expected_tags']}"
     elif problem["type"] == "model_type":
         message = f"should be a mapping with some of the keys {', '.join(_fields(path, model)[0])}"
+    elif problem["type"] == "path_type":
+        message = "should be a path"
     for theirs, ours in _PLAIN.items():
         message = message.replace(theirs, ours)
     return LimbeckError(f"{where}the {what} value {key}={value!r} {message}")
 
 
 _PLAIN = {
-    "Input is not a valid path for <class 'pathlib.Path'>": "should be a path",
     "Input should": "should",
     "Value should": "should",
     "valid tuple": "list",
@@ -521,7 +522,7 @@ def _fields(path: list[str], whole: type[BaseModel]) -> tuple[list[str], list[st
     model: Any = whole
     plain: list[str] = []
     for name in path:
-        if isinstance(model, type) and issubclass(model, BaseModel):
+        if isinstance(model, type(BaseModel)):
             if name not in model.model_fields:
                 return list(model.model_fields), [*plain, name]
             model, plain = model.model_fields[name].annotation, [*plain, name]
@@ -534,7 +535,7 @@ def _fields(path: list[str], whole: type[BaseModel]) -> tuple[list[str], list[st
             model, plain = get_args(model)[1], [*plain, name]
         else:
             plain.append(name)
-    is_part = isinstance(model, type) and issubclass(model, BaseModel)
+    is_part = isinstance(model, type(BaseModel))
     return (list(model.model_fields) if is_part else []), plain
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from limbeck.errors import LimbeckError
 from limbeck.optional import imported
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -119,7 +120,14 @@ class Muon(Optimizing):
         """The optimizer over `parameters`; a group of them says whether it is `hidden`.
 
         Of parameters without groups it takes all matrices for hidden ones.
+
+        Raises:
+            LimbeckError: with a torch that has no Muon.
         """
+        if not hasattr(torch.optim, "Muon"):
+            raise LimbeckError(
+                f"the optimizer 'muon' needs torch 2.9 or newer, and torch {torch.__version__} is installed"
+            )
         given: list[dict[str, Any]] = [
             each if isinstance(each, dict) else {"params": [each]} for each in parameters
         ]

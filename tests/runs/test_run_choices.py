@@ -53,7 +53,7 @@ def interrupted(folder: Path, **changes: Any) -> None:
 
 
 def able(monkeypatch: pytest.MonkeyPatch, bfloat16: bool) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bfloat16})
+    monkeypatch.setattr("limbeck.training.choices.multiplies_bfloat16", lambda: bfloat16)
 
 
 @pytest.mark.parametrize(("bfloat16", "precision"), [(True, "bf16"), (False, "fp32")])

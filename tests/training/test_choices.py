@@ -8,7 +8,13 @@ from torch import Tensor, nn
 
 from limbeck.methods import Losses, Term
 from limbeck.outputs import Batch
-from limbeck.training.choices import Choices, gains_by_channels_last, resolve_precision
+from limbeck.training import choices
+from limbeck.training.choices import (
+    Choices,
+    gains_by_channels_last,
+    multiplies_bfloat16,
+    resolve_precision,
+)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -26,10 +32,18 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def test_auto_is_bfloat16_where_the_processor_has_it(
     able: Mapping[str, object], precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(choices, "multiplies_bfloat16", multiplies_bfloat16)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
     assert resolve_precision("auto", CPU) == precision
     assert resolve_precision("fp32", CPU) == "fp32"
     assert resolve_precision("bf16", CPU) == "bf16"
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_an_older_torch_is_asked_otherwise(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able)
+    assert multiplies_bfloat16() is able
 
 
 @pytest.mark.parametrize(("able", "precision"), [(True, "bf16"), (False, "fp32")])

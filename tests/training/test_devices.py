@@ -70,7 +70,7 @@ def test_one_that_is_not_there_is_refused(
 
 
 def test_before_there_is_a_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: None)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert own_device("auto") == CPU
     with pytest.raises(LimbeckError, match="where there is cpu"):
         own_device("cuda:1")

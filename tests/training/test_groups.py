@@ -177,6 +177,7 @@ class TestRates:
         assert str(error.value) == message
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch before 2.9 has no Muon")
 class TestMuon:
     def test_hidden_matrices_are_neither_embeddings_nor_heads(self) -> None:
         assert set(hidden_matrices(Net(), POINTS)) == {"layer1.0.weight", "layer2.0.weight"}

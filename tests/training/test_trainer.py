@@ -232,7 +232,7 @@ class TestChoices:
 
     @pytest.mark.parametrize("able", [True, False])
     def test_auto_is_settled_before_training(self, able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able})
+        monkeypatch.setattr("limbeck.training.choices.multiplies_bfloat16", lambda: able)
         trainer = Trainer(display=False, device="cpu")
         assert trainer.precision == ("bf16" if able else "fp32")
         assert Trainer(display=False, device="cpu", precision="fp32").precision == "fp32"
@@ -256,7 +256,9 @@ class TestChoices:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.interrupted(tmp_path, precision="bf16", memory_format="contiguous")
-        monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # as on another machine
+        monkeypatch.setattr(
+            "limbeck.training.choices.multiplies_bfloat16", lambda: False
+        )  # as on another machine
         trainer = self.resumed(tmp_path)
         assert trainer.choices == Choices("bf16", "contiguous"), "channels-last would be the choice of today"
         assert trainer.precision == "bf16"

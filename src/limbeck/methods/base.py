@@ -284,7 +284,7 @@ class Objective(Method):
         """The same of some of the summands, by their labels."""
         return {
             label + name.removeprefix(method.name): term.scaled(weight)
-            for label, (weight, method) in zip(self.labels, self.summands, strict=True)
+            for label, (weight, method) in list(zip(self.labels, self.summands, strict=True))
             if label in labels
             for name, term in method.terms(student, teacher, batch).items()
         }

@@ -7,7 +7,6 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from limbeck.arguments import NonNegative
 from limbeck.errors import LimbeckError
@@ -69,6 +68,8 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
     count = max(1, AT_ONCE // (samples * max(samples, width)))
     if count >= samples:
         return _angles_at(slice(samples), student, teacher) / samples**3
+    from torch.utils.checkpoint import checkpoint  # brings sympy along where torch is older than 2.13
+
     sums = [
         checkpoint(
             _angles_at,

@@ -19,6 +19,7 @@ from limbeck.runs import networks
 from limbeck.tasks import Retrieval
 from limbeck.tasks.parts.vectors import prepared
 from limbeck.tasks.retrieval.search import search
+from limbeck.training.devices import own_device
 
 BATCH = 256
 
@@ -100,7 +101,7 @@ def embeddings(network: nn.Module, config: TeacherConfig, source: Source, places
     """
     task = source.task
     split = Split(source.train.samples, task.as_targets(None, len(places), "training"), places, type(task))
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    device = own_device("auto")
     loader = Loader(
         split, BATCH, shuffle=False, device=device, preparation=networks.preparation(config, task)
     )

@@ -66,8 +66,15 @@ def resolve_precision(asked: Precision | Literal["auto"], device: torch.device) 
         return asked
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    able = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return "bf16" if able.get("amx_bf16") or able.get("avx512_bf16") else "fp32"
+    return "bf16" if device.type == "cpu" and multiplies_bfloat16() else "fp32"
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions that multiply matrices in bfloat16."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older torch
+        return torch.cpu._is_avx512_bf16_supported()
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
 
 
 def gains_by_channels_last(module: nn.Module, batch: Batch) -> bool:

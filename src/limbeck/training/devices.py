@@ -7,7 +7,7 @@ import os
 import torch
 
 from limbeck.errors import LimbeckError, unknown
-from limbeck.training.world import launched
+from limbeck.training.world import accelerator_here, launched
 
 KINDS = ("auto", "cpu", "cuda", "mps")
 """Names of devices; one of several has an index behind it."""
@@ -63,7 +63,7 @@ def own_device(asked: str) -> torch.device:
     Raises:
         LimbeckError: as above.
     """
-    there = torch.accelerator.current_accelerator(check_available=True)
+    there = accelerator_here()
     rank = int(os.environ.get("LOCAL_RANK", 0))
     found = torch.device("cpu") if there is None else torch.device(there.type, rank)
     return device_for(asked, found, launched())

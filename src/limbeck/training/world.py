@@ -26,12 +26,17 @@ def first_of_all() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def accelerator_here() -> torch.device | None:
+    """The accelerator of this machine; None if it has none that works."""
+    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+
+
 def launched_on_cpu() -> bool:
     """Whether there are several processes and no accelerator for them.
 
     accelerate joins processes on the CPU only if it is told so; otherwise each takes itself for the only one.
     """
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    accelerator = accelerator_here()
     joinable = accelerator is not None and accelerator.type != "mps"
     return launched() > 1 and "LOCAL_RANK" in os.environ and not joinable
 

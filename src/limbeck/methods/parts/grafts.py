@@ -29,7 +29,8 @@ class Graft:
         bias: whether the classifier has one.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}  # where it is read back as part of a network's record
+    # where it is read back as part of a network's record
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     point: Point
     channels: tuple[int, ...]
