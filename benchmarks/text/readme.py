@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,7 @@ def table(student: str, by_method: Mapping[str, Mapping[str, Mapping[str, Any]]]
             else "."
         ),
         "",
+        *rises(by_method),
         "| | validation | test | - alone | agreement | seeds |",
         "|---|---|---|---|---|---|",
     ]
@@ -79,6 +81,18 @@ def table(student: str, by_method: Mapping[str, Mapping[str, Mapping[str, Any]]]
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
+
+
+def rises(by_method: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """A sentence on how near their plateau the student alone and with KD are."""
+    by_name = {"alone": "alone", "with KD": "KD"}
+    gains = [
+        f"{statistics.fmean(each['validation'] - each['halfway'] for each in by_method[method].values()):+.1f} "
+        f"points {name}"
+        for name, method in by_name.items()
+        if by_method.get(method)
+    ]
+    return [f"On the validation split the second half of the epochs adds {' and '.join(gains)}.", ""]
 
 
 def aims(results: Mapping[str, Any]) -> list[str]:
