@@ -2,13 +2,13 @@
 
     python -m benchmarks.methods.run [TASK ...] [--budgets] [--runs DIR] [--shared DIR]
 
-`digits`: the student sees 100 labeled scans of handwritten digits. Every method is run by its own recipe, MGD
-around the hosts of its paper, and what needs other teachers with these. `cifar20`: 2,000 photographs of
-CIFAR-100 in its 20 superclasses, with a teacher that has seen 20,000, for the ten methods that were best on the validation split of the digits and
-the three papers that limbeck began with. `--budgets` prints the student alone on the validation split for
-several numbers of epochs, by which the budget was picked. Each figure is written to results.json beside this
-file as it is measured and is not measured again, so the command may be stopped and started again, on another
-machine too. It ends by writing README.md.
+`digits`: the student sees 100 labeled scans of handwritten digits. Every method is run by its own recipe,
+MGD around the hosts of its paper, and what needs other teachers with these. `cifar20`: 2,000 photographs of
+CIFAR-100 in its 20 superclasses, with a teacher that has seen 20,000, for the ten methods that were best on
+the validation split of the digits and the three papers that limbeck began with. `--budgets` prints the
+student alone on the validation split for several numbers of epochs, by which the budget was picked. Each
+figure is written to results.json beside this file as it is measured and is not measured again, so the
+command may be stopped and started again, on another machine too. It ends by writing README.md.
 """
 
 from __future__ import annotations

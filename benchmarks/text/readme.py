@@ -85,13 +85,11 @@ def table(student: str, by_method: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def rises(by_method: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
     """A sentence on how near their plateau the student alone and with KD are."""
-    by_name = {"alone": "alone", "with KD": "KD"}
-    gains = [
-        f"{statistics.fmean(each['validation'] - each['halfway'] for each in by_method[method].values()):+.1f} "
-        f"points {name}"
-        for name, method in by_name.items()
-        if by_method.get(method)
-    ]
+    gains = []
+    for name, method in {"alone": "alone", "with KD": "KD"}.items():
+        if kept := by_method.get(method):
+            gain = statistics.fmean(each["validation"] - each["halfway"] for each in kept.values())
+            gains.append(f"{gain:+.1f} points {name}")
     return [f"On the validation split the second half of the epochs adds {' and '.join(gains)}.", ""]
 
 
