@@ -80,7 +80,7 @@ def few_digits(shared: Path) -> Source:
 
 def cifar20(shared: Path, train: int = 2000) -> Source:
     """Training photographs of CIFAR-100 by superclass, validation, and the test split."""
-    return data.load(f'cifar100(label="coarse_label", train={train})', shared / "cifar100")
+    return data.load(f'cifar100(label="coarse_label", train={train}, validation=0.03)', shared / "cifar100")
 
 
 TASKS = {
