@@ -235,6 +235,16 @@ def test_random_trees_come_back_from_their_text(seed: int) -> None:
         ("x = ce", "objective 'x = ce' is not in the notation: invalid syntax"),
         ("import os", "objective 'import os' is not in the notation: invalid syntax"),
         ("ce\ud800", "objective 'ce\\ud800' is not in the notation: it cannot be read"),
+        ("true", "objective 'true': true is a value, not a name that has a weight or arguments"),
+        (
+            "a(b=[1*true])",
+            "objective 'a(b=[1*true])' at 'true': true is a value, not a name that has a weight or arguments",
+        ),
+        (
+            "a(false())",
+            "objective 'a(false())' at 'false()': false is a value, not a name that has a "
+            "weight or arguments",
+        ),
     ],
 )
 def test_refusals_name_the_place_and_what_is_right(text: str, reason: str) -> None:

@@ -23,6 +23,7 @@ Value: TypeAlias = Union[bool, int, float, str, "list[Value]", "Call", "Sum"]
 
 MAX_DEPTH = 32
 MAX_LENGTH = 10_000
+BOOLEANS = {"true": True, "false": False}  # as YAML writes them; Python's own are read too
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,9 @@ class _Reader:
         return factor, rest
 
     def call(self, node: ast.expr, depth: int) -> Call:
+        named = node.func if isinstance(node, ast.Call) else node
+        if isinstance(named, ast.Name) and named.id in BOOLEANS:
+            self.refuse(node, f"{named.id} is a value, not a name that has a weight or arguments")
         if isinstance(node, ast.Name):
             return Call(node.id)
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
@@ -177,8 +181,8 @@ class _Reader:
             return self.number(node)
         if isinstance(node, ast.Constant) and isinstance(node.value, (bool, str)):
             return node.value
-        if isinstance(node, ast.Name) and node.id in ("true", "false"):
-            return node.id == "true"
+        if isinstance(node, ast.Name) and node.id in BOOLEANS:
+            return BOOLEANS[node.id]
         if isinstance(node, (ast.List, ast.Tuple)):
             return [self.value(item, self._deeper(node, depth)) for item in node.elts]
         if isinstance(node, ast.BinOp):

@@ -13,7 +13,8 @@ from limbeck.data import Source
 from limbeck.data.preparation import AS_RENDERED, Preparation
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.cka import LinearCKA
-from limbeck.evaluation.measure import inference
+from limbeck.evaluation.measure import Answer, inference
+from limbeck.evaluation.remembered import Remembered
 from limbeck.evaluation.results import CKA, Role
 from limbeck.features import Tap, find
 from limbeck.outputs import Batch, Inputs, Outputs
@@ -85,10 +86,13 @@ def answer(
     """
     compared = ("embedding", *(["stages"] if stages else []))
     pair = {"student", "teacher"} if {"student", "teacher"} <= contenders.keys() else set()
-    taps = {
+    taps: dict[Role, Answer] = {
         role: _tap(task, each, examples[role], compared if role in pair else ())
         for role, each in contenders.items()
     }
+    if "teacher" in contenders:
+        captured = f"{contenders['teacher'].features} {compared if pair else ()}"
+        taps["teacher"] = Remembered(contenders["teacher"].network, taps["teacher"], captured)
     meters = {role: task.meter() for role in contenders}
     comparison = task.comparison() if pair else None
     alike = {field: LinearCKA() for field in compared}

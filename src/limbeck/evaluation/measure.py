@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from limbeck.errors import LimbeckError
+from limbeck.evaluation.remembered import Remembered
 from limbeck.features import Tap, answering, by_word, call, logits_of
 from limbeck.features.find import Names
 from limbeck.outputs import Batch, Inputs, Outputs
@@ -67,6 +68,7 @@ def measure(
     *,
     quick: bool = False,
     features: Names | None = None,
+    remember: bool = False,
 ) -> Meter:
     """Runs the network over all batches.
 
@@ -76,11 +78,14 @@ def measure(
         batches: at least one.
         quick: measure the primary metric only (see `Task.meter`).
         features: module paths that override the features found, by field.
+        remember: whether what it answers is remembered, and not asked again (see `remembered`).
     Returns: a meter of the task that has taken in the network's outputs for all batches.
     Raises:
         LimbeckError: there is no batch, or the network returns no logits.
     """
     meter, empty, answer = task.meter(quick=quick), True, answer_of(task, network, features)
+    if remember:
+        answer = Remembered(network, answer, f"{features}")
     with inference(network):
         for batch in batches:
             meter.update(answer(batch.inputs), batch)

@@ -87,7 +87,9 @@ def evaluate(
         own = each.told or source
         if tuning is not None and each.unseen and own.validation is not None:
             batches = _loader(own.validation, device, each.preparation)
-            tuned = measure(own.task, each.network, batches, features=each.features)
+            tuned = measure(
+                own.task, each.network, batches, features=each.features, remember=role == "teacher"
+            )
         results[role] = NetworkResult(
             name=each.name,
             run=each.run,

@@ -1,7 +1,9 @@
 """A teacher that grows with its student, the checkpoints of one training in turn. A reconstruction.
 
 It is the online distillation of "Supervision Complexity and its Role in Knowledge Distillation" (2301.12245),
-of which no code was published.
+of which no code was published. The paper's is that the student learns from teachers at ever later stages of
+their training, whose targets are ever more complex. Which checkpoint answers at which moment was chosen here:
+the first that was saved as far into the teacher's training as the student's has come, plus `ahead`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import datasets
 import pytest
 import torch
 
+from limbeck.data.files.arrow import read_mapped
 from limbeck.data.files.rows import Rows, portions, read
 from limbeck.errors import LimbeckError
 
@@ -45,6 +47,20 @@ def test_more_rows_than_fit_a_batch_keep_their_order_and_their_type(tmp_path: Pa
     found = columns(rows)
     assert found["x"] == list(range(20_001))
     assert (found["label"][0], found["label"][-1]) == ("0", "late")
+
+
+@pytest.mark.parametrize("reader", [read, partial(read_mapped, test="test", memory=10**6)])
+def test_nobody_is_told_that_a_file_is_read(
+    reader: Callable[[str, Path], dict[str, Rows]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`datasets` counts the uses of its readers by a request to a server, if it is let."""
+    sessions: list[str] = []
+    monkeypatch.setattr(datasets.load, "get_session", lambda: sessions.append("asked"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    (tmp_path / "a.csv").write_text("x,label\n1,2\n")
+    assert columns(reader("a.csv", tmp_path)["train"]) == {"x": [1], "label": [2]}
+    assert not sessions
+    assert datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet", ".arrow"])

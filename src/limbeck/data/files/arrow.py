@@ -19,7 +19,7 @@ from limbeck.data.files.discover import (
     splits_in,
 )
 from limbeck.data.files.folders import folders
-from limbeck.data.files.rows import Rows, on_the_hub, reading
+from limbeck.data.files.rows import Rows, load_files, on_the_hub, reading
 from limbeck.errors import LimbeckError
 
 
@@ -81,8 +81,6 @@ def _saved(place: Path, test: str) -> dict[str, Rows]:
 def _tables(
     place: Path, test: str, memory: int, as_text: Sequence[str], only: Sequence[str]
 ) -> dict[str, Rows]:
-    import datasets
-
     files = files_of(place, test)
     kind, chosen = format_of(files), options(files, as_text, only)
     every = [file for some in files.values() for file in some]
@@ -90,7 +88,7 @@ def _tables(
     try:
         # What is mapped stays readable when the directory is gone.
         with reading(repr(str(place)), every), TemporaryDirectory() as cache, _quiet():
-            found = datasets.load_dataset(
+            found = load_files(
                 kind,
                 data_files=patterns(files),
                 cache_dir=cache if small else None,

@@ -103,17 +103,25 @@ def read(
 
 
 def _on_disk(place: Path, as_text: Sequence[str], only: Sequence[str]) -> dict[str, Rows]:
-    import datasets  # imports in a second, which other data should not pay for
-
     files = files_of(place)
     kind, chosen = format_of(files), options(files, as_text, only)
     # Streamed, because a copy in the cache of `datasets` would outlive the file; a lock it makes even so.
     every = [file for some in files.values() for file in some]
     with reading(repr(str(place)), every), TemporaryDirectory() as cache:
-        found = datasets.load_dataset(
-            kind, data_files=patterns(files), streaming=True, cache_dir=cache, **chosen
-        )
+        found = load_files(kind, data_files=patterns(files), streaming=True, cache_dir=cache, **chosen)
     return {split: Rows(name_of(some), found[split], files=tuple(some)) for split, some in files.items()}
+
+
+def load_files(kind: str, **options: Any) -> Any:
+    """`datasets.load_dataset` of local files, without its request to a server that counts uses."""
+    import datasets  # imports in a second, which other data should not pay for
+
+    counts = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    try:
+        return datasets.load_dataset(kind, **options)
+    finally:
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counts
 
 
 def on_the_hub(name: str, test: str = "test") -> dict[str, Rows]:
