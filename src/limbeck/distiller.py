@@ -202,7 +202,7 @@ class Distiller(nn.Module):
             raise LimbeckError("a Batch holds targets, index and views itself; give it alone")
         if batch.progress is None and self._progress is not None:
             batch = replace(batch, progress=self._progress)
-        batch = self._collected(batch, self._collecting)
+        batch = self.collected(batch)
         rule = self._backward if self._rule else None
         losses = self._losses(
             batch,
@@ -217,6 +217,18 @@ class Distiller(nn.Module):
         if torch.is_grad_enabled():
             self._untrained.look(self.student, self.objective, losses)
         return losses
+
+    def collected(self, batch: Batch) -> Batch:
+        """The batch as the methods exchange it, such as for text of the student; `forward` exchanges none again.
+
+        A loop that counts rows over processes, or over the pieces of a batch, asks for it first.
+
+        Args:
+            batch: with `progress`, where a method reads it.
+        """
+        if batch.collected or not self._collecting:
+            return batch
+        return replace(self._collected(batch, self._collecting), collected=True)
 
     def _collected(self, batch: Batch, collects: Sequence[Callable[[Batch, Networks], Batch]]) -> Batch:
         """The batch as the methods have exchanged it, one after the other."""

@@ -147,6 +147,8 @@ class Batch:
         together: how many samples in a row belong together, such as a query and its documents; a batch is
             only parted between them.
         judgments: (J, 3) int64 what a retrieval split knows of pairs: query, document and grade.
+        collected: whether the methods have exchanged it already, as `Distiller.collected` has them do.
+        figures: (B,) by name what there is to tell of how each sample was made by a method.
     """
 
     inputs: Inputs
@@ -166,6 +168,8 @@ class Batch:
     written: Tensor | None = None
     together: int = 1
     judgments: Tensor | None = None
+    collected: bool = False
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -187,6 +191,7 @@ class Batch:
                 for teacher, views in self.teacher_views.items()
             },
             bytes=None if self.bytes is None else function(self.bytes),
+            figures={name: function(figure) for name, figure in self.figures.items()},
         )
 
     def split(self, parts: int) -> list[Batch]:

@@ -28,6 +28,7 @@ class Step:
         optimizer: over its parameters.
         accumulation: pieces each batch is worked through in.
         clip: largest norm of the gradient, for each optimizer by itself; None does not clip.
+        collected: a function that makes of a batch the one that is learned from, whose rows are counted.
         rows: a function that counts the valid rows of a batch, where samples have different numbers of them.
         answered: a function that counts the samples of a batch that each teacher answers, by name, of those
             that answer for some alone.
@@ -43,13 +44,15 @@ class Step:
         *,
         accumulation: int,
         clip: float | None,
+        collected: Callable[[Batch], Batch],
         rows: Callable[[Batch], Tensor | int | None],
         answered: Callable[[Batch], Mapping[str, Tensor]],
         settle: Callable[[Batch, int], Choices],
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self._accelerator, self._accumulation, self._clip = accelerator, accumulation, clip
-        self._settle, self._rows, self._answered = settle, rows, answered
+        self._settle, self._collected = settle, collected
+        self._rows, self._answered = rows, answered
         self._scaler = scaler
         self._choices: Choices | None = None
         self.module, self.optimizer = module, optimizer
@@ -89,9 +92,10 @@ class Step:
         pieces = batch.split(count) if count > 1 else [batch]
         if self._choices is None:
             self._choices = self._settle(pieces[0], len(pieces))
+        pieces = [self._choices.forward(self._collected, piece) for piece in pieces]
         values: Tensor | None = None
         given: dict[str, Tensor] = {}
-        valid = self._all_rows(batch)
+        valid = self._all_rows(pieces)
         for piece in pieces:
             # Gradients are averaged over processes, so a piece counts by its part of the mean share.
             share = len(piece) * world / whole
@@ -141,11 +145,12 @@ class Step:
                 self._scaler.unscale_(part)
         return ~torch.nn.utils.get_total_norm(found).isfinite()
 
-    def _all_rows(self, batch: Batch) -> Tensor | None:
+    def _all_rows(self, pieces: list[Batch]) -> Tensor | None:
         """The valid rows of the batch of all processes, at least 1; None where every sample has as many."""
-        if self._rows(batch) is None:
+        if self._rows(pieces[0]) is None:
             return None
-        rows: Tensor = self._accelerator.reduce(self._count(batch), reduction="sum")
+        here = torch.stack([self._count(piece) for piece in pieces]).sum()
+        rows: Tensor = self._accelerator.reduce(here, reduction="sum")
         return rows.clamp(min=1)
 
     def _count(self, batch: Batch) -> Tensor:

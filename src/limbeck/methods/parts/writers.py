@@ -77,8 +77,6 @@ class Writer(Method):
 
         with at_rest(networks.student):
             written = self.written(prompts, sample, numbers, networks)
-        self.tokens.fill_(written.lengths.double().mean())
-        self.look(written)
         return rewritten(batch, prompts, written, labeled=self.labeled)
 
     @abstractmethod
@@ -111,12 +109,12 @@ class Writer(Method):
         teacher.lent += texts
         return network
 
-    def look(self, written: Written) -> None:
-        """Takes figures of what was written; none beside its length by default."""
-
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of what is wrapped, and the mean length of what was written last."""
-        return {**self.base.terms(student, teacher, batch), "tokens": Term(self.tokens, "monitor")}
+        if "tokens" in batch.figures:
+            self.tokens.fill_(batch.figures["tokens"].double().mean())
+        length = Term(self.tokens, "monitor", per="samples")
+        return {**self.base.terms(student, teacher, batch), "tokens": length}
 
 
 def _alike(ours: Inputs, theirs: Inputs) -> bool:
