@@ -219,9 +219,10 @@ class Distiller(nn.Module):
         return losses
 
     def collected(self, batch: Batch) -> Batch:
-        """The batch as the methods exchange it, such as for text of the student; `forward` exchanges none again.
+        """The batch as the methods exchange it, such as for text of the student.
 
-        A loop that counts rows over processes, or over the pieces of a batch, asks for it first.
+        A loop that counts rows over processes, or over the pieces of a batch, asks for it first, and `forward`
+        then takes the batch as it is.
 
         Args:
             batch: with `progress`, where a method reads it.

@@ -14,7 +14,7 @@ from limbeck.losses import rdd
 from limbeck.methods import RDD
 from limbeck.methods.rdd import hard, probabilities, relative_difficulty
 from limbeck.tasks import Segmentation
-from segmenters import TwoHeads, batch_of
+from segmenters import Strided, TwoHeads, batch_of
 
 TASK = Segmentation(("a", "b", "c"))
 

@@ -260,8 +260,8 @@ class MetaKDSR(Method):
     ) -> tuple[Tensor, Sequence[Tensor]]:
         """The mean absolute error on some samples (B,) bool with other weights, and the stages there.
 
-        The sum is divided by the mean of the processes' numbers of pixels, so that the mean over the processes
-        is that over all pixels.
+        The sum is divided by the mean of the processes' numbers of pixels, so that the mean over processes is
+        that over all pixels.
         """
         assert batch.targets is not None
         assert batch.rows is not None
