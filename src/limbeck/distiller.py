@@ -221,7 +221,7 @@ class Distiller(nn.Module):
     def collected(self, batch: Batch) -> Batch:
         """The batch as the methods exchange it, such as for text of the student.
 
-        A loop that counts rows over processes, or over the pieces of a batch, asks for it first, and `forward`
+        A loop that counts rows over processes, or over the pieces of a batch, asks for it first; `forward`
         then takes the batch as it is.
 
         Args:

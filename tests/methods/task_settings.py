@@ -25,8 +25,9 @@ from limbeck.models import GPT
 from limbeck.objective import parse
 from limbeck.optimization import SGD
 from limbeck.tasks import Restoration, Segmentation
-from limbeck.tasks.segmentation import IGNORED
+from limbeck.tasks.segmentation.meter import IGNORED
 from limbeck.training import step as steps
+from limbeck.training.guard import step_unless
 from scripted_loop import ScriptedLoop
 from two_processes import as_launched
 
@@ -107,12 +108,13 @@ def _of_two_tokenizers(objective: str) -> tuple[Distiller, Batch]:
         file = write_rows(Path(folder) / "pairs.jsonl", rows)
         source = from_language(path=str(file), tokens=tokens(), block=40)
         batch = next(iter(Loader(source.train, 9, seed=3, teacher_preparations={"teacher": others})))
-    networks = []
+    networks: list[nn.Module] = []
     for seed, width, vocabulary in ((0, 8, source.task.width), (1, 12, len(others.tokenizer))):
         torch.manual_seed(seed)
         networks.append(GPT(dim=width, depth=1, heads=2, tie=False, vocab_size=vocabulary).double())
-    examples = {"example": batch.inputs, "teacher_example": batch.teacher_inputs}
-    return _distiller(*networks, objective, **examples, task=source.task), batch
+    student, teacher = networks
+    examples: dict[str, Any] = {"example": batch.inputs, "teacher_example": batch.teacher_inputs}
+    return _distiller(student, teacher, objective, **examples, task=source.task), batch
 
 
 SETTINGS: Mapping[str, Callable[[str], tuple[Distiller, Batch]]] = {
@@ -134,7 +136,6 @@ def trained(
     lines: list[dict[str, Any]] = []
     trainer.history.add = lambda line: lines.append(dict(line))  # type: ignore[method-assign]
     gradients: Gradients = []
-    step_unless = steps.step_unless
 
     def looked_at(*arguments: Any) -> None:
         gradients.append({name: p.grad.clone() for name, p in made.named_parameters() if p.grad is not None})

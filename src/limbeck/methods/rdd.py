@@ -49,8 +49,8 @@ def rdd(
     same_logits("rdd", student_logits, teacher_logits)
     class_ids("rdd", student_logits, targets)
     losses = F.cross_entropy(full_precision(student_logits), targets, reduction="none")
-    right = (probabilities(each, targets) for each in (student_logits, teacher_logits))
-    return _of_hard(losses, *right, targets != UNLABELED, combine, threshold, hardest)
+    ours, theirs = (probabilities(each, targets) for each in (student_logits, teacher_logits))
+    return _of_hard(losses, ours, theirs, targets != UNLABELED, combine, threshold, hardest)
 
 
 def probabilities(logits: Tensor, targets: Tensor) -> Tensor:
@@ -178,8 +178,8 @@ class RDD(Method):
             probabilities(theirs, targets),
             targets != UNLABELED,
         )
-        everyone = (gather(each[:count]) for each in of_each)
-        return _of_hard(*everyone, self.combine, self.threshold, self.hardest)
+        losses, of_student, of_teacher, known = (gather(each[:count]) for each in of_each)
+        return _of_hard(losses, of_student, of_teacher, known, self.combine, self.threshold, self.hardest)
 
     def share_of_first_stage(self, fraction: float) -> float:
         """How much of the loss is that of the first stage.
