@@ -36,6 +36,7 @@ class ScriptedLoop(Loop):
         patience: Patience | None = None,
         averaging: Callable[[], Averaging] | None = None,
         seed: int | None = None,
+        collected: Callable[[Batch], Batch] | None = None,
         rows: Callable[[Batch], Tensor | int] | None = None,
         answered: Callable[[Batch], Mapping[str, Tensor]] | None = None,
         recall: Callable[[str], tuple[Mapping[str, Any], Callable[[], None]] | None] | None = None,
@@ -55,6 +56,7 @@ class ScriptedLoop(Loop):
         )
         self._open, self._batches = open, batches
         self._given: dict[str, Any] = {
+            "collected": collected,
             "rows": rows,
             "answered": answered,
             "validate": validate,
@@ -74,6 +76,10 @@ class ScriptedLoop(Loop):
     def _call(self, name: str, *arguments: Any) -> Any:
         given = self._given[name]
         return getattr(super(), name)(*arguments) if given is None else given(*arguments)
+
+    def collected(self, batch: Batch) -> Batch:
+        found: Batch = self._call("collected", batch)
+        return found
 
     def rows(self, batch: Batch) -> Tensor | int | None:
         found: Tensor | int | None = self._call("rows", batch)

@@ -27,6 +27,21 @@ class Strided(nn.Module):
         return {"embedding": "head:input", "stages": ["body"]}
 
 
+class TwoHeads(nn.Module):
+    """Two of them in float64, of which the second is an auxiliary head."""
+
+    def __init__(self, width: int, seed: int) -> None:
+        super().__init__()
+        self.main, self.other = Strided(width, 2, seed).double(), Strided(width, 2, seed + 10).double()
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"out": self.main(images), "aux": self.other(images)}
+
+    @staticmethod
+    def feature_points() -> dict[str, str | list[str]]:
+        return {"embedding": "main.head:input", "stages": ["main.body"]}
+
+
 def batch_of(samples: int = 4, seed: int = 0) -> Batch:
     """Images (B, 2, 8, 8) with class maps, of which a third does not count, and one image not at all."""
     generator = torch.Generator().manual_seed(seed)

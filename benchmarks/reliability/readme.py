@@ -22,7 +22,8 @@ time. By default epochs that would have it take more than 2 % end without one.""
 
 GRADIENTS = """The largest difference between the gradient of two gloo processes and that of one with the
 same global batch, over the largest gradient, in float64 and without batch norm, for each of the {count}
-methods that serve every task; phases included."""
+methods, phases included. Those that serve every task learn from small images, the others in a task of
+theirs from two steps in which the processes have different numbers of pixels, objects or tokens."""
 
 FUZZING = """What a coverage-guided fuzzer (atheris) found in readers of texts and files: whatever they
 raise but a LimbeckError is a finding."""

@@ -32,6 +32,7 @@ import limbeck
 from benchmarks.ledger import Ledger
 from benchmarks.reliability.readme import readme
 from limbeck.files import write_text
+from limbeck.methods import METHODS
 from limbeck.training import Trainer, checkpoints
 
 HERE = Path(__file__).parent
@@ -54,6 +55,9 @@ SAVED = {
 }
 """Trainings of which it is measured what checkpoints take, the settings besides being the defaults."""
 
+
+Gradients = dict[tuple[Any, ...], torch.Tensor]
+"""By process, step and parameter."""
 
 FUZZED = (
     "notation",
@@ -125,17 +129,16 @@ def saved(name: str, epochs: int, runs: Path) -> dict[str, Any]:
     }
 
 
-def methods() -> list[str]:
-    """The methods whose gradients are compared: limbeck's own that serve every task."""
-    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "methods")]
-    from invented_methods import INVENTED
-    from method_setting import ALL
-
-    return sorted(set(ALL) - set(INVENTED))
-
-
 def shared(method: str) -> dict[str, float]:
     """The largest difference of two processes' gradient to that of one, over the largest gradient."""
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "methods")]
+    found, expected = (_in_its_task if METHODS[method].tasks else _in_any_task)(method)
+    differences = [(found[key] - gradient).abs().max().item() for key, gradient in expected.items()]
+    return {"difference": max(differences) / max(each.abs().max().item() for each in expected.values())}
+
+
+def _in_any_task(method: str) -> tuple[Gradients, Gradients]:
+    """The gradients of both processes, and beside each that of one, on small images."""
     import test_conformance as conformance
     from method_setting import make_setting, objective_of
 
@@ -147,12 +150,27 @@ def shared(method: str) -> dict[str, float]:
     distiller = conformance.prepared(setting.distiller(objective), setting.inputs, setting.targets)
     distiller(conformance.batch_of(setting.inputs, setting.targets)).backward()
     here = {key: p.grad for key, p in distiller.named_parameters() if p.grad is not None}
-    differences = [
-        (half["gradients"][key] - gradient).abs().max().item()
-        for half in halves
-        for key, gradient in here.items()
-    ]
-    return {"difference": max(differences) / max(each.abs().max().item() for each in here.values())}
+    return (
+        {(rank, key): half["gradients"][key] for rank, half in enumerate(halves) for key in here},
+        {(rank, key): gradient for rank in range(len(halves)) for key, gradient in here.items()},
+    )
+
+
+def _in_its_task(method: str) -> tuple[Gradients, Gradients]:
+    """The same of two steps of the trainer, where processes have different numbers of pixels or tokens."""
+    from task_settings import OBJECTIVES, trained, trained_together
+
+    from two_processes import run_in_two_processes
+
+    case = METHODS[method].tasks[0], OBJECTIVES[method]
+    [both] = run_in_two_processes([(trained_together, case)], [*map(Path, sys.path)])
+    here = trained(*case)["gradients"]
+    found, expected = Gradients(), Gradients()
+    for rank, there in enumerate(both):
+        for number, (theirs, gradients) in enumerate(zip(there["gradients"], here, strict=True)):
+            found |= {(rank, number, key): theirs[key] for key in gradients}
+            expected |= {(rank, number, key): gradient for key, gradient in gradients.items()}
+    return found, expected
 
 
 def fuzzed(target: str, seconds: int) -> dict[str, Any]:
@@ -197,7 +215,7 @@ def cells(runs: Path, *, kills: int, epochs: int, seconds: int) -> Iterator[Cell
     for name in SAVED:
         took = 5 + 0.4 * epochs
         yield Cell(("saved", name), {"epochs": epochs}, took, partial(saved, name, epochs, runs))
-    for method in methods():
+    for method in sorted(METHODS):
         yield Cell(("gradients", method), {"processes": 2}, 1, partial(shared, method))
     if find_spec("atheris") is not None:
         for target in FUZZED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import statistics
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,7 @@ def table(student: str, by_method: Mapping[str, Mapping[str, Mapping[str, Any]]]
             else "."
         ),
         "",
+        *rises(by_method),
         "| | validation | test | - alone | agreement | seeds |",
         "|---|---|---|---|---|---|",
     ]
@@ -79,6 +81,16 @@ def table(student: str, by_method: Mapping[str, Mapping[str, Mapping[str, Any]]]
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
+
+
+def rises(by_method: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """A sentence on how near their plateau the student alone and with KD are."""
+    gains = []
+    for name, method in {"alone": "alone", "with KD": "KD"}.items():
+        if kept := by_method.get(method):
+            gain = statistics.fmean(each["validation"] - each["halfway"] for each in kept.values())
+            gains.append(f"{gain:+.1f} points {name}")
+    return [f"On the validation split the second half of the epochs adds {' and '.join(gains)}.", ""]
 
 
 def aims(results: Mapping[str, Any]) -> list[str]:

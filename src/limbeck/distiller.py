@@ -209,7 +209,7 @@ class Distiller(nn.Module):
             batch = replace(batch, weights=mean_one(weights))
         if batch.progress is None and self._progress is not None:
             batch = replace(batch, progress=self._progress)
-        batch = self._collected(batch, self._collecting)
+        batch = self.collected(batch)
         rule = self._backward if self._rule else None
         losses = self._losses(
             batch,
@@ -224,6 +224,19 @@ class Distiller(nn.Module):
         if torch.is_grad_enabled():
             self._untrained.look(self.student, self.objective, losses)
         return losses
+
+    def collected(self, batch: Batch) -> Batch:
+        """The batch as the methods exchange it, such as for text of the student.
+
+        A loop that counts rows over processes, or over the pieces of a batch, asks for it first; `forward`
+        then takes the batch as it is.
+
+        Args:
+            batch: with `progress`, where a method reads it.
+        """
+        if batch.collected or not self._collecting:
+            return batch
+        return replace(self._collected(batch, self._collecting), collected=True)
 
     def _collected(self, batch: Batch, collects: Sequence[Callable[[Batch, Networks], Batch]]) -> Batch:
         """The batch as the methods have exchanged it, one after the other."""

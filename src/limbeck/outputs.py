@@ -160,6 +160,8 @@ class Batch:
             targets.
         weights: (B,) how much each sample counts in the terms that fit the labels; over the whole batch their
             mean is 1, see `mean_one`. None where all count alike. A method sees those of the rows, (P,).
+        collected: whether the methods have exchanged it already, as `Distiller.collected` has them do.
+        figures: (B,) by name what there is to tell of how each sample was made by a method.
     """
 
     inputs: Inputs
@@ -181,6 +183,8 @@ class Batch:
     judgments: Tensor | None = None
     notes: Mapping[str, Tensor] = field(default_factory=dict)
     weights: Tensor | None = None
+    collected: bool = False
+    figures: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return size_of(self.inputs)
@@ -204,6 +208,7 @@ class Batch:
             bytes=None if self.bytes is None else function(self.bytes),
             notes={name: function(each) for name, each in self.notes.items()},
             weights=None if self.weights is None else function(self.weights),
+            figures={name: function(figure) for name, figure in self.figures.items()},
         )
 
     def split(self, parts: int) -> list[Batch]:

@@ -18,9 +18,9 @@ VOCABULARY, END = 19, 0
 TASK = Language(VOCABULARY, END)
 
 
-def network(seed: int, width: int = 16) -> GPT:
+def network(seed: int, width: int = 16, dropout: float = 0.1) -> GPT:
     torch.manual_seed(seed)
-    made = GPT(dim=width, depth=1, heads=2, tie=False, vocab_size=VOCABULARY, dropout=0.1)
+    made = GPT(dim=width, depth=1, heads=2, tie=False, vocab_size=VOCABULARY, dropout=dropout)
     with torch.no_grad():
         made.head.weight.mul_(30)
     return made

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from limbeck import Distiller, LimbeckError
 from limbeck.losses import rdd
 from limbeck.methods import RDD
-from limbeck.methods.rdd import hard, relative_difficulty
+from limbeck.methods.rdd import hard, probabilities, relative_difficulty
 from limbeck.tasks import Segmentation
-from segmenters import Strided, batch_of
+from segmenters import Strided, TwoHeads, batch_of
 
 TASK = Segmentation(("a", "b", "c"))
 
@@ -29,9 +29,10 @@ TARGETS = torch.tensor([0, 0, 0, 0, -100])
 
 
 def test_hard_pixels_are_those_of_little_probability_and_the_hardest_share() -> None:
-    assert hard(STUDENT, TARGETS, 0.7, 0.0).tolist() == [False, True, True, False, False]
-    assert hard(STUDENT, TARGETS, 0.55, 0.0).tolist() == [False, False, True, False, False]
-    assert hard(STUDENT, TARGETS, 0.55, 0.6).tolist() == [False, True, True, True, False]
+    right, known = probabilities(STUDENT, TARGETS), TARGETS != -100
+    assert hard(right, known, 0.7, 0.0).tolist() == [False, True, True, False, False]
+    assert hard(right, known, 0.55, 0.0).tolist() == [False, False, True, False, False]
+    assert hard(right, known, 0.55, 0.6).tolist() == [False, True, True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -61,17 +62,6 @@ def test_the_weights_of_the_first_stage() -> None:
     expected = math.exp(-(0.6 * math.log(0.6 / 0.9) + 0.4 * math.log(0.4 / 0.1)))
     assert relative_difficulty(main, auxiliary).item() == pytest.approx(expected)
     assert relative_difficulty(main, main).item() == pytest.approx(1)
-
-
-class TwoHeads(nn.Module):
-    """`Strided` with an auxiliary head beside its own."""
-
-    def __init__(self, width: int, seed: int) -> None:
-        super().__init__()
-        self.main, self.other = Strided(width, 2, seed).double(), Strided(width, 2, seed + 10).double()
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return {"out": self.main(images), "aux": self.other(images)}
 
 
 def losses_at(fraction: float, **arguments: Any) -> tuple[Any, TwoHeads, TwoHeads]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +10,14 @@ from accelerate import Accelerator
 from small_training import Fit, Regression, batches, same, weights
 from torch import Tensor
 
+from limbeck.methods.parts.memories import Bank, Queue
 from limbeck.optimization import SGD
 from limbeck.outputs import Batch
 from limbeck.training.choices import Choices
 from limbeck.training.guard import Guard
 from limbeck.training.means import Means
 from limbeck.training.step import Step
+from two_processes import as_launched, run_in_two_processes
 
 
 def unanswered(batch: Batch) -> Mapping[str, Tensor]:
@@ -31,6 +34,7 @@ def stepped(scaler: torch.amp.GradScaler | None, data: list[Batch], fit: Fit, **
         **{
             "accumulation": 1,
             "clip": None,
+            "collected": lambda batch: batch,
             "rows": lambda batch: None,
             "answered": unanswered,
             "settle": lambda batch, pieces: Choices("fp32"),
@@ -89,3 +93,25 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale() -> None:
     assert scaler.get_scale() == 2.0**126
     stepped(scaler, batches(4), fit)
     assert not same(weights(fit.model), before)
+
+
+def buffers_after_a_step(rank: int, world: int) -> dict[str, float]:
+    """What a step leaves of buffers that began it with another number in each process."""
+    as_launched(rank, world)
+    fit = Fit(Regression())
+    fit.bank, fit.queue = Bank(4, 2, 0.5), Queue(4, 2)
+    fit.register_buffer("other", torch.zeros(2))
+
+    def looked_at(batch: Batch, pieces: int) -> Choices:
+        for buffer in fit.buffers():
+            buffer.fill_(rank + 1)
+        return Choices("fp32")
+
+    stepped(None, batches(4), fit, settle=looked_at)
+    return {name: buffer.float().mean().item() for name, buffer in fit.named_buffers()}
+
+
+def test_memories_are_not_sent_to_the_other_processes() -> None:
+    (found,) = run_in_two_processes([(buffers_after_a_step, ())], paths=[Path(__file__).parent])
+    assert found[0] == {"other": 1, "bank.rows": 1, "queue.rows": 1, "queue.count": 1}
+    assert found[1] == {"other": 1, "bank.rows": 2, "queue.rows": 2, "queue.count": 2}

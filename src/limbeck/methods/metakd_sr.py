@@ -104,7 +104,7 @@ class MetaKDSR(Method):
     fixed. In every `every`-th step the KRNets learn: part of the batch is held out, one step of SGD is taken
     for a virtual student on the rest, by the mean absolute error to the targets and `strength` times the
     features' term, and the error of that student on the part held out, the term "meta", is what the KRNets
-    descend on.
+    descend on. Of several processes, or pieces of a batch, each holds out a part of its own.
 
         w' = w - step d/dw (|S_w(x) - y| + strength L(w; k)),   k descends on |S_w'(x') - y'|
 
@@ -180,11 +180,11 @@ class MetaKDSR(Method):
         assert batch.progress is not None
         theirs = [side.of(teacher) for side in self.sides]
         terms: dict[str, Term] = {
-            "features": Term(self._features(student.stages, theirs, self.krnets_fixed)),
-            "meta": Term(student.logits.new_zeros(()), "own"),
+            "features": Term(self._features(student.stages, theirs, self.krnets_fixed), per="samples"),
+            "meta": Term(student.logits.new_zeros(()), "own", per="samples"),
         }
         if torch.is_grad_enabled() and batch.progress.step % self.every == 0:
-            terms["meta"] = Term(self._examined(theirs, batch), "own")
+            terms["meta"] = Term(self._examined(theirs, batch), "own", per="samples")
         return terms
 
     @property
@@ -236,6 +236,7 @@ class MetaKDSR(Method):
         error, stages = self._asked(virtual, own, course, batch)
         chosen = course.nonzero().flatten().to(error.device)
         features = self._features(stages, [each[chosen] for each in teacher], learning, aligning=False)
+        features = features * _share(len(chosen), features)
         slopes = torch.autograd.grad(
             features, list(own.values()), create_graph=True, allow_unused=True, materialize_grads=True
         )
@@ -252,12 +253,16 @@ class MetaKDSR(Method):
         learned = torch.stack(
             [(each * slope).sum() for each, slope in zip(weights, found, strict=True)]
         ).sum()
-        return failed.detach() + learned - learned.detach()
+        return (failed.detach() + learned - learned.detach()) / _share(size, learned)
 
     def _asked(
         self, virtual: Virtual, weights: Mapping[str, Tensor], which: Tensor, batch: Batch
     ) -> tuple[Tensor, Sequence[Tensor]]:
-        """The mean absolute error on some samples (B,) bool with other weights, and the stages there."""
+        """The mean absolute error on some samples (B,) bool with other weights, and the stages there.
+
+        The sum is divided by the mean of the processes' numbers of pixels, so that the mean over processes is
+        that over all pixels.
+        """
         assert batch.targets is not None
         assert batch.rows is not None
         assert batch.rows.sample is not None
@@ -268,4 +273,11 @@ class MetaKDSR(Method):
         whole = answers.new_zeros(len(batch), *answers.shape[1:]).index_copy(0, places, answers)
         here = which.to(device)[batch.rows.sample]
         errors = distance(difference(batch.rows.logits(whole), batch.targets), "l1")
-        return (errors * here).sum() / here.sum().clamp(min=1), outputs.stages
+        (number,) = averaged([here.sum().to(errors)])
+        return (errors * here).sum() / number.where(number > 0, 1), outputs.stages
+
+
+def _share(number: int, like: Tensor) -> Tensor:
+    """() what a number is of its mean over all processes."""
+    own = like.new_tensor(float(number))
+    return own / averaged([own])[0]

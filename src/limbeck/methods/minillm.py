@@ -95,9 +95,10 @@ def returns_of(rewards: Tensor, mask: Tensor, *, normalize: bool = True) -> Tens
 
 @dataclass(frozen=True)
 class _Noted(Written):
-    """What was written, with what is noted of each token (B, n), by name."""
+    """What was written, with what is noted of each token (B, n), by name, and the mean -r_t of each text (B,)."""
 
     notes: Mapping[str, Tensor] = field(default_factory=dict)
+    lost: Tensor = field(default_factory=lambda: torch.zeros(0))
 
 
 class MiniLLM(Writer):
@@ -109,8 +110,10 @@ class MiniLLM(Writer):
     step and sample.
 
     The terms are "single" and "long", the two parts of the gradient; those of `base`, which learns from the
-    data of the batch, as the paper's loss on pretraining text does; "reverse_kl", the mean of -r_t in what
-    was written last, which with α = 0 estimates the divergence by token; and "tokens", the mean length.
+    data of the batch, as the paper's loss on pretraining text does; "reverse_kl", the mean over the texts
+    that were written last of their mean -r_t, which with α = 0 estimates the divergence by token; and
+    "tokens", their mean length. The means of what was written and of the data are over the texts of a process
+    and of a piece of the batch.
 
     Texts are written anew at each step; the published code writes 256 and learns four times from them. It
     also counts r_t itself in the return, divides rewards by 0.5 and whitens the returns of a batch, none of
@@ -184,8 +187,8 @@ class MiniLLM(Writer):
             "drawn": found.mixture,
             "importance": (found.student - found.mixture).exp(),
         }
-        self.divergence.copy_(-rewards[written.mask].mean())
-        return _Noted(written.ids, written.lengths, written.replaced, notes=notes)
+        lost = (-rewards * written.mask).sum(1) / written.lengths.clamp(min=1)
+        return _Noted(written.ids, written.lengths, written.replaced, notes=notes, lost=lost)
 
     def made(self, batch: Batch, prompts: Prompts, written: Written) -> Batch:
         """What was written, and the data behind it where there is something to learn from that."""
@@ -193,6 +196,7 @@ class MiniLLM(Writer):
         assert batch.targets is not None
         result = rewritten(batch, prompts, written, labeled=False)
         assert result.targets is not None
+        result = replace(result, figures={**result.figures, "reverse_kl": written.lost})
         places = result.targets != UNLABELED  # the same tokens in the same order as those of written.mask
         notes = {
             name: each.new_zeros(places.shape).masked_scatter(places, each[written.mask])
@@ -214,14 +218,16 @@ class MiniLLM(Writer):
         assert batch.rows is not None
         notes = batch.rows.notes
         own, logits = notes["own"], student.logits
+        if "reverse_kl" in batch.figures:
+            self.divergence.copy_(batch.figures["reverse_kl"].mean())
         single = minillm_single(logits, teacher.logits, notes["importance"], "none")
         later = minillm_long(logits, notes["tokens"], notes["returns"], notes["drawn"], self.clip, "none")
         return {
             "single": Term((own * single).mean()),
             "long": Term((own * later).mean()),
             **(self._of_data(self.base, student, teacher, batch) if self.base else {}),
-            "reverse_kl": Term(self.divergence, "monitor"),
-            "tokens": Term(self.tokens, "monitor"),
+            "reverse_kl": Term(self.divergence, "monitor", per="samples"),
+            "tokens": self.lengths(batch),
         }
 
     @staticmethod

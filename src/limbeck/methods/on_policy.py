@@ -20,8 +20,9 @@ class OnPolicy(Writer):
     it over. A cache has no answers for it, so the teacher is asked live.
 
     The tokens are drawn by numbers that are a function of the run's seed, the step, the sample and the place
-    in the text: a resumed run writes the same, and so do two processes. Where gradients are accumulated or
-    processes share a batch, each piece counts by the tokens that its data had.
+    in the text: a resumed run writes the same, and so do two processes. A mean is over all tokens that were
+    written in a step, by all processes and in all pieces of a batch. In a loop of another library, each piece
+    counts by the tokens that its data had.
 
     The term "tokens" is the mean length of the texts that were written last.
 

@@ -11,7 +11,7 @@ from limbeck.arguments import NonNegative, Share
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Reads
-from limbeck.methods.parts.blocks import full_precision
+from limbeck.methods.parts.blocks import full_precision, gather
 from limbeck.methods.parts.maps import logit_maps
 from limbeck.methods.parts.shapes import class_ids, same_logits
 from limbeck.methods.terms import Term
@@ -48,20 +48,42 @@ def rdd(
     """
     same_logits("rdd", student_logits, teacher_logits)
     class_ids("rdd", student_logits, targets)
-    ours, theirs = (hard(each, targets, threshold, hardest) for each in (student_logits, teacher_logits))
-    chosen = {"xor": ours ^ theirs, "or": ours | theirs, "and": ours & theirs, "student": ours}
+    losses = F.cross_entropy(full_precision(student_logits), targets, reduction="none")
+    ours, theirs = (probabilities(each, targets) for each in (student_logits, teacher_logits))
+    return _of_hard(losses, ours, theirs, targets != UNLABELED, combine, threshold, hardest)
+
+
+def probabilities(logits: Tensor, targets: Tensor) -> Tensor:
+    """(P,) what a network gives the right class of each pixel, detached; of class 0 where none is known."""
+    classes = targets.where(targets != UNLABELED, 0)[:, None]
+    return full_precision(logits.detach()).softmax(1).gather(1, classes)[:, 0]
+
+
+def _of_hard(
+    losses: Tensor,
+    ours: Tensor,
+    theirs: Tensor,
+    known: Tensor,
+    combine: Combine,
+    threshold: float,
+    hardest: float,
+) -> Tensor:
+    """The mean of losses (P,) over the pixels that count, by the probabilities (P,) of both networks."""
+    of_student, of_teacher = (hard(each, known, threshold, hardest) for each in (ours, theirs))
+    chosen = {
+        "xor": of_student ^ of_teacher,
+        "or": of_student | of_teacher,
+        "and": of_student & of_teacher,
+        "student": of_student,
+    }
     if combine not in chosen:
         raise LimbeckError(f"rdd combines by {', '.join(chosen)}, not {combine!r}")
-    counts = chosen[combine] & (targets != UNLABELED)
-    rows = F.cross_entropy(full_precision(student_logits), targets, reduction="none").where(counts, 0)
-    return rows.sum() / counts.sum().clamp(min=1)
+    counts = chosen[combine]
+    return losses.where(counts, 0).sum() / counts.sum().clamp(min=1)
 
 
-def hard(logits: Tensor, targets: Tensor, threshold: float, hardest: float) -> Tensor:
-    """(P,) bool, the pixels that are hard for a network; see `rdd`."""
-    known = targets != UNLABELED
-    classes = targets.where(known, 0)[:, None]
-    right = full_precision(logits.detach()).softmax(1).gather(1, classes)[:, 0]
+def hard(right: Tensor, known: Tensor, threshold: float, hardest: float) -> Tensor:
+    """(P,) bool, the pixels that are hard for a network, by its `probabilities`; see `rdd`."""
     count = int(hardest * len(right))
     least = right.where(known, 1).kthvalue(count).values if count else right.new_zeros(())
     return (right <= least.clamp(min=threshold)) & known
@@ -85,7 +107,7 @@ class RDD(Method):
     (`relative_difficulty`). In the second, the pixels count that are hard for one network alone (`rdd`). Both
     networks return an auxiliary head's logits as `aux`. It stands in place of `ce`; its terms are "main" and
     "aux", both of the student's heads. The paper's weights of the classes of Cityscapes are left out. The
-    share `hardest` is of the batch at hand, so that splitting a batch changes the loss; in the code it is
+    share `hardest` is of the batch of all processes, so that accumulation changes the loss; in the code it is
     100,000 pixels, about 5 % of a batch. A cache keeps the teacher's logits, and of the auxiliary head the
     weights alone: nothing else is made of its logits.
 
@@ -144,10 +166,20 @@ class RDD(Method):
                 losses = F.cross_entropy(full_precision(ours), targets, reduction="none")
                 value = value + first * (weights * losses).mean()
             if first < 1:
-                chosen = rdd(ours, teacher.logits, targets, self.combine, self.threshold, self.hardest)
-                value = value + (1 - first) * chosen
+                value = value + (1 - first) * self._second_stage(ours, teacher.logits, targets, rows.count)
             terms[name] = Term(value, "task", factor)
         return terms
+
+    def _second_stage(self, ours: Tensor, theirs: Tensor, targets: Tensor, count: int) -> Tensor:
+        """`rdd` of the pixels of all processes; of this one, the first `count` are no stand-ins."""
+        of_each = (
+            F.cross_entropy(full_precision(ours), targets, reduction="none"),
+            probabilities(ours, targets),
+            probabilities(theirs, targets),
+            targets != UNLABELED,
+        )
+        losses, of_student, of_teacher, known = (gather(each[:count]) for each in of_each)
+        return _of_hard(losses, of_student, of_teacher, known, self.combine, self.threshold, self.hardest)
 
     def share_of_first_stage(self, fraction: float) -> float:
         """How much of the loss is that of the first stage.

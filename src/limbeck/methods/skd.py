@@ -89,10 +89,9 @@ class SKD(Writer):
             correction=self.correction,
         )
 
-    def look(self, written: Written) -> None:
-        """Takes the share of the teacher's tokens."""
-        self.replaced.copy_(written.replaced.sum() / written.lengths.sum().clamp(min=1))
-
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of what is wrapped, and the figures."""
+        if "replaced" in batch.figures:
+            tokens = batch.figures["tokens"].sum().clamp(min=1)
+            self.replaced.copy_(batch.figures["replaced"].sum() / tokens)
         return {**super().forward(student, teacher, batch), "replaced": Term(self.replaced, "monitor")}

@@ -89,6 +89,11 @@ class TrainingLoop(Loop):
         """The batches of one epoch."""
         return self._batches(epoch)
 
+    def collected(self, batch: Batch) -> Batch:
+        """What the methods make of it, where samples differ in their rows."""
+        distiller = self._job.distiller
+        return batch if distiller.task.even else distiller.collected(batch)
+
     def rows(self, batch: Batch) -> Tensor | int | None:
         """The valid rows, where the task says that samples differ in them."""
         task = self._job.distiller.task

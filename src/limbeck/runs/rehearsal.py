@@ -88,6 +88,10 @@ class Short(Loop):
         """The first ones of the loop."""
         return _Timed(self._loop.batches(epoch), self._times)
 
+    def collected(self, batch: Batch) -> Batch:
+        """As in the loop."""
+        return self._loop.collected(batch)
+
     def rows(self, batch: Batch) -> Tensor | int | None:
         """As in the loop."""
         return self._loop.rows(batch)

@@ -61,6 +61,10 @@ class Loop(ABC):
     def batches(self, epoch: int) -> Iterable[object]:
         """The batches of one epoch, counted from 0; they have a length."""
 
+    def collected(self, batch: Batch) -> Batch:
+        """The batch that is learned from, where the module would exchange it for one with other rows."""
+        return batch
+
     def rows(self, batch: Batch) -> Tensor | int | None:
         """The valid rows of a batch, where samples have different numbers of them; None where they do not."""
         return None

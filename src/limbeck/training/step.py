@@ -31,6 +31,7 @@ class Step:
         optimizer: over its parameters.
         accumulation: pieces each batch is worked through in.
         clip: largest norm of the gradient, for each optimizer by itself; None does not clip.
+        collected: a function that makes of a batch the one that is learned from, whose rows are counted.
         rows: a function that counts the valid rows of a batch, where samples have different numbers of them.
         answered: a function that counts the samples of a batch that each teacher answers, by name, of those
             that answer for some alone.
@@ -47,6 +48,7 @@ class Step:
         *,
         accumulation: int,
         clip: float | None,
+        collected: Callable[[Batch], Batch],
         rows: Callable[[Batch], Tensor | int | None],
         answered: Callable[[Batch], Mapping[str, Tensor]],
         settle: Callable[[Batch, int], Choices],
@@ -54,7 +56,8 @@ class Step:
         shares: Shares | None = None,
     ) -> None:
         self._accelerator, self._accumulation, self._clip = accelerator, accumulation, clip
-        self._settle, self._rows, self._answered = settle, rows, answered
+        self._settle, self._collected = settle, collected
+        self._rows, self._answered = rows, answered
         self._scaler, self._shares = scaler, shares
         self._choices: Choices | None = None
         self.module, self.optimizer = module, optimizer
@@ -99,14 +102,15 @@ class Step:
         pieces = batch.split(count) if count > 1 else [batch]
         if self._choices is None:
             self._choices = self._settle(pieces[0], len(pieces))
+        # Gradients are averaged over processes, so a piece counts by its part of the mean share.
+        shares = [len(piece) * world / whole for piece in pieces]
+        pieces = [self._choices.forward(self._collected, piece) for piece in pieces]
         if self._shares is not None:
             self._shares.begin()
         values: Tensor | None = None
         given: dict[str, Tensor] = {}
-        valid = self._all_rows(batch)
-        for piece in pieces:
-            # Gradients are averaged over processes, so a piece counts by its part of the mean share.
-            share = len(piece) * world / whole
+        valid = self._all_rows(pieces)
+        for piece, share in zip(pieces, shares, strict=True):
             rows = None if valid is None else self._count(piece) * world / valid
             last = piece is pieces[-1]
             with self._sync(last):
@@ -158,11 +162,12 @@ class Step:
                 self._scaler.unscale_(part)
         return ~torch.nn.utils.get_total_norm(found).isfinite()
 
-    def _all_rows(self, batch: Batch) -> Tensor | None:
+    def _all_rows(self, pieces: list[Batch]) -> Tensor | None:
         """The valid rows of the batch of all processes, at least 1; None where every sample has as many."""
-        if self._rows(batch) is None:
+        if self._rows(pieces[0]) is None:
             return None
-        rows: Tensor = self._accelerator.reduce(self._count(batch), reduction="sum")
+        here = torch.stack([self._count(piece) for piece in pieces]).sum()
+        rows: Tensor = self._accelerator.reduce(here, reduction="sum")
         return rows.clamp(min=1)
 
     def _count(self, batch: Batch) -> Tensor:

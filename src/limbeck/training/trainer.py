@@ -293,6 +293,7 @@ class Trainer:
                 optimizer,
                 accumulation=self.accumulation,
                 clip=self.clip,
+                collected=loop.collected,
                 rows=loop.rows,
                 answered=loop.answered,
                 settle=settle,

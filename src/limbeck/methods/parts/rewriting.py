@@ -84,7 +84,14 @@ def rewritten(batch: Batch, prompts: Prompts, written: Written, *, labeled: bool
         inputs["position_ids"] = (read.cumsum(1) - 1).clamp(min=0)
     unlabeled = torch.full((len(ids),), not labeled, device=ids.device)
     return replace(
-        batch, inputs=inputs, targets=targets, view=None, bytes=None, teacher_inputs={}, written=unlabeled
+        batch,
+        inputs=inputs,
+        targets=targets,
+        view=None,
+        bytes=None,
+        teacher_inputs={},
+        written=unlabeled,
+        figures={"tokens": written.lengths, "replaced": written.replaced.sum(1)},
     )
 
 

@@ -78,8 +78,6 @@ class Writer(Method):
 
         with at_rest(networks.student):
             written = self.written(prompts, sample, numbers, networks)
-        self.tokens.fill_(written.lengths.double().mean())
-        self.look(written)
         return self.made(batch, prompts, written)
 
     @abstractmethod
@@ -112,9 +110,6 @@ class Writer(Method):
         teacher.lent += texts
         return network
 
-    def look(self, written: Written) -> None:
-        """Takes figures of what was written; none beside its length by default."""
-
     def made(self, batch: Batch, prompts: Prompts, written: Written) -> Batch:
         """The batch to learn from."""
         return rewritten(batch, prompts, written, labeled=self.labeled)
@@ -122,7 +117,13 @@ class Writer(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of what is wrapped, and the mean length of what was written last."""
         assert self.base is not None
-        return {**self.base.terms(student, teacher, batch), "tokens": Term(self.tokens, "monitor")}
+        return {**self.base.terms(student, teacher, batch), "tokens": self.lengths(batch)}
+
+    def lengths(self, batch: Batch) -> Term:
+        """The mean length of what was written last, to be looked at."""
+        if "tokens" in batch.figures:
+            self.tokens.fill_(batch.figures["tokens"].double().mean())
+        return Term(self.tokens, "monitor", per="samples")
 
 
 def _alike(ours: Inputs, theirs: Inputs) -> bool:
