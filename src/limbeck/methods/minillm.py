@@ -95,7 +95,7 @@ def returns_of(rewards: Tensor, mask: Tensor, *, normalize: bool = True) -> Tens
 
 @dataclass(frozen=True)
 class _Noted(Written):
-    """What was written, with what is noted of each token (B, n), by name, and the mean -r_t of each text (B,)."""
+    """What was written, with what is noted of each token (B, n), and the mean -r_t of each text (B,)."""
 
     notes: Mapping[str, Tensor] = field(default_factory=dict)
     lost: Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -195,8 +195,8 @@ class MiniLLM(Writer):
         assert isinstance(written, _Noted)
         assert batch.targets is not None
         result = rewritten(batch, prompts, written, labeled=False)
-        assert result.targets is not None
         result = replace(result, figures={**result.figures, "reverse_kl": written.lost})
+        assert result.targets is not None
         places = result.targets != UNLABELED  # the same tokens in the same order as those of written.mask
         notes = {
             name: each.new_zeros(places.shape).masked_scatter(places, each[written.mask])
