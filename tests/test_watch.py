@@ -11,6 +11,9 @@ import torch
 from torch import nn
 
 from limbeck import Batch, Distiller, Outputs
+from limbeck.methods.base import Method
+from limbeck.methods.declarations import Context, LossTerms, Reads
+from limbeck.methods.terms import Term
 from limbeck.watch import sums_of_inputs, sums_of_teachers
 
 
@@ -66,11 +69,32 @@ def test_parts_that_no_optimizer_has_are_named_once(every: int, first: int) -> N
     assert message.endswith("make yours with distiller.optimizer(...), or of distiller.parameters()")
 
 
-def test_it_is_said_before_the_fourth_step_is_done() -> None:
+def test_it_is_said_before_the_eighth_step_is_done() -> None:
     made = distiller()
     step = stepping(torch.optim.SGD(made.student.parameters(), lr=0.01))
-    assert said(made, 3, step) == []
+    assert said(made, 7, step) == []
     assert len(said(made, 1, step)) == 1
+
+
+class Adapted(Method):
+    """Two factors, of which the second begins at zero, so the first gets no gradient in the first step."""
+
+    name = "adapted"
+    reads = Reads(student=("logits",), teacher=("logits",))
+
+    def bind(self, context: Context) -> None:
+        self.down, self.up = nn.Parameter(torch.ones(4, 2)), nn.Parameter(torch.zeros(2, 4))
+
+    def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
+        moved = student.logits + student.logits @ self.down @ self.up
+        return {"all": Term((moved - teacher.logits).square().mean())}
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 4, 5])
+def test_parts_whose_first_gradient_is_zero_are_not_named(every: int) -> None:
+    """As with an adapter, whose second factor begins at zero."""
+    made = Distiller(network(3), network(4), Adapted(), example=INPUTS)
+    assert said(made, 40, stepping(torch.optim.SGD(made.parameters(), lr=0.01), every=every)) == []
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -115,7 +139,7 @@ def test_looking_changes_no_gradient() -> None:
 def test_an_evaluation_is_no_step() -> None:
     made = distiller()
     step = stepping(torch.optim.SGD(made.student.parameters(), lr=0.01))
-    said(made, 2, step)
+    said(made, 6, step)
     with torch.no_grad():
         for _ in range(5):
             made(INPUTS, TARGETS)

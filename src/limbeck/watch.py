@@ -28,13 +28,14 @@ class UntrainedParts:
     """Warns, once, of methods' own parts that get gradients and stay as they are while the student learns.
 
     It is what happens in a loop whose optimizer has the student's parameters only. Whether a loop has taken a
-    step shows in the student, so accumulated gradients and a rate that rises from zero mean no warning. It
+    step shows in the student, so accumulated gradients and a rate that rises from zero mean no warning, and
+    neither do parts whose gradient is zero in the first step: what is warned of has stayed in two looks. It
     costs a sum over the parameters in two forwards, and more only where something is wrong.
     """
 
     def __init__(self) -> None:
         self._forwards, self._due = 0, FIRST_LOOK
-        self._over = False
+        self._over = self._suspected = False
         self._names: list[str] = []
         self._before: list[list[float]] = []
 
@@ -60,10 +61,12 @@ class UntrainedParts:
             self._due *= 2
             self._over = self._due > LAST_LOOK
         else:
-            self._over = True
             same = [now == before for now, before in zip(sums[1], self._before[1], strict=True)]
             idle = {name: part for (name, part), flag in zip(parts.items(), same, strict=True) if flag}
-            if names := _learning(idle, losses):
+            names = _learning(idle, losses)
+            self._over = self._suspected or not names
+            self._suspected, self._due = True, 2 * self._due
+            if self._over and names:
                 more = f" and {len(names) - 1} more" if len(names) > 1 else ""
                 warnings.warn(
                     f"the student learns, but {names[0]}{more}, which the objective trains with it, stay as "
