@@ -136,7 +136,7 @@ def heads(shape: tuple[int, int, int], *, tiny: bool) -> dict[str, Any]:
 def _ratio(found: Mapping[str, list[Any]]) -> float:
     """Median of the second over median of the first."""
     first, second = (statistics.median(each) for each in found.values())
-    return round(second / first, 4)
+    return round(float(second / first), 4)
 
 
 def steps(gguf: Path, shared: Path, *, tiny: bool) -> dict[str, Any]:
