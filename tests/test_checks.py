@@ -204,7 +204,7 @@ def test_inputs_are_one_tensor_or_named_ones(setting: Setting) -> None:
 
 
 def test_a_batch_comes_alone(setting: Setting) -> None:
-    with refused("a Batch holds targets, index and views itself; give it alone"):
+    with refused("a Batch holds targets, index, views and weights itself; give it alone"):
         setting.distiller("ce")(Batch(setting.inputs, setting.targets), setting.targets)
 
 

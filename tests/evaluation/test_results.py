@@ -95,6 +95,7 @@ def version2() -> dict[str, Any]:
         "cka": CKA,
         "supervision": None,
         "written": None,
+        "scores": [],
         "notes": ["A note."],
     }
 

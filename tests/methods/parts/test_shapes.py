@@ -40,6 +40,8 @@ OTHERWISE = {
     "dgkd": "it takes the logits of several experts",
     "gold": "it takes the logits of two vocabularies",
     "guided": "it takes maps, too",
+    "minillm_long": "it takes what each token is worth",
+    "minillm_single": "it takes a weight for each token",
     "rank_distance": "it needs 3 classes",
     "uld": "it takes the logits of two vocabularies",
     "srrl": "its logits are of any width: their squared difference is taken",
