@@ -46,6 +46,7 @@ KILLED = (
     "crd",
     "on_policy",
     "okd",
+    "minillm",
     "dgkd, two teachers",
 )
 SAVED = {

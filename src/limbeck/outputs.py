@@ -158,6 +158,9 @@ class Batch:
         judgments: (J, 3) int64 what a retrieval split knows of pairs: query, document and grade.
         notes: what the method that made the batch has noted of each position of it, by name, shaped as the
             targets.
+        kinds: the notes that are 1 at the positions of one kind of rows and 0 at others.
+        ratios: all rows over those of each kind; in a training of limbeck's, of the batch of all processes.
+            A mean over all rows times this is one over the rows of the kind.
         weights: (B,) how much each sample counts in the terms that fit the labels; over the whole batch their
             mean is 1, see `mean_one`. None where all count alike. A method sees those of the rows, (P,).
         collected: whether the methods have exchanged it already, as `Distiller.collected` has them do.
@@ -182,6 +185,8 @@ class Batch:
     together: int = 1
     judgments: Tensor | None = None
     notes: Mapping[str, Tensor] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
+    ratios: Mapping[str, Tensor] = field(default_factory=dict)
     weights: Tensor | None = None
     collected: bool = False
     figures: Mapping[str, Tensor] = field(default_factory=dict)

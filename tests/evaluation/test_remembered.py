@@ -109,6 +109,8 @@ def test_the_network_asked_least_recently_is_forgotten_first() -> None:
     asking(networks[1], memory)(BATCHES[0].double())
     assert sum(len(memory.of(name)) for name in [*memory._kept]) == 1
     assert next(iter(memory._kept)) == asking(networks[1], memory)._name
+    asking(networks[0], memory)(torch.ones(100, 3))  # an answer that has no room drives nobody out
+    assert len(memory.of(asking(networks[1], memory)._name)) == 1
 
 
 @pytest.fixture

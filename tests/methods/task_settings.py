@@ -44,7 +44,7 @@ OBJECTIVES = {
     "on_policy": "on_policy(kd(temperature=1), length=8)",
     "seqkd": "seqkd(ce + kd(temperature=1), temperature=1, length=8)",
     "skd": "skd(kd(temperature=1), k=3, temperature=1, top_p=1, length=8)",
-    "minillm": "minillm(mixture=0.3, length=8)",
+    "minillm": "minillm(0.7*ce + 0.3*kd(temperature=1), mixture=0.3, length=8)",
     "pseudo_boxes": "fcos + pseudo_boxes(least=0.05)",
     "uld": "ce + 1.5*uld",
     "gold": "0.5*ce + 0.5*gold",

@@ -192,3 +192,15 @@ def test_what_relates_tokens_is_no_base() -> None:
         LimbeckError, match=r"^minillm takes for the data what compares next tokens one by one"
     ):
         parse("minillm(ce + dist)")
+
+
+def test_shapes_that_do_not_fit_are_refused_by_name() -> None:
+    logits, tokens, some = torch.zeros(3, 5), torch.zeros(3, dtype=torch.int64), torch.zeros(3)
+    with pytest.raises(LimbeckError, match=r"^minillm_single: teacher_logits has the shape \(3, 1, 5\)"):
+        minillm_single(logits, logits.unsqueeze(1), some)
+    with pytest.raises(LimbeckError, match=r"^minillm_single compares the same samples, not 3 and 2"):
+        minillm_single(logits, logits, some[:2])
+    with pytest.raises(LimbeckError, match=r"^minillm_long: student_logits has the shape \(1, 3, 5\)"):
+        minillm_long(logits.unsqueeze(0), tokens, some, some)
+    with pytest.raises(LimbeckError, match=r"^minillm_long compares the same samples, not 3 and 1"):
+        minillm_long(logits, tokens, some[:1], some)

@@ -44,6 +44,8 @@ class Memory:
     def keep(self, network: str, inputs: str, outputs: Outputs) -> None:
         """Keeps one answer if there is room."""
         size = sum(tensor.nbytes for tensor in _tensors(outputs.map))
+        if size > self._room:
+            return
         for other in [*self._kept]:
             if other != network and sum(self._used.values()) + size > self._room:
                 self.forget(other)

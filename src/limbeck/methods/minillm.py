@@ -41,7 +41,8 @@ def minillm_single(
     Raises:
         LimbeckError: if the shapes differ or are no rows of logits, or for another number of weights.
     """
-    same_samples("minillm_single", student_logits, importance)
+    class_logits("minillm_single", student_logits=student_logits, teacher_logits=teacher_logits)
+    same_samples("minillm_single", student_logits, teacher_logits, importance)
     divergence = kd(student_logits, teacher_logits, 1.0, "none", divergence="reverse")
     return reduce(full_precision(importance) * divergence, reduction)
 
@@ -112,8 +113,8 @@ class MiniLLM(Writer):
     The terms are "single" and "long", the two parts of the gradient; those of `base`, which learns from the
     data of the batch, as the paper's loss on pretraining text does; "reverse_kl", the mean over the texts
     that were written last of their mean -r_t, which with α = 0 estimates the divergence by token; and
-    "tokens", their mean length. The means of what was written and of the data are over the texts of a process
-    and of a piece of the batch.
+    "tokens", their mean length. What was written and the data have a mean each, over the tokens of all
+    processes and of all pieces of a batch; in a loop of another library, over those of each piece.
 
     Texts are written anew at each step; the published code writes 256 and learns four times from them. It
     also counts r_t itself in the return, divides rewards by 0.5 and whitens the returns of a batch, none of
@@ -202,22 +203,21 @@ class MiniLLM(Writer):
             name: each.new_zeros(places.shape).masked_scatter(places, each[written.mask])
             for name, each in written.notes.items()
         }
+        notes["own"] = places.double()
         if self.base is None:
-            return replace(result, notes={**notes, "own": places.float()})
-        given = batch.targets != UNLABELED
-        ours, theirs = places.sum().clamp(min=1), given.sum().clamp(min=1)
-        # What a token counts in a mean over all rows, so that it is a mean over the rows of its kind.
-        own, data = (each * (ours + theirs) / count for each, count in ((places, ours), (given, theirs)))
-        return beside(
-            replace(result, notes={**notes, "own": own, "data": torch.zeros_like(own)}),
-            replace(batch, notes={"data": data}),
-        )
+            return replace(result, notes=notes)
+        given = (batch.targets != UNLABELED).double()
+        notes["data"] = torch.zeros_like(notes["own"])
+        counts = {"own": notes["own"].sum(), "data": given.sum()}
+        ratios = {kind: sum(counts.values()) / count.clamp(min=1) for kind, count in counts.items()}
+        marked = replace(result, notes=notes, kinds=tuple(counts), ratios=ratios)
+        return beside(marked, replace(batch, notes={"data": given}))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of what was written, those of the data, and the figures."""
         assert batch.rows is not None
         notes = batch.rows.notes
-        own, logits = notes["own"], student.logits
+        own, logits = _counted("own", batch, student.logits), student.logits
         if "reverse_kl" in batch.figures:
             self.divergence.copy_(batch.figures["reverse_kl"].mean())
         single = minillm_single(logits, teacher.logits, notes["importance"], "none")
@@ -236,7 +236,7 @@ class MiniLLM(Writer):
         rows, targets = batch.rows, batch.targets
         assert rows is not None
         assert targets is not None
-        share = rows.notes["data"]
+        share = _counted("data", batch, student.logits)
         chosen = share.nonzero().flatten() if share.any() else torch.zeros_like(targets[:1])
 
         def of(outputs: Outputs) -> Outputs:
@@ -246,3 +246,10 @@ class MiniLLM(Writer):
         some = replace(batch, targets=targets[chosen], rows=None, related=None)
         terms = base.terms(of(student), of(teacher), some)
         return {name: replace(term, value=term.value * share.mean()) for name, term in terms.items()}
+
+
+def _counted(kind: str, batch: Batch, logits: Tensor) -> Tensor:
+    """(P,) what each row counts in a mean over all, so that it is a mean over those of a kind."""
+    assert batch.rows is not None
+    counted = batch.rows.notes[kind] * batch.ratios.get(kind, 1)
+    return counted.to(full_precision(logits).dtype)

@@ -110,6 +110,13 @@ class Step:
         values: Tensor | None = None
         given: dict[str, Tensor] = {}
         valid = self._all_rows(pieces)
+        if (kinds := pieces[0].kinds) and valid is not None:
+            of_kinds = torch.stack(
+                [torch.stack([each.notes[kind].sum() for kind in kinds]) for each in pieces]
+            )
+            totals = self._accelerator.reduce(of_kinds.sum(0), reduction="sum").clamp(min=1)
+            ratios = dict(zip(kinds, valid / totals, strict=True))
+            pieces = [replace(each, ratios=ratios) for each in pieces]
         for piece, share in zip(pieces, shares, strict=True):
             rows = None if valid is None else self._count(piece) * world / valid
             last = piece is pieces[-1]
