@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from limbeck.methods import Losses, Term
 from limbeck.optimization import SGD, Cosine, JointOptimizer
 from limbeck.outputs import Batch, Progress
 from limbeck.teachers import FileTeacher, Teacher
-from limbeck.training import Trainer
+from limbeck.training import Trainer, checkpoints
 from limbeck.training.choices import Choices
 from limbeck.training.stopping import Interrupted, Terminated
 from limbeck.training.trials import Trials
@@ -798,6 +799,48 @@ class TestResume:
         assert same(fitted(fit, stage(fit, batches(4), epochs=3), directory=tmp_path, resume=True), whole)
         assert len(fit.seen) == 1, "the third epoch again"
         assert [line["epoch"] for line in lines_of(tmp_path)] == [1, 2, 3]
+
+    def test_a_torn_checkpoint_never_takes_the_place_of_a_whole_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(model: Regression, batch: Batch) -> dict[str, Tensor]:
+            loss = squared_error(model, batch)["mse"]
+            return {"mse": loss * torch.nan if len(fit.before) > good else loss}
+
+        path = tmp_path / "checkpoints" / "last.pt"
+        good, fit = 2, Fit(Regression(), broken)
+        with pytest.raises(LimbeckError, match=re.escape(f"last good checkpoint is {path}.")):
+            fitted(fit, stage(fit, batches(4), epochs=3), directory=tmp_path)
+        path.write_bytes(path.read_bytes()[:-50])
+        good, fit = 0, Fit(Regression(), broken)
+        before = re.escape(f"last good checkpoint is {path.with_name('previous.pt')}.")
+        with pytest.raises(LimbeckError, match=before):
+            fitted(fit, stage(fit, batches(4), epochs=3), directory=tmp_path, resume=True)
+
+        found, replace_file = [], Path.replace
+
+        def replaced(self: Path, target: Path) -> Path:
+            after = replace_file(self, target)
+            if path.parent in target.parents:
+                state, _ = checkpoints.load_last(path)
+                found.append((state["loop"], state.get("epoch")))
+            return after
+
+        monkeypatch.setattr(Path, "replace", replaced)
+        fit = Fit(Regression())
+        fitted(fit, stage(fit, batches(4), epochs=3), directory=tmp_path, resume=True)
+        assert found == [(0, 2), (0, 2), (1, None)], "whatever is there after each renaming is whole"
+        assert checkpoints.load(path.with_name("previous.pt"))["epoch"] == 2
+
+    def test_a_torn_checkpoint_of_another_training_is_written_over(self, tmp_path: Path) -> None:
+        fit = Fit(Regression())
+        fitted(fit, stage(fit, batches(4)), directory=tmp_path)
+        path = tmp_path / "checkpoints" / "last.pt"
+        path.write_bytes(path.read_bytes()[:-50])
+        fit = Fit(Regression())
+        fitted(fit, stage(fit, batches(4), epochs=1), directory=tmp_path)
+        assert checkpoints.load(path)["loop"] == 1
+        assert checkpoints.load(path.with_name("previous.pt"))["epoch"] == 1
 
     def test_a_damaged_checkpoint_is_refused(self, tmp_path: Path) -> None:
         fit = Fit(Regression())

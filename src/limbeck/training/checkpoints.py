@@ -39,7 +39,7 @@ def save(path: Path, state: dict[str, Any], keep: Path | None = None) -> None:
     Args:
         path: where to. A crash leaves the old file or the new one; with `keep`, under one of the two names.
         state: what is written.
-        keep: where the old file goes; it is replaced if None.
+        keep: where the old file goes, which must be known to be whole; it is replaced if None.
     Raises:
         LimbeckError: if it cannot be written; what was there is there still.
     """

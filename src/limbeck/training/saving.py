@@ -15,6 +15,8 @@ SHARE = 50
 """An epoch that took less than so many times as long as saving does not end with a checkpoint by itself."""
 TOGETHER = 1.0
 """Seconds, about, after which several processes ask each other whether to save or to stop."""
+LONGEST = 8
+"""Steps after which they do so at the latest, as the next steps may be slower than the last ones."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class SavePoints:
         if self._alone:
             return Due(due, self._stopping.asked) if due or self._stopping.asked else None
         self._steps += 1
-        if self._steps % self._stride and not (due and every.steps):
+        if self._steps < self._stride and not (due and every.steps):
             return None
         return self._agreed(due)
 
@@ -84,16 +86,32 @@ class SavePoints:
         due = self._agreed(False)
         return due.signal if due else 0
 
-    def saved(self, begun: float) -> None:
-        """Is told that a checkpoint has been written, which was begun at that monotonic time."""
-        self._saved = time.monotonic()
-        self._cost = self._saved - begun
+    def saved(self, seconds: float, written: bool) -> bool:
+        """Takes note, in every process, of a save that one of them has done; the processes meet here.
+
+        Args:
+            seconds: how long it took this process; 0 for one that did not write.
+            written: whether this process has written the checkpoint.
+        Returns: whether one of them has.
+        """
+        if not self._alone:
+            seconds, written_by_one = self._largest(seconds, float(written))
+            written = bool(written_by_one)
+        self._saved = self._met = time.monotonic()
+        self._cost, self._steps = seconds, 0
+        return written
 
     def _agreed(self, due: bool) -> Due | None:
         """What one process wants all of them do."""
         now = time.monotonic()
-        mine = torch.tensor([[float(due), self._stopping.asked, now - self._met]], device=self._device)
-        due_to_all, signal, took = self._accelerator.gather(mine).amax(0).tolist()
-        self._stride = max(1, min(1000, round(self._stride * TOGETHER / max(took, 1e-3))))
+        due_to_all, signal, took = self._largest(float(due), self._stopping.asked, now - self._met)
+        pace = int(self._steps * TOGETHER / max(took, 1e-3))
+        self._stride = max(1, min(pace, 2 * self._stride, LONGEST))
         self._met, self._steps = now, 0
         return Due(bool(due_to_all), int(signal)) if due_to_all or signal else None
+
+    def _largest(self, *mine: float) -> list[float]:
+        """Of each number the largest that a process has. The processes wait for each other."""
+        row = torch.tensor([mine], dtype=torch.float32, device=self._device)
+        largest: list[float] = self._accelerator.gather(row).amax(0).tolist()
+        return largest

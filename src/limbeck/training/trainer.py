@@ -140,7 +140,7 @@ class Trainer:
         self.history = History(directory / "metrics.jsonl" if directory and self.main else None)
         self.display = Display(enabled=display and self.main)
         self._trackers = tuple(trackers)
-        self._has_checkpoint = False
+        self._newest: Path | None = None
 
     def check(self, root: nn.Module) -> None:
         """Refuses what cannot be sharded, if it is to be.
@@ -190,8 +190,8 @@ class Trainer:
 
     def _fit(self, root: nn.Module, loops: Iterable[Loop], *, resume: bool) -> None:
         root.to(self.device)
+        self._newest = None
         state = self._read_checkpoint(root) if resume else None
-        self._has_checkpoint = state is not None
         if state:
             taken = Choices(**state["choices"])
             self.choices = (
@@ -249,6 +249,7 @@ class Trainer:
             raise LimbeckError(
                 f"checkpoint {str(self.checkpoint)!r} is of another module: {reason}"
             ) from None
+        self._newest = self.checkpoint if note is None else checkpoints.before(self.checkpoint)
         return state
 
     def _run(self, root: nn.Module, number: int, loop: Loop, state: dict[str, Any] | None) -> None:
@@ -520,6 +521,7 @@ class Trainer:
                 self.display.note(f"{error}; training goes on without it")
 
     def _save(self, root: nn.Module, **state: Any) -> None:
+        seconds, written = 0.0, False
         if self.checkpoint and (self.main or self._sharder is not None):
             state["root"] = root.state_dict()
             state = state if self._sharder is None else self._sharder.gathered(state)
@@ -534,21 +536,23 @@ class Trainer:
                         "skipped": self._skipped,
                         **state,
                     },
-                    keep=checkpoints.before(self.checkpoint),
+                    # A file that this training has neither written nor gone on from may be torn.
+                    keep=checkpoints.before(self.checkpoint) if self._newest == self.checkpoint else None,
                 )
-                self._has_checkpoint = True
+                written = True
+            seconds = time.monotonic() - begun
+        if self._points.saved(seconds, written):
+            self._newest = self.checkpoint
             self._stopping.saved = self._saved
-            self._points.saved(begun)
-        self.accelerator.wait_for_everyone()
 
     @property
     def _saved(self) -> str:
         """What is saved, the second half of a sentence."""
-        return f"the last checkpoint is {self.checkpoint}" if self._has_checkpoint else "nothing is saved yet"
+        return f"the last checkpoint is {self._newest}" if self._newest else "nothing is saved yet"
 
     def _last_good(self) -> str:
-        if self._has_checkpoint:
-            return f"The last good checkpoint is {self.checkpoint}."
+        if self._newest:
+            return f"The last good checkpoint is {self._newest}."
         return "No checkpoint had been written yet."
 
     def _track(self, line: Mapping[str, Any], number: int) -> None:
