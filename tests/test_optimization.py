@@ -138,6 +138,51 @@ def test_optimizers_are_what_they_say() -> None:
         assert [group[key] for key in ("lr", "betas", "weight_decay")] == [0.2, (0.5, 0.9), 0.3]
 
 
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_bits_of_sgd_are_torchs(momentum: float, nesterov: bool, weight_decay: float) -> None:
+    settings: dict[str, Any] = {"momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+    ours, theirs = (nn.Parameter(torch.linspace(-1, 1, 37)) for _ in range(2))
+    pairs = (
+        (ours, SGD(lr=0.1, **settings)([ours])),
+        (theirs, torch.optim.SGD([theirs], lr=0.1, fused=True, **settings)),
+    )
+    numbers = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        gradient = torch.randn(37, generator=numbers)
+        gradient[:2] = torch.tensor([0.0, -0.0])
+        for parameter, optimizer in pairs:
+            parameter.grad = gradient.clone()
+            optimizer.step()
+        assert torch.equal(ours, theirs)
+        assert torch.equal(ours.view(torch.int32), theirs.view(torch.int32)), "the signs of zeros too"
+        if momentum:
+            one, other = (optimizer.state[each]["momentum_buffer"] for each, optimizer in pairs)
+            assert torch.equal(one.view(torch.int32), other.view(torch.int32))
+
+
+def test_a_parameter_may_get_its_first_gradient_late() -> None:
+    early, late = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    optimizer = SGD(lr=1.0, momentum=0.5, weight_decay=0.0)([early, late])
+    found = []
+    for of_late in (None, torch.ones(1), torch.ones(1)):
+        early.grad, late.grad = torch.ones(1), of_late
+        optimizer.step()
+        found.append((early.item(), late.item()))
+    assert found == [(-1.0, 0.0), (-2.5, -1.0), (-4.25, -2.5)]
+
+
+@pytest.mark.parametrize("kept", [{}, {0: {"momentum_buffer": None}}])
+def test_a_state_without_momenta_is_taken_back(kept: dict[int, Any]) -> None:
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = SGD(lr=1.0, momentum=0.5, weight_decay=0.0)([parameter])
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": kept})
+    for expected in (-1.0, -2.5):
+        parameter.grad = torch.ones(1)
+        optimizer.step()
+        assert parameter.item() == expected
+
+
 def test_defaults_are_the_crd_benchmarks() -> None:
     assert SGD().model_dump() == {
         "name": "sgd",

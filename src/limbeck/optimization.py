@@ -62,7 +62,27 @@ class SGD(Optimizing):
     def __call__(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer over `parameters`; fused, so that a step can be called off on the device."""
         settings = self.model_dump(exclude={"name"})
-        return torch.optim.SGD(parameters, **settings, fused=True)
+        made = torch.optim.SGD(parameters, **settings, fused=True)
+        made.register_step_pre_hook(begin_momenta)  # for loops and rules that step it themselves
+        return made
+
+
+def begin_momenta(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Gives fused SGD a momentum for each parameter that has a gradient for the first time.
+
+    torch makes them of memory as it finds it, which a step that is called off leaves as it is, and makes them
+    for all parameters at once. Of -0.0 the first momentum is the gradient, to the sign of its zeros, as torch
+    has it without dampening.
+    """
+    for group in optimizer.param_groups:
+        if not (group["fused"] and group["momentum"]) or group["dampening"]:
+            continue
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            state = optimizer.state[parameter]
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.full_like(parameter.grad, -0.0)
 
 
 class Adam(Optimizing):

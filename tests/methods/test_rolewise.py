@@ -225,6 +225,26 @@ def test_a_blocked_step_leaves_weights_and_state_alone(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", MAKES.values(), ids=MAKES.keys())
+def test_a_first_step_that_is_blocked_is_as_if_it_had_not_been(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "empty_like", lambda like, **_: torch.full_like(like, 1e22))
+    ends = []
+    for blocked in ([True, False], [False]):
+        setting = setting_()
+        distiller = prepared(setting, "rolewise(ce + 20*kd)")
+        optimizer = distiller.optimizer(make)
+        distiller.progress(0, 0, 0.0)
+        for bad in blocked:
+            inputs = setting.inputs * (torch.nan if bad else 1)
+            distiller(inputs, setting.targets).backward()
+            step_unless(torch.tensor(bad), optimizer)
+            optimizer.zero_grad()
+        ends.append(distiller.state_dict())
+    assert all(torch.equal(*pair) for pair in zip(*(end.values() for end in ends), strict=True))
+
+
+@pytest.mark.parametrize("make", MAKES.values(), ids=MAKES.keys())
 def test_state_is_saved_and_taken_back_to_the_bit(make: Any) -> None:
     setting = setting_()
     straight, resumed = (prepared(setting, "rolewise(ce + 50*projected)") for _ in range(2))

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from full_disk import full_disk
 from limbeck.errors import LimbeckError
-from limbeck.optimization import SGD, Adam, JointOptimizer, MakeOptimizer
+from limbeck.methods import Term
+from limbeck.optimization import SGD, Adam, JointOptimizer, Lion, MakeOptimizer, Muon
 from limbeck.outputs import Batch
 from limbeck.training import Trainer
 from limbeck.training.guard import DivergenceError, Guard, step_unless
+from two_processes import as_launched, run_in_two_processes
 
 CPU = torch.device("cpu")
 DATA = batches(4, 4, 4, 4)
@@ -87,6 +89,62 @@ def test_what_turns_nan_never_reaches_the_weights(
     assert same(weights(fit.model), fit.before[at - 1])
     if at > 1:
         assert not same(fit.before[at - 1], fit.before[at - 2]), "the steps before it did learn"
+
+
+def lion(parameters: Any) -> torch.optim.Optimizer:
+    pytest.importorskip("lion_pytorch")
+    return Lion(lr=0.1)(parameters)
+
+
+def muon(parameters: Any) -> torch.optim.Optimizer:
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("torch before 2.9 has no Muon")
+    return Muon(lr=0.1)(parameters)
+
+
+FIRST: dict[str, MakeOptimizer] = {
+    **OPTIMIZERS,
+    "lion": lion,
+    "muon": muon,
+    "not made by limbeck": partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True),
+}
+
+
+@pytest.mark.parametrize("optimizer", FIRST)
+def test_a_first_step_that_is_blocked_is_as_if_it_had_not_been(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_of_anything(like: Tensor, **settings: Any) -> Tensor:
+        return torch.full_like(like, 1e22, **settings)
+
+    monkeypatch.setattr(torch, "empty_like", full_of_anything)
+    ends = []
+    for at, data in ((1, DATA), (0, DATA[1:])):
+        fit = Fit(Regression(), breaking(at, gradient_turns_nan))
+        made: list[torch.optim.Optimizer] = []
+
+        def make(parameters: Any, made: list[torch.optim.Optimizer] = made) -> torch.optim.Optimizer:
+            made.append(FIRST[optimizer](parameters))
+            return made[0]
+
+        trainer = Trainer(display=False, device="cpu", skip_bad_steps=at)
+        trainer.fit(fit, [stage(fit, data, epochs=1, optimizer=make)])
+        ends.append((fit.before[at:], weights(fit.model), state_of(made[0])))
+    (skipped, *last), (never, *expected) = ends
+    assert len(skipped) == len(never) == 3
+    assert all(map(same, skipped, never)), "each step finds the same weights"
+    assert all(map(same, last, expected))
+    assert not same(never[0], never[1]), "and the first one learns"
+    assert expected[1], "the states were compared"
+
+
+def state_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All that an optimizer keeps, by number of the parameter and name."""
+    return {
+        f"{number} {name}": value
+        for number, state in enumerate(optimizer.state.values())
+        for name, value in state.items()
+    }
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -254,8 +312,8 @@ class WithNorm(Fit):
         return {"mse": squared_error(model, normed)["mse"] * (torch.nan if bad else 1)}
 
 
-def indexed(*sizes: int) -> list[Batch]:
-    places = torch.split(torch.arange(100, 100 + sum(sizes)), list(sizes))
+def indexed(*sizes: int, start: int = 100) -> list[Batch]:
+    places = torch.split(torch.arange(start, start + sum(sizes)), list(sizes))
     return [replace(batch, index=place) for batch, place in zip(batches(*sizes), places, strict=True)]
 
 
@@ -283,6 +341,80 @@ def test_as_many_bad_steps_as_allowed_are_passed_over(tmp_path: Path) -> None:
     loops = [stage(again, indexed(4, 4, 4), epochs=1), stage(again, indexed(4, 4), name="b")]
     with pytest.raises(DivergenceError, match="step 2 of b"):
         resumed.fit(again, loops, resume=True)
+
+
+def infinite_on_one(rank: int, world: int, how: str, skip: int) -> dict[str, Any]:
+    """The first of three batches has what is infinite on rank 1 alone, and the gradient is finite."""
+    as_launched(rank, world)
+
+    def terms(model: Regression, batch: Batch) -> dict[str, Tensor]:
+        good = squared_error(model, batch)
+        bad = len(fit.before) == 1 and rank == 1 and how == "term"
+        return {**good, "second": good["mse"] * 0.5 + (torch.inf if bad else 0.0)}
+
+    class Given(Fit):
+        def forward(self, batch: Batch) -> Any:
+            losses = super().forward(batch)
+            bad = len(self.before) == 1 and rank == 1 and how == "given"
+            spoiled = torch.tensor(torch.nan if bad else 1.0)
+            return type(losses)(
+                {**losses.terms, "third": Term(spoiled)}, given={"the teacher's logits": spoiled}
+            )
+
+    fit = Given(Regression(), terms)
+    data = indexed(12, 4, 4, start=100 + 100 * rank)[1 if how == "never" else 0 :]
+    trainer, said = Trainer(display=False, device="cpu", skip_bad_steps=skip), ""
+    try:
+        trainer.fit(fit, [stage(fit, data, epochs=1)])
+    except DivergenceError as error:
+        said = str(error)
+    return {"before": fit.before, "after": weights(fit.model), "said": said}
+
+
+def test_processes_block_the_same_step_and_say_whose_it_was() -> None:
+    asked = [("term", 1), ("never", 0), ("term", 0), ("given", 0)]
+    skipped, never, raised, given = run_in_two_processes(
+        [(infinite_on_one, each) for each in asked], paths=[Path(__file__).parent]
+    )
+    for rank in (0, 1):
+        assert same(skipped[rank]["before"][0], skipped[rank]["before"][1])
+        assert same(skipped[rank]["after"], never[0]["after"])
+        assert not same(never[rank]["after"], never[rank]["before"][0])
+        assert same(raised[rank]["after"], raised[rank]["before"][0])
+        samples = (
+            "The samples of that process's share are 200, 201, 202, 203, 204, 205, 206, 207 and 4 more, by "
+            "their index. No checkpoint had been written yet."
+        )
+        assert raised[rank]["said"].startswith(
+            "second became NaN or infinite at step 1 of training in the process of rank 1; the weights were "
+            f"not updated by it. {samples} A lower"
+        )
+        assert given[rank]["said"] == (
+            "the teacher's logits are NaN or infinite at step 1 of training in the process of rank 1, so "
+            f"there is nothing to learn from; the weights were not updated by it. {samples} "
+            "The learning rate has no part in it."
+        )
+
+
+def test_a_gradient_alone_is_the_mean_of_all_processes() -> None:
+    (found,) = run_in_two_processes([(gradient_on_one, ())], paths=[Path(__file__).parent])
+    samples = "Its samples are 100, 101, 102, 103, 200, 201, 202, 203, by their index. "
+    for said in found:
+        assert said.startswith("the gradient became NaN or infinite at step 1 of training; ")
+        assert samples in said
+
+
+def gradient_on_one(rank: int, world: int) -> str:
+    as_launched(rank, world)
+
+    def terms(model: Regression, batch: Batch) -> dict[str, Tensor]:
+        good = squared_error(model, batch)
+        return {**good, "second": gradient_turns_nan(model, batch) if rank == 1 else good["mse"] * 0.5}
+
+    fit = Fit(Regression(), terms)
+    with pytest.raises(DivergenceError) as caught:
+        Trainer(display=False, device="cpu").fit(fit, [stage(fit, indexed(4, start=100 + 100 * rank))])
+    return str(caught.value)
 
 
 def test_too_little_memory_is_said_with_the_way_back() -> None:

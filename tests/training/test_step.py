@@ -95,6 +95,20 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale() -> None:
     assert not same(weights(fit.model), before)
 
 
+def test_after_a_first_overflow_the_optimizer_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "empty_like", lambda like, **_: torch.full_like(like, 1e22))
+    first, *rest = batches(4, 4, 4)
+    assert isinstance(first.inputs, Tensor)
+    plain, scaled = Fit(Regression()), Fit(Regression())
+    stepped(None, rest, plain)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+    stepped(scaler, [Batch(100 * first.inputs), *rest], scaled)
+    assert scaler.get_scale() == 2.0**126, "one of the three has overflowed"
+    assert same(scaled.before[0], scaled.before[1])
+    assert not same(scaled.before[1], scaled.before[2])
+    assert same(weights(scaled.model), weights(plain.model))
+
+
 def buffers_after_a_step(rank: int, world: int) -> dict[str, float]:
     """What a step leaves of buffers that began it with another number in each process."""
     as_launched(rank, world)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.optimization import parts_of
+from limbeck.optimization import begin_momenta, parts_of
 from limbeck.outputs import Batch
 
 CHECK_EVERY = 50
@@ -23,6 +26,17 @@ class DivergenceError(LimbeckError):
 SHOWN = 8
 """Samples of a batch that a message lists."""
 
+GIVEN, TERM, GRADIENT, NOTHING = range(4)
+"""What a process finds of a bad step; the smaller it is, the more it explains."""
+
+
+class Finding(NamedTuple):
+    """What one process knows of a bad step: what was not finite there, and the samples of its share."""
+
+    kind: int
+    name: str
+    samples: list[int]
+
 
 class Guard:
     """Blocks the first bad update and every one after it, on the device, and tells when asked.
@@ -34,9 +48,14 @@ class Guard:
     Args:
         device: where the loop computes.
         keeps: buffers that a step changes and that are put back with it; none if it is not checked by itself.
+        accelerator: joins the processes, which block the same steps; `admit` and `check` then are for all of
+            them together. None for a process alone.
     """
 
-    def __init__(self, device: torch.device, keeps: Sequence[Tensor] = ()) -> None:
+    def __init__(
+        self, device: torch.device, keeps: Sequence[Tensor] = (), accelerator: Accelerator | None = None
+    ) -> None:
+        self._joined = None if accelerator is None or accelerator.num_processes == 1 else accelerator
         self._keeps = list(keeps)
         self._kept = [buffer.clone() for buffer in keeps]
         self._batches: deque[tuple[int, Tensor | None]] = deque(maxlen=CHECK_EVERY)
@@ -73,6 +92,8 @@ class Guard:
         norm = torch.nn.utils.get_total_norm(gradients) if gradients else values.new_zeros(())
         bad = ~torch.cat([values.detach(), norm.reshape(1).to(values)]).isfinite()
         now = bad.any()
+        if self._joined is not None:
+            now = self._joined.reduce(now.int(), reduction="sum") > 0
         first = now & ~self.blocked
         self._names = [*names, "the gradient"]
         self._step = torch.where(first, step, self._step)
@@ -95,20 +116,28 @@ class Guard:
             return
         if self._keeps:
             torch._foreach_copy_(self._keeps, self._kept)
-        checkpoint = f"{self._samples()}{checkpoint}"
-        for name, value in self._given.items():
-            if not value.isfinite():
-                raise DivergenceError(
-                    f"{name} are NaN or infinite at step {int(self._step)} of {where}, so there is nothing "
-                    f"to learn from; the weights were not updated by it. {checkpoint} "
-                    "The learning rate has no part in it."
-                )
-        bad = [name for name, flag in zip(self._names, self._bad.tolist(), strict=True) if flag]
+        found = [self._finding()]
+        if self._joined is not None:
+            found = gather_object(found)
+        rank = min(range(len(found)), key=lambda each: found[each].kind)
+        kind, name, samples = found[rank]
+        # The gradient is the mean over all processes, so nobody knows whose samples spoiled it.
+        whose, their = "", "Its samples"
+        if kind == GRADIENT:
+            samples = [sample for each in found for sample in each.samples]
+        elif self._joined is not None:
+            whose, their = f" in the process of rank {rank}", "The samples of that process's share"
+        step = f"at step {int(self._step)} of {where}{whose}"
+        checkpoint = f"{_listed(their, samples)}{checkpoint}"
+        if kind == GIVEN:
+            raise DivergenceError(
+                f"{name} are NaN or infinite {step}, so there is nothing to learn from; the weights were not "
+                f"updated by it. {checkpoint} The learning rate has no part in it."
+            )
         raise DivergenceError(
-            f"{bad[0]} became NaN or infinite at step {int(self._step)} of {where}; the weights were not "
-            f"updated by it. {checkpoint} "
-            "A lower learning rate or clipping may help; training.skip_bad_steps (--skip-bad-steps) passes "
-            "over a few such steps."
+            f"{name} became NaN or infinite {step}; the weights were not updated by it. {checkpoint} A lower "
+            "learning rate or clipping may help; training.skip_bad_steps (--skip-bad-steps) passes over a "
+            "few such steps."
         )
 
     def pass_over(self) -> None:
@@ -117,20 +146,34 @@ class Guard:
         self._step, self._bad = torch.full_like(self._step, -1), None
         self._given.clear()
 
-    def _samples(self) -> str:
-        """A sentence that names the samples of the bad step."""
+    def _finding(self) -> Finding:
+        assert self._bad is not None
         number = int(self._step)
         index = next((index for step, index in self._batches if step == number), None)
-        if index is None:
-            return ""
-        found = index.tolist()
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        return f"Its samples are {', '.join(map(str, found[:SHOWN]))}{more}, by their index. "
+        samples: list[int] = [] if index is None else index.tolist()
+        for name, value in self._given.items():
+            if not value.isfinite():
+                return Finding(GIVEN, name, samples)
+        bad = [name for name, flag in zip(self._names, self._bad.tolist(), strict=True) if flag]
+        if not bad:  # it was another process's
+            return Finding(NOTHING, "", samples)
+        return Finding(GRADIENT if bad[0] == self._names[-1] else TERM, bad[0], samples)
+
+
+def _listed(whose: str, samples: list[int]) -> str:
+    """A sentence that names samples."""
+    if not samples:
+        return ""
+    more = f" and {len(samples) - SHOWN} more" if len(samples) > SHOWN else ""
+    return f"{whose} are {', '.join(map(str, samples[:SHOWN]))}{more}, by their index. "
 
 
 def step_unless(blocked: Tensor, optimizer: torch.optim.Optimizer) -> None:
     """One step of the optimizer unless blocked; fused optimizers decide that on the device."""
     parts = parts_of(optimizer)
+    for part in parts:
+        if isinstance(part, torch.optim.SGD):  # also one that limbeck did not make
+            begin_momenta(part)
     if all(part.defaults.get("fused") for part in parts):
         for part in parts:
             part.found_inf = blocked.float()  # type: ignore[attr-defined]

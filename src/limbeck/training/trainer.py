@@ -415,7 +415,8 @@ class Trainer:
         """Does the steps of an epoch that are left."""
         loop, first = epoch.loop, epoch.first
         check_every = 1 if self.device.type == "cpu" or self.skip_bad_steps else CHECK_EVERY
-        guard = Guard(self.device, self._changed_by_steps(step.module) if check_every == 1 else ())
+        keeps = self._changed_by_steps(step.module) if check_every == 1 else ()
+        guard = Guard(self.device, keeps, self.accelerator)
         step.module.train()
         with epoch.random():
             for batch in epoch.batches():
