@@ -20,6 +20,20 @@ class LimbeckError(ValueError):
     exit_code = 2
 
 
+class FirstFailedError(LimbeckError):
+    """What the other processes of a run raise when the first one fails at what it does alone.
+
+    The first process raises the error itself, so the command line prints nothing for this one.
+
+    Args:
+        exit_code: exit code of the first process.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("the first process has failed at what it does alone; its own error says why")
+        self.exit_code = exit_code
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> LimbeckError:
     """The error for a name that is not in a table; names the nearest that is.
 

@@ -69,6 +69,7 @@ def gradients(rank: int, world: int, name: str) -> dict[str, Tensor] | str:
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, list[dict[str, Tensor] | str]]:
+    pytest.importorskip("torch", "2.7")
     jobs = [(gradients, (name,)) for name in NAMES]
     results = run_in_two_processes(jobs, paths=[Path(__file__).parent, *map(Path, sys.path)])
     return dict(zip(NAMES, results, strict=True))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from limbeck.cli.app import app
-from limbeck.errors import LimbeckError
+from limbeck.errors import FirstFailedError, LimbeckError
 
 __all__ = ["main"]
 
@@ -33,6 +33,8 @@ def main() -> None:
     except LimbeckError as error:
         if debug:
             traceback.print_exception(error)
+        if isinstance(error, FirstFailedError):
+            sys.exit(error.exit_code)
         name = "limbeck" if rank == "0" else f"limbeck, process {rank}"
         message = Text.assemble((f"{name}: ", "red"), str(error))
         Console(stderr=True, highlight=False).print(message, soft_wrap=True)

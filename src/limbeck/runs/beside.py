@@ -21,6 +21,7 @@ from limbeck.runs.job import Job
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.result import BaselineResult, Result
 from limbeck.training import Trainer
+from limbeck.training.world import led
 
 BaselineLike: TypeAlias = str | Path | Run
 """What a run is shown beside: "auto", "none", or the run of the student alone or its directory."""
@@ -113,9 +114,9 @@ class Beside:
             report: a function that writes the run's page.
             over_seeds: a function that adds what the runs of other seeds say.
         """
-        if self._trainer.main:
-            self._write(other, report, over_seeds)
-        self._trainer.accelerator.wait_for_everyone()
+        with led(self._trainer.accelerator):
+            if self._trainer.main:
+                self._write(other, report, over_seeds)
 
     def _write(self, other: Run | str, report: Report | None, over_seeds: OverSeeds | None) -> None:
         run, result = self._run, self._run.result

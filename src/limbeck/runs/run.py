@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -25,7 +25,7 @@ from limbeck.runs.job import prepare
 from limbeck.runs.locking import locked
 from limbeck.runs.loops import Watch, loops
 from limbeck.training import DivergenceError, Trainer
-from limbeck.training.world import launched
+from limbeck.training.world import launched, led
 
 
 def distill(
@@ -372,14 +372,16 @@ def _run(
         beside.plan(job, trainer, len(cast(Sized, to_do[-1].batches(0))))
     if done:
         return run
-    with locked(path) if trainer.main else nullcontext():
+    with ExitStack() as lock:
         depends: dict[str, Any] = {}
-        if trainer.main:
-            if resume:
+        with led(trainer.accelerator):
+            if trainer.main:
+                lock.enter_context(locked(path))
+            if trainer.main and resume:
                 directory.sweep(path)
                 directory.cleared(path)
                 depends = run.environment
-            else:
+            elif trainer.main:
                 directory.check_claim(path, resume=False, overwrite=overwrite)  # it may be another's by now
                 depends = {
                     "precision": trainer.precision,
@@ -389,7 +391,6 @@ def _run(
                     **({"baseline": beside.asked} if beside else {}),
                 }
                 directory.claim(path, job.config, **depends)
-        trainer.accelerator.wait_for_everyone()
         try:
             trainer.fit(job.distiller, to_do, resume=resume)
         finally:  # so that what is saved can be resumed
@@ -397,7 +398,7 @@ def _run(
                 trainer.display.note(f"{str(path)!r} was removed in the meantime and is made again")
                 with suppress(LimbeckError):
                     directory.mark(path, job.config, depends)
-        if trainer.main:
-            conclude(run, job, trainer, objects, report)
-    trainer.accelerator.wait_for_everyone()
+        with led(trainer.accelerator):
+            if trainer.main:
+                conclude(run, job, trainer, objects, report)
     return run

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from threading import Thread
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
 
-from limbeck.errors import LimbeckError
+from limbeck.errors import FirstFailedError, LimbeckError
+
+PATIENCE = timedelta(days=365)
+"""How long the other processes wait for what the first one does alone, as long as it lives."""
 
 
 def launched() -> int:
@@ -105,3 +112,92 @@ def half_launched(joined: int) -> str | None:
 def lost(error: RuntimeError) -> bool:
     """Whether an error says that another process does not answer any more."""
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
+
+
+@contextmanager
+def led(accelerator: Accelerator) -> Iterator[None]:
+    """A context at whose end the other processes wait for the first, which may take days in it.
+
+    They wait in a gloo group of its own, whatever the timeout of the accelerator's group is: gloo notices at
+    once when the first process dies. All processes enter it together. Signals are heeded while they wait.
+
+    Args:
+        accelerator: joins the processes.
+    Raises:
+        FirstFailedError: in the other processes, if the context of the first one ends with an error.
+        LimbeckError: if another process has ended.
+    """
+    if accelerator.num_processes == 1:
+        yield
+        return
+    with _answering():
+        group = dist.new_group(backend="gloo")
+    assert group is not None, "every process is in it"
+    try:
+        if accelerator.is_main_process:
+            try:
+                yield
+            except BaseException as error:
+                with suppress(RuntimeError):  # one that has ended needs not be told
+                    _tell(_exit_code(error), group)
+                raise
+            with _answering():
+                _tell(0, group)
+        else:
+            yield
+            with _answering():
+                code = _told(group)
+            if code != 0:
+                raise FirstFailedError(code)
+    finally:
+        dist.destroy_process_group(group)
+
+
+def _tell(code: int, group: dist.ProcessGroup) -> None:
+    """Sends all other processes the exit code of the first, 0 if it goes on."""
+    word = torch.tensor([code])
+    for work in [dist.isend(word, rank, group) for rank in range(1, dist.get_world_size())]:
+        assert work is not None
+        work.wait()
+
+
+def _told(group: dist.ProcessGroup) -> int:
+    """What the first process has sent; a thread waits for it, as torch lets no signal through meanwhile."""
+    word, failed = torch.zeros(1, dtype=torch.long), list[RuntimeError]()
+
+    def wait() -> None:
+        try:
+            work = dist.irecv(word, 0, group)
+            assert work is not None
+            work.wait(PATIENCE)
+        except RuntimeError as error:
+            failed.append(error)
+
+    thread = Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return int(word)
+
+
+def _exit_code(error: BaseException) -> int:
+    """The exit code of a process that ends with an error."""
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    code = error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", 1)
+    return code if isinstance(code, int) else 1
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """A context in which it is said if another process does not answer any more."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not lost(error):
+            raise
+        raise LimbeckError(
+            "another process has ended or does not answer; the same command with resume (--resume auto) goes "
+            "on, with any number of processes"
+        ) from error
