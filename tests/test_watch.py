@@ -69,10 +69,10 @@ def test_parts_that_no_optimizer_has_are_named_once(every: int, first: int) -> N
     assert message.endswith("make yours with distiller.optimizer(...), or of distiller.parameters()")
 
 
-def test_it_is_said_before_the_eighth_step_is_done() -> None:
+def test_it_is_said_before_the_fourth_step_is_done() -> None:
     made = distiller()
     step = stepping(torch.optim.SGD(made.student.parameters(), lr=0.01))
-    assert said(made, 7, step) == []
+    assert said(made, 3, step) == []
     assert len(said(made, 1, step)) == 1
 
 
@@ -139,7 +139,7 @@ def test_looking_changes_no_gradient() -> None:
 def test_an_evaluation_is_no_step() -> None:
     made = distiller()
     step = stepping(torch.optim.SGD(made.student.parameters(), lr=0.01))
-    said(made, 6, step)
+    said(made, 2, step)
     with torch.no_grad():
         for _ in range(5):
             made(INPUTS, TARGETS)

@@ -18,6 +18,8 @@ from limbeck.shares import here
 
 FIRST_LOOK = 4
 """The training forward at which the parts are first compared with what they were, after three steps."""
+EVERY = 8
+"""Forwards in each of which the student is looked at; after them, at twice as many each time."""
 LAST_LOOK = 1024
 """Forwards after which a student that has not changed either is left alone."""
 _CALLED = {"projection": "logits", "ranked": "logits", "sides": "maps"}
@@ -29,18 +31,19 @@ class UntrainedParts:
 
     It is what happens in a loop whose optimizer has the student's parameters only. Whether a loop has taken a
     step shows in the student, so accumulated gradients and a rate that rises from zero mean no warning, and
-    neither do parts whose gradient is zero in the first step: what is warned of has stayed in two looks. It
-    costs a sum over the parameters in two forwards, and more only where something is wrong.
+    neither do parts whose gradient is zero in the first step: the student has changed twice before. It costs
+    a few sums over the parameters, and more only where something is wrong.
     """
 
     def __init__(self) -> None:
-        self._forwards, self._due = 0, FIRST_LOOK
-        self._over = self._suspected = False
+        self._forwards = self._steps = 0
+        self._over = False
         self._names: list[str] = []
-        self._before: list[list[float]] = []
+        self._before: list[float] = []
+        self._student: list[float] = []
 
     def look(self, student: nn.Module, objective: Method, losses: Losses) -> None:
-        """Counts a training forward, and compares at the 4th, or the 8th, 16th, ... if it must.
+        """Counts a training forward, and compares from the 4th on, once the student has changed twice.
 
         Args:
             student: the student.
@@ -50,30 +53,30 @@ class UntrainedParts:
         if self._over or torch.compiler.is_compiling():
             return
         self._forwards += 1
-        if self._forwards not in (1, self._due):
+        if self._forwards > EVERY and self._forwards & (self._forwards - 1):
             return
         parts = dict(_parts(objective))
-        sums = [_sums(p for p in student.parameters() if p.requires_grad), _sums(parts.values())]
+        now = _sums(p for p in student.parameters() if p.requires_grad)
         if self._forwards == 1 or list(parts) != self._names:
-            self._names, self._before = list(parts), sums
+            self._names, self._before, self._steps = list(parts), _sums(parts.values()), 0
             self._over = not parts
-        elif sums[0] == self._before[0]:
-            self._due *= 2
-            self._over = self._due > LAST_LOOK
-        else:
-            same = [now == before for now, before in zip(sums[1], self._before[1], strict=True)]
-            idle = {name: part for (name, part), flag in zip(parts.items(), same, strict=True) if flag}
-            names = _learning(idle, losses)
-            self._over = self._suspected or not names
-            self._suspected, self._due = True, 2 * self._due
-            if self._over and names:
-                more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-                warnings.warn(
-                    f"the student learns, but {names[0]}{more}, which the objective trains with it, stay as "
-                    "they began: no optimizer has them; make yours with distiller.optimizer(...), or of "
-                    "distiller.parameters()",
-                    stacklevel=5,
-                )
+        elif now != self._student:
+            self._steps += 1
+        self._student = now
+        if self._steps < 2 or self._forwards < FIRST_LOOK:
+            self._over = self._over or self._forwards >= LAST_LOOK
+            return
+        self._over = True
+        pairs = zip(parts.items(), _sums(parts.values()), self._before, strict=True)
+        idle = {name: part for (name, part), after, before in pairs if after == before}
+        if names := _learning(idle, losses):
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            warnings.warn(
+                f"the student learns, but {names[0]}{more}, which the objective trains with it, stay as "
+                "they began: no optimizer has them; make yours with distiller.optimizer(...), or of "
+                "distiller.parameters()",
+                stacklevel=5,
+            )
 
 
 def sums_of_inputs(inputs: Inputs) -> dict[str, Tensor]:
