@@ -69,3 +69,15 @@ def texts(some: Batch) -> list[tuple[list[int], list[int]]]:
         assert ids[mask.bool()].tolist() == [*ids[: start + 1].tolist(), *own[:-1]]
         found.append((ids[: start + 1].tolist(), own))
     return found
+
+
+def same_in_chunks(objective: str) -> None:
+    """Asserts that losses and gradients are the same whether logits are made in chunks or all at once."""
+    results = []
+    for chunk in (0, 2):
+        made = distiller(objective, chunk=chunk).eval()
+        assert (made._chunked is None) == (chunk == 0)
+        losses = made(batch())
+        losses.backward()
+        results.append([losses.total.detach(), *(p.grad for p in made.student.parameters())])
+    torch.testing.assert_close(results[1], results[0])

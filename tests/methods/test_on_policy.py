@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from language_pair import END, TASK, VOCABULARY, answers, batch, collected, distiller, network, texts
+from language_pair import (
+    END,
+    TASK,
+    VOCABULARY,
+    answers,
+    batch,
+    collected,
+    distiller,
+    network,
+    same_in_chunks,
+    texts,
+)
 
 from limbeck import Distiller, LimbeckError
 from limbeck.losses import kd
@@ -86,14 +97,7 @@ def test_no_gradient_flows_into_the_choice() -> None:
 
 
 def test_in_chunks_it_is_the_same() -> None:
-    results = []
-    for chunk in (0, 2):
-        made = distiller("on_policy(0.1*ce + 0.9*kd(temperature=1), length=6)", chunk=chunk).eval()
-        assert (made._chunked is None) == (chunk == 0)
-        losses = made(batch())
-        losses.backward()
-        results.append([losses.total.detach(), *(p.grad for p in made.student.parameters())])
-    torch.testing.assert_close(results[1], results[0])
+    same_in_chunks("on_policy(0.1*ce + 0.9*kd(temperature=1), length=6)")
 
 
 def test_a_text_ends_at_its_end() -> None:

@@ -147,12 +147,9 @@ def labels_of(spec: str) -> tuple[str, ...] | None:
 
     A label that is called LABEL_3, as it is where nobody gave names, counts as 3.
     """
-    named = read(spec)
-    if not named.brings_weights:
-        return None
     if decides(spec) is None:
         return None
-    config = pretrained.config_of(named.place)
+    config = pretrained.config_of(read(spec).place)
     return told_apart(
         [re.sub(r"^LABEL_(\d+)$", r"\1", config.id2label[number]) for number in sorted(config.id2label)]
     )
@@ -164,7 +161,7 @@ def decides(spec: str) -> Decision | None:
     if not named.brings_weights:
         return None
     architectures = pretrained.config_of(named.place).architectures or ()
-    return next((_decision(name) for name in architectures if _decision(name)), None)
+    return next(filter(None, map(_decision, architectures)), None)
 
 
 def _decision(name: str) -> Decision | None:

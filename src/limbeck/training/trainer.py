@@ -38,12 +38,12 @@ from limbeck.training.stopping import Interrupted, Terminated, stop, stoppable
 from limbeck.training.trackers import begin, check_trackers
 from limbeck.training.trials import check_compiler
 from limbeck.training.world import (
+    answering,
     check_unsharded,
     check_world,
     ended_at_exit,
     half_launched,
     launched_on_cpu,
-    lost,
 )
 
 if TYPE_CHECKING:
@@ -225,16 +225,10 @@ class Trainer:
 
     @contextmanager
     def _together(self) -> Iterator[None]:
-        """A context in which it is said if another process does not answer any more."""
-        try:
+        """A context in which it is said if another process does not answer any more, and what is saved."""
+        alone = self.accelerator.num_processes == 1
+        with nullcontext() if alone else answering(lambda: self._saved):
             yield
-        except RuntimeError as error:
-            if self.accelerator.num_processes == 1 or not lost(error):
-                raise
-            raise LimbeckError(
-                f"another process has ended or does not answer; {self._saved}, and the same command with "
-                "resume (--resume auto) goes on, with any number of processes"
-            ) from error
 
     def _read_checkpoint(self, root: nn.Module) -> dict[str, Any] | None:
         if not self.checkpoint or not checkpoints.there(self.checkpoint):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from threading import Thread
@@ -130,7 +130,7 @@ def led(accelerator: Accelerator) -> Iterator[None]:
     if accelerator.num_processes == 1:
         yield
         return
-    with _answering():
+    with answering():
         group = dist.new_group(backend="gloo")
     assert group is not None, "every process is in it"
     try:
@@ -141,11 +141,11 @@ def led(accelerator: Accelerator) -> Iterator[None]:
                 with suppress(RuntimeError):  # one that has ended needs not be told
                     _tell(_exit_code(error), group)
                 raise
-            with _answering():
+            with answering():
                 _tell(0, group)
         else:
             yield
-            with _answering():
+            with answering():
                 code = _told(group)
             if code != 0:
                 raise FirstFailedError(code)
@@ -190,14 +190,21 @@ def _exit_code(error: BaseException) -> int:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
-    """A context in which it is said if another process does not answer any more."""
+def answering(saved: Callable[[], str] | None = None) -> Iterator[None]:
+    """A context in which it is said if another process does not answer any more.
+
+    Args:
+        saved: a function that says what is saved by then, in half a sentence.
+    Raises:
+        LimbeckError: if another process has ended.
+    """
     try:
         yield
     except RuntimeError as error:
         if not lost(error):
             raise
+        kept = f"{saved()}, and " if saved else ""
         raise LimbeckError(
-            "another process has ended or does not answer; the same command with resume (--resume auto) goes "
-            "on, with any number of processes"
+            f"another process has ended or does not answer; {kept}the same command with resume (--resume "
+            "auto) goes on, with any number of processes"
         ) from error

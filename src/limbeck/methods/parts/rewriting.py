@@ -103,24 +103,18 @@ def beside(first: Batch, second: Batch) -> Batch:
         second: the same, as the data gives it; its samples are none that a network has written.
     """
     pair = (first, second)
-    widths = [part.targets.shape[1] for part in pair if part.targets is not None]
+    targets = [part.targets for part in pair if part.targets is not None]
+    width = max(each.shape[1] for each in targets)
 
     def joined(tensors: Sequence[Tensor], fill: int = 0) -> Tensor:
-        return torch.cat([F.pad(each, (0, max(widths) - each.shape[1]), value=fill) for each in tensors])
+        return torch.cat([F.pad(each, (0, width - each.shape[1]), value=fill) for each in tensors])
 
     inputs = [part.inputs for part in pair if not isinstance(part.inputs, Tensor)]
     whole = {"attention_mask": torch.ones_like(inputs[1]["input_ids"])}
     notes = {
-        name: joined(
-            [
-                part.notes.get(name, note.new_zeros(part.targets.shape))
-                for part in pair
-                if part.targets is not None
-            ]
-        )
+        name: joined([note, second.notes.get(name, note.new_zeros(targets[1].shape))])
         for name, note in first.notes.items()
     }
-    targets = [part.targets for part in pair if part.targets is not None]
     index = [part.index for part in pair if part.index is not None]
     return replace(
         first,
