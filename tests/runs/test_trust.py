@@ -13,7 +13,7 @@ from limbeck import data, models
 from limbeck.config import TeacherConfig
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
-from limbeck.runs.trust import Answers, examine
+from limbeck.runs.trust import BATCH, Answers, examine
 from limbeck.tasks import Classification, Multilabel, Regression
 from tagged_files import write_conll
 
@@ -49,6 +49,21 @@ def test_a_good_teacher_is_measured_and_nothing_changes(good: Run) -> None:
     assert found == (f"the teacher has a top-1 of {100 * figure:.1f} % on the validation split", None)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+def test_a_teacher_is_asked_about_its_samples_once_in_a_process(good: Run) -> None:
+    network, shown = limbeck.load(good), []
+    with torch.no_grad():
+        next(network.parameters()).mul_(1.001)  # no other test has asked this one
+    network.register_forward_hook(lambda module, inputs, outputs: shown.append(len(outputs)))
+    source = data.load("digits")
+    config = TeacherConfig(model=str(good.path))
+    first, again = (examine(network, "teacher", config, source, CPU) for _ in range(2))
+    assert first == again
+    assert source.validation is not None
+    rest = len(source.validation) - 2 * BATCH
+    assert 0 < rest < BATCH
+    assert shown == [2, BATCH, BATCH, rest, 2, BATCH]  # once more, to see that it is the same network
 
 
 def test_logits_of_a_run_may_all_lie_between_0_and_1(good: Run) -> None:

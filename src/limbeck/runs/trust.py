@@ -14,7 +14,9 @@ from limbeck.config import RunConfig, TeacherConfig
 from limbeck.data import Loader, Source, Split
 from limbeck.data.split import stratified
 from limbeck.errors import LimbeckError
+from limbeck.evaluation.remembered import Remembered
 from limbeck.features import probabilities
+from limbeck.outputs import Batch
 from limbeck.runs import answer_files, chance, networks
 from limbeck.runs.chance import FEWEST
 from limbeck.runs.directory import Run
@@ -25,7 +27,7 @@ from limbeck.tasks.wording import a
 from limbeck.teachers import LiveTeacher
 from limbeck.training.devices import own_device
 
-BATCH = 512
+BATCH = 128
 MOST = 2000
 """Training samples that are asked about where there is no validation split."""
 LOSS = 0.2
@@ -192,12 +194,13 @@ def _answers(
     with torch.random.fork_rng(devices):
         teacher = LiveTeacher(network, config.features, width=task.width, dense=task.dense)
         teacher.name = name
+        known = Remembered(network, lambda inputs: teacher(Batch(inputs)), f"{name} {config.features}")
         for batch in loader:
             if not answers.samples:
                 teacher.open(batch.inputs, ("logits",))
                 if task.fields and teacher.points is not None:
                     teacher.open(batch.inputs, ("logits", *task.fields_of(teacher.points)))
-            outputs = teacher(batch)
+            outputs = known(batch.inputs)
             logits = outputs.logits
             answers.update(task.rows(batch, outputs).logits(logits) if task.dense else logits)
             if not answers.broken:
