@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from command import Command
 
+from collections_on_disk import collection
+from cross_folders import cross_folder
 from limbeck.runs import Run
 from limbeck.runs.result import ViewsResult
 
@@ -43,6 +45,20 @@ def test_from_nothing_to_nothing(command: Command, teacher: Run, cache: Path) ->
     assert [path.stem for path in cache.iterdir()] == names[1:]
     assert command("cache", "clear", "--all").out.startswith("removed 1 cache, ")
     assert list(cache.iterdir()) == []
+
+
+def test_pairs_of_a_cross_encoder_are_filled_and_listed(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    cross_folder(tmp_path / "cross")
+    collection(tmp_path / "beir", documents=8, queries=4)
+    data = f'retrieval(path="{tmp_path / "beir"}", held_out=0)'
+    given = ("--teacher", f"hf:{tmp_path / 'cross'}", "--data", data, "--cache-teacher", "both")
+    filled = command("cache", "fill", *given)
+    assert filled.out.startswith("1 view of 4 pairs: 4 answers, 4 of them new, in ")
+    for word in ("list", "verify"):
+        shown = command("cache", word)
+        assert shown.code == 0
+        assert shown.out.count("4 answers, 1 for each of 4 pairs") == 2
 
 
 def test_damage_is_found_and_mended(command: Command, teacher: Run, cache: Path) -> None:

@@ -30,6 +30,19 @@ def test_the_objective_is_minimized_for_the_first_numbers_of_the_embedding() -> 
     assert losses.total.item() == pytest.approx(total.item(), rel=1e-6)
 
 
+def test_the_whole_embedding_counts_whether_it_is_named_or_not() -> None:
+    made, batch = distiller("matryoshka(contrastive, dims=[2], weights=[0.25])")
+    named, _ = distiller("matryoshka(contrastive, dims=[5, 2], weights=[1, 0.25])")
+    left_out, _ = distiller("matryoshka(contrastive, dims=[5, 2], weights=[0, 1])")
+    losses = made(batch)
+    assert losses.total.item() == pytest.approx(named(batch).total.item(), rel=1e-6)
+    losses.total.backward()
+    weight = made.student.get_parameter("classifier.weight")
+    assert weight.grad is not None
+    assert weight.grad[2:].abs().sum() > 0, "the other numbers learn"
+    assert left_out(batch).total.item() == pytest.approx(losses["matryoshka.contrastive_2"].item(), rel=1e-6)
+
+
 def test_what_compares_with_the_teacher_has_a_projection_for_each() -> None:
     made, batch = distiller("matryoshka(cosine, dims=[5, 3])")
     shapes = {name: tuple(each.shape) for name, each in made.objective.named_parameters()}

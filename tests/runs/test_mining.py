@@ -22,7 +22,7 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mining")
-    sentence_folder(folder / "encoder")
+    sentence_folder(folder / "encoder", initializer_range=0.5)
     collection(folder / "beir", documents=12, queries=5, splits={"train": 4, "test": 1})
     return folder
 
@@ -67,6 +67,7 @@ def test_the_run_is_the_ranking_without_the_relevant_document(place: Path, tmp_p
 def test_what_is_too_near_to_the_relevant_document_is_left_out(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "run.txt"
     mine(f"hf:{place / 'encoder'}", f'retrieval(path="{place / "beir"}", held_out=0)', out, skip=1, below=0.9)
+    assert rankings(out), "of some query"
     for query, ranked in rankings(out).items():
         every = dict(by_hand(place)[query])
         best = every.pop(query.replace("q", "d"))
@@ -82,6 +83,31 @@ def test_the_run_gives_the_negatives_of_the_data(place: Path, tmp_path: Path) ->
     assert isinstance(samples, Texts)
     group = [samples.corpus.ids[each] for each in source.train.index[:4].tolist()]
     assert group[2:] == [document for document, _ in rankings(out)[group[0]][:2]]
+
+
+def test_what_is_below_is_found_however_many_documents_are_nearer(place: Path, tmp_path: Path) -> None:
+    data_set, out = f'retrieval(path="{place / "beir"}", held_out=0)', tmp_path / "run.txt"
+    every = by_hand(place)
+    expected = {}
+    for query, ranked in every.items():
+        best = dict(ranked)[query.replace("q", "d")]
+        expected[query] = [document for document, score in ranked if score <= 0.9 * best][:1]
+    assert any(expected.values())
+    assert any(ids and ids[0] != every[query][1][0] for query, ids in expected.items())
+    assert mine(f"hf:{place / 'encoder'}", data_set, out, depth=1, below=0.9) == sum(
+        map(len, expected.values())
+    ), "queries with a negative"
+    found = rankings(out)
+    assert {query: [document for document, _ in ranked] for query, ranked in found.items()} == {
+        query: ids for query, ids in expected.items() if ids
+    }
+
+
+def test_a_run_without_negatives_is_not_written(place: Path, tmp_path: Path) -> None:
+    data_set, out = f'retrieval(path="{place / "beir"}", held_out=0)', tmp_path / "run.txt"
+    with pytest.raises(LimbeckError, match="none of the 4 training queries has a negative with skip=100"):
+        mine(f"hf:{place / 'encoder'}", data_set, out, skip=100)
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def fill(
             for state in steps:
                 bar.update(task, total=state.views * state.samples, completed=state.done)
                 if state.done == state.views * state.samples:
-                    views_of = f"{state.views} {_plural('view', state.views)} of {state.samples:,} samples"
+                    views_of = f"{state.views} {_plural('view', state.views)} of {state.samples:,} {state.of}"
                     seconds = time.perf_counter() - begun
                     answers = f"{state.done:,} answers, {state.asked:,} of them new, in {seconds:.1f} s"
                     out.print(f"{views_of}: {answers}")
@@ -279,7 +279,8 @@ def _described(file: CacheFile) -> str:
     if not file.key:
         return f"{file.path.stem}  damaged: its description cannot be read, {sized(file.bytes)}"
     key, indent = file.key, " " * (len(file.path.stem) + 2)
-    state = f"{file.rows:,} answers, {file.views:.3g} for each of {key['samples']:,} samples"
+    of = "pairs" if "pairs" in key else "samples"
+    state = f"{file.rows:,} answers, {file.views:.3g} for each of {key['samples']:,} {of}"
     if file.torn is not None:
         state += f", {file.torn:,} damaged" if file.torn else ", all sound"
     prepared = f", {key['preparation']}" if "preparation" in key else ""

@@ -31,10 +31,11 @@ class Filling:
 
     Attributes:
         views: of each sample, that are to be there.
-        samples: how many there are.
+        samples: how many there are; of a cross-encoder, pairs of a query and a candidate.
         done: answers that are there, of views * samples.
         asked: of them, those that the network was asked for just now.
         shortage: a sentence on what there is no room for; empty where there is room for all.
+        of: what is counted, "samples" or "pairs".
     """
 
     views: int
@@ -42,6 +43,7 @@ class Filling:
     done: int
     asked: int
     shortage: str = ""
+    of: str = "samples"
 
 
 def fill(
@@ -139,4 +141,4 @@ def _fill_pairs(config: RunConfig, source: Source) -> Iterator[Filling]:
             if teacher.missing(places, trainer.device).any():
                 raise LimbeckError(FULL)
             done, new = done + len(places), new + missing
-            yield Filling(1, size, done, new)
+            yield Filling(1, size, done, new, of="pairs")

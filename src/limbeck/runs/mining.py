@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from limbeck.data.storage.texts import Texts
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.measure import answer_of, inference
 from limbeck.files import replacing
+from limbeck.growing import Growing
 from limbeck.outputs import UNLABELED
 from limbeck.runs import networks
 from limbeck.tasks import Retrieval
@@ -51,10 +53,10 @@ def mine(
         below: share of the score of the query's best relevant document that a negative's score may have at
             most; None for any.
         overwrite: replace the file.
-    Returns: how many queries are in it.
+    Returns: how many queries are in it; one without a negative is not.
     Raises:
-        LimbeckError: for data without training queries or without ids, numbers out of range, and a file that
-            is there.
+        LimbeckError: for data without training queries or without ids, numbers out of range, a file that is
+            there, and where no query has a negative.
     """
     if depth < 1 or skip < 0 or not (below is None or 0 < below <= 1):
         raise LimbeckError(
@@ -69,29 +71,38 @@ def mine(
     config = TeacherConfig(model=model)
     network = networks.teacher(config, source)
     places = torch.tensor([*queries, *documents])
-    vectors = prepared(embeddings(network, config, source, places), source.task.score)  # type: ignore[attr-defined]
+    vectors = embeddings(network, config, source, places)
     asked, searched = vectors[: len(queries)], vectors[len(queries) :]
-    most = min(len(documents), depth + skip + max(map(len, relevant.values())))
-    scores, found = search(asked, searched, most)
-    row_of = {place: row for row, place in enumerate(documents)}
-    names = samples.corpus.ids
+    most = None
+    if below is not None:
+        row_of = {place: row for row, place in enumerate(documents)}
+        right = [searched[[row_of[each] for each in relevant[query]]] for query in queries]
+        most = below * torch.stack([(its @ one).max() for its, one in zip(right, asked, strict=True)])
+    wanted = min(len(documents), depth + skip + max(map(len, relevant.values())))
+    scores, found = search(asked, searched, wanted, most)
+    names, count = samples.corpus.ids, 0
     with replacing(out) as partial, partial.open("w", encoding="utf-8") as stream:
-        for row, query in enumerate(queries):
-            best = max(
-                float(asked[row] @ searched[row_of[each]]) for each in relevant[query] if each in row_of
-            )
+        for query, ranked in zip(queries, zip(found.tolist(), scores.tolist(), strict=True), strict=True):
             kept = [
                 (documents[place], score)
-                for place, score in zip(found[row].tolist(), scores[row].tolist(), strict=True)
-                if documents[place] not in relevant[query] and (below is None or score <= below * best)
-            ]
-            for rank, (place, score) in enumerate(kept[skip:][:depth], 1):
+                for place, score in zip(*ranked, strict=True)
+                if documents[place] not in relevant[query] and score > -math.inf
+            ][skip:][:depth]
+            for rank, (place, score) in enumerate(kept, 1):
                 stream.write(f"{names[query]} Q0 {names[place]} {rank} {score:.6f} limbeck\n")
-    return len(queries)
+            count += bool(kept)
+        if not count:
+            raise LimbeckError(
+                f"none of the {len(queries):,} training queries has a negative with skip={skip} and "
+                f"below={below}; leave out fewer documents"
+            )
+    return count
 
 
 def embeddings(network: nn.Module, config: TeacherConfig, source: Source, places: Tensor) -> Tensor:
-    """(N, D) float32 embeddings of some texts of a source, on the CPU.
+    """(N, D) float32 vectors of some texts of a source, on the CPU, whose inner products are the scores.
+
+    Many of them lie in a temporary file.
 
     Args:
         network: an encoder.
@@ -105,9 +116,11 @@ def embeddings(network: nn.Module, config: TeacherConfig, source: Source, places
     loader = Loader(
         split, BATCH, shuffle=False, device=device, preparation=networks.preparation(config, task)
     )
-    answer = answer_of(task, network.to(device), config.features)
+    answer, found = answer_of(task, network.to(device), config.features), Growing()
     with inference(network):
-        return torch.cat([answer(batch.inputs).logits.float().cpu() for batch in loader])
+        for batch in loader:
+            found.add(prepared(answer(batch.inputs).logits, task.score))  # type: ignore[attr-defined]
+    return found.read()
 
 
 def _asked(source: Source) -> tuple[Texts, list[int], dict[int, set[int]]]:

@@ -82,6 +82,8 @@ class PairTeacher(Teacher):
                 "teacher": self._asked.name,
                 "data": samples.full_fingerprint(),
                 "pairs": digest({"pairs": self.pairs_known}),
+                "samples": len(self.pairs_known),
+                "views": "none",
                 "preparation": tokens.key,
             },
             {"data": source.name},

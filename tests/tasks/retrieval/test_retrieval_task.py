@@ -135,6 +135,13 @@ def test_search_in_blocks_finds_what_a_plain_ranking_does(
     expected = (queries @ documents.T).sort(1, descending=True)
     torch.testing.assert_close(scores, expected.values[:, :5])
     assert torch.equal(places, expected.indices[:, :5])
+    most = expected.values[:, 3] + 1e-5
+    most[0] = expected.values[0, 17] + 1e-5
+    scores, places = search(queries, documents, 5, most)
+    torch.testing.assert_close(scores[1:], expected.values[1:, 3:8])
+    assert torch.equal(places[1:], expected.indices[1:, 3:8])
+    assert torch.equal(places[0, :3], expected.indices[0, 17:])
+    assert scores[0, 3:].tolist() == [-torch.inf] * 2
 
 
 def test_a_corpus_that_does_not_fit_into_memory_is_searched_from_a_file(

@@ -140,6 +140,24 @@ def test_queries_without_a_relevant_document_are_left_out_and_counted(folder: Pa
     assert len(source.test) == 1 + 40
 
 
+def test_a_further_query_without_a_text_is_refused(folder: Path, tmp_path: Path) -> None:
+    write_lines(tmp_path / "more.jsonl", [{"_id": "a", "text": "snow"}, {"_id": "b", "text": " "}])
+    with pytest.raises(LimbeckError, match=r"the query 'b' of '.*more.jsonl' is empty; give it a text"):
+        data.load(f'retrieval(path="{folder}", texts="{tmp_path / "more.jsonl"}")')
+
+
+def test_hidden_files_are_no_judgments(folder: Path) -> None:
+    before = data.load(f'retrieval(path="{folder}")')
+    (folder / "qrels" / ".DS_Store").write_bytes(b"\xff")
+    assert torch.equal(data.load(f'retrieval(path="{folder}")').train.targets, before.train.targets)
+
+
+def test_a_collection_of_empty_documents_has_nothing_to_train_on(folder: Path) -> None:
+    write_lines(folder / "corpus.jsonl", [{"_id": f"d{number}", "text": ""} for number in range(40)])
+    with pytest.raises(LimbeckError, match="no document is, as all of them are empty"):
+        data.load(f'retrieval(path="{folder}")')
+
+
 def test_empty_documents_are_not_searched_and_count_as_not_found(folder: Path) -> None:
     lines = (folder / "corpus.jsonl").read_text().splitlines()
     lines[16] = '{"_id": "d16", "title": "", "text": " "}'
@@ -199,6 +217,38 @@ def test_judgments_of_trec_are_read_and_negative_grades_are_none(folder: Path) -
     assert test is not None
     assert test.judgments is not None
     assert test.judgments[:, 2].tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("2 0 7 1", "line 2 of '.*cranqrel.trec.txt' judges the document '7', which is not in the corpus"),
+        ("9 0 2 1", "line 2 of '.*cranqrel.trec.txt' judges the query '9', which is not among the queries"),
+    ],
+)
+def test_cranfield_names_the_line_of_what_is_not_there(tmp_path: Path, line: str, message: str) -> None:
+    documents = [f"<doc><docno>{n}</docno><text>snow {n}</text></doc>" for n in (1, 2)]
+    (tmp_path / "cran.all.1400.xml").write_text("".join(documents))
+    (tmp_path / "cran.qry.xml").write_text("<top><title>snow</title></top><top><title>ice</title></top>")
+    (tmp_path / "cranqrel.trec.txt").write_text(f"1 0 1 1\n{line}\n")
+    with pytest.raises(LimbeckError, match=message):
+        data.load("cranfield", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a\tb", "line 2 of '.*sts-dev.csv' has 2 columns"),
+        ("a\tb\tc\t3\tmuch\tsnow\tice", "the score of row 2 of the validation split is 'much', not a number"),
+    ],
+)
+def test_a_line_of_the_sts_benchmark_that_is_none_is_refused(tmp_path: Path, line: str, message: str) -> None:
+    rows = "a\tb\tc\t3\t2.5\tsnow falls\tice\n" * 2
+    for name in ("train", "test"):
+        (tmp_path / f"sts-{name}.csv").write_text(rows)
+    (tmp_path / "sts-dev.csv").write_text(rows[: len(rows) // 2] + line)
+    with pytest.raises(LimbeckError, match=message):
+        data.load("stsbenchmark", tmp_path)
 
 
 SHARED = next(

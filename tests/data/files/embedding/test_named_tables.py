@@ -44,6 +44,24 @@ def test_negatives_of_a_row_follow_its_answer(pairs: Path) -> None:
     assert data.load(f'pairs(path="{pairs}", negative="n1", negatives=0)').train.together == 2
 
 
+def test_each_row_of_a_pair_brings_its_own_negatives(tmp_path: Path) -> None:
+    file = tmp_path / "triplets.csv"
+    rows = ["a,b,c", "a,b,d", "a,b,d", "a,e,f", "a,g,b"]
+    file.write_text("\n".join(["query,positive,wrong", *rows]))
+    source = data.load(f'pairs(path="{file}", negative="wrong", held_out=0)')
+    samples = source.train.samples
+    assert isinstance(samples, Texts)
+    texts = [samples.texts()[place] for place in source.train.index.tolist()]
+    groups = ["".join(texts[start : start + 3]) for start in range(0, len(texts), 3)]
+    assert groups == ["abc", "abd", "aef", "agc"], "a right answer is no negative"
+    source = data.load(f'pairs(path="{file}", negative="wrong", negatives=2, held_out=0)')
+    texts = [samples.texts()[place] for place in source.train.index.tolist()]
+    groups = ["".join(texts[start : start + 4]) for start in range(0, len(texts), 4)]
+    assert groups == ["abcd", "abdc", "aefc", "agcd"], "then come those of the other rows"
+    source = data.load(f'pairs(path="{file}", negative="wrong", negatives=0, held_out=0)')
+    assert len(source.train) == 2 * 3
+
+
 def test_negatives_may_be_lists(tmp_path: Path) -> None:
     file = tmp_path / "pairs.jsonl"
     file.write_text(

@@ -36,12 +36,10 @@ def read(folder: Path, run: Path | None = None, texts: Path | None = None) -> Co
             "and qrels"
         )
     documents, _ = texts_in(folder / "corpus.jsonl", titled=True)
-    queries, empty_queries = texts_in(folder / "queries.jsonl")
-    if empty_queries:
-        raise LimbeckError(f"the query {empty_queries[0]!r} of {str(folder)!r} is empty; give it a text")
+    queries = queries_in(folder / "queries.jsonl")
     judgments: dict[str, dict[str, dict[str, int]]] = {}
     where: dict[tuple[str, str], str] = {}
-    for file in sorted((folder / "qrels").glob("*")):
+    for file in sorted((folder / "qrels").glob("[!.]*")):
         each = judgments.setdefault(SPLITS.get(file.stem, "all"), {})
         for query, document, grade, place in judgments_in(file):
             grades = each.setdefault(query, {})
@@ -59,11 +57,19 @@ def read(folder: Path, run: Path | None = None, texts: Path | None = None) -> Co
         documents=documents,
         judgments=judgments,
         negatives={} if run is None else negatives_in(run, judgments, documents),
-        texts=() if texts is None else tuple(texts_in(texts)[0].values()),
+        texts=() if texts is None else tuple(queries_in(texts).values()),
     )
     check_known(collection, where)
     check_parted(judgments, collection.name)
     return collection
+
+
+def queries_in(file: Path) -> dict[str, str]:
+    """The texts of queries by id; none of them may be empty."""
+    queries, empty = texts_in(file)
+    if empty:
+        raise LimbeckError(f"the query {empty[0]!r} of {str(file)!r} is empty; give it a text")
+    return queries
 
 
 def negatives_in(

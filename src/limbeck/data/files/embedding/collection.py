@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -25,6 +25,8 @@ class Collection:
         judgments: of each split that was found, "train", "validation" or "test"; "all" where none is named.
         negatives: documents that are not relevant to a query although they may look so, by the query's id,
             the most alike first.
+        beside: documents that came with a query and a relevant one as negatives, a sequence for each row of
+            the data, by the ids of the two; they are taken before those above.
         texts: queries of which nothing is known, such as synthetic ones.
         searched: ids of the documents that a split is searched in, by split; all documents where it is not
             named.
@@ -36,6 +38,7 @@ class Collection:
     documents: Mapping[str, str]
     judgments: Mapping[str, Judgments]
     negatives: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    beside: Mapping[tuple[str, str], Iterable[Sequence[str]]] = field(default_factory=dict)
     texts: Sequence[str] = ()
     searched: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from limbeck.arguments import Count, Limits
 from limbeck.data.files.discover import find
 from limbeck.data.files.embedding import beir
-from limbeck.data.files.embedding.collection import Collection
+from limbeck.data.files.embedding.collection import Collection, check_known
 from limbeck.data.files.embedding.lines import judgments_in
 from limbeck.data.files.embedding.pairs import read_pairs
 from limbeck.data.files.embedding.scored import Pair, scored_source
@@ -205,9 +205,12 @@ def cranfield(
     asked = _elements(place / "cran.qry.xml", "top")
     queries = {str(number): _of(each, "title") for number, each in enumerate(asked, 1)}
     judgments: dict[str, dict[str, int]] = {}
-    for query, document, grade, _ in judgments_in(place / "cranqrel.trec.txt"):
+    where = {}
+    for query, document, grade, line in judgments_in(place / "cranqrel.trec.txt"):
         judgments.setdefault(query, {})[document] = min(grade, 1)
+        where[query, document] = line
     found = Collection("Cranfield", queries, documents, {"all": judgments})
+    check_known(found, where)
     if run is not None:
         found = replace(found, negatives=beir.negatives_in(Path(run), found.judgments, documents))
     return _source(found, cranfield, "cranfield", given, negatives=negatives, documents=True)
@@ -234,7 +237,15 @@ def stsbenchmark(
                 rows = [*csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)]
         except OSError as error:
             raise LimbeckError(f"{str(place / file)!r} cannot be read: {error.strerror}") from None
-        splits[split] = [(row[5], row[6], float(row[4])) for row in rows]
+        except UnicodeDecodeError as error:
+            raise LimbeckError(f"{str(place / file)!r} is not UTF-8: {error}") from None
+        for number, row in enumerate(rows, 1):
+            if len(row) < 7:
+                raise LimbeckError(
+                    f"line {number} of {str(place / file)!r} has {len(row)} columns, and the score and the "
+                    "two sentences are the fifth to the seventh"
+                )
+        splits[split] = [(row[5], row[6], row[4]) for row in rows]
     name = named("stsbenchmark", stsbenchmark, given)
     return scored_source(splits, 0, score, vocab_size, max_length, name=name)
 

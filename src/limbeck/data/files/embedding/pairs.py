@@ -17,8 +17,8 @@ def read_pairs(
 ) -> tuple[Collection, int]:
     """The collection of the pairs, and the fewest negatives that a row has.
 
-    Equal texts are one query, or one document, in whatever row and split they are. The negatives of a query
-    are those of all its rows.
+    Equal texts are one query, or one document, in whatever row and split they are. A query and a positive
+    have the negatives of their rows, and after them those of all rows of the query.
 
     Args:
         path: as in `from_pairs`, like all that follow.
@@ -28,6 +28,7 @@ def read_pairs(
     columns = (query, positive, *negative)
     judgments: dict[str, dict[str, dict[str, int]]] = {}
     negatives: dict[str, dict[str, None]] = {}
+    beside: dict[tuple[str, str], dict[tuple[str, ...], None]] = {}
     searched: dict[str, dict[str, None]] = {}
     fewest: int | None = None
     found = read(path, data_dir, columns, columns)
@@ -42,6 +43,7 @@ def read_pairs(
                 judged.setdefault(one, {})[answer] = 1
                 among |= dict.fromkeys([answer, *others])
                 negatives.setdefault(one, {}).update(dict.fromkeys(others))
+                beside.setdefault((one, answer), {})[tuple(others)] = None
                 fewest = len(others) if fewest is None else min(fewest, len(others))
             count += len(asked)
     check_parted(judgments, repr(str(path or data_dir)))
@@ -52,6 +54,7 @@ def read_pairs(
         {text: text for among in searched.values() for text in among},
         judgments,
         {one: [each for each in others if each not in right[one]] for one, others in negatives.items()},
+        beside,
         searched={split: [*among] for split, among in searched.items() if split != "all"},
     )
     return collection, fewest or 0

@@ -44,8 +44,8 @@ def training_rows(
     """Targets (N, 3) and positions (N,) of the training rows, and how many of them belong together.
 
     Each relevant document of a training query makes a group: the query, the document, and as many negatives
-    of the query as are asked for. Behind the groups come texts without a query, in groups of the same size,
-    of which the last is filled up with the first of them.
+    as are asked for; where rows of the data bring other negatives, each row makes one. Behind the groups come
+    texts without a query, in groups of the same size, of which the last is filled up with the first of them.
 
     Args:
         collection: parted.
@@ -59,22 +59,15 @@ def training_rows(
     groups: list[tuple[int, int, int]] = []
     used: set[int] = set()
     for query, grades in collection.judgments.get("train", {}).items():
-        place, others = places.queries[query], collection.negatives.get(query, ())
-        hard = [places.documents[each] for each in others if places.documents[each] < places.count][
-            :negatives
-        ]
-        if len(hard) < negatives:
-            raise LimbeckError(
-                f"the query {query!r} of {collection.name} has {len(hard)} negatives, and "
-                f"negatives={negatives} are asked for; give more, or ask for fewer"
-            )
+        place = places.queries[query]
         for document, grade in grades.items():
             if grade <= 0 or places.documents[document] >= places.count:
                 continue
-            groups.append((place, UNLABELED, UNLABELED))
-            groups.append((place, places.documents[document], grade))
-            groups += [(place, each, 0) for each in hard]
-            used |= {places.documents[document], *hard}
+            for hard in hard_negatives(collection, places, query, document, negatives):
+                groups.append((place, UNLABELED, UNLABELED))
+                groups.append((place, places.documents[document], grade))
+                groups += [(place, each, 0) for each in hard]
+                used |= {places.documents[document], *hard}
     free = [(each, UNLABELED) for each in places.texts]
     free += [(each, each) for each in places.searchable if each not in used] if documents else []
     size = size if groups else 1
@@ -87,6 +80,34 @@ def training_rows(
     targets[: len(known)] = known
     targets[len(known) :, 1] = further[:, 1]
     return targets, torch.cat([index, further[:, 0]]), size
+
+
+def hard_negatives(
+    collection: Collection, places: Places, query: str, document: str, count: int
+) -> list[tuple[int, ...]]:
+    """Positions of the negatives of each group that a training query and a relevant document make.
+
+    Args:
+        collection: parted.
+        places: of its texts.
+        query: id of the query.
+        document: id of the document.
+        count: how many negatives a group has.
+    Raises:
+        LimbeckError: if there are fewer.
+    """
+    grades = collection.judgments["train"][query]
+    further, found = collection.negatives.get(query, ()), dict[tuple[int, ...], None]()
+    for own in collection.beside.get((query, document), ((),)):
+        wrong = [each for each in dict.fromkeys([*own, *further]) if grades.get(each, 0) <= 0]
+        hard = [place for place in map(places.documents.__getitem__, wrong) if place < places.count][:count]
+        if len(hard) < count:
+            raise LimbeckError(
+                f"the query {query!r} of {collection.name} has {len(hard)} negatives, and "
+                f"negatives={count} are asked for; give more, or ask for fewer"
+            )
+        found[tuple(hard)] = None
+    return [*found]
 
 
 def search_split(

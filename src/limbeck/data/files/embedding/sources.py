@@ -96,8 +96,8 @@ def source_of(
     targets, index, together = training_rows(collection, places, negatives, documents=documents)
     if not len(targets):
         raise LimbeckError(
-            f"{collection.name} has nothing to train on: no query is for training, and documents=false "
-            "leaves the documents out"
+            f"{collection.name} has nothing to train on: no query is for training, and no document is, as "
+            f"{'all of them are empty' if documents else 'documents=false leaves them out'}"
         )
     notes = list(collection.notes)
     if empty:
