@@ -21,7 +21,7 @@ from limbeck.data.preparation import Preparation
 from limbeck.data.storage.base import Samples
 from limbeck.data.storage.sequences import Sequences
 from limbeck.data.storage.texts import Ragged, Texts
-from limbeck.data.words import check_words, first_tokens, space_before_words
+from limbeck.data.words import check_words, first_tokens, lowercased, space_before_words
 from limbeck.errors import LimbeckError
 from limbeck.growing import Growing
 from limbeck.optional import imported
@@ -199,6 +199,7 @@ def tokenization(
     *,
     add_prefix_space: bool = False,
     special: bool = True,
+    lower_case: bool = False,
 ) -> Tokenization:
     """The tokenizer of a folder or a hub name.
 
@@ -209,6 +210,7 @@ def tokenization(
         pad_token: the token that fills up a batch, for a tokenizer that names none.
         add_prefix_space: whether a byte-level tokenizer sees a space before every word that is given alone.
         special: whether special tokens are put around a text, as most networks read them.
+        lower_case: whether a text is put in lower case first, whatever the tokenizer does.
     Raises:
         LimbeckError: for a folder without a tokenizer, a token to pad with that it does not have, and a
             length that the network does not read.
@@ -218,7 +220,7 @@ def tokenization(
         raise LimbeckError(
             f"the folder {place!r} holds no tokenizer; write it there with tokenizer.save_pretrained(...)"
         )
-    tokenizer, digest = _loaded(place, pad_token, add_prefix_space, special, stamp(place))
+    tokenizer, digest = _loaded(place, pad_token, add_prefix_space, special, lower_case, stamp(place))
     most = min(most, tokenizer.model_max_length)
     if max_length is not None and max_length > most:
         raise LimbeckError(f"{place!r} reads at most {most} tokens of a text, not max_length={max_length}")
@@ -232,13 +234,20 @@ def tokenization(
 
 @lru_cache(maxsize=8)
 def _loaded(
-    place: str, pad_token: str | None, add_prefix_space: bool, special: bool, stamp: object
+    place: str,
+    pad_token: str | None,
+    add_prefix_space: bool,
+    special: bool,
+    lower_case: bool,
+    stamp: object,
 ) -> tuple[Any, str]:
     """The tokenizer and its digest."""
     options = {"add_prefix_space": True} if add_prefix_space else {}
     tokenizer = from_pretrained("AutoTokenizer", place, **options) if special else _without_special(place)
     if add_prefix_space:
         space_before_words(tokenizer, place)
+    if lower_case:
+        lowercased(tokenizer, place)
     if pad_token is not None:
         if tokenizer.convert_tokens_to_ids(pad_token) in (None, tokenizer.unk_token_id):
             raise LimbeckError(f"the tokenizer of {place!r} has no token {pad_token!r} to pad with")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
@@ -69,6 +69,24 @@ def space_before_words(tokenizer: Any, place: str) -> None:
         if each["type"] == "ByteLevel":
             each["add_prefix_space"] = True
     backend.pre_tokenizer = Tokenizer.from_str(json.dumps(state)).pre_tokenizer
+
+
+def lowercased(tokenizer: Any, place: str) -> None:
+    """Has a tokenizer put a text in lower case before all else; one that does so already stays as it is.
+
+    Raises:
+        LimbeckError: for a tokenizer that is written in Python.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise LimbeckError(
+            f"the folder {place!r} wants texts in lower case, and its tokenizer is written in Python, which "
+            "is not followed; write a tokenizer.json there"
+        )
+    there = backend.normalizer
+    if there is None or there.normalize_str("A") == "A":
+        further = [] if there is None else [there]
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *further])
 
 
 def _byte_levels(backend: Tokenizer) -> Iterator[dict[str, Any]]:

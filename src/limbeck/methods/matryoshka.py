@@ -59,7 +59,7 @@ class Matryoshka(Method):
                     "that; put it beside matryoshka, not inside"
                 )
         self.base = [base]  # a list, so that it is no part: only its copies learn
-        self.weights = dict(zip(dims, [1.0] * len(dims) if weights is None else weights, strict=True))
+        self.dims, self.weights = [*dims], [1.0] * len(dims) if weights is None else [*weights]
         self.reads = training_reads(base)
         self.from_pairs = all(not each.reads.teacher or each.from_pairs for each in inner_first(base))
         self.min_samples = max(method.min_samples for method in inner_first(base))
@@ -68,14 +68,16 @@ class Matryoshka(Method):
     def bind(self, context: Context) -> None:
         """Makes and binds a copy of the objective for each number of dimensions."""
         width = context.student.embedding.shape[1]
-        if wide := [dim for dim in self.weights if dim > width]:
+        if wide := [dim for dim in self.dims if dim > width]:
             raise LimbeckError(
                 f"matryoshka: the student's embedding has {width} numbers, so its first {wide[0]} are not "
                 "there"
             )
-        self.cuts = ({} if width in self.weights else {width: 1.0}) | self.weights
+        self.cuts = [*zip(self.dims, self.weights, strict=True)]
+        if width not in self.dims:
+            self.cuts.insert(0, (width, 1.0))
         self.copies = nn.ModuleList(copy.deepcopy(self.base[0]) for _ in self.cuts)
-        for dim, each in zip(self.cuts, self.copies, strict=True):
+        for (dim, _), each in zip(self.cuts, self.copies, strict=True):
             assert isinstance(each, Method)
             for method in inner_first(each):
                 method.bind(replace(context, student=cut(context.student, dim)))
@@ -83,7 +85,7 @@ class Matryoshka(Method):
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
         """The terms of the objective for each number of dimensions."""
         found = {}
-        for (dim, weight), each in zip(self.cuts.items(), self.copies, strict=True):
+        for (dim, weight), each in zip(self.cuts, self.copies, strict=True):
             assert isinstance(each, Method)
             for name, term in each.terms(cut(student, dim), teacher, batch).items():
                 found[f"{name}_{dim}"] = term.scaled(weight)

@@ -300,13 +300,14 @@ def of_encoder(named: huggingface.Pretrained) -> Tokenization:
     if found.kind == "static":
         return tokenization(found.place, UNBOUNDED, named.max_length, named.pad_token, special=False)
     most = min(most_tokens(named.place), found.max_length or UNBOUNDED)
-    made = tokenization(found.place, most, named.max_length, named.pad_token)
+    made = tokenization(found.place, most, named.max_length, named.pad_token, lower_case=found.lower_case)
     return replace(made, prompts=tuple(sorted(found.prompts.items())))
 
 
 def tokens_of_static(source: str) -> Tokenization:
     """What static embeddings of an encoder read: its tokens, without special ones."""
-    return tokenization(layout(source).place, UNBOUNDED, special=False)
+    found = layout(source)
+    return tokenization(found.place, UNBOUNDED, special=False, lower_case=found.lower_case)
 
 
 def cut_note(reads: Preparation, source: Source, whose: str) -> str | None:

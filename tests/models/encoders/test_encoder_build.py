@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 
 from encoder_folders import sentence_folder, write
+from limbeck.data.tokenization import tokenization
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find
 from limbeck.models.encoders import config_of, encoder, from_config, layout, static, static_of
+from limbeck.models.huggingface import read
+from limbeck.runs.huggingface import of_encoder, tokens_of_static
 from pretrained_folders import bert
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+CASED = {"clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": False}
 IDS = {
     "input_ids": torch.tensor([[2, 5, 6, 3, 0], [2, 7, 8, 9, 3]]),
     "attention_mask": torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]),
@@ -164,8 +168,39 @@ def test_modules_that_are_not_read_are_refused(tmp_path: Path, kinds: list[str],
         layout(str(folder))
 
 
+@pytest.mark.parametrize("strips", [True, False])
+def test_a_folder_may_say_that_texts_are_put_in_lower_case(tmp_path: Path, strips: bool) -> None:
+    folder = sentence_folder(tmp_path / "lower")
+    state = json.loads((folder / "tokenizer.json").read_text())
+    state["normalizer"] = {"type": "BertNormalizer", **CASED} if strips else None
+    write(folder / "tokenizer.json", state)
+    plain = of_encoder(read(f"hf:{folder}"))
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 12, "do_lower_case": True})
+    lowered = of_encoder(read(f"hf:{folder}"))
+    small, capital = (lowered.tokenize([text]).values["input_ids"] for text in ("snow soup", "SNOW Soup"))
+    assert torch.equal(small, capital)
+    assert torch.equal(small, plain.tokenize(["snow soup"]).values["input_ids"])
+    assert not torch.equal(small, plain.tokenize(["SNOW Soup"]).values["input_ids"])
+    assert torch.equal(tokens_of_static(str(folder)).tokenize(["SNOW"]).values["input_ids"], capital[1:2])
+    lowered.save(tmp_path / "saved")
+    again = tokenization(str(tmp_path / "saved"), 12)
+    assert torch.equal(again.tokenize(["SNOW Soup"]).values["input_ids"], small), (
+        "the file of the tokenizer has it"
+    )
+    assert again.digest == lowered.digest
+
+
 def test_a_folder_says_its_length_and_its_prompts(tmp_path: Path) -> None:
     folder = sentence_folder(tmp_path / "prompted", max_length=9, prompts={"query": "q: ", "document": ""})
     found = layout(str(folder))
     assert (found.max_length, found.prompts) == (9, {"query": "q: "})
     assert json.loads((folder / "modules.json").read_text())[1]["path"] == "1_Pooling"
+
+
+@pytest.mark.parametrize(("said", "normalize"), [({}, False), ({"normalize": True}, True)])
+def test_a_table_of_model2vec_is_normalized_if_it_says_so(
+    tmp_path: Path, said: dict[str, bool], normalize: bool
+) -> None:
+    write(tmp_path / "config.json", {"model_type": "model2vec", **said})
+    found = layout(str(tmp_path))
+    assert (found.kind, found.settings.normalize) == ("static", normalize)

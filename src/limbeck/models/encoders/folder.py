@@ -44,6 +44,7 @@ class Layout:
         weights: folders of the dense layers, in their order.
         max_length: tokens that a text is cut to; None where the folder does not say.
         prompts: what is put before a text, by the kind of the text.
+        lower_case: whether a text is put in lower case before the tokenizer sees it.
         given: whether the folder says how to pool; a plain folder of `transformers` does not.
     """
 
@@ -53,6 +54,7 @@ class Layout:
     weights: tuple[str, ...] = ()
     max_length: int | None = None
     prompts: Mapping[str, str] = field(default_factory=dict)
+    lower_case: bool = False
     given: bool = False
 
 
@@ -68,7 +70,7 @@ def layout(place: str) -> Layout:
     if modules is None:
         config = settings_in(place, "config.json") or {}
         if config.get("model_type") == "model2vec":
-            return Layout("static", place, EncoderSettings(normalize=bool(config.get("normalize", True))))
+            return Layout("static", place, EncoderSettings(normalize=bool(config.get("normalize"))))
         return Layout("encoder", place)
     kinds = [_kind(module, place) for module in modules]
     if kinds[:1] not in (["Transformer"], ["StaticEmbedding"]):
@@ -89,6 +91,7 @@ def layout(place: str) -> Layout:
     if normalize and kinds[-1] != "Normalize":
         raise LimbeckError(f"{place!r} has {kinds[-1]} behind Normalize, and only the last can be Normalize")
     dense = [path for kind, path in zip(kinds, paths, strict=True) if kind == "Dense"]
+    of_texts = _of_texts(place, paths[0])
     return Layout(
         "encoder",
         _inside(place, paths[0]),
@@ -98,8 +101,9 @@ def layout(place: str) -> Layout:
             normalize=normalize,
         ),
         tuple(dense),
-        _max_length(place, paths[0]),
+        of_texts.get("max_seq_length"),
         _prompts(place),
+        lower_case=bool(of_texts.get("do_lower_case")),
         given=True,
     )
 
@@ -208,12 +212,11 @@ def _dense(place: str, path: str) -> DenseSettings:
     return settings
 
 
-def _max_length(place: str, path: str) -> int | None:
+def _of_texts(place: str, path: str) -> Mapping[str, Any]:
+    """How long a text may be, and whether it is put in lower case."""
     name = "sentence_bert_config.json"
     name = f"{path}/{name}" if path else name
-    config: Any = settings_in(place, name) if _exists(place, name) else None
-    length: int | None = (config or {}).get("max_seq_length")
-    return length
+    return (settings_in(place, name) if _exists(place, name) else None) or {}
 
 
 def _prompts(place: str) -> dict[str, str]:

@@ -28,12 +28,12 @@ def sections(found: Mapping[str, Findings], agreement: Agreement | None) -> Sequ
             "queries with nothing relevant in the first ten",
             *(f"{100 * its.missed:.1f} %" for its in each.values()),
         ],
-        ["numbers of an embedding", *(f"{its.dimensions:,}" for its in each.values())],
         [
             "bytes of a document in an index of float32",
             *(f"{its.bytes_per_document:,}" for its in each.values()),
         ],
         ["milliseconds of exact search a query", *(f"{its.search_ms:.3g}" for its in each.values())],
+        ["numbers of an embedding", *(f"{its.dimensions:,}" for its in each.values())],
     ]
     text = f"{first.queries:,} queries are searched for among {first.documents:,} documents."
     if isinstance(agreement, RetrievalAgreement) and agreement.agreement is not None:
