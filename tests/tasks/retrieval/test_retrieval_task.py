@@ -13,6 +13,7 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks import Retrieval, from_record
 from limbeck.tasks.parts import vectors as vectors_of_tasks
+from limbeck.tasks.retrieval import measures
 from limbeck.tasks.retrieval import search as searching
 from limbeck.tasks.retrieval.search import search
 
@@ -61,6 +62,16 @@ def test_it_comes_in_batches_in_any_order_and_a_quick_meter_has_the_first_metric
     for rows in (torch.tensor([5, 1]), torch.tensor([0, 2, 4]), torch.tensor([3])):
         parts.update(Outputs(logits=outputs().logits[rows]), batch(TARGETS[rows]))
     assert parts.compute() == {"ndcg10": whole.compute()["ndcg10"]}
+
+
+def test_queries_are_measured_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parts = Retrieval().meter(), Retrieval().meter()
+    for meter in (whole, parts):
+        meter.update(outputs(), batch())
+    expected = whole.compute(), whole.findings().ndcg
+    monkeypatch.setattr(measures, "QUERIES", 1)
+    assert (parts.compute(), parts.findings().ndcg) == expected
+    assert len({*expected[1].values()}) > 1, "the queries differ"
 
 
 def test_a_query_without_a_relevant_document_does_not_count() -> None:

@@ -13,6 +13,9 @@ EXTRA = "retrieval"
 MEASURES = {"ndcg10": "nDCG@10", "recall100": "R@100", "mrr10": "RR@10", "map": "AP@1000"}
 """What `ir-measures` calls the metrics of retrieval."""
 
+QUERIES = 500
+"""Queries whose rankings are Python's numbers at a time."""
+
 DEPTHS = {"ndcg10": 10, "recall100": 100, "mrr10": 10, "map": 1000}
 """How many documents of a ranking each metric looks at."""
 
@@ -38,15 +41,19 @@ def measured(
     """
     package = imported("ir_measures", EXTRA)
     measures = {package.parse_measure(MEASURES[name]): name for name in metrics}
-    run = {
-        str(query): {str(documents[place]): score for place, score in zip(row, values, strict=True)}
-        for query, row, values in zip(queries, ranking[1].tolist(), ranking[0].tolist(), strict=True)
-    }
-    qrels = {
-        str(query): {str(document): grade for document, grade in judgments[query].items()}
-        for query in queries
-    }
     found: dict[str, dict[str, float]] = {name: {} for name in metrics}
-    for each in package.iter_calc([*measures], qrels, run):
-        found[measures[each.measure]][each.query_id] = float(each.value)
+    for start in range(0, len(queries), QUERIES):
+        rows = slice(start, start + QUERIES)
+        run = {
+            str(query): {str(documents[place]): score for place, score in zip(row, values, strict=True)}
+            for query, row, values in zip(
+                queries[rows], ranking[1][rows].tolist(), ranking[0][rows].tolist(), strict=True
+            )
+        }
+        qrels = {
+            str(query): {str(document): grade for document, grade in judgments[query].items()}
+            for query in queries[rows]
+        }
+        for each in package.iter_calc([*measures], qrels, run):
+            found[measures[each.measure]][each.query_id] = float(each.value)
     return {name: [values.get(str(query), 0.0) for query in queries] for name, values in found.items()}
