@@ -155,7 +155,8 @@ class Batch:
             are, and are no labels. None where all are data.
         together: how many samples in a row belong together, such as a query and its documents; a batch is
             only parted between them.
-        judgments: (J, 3) int64 what a retrieval split knows of pairs: query, document and grade.
+        judgments: (J, 3) int64 what a retrieval split knows of pairs, also of those that are not in the
+            batch: query, document and grade.
         notes: what the method that made the batch has noted of each position of it, by name, shaped as the
             targets.
         kinds: the notes that are 1 at the positions of one kind of rows and 0 at others.

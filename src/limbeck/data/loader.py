@@ -133,6 +133,8 @@ class Loader:
         # A stream is known by its name alone: one further view more or less leaves the others as they are.
         self._streams = {name: zlib.crc32(name.encode()) for name in extra_views}
         self._has_labels = split.has_labels
+        told = split.judgments
+        self._judgments = split.task.judgments(split.targets) if told is None else told
 
     def set_epoch(self, epoch: int) -> None:
         """Makes the next `iter()` that epoch, counted from 0."""
@@ -218,7 +220,7 @@ class Loader:
             total=total,
             bytes=samples.bytes(index),
             together=self._together,
-            judgments=self.split.judgments,
+            judgments=self._judgments,
         )
 
     def _targets(self, rows: Tensor, view: Tensor, rendered: Inputs) -> Tensor:

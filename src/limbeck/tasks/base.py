@@ -331,6 +331,11 @@ class Task(ABC):
         """(N,) bool, which samples have a label."""
 
     @classmethod
+    def judgments(cls, targets: Tensor) -> Tensor | None:
+        """What the targets of a split say of pairs of samples, see `Batch.judgments`; None if nothing."""
+        return None
+
+    @classmethod
     def strata(cls, targets: Tensor) -> Tensor:
         """(N,) int64 stratum of each sample, `UNLABELED` without a label; a draw takes a like share of each.
 

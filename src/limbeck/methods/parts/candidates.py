@@ -48,7 +48,8 @@ class Candidates:
         flat = self.document.flatten()
         pairs = _keys(self.query, self.document[:, 0])
         if judgments is not None:
-            known = judgments[judgments[:, 2] > 0].to(flat.device)
+            known = judgments.to(flat.device)
+            known = known[(known[:, 2] > 0) & torch.isin(known[:, 0], self.query)]
             pairs = torch.cat([pairs, _keys(known[:, 0], known[:, 1])])
         found = torch.isin(_keys(self.query[:, None], flat[None]), pairs)
         own = torch.arange(size, device=flat.device) * each

@@ -84,6 +84,12 @@ class Retrieval(EmbeddingTask):
         """The queries and their candidates."""
         return targets[:, 0] != UNLABELED
 
+    @classmethod
+    def judgments(cls, targets: Tensor) -> Tensor | None:
+        """(J, 3) the relevant candidates of all queries, each once."""
+        relevant = (targets[:, 0] != UNLABELED) & (targets[:, 1] != UNLABELED) & (targets[:, 2] > 0)
+        return torch.unique(targets[relevant], dim=0) if relevant.any() else None
+
     def counts(self, targets: Tensor) -> tuple[int, ...]:
         """How many different queries have candidates, or are searched for."""
         return (len(torch.unique(targets[self.labeled(targets), 0])),)

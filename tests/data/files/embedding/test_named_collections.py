@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from limbeck import data
 from limbeck.data import Loader, Source
 from limbeck.data.storage.texts import Texts
 from limbeck.errors import LimbeckError
-from limbeck.outputs import UNLABELED
+from limbeck.methods.contrastive import Contrastive
+from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
 @pytest.fixture
@@ -89,6 +91,32 @@ def test_negatives_come_from_a_run_without_what_is_relevant(folder: Path, tmp_pa
     positive = int(rows[1, 1])
     assert rows[2:, 1].tolist() == [positive + 1, positive + 2], "d0 itself is no negative"
     assert len(source.train) % 4 == 0
+
+
+def test_a_training_batch_knows_what_is_relevant_beyond_it(folder: Path) -> None:
+    judged = [("q0", "d0", 1), ("q0", "d1", 2), ("q1", "d1", 1), ("q1", "d5", 0), ("q2", "d2", 1)]
+    for file in (folder / "qrels").iterdir():
+        file.unlink()
+    write_judgments(folder / "qrels" / "train.tsv", judged)
+    source = data.load(f'retrieval(path="{folder}", held_out=0, documents=false)')
+    samples = source.train.samples
+    assert isinstance(samples, Texts)
+    names = samples.corpus.ids
+    for batch in Loader(source.train, 4, shuffle=True, seed=0):
+        assert batch.judgments is not None
+        known = {(names[q], names[d], grade) for q, d, grade in batch.judgments.tolist()}
+        assert known == {judgment for judgment in judged if judgment[2]}
+    # q0 with d0 beside q1 with d1, which is relevant to q0 too, by a group that is in another batch.
+    rows = torch.tensor([0, 1, 4, 5])
+    targets, vectors = source.train.targets[rows], torch.eye(4)
+    assert [names[each] for each in source.train.index[rows].tolist()] == ["q0", "d0", "q1", "d1"]
+    relevant = source.task.judgments(source.train.targets)
+    batch = Batch(torch.zeros(4, 1), targets, judgments=relevant)
+    losses = [
+        float(Contrastive(mask=mask)(Outputs(logits=vectors, embedding=vectors), Outputs(), batch))
+        for mask in (True, False)
+    ]
+    assert losses == pytest.approx([math.log(2) / 2, math.log(2)])
 
 
 def test_further_queries_are_texts_of_which_nothing_is_known(folder: Path, tmp_path: Path) -> None:
