@@ -227,8 +227,8 @@ GUIDE: tuple[Rule, ...] = (
             Try("fcos + masked_generative"),
             Try("fcos + pseudo_boxes"),
         ),
-        "classes and boxes are taught, or the maps they are read from; `pseudo_boxes` takes what a detector of "
-        "any package finds for labels ([detection.md](detection.md))",
+        "classes and boxes are taught, or the maps they are read from; `pseudo_boxes` takes what a detector "
+        "of any package finds for labels ([detection.md](detection.md))",
     ),
     Rule(
         "detection, no labels",
