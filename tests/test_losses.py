@@ -44,7 +44,7 @@ def test_an_equation_does_not_wait_for_the_others() -> None:
     loaded = modules_after("limbeck.losses", "limbeck.methods.kd") - modules_after("torch")
     assert "limbeck.methods.kd" in loaded
     assert not loaded & {f"limbeck.methods.{name}" for name in ("dkd", "icd", "mgd", "crd")}
-    with pytest.raises(AttributeError, match="module 'limbeck.losses' has no attribute 'kdd'"):
+    with pytest.raises(AttributeError, match="has no attribute 'kdd'"):
         losses.kdd  # noqa: B018 (looked up for its error)
 
 
