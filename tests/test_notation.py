@@ -232,6 +232,16 @@ def test_random_trees_come_back_from_their_text(seed: int) -> None:
         ("ce +", "objective 'ce +' is not in the notation: invalid syntax"),
         ("(ce", "objective '(ce' is not in the notation: '(' was never closed"),
         ("ce; kd", "objective 'ce; kd' is not in the notation: invalid syntax"),
+        (
+            "0.1ce + kd",
+            "objective '0.1ce + kd' is not in the notation: a number and a name have * between them, as in "
+            "0.1*ce",
+        ),
+        (
+            "a(b=tickets.csv)",
+            "objective 'a(b=tickets.csv)' at 'tickets.csv': the notation has names, numbers, strings, lists, "
+            'calls, + and * only; a string has quotes, "tickets.csv"',
+        ),
         ("x = ce", "objective 'x = ce' is not in the notation: invalid syntax"),
         ("import os", "objective 'import os' is not in the notation: invalid syntax"),
         ("ce\ud800", "objective 'ce\\ud800' is not in the notation: it cannot be read"),

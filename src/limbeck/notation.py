@@ -99,6 +99,8 @@ class _Reader:
             self.tree = ast.parse(self.text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
+            if "decimal literal" in reason:
+                reason = "a number and a name have * between them, as in 0.1*ce"
             raise LimbeckError(f"{what} {self._short()} is not in the notation: {reason}") from None
         tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
         if any(token.type == tokenize.COMMENT for token in tokens):
@@ -165,7 +167,10 @@ class _Reader:
         if isinstance(node, ast.Name):
             return Call(node.id)
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-            self.refuse(node, "the notation has names, numbers, strings, lists, calls, + and * only")
+            quoted = (
+                f"; a string has quotes, {show(ast.unparse(node))}" if isinstance(node, ast.Attribute) else ""
+            )
+            self.refuse(node, f"the notation has names, numbers, strings, lists, calls, + and * only{quoted}")
         deeper = self._deeper(node, depth)
         kwargs: dict[str, Value] = {}
         for keyword in node.keywords:

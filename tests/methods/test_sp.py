@@ -79,7 +79,7 @@ def test_networks_of_different_depth_meet_in_their_last_stage() -> None:
     student, teacher = (MLP(hidden, in_features=4, num_classes=3) for hidden in ((5,), (6, 7, 8)))
     distiller = Distiller(student, teacher, "sp", example=torch.rand(2, 4))
     assert distiller(torch.rand(6, 4)).total.item() > 0
-    with pytest.raises(LimbeckError, match="stage 1 of the student, whose stages are 0 to 0"):
+    with pytest.raises(LimbeckError, match="stage 1 of the student, which has one stage, 0"):
         Distiller(student, teacher, "sp(stage=1)", example=torch.rand(2, 4))
 
 

@@ -222,7 +222,7 @@ def test_missing_facts_are_named() -> None:
         build("mlp", example=DIGITS)
     with pytest.raises(LimbeckError, match=r"textcnn needs vocab_size; write textcnn\(vocab_size="):
         build("textcnn", example=TEXTS, num_classes=3)
-    with pytest.raises(LimbeckError, match="mlp needs in_features"):
+    with pytest.raises(LimbeckError, match=r"mlp takes features of shape \(B, F\), not named"):
         build("mlp", example={"tokens": torch.zeros(2, 5)}, num_classes=3)
 
 

@@ -41,6 +41,24 @@ def test_a_teacher_in_another_precision_teaches_and_is_measured(dtype: torch.dty
     assert measured["top1"] == pytest.approx(hits.float().mean().item())
 
 
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_what_is_done_to_a_network_that_limbeck_makes_is_refused_for_an_object(
+    role: str, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        LimbeckError, match=rf"^{role}\.normalize is for a network that limbeck makes, and the {role} <Seq"
+    ):
+        limbeck.distill(
+            student=plain_network(),
+            teacher=plain_network(8),
+            data=three_classes(),
+            objective="ce + kd",
+            out=tmp_path / "run",
+            **{**QUICK, "settings": {**QUICK.get("settings", {}), f"{role}.normalize": "data"}},
+        )
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("model", ["frozen", "without parameters"])
 def test_a_student_of_which_nothing_is_trained_is_refused_at_once(model: str, tmp_path: Path) -> None:
     frozen = plain_network().requires_grad_(False)

@@ -59,6 +59,8 @@ def complete(
     missing = [name for name in ("num_classes", *_INPUT_FACTS) if name in parameters and name not in kwargs]
     if example is not None and "in_channels" in missing:
         raise LimbeckError(f"{call} takes images of shape (B, C, H, W), not {described(example)}")
+    if isinstance(example, Mapping) and "in_features" in missing:
+        raise LimbeckError(f"{call} takes features of shape (B, F), not {described(example)}")
     if isinstance(example, Tensor) and example.dtype != torch.int64 and "vocab_size" in missing:
         raise LimbeckError(f"{call} takes token ids of shape (B, L), not {described(example)}")
     if missing:

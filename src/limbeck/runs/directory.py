@@ -193,6 +193,8 @@ def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
             return load(copy, network)
     path = run.path if isinstance(run, Run) else Path(run)
     file = path / "student.safetensors" if path.is_dir() else path
+    if not path.exists():
+        raise LimbeckError(f"there is no {str(path)!r}; give the directory of a finished run")
     if not file.is_file():
         raise LimbeckError(
             f"{str(path)!r} holds no student.safetensors; is it the directory of a finished run?"
@@ -225,7 +227,8 @@ def _build(card: Card, file: Path, *, alone: bool) -> nn.Module:
     if card.model is None:
         raise LimbeckError(
             f"the network of {str(file)!r} was handed over as an object and cannot be built from a name; "
-            "build one like it yourself and give it its weights with limbeck.load(..., network=...)"
+            "build one like it yourself and hand it over: limbeck.load(..., network=...) gives it its "
+            "weights, limbeck.runs.exporting.export(..., network=...) writes a file"
         )
     if card.calls_a_factory and alone:
         raise LimbeckError(

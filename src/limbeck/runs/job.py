@@ -387,6 +387,14 @@ def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
             raise LimbeckError(
                 f"the {role} {name} was handed over as an object; hand it over again, {role}=... in Python"
             )
+    for role, each in {"student": config.student, **config.taught_by}.items():
+        keys = [key for key in ("weights", "normalize", "lora") if getattr(each, key, None) is not None]
+        if keys and role in there and each.model.startswith("<"):
+            raise LimbeckError(
+                f"{networks.key_of(role)}.{keys[0]} is for a network that limbeck makes, and the "
+                f"{role} {each.model} was handed over as an object; do it to that beforehand "
+                "(limbeck.models.normalize_inputs, load_into, lora.adapt)"
+            )
 
 
 def check_width(width: int, role: str, source: Source) -> None:

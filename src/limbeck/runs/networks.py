@@ -378,8 +378,8 @@ def normalization_note(config: NetworkConfig, network: nn.Module, source: Source
     if _is_fresh(config) or models.normalization_of(network) is not None or _is_of_a_run(config):
         return None
     return (
-        f"no normalization is put before the {role} {config.model}, whose weights limbeck did not make; say "
-        f"{key_of(role)}.normalize=data if it shall read inputs standardized by the training split of "
+        f"no normalization is put before the {role} {config.model}, whose weights limbeck did not make; "
+        f"set {key_of(role)}.normalize=data if it shall read inputs standardized by the training split of "
         f"{source.name}"
     )
 

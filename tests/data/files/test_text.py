@@ -115,6 +115,8 @@ def test_integer_labels_and_rows_without_a_label(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", [*rows, "anything,", "nothing,"])
     source = from_text(data_dir=tmp_path)
     assert source.task.names == ("9", "10")
+    assert source.notes[0].startswith("2 of the 42 rows of ")
+    assert source.notes[0].endswith(" have no label")
     assert class_counts(source.train, 2).tolist() == [16, 16]
     assert len(source.train) == 34
     assert (
@@ -130,6 +132,16 @@ def test_integer_labels_and_rows_without_a_label(tmp_path: Path) -> None:
             "text,label\na,x\nb,y",
             {"text": "txt"},
             r"unknown column of '.*a\.csv': 'txt'; did you mean 'text'\?",
+        ),
+        (
+            "message,label\na,x\nb,y",
+            {},
+            r"'.*a\.csv' has no column 'text'; name the one .* text=\.\.\., among 'label', 'message'",
+        ),
+        (
+            "text,label\na,x\nb,y",
+            {"label": "text"},
+            "the column 'text' holds the texts, and the labels are to be learned from it; name another",
         ),
         ("text,label\na,x\nb,y", {"label": "labels"}, r"'labels'; did you mean 'label'\?"),
         ("text,label\na,x\n  ,y", {}, r"the column 'text' of '.*a\.csv' is empty in row 2"),

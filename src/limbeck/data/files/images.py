@@ -110,6 +110,7 @@ def from_images(
     splits = read_mapped(
         path, data_dir, test, room, as_text=read_as_text, only=(*read_as_text, *weighing.columns)
     )
+    reader.check_apart(image, "images", "label")
     for split, rows in splits.items():
         rows.check_columns(image)
         others = [column for column in rows.dataset.column_names if column != image]

@@ -47,7 +47,7 @@ def readable(
     if len(skipped) > MOST_SKIPPED * total:
         raise LimbeckError(
             f"{len(skipped)} of {total} images cannot be read, more than the {MOST_SKIPPED:.0%} that may be"
-            f" skipped; {skipped[0]}"
+            f" skipped; the first is: {skipped[0]}; mend these files, or take them out"
         )
     return there, tuple(skipped)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from limbeck.data.files import json_lines
 from limbeck.data.files.discover import files_of, find, format_of, name_of, options, patterns, splits_in
 from limbeck.data.split import held_out
-from limbeck.errors import LimbeckError, unknown
+from limbeck.errors import LimbeckError, listed, unknown
 
 _BATCH = 1000
 
@@ -58,9 +58,23 @@ class Rows:
         """Refuses a column that is not there."""
         for column in columns:
             if column not in self.dataset.column_names:
-                raise unknown(f"column of {self.name}:", column, self.dataset.column_names)
+                raise self.no_column(column, self.dataset.column_names)
         if not len(self.dataset):
             raise LimbeckError(f"{self.name} holds no rows")
+
+    def no_column(self, column: str, there: Iterable[str]) -> LimbeckError:
+        """The error for a column that is not there.
+
+        Args:
+            column: its name, that of the argument which names it where that is not given.
+            there: the columns there are.
+        """
+        if column not in ("text", "label", "image", "mask"):
+            return unknown(f"column of {self.name}:", column, there)
+        return LimbeckError(
+            f"{self.name} has no column {column!r}; name the one that it is, {column}=..., among "
+            f"{listed(sorted(there))}"
+        )
 
     def values(self, column: str, numbers: Sequence[int]) -> list[Any]:
         """What some rows, counted from 0, have in a column, as it is stored."""

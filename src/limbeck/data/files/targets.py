@@ -13,7 +13,7 @@ from torch import Tensor
 from limbeck.data.checks import check_precision
 from limbeck.data.files.labels import alike, class_ids, class_name, in_order, labels_in
 from limbeck.data.files.rows import Rows
-from limbeck.errors import LimbeckError, unknown
+from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED
 from limbeck.tasks import Task, named
 
@@ -52,6 +52,20 @@ class TargetReader(ABC):
         if not self.columns or len(set(self.columns)) < len(self.columns):
             raise LimbeckError(f"label should name different columns, at least one, not {list(self.columns)}")
 
+    def check_apart(self, column: str, what: str, argument: str) -> None:
+        """Refuses to learn a column from itself.
+
+        Args:
+            column: name of one that networks learn from.
+            what: what it holds.
+            argument: the one that names the columns of the targets.
+        """
+        if column in self.columns:
+            raise LimbeckError(
+                f"the column {column!r} holds the {what}, and the labels are to be learned from it; name "
+                f"another, {argument}=..."
+            )
+
     def add(self, split: str, batch: Mapping[str, Sequence[Any]], rows: Rows, inputs: Iterable[str]) -> None:
         """Takes in the next rows of a split.
 
@@ -75,7 +89,7 @@ class TargetReader(ABC):
             return
         for column in self.columns:
             if column not in batch:
-                raise unknown(f"column of {rows.name}:", column, batch)
+                raise rows.no_column(column, batch)
         taken += self._read(batch, rows, len(taken))
 
     def finish(self, splits: Mapping[str, Rows]) -> Targets:
@@ -85,6 +99,10 @@ class TargetReader(ABC):
             splits: the rows of each split.
         """
         notes = tuple(f"{splits[split].name} has no column {LABEL!r} and no labels" for split in self._bare)
+        for split, taken in self._taken.items():
+            bare = sum(target is None for target in taken)
+            if bare and split not in self._bare:
+                notes += (f"{bare:,} of the {len(taken):,} rows of {splits[split].name} have no label",)
         if "train" in self._bare and not self._names:
             return self._without_names(splits, notes)
         found = self._finish(self._taken, splits)

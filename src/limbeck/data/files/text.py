@@ -22,7 +22,7 @@ from limbeck.data.registry import written
 from limbeck.data.source import Source
 from limbeck.data.split import Split, copies
 from limbeck.data.storage.texts import Corpus, Texts
-from limbeck.errors import LimbeckError, unknown
+from limbeck.errors import LimbeckError
 
 VocabularySize: TypeAlias = Annotated[int, Field(ge=LEAST_VOCABULARY)]
 
@@ -83,6 +83,7 @@ def from_text(
     name = written("text", from_text, given)
     reader = target_reader(task, label, separator, names)
     inputs = [text] if id is None else [text, id]
+    reader.check_apart(text, "texts", "label")
     weighing = WeightReader(weights, (*inputs, *reader.columns))
     read_as_text = (*inputs, *reader.columns)
     splits = read(path, data_dir, read_as_text, (*read_as_text, *weighing.columns))
@@ -161,7 +162,7 @@ def texts_in(batch: Mapping[str, list[Any]], column: str, rows: Rows, start: int
         LimbeckError: if there is no such column, or a field of it holds no text.
     """
     if column not in batch:
-        raise unknown(f"column of {rows.name}:", column, batch)
+        raise rows.no_column(column, batch)
     for number, value in enumerate(batch[column], start + 1):
         if value is None or (isinstance(value, str) and not value.strip()):
             raise LimbeckError(f"the column {column!r} of {rows.name} is empty in row {number}")

@@ -91,7 +91,8 @@ def _checked(method: str, ours: int, theirs: int, student: int, teacher: int) ->
     for role, place, count in (("student", student, ours), ("teacher", teacher, theirs)):
         if not -count <= place < count:
             raise LimbeckError(
-                f"{method} asks for stage {place} of the {role}, whose stages are 0 to {count - 1}"
+                f"{method} asks for stage {place} of the {role}, "
+                + ("which has one stage, 0" if count == 1 else f"whose stages are 0 to {count - 1}")
             )
     return student, teacher
 

@@ -18,6 +18,7 @@ from limbeck.tasks.classification.findings import ClassificationAgreement, Class
 from limbeck.tasks.classification.meter import ClassificationComparison, ClassificationMeter
 from limbeck.tasks.classification.sections import sections
 from limbeck.tasks.classification.weaknesses import weaknesses
+from limbeck.tasks.parts.chance import most_by_chance
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
 
@@ -187,7 +188,7 @@ class Classification(Task):
         size = int(counts.sum())
         chance = int(counts.max()) / size
         error: float = (chance * (1 - chance) / size) ** 0.5
-        return chance < 1 and metrics["top1"] <= chance + 3 * error
+        return chance < 1 and metrics["top1"] <= most_by_chance(chance, error)
 
     def remarks(self, found: Mapping[str, Findings], *, validation: bool) -> tuple[str, ...]:
         """Where no temperature is fitted."""

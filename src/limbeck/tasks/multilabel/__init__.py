@@ -24,6 +24,7 @@ from limbeck.tasks.base import (
 from limbeck.tasks.multilabel.findings import MultilabelFindings
 from limbeck.tasks.multilabel.meter import MultilabelComparison, MultilabelMeter
 from limbeck.tasks.multilabel.sections import sections, weaknesses
+from limbeck.tasks.parts.chance import most_by_chance
 from limbeck.tasks.rows import Rows, yes_or_no
 from limbeck.tasks.sections import Section
 
@@ -178,7 +179,7 @@ class Multilabel(Task):
         there = applies > 0  # a label that never applies has no average precision
         share = applies[there].double() / known[there]
         error = (share * (1 - share) / known[there]).sqrt()
-        return metrics["map"] <= float((share + 3 * error).mean())
+        return metrics["map"] <= most_by_chance(float(share.mean()), float(error.mean()))
 
     def remarks(self, found: Mapping[str, Findings], *, validation: bool) -> tuple[str, ...]:
         """Where no threshold is chosen."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
+from limbeck.tasks.parts.chance import most_by_chance
 from limbeck.tasks.rows import Rows, masked
 from limbeck.tasks.sections import Section
 from limbeck.tasks.token_classification.findings import TokenAgreement, TokenFindings
@@ -199,7 +200,7 @@ class TokenClassification(Task):
             found = meter.findings()
             best, entities = max(best, found.metrics["f1"]), found.all.entities
         error: float = (best * (1 - best) / max(entities, 1)) ** 0.5
-        return entities > 0 and best < 1 and metrics["f1"] <= best + 3 * error
+        return entities > 0 and best < 1 and metrics["f1"] <= most_by_chance(best, error)
 
     def weaknesses(self, found: Findings) -> tuple[str, ...]:
         """The worst type, how entities are missed, and words that are cut off."""
