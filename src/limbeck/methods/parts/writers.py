@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.generation import Noise, Written, noise
+from limbeck.generation import Noise, Written, most_tokens, noise
 from limbeck.hashing import below
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Networks, Reads
@@ -109,6 +109,13 @@ class Writer(Method):
             raise LimbeckError(f"{self.name} has its teacher write, and that one has no live network")
         teacher.lent += texts
         return network
+
+    @staticmethod
+    def read_by_all(networks: Networks) -> int | None:
+        """How many tokens of a text student and teachers read at most; None where nothing says it."""
+        teachers = (teacher.network for teacher in networks.teachers.values())
+        each = [most_tokens(network) for network in (networks.student, *teachers) if network is not None]
+        return min((most for most in each if most is not None), default=None)
 
     def made(self, batch: Batch, prompts: Prompts, written: Written) -> Batch:
         """The batch to learn from."""
