@@ -34,8 +34,8 @@ class Stepper(Protocol):
 def stepper(network: nn.Module) -> Stepper:
     """The quickest way to read with a network: with its cache, if it has one, or all over again.
 
-    A network that is not of `transformers` may say how, in a method `incremental()` that returns a stepper, and
-    in an attribute `most_tokens` how long a text may be.
+    A network that is not of `transformers` may say how, in a method `incremental()` that returns a stepper,
+    and in an attribute `most_tokens` how long a text may be.
 
     Args:
         network: a causal language model, in eval mode.
@@ -49,7 +49,7 @@ def stepper(network: nn.Module) -> Stepper:
 
 
 def most_tokens(network: nn.Module) -> int | None:
-    """How many tokens of a text a network reads at most, as it or its config says; None where neither does."""
+    """How many tokens of a text a network reads at most, if it or its config says so."""
     network = uncompiled(network)
     own: int | None = getattr(network, "most_tokens", None)
     positions: int | None = getattr(getattr(network, "config", None), "max_position_embeddings", None)

@@ -30,8 +30,8 @@ class SeqKD(Writer):
         temperature: at which the teacher draws; 0 takes the most likely tokens.
         top_p: the share of probability that it draws from.
         fraction: share of the steps that learn from the teacher's text; the others learn from the data.
-        length: most tokens of a text; it ends sooner at the id that ends a document, and where a network reads
-            no longer texts.
+        length: most tokens of a text; it ends sooner at the id that ends a document, and where a network
+            reads no longer texts.
         beginning: tokens that are given of a text that has no prompt, at most half of it.
     """
 
