@@ -68,7 +68,7 @@ class Ranks:
         """
         samples, length = read.shape
         kept = torch.zeros((samples * length, self.words), dtype=torch.int16)
-        for places in read.flatten().nonzero().flatten().split(max(1, SCORES // self.width)):
+        for places in torch.split(read.flatten().nonzero().flatten(), max(1, SCORES // self.width)):
             kept[places.cpu()] = self._packed(logits(places)[:, : self.width].float())
         whole = torch.zeros((samples, self.length, self.words), dtype=torch.int16)
         whole[:, :length] = kept.view(samples, length, self.words)

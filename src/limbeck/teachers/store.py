@@ -158,7 +158,7 @@ class Store:
         assert self._file is not None
         for start, end, empty in _stretches(content, -place % _PAGE):
             part, at = content[start:end], place + start
-            if empty and not any(os.pread(self._file, len(part), at)):
+            if empty and not os.pread(self._file, len(part), at).strip(b"\0"):
                 continue  # it reads as zeros already
             while part:
                 written = os.pwrite(self._file, part, at)
@@ -213,12 +213,12 @@ def _stretches(content: bytes, first: int) -> Iterator[tuple[int, int, bool]]:
     """
     whole = np.frombuffer(content, np.uint8)[first:]
     empty = ~whole[: len(whole) // _PAGE * _PAGE].reshape(-1, _PAGE).any(1)
-    kinds = [False, *empty.tolist(), False]  # what is before and after the whole pages is none
+    kinds = np.pad(empty, 1)  # what is before and after the whole pages is none
     start = 0
     for number, (last, kind) in enumerate(pairwise(kinds)):
         place = first + number * _PAGE
         if kind != last and start < place:
-            yield start, place, last
+            yield start, place, bool(last)
             start = place
     if start < len(content):
         yield start, len(content), False

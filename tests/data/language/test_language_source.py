@@ -172,4 +172,4 @@ def test_an_argument_that_would_change_nothing_is_refused(tmp_path: Path) -> Non
         (chats, {"end": False}, "has chats, whose template says what ends an answer"),
     ):
         with pytest.raises(LimbeckError, match=said):
-            from_language(str(file), tokens=reads, **given)  # type: ignore[arg-type]
+            from_language(str(file), tokens=reads, **given)

@@ -226,6 +226,10 @@ def wrong(source: Source, **changes: Any) -> dict[str, Any]:
         ({"topk_ids": [[1.5]], "topk_logprobs": [[-1.0]]}, "should be a whole number"),
         ({"topk_ids": [["x"]], "topk_logprobs": [[-1.0]]}, "is in no form that is read"),
         ({"topk_ids": None, "choices": [{"logprobs": {"content": ["a"]}}]}, "is in no form that is read"),
+        (
+            {"topk_ids": None, "choices": [{"message": {"content": "Tim saw."}}]},
+            "has an answer and no logprobs of it",
+        ),
         ({"topk_ids": None, "packed_indices": [[1]]}, "DistillKit's packed form"),
     ],
 )

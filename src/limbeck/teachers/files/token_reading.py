@@ -254,6 +254,10 @@ def _of_response(row: Mapping[str, Any], words: Words, where: str) -> Said:
             f"{where} has prompt_logprobs without the prompt_token_ids that they are of; ask vLLM for "
             "return_token_ids=true"
         )
+    if not tops and not said:
+        raise LimbeckError(
+            f"{where} has an answer and no logprobs of it; ask for logprobs=true with top_logprobs=20 or so"
+        )
     before: list[Top | None] = [each and top(_numbers(each), where) for each in said or ()]
     before = before or [None] * len(prompt or ())
     called = row.get("custom_id")
