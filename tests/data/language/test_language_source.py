@@ -169,7 +169,7 @@ def test_an_argument_that_would_change_nothing_is_refused(tmp_path: Path) -> Non
         (texts, {"chat": True}, "has plain texts, and chat is for prompts and responses"),
         (texts, {"join": " "}, "join stands between a prompt and its response, and .* has plain texts"),
         (chats, {"join": " "}, "has chats, which their template joins"),
-        (chats, {"end": False}, "has chats, whose template says what ends an answer"),
+        (chats, {"end": False}, "has chats, and their template says what ends an answer"),
     ):
         with pytest.raises(LimbeckError, match=said):
             from_language(str(file), tokens=reads, **given)

@@ -275,3 +275,16 @@ def test_files_of_other_kinds(source: Source, tmp_path: Path) -> None:
             TokenFileTeacher(tmp_path / name, source)
     with pytest.raises(LimbeckError, match="there is no file"):
         TokenFileTeacher(tmp_path / "none.jsonl", source)
+
+
+def test_a_text_that_is_there_twice_is_answered_twice(tmp_path: Path) -> None:
+    pairs = [*PAIRS, PAIRS[0]]
+    for split in ("train", "validation", "test"):
+        rows = [{"prompt": prompt, "response": response} for prompt, response in pairs]
+        write_rows(tmp_path / f"{split}.jsonl", rows)
+    twice = data.load(f'language(path="{tmp_path}", vocab_size=257, block=32)')
+    file = write_rows(tmp_path / "top.jsonl", table(twice, range(1)))
+    teacher = TokenFileTeacher(file, twice)
+    assert (teacher.coverage.rows, teacher.coverage.answered) == (1, 2)
+    for sample in (0, len(PAIRS)):
+        check(teacher, twice, sample)

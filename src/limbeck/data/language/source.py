@@ -121,7 +121,7 @@ def from_language(
         raise LimbeckError(f"{name} has plain texts, and chat is for prompts and responses; leave it out")
     if chats and not end:
         raise LimbeckError(
-            f"{name} has chats, whose template says what ends an answer; leave out end, or change that"
+            f"{name} has chats, and their template says what ends an answer; leave out end=false"
         )
     if (texts or chats) and join != "\n":
         raise LimbeckError(
