@@ -31,12 +31,21 @@ def test_the_door_opens_from_the_package() -> None:
 
 
 def test_the_door_loads_torch_and_limbecks_own_code_alone() -> None:
-    loaded = modules_after("limbeck.losses")
+    homes = {function.__module__ for function in map(loss, losses.__all__)}
+    loaded = modules_after("limbeck.losses", *homes)
     assert {module.partition(".")[0] for module in loaded - modules_after("torch")} == {"limbeck"}
     rooms = {".".join(module.split(".")[:2]) for module in loaded if module.startswith("limbeck.")}
     assert not rooms & {
         f"limbeck.{name}" for name in ("data", "models", "optimization", "teachers", "training")
     }
+
+
+def test_an_equation_does_not_wait_for_the_others() -> None:
+    loaded = modules_after("limbeck.losses", "limbeck.methods.kd") - modules_after("torch")
+    assert "limbeck.methods.kd" in loaded
+    assert not loaded & {f"limbeck.methods.{name}" for name in ("dkd", "icd", "mgd", "crd")}
+    with pytest.raises(AttributeError, match="has no attribute 'kdd'"):
+        losses.kdd  # noqa: B018 (looked up for its error)
 
 
 WITHOUT_EQUATION = {

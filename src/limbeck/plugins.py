@@ -18,9 +18,13 @@ class Table(MutableMapping[str, T]):
 
     Args:
         places: by name, where the entry is, written "module:attribute" as in an entry point.
+
+    Attributes:
+        places: as given.
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:
+        self.places = places
         self._entries: dict[str, str | T] = dict(places)
 
     def __getitem__(self, name: str) -> T:
@@ -82,6 +86,11 @@ def builders(table: str) -> Mapping[str, Callable[..., Any]]:
                 f"not {type(each).__name__}"
             )
     return found
+
+
+def registers(table: str) -> bool:
+    """Whether any installed package registers something under `limbeck.<table>`."""
+    return bool(_points(table))
 
 
 def package_of(table: str, name: str) -> str | None:

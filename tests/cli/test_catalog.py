@@ -10,6 +10,7 @@ from rich.console import Group
 
 from limbeck import data, methods, models, tasks
 from limbeck.cli import catalog
+from limbeck.cli.methods_table import methods_table
 from limbeck.errors import LimbeckError
 
 
@@ -20,6 +21,11 @@ class TestLists:
         assert first_cells(answer.out) == sorted(methods.table())
         assert "arXiv:1503.02531" in " ".join(answer.out.split())
         assert "follow the" in answer.out
+
+    def test_what_is_read_from_the_sources_is_what_the_methods_say(self) -> None:
+        names, *said = ([str(cell) for cell in column.cells] for column in methods_table().columns)
+        for name, *row in zip(names, *said, strict=True):
+            assert tuple(row) == catalog.described(methods.table()[name])
 
     def test_every_network_is_listed(self, command: Command) -> None:
         out = command("models").out
@@ -38,7 +44,7 @@ class TestLists:
 
     def test_no_entry_is_without_a_word(self) -> None:
         for table in (
-            catalog.methods_table(),
+            methods_table(),
             catalog.tasks_table(),
             catalog.models_table(),
             catalog.data_table(),

@@ -30,7 +30,7 @@ def test_help_does_not_wait_for_torch() -> None:
     script = (
         "import sys\n"
         "from limbeck.cli import main\n"
-        "for arguments in (['--help'], ['distill', '--help'], []):\n"
+        "for arguments in (['--help'], ['distill', '--help'], [], ['methods']):\n"
         "    sys.argv = ['limbeck', *arguments]\n"
         "    try:\n"
         "        main()\n"

@@ -11,7 +11,7 @@ from torch import Tensor
 from limbeck import Batch, Distiller, LimbeckError, Outputs
 from limbeck.losses import bdd, cwd, kd
 from limbeck.methods import BDD
-from limbeck.models import MLP
+from limbeck.models import MLP, build
 from limbeck.tasks import Segmentation
 from segmenters import Strided, batch_of
 
@@ -111,3 +111,12 @@ def test_over_positions_it_needs_maps() -> None:
     networks = [MLP([8], in_features=4, num_classes=3) for _ in range(2)]
     with pytest.raises(LimbeckError, match="bdd compares logits at the positions of an image"):
         Distiller(networks[0], networks[1], 'bdd(over="positions")', example=torch.rand(2, 4))
+
+
+def test_over_positions_it_needs_several() -> None:
+    images = torch.rand(2, 3, 4, 4)
+    networks = [build("deeplab(channels=[2, 2, 2])", example=images, num_classes=3) for _ in range(2)]
+    task = Segmentation(("a", "b", "c"))
+    distiller = Distiller(networks[0], networks[1], 'bdd(over="positions")', example=images, task=task)
+    with pytest.raises(LimbeckError, match=r"bdd compares distributions over the positions .*one position"):
+        distiller(images)

@@ -51,6 +51,8 @@ def test_other_shapes_are_refused() -> None:
         cwd(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 2, 2))
     with pytest.raises(LimbeckError, match=r"cwd: student has the shape \(2, 3\)"):
         cwd(torch.zeros(2, 3), torch.zeros(2, 3))
+    with pytest.raises(LimbeckError, match=r"cwd compares distributions over the positions .*one position"):
+        cwd(torch.zeros(2, 3, 1, 1), torch.zeros(2, 3, 1, 1))
 
 
 def distiller(objective: str, task: Segmentation = TASK) -> Distiller:

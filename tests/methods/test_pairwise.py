@@ -64,6 +64,13 @@ def test_gradients_and_bad_shapes() -> None:
         pairwise(torch.zeros(2, 3, 4, 4), torch.zeros(3, 3, 4, 4))
 
 
+def test_a_single_node_is_like_nothing() -> None:
+    with pytest.raises(LimbeckError, match=r"one node is left of maps 4x4 and 1x1 with nodes=32; take"):
+        pairwise(torch.rand(2, 3, 4, 4), torch.rand(2, 3, 1, 1))
+    with pytest.raises(LimbeckError, match="with nodes=1; take"):
+        pairwise(torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4), nodes=1)
+
+
 def test_the_last_stages_are_compared() -> None:
     student, teacher = Strided(4, 4).double(), Strided(6, 2, seed=1).double()
     batch = batch_of()

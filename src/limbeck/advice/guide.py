@@ -221,9 +221,21 @@ GUIDE: tuple[Rule, ...] = (
     Rule(
         "detection",
         ("detection",),
-        lambda given: given.teacher in ("network", "logits", "embeddings"),
-        (Try("fcos + kd(temperature=1) + giou"), Try("fcos + masked_generative")),
-        "classes and boxes are taught, or the maps they are read from ([detection.md](detection.md))",
+        lambda given: given.teacher in ("network", "logits", "embeddings") and given.labels != "none",
+        (
+            Try("fcos + kd(temperature=1) + giou"),
+            Try("fcos + masked_generative"),
+            Try("fcos + pseudo_boxes"),
+        ),
+        "classes and boxes are taught, or the maps they are read from; `pseudo_boxes` takes what a detector "
+        "of any package finds for labels ([detection.md](detection.md))",
+    ),
+    Rule(
+        "detection, no labels",
+        ("detection",),
+        lambda given: given.teacher == "network" and given.labels == "none",
+        (Try("pseudo_boxes"),),
+        "the objects that the teacher finds are the labels",
     ),
     Rule(
         "detection, several teachers",

@@ -295,9 +295,14 @@ def methods(
     name: Annotated[str | None, typer.Argument(help="Method to show in detail.")] = None,
 ) -> None:
     """Lists the methods, or shows one: arguments, what it reads, tasks and recipe."""
-    from limbeck.cli.catalog import method_details, methods_table
+    if name is None:
+        from limbeck.cli.methods_table import methods_table
 
-    out.print(method_details(name) if name else methods_table())
+        out.print(methods_table())
+        return
+    from limbeck.cli.catalog import method_details
+
+    out.print(method_details(name))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The lists that `limbeck methods`, `tasks`, `models` and `data` print, and their entries in detail."""
+"""The lists that `limbeck tasks`, `models` and `data` print, and the entries of these and of the methods."""
 
 from __future__ import annotations
 
@@ -20,12 +20,9 @@ from limbeck.notation import parse_call, show
 from limbeck.tasks import Task
 
 
-def methods_table() -> Table:
-    """Every method with a line and its paper."""
-    table = Table("method", "what it does", "paper")
-    for name, method in sorted(methods.table().items()):
-        table.add_row(name, _first_paragraph(method), _paper(method))
-    return table
+def described(method: type[Method]) -> tuple[str, str]:
+    """What a method does, and its paper."""
+    return _first_paragraph(method), _paper(method)
 
 
 def method_details(name: str) -> RenderableType:

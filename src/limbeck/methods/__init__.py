@@ -6,20 +6,19 @@ Another package adds its own through the entry-point group `limbeck.methods` (na
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from limbeck.data_facts import DataFacts
-from limbeck.methods.base import Method, Objective
-from limbeck.methods.declarations import Claim, Context, Networks, Phase, Reads
-from limbeck.methods.terms import Losses, Term
 from limbeck.plugins import Table, registered
 
 if TYPE_CHECKING:
+    from limbeck.data_facts import DataFacts
     from limbeck.methods.ab import AB
     from limbeck.methods.afd import AFD
     from limbeck.methods.afd_attention import AFDAttention
     from limbeck.methods.at import AT
+    from limbeck.methods.base import Method, Objective
     from limbeck.methods.bdd import BDD
     from limbeck.methods.bounded import Bounded
     from limbeck.methods.bss import BSS
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from limbeck.methods.crd import CRD
     from limbeck.methods.cutmix import CutMix
     from limbeck.methods.cwd import CWD
+    from limbeck.methods.declarations import Claim, Context, Networks, Phase, Reads
     from limbeck.methods.dgkd import DGKD
     from limbeck.methods.dist import DIST
     from limbeck.methods.dkd import DKD
@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from limbeck.methods.sp import SP
     from limbeck.methods.srrl import SRRL
     from limbeck.methods.sskd import SSKD
+    from limbeck.methods.terms import Losses, Term
     from limbeck.methods.tfkd import TFKD
     from limbeck.methods.tinybert import TinyBERT
     from limbeck.methods.uld import ULD
@@ -190,7 +191,7 @@ _PLACES = {
     "vid": "limbeck.methods.vid:VID",
 }
 
-METHODS: MutableMapping[str, type[Method]] = Table(_PLACES)
+METHODS: Table[type[Method]] = Table(_PLACES)
 """limbeck's own methods by name, each imported when it is looked up."""
 
 __all__ = [
@@ -299,14 +300,30 @@ def table() -> Mapping[str, type[Method]]:
 
     A name that limbeck has itself stays limbeck's.
     """
+    from limbeck.methods.base import Method
+
     return ChainMap(METHODS, dict(registered("methods", Method)))
 
 
+_HOMES = {
+    "Claim": "limbeck.methods.declarations",
+    "Context": "limbeck.methods.declarations",
+    "DataFacts": "limbeck.data_facts",
+    "Losses": "limbeck.methods.terms",
+    "Method": "limbeck.methods.base",
+    "Networks": "limbeck.methods.declarations",
+    "Objective": "limbeck.methods.base",
+    "Phase": "limbeck.methods.declarations",
+    "Reads": "limbeck.methods.declarations",
+    "Term": "limbeck.methods.terms",
+}
 _NAMES = {place.partition(":")[2]: name for name, place in _PLACES.items()}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a method's class when somebody asks for it: an equation should not wait for the others."""
+    """Imports a class when somebody asks for it: an equation should not wait for the others."""
     if name in _NAMES:
         return METHODS[_NAMES[name]]
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'limbeck.methods' has no attribute {name!r}")

@@ -16,7 +16,7 @@ from limbeck.arguments import NonNegative, Positive
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.kd import kd
-from limbeck.methods.parts.maps import logit_maps, resized_alike
+from limbeck.methods.parts.maps import logit_maps, over_positions, resized_alike
 from limbeck.methods.parts.shapes import same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
@@ -112,7 +112,7 @@ class BDD(Method):
         ours, theirs, per = student.logits, teacher.logits, self.per
         if self.over == "positions":
             maps = resized_alike(student.maps, teacher.maps), teacher.maps
-            ours, theirs = (each.flatten(2).flatten(0, 1) for each in maps)
+            ours, theirs = (over_positions(self.name, each) for each in maps)
             per = "samples"
         forward, reverse = directions(ours, theirs, self.temperature, self.reverse_temperature)
         return {

@@ -12,7 +12,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, reduce
-from limbeck.methods.parts.maps import logit_maps, resized_alike
+from limbeck.methods.parts.maps import logit_maps, over_positions, resized_alike
 from limbeck.methods.parts.shapes import stage_like
 from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import described, stage_pair
@@ -30,7 +30,7 @@ def cwd(student: Tensor, teacher: Tensor, temperature: float = 4.0, reduction: R
         temperature: T > 0.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: for different or other shapes.
+        LimbeckError: for different or other shapes, and for a single position.
     """
     stage_like("cwd", (4,), student=student, teacher=teacher)
     if student.shape != teacher.shape:
@@ -38,7 +38,7 @@ def cwd(student: Tensor, teacher: Tensor, temperature: float = 4.0, reduction: R
             f"cwd compares maps of one shape, not {tuple(student.shape)} and {tuple(teacher.shape)}; resize "
             "the student's, and bring it to as many channels by a 1x1 convolution"
         )
-    by_channel = kd(student.flatten(2).flatten(0, 1), teacher.flatten(2).flatten(0, 1), temperature, "none")
+    by_channel = kd(over_positions("cwd", student), over_positions("cwd", teacher), temperature, "none")
     return reduce(by_channel.view(student.shape[:2]).mean(1), reduction)
 
 

@@ -38,12 +38,18 @@ def pairwise(student: Tensor, teacher: Tensor, nodes: int = 32, reduction: Reduc
         nodes: rows and columns of nodes at most; maps with more positions are average-pooled.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
     Raises:
-        LimbeckError: for other shapes.
+        LimbeckError: for other shapes, and for a single node.
     """
     stage_like("pairwise", (4,), student=student, teacher=teacher)
     same_samples("pairwise", student, teacher)
     sides = zip(student.shape[2:], teacher.shape[2:], strict=True)
     height, width = (min(*both, nodes) for both in sides)
+    if height * width == 1:
+        raise LimbeckError(
+            "pairwise compares the nodes of an image with each other, and one node is left of maps "
+            f"{'x'.join(map(str, student.shape[2:]))} and {'x'.join(map(str, teacher.shape[2:]))} with "
+            f"nodes={nodes}; take a shallower stage, larger images or more nodes"
+        )
     ours, theirs = (_similarities(pooled(full_precision(each), height, width)) for each in (student, teacher))
     return reduce((ours - theirs).square().mean((1, 2)), reduction)
 

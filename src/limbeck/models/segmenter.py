@@ -42,7 +42,9 @@ class Segmenter(nn.Module):
         self.trunk, self.head = trunk, head
         before = trunk.channels[-2:][0]
         self.aux = _auxiliary(before, head.logits.out_channels) if aux else None
-        initialize(self)
+        for part in (None if trunk.initialized else trunk, head, self.aux):
+            if part is not None:
+                initialize(part)
 
     def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
         """Logits of the pixels, or those of both heads by name."""

@@ -24,8 +24,10 @@ class Trunk(nn.Module):
         strides: pixels of the image for one position of them.
         paths: of the modules that the stages end with; that of the stem is `stem`.
         below: of what enters the last ReLU of each.
+        initialized: whether it brings weights, drawn or trained.
     """
 
+    initialized = False
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     paths: list[str]

@@ -1,12 +1,13 @@
 """The doors to timm and torchvision: `timm:resnet18(in_chans=1)`, `torchvision:mobilenet_v3_small`.
 
-Networks of torchvision that label pixels and find objects have the same door.
+Networks of torchvision that label pixels and find objects have the same door; one of timm labels pixels with
+a head of limbeck's, `timm:resnet18(head="deeplab")`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -17,6 +18,7 @@ from limbeck.models.factory import refuse_names
 from limbeck.models.inputs import described
 from limbeck.models.normalize import Normalization, normalize_inputs
 from limbeck.models.object_answers import answer_by_place
+from limbeck.models.zoo_segmenter import segmenter
 from limbeck.notation import Call, Value, parse_call
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
@@ -72,7 +74,12 @@ def from_zoo(spec: str, example: Inputs | None = None, num_classes: int | None =
 def fetches_weights(spec: str) -> bool:
     """Whether a network of a zoo is asked for with trained weights; those of a backbone alone are none."""
     package, _, arguments = _read(spec)
-    return bool(arguments.get(_FETCHES[package]))
+    return bool(arguments.get(_FETCHES[package])) and not _has_head(package, arguments)
+
+
+def _has_head(package: str, arguments: Mapping[str, Value]) -> bool:
+    """Whether a network of timm gets a head that labels pixels."""
+    return package == "timm" and "head" in arguments
 
 
 def labels_of(spec: str) -> tuple[str, tuple[str, ...]] | None:
@@ -153,12 +160,13 @@ def _timm(timm: Any, name: str, arguments: dict[str, Value]) -> nn.Module:
             f"timm:{name}: timm would run code in the file at checkpoint_path; leave it out, and give the "
             "file as the weights: set teacher.weights=FILE"
         )
-    network: nn.Module = timm.create_model(name, **arguments)
+    labels_pixels = _has_head("timm", arguments)
+    network: Any = segmenter(timm, name, arguments) if labels_pixels else timm.create_model(name, **arguments)
     if arguments.get("pretrained"):
-        config: Any = network.pretrained_cfg
+        config = (network.trunk.network if labels_pixels else network).pretrained_cfg
         if arguments.get("in_chans", 3) == len(config["mean"]):  # timm adapts weights to other channels
             normalize_inputs(network, Normalization(tuple(config["mean"]), tuple(config["std"])))
-    return network
+    return network  # type: ignore[no-any-return]
 
 
 def _torchvision(torchvision: Any, name: str, arguments: dict[str, Value]) -> nn.Module:

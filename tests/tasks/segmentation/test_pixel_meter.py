@@ -60,7 +60,22 @@ def test_batches_add_up() -> None:
     for at in (0, 1):
         meter.update(saying(ANSWERS[at : at + 1]), Batch(NOTHING[:1], LABELS[at : at + 1]))
     meter.update(saying(ANSWERS), Batch(NOTHING, torch.full_like(LABELS, 255)))
-    assert meter.findings() == measured().findings()
+    assert meter.findings() == measured().findings().model_copy(update={"hard": None})
+
+
+def test_hard_pixels_by_hand() -> None:
+    # Every pixel that counts has one of another class beside it, and every region is small.
+    found = measured().findings()
+    assert found.hard is not None
+    assert found.hard.boundary_pixels == found.hard.small_pixels == 8
+    assert found.hard.boundary_iou == found.iou
+    assert found.hard.boundary_miou == found.metrics["miou"]
+    assert found.hard.small_regions == 6  # sky, road in the first image; car, sky, road in the second
+    assert found.hard.small_accuracy == 6 / 8
+    alike = measured(torch.zeros_like(LABELS), torch.zeros_like(LABELS)).findings().hard
+    assert alike is not None
+    assert alike.boundary_miou is None
+    assert alike.boundary_pixels == 0
 
 
 def test_coarse_logits_are_resized_before_the_answer() -> None:
@@ -123,7 +138,11 @@ def test_what_a_report_and_a_card_say() -> None:
     found = measured().findings()
     agreement = compared(ANSWERS, torch.where(LABELS == 255, 0, LABELS))
     classes, beside = TASK.sections({"student": found, "teacher": found}, agreement)
-    table, confusion = classes.figures
+    table, hard, confusion = classes.figures
+    assert isinstance(hard, Table)
+    assert hard.rows == [["student", "70.0", "70.0", "75.0"], ["teacher", "70.0", "70.0", "75.0"]]
+    assert hard.notes.startswith("Near a boundary is a pixel with another class at most 2 % of")
+    assert ": 8 pixels. A small region is one of fewer than 1,024 pixels" in hard.notes
     assert isinstance(table, Table)
     assert isinstance(confusion, Heatmap)
     assert table.rows[0] == ["road", "50.00", "75.0", "60.0", "60.0"]

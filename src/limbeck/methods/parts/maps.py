@@ -32,3 +32,20 @@ def resized_alike(student: Tensor, teacher: Tensor) -> Tensor:
     if student.shape[2:] == teacher.shape[2:]:
         return student
     return F.interpolate(student, size=teacher.shape[2:], mode="bilinear", align_corners=False)
+
+
+def over_positions(method: str, maps: Tensor) -> Tensor:
+    """The maps (B, C, h, w) as a distribution over positions for each channel of a sample, (B * C, h * w).
+
+    Args:
+        method: its name, for messages.
+        maps: of one network.
+    Raises:
+        LimbeckError: for maps of a single position, whose distribution says nothing.
+    """
+    if maps.shape[2] * maps.shape[3] == 1:
+        raise LimbeckError(
+            f"{method} compares distributions over the positions of a map, and these maps have one position, "
+            "1 x 1; use larger images, or networks with a smaller output stride"
+        )
+    return maps.flatten(2).flatten(0, 1)

@@ -196,8 +196,8 @@ class Segmentation(Task):
     # Measuring
 
     def meter(self, *, quick: bool = False) -> PixelMeter:
-        """Counts pixels by class and answer, quick or not: the first metric needs all of it."""
-        return PixelMeter(self.width)
+        """Counts pixels by class and answer; only the quick one leaves out where labels are hard."""
+        return PixelMeter(self.width, quick=quick)
 
     def comparison(self) -> PixelComparison:
         """Agreement and divergence over the pixels that count."""

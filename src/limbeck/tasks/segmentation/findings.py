@@ -7,7 +7,40 @@ import zlib
 from functools import cached_property
 from statistics import fmean
 
+from pydantic import BaseModel, ConfigDict
+
 from limbeck.tasks.base import Agreement, Example, Findings
+
+
+class HardPixels(BaseModel):
+    """What a network does where labels are hard, see `limbeck.tasks.segmentation.regions`.
+
+    Attributes:
+        boundary_pixels: how many pixels are near a boundary of two classes.
+        boundary_iou: the intersection over union of each class over these; None for one that is in no label
+            and no answer there.
+        small_regions: how many regions of one class are small.
+        small_pixels: how many pixels they have.
+        small_right: how many of these are right.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    boundary_pixels: int
+    boundary_iou: tuple[float | None, ...]
+    small_regions: int
+    small_pixels: int
+    small_right: int
+
+    @property
+    def boundary_miou(self) -> float | None:
+        """The mean over the classes that have a value; None without a boundary."""
+        return fmean(known) if (known := [iou for iou in self.boundary_iou if iou is not None]) else None
+
+    @property
+    def small_accuracy(self) -> float | None:
+        """The share of the pixels in small regions that are right; None without such regions."""
+        return self.small_right / self.small_pixels if self.small_pixels else None
 
 
 class PixelFindings(Findings):
@@ -16,10 +49,12 @@ class PixelFindings(Findings):
     Attributes:
         matrix: (C, C) numbers of pixels, a row for each class of the labels, a column for each answer.
         images: how many images have a pixel that counts.
+        hard: what it does where labels are hard; None where only the metrics were asked for.
     """
 
     matrix: tuple[tuple[int, ...], ...]
     images: int
+    hard: HardPixels | None = None
 
     @cached_property
     def pixels(self) -> tuple[int, ...]:

@@ -14,7 +14,8 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, Outputs
 from limbeck.tasks.base import Comparison, Meter
 from limbeck.tasks.parts.worst import Worst
-from limbeck.tasks.segmentation.findings import PixelAgreement, PixelExample, PixelFindings
+from limbeck.tasks.segmentation.findings import HardPixels, PixelAgreement, PixelExample, PixelFindings
+from limbeck.tasks.segmentation.regions import near_boundaries, small_regions
 from limbeck.tasks.segmentation.resolution import nearest, pixels_of, resized
 
 IGNORED = 255
@@ -45,8 +46,8 @@ class ConfusionMatrix:
         return PixelFindings(matrix=tuple(map(tuple, self.counts.tolist())), images=images)
 
 
-class PixelMeter(Meter):
-    """Counts pixels at the resolution of the labels, to which logits are resized; all figures are exact.
+class HardMeter:
+    """Counts pixels where labels are hard.
 
     Args:
         classes: C, how many classes there are.
@@ -54,6 +55,40 @@ class PixelMeter(Meter):
 
     def __init__(self, classes: int) -> None:
         self._confusion = ConfusionMatrix(classes)
+        self._regions = self._pixels = self._right = 0
+
+    def add(self, target: Tensor, answers: Tensor) -> None:
+        """Takes in the class ids (H, W) of an image and the answers (H, W)."""
+        near = near_boundaries(target, IGNORED)
+        self._confusion.add(target[near], answers[near])
+        small, regions = small_regions(target, IGNORED)
+        self._regions += regions
+        self._pixels += int(small.sum())
+        self._right += int((small & (answers == target)).sum())
+
+    def findings(self) -> HardPixels:
+        """All there is to say."""
+        near = self._confusion.findings(0)
+        return HardPixels(
+            boundary_pixels=sum(near.pixels),
+            boundary_iou=near.iou,
+            small_regions=self._regions,
+            small_pixels=self._pixels,
+            small_right=self._right,
+        )
+
+
+class PixelMeter(Meter):
+    """Counts pixels at the resolution of the labels, to which logits are resized; all figures are exact.
+
+    Args:
+        classes: C, how many classes there are.
+        quick: measure the metrics only.
+    """
+
+    def __init__(self, classes: int, *, quick: bool = False) -> None:
+        self._confusion = ConfusionMatrix(classes)
+        self._hard = None if quick else HardMeter(classes)
         self._images = self._seen = 0
 
     def update(self, outputs: Outputs, batch: Batch) -> None:
@@ -65,6 +100,8 @@ class PixelMeter(Meter):
             valid = target != IGNORED
             answers = resized(logits[None], target.shape)[0].argmax(0)
             self._confusion.add(target[valid], answers[valid])
+            if self._hard is not None:
+                self._hard.add(target, answers)
             self._images += int(valid.any())
 
     def compute(self) -> dict[str, float]:
@@ -77,7 +114,8 @@ class PixelMeter(Meter):
             raise LimbeckError(
                 f"no pixel of the {self._seen} images has a class, and networks are measured by those that do"
             )
-        return self._confusion.findings(self._images)
+        found = self._confusion.findings(self._images)
+        return found if self._hard is None else found.model_copy(update={"hard": self._hard.findings()})
 
 
 class PixelComparison(Comparison):

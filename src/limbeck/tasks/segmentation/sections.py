@@ -8,6 +8,7 @@ from limbeck.tasks.base import Agreement, Findings
 from limbeck.tasks.parts.by_class import lowest_by_class, percent
 from limbeck.tasks.sections import Heatmap, Section, Table
 from limbeck.tasks.segmentation.findings import PixelAgreement, PixelFindings
+from limbeck.tasks.segmentation.regions import BAND, SMALL
 
 ROWS = 160
 """Classes of the table; of more, those with the most pixels."""
@@ -31,7 +32,7 @@ def sections(
         "IoU is the share of pixels that label and answer both give a class, of those that either gives it. "
         "mIoU is its mean over the classes; a class that is in no label and no answer is left out of it."
     )
-    figures: list[Table | Heatmap] = [_by_class(names, each)]
+    figures: list[Table | Heatmap] = [_by_class(names, each), *_hard(each)]
     if len(names) <= CELLS:
         figures.append(_confusion(names, each["student"]))
     parts = [Section("Classes", text, figures)]
@@ -74,6 +75,31 @@ def _by_class(names: Sequence[str], found: Mapping[str, PixelFindings]) -> Table
         rows,
         title="By class",
         notes=f"The student's, over the {total:,} pixels that count in {student.images:,} images.{more}",
+    )
+
+
+def _hard(found: Mapping[str, PixelFindings]) -> Iterator[Table]:
+    """The figures of every network where labels are hard; nothing where nobody asked for them."""
+    some = found["student"].hard
+    if some is None or not (some.boundary_pixels or some.small_pixels):
+        return
+    yield Table(
+        ["", "mIoU (%)", "mIoU near boundaries (%)", "accuracy in small regions (%)"],
+        [
+            [
+                role,
+                percent(its.metrics["miou"]),
+                percent(its.hard.boundary_miou),
+                percent(its.hard.small_accuracy),
+            ]
+            for role, its in found.items()
+            if its.hard is not None
+        ],
+        title="Boundaries and small regions",
+        notes=f"Near a boundary is a pixel with another class at most {100 * BAND:.0f} % of the image's "
+        f"diagonal away: {some.boundary_pixels:,} pixels. A small region is one of fewer than {SMALL:,} "
+        f"pixels of a class that touch at their sides: {some.small_regions:,} regions with "
+        f"{some.small_pixels:,} pixels.",
     )
 
 
