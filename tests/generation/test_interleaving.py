@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from limbeck.generation import Drawing, Written, blend, interleave, noise, stepper, write
+from limbeck.generation import Drawing, Written, blend, interleave, most_tokens, noise, stepper, write
 from limbeck.generation.interleaving import STUDENT
 from limbeck.models import GPT
 
@@ -229,3 +229,53 @@ def test_tokens_are_drawn_from_the_mixture(kind: str, share: float) -> None:
                     assert each[row, place].exp().item() == pytest.approx(expected[token].item(), rel=1e-9)
                 text.append(token)
             assert 1 not in text[len(text) - int(found.written.lengths[row]) : -1]
+
+
+def learned(positions: int, seed: int = 0) -> nn.Module:
+    """A GPT-2, which has an embedding for each of some positions."""
+    torch.manual_seed(seed)
+    config = transformers.GPT2Config(
+        vocab_size=VOCABULARY, n_embd=16, n_layer=1, n_head=2, n_positions=positions, initializer_range=0.8
+    )
+    network: nn.Module = transformers.GPT2LMHeadModel(config).double().eval()
+    return network
+
+
+@pytest.mark.parametrize("block", [1, 4])
+@torch.no_grad()
+def test_a_text_ends_where_a_network_has_no_position_left(block: int) -> None:
+    short = learned(8)
+    rules: dict[str, Any] = {"length": LENGTH, "ends": (), "noise": numbers}
+    for written in (
+        write(short, *prompts(), **rules),
+        write(learned(64), *prompts(), most=8, **rules),
+        blend(learned(64), short, *prompts(), share=0.5, **rules).written,
+        interleave(learned(64), short, *prompts(), k=3, block=block, **rules),
+    ):
+        assert written.lengths.tolist() == [5, 7, 8]  # all but the last token are read
+    alone = write(short, *(each[:1] for each in prompts()), **rules)
+    assert lists(alone)[0] == lists(write(short, *prompts(), **rules))[0][:1]
+
+
+@torch.no_grad()
+def test_what_was_proposed_in_vain_takes_no_position() -> None:
+    torch.manual_seed(0)
+    teacher = GPT(16, 1, 2, positions="learned", context=16, vocab_size=VOCABULARY).double().eval()
+    written = interleave(own(0), teacher, *prompts(), length=LENGTH, ends=(), noise=numbers, k=1, block=5)
+    assert written.lengths.tolist() == [12, 12, 12]
+    assert lists(written) == by_hand(own(0), teacher, 1, set())
+
+
+@pytest.mark.parametrize("family", ["roberta", "openai-gpt"])
+@torch.no_grad()
+def test_positions_from_that_of_padding_and_no_cache_are_read_again(family: str) -> None:
+    sizes: dict[str, Any] = {"vocab_size": VOCABULARY, "max_position_embeddings": 40, "hidden_size": 16}
+    changes = {"is_decoder": True, "intermediate_size": 16} if family == "roberta" else {}
+    config = transformers.AutoConfig.for_model(
+        family, num_hidden_layers=1, num_attention_heads=2, initializer_range=0.8, **sizes, **changes
+    )
+    torch.manual_seed(0)
+    network = transformers.AutoModelForCausalLM.from_config(config).double().eval()
+    assert most_tokens(network) == (38 if family == "roberta" else 40)
+    written = write(network, *prompts(), length=LENGTH, ends=(), noise=numbers)
+    assert lists(written)[0] == by_hand(network, None, 1, set())[0]

@@ -275,5 +275,8 @@ def test_the_method_has_the_divergences() -> None:
         KD(divergence="reverse", beta=0.5)
     with pytest.raises(LimbeckError, match=r"divergence"):
         KD(divergence="sideways")  # type: ignore[arg-type]
+    for beta in (0.0, 1.0):
+        with pytest.raises(LimbeckError, match=rf"^kd: beta should be above 0 and below 1, not {beta}; "):
+            kd(*logits(), divergence="jsd", beta=beta)
     with pytest.raises(LimbeckError, match=r"^kd: the divergence is forward, reverse, jsd or tv, not 'up'$"):
         kd(student, teacher, divergence="up")  # type: ignore[arg-type]

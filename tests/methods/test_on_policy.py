@@ -67,6 +67,14 @@ def test_what_a_student_writes_is_no_label() -> None:
     assert losses["on_policy.kd"].item() > 0
 
 
+def test_it_wraps_nothing_that_has_text_written() -> None:
+    for inner, outer in (("seqkd(ce)", "on_policy"), ("kd + 0.5*skd(kd)", "seqkd")):
+        name = inner.rpartition("*")[2].partition("(")[0]
+        said = f"^{outer} wraps what learns from the text .*, and {name} has another one written"
+        with pytest.raises(LimbeckError, match=said):
+            distiller(f"{outer}({inner})")
+
+
 def test_the_draws_are_those_of_seed_step_and_sample() -> None:
     made = distiller("on_policy(kd(temperature=1), length=8)")
     first = texts(collected(made))

@@ -102,5 +102,5 @@ def test_it_is_made_by_name_for_a_vocabulary() -> None:
 def test_what_it_cannot_be_is_said() -> None:
     with pytest.raises(LimbeckError, match="heads=3 divides into even parts, not dim=16"):
         made(heads=3)
-    with pytest.raises(LimbeckError, match="16 learned positions, and a row has 17 tokens"):
+    with pytest.raises(LimbeckError, match="16 learned positions, and a document has 17 tokens"):
         made(positions="learned", context=16)(some(17))

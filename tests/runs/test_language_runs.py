@@ -22,6 +22,7 @@ from limbeck.models import GPT
 from limbeck.outputs import Outputs
 from limbeck.runs import Run
 from limbeck.runs.exporting import export
+from limbeck.runs.language import check_causal
 from pretrained_folders import bert
 from shared_data import DATA, needs_data
 
@@ -122,11 +123,34 @@ def test_a_folder_for_transformers_has_the_same_logits(
         export(run, "onnx")
 
 
+def test_texts_of_different_lengths_are_compared_without_their_padding(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n} Who saw it?", "response": text} for n, text in enumerate(stories(40))]
+    file = write_rows(tmp_path / "rows.jsonl", rows)
+    given = {**FAST, "epochs": 1, "model": STUDENT, "data": f'language(path="{file}")'}
+    exported = export(limbeck.train(out=tmp_path / "run", **given), "hf")
+    assert "all decisions are the same" in exported.lines[-1]
+
+
 def test_a_gpt_that_is_no_llama_is_no_folder_for_transformers(texts: str, tmp_path: Path) -> None:
     model = 'gpt(dim=8, depth=1, heads=2, feed="gelu")'
     run = limbeck.train(model=model, data=texts, out=tmp_path / "run", **{**FAST, "epochs": 1})
     with pytest.raises(LimbeckError, match="transformers has no network like this gpt"):
         export(run, "hf")
+
+
+def test_a_network_that_looks_ahead_is_found_out_by_its_longest_example() -> None:
+    class Sum(torch.nn.Module):
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            total = (input_ids * attention_mask).sum(1, keepdim=True).expand_as(input_ids)
+            return total.unsqueeze(-1).float() * torch.arange(9)
+
+    example = {
+        "input_ids": torch.tensor([[1, 2, 0, 0], [3, 4, 5, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 0, 0], [1, 1, 1, 0]]),
+    }
+    with pytest.raises(LimbeckError, match="it predicts from later tokens too"):
+        check_causal(Sum(), example, "it", 9)
+    check_causal(GPT(8, 1, 2, vocab_size=9), example, "it", 9)
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -17,7 +17,7 @@ def logits(samples: int, length: int, width: int) -> Tensor:
 
 def kept(ranks: Ranks, answers: Tensor) -> Tensor:
     flat = answers.flatten(0, 1)
-    return torch.from_numpy(ranks.pack(flat.__getitem__, *answers.shape[:2]))
+    return torch.from_numpy(ranks.pack(flat.__getitem__, torch.ones(answers.shape[:2], dtype=torch.bool)))
 
 
 @pytest.mark.parametrize(("width", "top"), [(50, 16), (70_000, 32), (262_144, 64), (12, 64), (152_064, 16)])
@@ -70,3 +70,13 @@ def test_all_tokens_may_be_known() -> None:
     dense, known = ranks.unpack(kept(ranks, answers), 2).map(lambda tensor: tensor[0]).dense()
     assert known.all()
     torch.testing.assert_close(dense, answers[0].log_softmax(-1), rtol=1e-3, atol=2e-3)
+
+
+def test_nothing_is_kept_of_padding() -> None:
+    answers, ranks = logits(2, 4, 30), Ranks.of(16, 5, 30)
+    read = torch.tensor([[True] * 4, [True, True, False, False]])
+    words = torch.from_numpy(ranks.pack(answers.flatten(0, 1).__getitem__, read))
+    found, every = (each.view(torch.int16).view(2, 5, -1) for each in (words, kept(ranks, answers)))
+    assert torch.equal(found[:, :4][read], every[:, :4][read])
+    assert not found[:, 4:].any()
+    assert not found[1, 2:].any()

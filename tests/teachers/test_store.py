@@ -334,3 +334,31 @@ def test_checksums_differ_where_anything_differs() -> None:
     assert len(np.unique(sums)) >= 20_000 - 2, "about 0.05 pairs of 32 random bits would agree"
     zeros = layout.checksum(np.zeros((20_000, WIDTH), "<u2"), np.arange(20_000)).view("<u4").ravel()
     assert len(np.unique(zeros)) >= 20_000 - 2
+
+
+def test_pages_of_zeros_take_no_room_and_are_read_as_such(path: Path) -> None:
+    width = 40_000
+    asked, values = rows(0, 1, 3), np.zeros((3, width), np.float16)
+    values[:, :100] = 1
+    values[1, 30_000] = -0.0
+    store = Store(path, KEY, width)
+    store.write(asked, values)
+    found, there = Store(path, KEY, width).read(asked)
+    assert there.all()
+    assert np.array_equal(found.view(np.uint16), values.view(np.uint16))
+    assert path.stat().st_blocks * 512 < 50_000 < 3 * 2 * width
+
+
+def test_zeros_are_written_over_what_is_none(path: Path) -> None:
+    width = 40_000
+    store = Store(path, KEY, width)
+    store.write(rows(0), np.ones((1, width), np.float16))
+    with path.open("r+b") as file:  # as after a crash
+        file.seek(HEADER)
+        file.write(b"\7" * 1000)
+    again = Store(path, KEY, width)
+    assert not again.read(rows(0))[1].any()
+    again.write(rows(0), np.zeros((1, width), np.float16))
+    found, there = Store(path, KEY, width).read(rows(0))
+    assert there.all()
+    assert not found.any()

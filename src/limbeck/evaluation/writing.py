@@ -12,6 +12,7 @@ from limbeck.evaluation.contenders import Contender
 from limbeck.evaluation.measure import inference
 from limbeck.evaluation.results import Role, Written
 from limbeck.generation import Drawing, write
+from limbeck.tasks import Language
 
 MOST = 64
 """Tokens that a network writes at most."""
@@ -34,7 +35,8 @@ def written(
     if source.tokens is None or not source.prompts:
         return None
     tokenizer = source.tokens.tokenizer
-    ends = {int(tokenizer.eos_token_id)} if tokenizer.eos_token_id is not None else set()
+    assert isinstance(source.task, Language)
+    ends = set() if source.task.end is None else {source.task.end}
 
     def told(ids: Sequence[int]) -> str:
         text: str = tokenizer.decode(list(ids), skip_special_tokens=True)

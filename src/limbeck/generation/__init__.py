@@ -2,7 +2,7 @@
 
 from limbeck.generation.drawing import Drawing, noise
 from limbeck.generation.interleaving import Blended, Noise, Written, blend, interleave, write
-from limbeck.generation.stepping import Stepper, stepper
+from limbeck.generation.stepping import Stepper, most_tokens, stepper
 
 __all__ = [
     "Blended",
@@ -12,6 +12,7 @@ __all__ = [
     "Written",
     "blend",
     "interleave",
+    "most_tokens",
     "noise",
     "stepper",
     "write",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.generation.drawing import Drawing
-from limbeck.generation.stepping import Stepper, stepper
+from limbeck.generation.stepping import most_tokens, stepper
 from limbeck.outputs import full_precision
 
 Noise = Callable[[int, Tensor], Tensor]
@@ -52,6 +52,7 @@ def write(
     drawing: Drawing = Drawing(),  # noqa: B008 (it is frozen)
     role: int = STUDENT,
     width: int | None = None,
+    most: int | None = None,
 ) -> Written:
     """Text by one network: a token at a time, each after all before it.
 
@@ -59,15 +60,16 @@ def write(
         network: a causal language model in eval mode.
         prompts: (B, m) token ids, padded on the left.
         mask: (B, m) bool, which of them are tokens; at least one of each prompt.
-        length: tokens to write at most.
+        length: tokens to write at most; fewer where a network reads no longer texts.
         ends: ids that end a text; the end is written, too.
         noise: random numbers.
         drawing: how tokens are drawn.
         role: for whom the numbers are drawn.
         width: ids that there are, where the head of the network has more outputs.
+        most: tokens of a text that others read.
     """
-    reader = _Reader(stepper(network), prompts, mask, width)
-    state = _State(prompts, length, ends)
+    reader = _Reader(network, prompts, mask, width)
+    state = _State(mask, length, ends, reader.most, most)
     while state.going:
         place = state.lengths.unsqueeze(1)
         tokens = drawing(reader.read(), noise(role, place))
@@ -110,13 +112,13 @@ def blend(
         prompts: (B, m) token ids, padded on the left.
         mask: (B, m) bool, which of them are tokens; at least one of each prompt.
         share: of the teacher, in [0, 1].
-        length: tokens to write at most.
+        length: tokens to write at most; fewer where a network reads no longer texts.
         ends: ids that end a text; the end is written, too.
         noise: random numbers.
         width: ids that there are, where a head has more outputs.
     """
-    readers = [_Reader(stepper(network), prompts, mask, width) for network in (student, teacher)]
-    state = _State(prompts, length, ends)
+    readers = [_Reader(network, prompts, mask, width) for network in (student, teacher)]
+    state = _State(mask, length, ends, *(reader.most for reader in readers))
     found: list[Tensor] = []
     while state.going:
         both = torch.stack([full_precision(reader.read()).log_softmax(-1) for reader in readers])
@@ -156,7 +158,7 @@ def interleave(
         student, teacher: causal language models in eval mode, with one vocabulary.
         prompts: (B, m) token ids, padded on the left.
         mask: (B, m) bool, which of them are tokens; at least one of each prompt.
-        length: tokens to write at most.
+        length: tokens to write at most; fewer where a network reads no longer texts.
         ends: ids that end a text; the end is written, too.
         noise: random numbers.
         k: rank up to which a proposal is kept.
@@ -165,12 +167,12 @@ def interleave(
         correction: how the teacher draws.
         width: ids that there are, where a head has more outputs.
     """
-    proposing = _Reader(stepper(student), prompts, mask, width)
-    checking = _Reader(stepper(teacher), prompts, mask, width)
-    state = _State(prompts, length, ends)
+    proposing = _Reader(student, prompts, mask, width)
+    checking = _Reader(teacher, prompts, mask, width)
+    state = _State(mask, length, ends, proposing.most, checking.most)
     forwards = 0
     while state.going:
-        size = min(block, length - int(state.lengths[~state.ended].min()))
+        size = min(block, int((state.room - state.lengths)[~state.ended].max()))
         places = state.lengths.unsqueeze(1) + torch.arange(size, device=prompts.device)
         numbers = noise(STUDENT, places)
         drawn: list[Tensor] = []
@@ -195,8 +197,8 @@ def interleave(
 class _Reader:
     """A network that follows texts as they grow, each by another number of tokens at a time."""
 
-    def __init__(self, step: Stepper, prompts: Tensor, mask: Tensor, width: int | None) -> None:
-        self._step, self._width = step, width
+    def __init__(self, network: nn.Module, prompts: Tensor, mask: Tensor, width: int | None) -> None:
+        self._step, self.most, self._width = stepper(network), most_tokens(network), width
         self._waiting, self._counts = prompts, mask
         self._visible = mask.new_zeros((len(mask), 0))
         self._seen = torch.zeros(len(mask), dtype=torch.int64, device=mask.device)
@@ -209,7 +211,9 @@ class _Reader:
                 torch.cat([ids, more], 1),
                 torch.cat([counts, torch.ones_like(more, dtype=torch.bool)], 1),
             )
-        positions = (self._seen.unsqueeze(1) + counts.cumsum(1) - 1).clamp(min=0)
+        # Proposals may go beyond the last position, as may what stands behind the end of a text.
+        last = None if self.most is None else self.most - 1
+        positions = (self._seen.unsqueeze(1) + counts.cumsum(1) - 1).clamp(min=0, max=last)
         self._visible = torch.cat([self._visible, counts], 1)
         self._seen = self._seen + counts.sum(1)
         keep = 1 if more is None else 1 + more.shape[1]
@@ -239,15 +243,25 @@ class _Reader:
 
 
 class _State:
-    """The texts as far as they are written."""
+    """The texts as far as they are written.
 
-    def __init__(self, prompts: Tensor, length: int, ends: Collection[int]) -> None:
-        size, device = len(prompts), prompts.device
+    Attributes:
+        room: (B,) tokens that may be written, of which all but the last are read.
+        lengths: (B,) tokens that are written.
+        ended: (B,) bool, the texts that are at their end.
+    """
+
+    def __init__(self, mask: Tensor, length: int, ends: Collection[int], *reads: int | None) -> None:
+        size, device = len(mask), mask.device
         self._ids = torch.zeros((size, length), dtype=torch.int64, device=device)
         self._replaced = torch.zeros((size, length), dtype=torch.bool, device=device)
         self._ends = torch.tensor(sorted(ends), dtype=torch.int64, device=device)
         self.lengths = torch.zeros(size, dtype=torch.int64, device=device)
-        self.ended = torch.full((size,), length == 0, device=device)
+        self.room = torch.full_like(self.lengths, length)
+        for most in reads:
+            if most is not None:
+                self.room = self.room.minimum((most + 1 - mask.sum(1)).clamp(min=0))
+        self.ended = self.room == 0
 
     @property
     def going(self) -> bool:
@@ -262,13 +276,13 @@ class _State:
         place = self.lengths.unsqueeze(1) + torch.arange(tokens.shape[1], device=tokens.device)
         over = torch.isin(tokens, self._ends)
         before = over.cumsum(1) - over.long() > 0
-        written = accepted & ~before & (place < self._ids.shape[1]) & ~self.ended.unsqueeze(1)
+        written = accepted & ~before & (place < self.room.unsqueeze(1)) & ~self.ended.unsqueeze(1)
         rows, columns = written.nonzero(as_tuple=True)
         self._ids[rows, place[rows, columns]] = tokens[rows, columns]
         if replaced is not None:
             self._replaced[rows, place[rows, columns]] = replaced[rows, columns]
         self.lengths = self.lengths + written.sum(1)
-        self.ended = self.ended | (written & over).any(1) | (self.lengths >= self._ids.shape[1])
+        self.ended = self.ended | (written & over).any(1) | (self.lengths >= self.room)
         return written
 
     def written(self, forwards: int = 0) -> Written:

@@ -34,7 +34,8 @@ class Stepper(Protocol):
 def stepper(network: nn.Module) -> Stepper:
     """The quickest way to read with a network: with its cache, if it has one, or all over again.
 
-    A network that is not of `transformers` may say how, in a method `incremental()` that returns a stepper.
+    A network that is not of `transformers` may say how, in a method `incremental()` that returns a stepper,
+    and in an attribute `most_tokens` how long a text may be.
 
     Args:
         network: a causal language model, in eval mode.
@@ -47,10 +48,34 @@ def stepper(network: nn.Module) -> Stepper:
     return _Cached(network) if _keeps_cache(network) else _Again(network)
 
 
+def most_tokens(network: nn.Module) -> int | None:
+    """How many tokens of a text a network reads at most, if it or its config says so."""
+    network = uncompiled(network)
+    own: int | None = getattr(network, "most_tokens", None)
+    positions: int | None = getattr(getattr(network, "config", None), "max_position_embeddings", None)
+    return own if positions is None else positions - _passed_over(network, positions)
+
+
+def _passed_over(network: nn.Module, positions: int) -> int:
+    """The positions before that of the first token: those up to that of padding, as in RoBERTa."""
+    for path, module in network.named_modules():
+        is_of_positions = isinstance(module, nn.Embedding) and "position" in path.rpartition(".")[2]
+        if is_of_positions and module.padding_idx is not None and len(module.weight) == positions:
+            return int(module.padding_idx) + 1
+    return 0
+
+
 def _keeps_cache(network: nn.Module) -> bool:
-    """Whether a network of `transformers` keeps keys and values, all of them: a window would shift."""
+    """Whether a network of `transformers` keeps keys and values, all of them: a window would shift.
+
+    It must count positions from 0 as well, at which texts are read here.
+    """
     config: Any = getattr(network, "config", None)
     if not type(network).__module__.startswith("transformers.models.") or config is None:
+        return False
+    if "past_key_values" not in inspect.signature(network.forward).parameters:
+        return False
+    if _passed_over(network, getattr(config, "max_position_embeddings", 0)):
         return False
     kinds = set(getattr(config, "layer_types", None) or ("full_attention",))
     window = getattr(config, "sliding_window", None) if "layer_types" not in config.to_dict() else None

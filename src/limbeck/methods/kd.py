@@ -57,8 +57,8 @@ def kd(
         divergence: D, by the names above.
         beta: share of the teacher in the mixture of jsd, in (0, 1).
     Raises:
-        LimbeckError: for an unknown divergence, and if the shapes differ or are no rows of at least 2
-            classes.
+        LimbeckError: for an unknown divergence, a beta beyond its limits, and if the shapes differ or are no
+            rows of at least 2 classes.
     """
     same_logits("kd", student_logits, teacher_logits)
     if known is not None:
@@ -71,6 +71,11 @@ def kd(
     elif divergence == "reverse":
         rows = _kl(student, teacher)
     elif divergence == "jsd":
+        if not 0 < beta < 1:
+            raise LimbeckError(
+                f"kd: beta should be above 0 and below 1, not {beta}; at both ends jsd is 0, and what others "
+                "give for a beta of 0 is divergence='forward', for 1 'reverse'"
+            )
         mixture = torch.logaddexp(teacher + math.log(beta), student + math.log1p(-beta))
         rows = beta * _kl(teacher, mixture) + (1 - beta) * _kl(student, mixture)
     elif divergence == "tv":

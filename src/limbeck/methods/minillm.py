@@ -126,7 +126,8 @@ class MiniLLM(Writer):
         mixture: α, the teacher's share in the distribution that tokens are drawn from.
         clip: ε, how far the ratio of probabilities may be from 1 to count.
         normalize: whether a return is the mean of the later rewards, or their sum.
-        length: most tokens of a text; it ends sooner at the id that ends a document.
+        length: most tokens of a text; it ends sooner at the id that ends a document, and where a network
+            reads no longer texts.
         beginning: tokens that are given of a text that has no prompt, at most half of it.
     """
 

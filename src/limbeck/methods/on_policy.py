@@ -31,7 +31,8 @@ class OnPolicy(Writer):
         fraction: share of the steps in which the student writes; the others learn from the data.
         temperature: at which tokens are drawn; 0 takes the most likely ones.
         top_p: the share of probability that tokens are drawn from, the most likely ones first.
-        length: most tokens of a text; it ends sooner at the id that ends a document.
+        length: most tokens of a text; it ends sooner at the id that ends a document, and where a network
+            reads no longer texts.
         beginning: tokens that are given of a text that has no prompt, at most half of it.
     """
 
@@ -60,6 +61,7 @@ class OnPolicy(Writer):
             length=self.length,
             ends=self.ends,
             width=self.width,
+            most=self.read_by_all(networks),
             noise=numbers,
             drawing=self.drawing,
         )

@@ -30,7 +30,8 @@ class SeqKD(Writer):
         temperature: at which the teacher draws; 0 takes the most likely tokens.
         top_p: the share of probability that it draws from.
         fraction: share of the steps that learn from the teacher's text; the others learn from the data.
-        length: most tokens of a text; it ends sooner at the id that ends a document.
+        length: most tokens of a text; it ends sooner at the id that ends a document, and where a network
+            reads no longer texts.
         beginning: tokens that are given of a text that has no prompt, at most half of it.
     """
 
@@ -66,6 +67,7 @@ class SeqKD(Writer):
                 length=self.length,
                 ends=self.ends,
                 width=self.width,
+                most=self.read_by_all(networks),
                 noise=lambda role, place: noise(int(self.draws), 0, role, sample[chosen], place),
                 drawing=self.drawing,
                 role=TEACHER,

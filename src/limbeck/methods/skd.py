@@ -39,7 +39,8 @@ class SKD(Writer):
         teacher_temperature: at which the teacher draws.
         teacher_top_p: the share of probability that it draws from.
         fraction: share of the steps in which text is written; the others learn from the data.
-        length: most tokens of a text; it ends sooner at the id that ends a document.
+        length: most tokens of a text; it ends sooner at the id that ends a document, and where a network
+            reads no longer texts.
         beginning: tokens that are given of a text that has no prompt, at most half of it.
     """
 

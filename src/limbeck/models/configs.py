@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from limbeck import pretrained
+from limbeck import generation, pretrained
 from limbeck.errors import LimbeckError
 from limbeck.optional import imported
 from limbeck.pretrained import EXTRA, quiet, stamp
@@ -83,18 +83,14 @@ def most_tokens(place: str) -> int:
 @lru_cache(maxsize=32)
 def _most_tokens(place: str, stamp: object) -> int:
     config = pretrained.config_of(place)
-    positions: int | None = getattr(config, "max_position_embeddings", None)
-    if positions is None:
+    if getattr(config, "max_position_embeddings", None) is None:
         return 1 << 20  # the tokenizer says
     package = imported("transformers", EXTRA)
     with quiet(package), torch.device("meta"):  # no weights are made
         network = package.AutoModel.from_config(copy.deepcopy(config))
-    for path, module in network.named_modules():
-        padding: int | None = getattr(module, "padding_idx", None)
-        is_of_positions = "position" in path.rpartition(".")[2]
-        if is_of_positions and padding is not None and len(module.weight) == positions:
-            return positions - padding - 1  # positions begin behind that of the padding, as in RoBERTa
-    return positions
+    found = generation.most_tokens(network)
+    assert found is not None, "its config says it"
+    return found
 
 
 def _check_names(whose: str, values: Mapping[str, Any], config: Any, own: str = "") -> None:

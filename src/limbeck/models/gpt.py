@@ -131,10 +131,13 @@ class GPT(nn.Module):
         turns = None
         if self.positions is None:
             turns = _turns(position_ids, self.size, states.dtype)
-        elif position_ids.shape[1] + seen > self.positions.num_embeddings:
+        elif (
+            position_ids.shape[1] + seen > self.positions.num_embeddings
+            and (longest := int(position_ids.max()) + 1) > self.positions.num_embeddings
+        ):
             raise LimbeckError(
-                f"this gpt has {self.positions.num_embeddings} learned positions, and a row has "
-                f"{position_ids.shape[1] + seen} tokens; take a smaller block, or a larger context"
+                f"this gpt has {self.positions.num_embeddings} learned positions, and a document has "
+                f"{longest} tokens; take a smaller block, or a larger context"
             )
         else:
             states = states + self.positions(position_ids)
@@ -142,6 +145,11 @@ class GPT(nn.Module):
         for block in self.blocks:
             states = block(states, mask, turns, cache)
         return self.head(self.norm(states))  # type: ignore[no-any-return]
+
+    @property
+    def most_tokens(self) -> int | None:
+        """How many tokens of a document it reads at most; None where it has a position for each."""
+        return None if self.positions is None else self.positions.num_embeddings
 
     def incremental(self) -> Callable[[Tensor, Tensor, Tensor, int], Tensor]:
         """A reader of texts piece by piece, see `limbeck.generation.Stepper`."""

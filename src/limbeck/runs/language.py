@@ -133,15 +133,21 @@ def check_causal(network: nn.Module, example: Inputs, whose: str, width: int) ->
         whose: the network, for messages.
         width: the ids that there are.
     """
-    rows = {name: tensor[:1] for name, tensor in named(example).items()}
-    ids = next((name for name in ("input_ids", "") if name in rows), None)
-    if ids is None or rows[ids].shape[1] < 2:
+    given = named(example)
+    ids = next((name for name in ("input_ids", "") if name in given), None)
+    if ids is None:
+        return
+    lengths = given.get("attention_mask", torch.ones_like(given[ids])).ne(0).sum(1)
+    longest = int(lengths.argmax())
+    last = int(lengths[longest]) - 1  # what follows is padding, which no network looks at
+    rows = {name: tensor[longest : longest + 1] for name, tensor in given.items()}
+    if last < 1:
         return
     changed = rows[ids].clone()
-    changed[:, -1] = (changed[:, -1] + 1) % width
+    changed[:, last] = (changed[:, last] + 1) % width
     with inference(network):
         before, after = (_logits(network, example, {**rows, ids: each}) for each in (rows[ids], changed))
-    earlier = slice(None, -1)
+    earlier = slice(None, last)
     if not torch.allclose(before[:, earlier], after[:, earlier], rtol=1e-3, atol=1e-4):
         raise LimbeckError(
             f"{whose} predicts from later tokens too, as an encoder does, so it would see what it is to "

@@ -16,6 +16,7 @@ from limbeck.errors import LimbeckError
 from limbeck.features import FeaturePoints
 from limbeck.features.points import Point
 from limbeck.outputs import Batch, Inputs, Outputs, apply, named
+from limbeck.projection import Projection
 from limbeck.sides import Side
 from limbeck.teachers.live import LiveTeacher
 from limbeck.teachers.ranks import Ranks
@@ -144,11 +145,12 @@ class AskedNetwork:
             LimbeckError: for a number that float16 cannot hold, and for answers of another shape than before.
         """
         where = torch.from_numpy(chosen)
-        outputs = self.live(Batch(apply(lambda tensor: tensor[where.to(tensor.device)], inputs)))
+        given = apply(lambda tensor: tensor[where.to(tensor.device)], inputs)
+        outputs = self.live(Batch(given))
         answer = {}
         for field in fields:
             if self.ranks is not None and field == "logits":
-                answer[field] = _ranked(outputs, self.ranks)
+                answer[field] = _ranked(outputs, self.ranks, given)
                 continue
             numbers = self._of(outputs, field)
             if self.maps and tuple(numbers.shape[1:]) != self.fields[field].shape:
@@ -204,11 +206,19 @@ class AskedNetwork:
         return next(floats, torch.float32)
 
 
-def _ranked(outputs: Outputs, ranks: Ranks) -> NDArray[np.float16]:
-    """What is kept of a language model's answer (B, L, V), or of what would make it."""
+def _ranked(outputs: Outputs, ranks: Ranks, inputs: Inputs) -> NDArray[np.float16]:
+    """What is kept of a language model's answer (B, L, V), or of what would make it.
+
+    Args:
+        outputs: with the answer.
+        ranks: how it is kept.
+        inputs: those that are answered, which say what of them is padding.
+    """
     if "projection" in outputs:
-        samples, length = outputs["projection"].hidden.shape[:2]
-        flat = outputs["projection"].map(lambda hidden: hidden.flatten(0, 1))
-        return ranks.pack(flat.__getitem__, samples, length)
-    samples, length = outputs.logits.shape[:2]
-    return ranks.pack(outputs.logits.flatten(0, 1).__getitem__, samples, length)
+        flat: Projection | Tensor = outputs["projection"].map(lambda hidden: hidden.flatten(0, 1))
+        length = outputs["projection"].hidden.shape[1]
+    else:
+        flat, length = outputs.logits.flatten(0, 1), outputs.logits.shape[1]
+    ids = next(iter(named(inputs).values()))
+    mask = named(inputs).get("attention_mask", torch.ones_like(ids))
+    return ranks.pack(flat.__getitem__, mask[:, :length] != 0)

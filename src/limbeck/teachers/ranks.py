@@ -59,19 +59,17 @@ class Ranks:
         """Words of a sample."""
         return self.length * self.words
 
-    def pack(self, logits: Callable[[slice], Tensor], samples: int, length: int) -> NDArray[np.float16]:
+    def pack(self, logits: Callable[[Tensor], Tensor], read: Tensor) -> NDArray[np.float16]:
         """What is kept of some samples: (B, size), to be taken for float16.
 
         Args:
-            logits: gives the logits (P, V) of some of all B x L positions, sample after sample.
-            samples: B.
-            length: L, positions that the samples have in this batch.
+            logits: gives the logits (P, V) at some (P,) of all B x L positions, sample after sample.
+            read: (B, L) bool, the positions that hold a token. Of the others, padding, zeros are kept.
         """
+        samples, length = read.shape
         kept = torch.zeros((samples * length, self.words), dtype=torch.int16)
-        step = max(1, SCORES // self.width)
-        for start in range(0, samples * length, step):
-            rows = slice(start, min(start + step, samples * length))
-            kept[rows] = self._packed(logits(rows)[:, : self.width].float())
+        for places in torch.split(read.flatten().nonzero().flatten(), max(1, SCORES // self.width)):
+            kept[places.cpu()] = self._packed(logits(places)[:, : self.width].float())
         whole = torch.zeros((samples, self.length, self.words), dtype=torch.int16)
         whole[:, :length] = kept.view(samples, length, self.words)
         words: NDArray[np.float16] = whole.flatten(1).numpy().view(np.float16)

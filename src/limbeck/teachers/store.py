@@ -3,7 +3,7 @@
 A header of 4,096 bytes says what the rows are. Row r follows at its place: its numbers, and a checksum of 32
 bits over them and r. A row is there if its checksum is right; one that was never written, that a crash has
 torn or that went with the end of the file is not there, and can be written again. The file takes no space on
-disk where nothing was written.
+disk where nothing was written, and none for pages of zeros, such as those behind the end of a short text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import mmap
 import os
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,6 +30,9 @@ HEADER = 4096
 SUFFIX = ".answers"
 FORMAT = 2
 """Version of the layout, in every key."""
+
+_PAGE = 4096
+"""Bytes that a file system keeps together."""
 
 _CHUNK = 4096
 """Numbers of a row that are summed together."""
@@ -152,9 +156,13 @@ class Store:
     def _put(self, content: bytes, place: int) -> None:
         # Not through a writable map: where the disk is full, that kills the process.
         assert self._file is not None
-        while content:
-            written = os.pwrite(self._file, content, place)
-            content, place = content[written:], place + written
+        for start, end, empty in _stretches(content, -place % _PAGE):
+            part, at = content[start:end], place + start
+            if empty and not os.pread(self._file, len(part), at).strip(b"\0"):
+                continue  # it reads as zeros already
+            while part:
+                written = os.pwrite(self._file, part, at)
+                part, at = part[written:], at + written
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Store, self._given  # a copy, in another process say, opens the file anew
@@ -194,6 +202,26 @@ def path_of(directory: Path, key: Key, width: int, probe: Sequence[float]) -> Pa
         if header is None or alike(header, probe):
             return path
         others += 1
+
+
+def _stretches(content: bytes, first: int) -> Iterator[tuple[int, int, bool]]:
+    """The parts of some bytes that are whole pages of zeros, and what is between them: start, end, and which.
+
+    Args:
+        content: the bytes.
+        first: where in them a page begins.
+    """
+    whole = np.frombuffer(content, np.uint8)[first:]
+    empty = ~whole[: len(whole) // _PAGE * _PAGE].reshape(-1, _PAGE).any(1)
+    kinds = np.pad(empty, 1)  # what is before and after the whole pages is none
+    start = 0
+    for number, (last, kind) in enumerate(pairwise(kinds)):
+        place = first + number * _PAGE
+        if kind != last and start < place:
+            yield start, place, bool(last)
+            start = place
+    if start < len(content):
+        yield start, len(content), False
 
 
 def _opened(path: Path) -> tuple[int, str | None]:

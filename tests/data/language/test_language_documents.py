@@ -58,12 +58,14 @@ def test_a_directory_may_hold_the_splits_or_a_document_a_file(tmp_path: Path) ->
 def test_rows_are_exchanges_chats_or_texts(tmp_path: Path) -> None:
     rows: dict[str, dict[str, Any]] = {
         "exchange": EXCHANGE,
+        "completion": {"prompt": "Who?", "completion": "Tim."},
         "chat": CHAT,
         "text": {"text": "Tim saw."},
         "strange": {"story": "Tim saw."},
     }
     files = {name: write_rows(tmp_path / f"{name}.jsonl", [row] * 30) for name, row in rows.items()}
     assert read(files["exchange"])["train"][0] == Exchange("Who?", "Tim.")
+    assert read(files["completion"])["train"][0] == Exchange("Who?", "Tim.")
     assert read(files["chat"])["train"][0] == Chat(tuple(CHAT["messages"]))
     assert read(files["text"])["train"][0] == Text("Tim saw.")
     assert read(files["strange"], text="story")["train"][0] == Text("Tim saw.")
@@ -128,3 +130,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         read(tmp_path / "short.txt")
     with pytest.raises(LimbeckError, match="a separator parts files of plain text"):
         read(write_rows(tmp_path / "rows.jsonl", [EXCHANGE]), "\n")
+    with pytest.raises(LimbeckError, match="a separator has at least one character"):
+        read(file, "")
+    with pytest.raises(LimbeckError, match=r"the separator '@@@' is nowhere in '.*stories.txt'"):
+        read(file, "@@@")

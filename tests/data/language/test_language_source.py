@@ -11,6 +11,7 @@ import torch
 from language_models import CHAT, llama, tokens, write_rows, write_stories
 from limbeck import data
 from limbeck.data import Loader, Source
+from limbeck.data.language.source import from_language
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED
 from limbeck.tasks import Language
@@ -157,3 +158,18 @@ def test_a_real_text_is_cut_into_blocks() -> None:
         if split is not None
     )
     assert every == 1_115_394  # every byte is predicted
+
+
+def test_an_argument_that_would_change_nothing_is_refused(tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Tim."}]
+    chats = write_rows(tmp_path / "chats.jsonl", [{"messages": talk}] * 30)
+    texts = write_rows(tmp_path / "texts.jsonl", [{"text": "Tim saw a ball."}] * 30)
+    reads = tokens(CHAT)
+    for file, given, said in (
+        (texts, {"chat": True}, "has plain texts, and chat is for prompts and responses"),
+        (texts, {"join": " "}, "join stands between a prompt and its response, and .* has plain texts"),
+        (chats, {"join": " "}, "has chats, which their template joins"),
+        (chats, {"end": False}, "has chats, and their template says what ends an answer"),
+    ):
+        with pytest.raises(LimbeckError, match=said):
+            from_language(str(file), tokens=reads, **given)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import processors
+from tokenizers import AddedToken, processors
 
 from language_models import CHAT, MARKED, tokens
 from limbeck.data.language.forms import Chat, Document, Exchange, Text
@@ -76,6 +76,8 @@ def test_an_end_that_the_tokenizer_adds_is_not_added_again() -> None:
     text, exchange = encoder([Text("Tim saw."), Exchange("Who?", "Tim.")])
     assert reads.tokenizer.decode(text.ids.tolist()) == "Tim saw.<|endoftext|>"
     assert reads.tokenizer.decode(exchange.ids.tolist()) == "Who?\nTim.<|endoftext|>"
+    assert reads.tokenizer.decode(encoder.prompt(Exchange("Who?", "Tim."))) == "Who?\n"
+    assert reads.tokenizer.decode(encoder.prompt(Text("Tim saw."))) == "Tim saw."
 
 
 @pytest.mark.parametrize("template", [CHAT, MARKED])
@@ -97,6 +99,20 @@ def test_an_exchange_may_be_a_chat() -> None:
     made, tokenizer = encoded(Exchange("Who?", "Tim."), CHAT, chat=True)
     assert learned(made, tokenizer) == "Tim.<|endoftext|>"
     assert "<|user|>Who?<|endoftext|><|assistant|>Tim." in tokenizer.decode(made.ids.tolist())
+
+
+def test_what_ends_an_answer_in_the_template_ends_what_is_written() -> None:
+    reads = tokens(CHAT.replace("{{ eos_token }}", "<|end|>\n"))
+    reads.tokenizer.add_tokens([AddedToken("<|end|>", special=True)])  # of no use that has a name
+    end = reads.tokenizer.convert_tokens_to_ids("<|end|>")
+    assert end not in reads.tokenizer.all_special_ids
+    encoder = Encoder(reads, join="\n", chat=False, ends=True)
+    chats = [*encoder([TALK, Chat(TALK.messages[:3])])]
+    assert encoder.end(chats) == end
+    assert learned(chats[1], reads.tokenizer) == "Tim saw it.<|end|>"
+    assert int(chats[1].bytes[chats[1].learned].sum()) == len("Tim saw it.")
+    assert encoder.end([*encoder([Exchange("Who?", "Tim.")])]) == 0
+    assert encoder.end([*encoder([Text("Tim", ends=False), Text("Sue", ends=False)])]) == 0
 
 
 def test_a_prompt_is_what_comes_before_the_last_answer() -> None:

@@ -226,6 +226,10 @@ def wrong(source: Source, **changes: Any) -> dict[str, Any]:
         ({"topk_ids": [[1.5]], "topk_logprobs": [[-1.0]]}, "should be a whole number"),
         ({"topk_ids": [["x"]], "topk_logprobs": [[-1.0]]}, "is in no form that is read"),
         ({"topk_ids": None, "choices": [{"logprobs": {"content": ["a"]}}]}, "is in no form that is read"),
+        (
+            {"topk_ids": None, "choices": [{"message": {"content": "Tim saw."}}]},
+            "has an answer and no logprobs of it",
+        ),
         ({"topk_ids": None, "packed_indices": [[1]]}, "DistillKit's packed form"),
     ],
 )
@@ -271,3 +275,16 @@ def test_files_of_other_kinds(source: Source, tmp_path: Path) -> None:
             TokenFileTeacher(tmp_path / name, source)
     with pytest.raises(LimbeckError, match="there is no file"):
         TokenFileTeacher(tmp_path / "none.jsonl", source)
+
+
+def test_a_text_that_is_there_twice_is_answered_twice(tmp_path: Path) -> None:
+    pairs = [*PAIRS, PAIRS[0]]
+    for split in ("train", "validation", "test"):
+        rows = [{"prompt": prompt, "response": response} for prompt, response in pairs]
+        write_rows(tmp_path / f"{split}.jsonl", rows)
+    twice = data.load(f'language(path="{tmp_path}", vocab_size=257, block=32)')
+    file = write_rows(tmp_path / "top.jsonl", table(twice, range(1)))
+    teacher = TokenFileTeacher(file, twice)
+    assert (teacher.coverage.rows, teacher.coverage.answered) == (1, 2)
+    for sample in (0, len(PAIRS)):
+        check(teacher, twice, sample)

@@ -64,8 +64,9 @@ class Columns:
             return self
         if "messages" in there:
             return Columns(messages="messages")
-        if {"prompt", "response"} <= {*there}:
-            return Columns(prompt="prompt", response="response")
+        for response in ("response", "completion"):
+            if {"prompt", response} <= {*there}:
+                return Columns(prompt="prompt", response=response)
         if "text" in there:
             return Columns(text="text")
         raise LimbeckError(
@@ -87,6 +88,8 @@ def documents(
     Raises:
         LimbeckError: for what cannot be read, and for documents that lack a part.
     """
+    if separator == "":
+        raise LimbeckError("a separator has at least one character; leave it out for one document a file")
     place = find(path, data_dir) if data_dir is not None or Path(path).suffix not in PLAIN else Path(path)
     if place is not None and place.suffix in PLAIN and not place.is_file():
         raise LimbeckError(f"there is no file {str(place)!r}")
@@ -97,7 +100,13 @@ def documents(
             raise LimbeckError(
                 f"{str(place)!r} is plain text and has no columns; leave out {columns.given[0]!r}"
             )
-        found = {split: [*_texts(some, separator)] for split, some in files.items()}
+        texts = {split: [_text(file) for file in some] for split, some in files.items()}
+        if separator is not None and not any(separator in text for some in texts.values() for text in some):
+            raise LimbeckError(
+                f"the separator {separator!r} is nowhere in {str(place)!r}; leave it out for one document a "
+                "file"
+            )
+        found = {split: [*_parts(some, separator)] for split, some in texts.items()}
     else:
         if separator is not None:
             raise LimbeckError(
@@ -125,18 +134,22 @@ def _plain_files(place: Path) -> dict[str, list[Path]]:
     return {"train": every} if every and not tables else {}
 
 
-def _texts(files: Sequence[Path], separator: str | None) -> Iterator[Text]:
-    for file in files:
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise LimbeckError(
-                f"{str(file)!r} is no text in UTF-8: {error.reason} at byte {error.start}"
-            ) from None
-        except OSError as error:
-            raise LimbeckError(f"{str(file)!r} cannot be read: {error.strerror}") from None
-        if not text.strip():
-            raise LimbeckError(f"{str(file)!r} is empty")
+def _text(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LimbeckError(
+            f"{str(file)!r} is no text in UTF-8: {error.reason} at byte {error.start}"
+        ) from None
+    except OSError as error:
+        raise LimbeckError(f"{str(file)!r} cannot be read: {error.strerror}") from None
+    if not text.strip():
+        raise LimbeckError(f"{str(file)!r} is empty")
+    return text
+
+
+def _parts(texts: Sequence[str], separator: str | None) -> Iterator[Text]:
+    for text in texts:
         parts = [text] if separator is None else [each.strip() for each in text.split(separator)]
         yield from (Text(part) for part in parts if part)
 

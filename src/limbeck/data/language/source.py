@@ -11,7 +11,7 @@ from limbeck.data.files.discover import find
 from limbeck.data.files.tokens import LEAST_VOCABULARY
 from limbeck.data.language.blocks import Blocks, blocks
 from limbeck.data.language.documents import PLAIN, Columns, documents
-from limbeck.data.language.forms import Document, Text
+from limbeck.data.language.forms import Chat, Document, Text
 from limbeck.data.language.retelling import Documents
 from limbeck.data.language.tokenizer import learned, of_place, vocabulary
 from limbeck.data.language.tokens import Encoder
@@ -74,14 +74,16 @@ def from_language(
         prompt: the column of prompts.
         response: the column of the responses to them.
         messages: the column of chats, lists of messages with `role` and `content`. Without these four, the
-            columns `messages`, `prompt` and `response`, or `text` are taken, the first that are there.
+            columns `messages`, `prompt` and `response` or `completion`, or `text` are taken, the first that
+            are there.
         separator: what parts the documents of a plain file; a file is one document without it.
         block: most tokens that a network reads at once.
         pack: whether a row holds several documents; texts do by default, and go on in the next row.
         chat: whether prompts and responses are rendered by the tokenizer's chat template, as messages of user
             and assistant.
         join: what is put between a prompt and its response, without `chat`.
-        end: whether the end of a document is learned, as the tokenizer's EOS token.
+        end: whether the end of a document is learned, as the tokenizer's EOS token. What ends an answer in a
+            chat is learned as its template has it.
         tokenizer: a folder or a name on the hub whose tokenizer is used; that of the networks if it is empty.
             Where no network brings one either, a byte-level BPE is trained on the training split.
         vocab_size: most tokens of such a BPE, 8,000 by default; 257 makes every byte a token.
@@ -114,11 +116,24 @@ def from_language(
             f"vocab_size={vocab_size}, which is for a tokenizer that is trained on the data; leave it out"
         )
     texts = all(isinstance(each, Text) for each in found["train"])
+    chats = chat or any(isinstance(each, Chat) for each in found["train"])
+    if texts and chat:
+        raise LimbeckError(f"{name} has plain texts, and chat is for prompts and responses; leave it out")
+    if chats and not end:
+        raise LimbeckError(
+            f"{name} has chats, and their template says what ends an answer; leave out end=false"
+        )
+    if (texts or chats) and join != "\n":
+        raise LimbeckError(
+            f"join stands between a prompt and its response, and {name} has "
+            f"{'plain texts' if texts else 'chats, which their template joins'}; leave it out"
+        )
     encoder = Encoder(used, join=join, chat=chat, ends=end)
     padding = used.tokenizer.pad_token_id or 0
+    encoded = {split: [*encoder(some)] for split, some in found.items()}
     made = {
-        split: blocks([*encoder(some)], block, padding, pack=texts if pack is None else pack, whole=not texts)
-        for split, some in found.items()
+        split: blocks(some, block, padding, pack=texts if pack is None else pack, whole=not texts)
+        for split, some in encoded.items()
     }
     _check(made, block)
     width = vocabulary(used)
@@ -141,7 +156,7 @@ def from_language(
         train=splits["train"],
         validation=splits.get("validation"),
         test=splits.get("test"),
-        task=Language(width, used.tokenizer.eos_token_id),
+        task=Language(width, encoder.end(encoded["train"])),
         views=parse("none"),
         facts={"vocab_size": width},
         preparation=f"token ids by the tokenizer in the folder tokenizer, at most {block} at once",

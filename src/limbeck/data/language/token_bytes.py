@@ -9,7 +9,7 @@ import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 
-from limbeck.data.language.tokenizer import vocabulary
+from limbeck.data.language.tokenizer import special_ids, vocabulary
 from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 
@@ -40,7 +40,7 @@ def token_bytes(tokens: Tokenization) -> list[bytes]:
             f"the tokenizer of {tokens.place} is neither byte-level nor of SentencePiece, so its tokens "
             "do not tell which bytes of a text they stand for"
         )
-    special = set(tokenizer.all_special_ids)
+    special = special_ids(tokens)
     made = [b""] * vocabulary(tokens)
     for token, number in known.items():
         if number not in special:

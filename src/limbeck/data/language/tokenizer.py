@@ -73,6 +73,13 @@ def vocabulary(tokens: Tokenization) -> int:
     return 1 + max(map(int, tokens.tokenizer.get_vocab().values()))
 
 
+def special_ids(tokens: Tokenization) -> frozenset[int]:
+    """The ids that stand for no bytes of a text, also those that the tokenizer names no use for."""
+    added = tokens.tokenizer.added_tokens_decoder
+    marked = (number for number, token in added.items() if token.special)
+    return frozenset([*tokens.tokenizer.all_special_ids, *marked])
+
+
 def differ(ours: Tokenization, theirs: Tokenization) -> str | None:
     """What shows that two tokenizers are not one; None if nothing does.
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from limbeck.data.language.forms import Chat, Document, Exchange, Text
 from limbeck.data.language.token_bytes import token_bytes
+from limbeck.data.language.tokenizer import special_ids
 from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 
@@ -63,9 +64,19 @@ class Encoder:
                 f"the tokenizer of {self._place} is written in Python and does not tell where its tokens are "
                 "in a text; give a network with a tokenizer.json"
             )
-        self.special = frozenset(self._tokenizer.all_special_ids)
+        self.special = special_ids(tokens)
         self._special = np.array(sorted(self.special), dtype=np.int64)
         self._lengths = _lengths(tokens)
+
+    def end(self, documents: Sequence[Tokens]) -> int | None:
+        """The id that ends what a network writes: the last that is learned of each document, if that is one.
+
+        In chats it is the one that the template puts after what the assistant says, which need not be the
+        tokenizer's EOS token. That is the end where the documents have none in common.
+        """
+        last = {int(each.ids[each.learned][-1]) for each in documents if each.learned.any()}
+        found = next(iter(last)) if len(last) == 1 and last <= self.special else self._tokenizer.eos_token_id
+        return None if found is None else int(found)
 
     def of(self, tokens: Tokenization) -> Encoder:
         """What makes tokens of the same documents as another tokenizer does.
@@ -91,9 +102,9 @@ class Encoder:
     def prompt(self, document: Document) -> list[int]:
         """The ids that a network continues: a prompt, the messages up to the last question, or a text."""
         if isinstance(document, Text):
-            return self._encoded(document.text, special=True).ids.tolist()  # type: ignore[no-any-return]
+            return self._begun(document.text).ids.tolist()  # type: ignore[no-any-return]
         if isinstance(document, Exchange) and not self.chat:
-            return self._encoded(document.prompt + self._join, special=True).ids.tolist()  # type: ignore[no-any-return]
+            return self._begun(document.prompt + self._join).ids.tolist()  # type: ignore[no-any-return]
         if isinstance(document, Exchange):
             messages = [{"role": "user", "content": document.prompt}]
         else:
@@ -107,9 +118,7 @@ class Encoder:
         return self._ended(made) if document.ends else made
 
     def _exchange(self, document: Exchange) -> Tokens:
-        first = self._encoded(document.prompt + self._join, special=True)
-        if self._tokenizer.eos_token_id is not None and first.ids[-1:] == self._tokenizer.eos_token_id:
-            first = Tokens(first.ids[:-1], first.learned[:-1], first.bytes[:-1])
+        first = self._begun(document.prompt + self._join)
         second = self._encoded(document.response)
         made = Tokens(
             np.concatenate([first.ids, second.ids]),
@@ -117,6 +126,13 @@ class Encoder:
             np.concatenate([first.bytes, second.bytes]),
         )
         return self._ended(made)
+
+    def _begun(self, text: str) -> Tokens:
+        """A text that is to be continued, without the end that a tokenizer may put after it."""
+        made, end = self._encoded(text, special=True), self._tokenizer.eos_token_id
+        if end is None or made.ids[-1:] != end:
+            return made
+        return Tokens(made.ids[:-1], made.learned[:-1], made.bytes[:-1])
 
     def _ended(self, made: Tokens) -> Tokens:
         """The tokens with EOS after them, unless the tokenizer has put it there."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.generation import Noise, Written, noise
+from limbeck.generation import Noise, Written, most_tokens, noise
 from limbeck.hashing import below
-from limbeck.methods.base import Method
+from limbeck.methods.base import Method, inner_first
 from limbeck.methods.declarations import Context, Networks, Reads
 from limbeck.methods.parts.rewriting import Prompts, at_rest, prompts_of, rewritten
 from limbeck.methods.terms import Term
@@ -36,6 +36,12 @@ class Writer(Method):
 
     def __init__(self, base: Method | None, *, length: int, beginning: int, fraction: float) -> None:
         super().__init__()
+        for method in inner_first(base) if base else ():
+            if isinstance(method, Writer):
+                raise LimbeckError(
+                    f"{self.name} wraps what learns from the text that is written for it, and {method.name} "
+                    "has another one written; take one of the two"
+                )
         self.base, self.length, self.beginning, self.fraction = base, length, beginning, fraction
         self.reads = replace(self.reads, teacher=("logits",) if self.asks else ())
 
@@ -109,6 +115,13 @@ class Writer(Method):
             raise LimbeckError(f"{self.name} has its teacher write, and that one has no live network")
         teacher.lent += texts
         return network
+
+    @staticmethod
+    def read_by_all(networks: Networks) -> int | None:
+        """How many tokens of a text student and teachers read at most; None where nothing says it."""
+        teachers = (teacher.network for teacher in networks.teachers.values())
+        each = [most_tokens(network) for network in (networks.student, *teachers) if network is not None]
+        return min((most for most in each if most is not None), default=None)
 
     def made(self, batch: Batch, prompts: Prompts, written: Written) -> Batch:
         """The batch to learn from."""

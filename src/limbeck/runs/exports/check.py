@@ -143,6 +143,9 @@ class _Differences:
             if task.scores == "classes":
                 decided = [rows.logits(each.logits).argmax(1) for each in both]
                 self.decisions += int((decided[0] != decided[1]).sum())
+        mask = None if isinstance(batch.inputs, Tensor) else batch.inputs.get("attention_mask")
+        if mask is not None and ours.shape[:-1] == mask.shape:  # what is said of padding means nothing
+            theirs, ours = theirs[mask != 0], ours[mask != 0]
         pairs = (self.largest, (theirs - ours).abs()), (self.scale, ours.abs())
         # Of tensors, so that NaN, once seen, stays.
         self.largest, self.scale = (

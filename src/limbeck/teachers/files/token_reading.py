@@ -16,6 +16,7 @@ import pyarrow.parquet
 
 from limbeck.data.files.ids import id_of
 from limbeck.data.language.token_bytes import token_bytes
+from limbeck.data.language.tokenizer import special_ids
 from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
 
@@ -64,8 +65,8 @@ class Words:
         for number, text in enumerate(token_bytes(tokens)):
             if text:
                 self._ids.setdefault(text, number)
-        special = tokenizer.convert_ids_to_tokens(tokenizer.all_special_ids)
-        self._special = dict(zip(special, tokenizer.all_special_ids, strict=True))
+        special = sorted(special_ids(tokens))
+        self._special = dict(zip(tokenizer.convert_ids_to_tokens(special), special, strict=True))
 
     def __call__(self, said: Mapping[str, Any], where: str) -> int:
         """The id of a token as it is in a response: `token`, and its `bytes` if they are given.
@@ -252,6 +253,10 @@ def _of_response(row: Mapping[str, Any], words: Words, where: str) -> Said:
         raise LimbeckError(
             f"{where} has prompt_logprobs without the prompt_token_ids that they are of; ask vLLM for "
             "return_token_ids=true"
+        )
+    if not tops and not said:
+        raise LimbeckError(
+            f"{where} has an answer and no logprobs of it; ask for logprobs=true with top_logprobs=20 or so"
         )
     before: list[Top | None] = [each and top(_numbers(each), where) for each in said or ()]
     before = before or [None] * len(prompt or ())

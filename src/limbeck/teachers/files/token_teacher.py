@@ -176,7 +176,7 @@ class _Texts:
         lengths = train.samples.tokens.lengths[train.samples.rows(train.index)].tolist()
         self._of_position = {number: row for row, number in enumerate(train.index.tolist())}
         self._ids: list[list[int]] = []
-        self._whole: dict[tuple[int, ...], int] = {}
+        self._whole: dict[tuple[int, ...], list[int]] = {}
         self._parts: dict[tuple[int, ...], list[int]] = {}
         for row, (ids, targets, length) in enumerate(
             zip(named(inputs)["input_ids"].tolist(), self.targets.tolist(), lengths, strict=True)
@@ -184,19 +184,22 @@ class _Texts:
             last = targets[length - 1]
             text = [*ids[:length], *([] if last == UNLABELED else [last])]
             self._ids.append(text)
-            self._whole.setdefault(tuple(text), row)
+            self._whole.setdefault(tuple(text), []).append(row)
             response = tuple(text[_start(targets) + 1 :])
             self._parts.setdefault(response, []).append(row)
             if response[-1] == source.task.end:  # an API leaves it out
                 self._parts.setdefault(response[:-1], []).append(row)
 
     def places(self, said: Said) -> Iterable[tuple[int, int, Top]]:
-        """The sample and the position in its targets of all that a row says.
+        """The sample and the position in its targets of all that a row says, in all samples of one text.
 
         Raises:
             LimbeckError: for a row that is about no training text, or about several.
         """
-        row = self._row(said)
+        for row in self._rows(said):
+            yield from self._places(said, row)
+
+    def _places(self, said: Said, row: int) -> Iterable[tuple[int, int, Top]]:
         text, start = self._ids[row], 0
         if not said.whole:
             start = _start(self.targets[row].tolist()) + 1
@@ -217,16 +220,18 @@ class _Texts:
                     )
                 yield row, place - 1, top
 
-    def _row(self, said: Said) -> int:
+    def _rows(self, said: Said) -> Sequence[int]:
         if said.sample is not None:
             if said.sample not in self._of_position:
                 raise LimbeckError(
                     f"{said.where} is about the sample {said.sample}, and {self._name} has "
                     f"{len(self._ids):,} training samples; they are counted from 0"
                 )
-            return self._of_position[said.sample]
+            return [self._of_position[said.sample]]
         key = tuple(said.tokens)
-        found = [self._whole[key]] if key in self._whole else [] if said.whole else self._parts.get(key, [])
+        if key in self._whole:
+            return self._whole[key]
+        found = [] if said.whole else self._parts.get(key, [])
         if not found:
             raise LimbeckError(
                 f"{said.where} has the tokens of no training sample of {self._name}; it was made of other "
@@ -237,7 +242,7 @@ class _Texts:
                 f"{said.where} has a response that {len(found)} training samples of {self._name} have; it "
                 "should name the position of its own, custom_id"
             )
-        return found[0]
+        return found
 
 
 def _start(targets: Sequence[int]) -> int:
