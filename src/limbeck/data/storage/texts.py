@@ -1,4 +1,4 @@
-"""Texts in memory, with their tokens by each tokenizer that asks for them."""
+"""Texts, with their tokens by each tokenizer that asks for them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from limbeck.data.storage.base import Resident, digest
+from limbeck.data.storage.many_texts import ManyTexts, Prompted
 from limbeck.outputs import Inputs, apply, named
 from limbeck.words import LOST, Words
 
@@ -67,7 +68,7 @@ class Corpus:
     """The texts of a split and what tokenizers have made of them.
 
     Args:
-        texts: all texts.
+        texts: all texts; `ManyTexts` stay where they are.
         ids: what the data calls each of them; none where it does not.
         words: the words of each text, for data that says what its words are.
         kinds: of what kind each of them is, such as "query", where the data says so.
@@ -81,7 +82,8 @@ class Corpus:
         words: Sequence[Sequence[str]] | None = None,
         kinds: Sequence[str] = (),
     ) -> None:
-        self.texts, self.ids, self.kinds = tuple(texts), tuple(ids), tuple(kinds)
+        self.texts = texts if isinstance(texts, ManyTexts) else tuple(texts)
+        self.ids, self.kinds = tuple(ids), tuple(kinds)
         self.words = None if words is None else tuple(map(tuple, words))
         self._tokens: dict[str, Ragged] = {}
 
@@ -112,7 +114,7 @@ class Corpus:
         """
         if not prompts or not self.kinds:
             return self.texts
-        return [prompts.get(kind, "") + text for text, kind in zip(self.texts, self.kinds, strict=True)]
+        return Prompted(self.texts, self.kinds, prompts)
 
     @cached_property
     def documents(self) -> Tensor:

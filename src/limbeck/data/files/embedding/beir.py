@@ -64,7 +64,7 @@ def read(folder: Path, run: Path | None = None, texts: Path | None = None) -> Co
     return collection
 
 
-def queries_in(file: Path) -> dict[str, str]:
+def queries_in(file: Path) -> Mapping[str, str]:
     """The texts of queries by id; none of them may be empty."""
     queries, empty = texts_in(file)
     if empty:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from limbeck.data.storage.many_texts import TextsByName
 from limbeck.errors import LimbeckError
 
 
-def texts_in(file: Path, *, titled: bool = False) -> tuple[dict[str, str], list[str]]:
+def texts_in(file: Path, *, titled: bool = False) -> tuple[Mapping[str, str], list[str]]:
     """The texts of a file of JSON lines, by id, and the ids of those that are empty.
 
     Args:
@@ -19,8 +20,7 @@ def texts_in(file: Path, *, titled: bool = False) -> tuple[dict[str, str], list[
     Raises:
         LimbeckError: naming the line, if it is no JSON, has no id or an id that another line has, or no text.
     """
-    found: dict[str, str] = {}
-    empty = []
+    found, empty = TextsByName(), []
     for number, line in _lines(file):
         try:
             record = json.loads(line)
@@ -37,8 +37,9 @@ def texts_in(file: Path, *, titled: bool = False) -> tuple[dict[str, str], list[
                 f"line {number} of {str(file)!r} has the id {known!r}, which another line before it has; "
                 "give each its own"
             )
-        found[known] = " ".join(part.strip() for part in parts if part.strip())
-        if not found[known]:
+        text = " ".join(part.strip() for part in parts if part.strip())
+        found.add(known, text)
+        if not text:
             empty.append(known)
     if not found:
         raise LimbeckError(f"{str(file)!r} holds no texts")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
+from torch import Tensor
 
 from limbeck.data.files.embedding.collection import Collection
 from limbeck.data.files.embedding.rows import Places, search_split, training_rows
@@ -14,11 +16,16 @@ from limbeck.data.registry import written
 from limbeck.data.source import Source
 from limbeck.data.split import Split
 from limbeck.data.storage.base import spread
+from limbeck.data.storage.many_texts import ManyTexts
 from limbeck.data.storage.texts import Corpus, Texts
 from limbeck.data.views import parse
 from limbeck.errors import LimbeckError
+from limbeck.growing import Growing
 from limbeck.tasks import Retrieval, Task
 from limbeck.tasks.parts.vectors import Score
+
+AT_ONCE = 4096
+"""Texts that are made into tokens at a time."""
 
 LEARNED = 20_000
 """Texts, at most, that the data's own tokenizer is trained on."""
@@ -45,12 +52,21 @@ def samples_of(
     """
     chosen = [learned[row] for row in spread(len(learned), LEARNED).tolist()]
     tokenizer = train_tokenizer([texts[place] for place in chosen], vocab_size, max_length, lowercase=True)
-    samples = Texts(encode(tokenizer, texts), corpus=Corpus(texts, ids, kinds=kinds))
+    samples = Texts(_encoded(tokenizer, texts), corpus=Corpus(texts, ids, kinds=kinds))
     return samples, {
         "facts": {"vocab_size": tokenizer.get_vocab_size()},
         "files": {"tokenizer.json": tokenizer.to_str(pretty=True)},
         "preparation": "token ids by tokenizer.json and a mask of 1 where there is a token, both 0 after it",
     }
+
+
+def _encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Tensor]:
+    """What `encode` makes of the texts; in a temporary file where it is large."""
+    made: dict[str, Growing] = {}
+    for start in range(0, len(texts), AT_ONCE):
+        for name, rows in encode(tokenizer, texts[start : start + AT_ONCE]).items():
+            made.setdefault(name, Growing()).add(rows)
+    return {name: rows.read() for name, rows in made.items()}
 
 
 def source_of(
@@ -68,11 +84,14 @@ def source_of(
     """The source of a collection; the arguments are those of `from_collection`."""
     collection = collection.relevant().parted(held_out)
     queries = [query for each in collection.judgments.values() for query in each]
-    full = [each for each, text in collection.documents.items() if text]
-    empty = [each for each, text in collection.documents.items() if not text]
-    texts = [collection.queries[query] for query in queries]
-    texts += [*collection.texts, *(collection.documents[each] for each in full)]
-    first = len(texts) - len(full)
+    texts = ManyTexts(collection.queries[query] for query in queries)
+    texts.extend(collection.texts)
+    first = len(texts)
+    full: list[str] = []
+    empty: list[str] = []
+    for each, text in collection.documents.items():
+        (full if text else empty).append(each)
+        texts.extend([text] if text else [])
     places = Places(
         queries={query: place for place, query in enumerate(queries)},
         documents={each: first + place for place, each in enumerate([*full, *empty])},
