@@ -118,6 +118,12 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
         )
     _trained_by_something(objective)
     _outermost(objective)
+    writers = [method.name for method in inner_first(objective) if isinstance(method, Writer)]
+    if len(writers) > 1:
+        raise LimbeckError(
+            f"{writers[0]} and {writers[1]} would each have its own text written in the place of a batch, and "
+            "all methods learn from one; take one of the two, around all that learns from the text"
+        )
     shipping = [method.name for method in inner_first(objective) if type(method).deploy is not Method.deploy]
     for name in shipping:
         if shipping.count(name) > 1:

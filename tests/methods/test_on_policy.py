@@ -75,6 +75,12 @@ def test_it_wraps_nothing_that_has_text_written() -> None:
             distiller(f"{outer}({inner})")
 
 
+def test_two_that_have_text_written_are_refused_beside_each_other() -> None:
+    for other in ("minillm(ce)", "0.5*skd(kd)", "on_policy(ce)"):
+        with pytest.raises(LimbeckError, match="^on_policy and .* would each have its own text written"):
+            distiller(f"on_policy(kd) + {other}")
+
+
 def test_the_draws_are_those_of_seed_step_and_sample() -> None:
     made = distiller("on_policy(kd(temperature=1), length=8)")
     first = texts(collected(made))

@@ -89,7 +89,7 @@ class Beside:
         found = alone(job, trainer, steps)
         if isinstance(found, str):
             self.missing = f"No student is trained alone to compare with: {found}."
-            trainer.display.note(self.missing.rstrip("."))
+            trainer.display.note(f"no student is trained alone to compare with: {found}")
         else:
             self._alone = found
             if self.asked == "auto":
