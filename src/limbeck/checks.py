@@ -121,8 +121,8 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
     writers = [method.name for method in inner_first(objective) if isinstance(method, Writer)]
     if len(writers) > 1:
         raise LimbeckError(
-            f"{writers[0]} and {writers[1]} would each have its own text written in the place of a batch, and "
-            "all methods learn from one; take one of the two, around all that learns from the text"
+            f"{writers[0]} and {writers[1]} would each have its own text written in the place of a batch, "
+            "and all methods learn from one; take one of the two, around all that learns from the text"
         )
     shipping = [method.name for method in inner_first(objective) if type(method).deploy is not Method.deploy]
     for name in shipping:

@@ -77,7 +77,7 @@ def test_it_wraps_nothing_that_has_text_written() -> None:
 
 def test_two_that_have_text_written_are_refused_beside_each_other() -> None:
     for other in ("minillm(ce)", "0.5*skd(kd)", "on_policy(ce)"):
-        with pytest.raises(LimbeckError, match="^on_policy and .* would each have its own text written"):
+        with pytest.raises(LimbeckError, match=r"^on_policy and .* would each have its own text written"):
             distiller(f"on_policy(kd) + {other}")
 
 
