@@ -17,8 +17,8 @@ from limbeck.projection import SCORES, Projection
 
 LARGE = 4096
 """Logits of a row from which on they are computed in chunks, where the objective allows."""
-CHUNK = {"cpu": SCORES, "cuda": 8 * SCORES}
-"""Logits in a chunk, by the kind of device: 16 and 128 MiB in float32."""
+CHUNK = {"cpu": SCORES // 2, "cuda": 8 * SCORES}
+"""Logits in a chunk, by the kind of device: 8 and 128 MiB in float32."""
 
 Evaluate = Callable[[slice, Tensor], Mapping[str, Term]]
 """Gives the terms of some rows from their logits (P, C), each a mean over these rows."""
@@ -200,8 +200,8 @@ class _Terms(torch.autograd.Function):
         wanted, had = given.tolist(), ctx.chunks.factors()
         scale = next((w / h for w, h in zip(wanted, had, strict=True) if h), 0.0)
         same = all(abs(w - scale * h) <= 1e-6 * abs(w) for w, h in zip(wanted, had, strict=True))
-        gradients = ctx.gradients
-        if not same:
+        gradients, ctx.gradients = ctx.gradients, None  # whoever gets them need not copy what nobody else has
+        if not same or gradients is None:  # a second backward
             _, gradients = ctx.chunks.run(ctx.saved_tensors, wanted, ctx.needs_input_grad[1:])
         elif scale != 1:
             gradients = [None if each is None else each * scale for each in gradients]
