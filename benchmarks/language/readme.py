@@ -13,7 +13,9 @@ from limbeck.studies import paired_difference, summarize
 COLUMNS = (
     "contender",
     "objective",
-    "perplexity",
+    "perplexity, validation",
+    "- fine-tuning",
+    "perplexity, test",
     "- fine-tuning",
     "KL",
     "agreement",
@@ -40,9 +42,11 @@ def readme(results: Mapping[str, Any], memory: Mapping[str, Any], peers: Mapping
         "computed in float32 by 1 thread of a CPU.",
         "",
         "All contenders of a setting take as many steps of as many texts, from the same weights, and the",
-        "last epoch is reported; nothing was chosen on the test split. Mean and standard deviation over the",
-        "seeds, and the mean difference of perplexity to fine-tuning on the same seeds with its 95 %",
-        "Student-t interval.",
+        "last epoch is reported; nothing was chosen on either held-out split. Mean and standard deviation",
+        "over the seeds, and the mean difference of perplexity to fine-tuning on the same seeds with its",
+        "95 % Student-t interval. Of E2E NLG, the validation split has held-out prompts of the development",
+        "set, whose other prompts are learned from; the test split is its test set, which names restaurants",
+        "and kinds of food that no training text has, so every perplexity there is several times as large.",
         "KL is KL(teacher, student) in nats a token and agreement the share of tokens of which both hold the",
         "same one for the most probable, on the test texts. Own NLL is the negative log-likelihood, by the",
         "teacher, of what a student draws after test prompts at temperature 1. Tokens a second are those of",
@@ -78,7 +82,9 @@ def beside(peers: Mapping[str, Any]) -> list[str]:
         f"`{size['divergence']}`. On-policy steps begin with {size['length']} tokens",
         "that the student writes for each text, and those are the tokens that are counted. Memory is the",
         "most that a process of its own takes: in a step, beyond what it has between two, and in all, with",
-        "its packages and texts. Equal first losses say that packages compute the same. Machine:",
+        "its packages and texts. Equal first losses say that packages compute the same; on-policy, trl",
+        "divides by the tokens of the data (`num_items_in_batch`), twice as many as were written.",
+        "The loss from the cache leaves out how the tokens beyond the 64 most probable differ. Machine:",
         f"{sentence(step['machine'])}.",
         "",
         "| by, learns from | seconds | tokens/s | MiB in a step | MiB in all | first loss |",
@@ -127,8 +133,9 @@ def section(name: str, found: Mapping[str, Any]) -> list[str]:
         f"## {setting.title}",
         "",
         f"The teacher has {teacher['parameters']:,} parameters and a perplexity of",
-        f"{teacher['perplexity']:.2f}; its own NLL is {teacher['own_nll']:.2f}. The student has",
-        f"{some['parameters']:,}. Each contender takes {some['steps']:,} steps.",
+        f"{teacher['validation_perplexity']:.2f} on the validation split and {teacher['perplexity']:.2f} on",
+        f"the test split; its own NLL is {teacher['own_nll']:.2f}. The student has {some['parameters']:,}",
+        f"parameters. Each contender takes {some['steps']:,} steps.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",
@@ -142,22 +149,26 @@ def row(contender: str, objective: str, cells: Mapping[str, Mapping[str, Mapping
     def over_seeds(figure: str, scale: float = 1.0) -> str:
         return str(summarize([scale * each[figure] for each in cells[contender].values()]))
 
-    values = {
-        name: {int(seed): each["perplexity"] for seed, each in cells[name].items()}
-        for name in (contender, FINE_TUNING)
-    }
+    def held_out(figure: str) -> tuple[str, str]:
+        """A perplexity, and its difference to that of fine-tuning."""
+        values, alone = (
+            {int(seed): each[figure] for seed, each in cells[name].items()}
+            for name in (contender, FINE_TUNING)
+        )
+        return over_seeds(figure), "" if contender == FINE_TUNING else str(paired_difference(values, alone))
+
     asked = [each["teacher_forwards"] / each["samples"] for each in cells[contender].values()]
     rate = summarize([each["tokens_per_second"] for each in cells[contender].values()]).mean
     figures = [
         contender,
         f"`{objective}`",
-        over_seeds("perplexity"),
-        "" if contender == FINE_TUNING else str(paired_difference(values[contender], values[FINE_TUNING])),
+        *held_out("validation_perplexity"),
+        *held_out("perplexity"),
         over_seeds("kl"),
         f"{over_seeds('agreement', 100)} %",
         over_seeds("own_nll"),
         f"{rate:,.0f}",
         " / ".join(f"{share:.2f}" for share in sorted(set(asked), reverse=True)),
-        str(len(values[contender])),
+        str(len(cells[contender])),
     ]
     return f"| {' | '.join(figures)} |"

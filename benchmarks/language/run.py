@@ -149,6 +149,7 @@ class Bench:
         tokens = float(source.train.samples.tokens.lengths.double().mean())
         return {
             **{name: result.metrics.on("test")[name] for name in ("nll", "perplexity")},
+            "validation_perplexity": result.metrics.on("validation")["perplexity"],
             "kl": near.distance,
             "agreement": near.agreement,
             "own_nll": taught_nll(student, teacher, source, self.setting.prompts),
@@ -163,9 +164,12 @@ class Bench:
     def worth(self) -> dict[str, Any]:
         """What is reported of the teacher."""
         teacher, source = self.asked, self.run(FINE_TUNING, self.setting.seeds[0]).data()
+        assert source.validation is not None
+        near = metrics(source.task, teacher, Loader(source.validation, BATCH, shuffle=False))
         found = metrics(source.task, teacher, held_out(source))
         return {
             **{name: found[name] for name in ("nll", "perplexity")},
+            "validation_perplexity": near["perplexity"],
             "own_nll": taught_nll(teacher, teacher, source, self.setting.prompts),
             "parameters": count_parameters(teacher),
         }
