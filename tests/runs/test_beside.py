@@ -356,7 +356,7 @@ class TestWhyThereIsNone:
         run = distilled(tmp_path / "run", objective=objective, display=True)
         said = f"No student is trained alone to compare with: the objective, {objective}, is that of a"
         assert said in str(run.result.baseline)
-        assert said in capsys.readouterr().err
+        assert f"n{said[1:]}" in capsys.readouterr().err
         assert (run.alone, [path.name for path in tmp_path.iterdir()]) == (None, ["run"])
         card = (run.path / "README.md").read_text(encoding="utf-8")
         assert said in card

@@ -176,7 +176,7 @@ class TestNormalization:
                 note = networks.normalization_note(made, network, digits, role)
                 assert (note is not None) == (normalize is None)
         assert networks.normalization_note(config(factory), make(factory), digits, role) == (
-            f"no normalization is put before the {role} {factory}, whose weights limbeck did not make; say "
+            f"no normalization is put before the {role} {factory}, whose weights limbeck did not make; set "
             f"{role}.normalize=data if it shall read inputs standardized by the training split of digits"
         )
 
