@@ -91,7 +91,7 @@ def other(tmp_path: Path) -> Run:
             {"run": "copy/student.safetensors", "form": "onnx"},
             "is no run's directory: it holds no config.yaml",
         ),
-        ({"run": "nowhere"}, r"'nowhere' holds no student\.safetensors; is it the directory of a finished"),
+        ({"run": "nowhere"}, r"there is no 'nowhere'; give the directory of a finished run"),
         ({"out": "there.pth"}, "'there.pth' exists; say overwrite=True"),
         ({"out": "."}, "'.' is a directory; out .* names the file to write"),
         ({"out": "there.pth/x.pth"}, r"'there\.pth/x\.pth' cannot be written: "),

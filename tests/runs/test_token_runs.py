@@ -269,7 +269,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     other = tagger(tmp_path / "other", labels=["O", "B-DATE", "I-DATE"])
     refused(command, "has no output for 'B-LOC', 'B-ORG', 'B-PER'", "--teacher", f"hf:{other}", *base)
     words = ("--data-dir", str(corpus), "--teacher", str(teacher.path))
-    refused(command, "mlp needs in_features", "--student", "mlp", *words)
+    refused(command, "mlp takes features of shape (B, F), not named inputs", "--student", "mlp", *words)
     refused(command, "per_token is", "--student", "transformer(dim=8, heads=2, per_token=false)", *words)
     refused(
         command, "srrl is for tasks with one decision", "--objective", "ce + srrl", "--student", SMALL, *words

@@ -14,10 +14,11 @@ from limbeck.plugins import registers
 def methods_table() -> Table:
     """Every method with a line and its paper.
 
-    Those of limbeck are read from the sources: to import them takes torch, and seconds.
+    Those of limbeck are read from the sources: to import them takes torch, and seconds. All others are
+    imported.
     """
     rows = {name: _of_source(place) for name, place in methods.METHODS.places.items()}
-    if registers("methods"):
+    if registers("methods") or methods.METHODS.keys() - rows.keys():
         from limbeck.cli.catalog import described
 
         rows |= {name: described(method) for name, method in methods.table().items() if name not in rows}
