@@ -36,7 +36,7 @@ from limbeck.runs import distill, networks
 from limbeck.runs.exporting import export
 
 DIM = 256
-SEEDS = 1
+SEEDS = 3
 
 
 def limbeck_layers(bench: Bench, steps: int, seed: int, out: Path) -> None:
