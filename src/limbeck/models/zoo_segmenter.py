@@ -71,10 +71,9 @@ class TimmSegmenter(Segmenter):
         *,
         num_classes: Count,
     ) -> None:
-        light = head == "lraspp"
         made: Head = (
             LightHead(trunk, width, num_classes)
-            if light
+            if head == "lraspp"
             else PyramidHead(trunk.channels[-1], width, rates, trunk.strides[-1], num_classes)
         )
         super().__init__(trunk, made, aux)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
@@ -14,7 +15,27 @@ _AT_ONCE = 2**20
 """Bytes that are collected before they are stored."""
 
 
-class ManyTexts(Sequence[str]):
+class _ByPlace(Sequence[str]):
+    """Texts that are made when they are asked for."""
+
+    @abstractmethod
+    def text(self, place: int) -> str:
+        """The text at a place, counted from 0."""
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        """A text, or some of them in a list."""
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        return self.text(range(len(self))[place])
+
+
+class ManyTexts(_ByPlace):
     """Texts one after the other: their bytes are in memory up to 1 GiB, and in a temporary file beyond it.
 
     Args:
@@ -42,17 +63,8 @@ class ManyTexts(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        """A text, or some of them in a list."""
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
-        place = range(len(self))[place]
+    def text(self, place: int) -> str:
+        """One text, read where it is stored."""
         self._store()
         found = self._bytes.read()[self._ends[place] : self._ends[place + 1]]
         return found.numpy().tobytes().decode("utf-8", "surrogatepass") if len(found) else ""
@@ -83,7 +95,7 @@ class TextsByName(Mapping[str, str]):
         return name in self._places
 
 
-class Prompted(Sequence[str]):
+class Prompted(_ByPlace):
     """Texts, each behind the prompt of its kind.
 
     Args:
@@ -98,14 +110,6 @@ class Prompted(Sequence[str]):
     def __len__(self) -> int:
         return len(self._texts)
 
-    @overload
-    def __getitem__(self, place: int) -> str: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
-
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        """A text, or some of them in a list."""
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
+    def text(self, place: int) -> str:
+        """One text, with its prompt."""
         return self._prompts.get(self._kinds[place], "") + self._texts[place]
