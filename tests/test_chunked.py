@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from limbeck import Batch, Distiller, LimbeckError, Outputs
-from limbeck.chunked import chunked_terms, in_chunks
+from limbeck.chunked import Chunked, chunked_terms, dense, in_chunks
 from limbeck.methods.terms import Term
 from limbeck.objective import parse
 from limbeck.projection import Projection
+from limbeck.ranked import Ranked
 from limbeck.tasks import Rows
 from limbeck.tasks.rows import masked
 from maps import IGNORED, Maps
@@ -273,6 +274,27 @@ def test_a_copy_works_by_itself() -> None:
         other.student.get_parameter("head.weight").zero_()
     torch.testing.assert_close(gradients(made), gradients(distiller("ce + kd", 0)))
     assert not gradients(other)["student.embedding.weight"].count_nonzero()
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_most_probable_tokens_teach_as_logits_of_all_do(padded: bool) -> None:
+    objective = parse('ce + kd + kd(temperature=1, divergence="reverse") + bdd')
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = torch.randn(9, 3, generator=generator), torch.randn(11, 3, generator=generator)
+    hidden.requires_grad_()
+    logs, ids = torch.randn(9, 11, generator=generator).log_softmax(1).topk(4)
+    tail = (1 - logs.exp().sum(1, keepdim=True)).log()
+    batch = Batch(hidden, torch.randint(11, (9,), generator=generator))
+    answers = Outputs(ranked=Ranked(ids, logs, tail, 11, padded))
+    projection = Projection(hidden, weight, None, 1.0, None, torch.float32)
+    whole = objective.terms(Outputs(logits=projection[:]), dense(answers), batch)
+    pieces = Chunked(objective, objective.labels, 4)(Outputs(projection=projection), answers, batch)
+    assert list(pieces) == list(whole)
+    gradients = []
+    for terms in (pieces, whole):
+        total = torch.stack([term.weight * term.value for term in terms.values()]).sum()
+        gradients.append((total.detach(), *torch.autograd.grad(total, hidden)))
+    torch.testing.assert_close(*gradients)
 
 
 def test_a_monitor_is_reported_and_not_minimized() -> None:

@@ -51,7 +51,7 @@ SHAPE, SMALL = (2048, 49_152, 576), (64, 4096, 32)
 """Tokens, words and the width of what the head reads."""
 
 WAYS = ("dense", "chunked")
-PEAKS, TIMES, STEPS = 3, 9, 5
+PEAKS, TIMES, STEPS = 3, 9, 9
 
 
 def drawn(tokens: int, words: int, width: int) -> tuple[Tensor, ...]:

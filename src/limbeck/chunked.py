@@ -14,6 +14,7 @@ from limbeck.methods.base import Method, Objective, inner_first
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 from limbeck.projection import SCORES, Projection
+from limbeck.ranked import Ranked
 
 LARGE = 4096
 """Logits of a row from which on they are computed in chunks, where the objective allows."""
@@ -68,6 +69,11 @@ class Chunked:
 
     def __init__(self, objective: Objective, labels: Sequence[str], rows: int | None = None) -> None:
         self.objective, self.labels, self.rows = objective, tuple(labels), rows
+        self.as_ranked = [
+            label
+            for label, (_, method) in zip(objective.labels, objective.summands, strict=True)
+            if label in labels and (method.ranked or not method.all_reads.teacher)
+        ]
 
     def __call__(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
         """The terms of the objective.
@@ -80,9 +86,12 @@ class Chunked:
         projection: Projection = student["projection"]
 
         def evaluate(rows: slice, logits: Tensor) -> Mapping[str, Term]:
-            return self.objective.terms_of(
-                self.labels, Outputs(logits=logits), _some(teacher, rows), _piece(batch, rows)
-            )
+            made, piece = Outputs(logits=logits), _piece(batch, rows)
+            answers = _some(teacher, rows, as_ranked=True)
+            found = self.objective.terms_of(self.as_ranked, made, answers, piece)
+            if others := [label for label in self.labels if label not in self.as_ranked]:
+                found |= self.objective.terms_of(others, made, _some(teacher, rows), piece)
+            return found
 
         size = self.rows or max(1, CHUNK.get(projection.hidden.device.type, CHUNK["cpu"]) // projection.width)
         found = chunked_terms(projection, size, evaluate)
@@ -220,8 +229,14 @@ def dense(outputs: Outputs) -> Outputs:
     return outputs.replace(**fields)
 
 
-def _some(outputs: Outputs, rows: slice) -> Outputs:
-    """What a teacher says of some rows: logits, and which of them it knows or answers; of several, each."""
+def _some(outputs: Outputs, rows: slice, *, as_ranked: bool = False) -> Outputs:
+    """What a teacher says of some rows: logits, and which of them it knows or answers; of several, each.
+
+    Args:
+        outputs: of all rows.
+        rows: which.
+        as_ranked: leave the most probable tokens as they are where a teacher tells these, without logits.
+    """
     fields: dict[str, Any] = {
         name: outputs[name][rows]
         for name in ("logits", "known", "answered")
@@ -231,9 +246,15 @@ def _some(outputs: Outputs, rows: slice) -> Outputs:
         with torch.no_grad():
             fields["logits"] = outputs["projection"][rows]
     if "ranked" in outputs:
-        fields["logits"], fields["known"] = outputs["ranked"].dense(rows)
+        answers: Ranked = outputs["ranked"]
+        if as_ranked and not answers.padded and "answered" not in fields:
+            fields["ranked"] = answers.map(lambda tensor: tensor[rows])
+        else:
+            fields["logits"], fields["known"] = answers.dense(rows)
     if "named" in outputs:
-        fields["named"] = {name: _some(each, rows) for name, each in outputs.named.items()}
+        fields["named"] = {
+            name: _some(each, rows, as_ranked=as_ranked) for name, each in outputs.named.items()
+        }
     return Outputs(**fields)
 
 

@@ -34,6 +34,19 @@ class Ranked:
         """The answers with `function` applied to each tensor, such as a choice of rows."""
         return replace(self, ids=function(self.ids), logs=function(self.logs), tail=function(self.tail))
 
+    def first(self, count: int) -> Ranked:
+        """The answers with the `count` most probable of the tokens told; all where there are no more."""
+        if count >= self.ids.shape[-1]:
+            return self
+        logs, places = self.logs.topk(count, -1)
+        others = self.logs.scatter(-1, places, NEVER)
+        tail = torch.cat([others, self.tail], -1).logsumexp(-1, keepdim=True)
+        return replace(self, ids=self.ids.gather(-1, places), logs=logs, tail=tail)
+
+    def pooled(self) -> Tensor:
+        """(..., k + 1) log-probabilities of the tokens told and, in the last column, of all others."""
+        return torch.cat([self.logs, self.tail], -1)
+
     def dense(self, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Logits (P, V) of some rows, and (P, V) bool, the tokens whose probabilities they tell.
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from limbeck import Batch, LimbeckError, Outputs
 from limbeck.losses import kd
 from limbeck.methods import KD
+from limbeck.methods.kd import Divergence
 from limbeck.outputs import NEVER
+from limbeck.ranked import Ranked
 
 
 def logits(samples: int = 4, classes: int = 5, scale: float = 3.0) -> tuple[Tensor, Tensor]:
@@ -280,3 +282,30 @@ def test_the_method_has_the_divergences() -> None:
             kd(*logits(), divergence="jsd", beta=beta)
     with pytest.raises(LimbeckError, match=r"^kd: the divergence is forward, reverse, jsd or tv, not 'up'$"):
         kd(student, teacher, divergence="up")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("top", [None, 2, 3, 9])
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize("divergence", ["forward", "reverse", "jsd", "tv"])
+def test_the_most_probable_classes_and_a_sum_teach_as_logits_of_all_classes_do(
+    divergence: Divergence, temperature: float, top: int | None
+) -> None:
+    student, teacher = (each.double() for each in logits())
+    logs, ids = teacher.log_softmax(1).topk(3)
+    answers = Ranked(ids, logs, (1 - logs.exp().sum(1, keepdim=True)).log(), 5)
+    dense, known = answers.dense()
+    method = KD(temperature, divergence=divergence, top=top)
+    found = []
+    for taught in (Outputs(ranked=answers), Outputs(logits=dense, known=known)):
+        learning = student.clone().requires_grad_()
+        value = method.terms(Outputs(logits=learning), taught, Batch(learning))["kd"].value
+        found.append((value.detach(), *torch.autograd.grad(value, learning)))
+    torch.testing.assert_close(*found)
+
+
+def test_all_classes_may_be_told() -> None:
+    student, teacher = (each.double() for each in logits())
+    logs, ids = teacher.log_softmax(1).sort(descending=True)
+    answers = Outputs(ranked=Ranked(ids, logs, torch.full((4, 1), -1e4, dtype=torch.float64), 5))
+    found = KD(2.0).terms(Outputs(logits=student), answers, Batch(student))["kd"].value
+    torch.testing.assert_close(found, kd(student, teacher, 2.0))

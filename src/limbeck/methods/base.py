@@ -54,7 +54,8 @@ class Method(nn.Module):
         partial: whether it learns from answers that do not tell every class apart: labels, votes, and
             probabilities of some classes, see `Outputs.known`.
         ranked: whether it learns from answers that tell the most probable classes apart and the sum of all
-            others, as the cache of a language model has them; what is `partial` does so too.
+            others, as the cache of a language model has them, and takes them as `limbeck.ranked.Ranked` in
+            `teacher["ranked"]` where there are no logits; what is `partial` learns from them as logits.
         of_objects: whether it learns from which objects a detector finds, and not from what it says at places
             that the student has too.
         per: what its loss is a mean over, the rows of the batch or its samples.

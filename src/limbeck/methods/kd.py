@@ -21,6 +21,7 @@ from limbeck.methods.declarations import Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.shapes import same_classes, same_logits
 from limbeck.outputs import NEVER, Batch, Outputs
+from limbeck.ranked import Ranked
 
 Divergence = Literal["forward", "reverse", "jsd", "tv"]
 Inner = Annotated[float, Limits(gt=0, lt=1, allow_inf_nan=False)]
@@ -113,6 +114,20 @@ def pooled(logits: Tensor, known: Tensor) -> Tensor:
     return torch.cat([logits.masked_fill(~known, NEVER), others], -1)
 
 
+def told(logits: Tensor, ids: Tensor) -> Tensor:
+    """(B, k + 1) logits of some classes and, in the last column, of all others as one class.
+
+    As `pooled`, without the columns of the classes that are not told.
+
+    Args:
+        logits: (B, C).
+        ids: (B, k) int64, other classes in each column of a row.
+    """
+    logits = full_precision(logits)
+    others = logits.scatter(-1, ids, NEVER).logsumexp(-1, keepdim=True)
+    return torch.cat([logits.gather(-1, ids), others], -1)
+
+
 class KD(Method):
     """The student's softened class probabilities follow the teacher's.
 
@@ -152,13 +167,20 @@ class KD(Method):
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
+        if "logits" not in teacher:
+            answers: Ranked = teacher["ranked"]
+            answers = answers if self.top is None else answers.first(self.top)
+            return self._divergence(told(student.logits, answers.ids), answers.pooled(), None)
         known = teacher.known
         if self.top is not None:
             among = largest(teacher.logits, self.top)
             known = among if known is None else among & known
+        return self._divergence(student.logits, teacher.logits, known)
+
+    def _divergence(self, student: Tensor, teacher: Tensor, known: Tensor | None) -> Tensor:
         return kd(
-            student.logits,
-            teacher.logits,
+            student,
+            teacher,
             self.temperature,
             known=known,
             divergence=self.divergence,
