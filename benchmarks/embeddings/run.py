@@ -41,7 +41,7 @@ from limbeck.config import StudentConfig, TeacherConfig
 from limbeck.data.tokenization import Tokenization
 from limbeck.models.encoders import write
 from limbeck.objective import parse
-from limbeck.runs import Run, distill, load, networks, train
+from limbeck.runs import Run, distill, load, networks, preparations, train
 from limbeck.runs.filling import fill
 
 HERE = Path(__file__).parent
@@ -83,7 +83,7 @@ class Bench:
         made = place.with_suffix(".partial")
         shutil.rmtree(made, ignore_errors=True)
         made.mkdir(parents=True)
-        reads = networks.preparation(config, self.taught.task)
+        reads = preparations.preparation(config, self.taught.task)
         assert isinstance(reads, Tokenization)
         write(network, made, reads.max_length, {})
         reads.save(made)
@@ -145,7 +145,7 @@ class Bench:
 
     def serving(self, config: StudentConfig | TeacherConfig, network: nn.Module) -> Encoder:
         """A network with the tokenizer that it reads."""
-        reads = networks.preparation(config, self.taught.task)
+        reads = preparations.preparation(config, self.taught.task)
         assert isinstance(reads, Tokenization)
         return Encoder(network, Tokenizer.from_str(reads.files()["tokenizer.json"]))
 

@@ -16,7 +16,7 @@ from interrupting import interrupted_after
 from limbeck.config import StudentConfig
 from limbeck.errors import LimbeckError
 from limbeck.models import huggingface
-from limbeck.runs import Run, networks
+from limbeck.runs import Run, network_notes, networks
 from pretrained_folders import bert, texts, write_texts
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -164,7 +164,7 @@ def test_a_student_whose_labels_are_in_another_order_keeps_its_head(corpus: Path
     with torch.no_grad():
         found, turned = (each.eval()(input_ids=tokens).logits for each in (ours, theirs))
     assert torch.equal(found, turned[:, [1, 2, 0]])
-    notes = networks.notes(config, ours, source, "student")
+    notes = network_notes.notes(config, ours, source, "student")
     assert any("in another order, 'weather', 'food', 'travel'; it is kept" in note for note in notes)
 
 

@@ -14,7 +14,7 @@ from limbeck import data, models
 from limbeck.config import NetworkConfig, make_config
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
-from limbeck.runs import Run, networks
+from limbeck.runs import Run, network_names, network_notes, networks
 from limbeck.runs.job import prepare
 from limbeck.tasks import Classification
 from zoo_packages import install
@@ -173,9 +173,9 @@ class TestNormalization:
                 made = NetworkConfig.model_validate({**given, "normalize": normalize})
                 network = made_as(role, made, digits)
                 assert models.normalization_of(network) == wanted
-                note = networks.normalization_note(made, network, digits, role)
+                note = network_notes.normalization_note(made, network, digits, role)
                 assert (note is not None) == (normalize is None)
-        assert networks.normalization_note(config(factory), make(factory), digits, role) == (
+        assert network_notes.normalization_note(config(factory), make(factory), digits, role) == (
             f"no normalization is put before the {role} {factory}, whose weights limbeck did not make; set "
             f"{role}.normalize=data if it shall read inputs standardized by the training split of digits"
         )
@@ -193,7 +193,7 @@ class TestNormalization:
         given = config("mlp(hidden=[16])", weights=file)
         network = networks.teacher(given, other)
         assert models.normalization_of(network) == models.Normalization(digits.mean, digits.std)
-        assert networks.normalization_note(given, network, digits, "teacher") is None
+        assert network_notes.normalization_note(given, network, digits, "teacher") is None
 
     def test_what_a_network_brings_is_not_overridden(self, digits: Source, trained: Run) -> None:
         other = data.from_tensors(torch.rand(20, 1, 8, 8), torch.arange(20) % 10)
@@ -210,7 +210,7 @@ class TestNormalization:
         plain = NetworkConfig(model="mlp(hidden=[6])", normalize="none")
         assert models.normalization_of(networks.student(plain, digits, 0)) is None
         fresh = networks.student(config("mlp(hidden=[6])"), digits, 0)
-        assert networks.normalization_note(config("mlp(hidden=[6])"), fresh, digits, "student") is None
+        assert network_notes.normalization_note(config("mlp(hidden=[6])"), fresh, digits, "student") is None
 
 
 def make(factory: str) -> nn.Module:
@@ -246,10 +246,10 @@ class TestPlaces:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         limbeck.train(model=STUDENT, out="mlp", **QUICK)
-        assert networks.is_path("./mlp")
-        assert not networks.is_path("mlp")
+        assert network_names.is_path("./mlp")
+        assert not network_names.is_path("mlp")
         Path("resnet20").mkdir()
-        assert not networks.is_path("resnet20")
+        assert not network_names.is_path("resnet20")
         assert not same(networks.student(config("mlp"), digits, 0).state_dict(), state_of(Run(Path("mlp"))))
         assert same(networks.student(config("./mlp"), digits, 0).state_dict(), state_of(Run(Path("mlp"))))
 
@@ -266,4 +266,4 @@ class TestPlaces:
         ],
     )
     def test_what_is_a_place(self, model: str, expected: bool) -> None:
-        assert networks.is_path(model) is expected
+        assert network_names.is_path(model) is expected

@@ -19,7 +19,7 @@ from limbeck.data import Loader
 from limbeck.data.storage.texts import Texts
 from limbeck.evaluation import results
 from limbeck.outputs import named
-from limbeck.runs import Run, networks
+from limbeck.runs import Run, networks, preparations
 from limbeck.runs.exporting import export
 from limbeck.runs.filling import fill
 from limbeck.runs.network_record import read_card
@@ -293,7 +293,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 
 
 def test_its_own_tokenizer_is_what_a_loaded_teacher_reads(teacher: Run) -> None:
-    reads = networks.preparation_of(read_card(teacher.path / "student.safetensors"), teacher.path)
+    reads = preparations.preparation_of(read_card(teacher.path / "student.safetensors"), teacher.path)
     given = teacher.data().example(2, reads)
     assert isinstance(given, Words)
     assert isinstance(teacher.data().task, TokenClassification)

@@ -15,7 +15,7 @@ from limbeck.errors import LimbeckError, unknown
 from limbeck.models import NAMED
 from limbeck.notation import parse_call
 from limbeck.runs import Run
-from limbeck.runs.networks import ensemble_of
+from limbeck.runs.network_names import ensemble_of
 from limbeck.teachers.files.reading import is_answers
 
 Teacher = Literal["none", "network", "logits", "embeddings", "answers", "several"]

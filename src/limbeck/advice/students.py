@@ -13,7 +13,7 @@ from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.cost import latency, weight_bytes
 from limbeck.models import count_parameters
-from limbeck.runs import networks
+from limbeck.runs import networks, preparations
 
 SHARE = 4
 """A student that is proposed has at most this part of its teacher's parameters, where these are known."""
@@ -102,7 +102,7 @@ class Measured:
 def measured(model: str, network: nn.Module, source: Source) -> Measured:
     """What a network takes that reads the data."""
     config = StudentConfig(model=model)
-    example = source.example(1, networks.student_preparation(config, source.task))
+    example = source.example(1, preparations.student_preparation(config, source.task))
     took = latency(network, example, repeats=20, warmup=5).ms_per_image
     return Measured(model, count_parameters(network), weight_bytes(network), took)
 

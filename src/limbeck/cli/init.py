@@ -51,7 +51,7 @@ def init(
     from limbeck.advice.guide import ENSEMBLE
     from limbeck.advice.plan import Plan
     from limbeck.files import write_text
-    from limbeck.runs.networks import ensemble_of
+    from limbeck.runs.network_names import ensemble_of
 
     limits = _target(max_size or "any", max_latency)
     name, source = _asked("--data", "Data (limbeck data lists what there is)", data, _loader(data_dir, task))

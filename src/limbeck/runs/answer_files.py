@@ -13,7 +13,7 @@ from limbeck.config import RunConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch
-from limbeck.runs import networks
+from limbeck.runs.network_names import called, key_of
 from limbeck.runs.result import AnswersResult
 from limbeck.tasks import Language
 from limbeck.tasks.wording import a
@@ -60,7 +60,10 @@ def notes(files: Mapping[str, AnswerFile]) -> tuple[str, ...]:
     return tuple(
         sentence
         for name, file in files.items()
-        for sentence in (f"{networks.called(name)} {str(file.path)!r} {file.coverage.summary}", *file.notes)
+        for sentence in (
+            f"{called(name)} {str(file.path)!r} {file.coverage.summary}",
+            *file.notes,
+        )
     )
 
 
@@ -79,11 +82,11 @@ def examine(file: AnswerFile, name: str, source: Source, fewest: int) -> tuple[s
     task, its = source.task, file.coverage
     metrics, targets = _compared(file, source)
     if not metrics:
-        worth = f"{networks.called(name)} is not measured: no training sample has a label and an answer"
+        worth = f"{called(name)} is not measured: no training sample has a label and an answer"
     else:
         figure = task.primary.show(metrics[task.primary.name])
         worth = (
-            f"{networks.called(name)} has {a(task.primary)} of {figure} on the {len(targets):,} "
+            f"{called(name)} has {a(task.primary)} of {figure} on the {len(targets):,} "
             "training samples that have a label and an answer"
         )
     if its.unknown > its.rows / 2:
@@ -102,9 +105,7 @@ def examine(file: AnswerFile, name: str, source: Source, fewest: int) -> tuple[s
 def _examine_tokens(file: TokenFileTeacher, name: str, source: Source) -> tuple[str, str | None]:
     """What a file that answers tokens is worth, and what is wrong with it."""
     figure = source.task.primary.show(file.nll)
-    worth = (
-        f"{networks.called(name)} has a NLL of {figure} on the {file.coverage.told:,} tokens that it answers"
-    )
+    worth = f"{called(name)} has a NLL of {figure} on the {file.coverage.told:,} tokens that it answers"
     if source.task.at_chance({"nll": file.nll}, source.train.targets):
         return worth, f"{worth}, no better than chance: it says little of these texts"
     return worth, None
@@ -159,6 +160,5 @@ def _check_settings(name: str, config: TeacherConfig) -> None:
     if said:
         flag = " (--cache-teacher)" if said[0] == "cache" else ""
         raise LimbeckError(
-            f"{config.model} is a file of answers and no network; leave out {networks.key_of(name)}.{said[0]}"
-            f"{flag}"
+            f"{config.model} is a file of answers and no network; leave out {key_of(name)}.{said[0]}{flag}"
         )

@@ -13,7 +13,7 @@ from limbeck.data import Source
 from limbeck.distiller import Distiller
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import taught
-from limbeck.runs import networks
+from limbeck.runs import networks, preparations
 from limbeck.runs.schedules import Schedule, at, schedule_of
 from limbeck.sides import Side
 from limbeck.teachers import CachedTeacher, CheckpointTeacher, LiveTeacher, Teacher
@@ -64,7 +64,7 @@ def asked(
         teacher.cached,
         views=config.training.views,
         top=teacher.top or TOP,
-        preparation=networks.preparation(teacher, source.task),
+        preparation=preparations.preparation(teacher, source.task),
         features=teacher.features,
         rebuild=(lambda: networks.teacher(teacher, source)) if again else None,
         budget=teacher.budget,

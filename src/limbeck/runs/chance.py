@@ -13,7 +13,7 @@ from limbeck.config import TrainingConfig
 from limbeck.data import Loader, Source
 from limbeck.evaluation.measure import answer_of, inference
 from limbeck.methods.parts.grafts import GraftedStudent
-from limbeck.runs import networks
+from limbeck.runs import preparations
 from limbeck.runs.directory import Run
 from limbeck.runs.result import DataResult, Metrics, Result
 
@@ -85,7 +85,7 @@ def one_answer(job: Job, student: nn.Module, device: torch.device) -> str | None
         return None
     split = job.split.select(torch.arange(min(MOST, len(job.split))))
     config = job.config.student
-    reads = networks.student_preparation(config, task)
+    reads = preparations.student_preparation(config, task)
     loader = Loader(split, BATCH, shuffle=False, device=device, preparation=reads)
     features = {} if isinstance(student, GraftedStudent) else config.features
     answer = answer_of(task, student.to(device), features)

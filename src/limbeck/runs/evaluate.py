@@ -20,11 +20,13 @@ from limbeck.features import reordered
 from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.factory import named_by
-from limbeck.runs import language, networks, places
+from limbeck.runs import language, networks, places, preparations
 from limbeck.runs.directory import Report, Run, is_imported, load
 from limbeck.runs.job import check_width, width_of
 from limbeck.runs.matching import match
 from limbeck.runs.modelcard import write_model_card
+from limbeck.runs.network_checks import check_files
+from limbeck.runs.network_names import is_path
 from limbeck.runs.network_record import read_card
 from limbeck.runs.pair_teachers import scores_pairs
 from limbeck.runs.schedules import schedule_of
@@ -169,7 +171,7 @@ def of_run(network: nn.Module, run: Run, features: Mapping[str, str | list[str]]
     name = (card and card.model) or (config.model if config else type(network).__name__)
     # A network with a graft on it has its modules under other paths.
     points = config.features if config and not isinstance(network, GraftedStudent) else {}
-    preparation = networks.preparation_of(card, run.path)
+    preparation = preparations.preparation_of(card, run.path)
     known = config is not None
     return Contender(network, name, str(run.path), features or points, preparation, unseen=known)
 
@@ -185,13 +187,13 @@ def of_config(network: nn.Module, config: NetworkConfig, task: Task) -> Contende
     if (schedule := schedule_of(config.model)) is not None:
         return of_run(network, schedule.run, config.features)
     path = Path(config.model)
-    if networks.is_path(config.model) and path.is_dir():
+    if is_path(config.model) and path.is_dir():
         return of_run(network, Run(path), config.features)
     return Contender(
         network,
         config.model,
         features=config.features,
-        preparation=networks.preparation(config, task),
+        preparation=preparations.preparation(config, task),
         unseen=False,
     )
 
@@ -205,7 +207,7 @@ def _run(run: Run | Path | str) -> Run:
 
 def _source(run: Run, student: nn.Module, data: str | Source, data_dir: Path | None) -> Source:
     source = data if isinstance(data, Source) else sources.load(data, data_dir, run.tokens)
-    networks.check_files(run.path, "student", source)
+    check_files(run.path, "student", source)
     language.as_read(of_run(student, run).preparation, source, "the student")
     _check_outputs(of_run(student, run), "student", source, _matched(run, source, "student"))
     return source
@@ -287,7 +289,7 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
         raise LimbeckError(
             f"{config.model} is a cross-encoder, which scores pairs and embeds no documents to search"
         )
-    reads = networks.preparation(config, source.task)
+    reads = preparations.preparation(config, source.task)
     told = language.as_read(reads, source, "the teacher", aligned=True)
     with named_by(run.path):
         found = of_config(networks.teacher(config, told), config, source.task)
@@ -304,7 +306,7 @@ def _baseline(
             f"the baseline {str(baseline.path)!r} was made on other data ({baseline.result.data.name}, "
             f"fingerprint {theirs}) than the run (fingerprint {known}); compare runs on the same data"
         )
-    networks.check_files(baseline.path, "baseline", source)
+    check_files(baseline.path, "baseline", source)
     language.as_read(of_run(network, baseline).preparation, source, "the baseline")
     matched = _matched(baseline, source, "baseline")
     contender = of_run(network, baseline)

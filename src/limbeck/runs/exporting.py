@@ -26,7 +26,7 @@ from limbeck.models.checkpoints import save_checkpoint
 from limbeck.models.standalone import NETWORK
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
-from limbeck.runs import networks
+from limbeck.runs import preparations
 from limbeck.runs.directory import Run, load
 from limbeck.runs.exports import hf, onnx, pt2
 from limbeck.runs.exports.check import MOST, CheckError, check
@@ -35,6 +35,7 @@ from limbeck.runs.exports.program import trace
 from limbeck.runs.exports.quality import MaxDrop
 from limbeck.runs.exports.quantization import FILE, Quantization
 from limbeck.runs.modelcard import model_card, write_model_card
+from limbeck.runs.network_checks import check_files
 from limbeck.runs.network_record import Card, metadata_of, read_card, sample_shape
 from limbeck.runs.quantizing import DropError, check_quantize, quantized
 from limbeck.tasks import Language
@@ -128,7 +129,7 @@ def export(
             f"a student for {card.task['name']} answers with {', '.join(fields)} beside its logits, and "
             "quantization is for logits alone; leave out quantize (--quantize)"
         )
-    source, reads = _source(path, card, data, data_dir), networks.preparation_of(card, path)
+    source, reads = _source(path, card, data, data_dir), preparations.preparation_of(card, path)
     if form == "hf":
         return Exported(file, tuple(_folder(path, student, card, source, reads, file)))
     if isinstance(reads, TowerTokenization):
@@ -276,8 +277,8 @@ def _source(path: Path, card: Card, data: str | Source | None, data_dir: Path | 
         source = Run(path).data(data_dir)
     else:
         source = data if isinstance(data, Source) else sources.load(data, data_dir, Run(path).tokens)
-    networks.check_files(path, "student", source)
-    found = sample_shape(source.example(1, networks.preparation_of(card, path)))
+    check_files(path, "student", source)
+    found = sample_shape(source.example(1, preparations.preparation_of(card, path)))
     if card.tokenizer is None and found != card.input_shape:
         raise LimbeckError(
             f"the student takes inputs of shape {card.input_shape}, and those of {source.name} are {found}"

@@ -20,12 +20,13 @@ from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.zoos import untrained
 from limbeck.objective import resolved
-from limbeck.runs import chance, networks
+from limbeck.runs import chance, preparations
 from limbeck.runs.directory import TOKENIZER, Report, Run
 from limbeck.runs.evaluate import of_config, of_run, write
 from limbeck.runs.job import Job
 from limbeck.runs.loops import measured
 from limbeck.runs.modelcard import write_model_card
+from limbeck.runs.network_names import is_path
 from limbeck.runs.network_record import describe, metadata_of, read_card
 from limbeck.runs.result import (
     DataResult,
@@ -51,7 +52,7 @@ def conclude(
         report: a function that writes the run's page; no page is written if None.
     """
     source = job.source
-    reads = networks.reads_of(job.config.student, source)
+    reads = preparations.reads_of(job.config.student, source)
     if isinstance(reads, Tokenization):
         reads.save(run.path / TOKENIZER)
     else:
@@ -85,7 +86,7 @@ def write_student(job: Job, objects: Mapping[str, Any], file: Path) -> nn.Module
     built = _buildable(job.config) if _named(deployed, job, objects) else None
     student = models.lora.merged(deployed)
     _check_finite(student)
-    card = describe(student, built, job.source, networks.reads_of(job.config.student, job.source))
+    card = describe(student, built, job.source, preparations.reads_of(job.config.student, job.source))
     models.save(student, file, metadata_of(card))
     return student
 
@@ -219,7 +220,7 @@ def _named(shipped: nn.Module, job: Job, objects: Mapping[str, Any]) -> bool:
 def _buildable(config: RunConfig) -> str:
     """The student's name; where it started from another run's weights, that run's."""
     path = Path(config.student.model)
-    if not networks.is_path(config.student.model):
+    if not is_path(config.student.model):
         return untrained(config.student.model)
     card = read_card(path / "student.safetensors" if path.is_dir() else path)
     assert card is not None, "networks.student has read it"

@@ -27,14 +27,18 @@ from limbeck.runs import (
     answer_files,
     caching,
     language,
+    network_notes,
     networks,
     optimizers,
     pair_teachers,
     places,
+    preparations,
     trust,
 )
 from limbeck.runs.directory import Run
 from limbeck.runs.lineage import recorded
+from limbeck.runs.network_checks import check_labels, shown_beside
+from limbeck.runs.network_names import called, key_of, may_have_seen
 from limbeck.runs.recipe import origin, run_of
 from limbeck.runs.schedules import schedule_of
 from limbeck.seeds import seed_for
@@ -103,14 +107,14 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     given = {**files, **pairs}
     taught_by = {name: each for name, each in config.taught_by.items() if name not in given}
     for each in taught_by.values():
-        networks.check_labels(each, source)
+        check_labels(each, source)
     split = source.train if uses_unlabeled(objective) else source.train.labeled()
     _check_labels(objective, split, source)
     if split.weights is not None:
         checks.can_weigh(objective, source.task)
     student = objects.get("student")
     if student is None:
-        with networks.shown_beside(next(iter(taught_by.items()), None), source):
+        with shown_beside(next(iter(taught_by.items()), None), source):
             student = networks.student(config.student, source, config.seed)
     if frozen := config.training.freeze:
         if config.student.lora is not None:
@@ -123,25 +127,26 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     task = source.task
     told = {
         name: language.as_read(
-            networks.preparation(each, task),
+            preparations.preparation(each, task),
             source,
-            networks.called(name),
+            called(name),
             aligned=language.aligns(objective, name, next(iter(models))),
         )
         if isinstance(task, Language)
         else source
         for name, each in taught_by.items()
     }
-    with networks.shown_beside(("student", config.student), source):
+    with shown_beside(("student", config.student), source):
         teachers = _teachers(taught_by, told, objects)
-    examples = {"student": source.example(preparation=networks.student_preparation(config.student, task))}
+    examples = {"student": source.example(preparation=preparations.student_preparation(config.student, task))}
     examples |= {
-        name: source.example(preparation=networks.preparation(each, task)) for name, each in taught_by.items()
+        name: source.example(preparation=preparations.preparation(each, task))
+        for name, each in taught_by.items()
     }
     named = {"student": config.student, **taught_by}
     said: list[str | None] = []
     for role, network in {"student": student, **teachers}.items():
-        whose, reads = networks.called(role), networks.preparation(named[role], task)
+        whose, reads = called(role), preparations.preparation(named[role], task)
         if isinstance(task, Language) and role == "student":
             language.as_read(reads, source, whose)
         own = told.get(role, source)
@@ -288,9 +293,11 @@ def _notes(config: RunConfig, told: Mapping[str, Source], given: Mapping[str, nn
     """What was assumed of the inputs and outputs of the networks, and of what the student has seen."""
     named, source = {"student": config.student, **config.taught_by}, told["student"]
     said = [
-        note for role, each in given.items() for note in networks.notes(named[role], each, told[role], role)
+        note
+        for role, each in given.items()
+        for note in network_notes.notes(named[role], each, told[role], role)
     ]
-    if config.training.selection == "validation" and networks.may_have_seen(config.student, source):
+    if config.training.selection == "validation" and may_have_seen(config.student, source):
         said.append(
             f"the student starts from {config.student.weights or config.student.model}, which may have been "
             "trained on the validation split; the epoch that is selected by it may be a wrong one"
@@ -391,7 +398,7 @@ def _check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
         keys = [key for key in ("weights", "normalize", "lora") if getattr(each, key, None) is not None]
         if keys and role in there and each.model.startswith("<"):
             raise LimbeckError(
-                f"{networks.key_of(role)}.{keys[0]} is for a network that limbeck makes, and the "
+                f"{key_of(role)}.{keys[0]} is for a network that limbeck makes, and the "
                 f"{role} {each.model} was handed over as an object; do it to that beforehand "
                 "(limbeck.models.normalize_inputs, load_into, lora.adapt)"
             )
@@ -435,7 +442,7 @@ def width_of(
         shape = tuple(example.shape[1:]) if isinstance(example, Tensor) else sorted(example)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         size = preparation.size
-        asked = f" ({networks.key_of(role)}.size={size})" if size else ""
+        asked = f" ({key_of(role)}.size={size})" if size else ""
         raise LimbeckError(f"the {role} cannot take inputs of shape {shape}{asked}: {reason}") from None
     tap = answering(network, example, overrides=features, width=task.width, dense=task.dense)
     check_sizes(tap, example, f"the {role}")

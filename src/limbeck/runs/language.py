@@ -24,7 +24,7 @@ from limbeck.features.logits import logits_of
 from limbeck.methods import Method
 from limbeck.outputs import UNLABELED, Inputs, apply, named
 from limbeck.retold import APART
-from limbeck.runs import networks
+from limbeck.runs import preparations
 from limbeck.tasks import Language
 
 
@@ -37,7 +37,7 @@ def tokens_of(*configs: NetworkConfig) -> Tokenization | None:
     for config in configs:
         if models.huggingface.is_hf(config.model):
             models.causal.check_kind(config.model)
-    found = (networks.preparation(config, Language) for config in configs)
+    found = (preparations.preparation(config, Language) for config in configs)
     return next((reads for reads in found if isinstance(reads, Tokenization)), None)
 
 

@@ -19,7 +19,7 @@ from limbeck.methods.base import inner_first
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.optimization import MakeOptimizer
 from limbeck.outputs import Batch
-from limbeck.runs import caching, networks
+from limbeck.runs import caching, preparations
 from limbeck.runs.job import Job, smallest_batch
 from limbeck.seeds import seed_for
 from limbeck.training import Loop, Trainer, phase_loops
@@ -176,10 +176,10 @@ def loops(
             rank=trainer.accelerator.process_index,
             world=trainer.accelerator.num_processes,
             extra_views=distiller.reads.views,
-            preparation=networks.student_preparation(job.config.student, job.source.task),
+            preparation=preparations.student_preparation(job.config.student, job.source.task),
             samples_per_epoch=samples,
             teacher_preparations={
-                name: networks.preparation(each, job.source.task)
+                name: preparations.preparation(each, job.source.task)
                 for name, each in job.config.taught_by.items()
                 if distiller.teachers[name].gives is None
             },
@@ -230,7 +230,7 @@ def _bounds(setup: TrainingConfig, per_epoch: int) -> Iterator[str]:
 def measured(job: Job, network: nn.Module, split: Split, device: torch.device) -> dict[str, float]:
     """The task's metrics of a run's student on a split, each sample once and as it is."""
     config = job.config.student
-    reads = networks.student_preparation(config, job.source.task)
+    reads = preparations.student_preparation(config, job.source.task)
     loader = Loader(split, EVALUATION_BATCH, shuffle=False, device=device, preparation=reads)
     features = {} if isinstance(network, GraftedStudent) else config.features
     return evaluation.metrics(job.source.task, network.to(device), loader, features)
@@ -258,9 +258,9 @@ def _check_made_views(job: Job) -> None:
         *objective.all_reads.makes_for_student,
         *(method.name for method in inner_first(objective) if method.exchanges),
     )
-    own = networks.student_preparation(job.config.student, job.source.task)
+    own = preparations.student_preparation(job.config.student, job.source.task)
     for name, each in job.config.taught_by.items() if made else ():
-        if (theirs := networks.preparation(each, job.source.task)) != own:
+        if (theirs := preparations.preparation(each, job.source.task)) != own:
             raise LimbeckError(
                 f"further views ({', '.join(made)}) are made of what the student reads, and {name} reads "
                 f"another preparation ({theirs}); give both networks one size"

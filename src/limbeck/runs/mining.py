@@ -17,7 +17,7 @@ from limbeck.evaluation.measure import answer_of, inference
 from limbeck.files import replacing
 from limbeck.growing import Growing
 from limbeck.outputs import UNLABELED
-from limbeck.runs import networks
+from limbeck.runs import networks, preparations
 from limbeck.tasks import Retrieval
 from limbeck.tasks.parts.vectors import prepared
 from limbeck.tasks.retrieval.search import search
@@ -114,7 +114,7 @@ def embeddings(network: nn.Module, config: TeacherConfig, source: Source, places
     split = Split(source.train.samples, task.as_targets(None, len(places), "training"), places, type(task))
     device = own_device("auto")
     loader = Loader(
-        split, BATCH, shuffle=False, device=device, preparation=networks.preparation(config, task)
+        split, BATCH, shuffle=False, device=device, preparation=preparations.preparation(config, task)
     )
     answer, found = answer_of(task, network.to(device), config.features), Growing()
     with inference(network):

@@ -11,7 +11,7 @@ from limbeck import models as networks_of
 from limbeck.config import NetworkConfig, RunConfig
 from limbeck.models import huggingface
 from limbeck.optimization import Adam, Cosine
-from limbeck.runs import networks
+from limbeck.runs.network_names import card_of, is_path
 from limbeck.teachers.files.reading import is_answers
 
 WHOLE = 5e-5
@@ -69,9 +69,9 @@ def usual_rate(config: NetworkConfig, student: Any = None) -> float | None:
         if named.layers is not None:
             return SOME_LAYERS
         return WHOLE if named.brings_weights or config.weights is not None else FRESH
-    if is_answers(config.model) or not networks.is_path(config.model):
+    if is_answers(config.model) or not is_path(config.model):
         return None
-    card = networks.card_of(config)
+    card = card_of(config)
     return None if card is None or card.network is None else WHOLE
 
 

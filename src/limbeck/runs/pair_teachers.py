@@ -17,7 +17,7 @@ from limbeck.methods.embeddistill import EmbedDistill
 from limbeck.models import huggingface
 from limbeck.models.configs import most_tokens
 from limbeck.models.encoders import cross_encoder, is_cross_encoder
-from limbeck.runs import networks
+from limbeck.runs.network_names import called, key_of
 from limbeck.teachers import PairTeacher
 
 RECIPE = 'contrastive + listwise(among="given", teacher_temperature=1)'
@@ -62,7 +62,7 @@ def pair_teacher(
     if said := [key for key, value in config if value != getattr(usual, key)]:
         raise LimbeckError(
             f"{config.model} is a cross-encoder, which brings all that it is; leave out "
-            f"{networks.key_of(name)}.{said[0]}"
+            f"{key_of(name)}.{said[0]}"
         )
     named = huggingface.read(config.model)
     tokens = PairTokens(
@@ -81,4 +81,4 @@ def note(teacher: PairTeacher, name: str) -> str:
     """A sentence on what such a teacher is asked, without a full stop."""
     count = len(teacher.pairs_known)
     kept = ", which are kept and read back ever after" if teacher.cached else ""
-    return f"{networks.called(name)} scores {count:,} pairs of a training query and a candidate{kept}"
+    return f"{called(name)} scores {count:,} pairs of a training query and a candidate{kept}"

@@ -16,8 +16,9 @@ from limbeck.models import huggingface
 from limbeck.models.encoders import static_source
 from limbeck.models.encoders.towers import towers_of
 from limbeck.notation import Call
-from limbeck.runs import networks, schedules
+from limbeck.runs import schedules
 from limbeck.runs.directory import Run, is_imported
+from limbeck.runs.network_names import ensemble_of, is_path, read_by
 from limbeck.teachers.files.reading import is_answers
 
 C = TypeVar("C", bound=NetworkConfig)
@@ -84,14 +85,14 @@ def relocated(config: RunConfig, run: Run) -> RunConfig:
 def _named(config: NetworkConfig) -> tuple[str, ...]:
     """The weights and the models that a config of a network names, places or not."""
     weights = () if config.weights is None else (str(config.weights),)
-    return (*weights, *networks.read_by(config))
+    return (*weights, *read_by(config))
 
 
 def is_place(text: str) -> bool:
     """Whether a model or weights that a config names lie in a place on this machine."""
     if huggingface.is_hf(text) or static_source(text) is not None:
         return os.path.isdir(path_of(text))
-    return not text.startswith("<") and networks.is_path(text)
+    return not text.startswith("<") and is_path(text)
 
 
 def path_of(text: str) -> str:
@@ -103,7 +104,7 @@ def path_of(text: str) -> str:
 
 def _call_of(model: str) -> Call | None:
     """The call in which a model text names several networks; None for any other text."""
-    return networks.ensemble_of(model) or schedules.call_of(model) or towers_of(model)
+    return ensemble_of(model) or schedules.call_of(model) or towers_of(model)
 
 
 def _found(text: str, place: Mapping[str, str | None], home: Path) -> str:

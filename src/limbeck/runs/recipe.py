@@ -10,8 +10,8 @@ from typing import Any
 from limbeck.config import RunConfig, TeacherConfig, flat
 from limbeck.files import digest
 from limbeck.notation import Call, Value, parse_call
-from limbeck.runs import networks
 from limbeck.runs.directory import Run
+from limbeck.runs.network_names import is_path
 from limbeck.runs.schedules import schedule_of
 
 IGNORED = {
@@ -70,7 +70,7 @@ def run_of(config: TeacherConfig) -> Run | None:
     """The finished run that a teacher is, or whose checkpoints it is; None if it is something else."""
     if (schedule := schedule_of(config.model)) is not None:
         return schedule.run
-    if config.weights is not None or not networks.is_path(config.model):
+    if config.weights is not None or not is_path(config.model):
         return None
     run = Run(Path(config.model))
     return run if (run.path / "config.yaml").is_file() and run.finished else None
@@ -91,7 +91,7 @@ def origin(config: TeacherConfig) -> dict[str, str | None]:
             "weights": _digest(f"{files} {form}".encode()),
             "recipe": made and _digest(f"{made} {form}".encode()),
         }
-    path = Path(config.model) if networks.is_path(config.model) else None
+    path = Path(config.model) if is_path(config.model) else None
     file = config.weights or (path and (path / "student.safetensors" if path.is_dir() else path))
     made, run = None, run_of(config)
     if run is not None:

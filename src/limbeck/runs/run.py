@@ -16,7 +16,7 @@ from limbeck.intervals import parse_interval
 from limbeck.methods import Method
 from limbeck.methods.sftn import friendly_to as friendly
 from limbeck.models.factory import named_by, names_factory, trust
-from limbeck.runs import directory, networks, places
+from limbeck.runs import directory, places
 from limbeck.runs.arguments import RunArguments, TeacherLike, check_taught
 from limbeck.runs.beside import BaselineLike, Beside, wanted
 from limbeck.runs.directory import OverSeeds, Report, Resume, Run
@@ -24,6 +24,7 @@ from limbeck.runs.finish import conclude, write_student
 from limbeck.runs.job import prepare
 from limbeck.runs.locking import locked
 from limbeck.runs.loops import Watch, loops
+from limbeck.runs.network_names import called, is_path, read_by
 from limbeck.training import DivergenceError, Trainer
 from limbeck.training.world import launched, led
 
@@ -307,12 +308,11 @@ def _settle(arguments: RunArguments, path: Path, *, resume: bool) -> RunConfig:
             if names_factory(model):
                 trust(model)
     for role, network in {"student": made.student, **made.taught_by}.items():
-        read = [Path(model) for model in networks.read_by(network) if networks.is_path(model)]
+        read = [Path(model) for model in read_by(network) if is_path(model)]
         read += [] if network.weights is None else [network.weights]
         if any(place.resolve().is_relative_to(path.resolve()) for place in read):
             raise LimbeckError(
-                f"{networks.called(role)} is in {str(path)!r}, which the run would replace; choose another "
-                "out (--out)"
+                f"{called(role)} is in {str(path)!r}, which the run would replace; choose another out (--out)"
             )
     return made
 

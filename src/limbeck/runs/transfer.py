@@ -14,9 +14,11 @@ from limbeck.errors import LimbeckError
 from limbeck.evaluation import Contender
 from limbeck.evaluation.transfer import FINETUNE, PROBE, Setup, Transfer, finetune, linear_probe
 from limbeck.methods.parts.grafts import GraftedStudent
-from limbeck.runs import directory, networks, places
+from limbeck.runs import directory, places, preparations
 from limbeck.runs.directory import Report, Run, load
 from limbeck.runs.job import width_of
+from limbeck.runs.network_checks import check_files
+from limbeck.runs.network_names import is_path
 from limbeck.runs.network_record import read_card
 from limbeck.teachers.files.reading import is_answers
 from limbeck.training import Trainer
@@ -147,7 +149,7 @@ def _teacher(home: Path, note: Callable[[str], None]) -> list[tuple[str, Path]]:
     teacher = places.located(teacher, Run(home))
     place = Path(teacher.model)
     file = place / "student.safetensors" if place.is_dir() else place
-    of_limbeck = networks.is_path(teacher.model) and not is_answers(teacher.model)
+    of_limbeck = is_path(teacher.model) and not is_answers(teacher.model)
     if teacher.weights is None and of_limbeck and file.is_file():
         return [("teacher", place)]
     note(
@@ -162,10 +164,10 @@ def _contender(place: Path, role: str, source: Source) -> Contender:
     assert card is not None, "load has read it"
     name = f"network of {str(place)!r}" if role == "also" else role
     if isinstance(card.input_shape, dict):
-        networks.check_files(place, name, source)
+        check_files(place, name, source)
     own = (place / "config.yaml").is_file() and not isinstance(network, GraftedStudent)
     named = Run(place).config.student.features if own else {}
-    width_of(network, name, source, networks.preparation_of(card, place), named)
+    width_of(network, name, source, preparations.preparation_of(card, place), named)
     return Contender(
         network,
         name=card.model or type(network).__name__,

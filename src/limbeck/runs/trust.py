@@ -17,9 +17,10 @@ from limbeck.errors import LimbeckError
 from limbeck.evaluation.remembered import Remembered
 from limbeck.features import probabilities
 from limbeck.outputs import Batch
-from limbeck.runs import answer_files, chance, networks
+from limbeck.runs import answer_files, chance, preparations
 from limbeck.runs.chance import FEWEST
 from limbeck.runs.directory import Run
+from limbeck.runs.network_names import called, is_path, members_of
 from limbeck.runs.recipe import run_of
 from limbeck.runs.schedules import schedule_of
 from limbeck.tasks import Meter, Task
@@ -140,7 +141,7 @@ def examine(
         source: the data.
         device: where it runs.
     """
-    whose = networks.called(name)
+    whose = called(name)
     split, where = _asked_about(source)
     home = next((parameter.device for parameter in network.parameters()), device)
     try:
@@ -151,7 +152,7 @@ def examine(
     labeled = split.select(task.labeled(split.targets).nonzero().flatten())
     metrics: Mapping[str, float] = meter.compute() if len(labeled) and not answers.broken else {}
     worth = _worth(whose, task, metrics, where)
-    runs = [run for each in (config, *networks.members_of(config)) if (run := run_of(each)) is not None]
+    runs = [run for each in (config, *members_of(config)) if (run := run_of(each)) is not None]
     untaught = next((run for run in runs if run.result.at_chance), None)
     if untaught is not None:
         said = chance.as_teacher(untaught, whose)
@@ -188,7 +189,7 @@ def _answers(
 ) -> tuple[Answers, Meter]:
     task, answers = source.task, Answers()
     meter = task.meter()
-    reads = networks.preparation(config, task)
+    reads = preparations.preparation(config, task)
     loader = Loader(split, BATCH, shuffle=False, device=device, preparation=reads)
     devices = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
@@ -283,7 +284,7 @@ def _recorded(config: TeacherConfig, task: Task) -> float | None:
     if schedule is not None and not schedule.is_recorded:
         return None
     path = Path(config.model) if schedule is None else schedule.run.path
-    if config.weights is not None or not networks.is_path(str(path)):
+    if config.weights is not None or not is_path(str(path)):
         return None
     run = Run(path if path.is_dir() else path.parent)
     if not run.finished:

@@ -13,9 +13,10 @@ from limbeck.config import RunConfig, make_config
 from limbeck.errors import LimbeckError
 from limbeck.notation import parse as parse_notation
 from limbeck.objective import parse
-from limbeck.runs import networks, optimizers
+from limbeck.runs import optimizers
 from limbeck.runs.directory import Run
 from limbeck.runs.job import uses_unlabeled
+from limbeck.runs.network_names import is_path
 from limbeck.runs.recipe import settings
 from limbeck.studies.study import Pair, StudentEntry, Study, TeacherEntry
 from limbeck.teachers.files.reading import is_answers
@@ -187,7 +188,7 @@ def cells_of(study: Study, home: Path) -> Cells:
 
 def is_there(entry: TeacherEntry) -> bool:
     """Whether a teacher is there already: weights, a run, a file of answers; the study trains any other."""
-    return entry.weights is not None or networks.is_path(entry.model) or entry.model.startswith("hf:")
+    return entry.weights is not None or is_path(entry.model) or entry.model.startswith("hf:")
 
 
 def _student(study: Study, pair: Pair, name: str, seed: int, home: Path, teacher: Any) -> Cell:
