@@ -28,6 +28,7 @@ ORDER = (
     {"features"},
     {"processors"},
     {"arguments", "config", "data_facts", "pretrained", "projection", "ranked", "sides"},
+    {"config_errors", "yaml_text"},
     {"urls"},
     {
         "boxes",

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import re
-import types
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,11 +17,12 @@ from pydantic import (
     model_validator,
 )
 
-from limbeck import urls
 from limbeck.byte_sizes import bytes_of
-from limbeck.errors import LimbeckError, unknown
+from limbeck.config_errors import explained
+from limbeck.errors import LimbeckError
 from limbeck.intervals import parse_interval
 from limbeck.optimization import SGD, Cosine, OptimizerConfig, ScheduleConfig
+from limbeck.yaml_text import dump_yaml, read_yaml
 
 
 class _Part(BaseModel):
@@ -331,6 +328,14 @@ def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return leaves
 
 
+OPTIONS = {
+    "student": "--student, or --model for train",
+    "student.model": "--student",
+    "teacher.model": "--teacher",
+}
+"""The options of the command line that set what a config must have, by key."""
+
+
 def make_config(file: Path | None = None, settings: Mapping[str, Any] | None = None) -> RunConfig:
     """A run's config from a YAML file and what overrides it.
 
@@ -340,7 +345,7 @@ def make_config(file: Path | None = None, settings: Mapping[str, Any] | None = N
     Raises:
         LimbeckError: naming the file and the key that is unknown, missing or out of range.
     """
-    raw: dict[str, Any] = read_yaml(file) if file else {}
+    raw: dict[str, Any] = read_yaml(file, RunConfig, "config") if file else {}
     settings = settings or {}
     whole_before_parts = sorted(settings.items(), key=lambda item: item[0].count("."))
     for key, value in whole_before_parts:
@@ -348,91 +353,7 @@ def make_config(file: Path | None = None, settings: Mapping[str, Any] | None = N
     try:
         return RunConfig.model_validate(raw)
     except ValidationError as error:
-        raise explained(error, file, settings) from None
-
-
-def parse_yaml(text: str) -> Any:
-    """A value in YAML, as in the file of a config.
-
-    Raises:
-        yaml.YAMLError: for a text that is not YAML, or a mapping with a key that stands twice.
-    """
-    return copy.deepcopy(_parsed(text))
-
-
-@lru_cache(maxsize=64)
-def _parsed(text: str) -> Any:
-    """The value; a run reads its own config several times."""
-    return yaml.load(text, _Loader)
-
-
-def read_yaml(file: Path | str, model: type[BaseModel] = RunConfig, what: str = "config") -> dict[str, Any]:
-    """The mapping in a YAML file, not yet checked.
-
-    Args:
-        file: of a config, or its address.
-        model: what it is to be, for the message.
-        what: what the file is called.
-    Raises:
-        LimbeckError: if it cannot be read, or holds something else than a mapping.
-    """
-    try:
-        raw = parse_yaml(urls.read_text(file))
-    except OSError as error:
-        raise LimbeckError(f"the {what} {str(file)!r} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = str(getattr(error, "problem", None) or error).splitlines()[0]
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise LimbeckError(f"the {what} {str(file)!r} is not YAML: {reason}{where}") from None
-    if not isinstance(raw, dict):
-        raise LimbeckError(f"the {what} {str(file)!r} must be a mapping with the keys {_names(model)}")
-    return raw
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key that stands twice, of which PyYAML would keep the last, and numbers and dates
-    that look like some and are none.
-    """
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except ValueError as error:
-            kind = node.tag.rpartition(":")[2]
-            problem = f"{node.value!r} is no {kind} ({error}); put a text between quotes"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                problem = f"the key {key.value!r} stands twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """YAML for `_Loader`."""
-
-
-def dump_yaml(tree: Mapping[str, Any], width: int | None = None) -> str:
-    """YAML that `parse_yaml` reads back as it was.
-
-    Args:
-        tree: of plain values.
-        width: characters after which a line is broken; None for those of YAML.
-    """
-    dumped: str = yaml.dump(tree, Dumper=_Dumper, width=width, sort_keys=False, allow_unicode=True)
-    return dumped
-
-
-# YAML 1.1 reads 5e-4 as a string; people mean the number.
-for _each in (_Loader, _Dumper):
-    _each.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+\Z"), list("-+.0123456789")
-    )
+        raise explained(error, file, RunConfig, "config", settings, OPTIONS) from None
 
 
 def _set(raw: dict[str, Any], path: list[str], value: Any, key: str) -> None:
@@ -456,88 +377,3 @@ def merged(there: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, Any]
         inner = made.get(name)
         made[name] = merged(inner, item) if isinstance(inner, dict) and isinstance(item, dict) else item
     return made
-
-
-def explained(
-    error: ValidationError,
-    file: Path | str | None,
-    settings: Mapping[str, Any] | None = None,
-    model: type[BaseModel] = RunConfig,
-    what: str = "config",
-) -> LimbeckError:
-    """What pydantic found wrong with a config, in limbeck's words.
-
-    Args:
-        error: of pydantic.
-        file: that was read, if any.
-        settings: values by dotted key that override it.
-        model: what was to be made.
-        what: what the file is called.
-    """
-    settings = settings or {}
-    problem = min(error.errors(), key=lambda each: each["type"] == "missing")  # perhaps only misspelled
-    path = [str(part) for part in problem["loc"]]
-    message = problem["msg"].replace("Value error, ", "")
-    if not path:  # teachers that do not go together
-        is_set = any(name.split(".")[0] in ("teacher", "teachers") for name in settings)
-        return LimbeckError(f"{file}: {message}" if file and not is_set else message)
-    key = ".".join(_fields(path, model)[1]) + (".name" if problem["type"] == "union_tag_invalid" else "")
-    is_set = any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in settings)
-    where = f"{file}: " if file and not is_set else ""
-    if problem["type"] in ("extra_forbidden", "invalid_key"):
-        *above, last = path
-        known, tagless = _fields(above, model)
-        inside = f" in {'.'.join(tagless)}" if tagless else ""
-        return LimbeckError(f"{where}{unknown(f'{what} key{inside}:', last, known)}")
-    if problem["type"] == "missing":
-        hint = {
-            "student": " (--student, or --model for train)",
-            "student.model": " (--student)",
-            "teacher.model": " (--teacher)",
-        }.get(key if model is RunConfig else "", "")
-        return LimbeckError(f"{where}the {what} lacks {key}{hint}")
-    value = problem["input"]
-    if problem["type"] == "union_tag_invalid":
-        value, message = problem["ctx"]["tag"], f"should be one of {problem['ctx']['expected_tags']}"
-    elif problem["type"] == "model_type":
-        message = f"should be a mapping with some of the keys {', '.join(_fields(path, model)[0])}"
-    elif problem["type"] == "path_type":
-        message = "should be a path"
-    for theirs, ours in _PLAIN.items():
-        message = message.replace(theirs, ours)
-    return LimbeckError(f"{where}the {what} value {key}={value!r} {message}")
-
-
-_PLAIN = {
-    "Input should": "should",
-    "Value should": "should",
-    "valid tuple": "list",
-    "valid dictionary": "mapping",
-}
-"""Pydantic's words that a reader of YAML would not know, and what they mean."""
-
-
-def _fields(path: list[str], whole: type[BaseModel]) -> tuple[list[str], list[str]]:
-    """The names that the config has at a place, and its path without pydantic's names for kinds."""
-    model: Any = whole
-    plain: list[str] = []
-    for name in path:
-        if isinstance(model, type(BaseModel)):
-            if name not in model.model_fields:
-                return list(model.model_fields), [*plain, name]
-            model, plain = model.model_fields[name].annotation, [*plain, name]
-            if type(None) in get_args(model):
-                model = next(part for part in get_args(model) if part is not type(None))
-        elif get_origin(model) in (Union, types.UnionType):  # a kind, chosen by its tag
-            kinds = [get_args(kind) for kind in get_args(model) if get_args(kind)]
-            model = next((kind for kind, *tags in kinds if any(tag.tag == name for tag in tags)), model)
-        elif get_origin(model) is dict:
-            model, plain = get_args(model)[1], [*plain, name]
-        else:
-            plain.append(name)
-    is_part = isinstance(model, type(BaseModel))
-    return (list(model.model_fields) if is_part else []), plain
-
-
-def _names(model: type[BaseModel]) -> str:
-    return ", ".join(model.model_fields)

@@ -9,7 +9,7 @@ import pytest
 from limbeck import advice, data
 from limbeck.advice.plan import Plan
 from limbeck.advice.students import Measured, Target
-from limbeck.config import parse_yaml
+from limbeck.yaml_text import parse_yaml
 
 
 def plan(teacher: str | None) -> Plan:

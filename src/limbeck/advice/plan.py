@@ -12,9 +12,10 @@ from typing import Any
 from limbeck.advice.situation import Situation
 from limbeck.advice.students import Measured, Target
 from limbeck.advice.suggestion import Suggestion
-from limbeck.config import RunConfig, dump_yaml, parse_yaml
+from limbeck.config import RunConfig
 from limbeck.errors import LimbeckError
 from limbeck.runs.job import prepare
+from limbeck.yaml_text import dump_yaml, parse_yaml
 
 WIDTH = 100
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import yaml
 
-from limbeck.config import parse_yaml
 from limbeck.errors import LimbeckError
+from limbeck.yaml_text import parse_yaml
 
 if TYPE_CHECKING:
     from limbeck.models import Normalization

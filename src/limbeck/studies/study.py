@@ -16,11 +16,13 @@ from pydantic import (
     model_validator,
 )
 
-from limbeck.config import DataConfig, StudentConfig, TeacherConfig, explained, merged, read_yaml
+from limbeck.config import DataConfig, StudentConfig, TeacherConfig, merged
+from limbeck.config_errors import explained
 from limbeck.errors import LimbeckError, unknown
 from limbeck.studies.published import published
 from limbeck.studies.tuning.space import OBJECTIVE, Range, Tune, in_notation, in_settings, placeholders
 from limbeck.urls import is_url
+from limbeck.yaml_text import read_yaml
 
 WHAT = "study"
 """What the file is called in messages."""
@@ -221,7 +223,7 @@ def _read(raw: Mapping[str, Any], path: Path | str) -> Study:
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise explained(error, path, None, Study, WHAT) from None
+        raise explained(error, path, Study, WHAT) from None
 
 
 def shipped() -> dict[str, Path]:

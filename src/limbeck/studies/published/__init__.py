@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from limbeck.config import explained, read_yaml
+from limbeck.config_errors import explained
 from limbeck.errors import unknown
+from limbeck.yaml_text import read_yaml
 
 
 class PublishedPair(BaseModel):
@@ -84,4 +85,4 @@ def published(name: str) -> Published:
     try:
         return Published.model_validate(read_yaml(file, Published, "table"))
     except ValidationError as error:
-        raise explained(error, file, None, Published, "table") from None
+        raise explained(error, file, Published, "table") from None
