@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from limbeck.boxes import area, generalized_iou, iou, suppressed
+from limbeck.boxes import TOGETHER, area, generalized_iou, iou, suppressed
 
 
 def test_overlaps_of_boxes_by_hand() -> None:
@@ -36,15 +36,17 @@ def by_hand(boxes: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, mo
     return kept
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_suppression_is_greedy(seed: int) -> None:
-    draw = torch.Generator().manual_seed(seed)
-    corner, size = (torch.rand(60, 2, generator=draw) * scale for scale in (20, 12))
-    boxes, scores = torch.cat([corner, corner + size], 1), torch.rand(60, generator=draw)
-    classes = torch.randint(2, (60,), generator=draw)
-    kept = suppressed(boxes, scores, classes, 0.3)
-    assert kept.tolist() == by_hand(boxes, scores, classes, 0.3)
-    assert 0 < len(kept) < 60
+@pytest.mark.parametrize("count", [1, 60, TOGETHER, TOGETHER + 1, 3 * TOGETHER])
+def test_suppression_is_greedy(count: int) -> None:
+    draw = torch.Generator().manual_seed(count)
+    corner, size = (torch.rand(count, 2, generator=draw) * scale for scale in (40, 24))
+    boxes, scores = torch.cat([corner, corner + size], 1), torch.rand(count, generator=draw)
+    classes = torch.randint(2, (count,), generator=draw)
+    kept = suppressed(boxes, scores, classes, 0.5)
+    assert kept.tolist() == by_hand(boxes, scores, classes, 0.5)
+    assert len(kept) < count or count == 1
+    for most in (0, 1, 40, count):
+        assert torch.equal(suppressed(boxes, scores, classes, 0.5, most), kept[:most])
 
 
 def test_what_a_suppressed_box_would_suppress_stays() -> None:

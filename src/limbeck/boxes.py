@@ -5,16 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+TOGETHER = 128
+"""Boxes that `suppressed` compares with each other at a time."""
+
 
 def area(boxes: Tensor) -> Tensor:
     """(...) area of boxes (..., 4); 0 for one that is turned inside out."""
-    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)
 
 
 def overlap(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """(...) area of the intersection and of the union of boxes (..., 4), which are broadcast."""
-    corners = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
-    both = (corners[1] - corners[0]).clamp(min=0).prod(-1)
+    x1, y1, x2, y2 = (
+        choose(one, other)
+        for choose, one, other in zip(
+            (torch.maximum, torch.maximum, torch.minimum, torch.minimum),
+            first.unbind(-1),
+            second.unbind(-1),
+            strict=True,
+        )
+    )
+    both = (x2 - x1).clamp(min=0) * (y2 - y1).clamp(min=0)
     return both, area(first) + area(second) - both
 
 
@@ -38,7 +50,9 @@ def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
     return both / either.clamp(min=tiny) - (around - either) / around.clamp(min=tiny)
 
 
-def suppressed(boxes: Tensor, scores: Tensor, classes: Tensor, most_overlap: float) -> Tensor:
+def suppressed(
+    boxes: Tensor, scores: Tensor, classes: Tensor, most_overlap: float, most: int | None = None
+) -> Tensor:
     """Positions of the boxes that greedy suppression keeps, the highest score first.
 
     A box is left out if one that is kept, of its class and with a higher score (the first of equal ones), has
@@ -49,15 +63,30 @@ def suppressed(boxes: Tensor, scores: Tensor, classes: Tensor, most_overlap: flo
         scores: (N,).
         classes: (N,) int64.
         most_overlap: in [0, 1].
+        most: how many are returned at most, those with the highest scores; None for all.
     Returns: (K,) int64.
     """
-    order = scores.argsort(descending=True, stable=True)
-    boxes, classes = boxes[order], classes[order]
-    rivals = (iou(boxes, boxes) > most_overlap) & (classes[:, None] == classes[None])
-    rivals = rivals.triu(diagonal=1)  # [i, j]: i would leave j out
-    kept = torch.ones(len(order), dtype=torch.bool, device=boxes.device)
+
+    def close(some: Tensor, others: Tensor) -> Tensor:
+        overlaps = iou(boxes[some], boxes[others]) > most_overlap
+        return overlaps & (classes[some][:, None] == classes[others][None])
+
+    left = scores.argsort(descending=True, stable=True)
+    kept = [left[:0]]
+    while len(left) and (most is None or sum(map(len, kept)) < most):
+        first, left = left[:TOGETHER], left[TOGETHER:]
+        best = first[_greedy(close(first, first))]
+        left = left[~close(best, left).any(0)]
+        kept.append(best)
+    return torch.cat(kept)[:most]
+
+
+def _greedy(close: Tensor) -> Tensor:
+    """(N,) which boxes are kept of some that are sorted, the best first, where (N, N) are too close."""
+    rivals = close.triu(diagonal=1)  # [i, j]: i would leave j out
+    kept = torch.ones(len(close), dtype=torch.bool, device=close.device)
     while True:  # what the first k rounds say of the first k boxes stays, so this ends
         again = ~(rivals & kept[:, None]).any(0)
         if bool((again == kept).all()):
-            return order[kept]
+            return kept
         kept = again

@@ -62,7 +62,7 @@ def _of_image(scores: Tensor, boxes: Tensor, least_score: float) -> Objects:
     found = scores[places, classes]
     best = found.argsort(descending=True, stable=True)[:CANDIDATES]
     found, shown, classes = found[best], boxes[places[best]], classes[best]
-    kept = suppressed(shown, found, classes, MOST_OVERLAP)[:OBJECTS]
+    kept = suppressed(shown, found, classes, MOST_OVERLAP, OBJECTS)
     return Objects(shown[kept], found[kept], classes[kept])
 
 
