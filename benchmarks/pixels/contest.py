@@ -26,6 +26,7 @@ from limbeck.runs import Run
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 ALONE = "alone"
+TRIES = 2  # seeds of each
 
 
 @dataclass(frozen=True)
@@ -137,19 +138,9 @@ class Ring:
         return figures(run)
 
     def run(self) -> None:
-        """Runs whatever is missing: the tries, then seed after seed, then what a step costs."""
+        """Runs whatever is missing: the teacher, seed after seed, what a step costs, other numbers of epochs."""
         contest, ledger = self.contest, Ledger(self.file)
         found: dict[str, Any] = {"tries": {}, "cells": {}, "cost": {}}
-        for epochs in contest.tried:
-            for seed in range(min(3, contest.seeds)) if epochs != contest.epochs else ():
-                place = "tries", str(epochs), str(seed)
-                self.keep(
-                    ledger,
-                    found,
-                    *place,
-                    of=contest.of(contest.contenders[ALONE], epochs),
-                    measure=partial(self.cell, ALONE, seed, epochs),
-                )
         self.keep(ledger, found, "teacher", of=contest.of_teacher, measure=lambda: figures(self.teacher()))
         for seed in range(contest.seeds):
             for contender, objective in contest.contenders.items():
@@ -164,6 +155,16 @@ class Ring:
         for contender, objective in contest.contenders.items():
             place = "cost", contender
             self.keep(ledger, found, *place, of=self.of(objective), measure=partial(self.spent, contender))
+        for epochs in contest.tried:
+            for seed in range(min(TRIES, contest.seeds)) if epochs != contest.epochs else ():
+                place = "tries", str(epochs), str(seed)
+                self.keep(
+                    ledger,
+                    found,
+                    *place,
+                    of=contest.of(contest.contenders[ALONE], epochs),
+                    measure=partial(self.cell, ALONE, seed, epochs),
+                )
 
     def of(self, objective: str) -> dict[str, Any]:
         """What the figures of a contender are of; those with a teacher are of this one, too."""

@@ -33,9 +33,8 @@ CONTEST = Contest(
     240 x 180 pixels. Training sees windows of 128 x 96 of images scaled by 0.5 to 2, and compares pixels at
     the resolution of the student's answers, an eighth of that; what is measured is measured on whole images
     at the resolution of the labels. An epoch is four passes over the training images, AdamW in batches of
-    8. There are as many epochs as five seeds take in about an hour and a half on one core; whether the
-    student alone is at its plateau then is said below, by the validation split. All students have an
-    auxiliary head, and RDD alone trains it.""",
+    8. Whether the student alone is at its plateau then is said below, by the validation split. All students
+    have an auxiliary head, and RDD alone trains it.""",
     source=camvid,
     student="deeplab(channels=[8, 16, 24, 32], width=32, aux=true)",
     teacher="deeplab(channels=[32, 64, 96, 128], width=64, aux=true)",
@@ -48,9 +47,9 @@ CONTEST = Contest(
         "ICD": "ce + icd",
         "MGD(KD)": f'mgd({KD}, scheme="stable")',
     },
-    epochs=8,
-    teacher_epochs=16,
-    tried=(4, 8, 16),
+    epochs=32,
+    teacher_epochs=32,
+    tried=(8, 16, 64),
     lr=3e-3,
     teacher_lr=2e-3,
     batch_size=8,

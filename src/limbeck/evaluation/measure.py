@@ -82,9 +82,15 @@ def measure(
     Raises:
         LimbeckError: there is no batch, or the network returns no logits.
     """
-    meter, empty, answer = task.meter(quick=quick), True, answer_of(task, network, features)
+    answer = answer_of(task, network, features)
     if remember:
         answer = Remembered(network, answer, f"{features}")
+    return _measured(task.meter(quick=quick), network, answer, batches)
+
+
+def _measured(meter: Meter, network: nn.Module, answer: Answer, batches: Iterable[Batch]) -> Meter:
+    """The meter, with what the network answers for all batches."""
+    empty = True
     with inference(network):
         for batch in batches:
             meter.update(answer(batch.inputs), batch)
@@ -124,4 +130,5 @@ def metrics(
     Raises:
         LimbeckError: there is no batch, the network returns no logits, or no sample has a target.
     """
-    return measure(task, network, batches, features=features).compute()
+    meter = task.meter().only_metrics()
+    return _measured(meter, network, answer_of(task, network, features), batches).compute()

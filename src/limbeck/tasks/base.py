@@ -86,6 +86,10 @@ class Meter(ABC):
             LimbeckError: if no row has a target.
         """
 
+    def only_metrics(self) -> Meter:
+        """The meter itself, told before its first batch that it will be asked for nothing but `compute`."""
+        return self
+
     def intervals(self) -> dict[str, Rate]:
         """95 % intervals by name of those metrics that are shares of rows."""
         return {}

@@ -8,14 +8,15 @@ from math import log
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from limbeck import LimbeckError
+from limbeck.evaluation import metrics
 from limbeck.outputs import Batch, Outputs
 from limbeck.tasks import Segmentation
 from limbeck.tasks.sections import Bars, Heatmap, Table
 from limbeck.tasks.segmentation.findings import PixelAgreement, PixelFindings
-from limbeck.tasks.segmentation.meter import PixelMeter
+from limbeck.tasks.segmentation.meter import PixelMeter, most_likely
 
 TASK = Segmentation(("sky", "road", "car", "bike"))
 LABELS = torch.tensor([[[0, 0, 1], [1, 1, 255]], [[2, 0, 255], [1, 255, 255]]])
@@ -61,6 +62,34 @@ def test_batches_add_up() -> None:
         meter.update(saying(ANSWERS[at : at + 1]), Batch(NOTHING[:1], LABELS[at : at + 1]))
     meter.update(saying(ANSWERS), Batch(NOTHING, torch.full_like(LABELS, 255)))
     assert meter.findings() == measured().findings().model_copy(update={"hard": None})
+
+
+def test_metrics_alone_are_the_same_without_boundaries_and_regions() -> None:
+    meter = TASK.meter().only_metrics()
+    meter.update(saying(ANSWERS), Batch(NOTHING, LABELS))
+    assert meter.compute() == measured().compute()
+    assert meter.findings().hard is None
+    network = Said(saying(ANSWERS).logits)
+    assert metrics(TASK, network, [Batch(NOTHING, LABELS)]) == measured().compute()
+
+
+def test_of_equal_logits_the_first_class_is_the_answer() -> None:
+    assert most_likely(torch.zeros(3, 2, 2)).tolist() == [[0, 0], [0, 0]]
+    logits = torch.randint(3, (5, 40, 30), generator=torch.Generator().manual_seed(0)).float()
+    assert torch.equal(most_likely(logits), logits.argmax(0))
+
+
+class Said(nn.Module):
+    """Gives the same logits, whatever it is shown."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(1, 4, 1)
+        self.logits = logits
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        unused: Tensor = self.head(pixels)
+        return self.logits + 0 * unused
 
 
 def test_hard_pixels_by_hand() -> None:

@@ -25,6 +25,11 @@ LARGEST = 128
 """Pixels that the longer side of an example's map has at most."""
 
 
+def most_likely(logits: Tensor) -> Tensor:
+    """(H, W) the class with the highest of logits (C, H, W); `argmax` takes four times as long as `max`."""
+    return logits.max(0).indices
+
+
 class ConfusionMatrix:
     """Counts pixels by class and answer, in constant memory.
 
@@ -91,6 +96,11 @@ class PixelMeter(Meter):
         self._hard = None if quick else HardMeter(classes)
         self._images = self._seen = 0
 
+    def only_metrics(self) -> PixelMeter:
+        """The meter, which does not look for boundaries and regions then."""
+        self._hard = None
+        return self
+
     def update(self, outputs: Outputs, batch: Batch) -> None:
         """Takes in logits (B, C, h, w) and targets (B, H, W)."""
         self._seen += len(batch)
@@ -98,7 +108,7 @@ class PixelMeter(Meter):
             return
         for target, logits in zip(batch.targets, outputs.logits, strict=True):
             valid = target != IGNORED
-            answers = resized(logits[None], target.shape)[0].argmax(0)
+            answers = most_likely(resized(logits[None], target.shape)[0])
             self._confusion.add(target[valid], answers[valid])
             if self._hard is not None:
                 self._hard.add(target, answers)
@@ -137,7 +147,7 @@ class PixelComparison(Comparison):
         worse: list[int] = []
         maps: list[tuple[Tensor, Tensor, Tensor]] = []
         for at, (ours, theirs) in enumerate(_pairs(student.logits, teacher.logits, batch)):
-            said, right = ours.argmax(0), theirs.argmax(0)
+            said, right = most_likely(ours), most_likely(theirs)
             target = None if batch.targets is None else batch.targets[at]
             valid = torch.ones_like(said, dtype=torch.bool) if target is None else target != IGNORED
             self._confusion.add(right[valid], said[valid])
