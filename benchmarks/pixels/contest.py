@@ -138,7 +138,7 @@ class Ring:
         return figures(run)
 
     def run(self) -> None:
-        """Runs whatever is missing: the teacher, seed after seed, what a step costs, other numbers of epochs."""
+        """Runs whatever is missing: the teacher, seed after seed, costs, and other numbers of epochs."""
         contest, ledger = self.contest, Ledger(self.file)
         found: dict[str, Any] = {"tries": {}, "cells": {}, "cost": {}}
         self.keep(ledger, found, "teacher", of=contest.of_teacher, measure=lambda: figures(self.teacher()))
