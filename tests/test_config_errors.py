@@ -48,6 +48,13 @@ def test_it_is_named(given: dict[str, Any], message: str) -> None:
     assert found.startswith(message)
 
 
+def test_a_long_value_is_shown_in_part() -> None:
+    found = said({"bowl": {"size": ["x" * 1000] * 1000}}, None, Kitchen, "list")
+    assert found.startswith("the list value bowl.size=['xxx")
+    assert found.endswith("xxx... should be a valid integer")
+    assert len(found) < 300
+
+
 def test_a_misspelled_key_is_told_before_the_one_that_is_missing() -> None:
     assert "'sise'" in said({"bowl": {"sise": 1}}, None, Kitchen, "list")
 

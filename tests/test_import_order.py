@@ -43,6 +43,7 @@ ORDER = (
         "outputs",
         "plugins",
         "seeds",
+        "stopping",
     },
     {"optional", "retold", "shares", "words"},
     {"errors"},

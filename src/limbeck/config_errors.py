@@ -12,6 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from limbeck.errors import LimbeckError, unknown
 
+SHOWN = 200
+"""Characters of a value that a message shows."""
+
 
 def explained(
     error: ValidationError,
@@ -57,7 +60,9 @@ def explained(
         message = "should be a path"
     for theirs, ours in _PLAIN.items():
         message = message.replace(theirs, ours)
-    return LimbeckError(f"{where}the {what} value {key}={value!r} {message}")
+    shown = repr(value)
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
+    return LimbeckError(f"{where}the {what} value {key}={shown} {message}")
 
 
 _PLAIN = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import LimbeckError
+from limbeck.files import parse_json
 from limbeck.optional import imported
 
 EXTRA = "hf"
@@ -154,7 +155,7 @@ def read_json(file: Path, place: str) -> dict[str, Any]:
         LimbeckError: for a file that is no JSON object.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise LimbeckError(f"the {file.name} of {place!r} is damaged: {reason}") from None
@@ -179,6 +180,6 @@ def settings_in(place: str, name: str) -> Any:
     except OSError as error:
         raise LimbeckError(reason_of(place, error)) from error
     try:
-        return None if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+        return None if file is None else parse_json(Path(file).read_text(encoding="utf-8"))
     except ValueError as error:
         raise LimbeckError(f"{name} of {place!r} is no JSON: {error}") from error

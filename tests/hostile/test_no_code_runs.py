@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -256,6 +257,45 @@ def test_a_factory_that_only_a_directory_names_is_asked_for_once(
     Path("run/result.json").unlink()
     answer = command("train", "--resume", "--out", "run")
     assert "names the factory 'os:getcwd'" in answer.err
+
+
+def test_a_config_that_lies_in_a_runs_directory_is_no_word_of_the_users(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "stranger", raising=False)
+    Path("stranger.py").write_text(MODULE)
+    assert command("train", "--model", "stranger:make", "--out", "run", *QUICK[:-2]).code == 0
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "of another user"))
+    Path("ran").unlink()
+    message = "'run' names the factory 'stranger:make', which is code that you have not named yet"
+    for more in (["--dry-run"], ["--out", "again"]):
+        answer = command("train", "run/config.yaml", *more)
+        assert (answer.code, Path("ran").exists()) == (2, False)
+        assert message in answer.err
+    own = Path("own.yaml")
+    own.write_text(Path("run/config.yaml").read_text())
+    assert command("train", str(own), "--dry-run").code == 0, "a config of one's own is"
+    assert command("train", "run/config.yaml", "--out", "again").code == 0, "it has been named now"
+
+
+def test_a_factory_of_the_same_name_elsewhere_is_another_one(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "stranger", raising=False)
+    for place in ("mine", "theirs"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "stranger.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path / "mine")
+    assert command("train", "--model", "stranger:make", "--out", "run", *QUICK[:-2]).code == 0
+    limbeck.load("run")
+    monkeypatch.chdir(tmp_path / "theirs")
+    sys.modules.pop("stranger")
+    shutil.copytree(tmp_path / "mine" / "run", "run")
+    with pytest.raises(
+        LimbeckError, match=r"not named yet; if you trust whoever made '.*theirs/stranger.py', say"
+    ):
+        limbeck.load("run")
+    assert not Path("ran").exists()
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1"])

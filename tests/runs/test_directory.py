@@ -283,17 +283,33 @@ class TestSameConfig:
             ),
             ({"seed": 3}, "was run with seed=0, not 3"),
             ({"teacher": "runs/a"}, "was run with teacher.model=None, not 'runs/a'"),
-            ({"training.trackers": []}, r"was run with training.trackers=\['tensorboard'\], not \[\]"),
+            ({"training.clip": 2.0}, r"was run with training.clip=None, not 2.0"),
         ],
     )
     def test_the_key_that_differs_is_named(
         self, settings: dict[str, Any], message: str, tmp_path: Path
     ) -> None:
         directory.claim(tmp_path, CONFIG)
-        directory.same_config(tmp_path, make_config(settings={"student.model": "mlp"}))
+        assert directory.changed_settings(tmp_path, make_config(settings={"student.model": "mlp"})) == {}
         other = make_config(settings={"student.model": "mlp", **settings})
         with pytest.raises(LimbeckError, match=message):
-            directory.same_config(tmp_path, other)
+            directory.changed_settings(tmp_path, other)
+
+    def test_where_it_computes_and_when_it_saves_may_change(self, tmp_path: Path) -> None:
+        directory.claim(tmp_path, CONFIG)
+        settings = {"training.accumulation": 2, "training.trackers": [], "training.skip_bad_steps": 3}
+        other = make_config(settings={"student.model": "mlp", **settings})
+        changed = directory.changed_settings(tmp_path, other)
+        assert changed == {
+            "training.accumulation": (1, 2),
+            "training.trackers": (["tensorboard"], []),
+            "training.skip_bad_steps": (0, 3),
+        }
+        directory.change(tmp_path, other, changed, epochs=5)
+        assert directory.changed_settings(tmp_path, other) == {}
+        assert Run(tmp_path).config == other
+        settings_now = {key: list(values) for key, values in changed.items()}
+        assert Run(tmp_path).environment["changed"] == [{"epochs": 5, "settings": settings_now}]
 
 
 def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_trained(

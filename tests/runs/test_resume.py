@@ -1,20 +1,25 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import resumable
 import torch
+from accelerate import Accelerator
 from small_runs import content, plain_network, same, state_of, three_classes, timeless, without_times
 
 import limbeck
 from interrupting import interrupted_after
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
+from limbeck.runs import run as run_room
+from limbeck.training.history import History
 
 MOMENTS = {
     "before there was a run": ".config.yaml 1",
@@ -188,6 +193,86 @@ def test_other_settings_are_refused_by_name(changes: dict[str, Any], message: st
     assert content(tmp_path) == before
 
 
+def test_it_goes_on_as_an_error_told_it_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begun(tmp_path / "run")
+    changes: dict[str, Any] = {"skip_bad_steps": 2, "settings": {"training.accumulation": 2}}
+    run = limbeck.distill(out=tmp_path / "run", resume=True, **changes)
+    assert "the run goes on with training.accumulation=2, in place of 1" in capsys.readouterr().err
+    assert len(run.history) == 3
+    assert (run.config.training.accumulation, run.config.training.skip_bad_steps) == (2, 2)
+    (changed,) = run.environment["changed"]
+    assert changed["settings"] == {"training.accumulation": [1, 2], "training.skip_bad_steps": [0, 2]}
+
+
+def test_a_directory_that_is_removed_is_made_again_before_the_next_checkpoint(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "model": "mlp",
+        "data": "digits",
+        "epochs": 5,
+        "batch_size": 250,
+        "display": False,
+    }
+    settings |= {"settings": {"training.trackers": [], "training.checkpoint_every": 1}}
+    path = tmp_path / "run"
+    whole = limbeck.train(out=tmp_path / "whole", **settings)
+    add, epochs = History.add, list[int]()
+
+    def added(history: History, line: Any) -> None:
+        epochs.append(line["epoch"])
+        if line["epoch"] == 3:
+            shutil.rmtree(path)
+        elif line["epoch"] == 4:
+            raise KeyboardInterrupt  # as by kill, after the checkpoint of epoch 3
+        add(history, line)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(History, "add", added)
+        with pytest.raises(KeyboardInterrupt):
+            limbeck.train(out=path, **settings)
+    run = limbeck.train(out=path, resume="auto", display=False)
+    assert epochs == [1, 2, 3, 4]
+    assert [line["epoch"] for line in run.history] == [1, 2, 3, 4, 5]
+    assert same(state_of(run), state_of(whole))
+
+
+def test_a_run_does_not_write_into_another_one_that_took_its_removed_directory(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "model": "mlp",
+        "data": "digits",
+        "epochs": 3,
+        "batch_size": 250,
+        "display": False,
+    }
+    settings |= {"settings": {"training.trackers": []}}
+    path = tmp_path / "run"
+    other: dict[str, Any] = {}
+
+    def another(epoch: int, figures: Mapping[str, float]) -> None:
+        if not other:
+            shutil.rmtree(path)
+            limbeck.train(out=path, seed=1, **settings)
+            other.update(content(path))
+
+    with pytest.raises(LimbeckError, match=r"was removed in the meantime, and holds another run now$"):
+        limbeck.train(out=path, watch=another, **settings)
+    assert content(path) == other
+
+
+def test_lines_that_are_lost_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begun(tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").write_bytes(b"")
+    run = limbeck.distill(out=tmp_path / "run", resume=True)
+    assert "has 0 of 1 lines that were written; the others are lost" in capsys.readouterr().err
+    assert [line["epoch"] for line in run.history] == [2, 3]
+
+
+def test_a_line_with_damaged_bytes_stops_nothing(tmp_path: Path) -> None:
+    begun(tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").write_bytes(b"\xff\n{half a line")
+    run = limbeck.distill(out=tmp_path / "run", resume=True, display=False)
+    assert [line["epoch"] for line in run.history] == [2, 3]
+
+
 def test_a_torn_checkpoint_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
     begun(tmp_path / "run")
     checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
@@ -218,3 +303,16 @@ def test_resuming_needs_a_directory_with_a_run(tmp_path: Path) -> None:
     with pytest.raises(LimbeckError, match="there is no run to resume in"):
         limbeck.distill(out=tmp_path / "nowhere", resume=True)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_processes_that_do_not_see_the_same_run_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on two machines, each with a disk of its own.
+    begun(tmp_path / "run")
+    monkeypatch.setattr(run_room, "gather_object", lambda mine: [*mine, (False, False)])
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    before = content(tmp_path)
+    with pytest.raises(LimbeckError, match=r"^some of the processes see a run in '.*run' and others do"):
+        limbeck.distill(out=tmp_path / "run", resume="auto", display=False)
+    assert content(tmp_path) == before

@@ -80,12 +80,28 @@ def test_a_bit_that_has_changed_is_found(tmp_path: Path, place: float) -> None:
         checkpoints.load(path)
 
 
+STATE: dict[str, Any] = {"root": {}, "lines": 0, "choices": {}, "loop": 0, "optimizer": None}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("root", [1]), ("lines", "x"), ("choices", None), ("loop", "x"), ("optimizer", 3)]
+)
+def test_a_file_of_something_else_is_refused_by_what_is_wrong(key: str, value: Any, tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    checkpoints.save(path, STATE)
+    assert checkpoints.load_last(path) == ({"format": checkpoints.FORMAT, **STATE}, None)
+    for state in ({**STATE, key: value}, {name: each for name, each in STATE.items() if name != key}):
+        checkpoints.save(path, state)
+        with pytest.raises(LimbeckError, match=rf"is no checkpoint of a training: its '{key}' is missing"):
+            checkpoints.load_last(path)
+
+
 def test_the_one_before_is_kept_and_taken_where_the_last_is_torn_or_missing(tmp_path: Path) -> None:
     path = tmp_path / "last.pt"
     previous = checkpoints.before(path)
     for number in range(3):
         assert checkpoints.there(path) == (number > 0)
-        checkpoints.save(path, {"loop": number}, keep=previous)
+        checkpoints.save(path, {**STATE, "loop": number}, keep=previous)
     assert (checkpoints.load(path)["loop"], checkpoints.load(previous)["loop"]) == (2, 1)
     assert checkpoints.load_last(path)[0]["loop"] == 2
     path.write_bytes(path.read_bytes()[:-50])

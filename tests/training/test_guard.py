@@ -417,14 +417,33 @@ def gradient_on_one(rank: int, world: int) -> str:
     return str(caught.value)
 
 
-def test_too_little_memory_is_said_with_the_way_back() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 400 bytes"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_said_with_the_way_back(error: Exception) -> None:
     def terms(model: Regression, batch: Batch) -> dict[str, Tensor]:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        raise error
 
     fit = Fit(Regression(), terms)
-    message = r"memory ran out at step 1 of training, on a batch of 4 samples; training\.accumulation=2 works"
-    with pytest.raises(LimbeckError, match=message):
-        Trainer(display=False, device="cpu").fit(fit, [stage(fit, batches(4))])
+    with pytest.raises(LimbeckError) as caught:
+        Trainer(display=False, device="cpu").fit(fit, [stage(fit, indexed(4))])
+    assert str(caught.value) == (
+        "memory ran out at step 1 of training, on a batch of 4 samples; training.accumulation=2 works "
+        "through it in smaller pieces. Its samples are 100, 101, 102, 103, by their index. No checkpoint had "
+        "been written yet."
+    )
+
+    def validate() -> None:
+        raise error
+
+    fit = Fit(Regression())
+    with pytest.raises(LimbeckError, match=r"^memory ran out in the validation after epoch 1 of training;"):
+        Trainer(display=False, device="cpu").fit(fit, [stage(fit, batches(4), validate=validate)])
 
 
 def test_a_full_disk_does_not_stop_a_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

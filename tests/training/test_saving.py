@@ -14,9 +14,9 @@ from small_training import Fit, Regression, batches, squared_error, stage
 
 from limbeck.errors import LimbeckError
 from limbeck.intervals import Interval
+from limbeck.stopping import Stopping
 from limbeck.training import Trainer, checkpoints
 from limbeck.training.saving import Due, SavePoints
-from limbeck.training.stopping import Stopping
 from two_processes import as_launched, run_in_two_processes
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from pathlib import Path
@@ -63,3 +64,21 @@ def test_one_that_is_not_installed_names_its_extra(
         f"the tracker {name!r} is not installed here; `pip install 'limbeck[{name}]'` brings it, or leave it "
         "out of the trackers"
     )
+
+
+def test_tensorboard_that_cannot_write_says_so_in_a_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_writer = importlib.import_module("tensorboard.summary.writer.record_writer")
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(record_writer.RecordWriter, "write", full)
+    fit = Fit(Regression())
+    trainer = Trainer(device="cpu", directory=tmp_path, trackers=["tensorboard"])
+    trainer.fit(fit, [stage(fit, batches(4))])
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    assert "the trackers cannot write: No space left on device; training goes on without it" in said
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2

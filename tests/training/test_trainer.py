@@ -31,10 +31,10 @@ from limbeck.intervals import Interval
 from limbeck.methods import Losses, Term
 from limbeck.optimization import SGD, Cosine, JointOptimizer
 from limbeck.outputs import Batch, Progress
+from limbeck.stopping import Interrupted, Terminated
 from limbeck.teachers import FileTeacher, Teacher
 from limbeck.training import Trainer, checkpoints
 from limbeck.training.choices import Choices
-from limbeck.training.stopping import Interrupted, Terminated
 from limbeck.training.trials import Trials
 from scripted_loop import ScriptedLoop
 from two_processes import run_in_two_processes
@@ -905,6 +905,19 @@ class TestRecall:
         assert [epoch for _, epoch in told] == [2, 2]
         assert asked == [setting for setting, _ in told]
         assert asked[0] != asked[1], "the trainer's settings decide the result too"
+
+    def test_all_processes_are_asked_whether_they_have_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        counted: list[int] = []
+
+        def everywhere(trainer: Trainer, number: int) -> int:
+            counted.append(number)
+            return 1  # another process has it
+
+        fit = Fit(Regression())
+        monkeypatch.setattr(Trainer, "_sum", everywhere)
+        fitted(fit, stage(fit, batches(4), epochs=1, recall=lambda setting: None))
+        assert counted[0] == 0, "a process that has it not takes part"
+        assert len(fit.seen) == 1
 
 
 SIZES = {"samples": 26, "batch": 7}  # 7, 7, 7, 5: shares of 4 and 3, then of 3 and 2

@@ -15,6 +15,7 @@ from limbeck.cli import options
 from limbeck.durations import duration
 from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
+from limbeck.stopping import STOPPED, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,9 +117,9 @@ def fill(
                     if state.shortage:
                         out.print(state.shortage, soft_wrap=True)
                     begun = time.perf_counter()
-        except KeyboardInterrupt:
+        except STOPPED as stopped:
             typer.echo("limbeck: interrupted; the same command continues from here", err=True)
-            raise typer.Exit(130) from None
+            raise typer.Exit(exit_code(stopped)) from None
 
 
 @app.command()

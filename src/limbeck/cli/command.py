@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperOption
 
 from limbeck.errors import LimbeckError
+from limbeck.stopping import STOPPED, Terminated, exit_code, stoppable
 
 ALONE = {"--resume": "yes", "--compile": "true"}
 """Options that may stand alone, by what that means."""
 
 
 class Command(TyperCommand):
-    """A command that notices an option without its value, for which the next would be taken."""
+    """A command that notices an option without its value, for which the next would be taken, and signals."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Gives options that stand alone their value, before the options are read.
@@ -33,3 +35,13 @@ class Command(TyperCommand):
                 raise LimbeckError(f"{arg} needs a value, and {after} is the next option")
             given.append(arg)
         return super().parse_args(ctx, given)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command. A signal stops it, in one sentence unless it has one of its own to say."""
+        try:
+            with stoppable():
+                return super().invoke(ctx)
+        except STOPPED as stopped:
+            name = "SIGTERM" if isinstance(stopped, Terminated) else "SIGINT"
+            typer.echo(f"limbeck: stopped by {name}", err=True)
+            raise typer.Exit(exit_code(stopped)) from None

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from limbeck.cli import options
 from limbeck.errors import LimbeckError
+from limbeck.stopping import STOPPED, exit_code
 
 out_console = Console(highlight=False, markup=False)
 
@@ -67,7 +68,7 @@ def search_views(
             resume=resume,
             note=note,
         )
-    except KeyboardInterrupt:
+    except STOPPED as stopped:
         typer.echo("limbeck: interrupted; --resume with the search's --out goes on", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(exit_code(stopped)) from None
     note(f"the {role} trains with the policies that won by: {done.command}")

@@ -10,6 +10,7 @@ from rich.console import Console
 from limbeck.cli.asked import Asked, asked_for, launcher_of
 from limbeck.cli.compare import Format
 from limbeck.errors import LimbeckError
+from limbeck.stopping import STOPPED, exit_code
 
 if TYPE_CHECKING:
     from limbeck.studies.outcome import Group
@@ -125,14 +126,14 @@ def run(
             note=lambda text: err.print(text, soft_wrap=True),
             keep=remote.push if remote else lambda cell, record: None,
         )
-    except KeyboardInterrupt:
+    except STOPPED as stopped:
         kept = asked.records.read()
         finished = sum(cell.key in kept for cell in asked.cells.all)
         err.print(
             f"stopped; {finished} of {len(asked.cells.all)} cells are finished, and the same command goes on",
             soft_wrap=True,
         )
-        raise typer.Exit(130) from None
+        raise typer.Exit(exit_code(stopped)) from None
     out.print(f"{len(done.finished)} of {len(asked.cells.all)} cells are finished", soft_wrap=True)
     for key, log in done.failed.items():
         out.print(f"failed: {key}, log {log}", soft_wrap=True)

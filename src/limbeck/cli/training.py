@@ -154,17 +154,16 @@ def distill(
 def _show(run: Callable[[], Run]) -> None:
     """Does the run and prints what came out."""
     from limbeck.cli.show import outcome
-    from limbeck.training.stopping import Terminated, stoppable
+    from limbeck.stopping import STOPPED, exit_code
     from limbeck.training.world import first_of_all
 
     try:
-        with stoppable():
-            done = run()
-    except (KeyboardInterrupt, Terminated) as stopped:
+        done = run()
+    except STOPPED as stopped:
         what = str(stopped) or "stopped by SIGINT"
         if first_of_all():
             typer.echo(f"limbeck: {what}; --resume or --resume auto with the run's --out goes on", err=True)
-        raise typer.Exit(143 if isinstance(stopped, Terminated) else 130) from None
+        raise typer.Exit(exit_code(stopped)) from None
     if first_of_all():
         Console(highlight=False, markup=False).print(outcome(done), soft_wrap=True)  # paths are to be copied
 

@@ -8,6 +8,7 @@ import typer
 
 from limbeck.cli.asked import read_asked
 from limbeck.cli.study import File, Scale, err, out
+from limbeck.stopping import STOPPED, exit_code
 
 
 def tune(
@@ -30,9 +31,9 @@ def tune(
     asked, path = read_asked(study, scale, home, "-tuned")
     try:
         found = tuned(asked, path, report=write_report, note=lambda text: err.print(text, soft_wrap=True))
-    except KeyboardInterrupt:
+    except STOPPED as stopped:
         err.print("stopped; the same command goes on", soft_wrap=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(exit_code(stopped)) from None
     for table in tuning_tables(found):
         out.print(rich_table(table))
     for key, log in found.progress.failed.items():

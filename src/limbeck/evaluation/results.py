@@ -20,6 +20,7 @@ from pydantic import (
 from limbeck import tasks
 from limbeck.errors import LimbeckError
 from limbeck.evaluation import version1
+from limbeck.files import parse_json
 from limbeck.tasks import Agreement, Findings, Task
 from limbeck.tasks.parts.rates import Rate
 
@@ -290,7 +291,7 @@ def read(path: Path) -> Evaluation | None:
     if not path.is_file():
         return None
     try:
-        record = json.loads(path.read_bytes())
+        record = parse_json(path.read_bytes())
         if isinstance(record, dict) and record.get("version") == 1:
             record = version1.converted(record)
         if isinstance(record, dict) and isinstance(record.get("task"), dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -16,7 +17,7 @@ from types import ModuleType
 from torch import nn
 
 from limbeck.errors import LimbeckError, told, unknown
-from limbeck.files import cache_directory
+from limbeck.files import cache_directory, parse_json
 from limbeck.notation import Call, Sum, Value, parse_call, show
 
 
@@ -30,7 +31,11 @@ def call_factory(spec: str) -> nn.Module:
     """
     name, _, text = spec.partition(":")
     call = parse_call(text, "model factory")
-    _check_trust(spec)
+    directory = _directory.get()
+    if directory is None:
+        trust(spec)
+    else:
+        check_trust(spec, directory)
     for value in (*call.args, *call.kwargs.values()):
         refuse_names(spec, value)
     with _working_directory_importable():
@@ -61,34 +66,56 @@ def names_factory(spec: str) -> bool:
 
 def trust(spec: str) -> None:
     """Remembers a factory that the user has named: it may be called where a directory names it."""
-    if spec not in _trusted():
+    known = [spec, _origin(spec)]
+    if known not in _trusted():
         with suppress(OSError):  # then it is asked for again
             file = _record()
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(spec) + "\n")
+                lines.write(json.dumps(known) + "\n")
 
 
-def _check_trust(spec: str) -> None:
-    directory = _directory.get()
-    if directory is None or os.environ.get("LIMBECK_TRUST_CODE", "0") not in ("", "0"):
+def check_trust(spec: str, directory: Path) -> None:
+    """Refuses a factory that a run's directory names and the user never has.
+
+    Raises:
+        LimbeckError: saying how it is trusted.
+    """
+    if os.environ.get("LIMBECK_TRUST_CODE", "0") not in ("", "0"):
         trust(spec)
-    elif spec not in _trusted():
+    elif [spec, origin := _origin(spec)] not in _trusted():
         raise LimbeckError(
-            f"{str(directory)!r} names the factory {spec!r}, which is code that you have not named yet; "
-            "if you trust whoever made it, say so once with --trust-code (LIMBECK_TRUST_CODE=1)"
+            f"{str(directory)!r} names the factory {spec!r}, which is code that you have not named yet; if "
+            f"you trust whoever made {repr(origin) if origin else 'it'}, say so once with --trust-code "
+            "(LIMBECK_TRUST_CODE=1)"
         )
 
 
-def _trusted() -> set[str]:
+def _origin(spec: str) -> str | None:
+    """Where the package of a factory is, which is not imported for that; None where there is none."""
+    name = spec.partition(":")[0].partition(".")[0]
+    importlib.invalidate_caches()
+    with _working_directory_importable():
+        try:
+            found = importlib.util.find_spec(name)
+        except (ImportError, ValueError):
+            return None
+    if found is None:
+        return None
+    places = [found.origin] if found.has_location else [*(found.submodule_search_locations or ())]
+    return os.path.realpath(places[0]) if places and places[0] else None
+
+
+def _trusted() -> list[list[str | None]]:
+    """The factories that the user has named, each with the place of its package."""
     try:
         lines = _record().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        return set()
-    found = set()
+        return []
+    found = []
     for line in lines:
         with suppress(ValueError):  # half a line
-            found.add(str(json.loads(line)))
+            found.append(parse_json(line))
     return found
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from limbeck import pretrained
 from limbeck.arguments import Count, checked_arguments
 from limbeck.errors import LimbeckError
+from limbeck.files import parse_json
 from limbeck.models import configs
 from limbeck.models.configs import OWN
 from limbeck.models.inputs import described
@@ -270,7 +271,7 @@ def from_config(text: str) -> nn.Module:
         LimbeckError: for a class that the installed `transformers` has not.
     """
     package = imported("transformers", EXTRA)
-    values = json.loads(text)
+    values = parse_json(text)
     (name,) = values["architectures"]
     made: Any = getattr(package, name, None)
     if made is None or not issubclass(made, package.PreTrainedModel):

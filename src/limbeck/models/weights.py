@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.files import replacing
+from limbeck.files import parse_json, replacing
 from limbeck.models.normalize import normalization_of
 from limbeck.models.rescale import rescaling_of
 
@@ -97,7 +97,7 @@ def _sorted(file: bytes) -> bytes:
     The library writes the metadata in a random order.
     """
     length = 8 + int.from_bytes(file[:8], "little")
-    header = json.loads(file[8:length])
+    header = parse_json(file[8:length])
     if "__metadata__" in header:
         header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()

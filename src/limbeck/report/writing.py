@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from limbeck.data import Source
 from limbeck.evaluation import results
-from limbeck.files import write_text
+from limbeck.files import parse_json, write_text
 from limbeck.report.inputs import examples
 from limbeck.report.run import run_report
 from limbeck.runs.directory import Run
@@ -31,10 +29,10 @@ def write_report(run: Run, result: Result, source: Source | None) -> None:
         evaluation=evaluation,
         examples=examples(evaluation, source) if evaluation and source else None,
         transfers=[
-            json.loads(file.read_text(encoding="utf-8")) for file in sorted(run.path.glob("transfer/*.json"))
+            parse_json(file.read_text(encoding="utf-8")) for file in sorted(run.path.glob("transfer/*.json"))
         ],
         settings=run.config.model_dump(mode="json"),
-        environment=json.loads((run.path / "environment.json").read_text(encoding="utf-8")),
+        environment=parse_json((run.path / "environment.json").read_text(encoding="utf-8")),
         home=run.path,
     )
     write_text(run.path / "report.html", page)

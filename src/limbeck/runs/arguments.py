@@ -9,12 +9,16 @@ from typing import Any, Literal, TypeAlias
 
 from torch import nn
 
+from limbeck import models
 from limbeck.config import RunConfig, check_teacher_name, make_config
 from limbeck.data import Source, spelled_out
 from limbeck.errors import LimbeckError
 from limbeck.methods import Method
+from limbeck.models import zoos
+from limbeck.models.factory import check_trust, names_factory
 from limbeck.runs import optimizers
 from limbeck.runs.directory import Run
+from limbeck.runs.network_names import read_by
 
 TeacherLike: TypeAlias = str | Path | Run | nn.Module
 """A teacher: its name in a config, its run or that run's directory, or the network itself."""
@@ -131,7 +135,10 @@ class RunArguments:
             values = self.config.model_dump(mode="json", exclude={"training": unset})
             made = make_config(None, {**values, **given})
         else:
-            made = make_config(file if self.config is None else Path(self.config), given)
+            file = file if self.config is None else Path(self.config)
+            made = make_config(file, given)
+            if file is not None and (file.parent / "environment.json").exists():
+                _check_factories(made, file.parent, given)
         return optimizers.settled(made, self.student)
 
 
@@ -144,6 +151,19 @@ def _written(value: Any) -> Any:
     if isinstance(value, nn.Module):
         return f"<{type(value).__name__}>"
     return f"<{value.name}>" if isinstance(value, Source) else value
+
+
+def _check_factories(config: RunConfig, directory: Path, given: Mapping[str, Any]) -> None:
+    """Refuses factories that the config of a run's directory names, and the user does not."""
+    roles = {"student": config.student, "teacher": config.teacher}
+    roles |= {f"teachers.{name}": each for name, each in config.teachers.items()}
+    for role, network in roles.items():
+        if network is None or f"{role}.model" in given:
+            continue
+        for model in {network.model, *read_by(network)}:
+            known = models.huggingface.is_hf(model) or zoos.is_zoo(model)
+            if names_factory(model) and not known and not model.startswith("<"):
+                check_trust(model, directory)
 
 
 def check_taught(config: RunConfig, *, teaches: bool) -> None:

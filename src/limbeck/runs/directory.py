@@ -22,9 +22,10 @@ from limbeck.data import Source
 from limbeck.data.language.tokenizer import of_place
 from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
-from limbeck.files import partials, write_text
+from limbeck.files import parse_json, partials, write_text
 from limbeck.models.factory import named_by
 from limbeck.models.standalone import NETWORK
+from limbeck.runs.locking import LOCK
 from limbeck.runs.network_record import Card, read_card
 from limbeck.runs.result import Result
 from limbeck.training.history import read_history
@@ -56,6 +57,18 @@ UNFINISHED = ".unfinished"
 """The file that is in a directory while it is being cleared and marked as a run's."""
 
 
+CHANGEABLE = {
+    "training.accumulation",
+    "training.checkpoint_every",
+    "training.device",
+    "training.save_every",
+    "training.skip_bad_steps",
+    "training.trackers",
+}
+"""Settings that a run may go on with otherwise than it was begun: they say when it saves, what it passes over
+and where it computes, and nothing of what it learns."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished or unfinished run.
@@ -82,7 +95,7 @@ class Run:
         """
         file = self.path / "environment.json"
         try:
-            record = json.loads(file.read_text(encoding="utf-8"))
+            record = parse_json(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise LimbeckError(f"{str(file)!r} cannot be read: {error.strerror}") from None
         except ValueError as error:
@@ -284,7 +297,7 @@ def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
     started = (path / "config.yaml").exists()
     if resume and not started:
         raise LimbeckError(f"there is no run to resume in {str(path)!r}")
-    if not path.exists() or resume or not any(path.iterdir()):
+    if not path.exists() or resume or not any(each.name != LOCK for each in path.iterdir()):
         return
     if not started and not is_imported(path):
         if (path / UNFINISHED).exists():
@@ -336,7 +349,12 @@ def clear(path: Path) -> None:
         raise LimbeckError(
             f"{str(path)!r} cannot be made: {error.strerror}; choose another out (--out)"
         ) from None
-    (path / UNFINISHED).touch()
+    try:
+        (path / UNFINISHED).touch()
+    except OSError as error:
+        raise LimbeckError(
+            f"{str(path)!r} cannot be written to: {error.strerror}; make room, or choose another out (--out)"
+        ) from None
     sweep(path)
     for name in (*MARKS, *FILES):
         (path / name).unlink(missing_ok=True)
@@ -376,19 +394,40 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def same_config(path: Path, config: RunConfig) -> None:
-    """Refuses to resume a run under another config.
+def changed_settings(path: Path, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """The settings in which a run goes on otherwise than it was begun, with both values.
 
     Raises:
-        LimbeckError: naming the first key that differs.
+        LimbeckError: naming the first key that differs and may not, as all that is not `CHANGEABLE`.
     """
     made = make_config(path / "config.yaml")
     if config.objective is None:  # the task of the data said then what it says now
         config = config.model_copy(update={"objective": made.objective})
     there, here = (flat(each.model_dump(mode="json")) for each in (made, config))
-    for key in {**there, **here}:
-        if there.get(key) != here.get(key):
+    differing = {
+        key: (there.get(key), here.get(key)) for key in {**there, **here} if there.get(key) != here.get(key)
+    }
+    for key, (old, new) in differing.items():
+        if key not in CHANGEABLE:
             raise LimbeckError(
-                f"{str(path)!r} was run with {key}={there.get(key)!r}, not {here.get(key)!r}; "
+                f"{str(path)!r} was run with {key}={old!r}, not {new!r}; "
                 "resume it without new settings, or start another run"
             )
+    return differing
+
+
+def change(path: Path, config: RunConfig, changed: Mapping[str, tuple[Any, Any]], epochs: int) -> None:
+    """Writes that a run goes on with other settings.
+
+    Args:
+        path: its directory.
+        config: with which it goes on.
+        changed: the settings that are others now, with both values.
+        epochs: how many epochs were over, of phases and training.
+    """
+    file = path / "environment.json"
+    known = parse_json(file.read_text(encoding="utf-8"))
+    settings = {key: list(values) for key, values in changed.items()}
+    known["changed"] = [*known.get("changed", []), {"epochs": epochs, "settings": settings}]
+    write_json(file, known)
+    write_text(path / "config.yaml", config.to_yaml())

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from limbeck.errors import LimbeckError
-from limbeck.files import write_text
+from limbeck.files import parse_json, write_text
 from limbeck.runs.network_record import read_card
 from limbeck.tasks import Metric
 from limbeck.tasks.wording import told
@@ -316,7 +316,7 @@ class Result(_Record):
             LimbeckError: if the file is missing, damaged, or of a later version.
         """
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = parse_json(path.read_text(encoding="utf-8"))
             if isinstance(record, dict) and "version" not in record:
                 record = _from_unversioned(record, path.with_name("student.safetensors"))
             return cls.model_validate(record)

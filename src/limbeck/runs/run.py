@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence, Sized
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from accelerate.utils import gather_object
 from torch import nn
 
 from limbeck.config import RunConfig
@@ -21,11 +23,11 @@ from limbeck.runs.arguments import RunArguments, TeacherLike, check_taught
 from limbeck.runs.beside import BaselineLike, Beside, wanted
 from limbeck.runs.directory import OverSeeds, Report, Resume, Run
 from limbeck.runs.finish import conclude, write_student
-from limbeck.runs.job import prepare
-from limbeck.runs.locking import locked
+from limbeck.runs.job import Job, prepare
+from limbeck.runs.locking import Lock
 from limbeck.runs.loops import Watch, loops
 from limbeck.runs.network_names import called, is_path, read_by
-from limbeck.training import DivergenceError, Trainer
+from limbeck.training import DivergenceError, Trainer, checkpoints
 from limbeck.training.world import launched, led
 
 
@@ -303,7 +305,7 @@ def _settle(arguments: RunArguments, path: Path, *, resume: bool) -> RunConfig:
     """The config of the run in `path`, whose own files a new run does not read: it would replace them."""
     made = arguments.made(path / "config.yaml" if resume else None)
     if resume:
-        directory.same_config(path, made)
+        directory.changed_settings(path, made)
         for model in (value for key, value in arguments.values.items() if key.endswith(".model")):
             if names_factory(model):
                 trust(model)
@@ -347,6 +349,7 @@ def _run(
                 f"the {what} of the teacher {'' if name == 'teacher' else f'{name!r} '}have changed "
                 f"since the run in {str(path)!r} began; put the old ones back, or start another run"
             )
+    changed = directory.changed_settings(path, config) if resume else {}
     setup = config.training
     precision = setup.precision
     if resume and precision == "auto":
@@ -367,19 +370,26 @@ def _run(
         trackers=setup.trackers,
         display=display,
     )
+    _see_alike(trainer, path, resume=resume)
     to_do = loops(job, trainer, lambda epoch: write_student(job, objects, run.keeps(epoch)), watch)
     if beside:
         beside.plan(job, trainer, len(cast(Sized, to_do[-1].batches(0))))
     if done:
         return run
-    with ExitStack() as lock:
+    if changed:
+        for key, (old, new) in changed.items():
+            trainer.display.note(f"the run goes on with {key}={new}, in place of {old}")
+    lock = Lock(path)
+    try:
         depends: dict[str, Any] = {}
         with led(trainer.accelerator):
             if trainer.main:
-                lock.enter_context(locked(path))
+                lock.take()
             if trainer.main and resume:
                 directory.sweep(path)
                 directory.cleared(path)
+                if changed:
+                    directory.change(path, job.config, changed, len(run.history))
                 depends = run.environment
             elif trainer.main:
                 directory.check_claim(path, resume=False, overwrite=overwrite)  # it may be another's by now
@@ -391,14 +401,45 @@ def _run(
                     **({"baseline": beside.asked} if beside else {}),
                 }
                 directory.claim(path, job.config, **depends)
-        try:
-            trainer.fit(job.distiller, to_do, resume=resume)
-        finally:  # so that what is saved can be resumed
-            if trainer.main and not (path / "config.yaml").exists():
-                trainer.display.note(f"{str(path)!r} was removed in the meantime and is made again")
-                with suppress(LimbeckError):
-                    directory.mark(path, job.config, depends)
+        if trainer.main:
+            trainer.ready = partial(_ready, lock, job, depends, trainer.display.note)
+        trainer.fit(job.distiller, to_do, resume=resume)
         with led(trainer.accelerator):
             if trainer.main:
+                trainer.ready()
                 conclude(run, job, trainer, objects, report)
+    finally:
+        lock.give_back()
     return run
+
+
+def _ready(lock: Lock, job: Job, depends: Mapping[str, Any], note: Callable[[str], None]) -> None:
+    """Makes a run's directory again that somebody has removed, so that what is saved can be resumed.
+
+    Raises:
+        LimbeckError: if it belongs to another run by now, or cannot be made.
+    """
+    marked = (lock.path / "config.yaml").exists()
+    if lock.held and marked:
+        return
+    if not lock.held:
+        lock.take()
+        if marked:
+            lock.give_back()
+            raise LimbeckError(f"{str(lock.path)!r} was removed in the meantime, and holds another run now")
+    note(f"{str(lock.path)!r} was removed in the meantime and is made again")
+    directory.mark(lock.path, job.config, depends)
+
+
+def _see_alike(trainer: Trainer, path: Path, *, resume: bool) -> None:
+    """Refuses to go on with a run of which only some of the processes see the files.
+
+    Raises:
+        LimbeckError: in all of them.
+    """
+    mine = resume, trainer.checkpoint is not None and checkpoints.there(trainer.checkpoint)
+    if trainer.accelerator.num_processes > 1 and len(set(gather_object([mine]))) > 1:
+        raise LimbeckError(
+            f"some of the processes see a run in {str(path)!r} and others do not; put it on a disk that all "
+            "machines share, as a run that goes on is read by all of them"
+        )

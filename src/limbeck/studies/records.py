@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from limbeck.errors import LimbeckError
-from limbeck.files import write_text
+from limbeck.files import parse_json, write_text
 from limbeck.runs.result import Result
 from limbeck.studies.cells import Cell
 
@@ -115,7 +115,7 @@ class Records:
         if not self.path.exists():
             return {}
         try:
-            cells = json.loads(self.path.read_text(encoding="utf-8"))["cells"]
+            cells = parse_json(self.path.read_text(encoding="utf-8"))["cells"]
             return {key: CellRecord.model_validate(record) for key, record in cells.items()}
         except (ValueError, LookupError, TypeError, AttributeError, ValidationError) as error:
             problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from filelock import FileLock, Timeout
 from limbeck import tasks
 from limbeck.config import RunConfig, make_config
 from limbeck.errors import LimbeckError
-from limbeck.files import write_text
+from limbeck.files import parse_json, write_text
 from limbeck.runs import Run, distill, train
 from limbeck.runs.directory import Report, write_json
 from limbeck.runs.job import data_of
@@ -256,7 +255,7 @@ def check_unchanged(cells: Cells, home: Path, records: Records) -> dict[str, Any
     """
     known = {key: record.identity for key, record in records.read().items()}
     file = home / "study.json"
-    begun: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    begun: dict[str, Any] = parse_json(file.read_text(encoding="utf-8")) if file.exists() else {}
     known |= {
         cell.key: begun[cell.key]
         for cell in cells.all

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from limbeck import data as sources
 from limbeck.config import RunConfig, flat
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
+from limbeck.files import parse_json
 from limbeck.methods.base import inner_first
 from limbeck.runs import Run
 from limbeck.runs.arguments import RunArguments
@@ -176,7 +176,7 @@ def _directory(out: Path | str | None, *, resume: bool) -> Path:
 
 def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
     """Refuses to go on with a search that was begun otherwise."""
-    record = json.loads((path / "search.json").read_text(encoding="utf-8"))
+    record = parse_json((path / "search.json").read_text(encoding="utf-8"))
     there, here = flat({name: record.get(name) for name in asked}), flat(asked)
     for key in {**there, **here}:
         if there.get(key) != here.get(key):

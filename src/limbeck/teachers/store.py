@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from limbeck.errors import LimbeckError
+from limbeck.files import parse_json
 from limbeck.hashing import mix
 
 HEADER = 4096
@@ -173,7 +174,7 @@ def read_header(path: Path) -> dict[str, Any] | None:
     with path.open("rb") as file:
         head = file.read(HEADER)
     try:
-        header = json.loads(head) if len(head) == HEADER else None
+        header = parse_json(head) if len(head) == HEADER else None
     except ValueError:
         return None
     key = header.get("key") if isinstance(header, dict) else None

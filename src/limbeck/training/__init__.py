@@ -4,10 +4,10 @@ from limbeck.optional import need
 
 need("limbeck.training", "data", "run")
 
+from limbeck.stopping import Interrupted, Terminated
 from limbeck.training.guard import DivergenceError
 from limbeck.training.loop import Loop, ModuleLoop
 from limbeck.training.phases import phase_loops, prepare
-from limbeck.training.stopping import Interrupted, Terminated
 from limbeck.training.trainer import Trainer
 
 __all__ = [

@@ -22,6 +22,16 @@ FORMAT = 4
 READABLE = (3, FORMAT)
 """3 knows no epochs that are broken off."""
 
+CONTENT: dict[str, tuple[type, ...]] = {
+    "root": (dict,),
+    "lines": (int,),
+    "choices": (dict,),
+    "loop": (int,),
+    "optimizer": (dict, type(None)),
+}
+"""What every checkpoint holds: the state of the module, how many lines the history had, what "auto" came to,
+the number of the loop, and its optimizer's state, None between two loops."""
+
 
 def before(path: Path) -> Path:
     """Where the checkpoint lies that was the newest one before this."""
@@ -59,10 +69,10 @@ def load_last(path: Path) -> tuple[dict[str, Any], str | None]:
         LimbeckError: if none is whole, or it is none of this version.
     """
     if _whole(path) or not _whole(before(path)):
-        return load(path), None
+        return _checked(path), None
     lost = "is damaged" if path.exists() else "is missing"
     note = f"{str(path)!r} {lost}, so training goes on from the one before it, previous.pt"
-    return load(before(path)), note
+    return _checked(before(path)), note
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -72,7 +82,10 @@ def load(path: Path) -> dict[str, Any]:
         LimbeckError: if it is damaged, its checksums being wrong, or no checkpoint of this version.
     """
     if not _whole(path):
-        raise LimbeckError(f"{str(path)!r} cannot be read: it is damaged, or no checkpoint of torch.save")
+        raise LimbeckError(
+            f"{str(path)!r} cannot be read: it is damaged, or no checkpoint of torch.save, and there is no "
+            "whole one before it; begin the run anew with overwrite=True (--overwrite)"
+        )
     state = read_checkpoint(path)
     if not isinstance(state, dict) or "format" not in state:
         raise LimbeckError(f"{str(path)!r} is no checkpoint of a training")
@@ -80,6 +93,21 @@ def load(path: Path) -> dict[str, Any]:
         raise LimbeckError(
             f"checkpoint {str(path)!r} has format {state['format']}; this version reads {FORMAT}"
         )
+    return state
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """What a checkpoint of a training holds.
+
+    Raises:
+        LimbeckError: for another file, naming what is not as it should be.
+    """
+    state = load(path)
+    for key, kinds in CONTENT.items():
+        if not isinstance(state.get(key, ...), kinds):
+            raise LimbeckError(
+                f"{str(path)!r} is no checkpoint of a training: its {key!r} is missing or damaged"
+            )
     return state
 
 

@@ -128,7 +128,7 @@ class Guard:
         elif self._joined is not None:
             whose, their = f" in the process of rank {rank}", "The samples of that process's share"
         step = f"at step {int(self._step)} of {where}{whose}"
-        checkpoint = f"{_listed(their, samples)}{checkpoint}"
+        checkpoint = f"{listed(their, samples)}{checkpoint}"
         if kind == GIVEN:
             raise DivergenceError(
                 f"{name} are NaN or infinite {step}, so there is nothing to learn from; the weights were not "
@@ -160,7 +160,7 @@ class Guard:
         return Finding(GRADIENT if bad[0] == self._names[-1] else TERM, bad[0], samples)
 
 
-def _listed(whose: str, samples: list[int]) -> str:
+def listed(whose: str, samples: list[int]) -> str:
     """A sentence that names samples."""
     if not samples:
         return ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import LimbeckError
-from limbeck.files import write_text
+from limbeck.files import parse_json, write_text
 
 
 class History:
@@ -24,7 +24,7 @@ class History:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
+        self.path = path
         self._all = self._there()
         self._written = len("".join(self._all).encode())  # bytes in the file that are whole lines
         self.last: Mapping[str, Any] = {}
@@ -42,8 +42,8 @@ class History:
         """
         self._all.append(json.dumps(line) + "\n")
         self.last = line
-        if self._path:
-            self._write(self._path)
+        if self.path:
+            self._write(self.path)
 
     def _write(self, path: Path) -> None:
         content = "".join(self._all).encode()
@@ -63,18 +63,26 @@ class History:
                 os.truncate(path, self._written)
             raise LimbeckError(f"{str(path)!r} cannot be written: {error.strerror}") from error
 
+    def flush(self) -> None:
+        """Has what is written reach the disk, so that no checkpoint outlives the lines that it counts."""
+        if self.path and self._all:
+            self._write(self.path)
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+
     def rewind(self, lines: int) -> None:
         """Forgets what was written after the first `lines` lines."""
         self._all = self._there()[:lines]
         content = "".join(self._all)
         self._written = len(content.encode())
-        if self._path and self._path.exists():
-            write_text(self._path, content)
+        if self.path and self.path.exists():
+            write_text(self.path, content)
 
     def _there(self) -> list[str]:
-        if self._path is None or not self._path.exists():
+        if self.path is None or not self.path.exists():
             return []
-        return self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        text = self.path.read_text(encoding="utf-8", errors="replace")
+        return text.splitlines(keepends=True)
 
 
 def read_history(path: Path) -> tuple[list[dict[str, Any]], int]:
@@ -93,7 +101,7 @@ def read_history(path: Path) -> tuple[list[dict[str, Any]], int]:
     skipped = 0
     for written in filter(str.strip, text.splitlines()):
         try:
-            line = json.loads(written)
+            line = parse_json(written)
         except ValueError:
             line = None
         if isinstance(line, dict):

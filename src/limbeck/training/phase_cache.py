@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from limbeck.errors import LimbeckError
-from limbeck.files import cache_directory
+from limbeck.files import cache_directory, parse_json
 from limbeck.methods import Phase
 from limbeck.models import load_into, load_state, save
 from limbeck.models.weights import read_metadata
@@ -27,7 +27,7 @@ def recall(phase: Phase, setting: str) -> tuple[Mapping[str, Any], Callable[[], 
     if file is None or not file.exists():
         return None
     try:
-        line = dict(json.loads(read_metadata(file)["line"]))
+        line = dict(parse_json(read_metadata(file)["line"]))
         state = load_state(file)
     except (LimbeckError, KeyError, TypeError, ValueError):
         warnings.warn(f"{str(file)!r} is damaged; {phase.name} is trained anew", stacklevel=2)

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from limbeck.intervals import Interval
-from limbeck.training.stopping import Stopping
+from limbeck.stopping import Stopping
 
 SHARE = 50
 """An epoch that took less than so many times as long as saving does not end with a checkpoint by itself."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ def begin(accelerator: Accelerator, directory: Path, names: Sequence[str]) -> No
         accelerator: that has the trackers.
         directory: where they write.
         names: of the trackers.
+    Raises:
+        LimbeckError: if they cannot write; then nothing is recorded.
     """
     settings: dict[str, dict[str, Any]] = {}
     if accelerator.is_main_process:
@@ -38,7 +42,32 @@ def begin(accelerator: Accelerator, directory: Path, names: Sequence[str]) -> No
         if "mlflow" in names and "MLFLOW_TRACKING_URI" not in os.environ:
             imported("mlflow", "mlflow").set_tracking_uri(f"sqlite:///{place / 'mlflow.db'}")
             settings["mlflow"] = {"logging_dir": (place / "mlflow").as_uri()}
-    accelerator.init_trackers("limbeck", init_kwargs=settings)
+    try:
+        accelerator.init_trackers("limbeck", init_kwargs=settings)
+    except OSError as error:
+        accelerator.trackers = []
+        raise LimbeckError(f"the trackers cannot write: {error.strerror or error}") from None
+
+
+@contextmanager
+def writing_told(note: Callable[[str], None]) -> Iterator[None]:
+    """A context in which it is said in a sentence if the thread that TensorBoard writes in fails.
+
+    Its writer raises the error again where the next figures are recorded; Python would print it before.
+    """
+    before = threading.excepthook
+
+    def told(failed: threading.ExceptHookArgs) -> None:
+        if type(failed.thread).__module__.partition(".")[0] == "tensorboard":
+            note(f"TensorBoard cannot write its events: {failed.exc_value}")
+        else:
+            before(failed)
+
+    threading.excepthook = told
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def check_trackers(names: Sequence[str], directory: Path | None) -> None:

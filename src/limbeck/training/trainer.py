@@ -21,6 +21,7 @@ from limbeck.errors import LimbeckError
 from limbeck.features import BatchNorm
 from limbeck.intervals import Interval
 from limbeck.outputs import Batch
+from limbeck.stopping import Interrupted, Terminated, stop, stoppable
 from limbeck.training import checkpoints
 from limbeck.training.averaging import Averaging
 from limbeck.training.choices import Choices, MemoryFormat, Precision, Sharding, resolve_precision
@@ -28,14 +29,13 @@ from limbeck.training.choosing import Choosing
 from limbeck.training.devices import device_for
 from limbeck.training.display import Display
 from limbeck.training.epoch import Epoch
-from limbeck.training.guard import CHECK_EVERY, DivergenceError, Guard
+from limbeck.training.guard import CHECK_EVERY, DivergenceError, Guard, listed
 from limbeck.training.history import History
 from limbeck.training.length import Length
 from limbeck.training.loop import Loop
 from limbeck.training.saving import SavePoints
 from limbeck.training.step import Step
-from limbeck.training.stopping import Interrupted, Terminated, stop, stoppable
-from limbeck.training.trackers import begin, check_trackers
+from limbeck.training.trackers import begin, check_trackers, writing_told
 from limbeck.training.trials import check_compiler
 from limbeck.training.world import (
     answering,
@@ -79,6 +79,10 @@ class Trainer:
             "student", "both", which is the teachers as well, or "none". One process shards nothing.
         trackers: names of accelerate's trackers ("tensorboard", "wandb", ...), writing under `directory`.
         display: whether to show progress.
+
+    Attributes:
+        ready: called in the main process before anything is written to `directory`; a LimbeckError of it says
+            why nothing can be.
     """
 
     def __init__(
@@ -139,6 +143,7 @@ class Trainer:
         self.main: bool = self.accelerator.is_main_process
         self.history = History(directory / "metrics.jsonl" if directory and self.main else None)
         self.display = Display(enabled=display and self.main)
+        self.ready: Callable[[], None] = lambda: None
         self._trackers = tuple(trackers)
         self._newest: Path | None = None
 
@@ -193,35 +198,45 @@ class Trainer:
         self._newest = None
         state = self._read_checkpoint(root) if resume else None
         if state:
-            taken = Choices(**state["choices"])
+            with self._of_this_module():
+                taken = Choices(**state["choices"])
             self.choices = (
                 taken if self._asked["precision"] == "auto" else replace(taken, precision=self.precision)
             )
         self._skipped = state.get("skipped", 0) if state else 0
         self.history.rewind(state["lines"] if state else 0)
-        if self._trackers and self.directory is not None:
-            begin(self.accelerator, self.directory / "trackers", self._trackers)
-        try:
-            with stoppable() as stopping, self.display, self._together():
-                if (note := half_launched(self.accelerator.num_processes)) is not None:
-                    self.display.note(note)
-                if self._sharder is not None:
-                    self.display.note(self._sharder.note)
-                self._points = SavePoints(
-                    self.save_every, self.checkpoint_every, self.accelerator, self.device, stopping
-                )
-                self._stopping = stopping
-                stopping.patient, stopping.saved = True, self._saved
-                for number, loop in enumerate(loops):
-                    if state and number < state["loop"]:
-                        continue
-                    started = state if state and number == state["loop"] and state["optimizer"] else None
-                    self._run(root, number, loop, started)
-        finally:  # not end_training(), which would also end a process group of the caller's
-            self._stopping.patient = False
-            for tracker in self.accelerator.trackers:
-                with self._writing():
-                    tracker.finish()
+        if state and self.main and self.history.lines < state["lines"]:
+            self.display.note(
+                f"{str(self.history.path)!r} has {self.history.lines} of {state['lines']} lines that were "
+                "written; the others are lost, and are not in the figures of the whole run"
+            )
+        with stoppable() as stopping, self.display, writing_told(self.display.note):
+            self._stopping = stopping
+            self._points = SavePoints(
+                self.save_every, self.checkpoint_every, self.accelerator, self.device, stopping
+            )
+            stopping.patient, stopping.saved = True, self._saved
+            if self._trackers and self.directory is not None:
+                self._write(partial(begin, self.accelerator, self.directory / "trackers", self._trackers))
+            try:
+                with self._together():
+                    self._run_all(root, loops, state)
+            finally:  # not end_training(), which would also end a process group of the caller's
+                stopping.patient = False
+                for tracker in self.accelerator.trackers:
+                    self._write(tracker.finish)
+
+    def _run_all(self, root: nn.Module, loops: Iterable[Loop], state: dict[str, Any] | None) -> None:
+        """Runs the loops, from where a checkpoint broke off."""
+        if (note := half_launched(self.accelerator.num_processes)) is not None:
+            self.display.note(note)
+        if self._sharder is not None:
+            self.display.note(self._sharder.note)
+        for number, loop in enumerate(loops):
+            if state and number < state["loop"]:
+                continue
+            started = state if state and number == state["loop"] and state["optimizer"] else None
+            self._run(root, number, loop, started)
 
     @contextmanager
     def _together(self) -> Iterator[None]:
@@ -236,15 +251,21 @@ class Trainer:
         state, note = checkpoints.load_last(self.checkpoint)
         if note is not None:
             self.display.note(note)
-        try:
+        with self._of_this_module():
             self._load(root, state["root"])
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
+        self._newest = self.checkpoint if note is None else checkpoints.before(self.checkpoint)
+        return state
+
+    @contextmanager
+    def _of_this_module(self) -> Iterator[None]:
+        """A context in which states of a checkpoint are taken; those of another module are refused."""
+        try:
+            yield
+        except (RuntimeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
             raise LimbeckError(
                 f"checkpoint {str(self.checkpoint)!r} is of another module: {reason}"
             ) from None
-        self._newest = self.checkpoint if note is None else checkpoints.before(self.checkpoint)
-        return state
 
     def _run(self, root: nn.Module, number: int, loop: Loop, state: dict[str, Any] | None) -> None:
         with self._impatient():
@@ -266,9 +287,10 @@ class Trainer:
                 moving |= self._sharder.kept(shares, averaging)
             first, within = 0, None
             if state:
-                for name, part in moving.items():
-                    part.load_state_dict(state[name])
-                first, best, within = state["epoch"], state["best"], state.get("within")
+                with self._of_this_module():
+                    for name, part in moving.items():
+                        part.load_state_dict(state[name])
+                    first, best, within = state["epoch"], state["best"], state.get("within")
             taken = [name for name, choice in self._asked.items() if state and choice == "auto"]
             settle = Choosing(
                 self._asked | {name: getattr(self.choices, name) for name in taken},
@@ -323,17 +345,14 @@ class Trainer:
                         last, line["stopped"] = True, why
                 if self._skipped:
                     line["skipped_steps"] = self._skipped
-                with self._writing():
-                    self.history.add(line)
-                with self._writing():
-                    self._track(line, number)
+                self._write(partial(self.history.add, line))
+                self._write(partial(self._track, line))
                 self.display.epoch(line)
                 if "stopped" in line:
                     self.display.note(f"{loop.name} {line['stopped']}")
-                with self._writing(), shipped():
-                    if self.main:
-                        loop.keep(done + 1, last)
                 if self.main:
+                    with shipped():
+                        self._write(partial(loop.keep, done + 1, last))
                     loop.tell(done + 1)
                 if last:
                     break
@@ -371,13 +390,12 @@ class Trainer:
     def _recall(self, loop: Loop) -> bool:
         """Puts an earlier result of the loop in place, if every process has found one."""
         found = loop.recall(self._setting)
-        have = torch.tensor(int(found is not None), device=self.device)
-        if found is None or int(self.accelerator.reduce(have, "sum")) < self.accelerator.num_processes:
+        have = self._sum(int(found is not None))
+        if found is None or have < self.accelerator.num_processes:
             return False
         line, restore = found
         restore()
-        with self._writing():
-            self.history.add({**line, "phase": loop.name, "cached": True})
+        self._write(partial(self.history.add, {**line, "phase": loop.name, "cached": True}))
         self.display.note(f"{loop.name}: reused from the cache")
         loop.finish()
         return True
@@ -417,13 +435,18 @@ class Trainer:
                 number = first + epoch.position + 1
                 guard.begin(number, batch)
                 # The first step may compile for minutes.
-                with nullcontext() if step.settled else self._impatient():
-                    self._step(step, number, batch, guard, epoch)
+                where = f"at step {number} of {loop.name}, on a batch of {len(batch)} samples"
+                with (
+                    nullcontext() if step.settled else self._impatient(),
+                    self._enough_memory(where, partial(self._smaller_pieces, batch)),
+                ):
+                    step(number, batch, guard, epoch.means)
                 epoch.position += 1
+                skipped = False
                 if epoch.position % check_every == 0:
-                    self._check(guard, epoch)
+                    skipped = self._check(guard, epoch)
                     self.display.step(epoch.position)
-                if averaging is not None:  # after the check, which puts back what a bad step has changed
+                if averaging is not None and not skipped:
                     averaging.update()
                 schedule.step()
                 due = self._points.after_step(number)
@@ -434,21 +457,30 @@ class Trainer:
             self._check(guard, epoch)
             self.display.step(epoch.steps)
 
-    def _step(self, step: Step, number: int, batch: Batch, guard: Guard, epoch: Epoch) -> None:
-        """One step, of which it is said if there is not enough memory for it."""
+    @contextmanager
+    def _enough_memory(self, where: str, remedy: Callable[[], str]) -> Iterator[None]:
+        """A context of which it is said, with a remedy, if there is not enough memory for what is in it."""
         try:
-            step(number, batch, guard, epoch.means)
-        except RuntimeError as error:  # of an accelerator torch.OutOfMemoryError, of a CPU no more than this
-            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            yield
+        except (
+            MemoryError,
+            RuntimeError,
+        ) as error:  # an accelerator's is of a kind of its own, a CPU's is not
+            known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+            if not known and "allocate memory" not in str(error):
                 raise
-            raise LimbeckError(
-                f"memory ran out at step {number} of {epoch.loop.name}, on a batch of {len(batch)} samples; "
-                f"training.accumulation={2 * self.accumulation} works through it in smaller pieces. "
-                f"{self._last_good()}"
-            ) from error
+            raise LimbeckError(f"memory ran out {where}; {remedy()}{self._last_good()}") from error
 
-    def _check(self, guard: Guard, epoch: Epoch) -> None:
-        """Raises if a step was bad, or passes over it."""
+    def _smaller_pieces(self, batch: Batch) -> str:
+        """What helps where a batch is too large, and which samples it has."""
+        samples = [] if batch.index is None else batch.index.tolist()
+        return (
+            f"training.accumulation={2 * self.accumulation} works through it in smaller pieces. "
+            f"{listed('Its samples', samples)}"
+        )
+
+    def _check(self, guard: Guard, epoch: Epoch) -> bool:
+        """Raises if a step was bad, or passes over it; tells whether it has passed over one."""
         try:
             guard.check(epoch.loop.name, self._last_good())
         except DivergenceError as error:
@@ -459,6 +491,8 @@ class Trainer:
             epoch.means.drop()
             what = str(error).partition(";")[0]
             self.display.note(f"{what}; that step is skipped, {self._skipped} of {self.skip_bad_steps}")
+            return True
+        return False
 
     def _changed_by_steps(self, module: nn.Module) -> list[Tensor]:
         """The buffers that a forward changes: those of batch norms, and where steps are skipped all."""
@@ -477,7 +511,8 @@ class Trainer:
     ) -> Mapping[str, float] | None:
         """The loop's figures, of what would be shipped now; a signal does not wait for them."""
         try:
-            with self._impatient(), shipped():
+            where = f"in the validation after epoch {epoch.number + 1} of {epoch.loop.name}"
+            with self._impatient(), shipped(), self._enough_memory(where, lambda: "free some. "):
                 figures = epoch.loop.validate()
                 if self._sharder is not None:
                     self._sharder.release()
@@ -505,15 +540,18 @@ class Trainer:
         if signal:
             raise stop(signal, f"{done} is done, and {self._stopping.saved}")
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """A context in which a file is written; training goes on without it, and says so once."""
+    def _write(self, write: Callable[[], object]) -> bool:
+        """Writes a file and tells whether it is; training goes on without it, and says so once."""
         try:
-            yield
+            if self.main:
+                self.ready()
+            write()
         except (LimbeckError, OSError) as error:
             if str(error) not in self._unwritten:
                 self._unwritten.add(str(error))
                 self.display.note(f"{error}; training goes on without it")
+            return False
+        return True
 
     def _save(self, root: nn.Module, **state: Any) -> None:
         seconds, written = 0.0, False
@@ -522,23 +560,19 @@ class Trainer:
             state = state if self._sharder is None else self._sharder.gathered(state)
         if self.checkpoint and self.main:
             begun = time.monotonic()
-            with self._writing():
-                checkpoints.save(
-                    self.checkpoint,
-                    {
-                        "lines": self.history.lines,
-                        "choices": asdict(self.choices),
-                        "skipped": self._skipped,
-                        **state,
-                    },
-                    # A file that this training has neither written nor gone on from may be torn.
-                    keep=checkpoints.before(self.checkpoint) if self._newest == self.checkpoint else None,
-                )
-                written = True
+            written = self._write(partial(self._write_checkpoint, self.checkpoint, state))
             seconds = time.monotonic() - begun
         if self._points.saved(seconds, written):
             self._newest = self.checkpoint
             self._stopping.saved = self._saved
+
+    def _write_checkpoint(self, path: Path, state: Mapping[str, Any]) -> None:
+        """Writes a checkpoint, after the lines of the history that it counts."""
+        self.history.flush()
+        known = {"lines": self.history.lines, "choices": asdict(self.choices), "skipped": self._skipped}
+        # A file that this training has neither written nor gone on from may be torn.
+        keep = checkpoints.before(path) if self._newest == path else None
+        checkpoints.save(path, {**known, **state}, keep)
 
     @property
     def _saved(self) -> str:
@@ -550,7 +584,7 @@ class Trainer:
             return f"The last good checkpoint is {self._newest}."
         return "No checkpoint had been written yet."
 
-    def _track(self, line: Mapping[str, Any], number: int) -> None:
+    def _track(self, line: Mapping[str, Any]) -> None:
         name = line["phase"]
         figures = {f"{name}/{term}": value for term, value in line["terms"].items()}
         figures |= {f"{name}/validation/{term}": value for term, value in line.get("validation", {}).items()}

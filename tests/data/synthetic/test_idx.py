@@ -36,6 +36,7 @@ def test_reads_the_bytes_of_the_format(tmp_path: Path) -> None:
         (idx_bytes(NUMBERS) + b"x", "makes 40 bytes, and it has 41"),
         (idx_bytes(NUMBERS)[:9], r"truncated or damaged: .* and it has 9"),
         (idx_bytes(NUMBERS)[:3], "truncated or damaged"),
+        (b"\x00\x00\x08\x03" + bytes(4) + b"\xff" * 8, r"truncated or damaged: .* shape \(0, 4294967295, "),
         (b"", "no IDX file of unsigned bytes: .* not end at once"),
         (b"\x89PNG\r\n", "should start with 00 00 08, not 89 50 4e"),
         (b"\x00\x00\x0d\x01\x00\x00\x00\x00", "not 00 00 0d"),  # floats

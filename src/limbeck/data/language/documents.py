@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from limbeck.data.files.rows import Rows, read
 from limbeck.data.language.forms import Chat, Document, Exchange, Text
 from limbeck.data.language.held_out import completed
 from limbeck.errors import LimbeckError, unknown
+from limbeck.files import parse_json
 
 PLAIN = (".txt", ".text", ".md")
 """The endings of files of plain text."""
@@ -184,7 +184,7 @@ def _filled(value: Any, column: str, where: str) -> str:
 def _messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
     if isinstance(value, str):  # a CSV cannot hold a list
         try:
-            value = json.loads(value)
+            value = parse_json(value)
         except ValueError:
             value = None
     if not isinstance(value, list) or not value:

@@ -39,7 +39,7 @@ def read_idx(path: Path) -> Tensor:
     start = 4 + 4 * axes
     shape = struct.unpack(f">{axes}I", content[4:start]) if len(content) >= start else ()
     size = start + math.prod(shape)
-    if not shape or len(content) != size:
+    if not shape or not all(shape) or len(content) != size:
         raise LimbeckError(
             f"{str(path)!r} is truncated or damaged: its header, shape {shape}, makes {size:,} bytes,"
             f" and it has {len(content):,}"

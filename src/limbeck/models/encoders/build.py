@@ -10,6 +10,7 @@ from torch import nn
 
 from limbeck.arguments import Count, checked_arguments
 from limbeck.errors import LimbeckError
+from limbeck.files import parse_json
 from limbeck.models import configs, huggingface
 from limbeck.models.encoders import folder
 from limbeck.models.encoders.distilled import Weighting, principal, token_vectors, zipf_weights
@@ -157,7 +158,7 @@ def config_of(network: nn.Module) -> str | None:
 
 def from_config(text: str) -> nn.Module:
     """A network with fresh weights from what `config_of` wrote."""
-    values = json.loads(text)
+    values = parse_json(text)
     if "static_encoder" in values:
         return StaticEncoder(**values["static_encoder"])
     if "towers" in values:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from limbeck.errors import LimbeckError
 from limbeck.models.encoders.network import ACTIVATIONS, DenseSettings, EncoderSettings
 from limbeck.models.encoders.pooling import Pooling, checked
+from limbeck.models.weights import load_state
 from limbeck.pretrained import settings_in
 
 MODULES = "modules.json"
@@ -148,8 +148,7 @@ def dense_state(place: str, path: str) -> dict[str, Tensor]:
     if (file := folder / "model.safetensors").is_file():
         return load_file(file)
     if (file := folder / "pytorch_model.bin").is_file():
-        state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-        return state
+        return load_state(file)
     raise LimbeckError(f"the folder {str(folder)!r} of a dense layer holds no model.safetensors")
 
 

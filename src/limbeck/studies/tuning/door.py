@@ -13,6 +13,7 @@ from filelock import FileLock
 from limbeck.config import flat
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
+from limbeck.files import parse_json
 from limbeck.optional import imported
 from limbeck.runs import chance
 from limbeck.runs.directory import Report, write_json
@@ -189,7 +190,7 @@ def _check_same(home: Path, facts: Mapping[str, Any]) -> None:
         if not file.exists():
             write_json(file, facts)
             return
-        there, here = flat(json.loads(file.read_text(encoding="utf-8"))), flat(facts)
+        there, here = flat(parse_json(file.read_text(encoding="utf-8"))), flat(facts)
     lines = [
         f"{key} was {there.get(key)!r} and is {here.get(key)!r}"
         for key in {**there, **here}

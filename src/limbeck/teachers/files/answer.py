@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from limbeck.data.files.labels import class_name
 from limbeck.errors import LimbeckError, listed, unknown
+from limbeck.files import parse_json
 from limbeck.outputs import NEVER
 
 ROUNDING = 0.02
@@ -223,7 +223,7 @@ def from_text(form: str, value: str, where: str) -> Any:
         LimbeckError: for a text that is no JSON.
     """
     try:
-        return json.loads(value)
+        return parse_json(value)
     except ValueError:
         raise LimbeckError(
             f"the {form} in {where} should be JSON, a list in brackets or numbers by class in braces, not "

@@ -6,7 +6,6 @@ log-probabilities. JSON lines are responses of the API of OpenAI, also those of 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from limbeck.data.language.token_bytes import token_bytes
 from limbeck.data.language.tokenizer import special_ids
 from limbeck.data.tokenization import Tokenization
 from limbeck.errors import LimbeckError
+from limbeck.files import parse_json
 
 IDS = ("topk_ids", "topk_indices", "teacher_topk_ids", "teacher_topk_indices", "sparse_ids")
 LOGS = ("topk_logprobs", "teacher_topk_logprobs", "sparse_values")
@@ -134,7 +134,7 @@ def _rows(path: Path) -> Iterator[Any]:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 try:
-                    yield json.loads(line)
+                    yield parse_json(line)
                 except (ValueError, RecursionError):
                     raise LimbeckError(f"line {number} of {str(path)!r} is no JSON") from None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from limbeck.data.files.boxes.annotated import Annotated, Box
 from limbeck.data.files.canvas import size_of
 from limbeck.errors import LimbeckError
+from limbeck.files import parse_json
 
 PARTS = ("images", "annotations", "categories")
 
@@ -17,7 +17,7 @@ PARTS = ("images", "annotations", "categories")
 def is_coco(file: Path) -> bool:
     """Whether a JSON file is one of COCO's, to judge by its keys."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and all(isinstance(content.get(part), list) for part in PARTS)
@@ -62,7 +62,7 @@ def read_coco(file: Path, folders: Sequence[Path]) -> tuple[list[Annotated], tup
 
 def _content(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise LimbeckError(f"{str(file)!r} cannot be read as JSON: {error}") from None
     for part in PARTS:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from limbeck.data.storage.many_texts import TextsByName
 from limbeck.errors import LimbeckError
+from limbeck.files import parse_json
 
 
 def texts_in(file: Path, *, titled: bool = False) -> tuple[Mapping[str, str], list[str]]:
@@ -23,7 +23,7 @@ def texts_in(file: Path, *, titled: bool = False) -> tuple[Mapping[str, str], li
     found, empty = TextsByName(), []
     for number, line in _lines(file):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError as error:
             raise LimbeckError(f"line {number} of {str(file)!r} is no JSON: {error}") from None
         if not isinstance(record, dict) or "_id" not in record:

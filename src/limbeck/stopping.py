@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a training saves what it has, and stops."""
+"""SIGINT and SIGTERM: a command stops, and a training saves before what it has."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ class Terminated(SystemExit):
 
     def __str__(self) -> str:
         return self.text
+
+
+STOPPED = (KeyboardInterrupt, Terminated)
+"""What is raised for the two signals."""
+
+
+def exit_code(stopped: BaseException) -> int:
+    """What a process that one of `STOPPED` has ended exits with."""
+    return 128 + (signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT)
 
 
 class Stopping:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from limbeck.training.stopping import Interrupted, Terminated, stoppable
+from limbeck.stopping import Interrupted, Terminated, stoppable
 
 
 @pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])
@@ -63,7 +63,7 @@ def test_other_threads_leave_signals_alone() -> None:
 
 TWICE = """
 import os, signal
-from limbeck.training.stopping import stoppable
+from limbeck.stopping import stoppable
 
 with stoppable() as stopping:
     stopping.patient = True
