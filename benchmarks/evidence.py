@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.language.settings import SETTINGS
 from benchmarks.methods import contenders as of_methods
+from benchmarks.speed.contest import ratio
 from benchmarks.speed.step import OBJECTIVES, reference
 from limbeck import tasks
 from limbeck.advice.evidence import Cost, Evidence, Finding, Labels
@@ -118,14 +119,17 @@ def _seeds(cells: Mapping[str, Any], figure: Callable[[Any], float]) -> dict[int
     return {int(seed): figure(cell) for seed, cell in cells.items()}
 
 
+HOW = {"chain": "assistant", "friendly": "friendly", "schedule": "schedule"}
+"""How a contender's teacher teaches, where it does not as it is."""
+
+
 def _methods(results: Mapping[str, Any]) -> Iterator[Finding | None]:
-    how = {"chain": "assistant", "friendly": "friendly", "schedule": "schedule"}
     for task in results.values():
         facts = task["facts"]
         setting = Setting("methods", facts["data"]["name"], facts["data"]["train"])
         found = of_methods.top1(task, "test")
         for name, values in found.items():
-            if name != "ce":
+            if name != "ce" and name not in of_methods.EQUAL_COST:  # those take other numbers of steps
                 contender = of_methods.ALL[name]
                 objective = contender.objective.replace('"assistant"', '"small"').replace(
                     '"teacher"', '"big"'
@@ -133,7 +137,7 @@ def _methods(results: Mapping[str, Any]) -> Iterator[Finding | None]:
                 named = objective.replace('dgkd(["small"', 'dgkd(teachers=["small"').replace(
                     'ceskd(["small"', 'ceskd(teachers=["small"'
                 )
-                yield setting.finding(named, values, found["ce"], how.get(contender.teacher, ""))
+                yield setting.finding(named, values, found["ce"], HOW.get(contender.teacher, ""))
 
 
 def _seed_systems(results: Mapping[str, Any]) -> Iterator[Finding | None]:
@@ -228,11 +232,12 @@ READERS: Mapping[Callable[[Mapping[str, Any]], Iterator[Finding | None]], str] =
 def _costs_of_methods(results: Mapping[str, Any]) -> Iterator[Cost]:
     for task in results.values():
         for name, spent in task.get("cost", {}).items():
-            if name != "ce":
+            if name != "ce" and name not in of_methods.EQUAL_COST:
                 yield Cost(
                     benchmark="methods",
                     setting=task["facts"]["data"]["name"],
                     objective=str(parse(spent["of"]["objective"])),
+                    how=HOW.get(of_methods.ALL[name].teacher, ""),
                     teacher="live",
                     ratio=spent["step_over_ce"],
                 )
@@ -243,15 +248,13 @@ def _costs_of_speed(results: Mapping[str, Any]) -> Iterator[Cost]:
         seconds = each["seconds"]
         for name, objective in OBJECTIVES.items():
             for teacher in ("live", "cached"):
-                times = seconds.get(f"{name}, {teacher}")
-                if times:
-                    alone = statistics.median(seconds[reference(name)])
+                if f"{name}, {teacher}" in seconds:
                     yield Cost(
                         benchmark="speed",
                         setting=f"images of 32 x 32, {place}",
                         objective=_without_phases(objective),
                         teacher=teacher,
-                        ratio=round(statistics.median(times) / alone, 2),
+                        ratio=round(ratio(seconds, f"{name}, {teacher}", reference(name)), 2),
                     )
 
 

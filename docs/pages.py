@@ -18,13 +18,16 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 def pages() -> dict[str, str]:
     """Markdown by the path it has on the site."""
-    found = {"index.md": _read("README.md"), "changelog.md": _read("CHANGELOG.md")}
+    found = {place: _read(path) for path, place in AT_TOP.items()}
     for readme in sorted((ROOT / "benchmarks").glob("*/*.md")):
         found[f"benchmarks/{readme.parent.name}/{readme.name}"] = _read(readme)
+    examples = "# Examples\n\nEach runs in a minute on two cores, and is run by the tests.\n\n"
     for script in sorted((ROOT / "examples").glob("*.py")):
         text = _read(script)
         title = (ast.get_docstring(ast.parse(text)) or script.stem).partition("\n")[0].rstrip(".")
         found[f"examples/{script.stem}.md"] = EXAMPLE.format(title, script.name, text)
+        examples += f"- [{title}]({script.name})\n"
+    found["examples/index.md"] = examples
     for name in method_names():
         found[f"methods/{name}.md"] = METHOD.format(name, name)
     return found
@@ -51,6 +54,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
     place = page.file.src_uri
     if place == "methods.md":
         markdown = re.sub(r"^\| `(\w+)([^`]*)`", _to_method, markdown, flags=re.M)
+    markdown = markdown.replace('src="docs/', 'src="')  # of images in README, which lie beside the page there
     return LINK.sub(lambda found: _link(found, place, files), re.sub(r"\[([\w-]+)\.md\]", r"[\1]", markdown))
 
 
@@ -61,7 +65,8 @@ def _to_method(found: re.Match[str]) -> str:
 
 def _link(found: re.Match[str], page: str, files: Files) -> str:
     target, anchor = found[1], found[2] or ""
-    here = HOMES.get(page) or (Path(page).parent if page.startswith("benchmarks/") else Path("docs"))
+    home = page.startswith(("benchmarks/", "examples/"))
+    here = HOMES.get(page) or (Path(page).parent if home else Path("docs"))
     path = _normal(here / target)
     place = _on_site(path)
     if place is None or files.get_file_from_path(place) is None:
@@ -70,14 +75,23 @@ def _link(found: re.Match[str], page: str, files: Files) -> str:
     return f"]({up}{place}{anchor})"
 
 
-HOMES = {"index.md": Path(), "changelog.md": Path()}
+AT_TOP = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CODE_OF_CONDUCT.md": "code-of-conduct.md",
+    "benchmarks/README.md": "benchmarks/index.md",
+}
+"""Pages of the repository, by the path that they have on the site."""
+
+HOMES = {"index.md": Path(), "changelog.md": Path(), "contributing.md": Path(), "code-of-conduct.md": Path()}
 
 
 def _on_site(path: str) -> str | None:
-    if path == "README.md":
-        return "index.md"
-    if path == "CHANGELOG.md":
-        return "changelog.md"
+    if path in AT_TOP:
+        return AT_TOP[path]
+    if path in ("examples", "benchmarks"):
+        return f"{path}/index.md"
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
     if path.startswith("examples/") and path.endswith(".py"):

@@ -474,3 +474,13 @@ def test_only_a_limbeck_error_comes_out_of_nonsense(seed: int) -> None:
 
 def test_no_weight_is_a_negative_zero() -> None:
     assert str(parse("-.0*kd")) == str(parse("-0.0*(2*kd)")) == "0*kd"
+
+
+def test_a_path_without_quotes_is_told_from_other_mistakes() -> None:
+    with pytest.raises(
+        LimbeckError, match=r'is not in the notation: .*; a text stands in quotes, "/tmp/x\.csv"$'
+    ):
+        parse_call("text(path=/tmp/x.csv)", "data set")
+    with pytest.raises(LimbeckError) as caught:
+        parse_call("text(path=", "data set")
+    assert "quotes" not in str(caught.value)

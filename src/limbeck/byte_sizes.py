@@ -18,6 +18,8 @@ def bytes_of(text: str) -> int | None:
 
 
 def sized(count: int) -> str:
-    """Bytes in the unit that suits them: "5.4 kB", "12.3 MB" or "1.2 GB"."""
+    """Bytes in the unit that suits them: "640 B", "5.4 kB", "12.3 MB" or "1.2 GB"."""
+    if count < 1000:
+        return f"{count} B"
     unit = next((power for power in (3, 2) if count >= 1000**power), 1)
     return f"{count / 1000**unit:,.1f} {('kB', 'MB', 'GB')[unit - 1]}"

@@ -11,6 +11,7 @@ import ast
 import io
 import json
 import math
+import re
 import sys
 import tokenize
 from collections.abc import Mapping
@@ -101,6 +102,8 @@ class _Reader:
             reason = error.msg if isinstance(error, SyntaxError) else "it cannot be read"
             if "decimal literal" in reason:
                 reason = "a number and a name have * between them, as in 0.1*ce"
+            elif bare := re.search(r"=\s*([~./\w-]*[~./][~./\w-]*)", self.text):
+                reason += f'; a text stands in quotes, "{bare[1]}"'
             raise LimbeckError(f"{what} {self._short()} is not in the notation: {reason}") from None
         tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
         if any(token.type == tokenize.COMMENT for token in tokens):

@@ -27,6 +27,7 @@ def write(folder: Path, place: str, found: object) -> None:
 
 def test_each_seed_is_compared_with_the_student_alone_on_that_seed(tmp_path: Path) -> None:
     runs = {"ce": {"0": 90.0, "1": 92.0, "2": 50.0}, "kd": {"0": 91.0, "1": 95.0}, "icd": {"7": 99.0}}
+    runs["kd, 880 epochs"] = {"0": 99.0, "1": 99.0}  # not in as many steps
     task = {
         "facts": {"data": {"name": "digits, 100 training scans", "train": 100}},
         "runs": {

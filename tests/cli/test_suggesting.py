@@ -25,12 +25,26 @@ def test_evidence_of_such_data_is_cited_with_its_seeds(command: Command) -> None
     text = " ".join(command("suggest", *given).out.split())
     assert "1. ce + icd for texts with all labels" in text
     assert "measured on such data: +0.88 points of top-1 against the student alone (5 seeds" in text
-    assert "a training step took 1.06 of one of the student alone with the teacher cached" in text
+    assert (
+        "a training step takes 1.71 to 2.74 times that of the student alone, 1.05 with --cache-teacher"
+        in text
+    )
 
 
 def test_where_nothing_was_measured_it_says_so(command: Command) -> None:
     text = command("suggest", "--task", "regression", "--teacher", "network").out
-    assert "not measured beside the student alone in limbeck's benchmarks" in text
+    assert "not measured beside the student alone in limbeck's benchmarks for this task" in text
+
+
+def test_what_only_a_cache_makes_affordable_says_so(command: Command) -> None:
+    given = ("--inputs", "image", "--samples", "8000", "--teacher", "network", "--budget", "1.5")
+    text = " ".join(command("suggest", *given).out.split())
+    assert "1.01 with --cache-teacher logits, which alone is within the budget (" in text
+
+
+def test_the_student_alone_is_what_others_are_compared_with(command: Command) -> None:
+    text = " ".join(command("suggest", "--task", "segmentation", "--teacher", "none").out.split())
+    assert "this is the student alone, beside which the others are measured" in text
 
 
 def test_where_the_guide_has_nothing_it_says_where_to_look(command: Command) -> None:

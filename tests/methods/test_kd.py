@@ -309,3 +309,8 @@ def test_all_classes_may_be_told() -> None:
     answers = Outputs(ranked=Ranked(ids, logs, torch.full((4, 1), -1e4, dtype=torch.float64), 5))
     found = KD(2.0).terms(Outputs(logits=student), answers, Batch(student))["kd"].value
     torch.testing.assert_close(found, kd(student, teacher, 2.0))
+
+
+def test_numbers_are_no_logits() -> None:
+    with pytest.raises(LimbeckError, match=r"^kd: student_logits must be a tensor, not 1$"):
+        kd(1, 2)  # type: ignore[arg-type]

@@ -113,10 +113,10 @@ class Evidence(BaseModel):
         wanted = same(objective)
         return tuple(each for each in self.findings if each.how == how and same(each.objective) == wanted)
 
-    def costs_of(self, objective: str) -> tuple[Cost, ...]:
+    def costs_of(self, objective: str, how: How = "") -> tuple[Cost, ...]:
         """What a step of it cost."""
         wanted = same(objective)
-        return tuple(each for each in self.costs if same(each.objective) == wanted)
+        return tuple(each for each in self.costs if each.how == how and same(each.objective) == wanted)
 
 
 @lru_cache

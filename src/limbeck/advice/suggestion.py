@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from limbeck.advice.evidence import Cost, Evidence, Finding, evidence
 from limbeck.advice.guide import GUIDE, Rule, Try
@@ -13,6 +14,8 @@ from limbeck.objective import parse
 CACHED_FIELDS = {"logits", "embedding"}
 READABLE = {"logits": {"logits"}, "answers": {"logits"}, "embeddings": CACHED_FIELDS}
 """What can be read of a teacher of a kind; of others everything."""
+ASKED = ("network", "logits", "embeddings")
+"""Teachers that answer when they are asked, and whose answers may be kept."""
 ORDER = {"better": 0, "undecided": 1, "worse": 2}
 
 
@@ -25,10 +28,11 @@ class Suggestion:
         options: of `limbeck distill` that go with it, or what to do before; empty if nothing.
         at_hand: what it is for.
         because: the reason.
-        findings: what was measured of it, the nearest data first; empty where nothing was.
-        near: how many of them are of such data: the same task, inputs, labels, and few samples or many.
+        findings: what was measured of it in the task, the nearest data first; empty where nothing was.
+        near: how many of them are of such data: the same inputs, labels, and few samples or many.
         costs: what a training step took.
-        cached: whether the teacher's answers may be kept, so that a step costs no forward of it.
+        cached: what `--cache-teacher` may keep of the teacher's answers, so that a step costs no forward of
+            it; empty if nothing.
     """
 
     objective: str
@@ -38,7 +42,7 @@ class Suggestion:
     findings: tuple[Finding, ...]
     near: int
     costs: tuple[Cost, ...]
-    cached: bool
+    cached: str
 
     @property
     def verdict(self) -> str:
@@ -48,8 +52,20 @@ class Suggestion:
 
     def affordable(self, budget: float | None) -> bool:
         """Whether no measured cost is above the budget, with a cache where the teacher may be cached."""
-        known = [each.ratio for each in self.costs if self.cached or each.teacher == "live"]
+        known = [*self.took("live"), *self.took("cached")]
         return budget is None or not known or min(known) <= budget
+
+    def took(self, teacher: Literal["live", "cached"]) -> list[float]:
+        """The times of a step that were measured, over that of the student alone, the shortest first.
+
+        Args:
+            teacher: how its answers came. None are known from a cache that the objective cannot do with.
+        """
+        return sorted(
+            each.ratio
+            for each in self.costs
+            if each.teacher == teacher == "live" or (self.cached and each.teacher == teacher == "cached")
+        )
 
 
 def suggest(given: Situation, known: Evidence | None = None) -> tuple[Suggestion, ...]:
@@ -85,9 +101,11 @@ def _readable(each: Try, given: Situation) -> bool:
 
 
 def _suggestion(rule: Rule, each: Try, given: Situation, known: Evidence) -> Suggestion:
-    findings = sorted(known.of(each.objective, each.how), key=lambda found: _distance(found, given))
+    of_task = [found for found in known.of(each.objective, each.how) if found.task == given.task]
+    findings = sorted(of_task, key=lambda found: _distance(found, given))
     reads = training_reads(parse(each.objective))
-    from_cache = set(reads.teacher) <= CACHED_FIELDS and not reads.further
+    fields = set(reads.teacher)
+    keeps = fields and fields <= CACHED_FIELDS and not reads.further
     return Suggestion(
         each.objective,
         each.options,
@@ -95,8 +113,8 @@ def _suggestion(rule: Rule, each: Try, given: Situation, known: Evidence) -> Sug
         rule.because,
         tuple(findings),
         sum(not _distance(found, given) for found in findings),
-        known.costs_of(each.objective),
-        cached=bool(reads.teacher) and from_cache and given.teacher in ("network", "logits", "embeddings"),
+        known.costs_of(each.objective, each.how),
+        ("both" if len(fields) > 1 else "".join(fields)) if keeps and given.teacher in ASKED else "",
     )
 
 
@@ -104,9 +122,4 @@ def _distance(found: Finding, given: Situation) -> int:
     """0 for evidence of such data; the more, the less it has in common."""
     known = None not in (given.samples, found.samples)
     other_size = known and Situation(samples=found.samples).few != given.few
-    return (
-        8 * (found.task != given.task)
-        + 4 * (found.kind != given.kind)
-        + 2 * (found.labels != given.labels)
-        + other_size
-    )
+    return 4 * (found.kind != given.kind) + 2 * (found.labels != given.labels) + other_size

@@ -68,7 +68,7 @@ def _accelerators() -> list[str]:
 def _device(name: str) -> tuple[str, str]:
     device = torch.device(name)
     its = machine(device)
-    threads = f", {its.threads} threads" if name == "cpu" else ""
+    threads = f", {its.threads} thread{'s' if its.threads != 1 else ''}" if name == "cpu" else ""
     return name, f"{its.processor}{threads}, trains in {resolve_precision('auto', device)}"
 
 

@@ -55,7 +55,9 @@ def init(
 
     limits = _target(max_size or "any", max_latency)
     name, source = _asked("--data", "Data (limbeck data lists what there is)", data, _loader(data_dir, task))
-    out.print(f"  {source!r}", soft_wrap=True)
+    out.print(
+        f"  {source.name}: {source.task.summary}, {len(source.train):,} training samples", soft_wrap=True
+    )
     taught_by, parameters = _asked(
         "--teacher", "Teacher: a run directory, hf:NAME, a file of answers; or none", teacher, _taught(source)
     )
@@ -86,6 +88,12 @@ def init(
         None if proposal is None else proposal.model,
     )
     out.print(f"  {chosen}", soft_wrap=True)
+    if parameters is not None and students.SHARE * chosen.parameters > parameters:
+        out.print(
+            f"  that is more than 1/{students.SHARE} of the teacher's {parameters:,} parameters; name a "
+            "smaller student (--student) if there is one",
+            soft_wrap=True,
+        )
     given = advice.situation(source, [taught_by] if taught_by else [], student=chosen.model)
     several = taught_by is not None and ensemble_of(taught_by) is not None
     found = [

@@ -62,6 +62,8 @@ def open_(
             if run.is_dir()
             else f"{str(page)!r} is no file; give a run directory or an HTML page"
         )
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise LimbeckError(f"{str(page)!r} is no HTML page; give one, or a run directory")
     with server(page, port) as serving:
         address = f"http://{HOST}:{serving.server_address[1]}/"
         out.print(f"{page} at {address} until Ctrl-C", soft_wrap=True)

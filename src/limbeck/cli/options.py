@@ -16,17 +16,21 @@ Model = Annotated[
 ]
 Student = Annotated[
     str | None,
-    typer.Option(help="Student: a name from `limbeck models`, a run, a checkpoint or module:factory(...)."),
+    typer.Option(
+        help="Student: a name from `limbeck models`, hf:FOLDER, a run, a checkpoint or module:factory(...)."
+    ),
 ]
 Teacher = Annotated[
     str | None,
-    typer.Option(help='Teacher: a run, a checkpoint, module:factory(...) or ensemble("runs/a", "runs/b").'),
+    typer.Option(
+        help='Teacher: a run, hf:FOLDER, a checkpoint, module:factory(...) or ensemble("runs/a", "runs/b").'
+    ),
 ]
 Teachers = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[NAME=]TEXT",
-        help='Teacher: a run, a checkpoint, module:factory(...), ensemble("runs/a", "runs/b"), '
+        help='Teacher: a run, hf:FOLDER, a checkpoint, module:factory(...), ensemble("runs/a", "runs/b"), '
         'checkpoints("runs/a") or a file of answers, such as answers.jsonl. '
         "Several teachers are given one by one, each with a name: big=runs/a.",
     ),
@@ -48,6 +52,12 @@ CacheBudget = Annotated[
 ]
 Data = Annotated[
     str | None, typer.Option(help="Data set: a name from `limbeck data`, with arguments if it has any.")
+]
+DataOrDigits = Annotated[
+    str | None,
+    typer.Option(
+        help="Data set: a name from `limbeck data`, with arguments if it has any; digits if left out."
+    ),
 ]
 OtherData = Annotated[str | None, typer.Option(help="Data set to measure on; that of the run if left out.")]
 Task = Annotated[
@@ -113,7 +123,9 @@ Device = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    typer.Option(help="Of the networks: fp32, bf16, fp16 on CUDA, or auto, bf16 where the processor has it."),
+    typer.Option(
+        help="Precision of the networks: fp32, bf16, fp16 on CUDA, or auto, bf16 where the processor has it."
+    ),
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Samples per optimizer step.")]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]

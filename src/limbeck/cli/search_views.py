@@ -23,7 +23,7 @@ def search_views(
     model: options.Model = None,
     student: options.Student = None,
     teacher: options.Teachers = None,
-    data: options.Data = None,
+    data: options.DataOrDigits = None,
     data_dir: options.DataDir = None,
     objective: options.Objective = None,
     epochs: Annotated[int | None, typer.Option(help="Number of epochs of a trial; 20 if left out.")] = None,

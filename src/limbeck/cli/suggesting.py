@@ -121,7 +121,7 @@ def shown(given: Situation, found: Sequence[Suggestion]) -> RenderableType:
     parts: list[RenderableType] = [Text(_situation(given)), Text()]
     for number, each in enumerate(found, 1):
         parts.append(Text.assemble(f"{number}. ", (each.objective, "bold")))
-        parts += [Padding(Text(line), (0, 0, 0, 3), expand=False) for line in _lines(each)]
+        parts += [Padding(Text(line), (0, 0, 0, 3), expand=False) for line in _lines(each, given)]
         parts.append(Text())
     parts.append(
         Text(
@@ -143,7 +143,9 @@ def _situation(given: Situation) -> str:
     )
 
 
-def _lines(each: Suggestion) -> list[str]:
+def _lines(each: Suggestion, given: Situation) -> list[str]:
+    from limbeck import tasks
+
     lines = [f"for {each.at_hand}: {_plain(each.because)}"]
     if each.options:
         lines.append(f"with {_plain(each.options)}")
@@ -151,22 +153,41 @@ def _lines(each: Suggestion) -> list[str]:
         lines += [f"measured on such data: {_cited(found)}" for found in each.findings[: each.near][:SHOWN]]
     elif each.findings:
         lines.append("not measured on such data")
+    elif each.objective == tasks.named(given.task).of_width(2).recipe(teacher=False):
+        lines.append("this is the student alone, beside which the others are measured")
     else:
-        lines.append("not measured beside the student alone in limbeck's benchmarks")
+        lines.append("not measured beside the student alone in limbeck's benchmarks for this task")
     elsewhere = each.findings[each.near :]
     lines += [f"elsewhere: {_cited(found)}" for found in elsewhere[: max(0, SHOWN - each.near)]]
     hidden = len(each.findings) - SHOWN
     if hidden > 0:
         lines.append(f"and {hidden} more")
-    for cost in each.costs:
-        if cost.teacher == "live" or each.cached:
-            lines.append(
-                f"a training step took {cost.ratio:.2f} of one of the student alone with the teacher "
-                f"{cost.teacher} (benchmarks/{cost.benchmark})"
-            )
-    if each.cached:
-        lines.append("the teacher's answers may be kept: --cache-teacher both")
+    if said := _cost(each, given.budget):
+        lines.append(said)
     return lines
+
+
+def _cost(each: Suggestion, budget: float | None) -> str:
+    """What a step takes, in a sentence; and what has the teacher's answers kept."""
+    live, cached = each.took("live"), each.took("cached")
+    ways = [f"{_span(live)} times that of the student alone"] if live else []
+    if cached:
+        kept = "" if live else " times that of the student alone"
+        ways.append(f"{_span(cached)}{kept} with --cache-teacher {each.cached}")
+    if not ways:
+        return f"the teacher's answers may be kept: --cache-teacher {each.cached}" if each.cached else ""
+    files = ", ".join(dict.fromkeys(f"benchmarks/{cost.benchmark}" for cost in each.costs))
+    if not cached and each.cached:
+        files += f"; --cache-teacher {each.cached} keeps the teacher's answers"
+    alone = " alone" if budget is not None and live and min(live) > budget and cached else ""
+    within = f", which{alone} is within the budget" if alone else ""
+    return f"a training step takes {', '.join(ways)}{within} ({files})"
+
+
+def _span(ratios: Sequence[float]) -> str:
+    """The least and the most of some ratios."""
+    least, most = (f"{each:.2f}" for each in (min(ratios), max(ratios)))
+    return least if least == most else f"{least} to {most}"
 
 
 def _cited(found: Finding) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def train(
     config: options.Config = None,
     model: options.Model = None,
-    data: options.Data = None,
+    data: options.DataOrDigits = None,
     data_dir: options.DataDir = None,
     task: options.Task = None,
     objective: options.Objective = None,
@@ -84,7 +84,7 @@ def distill(
     config: options.Config = None,
     student: options.Student = None,
     teacher: options.Teachers = None,
-    data: options.Data = None,
+    data: options.DataOrDigits = None,
     data_dir: options.DataDir = None,
     task: options.Task = None,
     objective: options.Objective = None,

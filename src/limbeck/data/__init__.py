@@ -252,7 +252,8 @@ def load(
     if Path(spec).suffix in FILES and "(" not in spec:
         raise LimbeckError(
             f"{spec!r} is no data set that limbeck knows; say what the file holds, "
-            f'table(path="{spec}", label="COLUMN"), or text(...), or images(...)'
+            f'table(path="{spec}", label="COLUMN"), text(...) or images(...); texts for a language model are '
+            f'language(path="{spec}")'
         )
     name, parenthesis, rest = spec.partition("(")
     call = parse_call(name.replace("-", "_") + parenthesis + rest, "data set")

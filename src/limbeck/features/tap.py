@@ -238,7 +238,7 @@ class Tap:
                 )
             others = f"; the other outputs that it names are {', '.join(named)}" if named else ""
             return LimbeckError(
-                f"{self._name} returns nothing named {field!r}{others}; name where to have it, for example "
+                f"{self._name} returns nothing named {field!r}{others}; name its place, for example "
                 f'student_features={{"{field}": "[0]"}}, or teacher_features'
             )
         inside = opaque(uncompiled(self.network))
@@ -249,7 +249,7 @@ class Tap:
             )
         example = '["body.1", "body.3"]' if field in SEVERAL else '"body.3"'
         return LimbeckError(
-            f"found no {field} in {self._name}; name by module path where to have it, "
+            f"found no {field} in {self._name}; name the modules, "
             f'for example student_features={{"{field}": {example}}}, or teacher_features'
         )
 

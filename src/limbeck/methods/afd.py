@@ -77,7 +77,7 @@ class ChannelAttention(nn.Module):
 
 
 class AFD(Method):
-    """Every channel of a stage is like the teacher's, above all those that the teacher's map calls important.
+    """Each channel of a stage matches the teacher's, weighted by its importance in the teacher's map.
 
     The channels' weights come from the teacher's map through an attention that is trained with the student,
     so nothing keeps it from preferring channels that are easily matched. The terms of all pairs of stages are

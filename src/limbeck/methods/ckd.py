@@ -98,7 +98,7 @@ def tuples(rows: int, size: int, each: int, seed: Tensor, step: int) -> Tensor:
 
 
 class CKD(Method):
-    """What the teacher says of the difference between samples: the student's differences follow it.
+    """Differences between the logits of two samples match the teacher's.
 
     A tuple is two groups of samples, one against one or two against one, and its difference that of the
     groups' mean logits. The terms are "label", the mean squared difference of the student's from that of the

@@ -50,7 +50,7 @@ def cosent(student_scores: Tensor, targets: Tensor, temperature: float = 0.05) -
 
 
 class CoSENT(Method):
-    """The scores of pairs are in the order that the data says; it needs no teacher.
+    """The scores of pairs are in the order of their labels; it needs no teacher.
 
     Args:
         temperature: divides the scores.

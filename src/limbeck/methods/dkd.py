@@ -75,7 +75,7 @@ def _parts(logits: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class DKD(Method):
-    """KD's two parts with a weight each: how sure the teacher is of the target, and what it says of the rest.
+    """KD in two weighted terms: of the target class, and of the distribution over the others.
 
     Its terms are "target" and "non_target". Both are weighted by the epoch over `warmup` until that many have
     passed; epochs are counted from 1, as in the authors' code, so the first one has 1/warmup.

@@ -86,7 +86,7 @@ def encoder(channels: int, factor: int, *, norm: bool = False) -> nn.Sequential:
 
 
 class FT(Method):
-    """The student's factor of a stage, by a translator, follows the teacher's, by a paraphraser.
+    """A translator of a student's stage matches the factors that a paraphraser extracts from the teacher's.
 
     The paraphraser, an autoencoder of the teacher's map, is trained in a phase and then stays as it is; a
     trained one is reused by every run with the same teacher, data and arguments. The translator, its encoder

@@ -115,7 +115,7 @@ def _without(probabilities: Tensor, ids: Tensor) -> Tensor:
 
 
 class GOLD(Method):
-    """Student and teacher with different tokenizers agree on each span of text that both have tokens of.
+    """Probabilities of the spans of text match that both tokenizers delimit at the same bytes.
 
     The tokens are aligned by the bytes of the text that they cover, and those that stand for the same bytes
     in both vocabularies are compared one by one; see the function `gold`. Where both have one tokenizer, it

@@ -79,7 +79,7 @@ def invariance(scores: Tensor) -> Tensor:
 
 
 class ICD(Method):
-    """The student picks out its own teacher embedding in the batch, alike from both sides.
+    """In a batch the two embeddings of a sample are nearest to each other, from either network's side.
 
     The embeddings of both networks are projected to one space, and both projectors are trained; the teacher
     itself is not. The batch that is contrasted is the whole batch, of all processes. Its terms are "contrast"

@@ -98,7 +98,7 @@ def over_candidates(
 
 
 class Listwise(Method):
-    """The student spreads a query over documents as the teacher does.
+    """The distribution of a query over its documents matches the teacher's.
 
     Args:
         among: "batch" for the documents of all queries of the batch, of all processes; "given" for the

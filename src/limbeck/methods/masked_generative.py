@@ -47,7 +47,7 @@ def masked_generative(student: Tensor, teacher: Tensor, reduction: Reduction = "
 
 
 class MaskedGenerative(Method):
-    """Of the student's masked stages, small networks generate the teacher's whole ones.
+    """Small networks reconstruct the teacher's stages from the student's, which are masked at random.
 
     For each pair of stages, a 1x1 convolution brings the student's maps to the teacher's channels where these
     differ; random positions of them become 0; and two 3x3 convolutions with a ReLU between make the teacher's

@@ -97,7 +97,7 @@ class KRNet(nn.Module):
 
 
 class MetaKDSR(Method):
-    """The student's stages follow the teacher's in what learned kernels take out of both.
+    """Stages of both networks match after they are filtered by learned kernels.
 
     Each pair of stages has a KRNet, and a 1x1 convolution that brings the student's channels to the
     teacher's and learns with the student. The term "features" trains both of these, with kernels that are

@@ -66,7 +66,7 @@ def _mean_kernel(a: Tensor, b: Tensor) -> Tensor:
 
 
 class NST(Method):
-    """The student's channels, taken together, select the same places as the teacher's, stage by stage.
+    """The distribution of channel activations matches the teacher's, stage by stage.
 
     The terms of all pairs of stages are summed. In a token model a place is a token, and padding is none. A
     cache keeps the maps at the smaller of the two sizes: the kernel is of every channel with every other.

@@ -45,7 +45,7 @@ def _probabilities(embedding: Tensor, form: Form) -> Tensor:
 
 
 class PKT(Method):
-    """Samples that are near each other to the teacher are probably near each other to the student.
+    """The probabilities that two samples are neighbors match the teacher's.
 
     The samples that are compared are those of the whole batch, of all processes.
 

@@ -88,7 +88,7 @@ class Fusion(nn.Module):
 
 
 class ReviewKD(Method):
-    """From its deepest features to its shallowest, the student reviews the teacher's with all that is deeper.
+    """Each stage of the student, fused with all deeper ones, matches a stage of the teacher.
 
     The student's stages and its embedding follow the teacher's pre-activations and its embedding, whatever
     their shapes. Batch norms are over the batch of all processes. The terms are "stages", all summed, and

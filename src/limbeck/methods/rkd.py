@@ -97,7 +97,7 @@ def _cosines(anchors: slice, embedding: Tensor) -> Tensor:
 
 
 class RKD(Method):
-    """The student's embeddings lie to each other as the teacher's do, in distances and angles.
+    """Distances and angles between embeddings match the teacher's.
 
     Its terms are "distance" and "angle". The samples are those of the whole batch, of all processes; it takes
     three for either term to say anything.

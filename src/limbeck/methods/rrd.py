@@ -62,7 +62,7 @@ def rrd(
 
 
 class RRD(Method):
-    """To the student a sample is related to earlier ones as it is to the teacher.
+    """Similarities of a sample to a queue of earlier ones match the teacher's.
 
     The earlier ones are the teacher's vectors in a queue. Those of the batch, of all processes, enter it
     first, so each sample's own is among its keys; until the queue is full, only what has entered counts. As

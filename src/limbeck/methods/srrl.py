@@ -45,7 +45,7 @@ def srrl(
 
 
 class SRRL(Method):
-    """The student's features, connected, are the teacher's embedding, also to the teacher's classifier.
+    """The student's features match the teacher's embedding by a connector, and the logits made of it.
 
     The connector is a 1x1 convolution with batch norm (over the batch of all processes) and ReLU, which is
     left out where the teacher's embedding is negative somewhere. As in the authors' code it takes the

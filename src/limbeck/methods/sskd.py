@@ -118,7 +118,7 @@ def head(width: int) -> nn.Sequential:
 
 
 class SSKD(Method):
-    """The student answers turned images like the teacher, and tells which image each was made of like it.
+    """On rotated images the student matches the teacher's classes, and which image each was made of.
 
     Every image is seen upright and turned by 90, 180 and 270 degrees, by the student in one forward, so that
     its batch norms see all four. A head on the frozen teacher's embedding learns in a phase which upright

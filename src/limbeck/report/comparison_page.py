@@ -79,7 +79,8 @@ def _lead(found: Comparison, measure: Measure) -> str:
         if verdict(its, best, found, measure) and its.interval:
             text += ", with a 95 % interval of {:+.{d}f} to {:+.{d}f}".format(*its.interval, d=places)
         elif not withheld(best, found):
-            text += f", without a verdict: {its.pairs} of the {MIN_PAIRS} pairs of seeds that it takes"
+            pairs = "is 1" if its.pairs == 1 else f"are {its.pairs}"
+            text += f". There is no verdict yet: it needs {MIN_PAIRS} pairs of seeds, and there {pairs}"
     text = text.replace(" %", "\N{NO-BREAK SPACE}%") + "."
     return " ".join([text, *unequal_steps(found)])
 

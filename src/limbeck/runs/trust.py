@@ -265,7 +265,9 @@ def _measures_wrong(
     if task.scores == "classes" and task.one_row_per_sample:
         causes += "; names=[...] of the data puts the classes in the order of a teacher's outputs"
     if task.at_chance(metrics, labeled.targets):
-        return f"{worth}, no better than chance: it is untrained, or {causes}"
+        how, _, ended = worth.partition("; ")
+        why = f"; {ended}" if ended else f": it is untrained, or {causes}"
+        return f"{how}, no better than chance{why}"
     recorded = _recorded(config, task)
     value = metrics.get(task.primary.name)
     if recorded is None or value is None:

@@ -127,7 +127,7 @@ def from_text(
         source,
         facts={"vocab_size": tokenizer.get_vocab_size()},
         files={"tokenizer.json": tokenizer.to_str(pretty=True)},
-        preparation="token ids by tokenizer.json and a mask of 1 where there is a token, both 0 after it",
+        preparation="input_ids by tokenizer.json; attention_mask is 1 for tokens and 0 for padding",
         hub=path if find(path, data_dir) is None else None,
         notes=(*targets.notes, *source.notes),
     )

@@ -122,7 +122,9 @@ def token_mask(method: str, stage: Tensor, mask: Tensor | None) -> None:
 
 
 def floating(method: str, name: str, tensor: Tensor) -> None:
-    """Refuses integers and truth values."""
+    """Refuses integers and truth values, and what is no tensor."""
+    if not isinstance(tensor, Tensor):
+        raise LimbeckError(f"{method}: {name} must be a tensor, not {tensor!r:.40}")
     if not tensor.is_floating_point():
         raise LimbeckError(
             f"{method}: {name} must hold floating-point numbers, not {tensor.dtype}; write {name}.float()"

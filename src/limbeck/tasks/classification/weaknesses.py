@@ -22,7 +22,8 @@ def weaknesses(names: Sequence[str], found: ClassificationFindings) -> Iterator[
     rates = [(rate, name) for rate, name in zip(found.accuracy.per_class, named, strict=True) if rate]
     worst, name = min(rates, key=lambda each: each[0].value)
     right = f"{_percent(worst.value)} % ({_percent(worst.low)} to {_percent(worst.high)})"
-    yield f"It is weakest on {name}: right in {right} of {worst.samples:,} samples."
+    if worst.value < 1:
+        yield f"It is weakest on {name}: right in {right} of {worst.samples:,} samples."
     if pairs := found.confusion.pairs[:PAIRS]:
         taken = (f"{named[each.target]} for {named[each.predicted]} ({each.samples:,})" for each in pairs)
         yield f"What it takes for something else most often: {', '.join(taken)}."
