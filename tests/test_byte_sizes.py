@@ -29,7 +29,7 @@ def test_bytes_of_a_text(text: str, count: int | None) -> None:
 
 def test_a_size_is_in_the_unit_that_suits_it() -> None:
     assert [sized(count) for count in (12, 2_712, 22_700_000, 1_234_567_890, 1_234_567_890_000)] == [
-        "0.0 kB",
+        "12 B",
         "2.7 kB",
         "22.7 MB",
         "1.2 GB",

@@ -144,7 +144,7 @@ def test_student_and_teacher_tell_as_many_classes_apart(setting: Setting) -> Non
 
 
 def test_a_feature_that_is_not_found_is_named(setting: Setting) -> None:
-    with pytest.raises(LimbeckError, match="found no embedding in the student Flatten; name by module path"):
+    with pytest.raises(LimbeckError, match="found no embedding in the student Flatten; name the modules"):
         Distiller(nn.Flatten(), SmallNet(4, classes=36), "projected", example=setting.inputs)
     with pytest.raises(
         LimbeckError, match="unknown module of SmallNet 'clasifier'; did you mean 'classifier'"

@@ -37,7 +37,9 @@ def named(nav: Any) -> list[str]:
 
 def test_every_page_is_in_the_menu(pages: ModuleType) -> None:
     menu = named(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
-    assert {page.name for page in DOCS.glob("*.md")} | {"index.md", "changelog.md"} == set(menu)
+    others = {"index.md", "changelog.md", "contributing.md", "examples/index.md", "benchmarks/index.md"}
+    assert {page.name for page in DOCS.glob("*.md")} | others == set(menu)
+    assert others <= pages.pages().keys()
 
 
 def test_every_method_has_a_page(pages: ModuleType) -> None:
@@ -68,6 +70,11 @@ def test_links_lead_to_pages_of_the_site(pages: ModuleType) -> None:
     assert shown("[runs](docs/runs.md)", "index.md") == "[runs](runs.md)"
     assert shown("[it](../examples/own_loop.py)", "own-loop.md") == "[it](examples/own_loop.md)"
     assert shown("| `kd` | logits |", "methods.md") == "| [`kd`](methods/kd.md) | logits |"
+    assert shown("[how](CONTRIBUTING.md), [all](examples)", "index.md") == (
+        "[how](contributing.md), [all](examples/index.md)"
+    )
+    assert shown("- [one](images.py)", "examples/index.md") == "- [one](../examples/images.md)"
+    assert shown('<img src="docs/images/a.png">', "index.md") == '<img src="images/a.png">'
     elsewhere = shown("[a test](../tests/test_site.py)", "own-loop.md")
     assert elsewhere == "[a test](#){title='tests/test_site.py, in the repository'}"
 

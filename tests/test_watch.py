@@ -32,7 +32,7 @@ def network(width: int) -> nn.Module:
 INPUTS, TARGETS = torch.rand(8, 1, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 4
 
 
-def distiller(objective: str = "ce + fitnet") -> Distiller:
+def distiller(objective: str | Method = "ce + fitnet") -> Distiller:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Distiller(network(3), network(4), objective, example=INPUTS)
@@ -65,7 +65,8 @@ def test_parts_that_no_optimizer_has_are_named_once(every: int, first: int) -> N
     (message,) = said(made, 40, stepping(optimizer, every=every, first=first))
     count = len([p for p in made.objective.parameters() if p.requires_grad])
     assert message.startswith("the student learns, but ")
-    assert f" of fitnet and {count - 1} more, which the objective trains with it" in message
+    # All but the bias before a batch norm, whose gradient is zero but for rounding.
+    assert f" of fitnet and {count - 2} more, which the objective trains with it" in message
     assert message.endswith("make yours with distiller.optimizer(...), or of distiller.parameters()")
 
 
@@ -93,7 +94,7 @@ class Adapted(Method):
 @pytest.mark.parametrize("every", [1, 2, 3, 4, 5])
 def test_parts_whose_first_gradient_is_zero_are_not_named(every: int) -> None:
     """As with an adapter, whose second factor begins at zero."""
-    made = Distiller(network(3), network(4), Adapted(), example=INPUTS)
+    made = distiller(Adapted())  # the first gets gradients so small that float32 has no step for them
     assert said(made, 40, stepping(torch.optim.SGD(made.parameters(), lr=0.01), every=every)) == []
 
 

@@ -44,7 +44,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> LimbeckError:
     """
     names = {each.casefold(): each for each in sorted(known)}
     begin = [each for each in names if len(name) > 2 and each.startswith(name.casefold())]
-    near = begin or get_close_matches(name.casefold(), names, n=1, cutoff=0.6)
+    near = begin or get_close_matches(name.casefold(), names, n=1, cutoff=0.6 if len(name) > 2 else 0.5)
     hint = (
         f"did you mean {names[near[0]]!r}?" if near else f"there are: {', '.join(names.values()) or 'none'}"
     )

@@ -22,6 +22,8 @@ EVERY = 8
 """Forwards in each of which the student is looked at; after them, at twice as many each time."""
 LAST_LOOK = 1024
 """Forwards after which a student that has not changed either is left alone."""
+SMALL = 1e-4
+"""Largest gradient of a part, over its largest value, with which it may stay as it is in floating point."""
 _CALLED = {"projection": "logits", "ranked": "logits", "sides": "maps"}
 """What fields of a teacher's outputs are called, where that is not their name."""
 
@@ -133,12 +135,12 @@ def _sums(parameters: Iterable[nn.Parameter]) -> list[float]:
 
 
 def _learning(parts: Mapping[str, nn.Parameter], losses: Losses) -> list[str]:
-    """Names of those parts on which the losses depend."""
+    """Names of those parts on which the losses depend so much that a step would show."""
     if not parts or not losses.total.requires_grad:
         return []
     gradients = torch.autograd.grad(losses.total, list(parts.values()), retain_graph=True, allow_unused=True)
     return [
         name
-        for name, gradient in zip(parts, gradients, strict=True)
-        if gradient is not None and bool(gradient.count_nonzero())
+        for (name, part), gradient in zip(parts.items(), gradients, strict=True)
+        if gradient is not None and bool(gradient.abs().max() > SMALL * part.detach().abs().max())
     ]

@@ -263,6 +263,7 @@ def test_a_config_that_lies_in_a_runs_directory_is_no_word_of_the_users(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "stranger", raising=False)
+    monkeypatch.delenv("LIMBECK_TRUST_CODE", raising=False)
     Path("stranger.py").write_text(MODULE)
     assert command("train", "--model", "stranger:make", "--out", "run", *QUICK[:-2]).code == 0
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "of another user"))
@@ -282,6 +283,7 @@ def test_a_factory_of_the_same_name_elsewhere_is_another_one(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "stranger", raising=False)
+    monkeypatch.delenv("LIMBECK_TRUST_CODE", raising=False)
     for place in ("mine", "theirs"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "stranger.py").write_text(MODULE)

@@ -194,7 +194,7 @@ def test_stages_that_do_not_fit_are_named() -> None:
     ):
         setting.distiller("ce + fsp(pairs=[[1, 0]])")
     small, large = (CNN([2, 4], in_channels=1, size=8, num_classes=3) for _ in range(2))
-    with pytest.raises(LimbeckError, match="found no stem in CNN; name by module path where to have it"):
+    with pytest.raises(LimbeckError, match="found no stem in CNN; name the modules"):
         Distiller(small, large, "ce + fsp", example=torch.rand(2, 1, 8, 8))
     with pytest.raises(LimbeckError, match=r"flow between maps .* not from \(4, 4, 4\) to \(16, 4\)"):
         Distiller(Patches(), Patches(), "ce + fsp", example=setting.inputs[:2])

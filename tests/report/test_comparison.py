@@ -170,7 +170,7 @@ def test_the_page_leads_with_the_best_and_its_difference() -> None:
     assert "That is +7.80 points against student alone, with a 95 % interval of +6.76 to +8.84." in text
     assert "A note." in text
     few = text_of(comparison_report(comparison(ALONE, contenders(2)[1:]), by("top1")))
-    assert "without a verdict: 2 of the 5 pairs of seeds that it takes." in few
+    assert "There is no verdict yet: it needs 5 pairs of seeds, and there are 2." in few
     alone = text_of(comparison_report(comparison(None, contenders(1)[1:2]), by("top1")))
     assert "The test top-1 of student alone is: 77.00 %, from one seed." in alone
 

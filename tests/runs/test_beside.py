@@ -105,7 +105,10 @@ class TestAuto:
         points = 100 * alone_of(run).difference
         card = (run.path / "README.md").read_text(encoding="utf-8")
         assert "trained by `ce` in as many steps, here the baseline." in card
-        assert f"it is {points:+.2f} points of top-1 on the test split, from 1 seed, which gives no" in card
+        assert (
+            f"minus the student alone: {points:+.2f} points of top-1 on the test split, from 1 seed, which"
+            in card
+        )
         assert "student alone" not in (tmp_path / "run-alone" / "README.md").read_text(encoding="utf-8")
 
     def test_the_student_that_was_handed_over_is_copied_before_it_learns(self, tmp_path: Path) -> None:
@@ -241,7 +244,7 @@ def stopped(where: Path, epoch: int, **given: Any) -> None:
 
     def stop(self: Any, line: Any, add: Any = limbeck.training.history.History.add) -> None:
         add(self, line)
-        if self._path == where / "metrics.jsonl" and line["epoch"] == epoch:
+        if self.path == where / "metrics.jsonl" and line["epoch"] == epoch:
             raise StoppedError
 
     with pytest.MonkeyPatch.context() as patch:
