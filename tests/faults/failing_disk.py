@@ -37,12 +37,15 @@ def mount(*options: str) -> None:
     subprocess.run(["mount", *options], check=True)
 
 
+def read_only(disk: Path) -> None:
+    """Puts the same disk over itself, read-only: the file of the lock is open to be written in the first."""
+    mount("--bind", str(disk), str(disk))
+    mount("-o", "remount,ro,bind", str(disk))
+
+
 FATES: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     "full": (fill, lambda disk: (disk / "ballast").unlink()),
-    "read-only": (
-        lambda disk: mount("-o", "remount,ro", str(disk)),
-        lambda disk: mount("-o", "remount,rw", str(disk)),
-    ),
+    "read-only": (read_only, lambda disk: subprocess.run(["umount", str(disk)], check=True)),
     "removed": (lambda disk: shutil.rmtree(disk / "run"), lambda disk: None),
 }
 """How a disk fails, and how it is mended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -568,7 +568,8 @@ class Trainer:
 
     def _write_checkpoint(self, path: Path, state: Mapping[str, Any]) -> None:
         """Writes a checkpoint, after the lines of the history that it counts."""
-        self.history.flush()
+        with suppress(LimbeckError, OSError):  # which is said where a line is added
+            self.history.flush()
         known = {"lines": self.history.lines, "choices": asdict(self.choices), "skipped": self._skipped}
         # A file that this training has neither written nor gone on from may be torn.
         keep = checkpoints.before(path) if self._newest == path else None
