@@ -15,8 +15,7 @@ from limbeck.tasks import Detection
 LEAD = """Mean and standard deviation over the seeds; then the mean difference of the mAP on the same seeds to
 the student alone with its 95 % Student-t interval, and p of a paired t test, corrected by Holm for all rows.
 All train for as many epochs; the last one is reported, and nothing was chosen on the test split. MTPD with
-two teachers spends half of the epochs with each, and its learning rate begins anew with the second.
-Seconds are those of the training with the last teacher, forwards of the teacher included."""
+two teachers spends half of the epochs with each, and its learning rate begins anew with the second."""
 
 
 def page(setting: Mapping[str, Any], found: Mapping[str, Any]) -> str:
@@ -45,8 +44,8 @@ def page(setting: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         _filled(_facts(setting, found)),
         "",
         "| | objective | validation mAP (%) | test mAP (%) | - alone | p | test AP50 (%) | agreement (%) | "
-        "seconds | seeds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "seeds |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     values = {
         name: {seed: 100 * cell["test"]["map"] for seed, cell in cells.items()}
@@ -72,7 +71,6 @@ def page(setting: Mapping[str, Any], found: Mapping[str, Any]) -> str:
             f"{corrected[name]:.3f}" if name in corrected else "",
             str(summarize([100 * cell["test"]["map50"] for cell in cells])),
             str(summarize(agreed)) if agreed else "",
-            str(summarize([cell["seconds"] for cell in cells])),
             str(len(cells)),
         ]
         lines.append(f"| {' | '.join(texts)} |")

@@ -57,7 +57,7 @@ class Setting:
             "strong": "fcos(channels=[24, 48, 96, 96], blocks=2, width=48)",
         }
     )
-    epochs: int = 96
+    epochs: int = 192
     teacher_epochs: int = 120
     tried: tuple[int, ...] = (48, 96, 192)
     lr: float = 2e-3
