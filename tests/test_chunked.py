@@ -297,6 +297,27 @@ def test_the_most_probable_tokens_teach_as_logits_of_all_do(padded: bool) -> Non
     torch.testing.assert_close(*gradients)
 
 
+def test_the_logits_of_a_live_teacher_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = parse("kd + bdd")
+    made = [
+        Projection(
+            torch.randn(6, 3, requires_grad=learns), torch.randn(11, 3), None, 1.0, None, torch.float32
+        )
+        for learns in (True, False)
+    ]
+    asked: list[Projection] = []
+    getitem = Projection.__getitem__
+
+    def counted(projection: Projection, rows: slice | Tensor) -> Tensor:
+        asked.append(projection)
+        return getitem(projection, rows)
+
+    monkeypatch.setattr(Projection, "__getitem__", counted)
+    student, teacher = (Outputs(projection=each) for each in made)
+    Chunked(objective, objective.labels, 3)(student, teacher, Batch(made[0].hidden, torch.arange(6)))
+    assert sum(each is made[1] for each in asked) == 2, "for each of the two chunks"
+
+
 def test_a_monitor_is_reported_and_not_minimized() -> None:
     hidden, weight = torch.randn(5, 3, requires_grad=True), torch.randn(4, 3)
     projection = Projection(hidden, weight, None, 1.0, None, torch.float32)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import LimbeckError
-from limbeck.files import replacing, write_text
+from limbeck.files import parse_json, replacing, write_text
 
 
 def test_a_block_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
@@ -28,3 +28,10 @@ def test_folders_are_made_and_what_is_in_the_way_is_named(tmp_path: Path) -> Non
     assert (tmp_path / "a" / "b" / "file.txt").read_text() == "text"
     with pytest.raises(LimbeckError, match=r"file\.txt/below' cannot be written"):
         write_text(tmp_path / "a" / "b" / "file.txt" / "below", "text")
+
+
+def test_json_that_is_nested_too_deep_is_no_json() -> None:
+    assert parse_json(b'{"a": [1, null]}') == {"a": [1, None]}
+    for text in ("[" * 100_000, b"[" * 100_000, "{"):
+        with pytest.raises(ValueError, match=r"nested too deep|Expecting property name"):
+            parse_json(text)

@@ -90,7 +90,7 @@ class Chunked:
             answers = _some(teacher, rows, as_ranked=True)
             found = self.objective.terms_of(self.as_ranked, made, answers, piece)
             if others := [label for label in self.labels if label not in self.as_ranked]:
-                found |= self.objective.terms_of(others, made, _some(teacher, rows), piece)
+                found |= self.objective.terms_of(others, made, dense(answers), piece)
             return found
 
         size = self.rows or max(1, CHUNK.get(projection.hidden.device.type, CHUNK["cpu"]) // projection.width)

@@ -273,6 +273,17 @@ def test_tensorboard_follows_a_run_by_default(command: Command) -> None:
     assert list(Path("run/trackers/limbeck").glob("events.out.tfevents*"))
 
 
+@pytest.mark.parametrize(
+    ("number", "name", "code"), [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGINT, "SIGINT", 130)]
+)
+def test_a_signal_stops_any_command_in_a_sentence(
+    number: signal.Signals, name: str, code: int, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("limbeck.cli.doctor.examination", lambda: signal.raise_signal(number))
+    answer = command("doctor")
+    assert (answer.code, answer.out, answer.err) == (code, "", f"limbeck: stopped by {name}\n")
+
+
 def test_resuming_and_overwriting(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*arguments: Any) -> None:
         raise KeyboardInterrupt

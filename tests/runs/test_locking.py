@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import LimbeckError
-from limbeck.runs.locking import LOCK, Lock, locked
+from limbeck.runs.locking import LOCK, Lock
+from run_locks import locked
 
 
 def test_a_second_process_is_refused_until_the_first_is_done(tmp_path: Path) -> None:

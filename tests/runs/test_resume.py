@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -204,15 +205,14 @@ def test_it_goes_on_as_an_error_told_it_to(tmp_path: Path, capsys: pytest.Captur
     assert changed["settings"] == {"training.accumulation": [1, 2], "training.skip_bad_steps": [0, 2]}
 
 
+def on_digits(epochs: int, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Arguments of a short training."""
+    given = {"model": "mlp", "data": "digits", "epochs": epochs, "batch_size": 250, "display": False}
+    return {**given, "settings": {"training.trackers": [], **more}}
+
+
 def test_a_directory_that_is_removed_is_made_again_before_the_next_checkpoint(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {
-        "model": "mlp",
-        "data": "digits",
-        "epochs": 5,
-        "batch_size": 250,
-        "display": False,
-    }
-    settings |= {"settings": {"training.trackers": [], "training.checkpoint_every": 1}}
+    settings = on_digits(5, {"training.checkpoint_every": 1})
     path = tmp_path / "run"
     whole = limbeck.train(out=tmp_path / "whole", **settings)
     add, epochs = History.add, list[int]()
@@ -236,14 +236,7 @@ def test_a_directory_that_is_removed_is_made_again_before_the_next_checkpoint(tm
 
 
 def test_a_run_does_not_write_into_another_one_that_took_its_removed_directory(tmp_path: Path) -> None:
-    settings: dict[str, Any] = {
-        "model": "mlp",
-        "data": "digits",
-        "epochs": 3,
-        "batch_size": 250,
-        "display": False,
-    }
-    settings |= {"settings": {"training.trackers": []}}
+    settings = on_digits(3)
     path = tmp_path / "run"
     other: dict[str, Any] = {}
 

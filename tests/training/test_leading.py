@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import limbeck
-from limbeck.runs.locking import locked
+from run_locks import locked
 
 pytestmark = pytest.mark.skipif(torch.accelerator.is_available(), reason="is about machines without a GPU")
 

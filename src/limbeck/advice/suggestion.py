@@ -61,11 +61,9 @@ class Suggestion:
         Args:
             teacher: how its answers came. None are known from a cache that the objective cannot do with.
         """
-        return sorted(
-            each.ratio
-            for each in self.costs
-            if each.teacher == teacher == "live" or (self.cached and each.teacher == teacher == "cached")
-        )
+        if teacher == "cached" and not self.cached:
+            return []
+        return sorted(each.ratio for each in self.costs if each.teacher == teacher)
 
 
 def suggest(given: Situation, known: Evidence | None = None) -> tuple[Suggestion, ...]:

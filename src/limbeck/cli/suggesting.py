@@ -179,8 +179,8 @@ def _cost(each: Suggestion, budget: float | None) -> str:
     files = ", ".join(dict.fromkeys(f"benchmarks/{cost.benchmark}" for cost in each.costs))
     if not cached and each.cached:
         files += f"; --cache-teacher {each.cached} keeps the teacher's answers"
-    alone = " alone" if budget is not None and live and min(live) > budget and cached else ""
-    within = f", which{alone} is within the budget" if alone else ""
+    dear = budget is not None and bool(live) and min(live) > budget
+    within = ", which alone is within the budget" if dear and cached else ""
     return f"a training step takes {', '.join(ways)}{within} ({files})"
 
 

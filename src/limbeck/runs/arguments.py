@@ -18,7 +18,7 @@ from limbeck.models import zoos
 from limbeck.models.factory import check_trust, names_factory
 from limbeck.runs import optimizers
 from limbeck.runs.directory import Run
-from limbeck.runs.network_names import read_by
+from limbeck.runs.network_names import key_of, read_by
 
 TeacherLike: TypeAlias = str | Path | Run | nn.Module
 """A teacher: its name in a config, its run or that run's directory, or the network itself."""
@@ -155,10 +155,8 @@ def _written(value: Any) -> Any:
 
 def _check_factories(config: RunConfig, directory: Path, given: Mapping[str, Any]) -> None:
     """Refuses factories that the config of a run's directory names, and the user does not."""
-    roles = {"student": config.student, "teacher": config.teacher}
-    roles |= {f"teachers.{name}": each for name, each in config.teachers.items()}
-    for role, network in roles.items():
-        if network is None or f"{role}.model" in given:
+    for role, network in {"student": config.student, **config.taught_by}.items():
+        if f"{key_of(role)}.model" in given:
             continue
         for model in {network.model, *read_by(network)}:
             known = models.huggingface.is_hf(model) or zoos.is_zoo(model)

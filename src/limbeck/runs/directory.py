@@ -425,9 +425,8 @@ def change(path: Path, config: RunConfig, changed: Mapping[str, tuple[Any, Any]]
         changed: the settings that are others now, with both values.
         epochs: how many epochs were over, of phases and training.
     """
-    file = path / "environment.json"
-    known = parse_json(file.read_text(encoding="utf-8"))
+    known = Run(path).environment
     settings = {key: list(values) for key, values in changed.items()}
     known["changed"] = [*known.get("changed", []), {"epochs": epochs, "settings": settings}]
-    write_json(file, known)
+    write_json(path / "environment.json", known)
     write_text(path / "config.yaml", config.to_yaml())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from limbeck.errors import LimbeckError
@@ -83,18 +82,3 @@ class Lock:
         if self._open is not None:
             os.close(self._open)
             self._open = None
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[Lock]:
-    """A context in which no other process has the directory; see `Lock`.
-
-    Raises:
-        LimbeckError: if another process has it, or nothing can be written there.
-    """
-    lock = Lock(path)
-    lock.take()
-    try:
-        yield lock
-    finally:
-        lock.give_back()

@@ -154,16 +154,14 @@ def examine(
     worth = _worth(whose, task, metrics, where)
     runs = [run for each in (config, *members_of(config)) if (run := run_of(each)) is not None]
     untaught = next((run for run in runs if run.result.at_chance), None)
-    if untaught is not None:
-        said = chance.as_teacher(untaught, whose)
-        if chance.is_certain(untaught.result):
-            return Found(worth, said)
-        worth = f"{worth}; {said}"
+    ended = None if untaught is None else chance.as_teacher(untaught, whose)
+    if untaught is not None and chance.is_certain(untaught.result):
+        return Found(worth, ended)
     wrong = _looks_wrong(answers, task, labeled, whose, name, recorded=bool(runs))
     judged = len(labeled) >= FEWEST and not (source.noise and split is not source.validation)
     if wrong is None and metrics and judged:
-        wrong = _measures_wrong(task, metrics, meter, labeled, config, worth)
-    return Found(worth, wrong)
+        wrong = _measures_wrong(task, metrics, meter, labeled, config, worth, ended)
+    return Found(worth if ended is None else f"{worth}; {ended}", wrong)
 
 
 def _asked_about(source: Source) -> tuple[Split, str]:
@@ -259,15 +257,19 @@ def _measures_wrong(
     labeled: Split,
     config: TeacherConfig,
     worth: str,
+    ended: str | None,
 ) -> str | None:
-    """What shows in its figures that the teacher does not fit the data; None if nothing does."""
+    """What shows in its figures that the teacher does not fit the data; None if nothing does.
+
+    Its own run may have ended at chance, on too few labels to be sure, as `ended` says then.
+    """
     causes = "its classes, its normalization or its inputs do not fit the data"
     if task.scores == "classes" and task.one_row_per_sample:
         causes += "; names=[...] of the data puts the classes in the order of a teacher's outputs"
     if task.at_chance(metrics, labeled.targets):
-        how, _, ended = worth.partition("; ")
-        why = f"; {ended}" if ended else f": it is untrained, or {causes}"
-        return f"{how}, no better than chance{why}"
+        why = f": it is untrained, or {causes}" if ended is None else f"; {ended}"
+        return f"{worth}, no better than chance{why}"
+    worth = worth if ended is None else f"{worth}; {ended}"
     recorded = _recorded(config, task)
     value = metrics.get(task.primary.name)
     if recorded is None or value is None:

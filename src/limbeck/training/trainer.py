@@ -462,10 +462,8 @@ class Trainer:
         """A context of which it is said, with a remedy, if there is not enough memory for what is in it."""
         try:
             yield
-        except (
-            MemoryError,
-            RuntimeError,
-        ) as error:  # an accelerator's is of a kind of its own, a CPU's is not
+        except (MemoryError, RuntimeError) as error:
+            # An accelerator's error is of a kind of its own; torch's on a CPU is a RuntimeError.
             known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
             if not known and "allocate memory" not in str(error):
                 raise
