@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,12 +37,22 @@ def test_help_does_not_wait_for_torch() -> None:
         "        main()\n"
         "    except SystemExit:\n"
         "        pass\n"
+        "    if arguments != ['methods']:\n"
+        "        assert 'rich' not in sys.modules\n"
         "assert not {'torch', 'numpy', 'sklearn'} & sys.modules.keys()\n"
     )
     done = run_anew(sys.executable, "-c", script)
     assert done.returncode == 0, done.stderr
     assert "Distills a large trained network into a small one." in done.stdout
     assert "--objective" in done.stdout
+
+
+@pytest.mark.parametrize("group", [(), ("cache",), ("answers",), ("study",)])
+def test_no_command_is_described_by_half_a_sentence(command: Command, group: tuple[str, ...]) -> None:
+    lines = command(*group, "--help").out.partition("Commands:\n")[2].splitlines()
+    described = [line for line in lines if re.match(r"  [a-z]", line)]
+    assert described
+    assert all(line.endswith(".") and not line.endswith("...") for line in described[:24]), described
 
 
 def test_the_installed_command_and_the_module_are_the_same(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 from command import Command
 
-from limbeck.cli import opening
+from limbeck.cli import page_server
 from limbeck.errors import LimbeckError
 
 
@@ -20,7 +20,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     page = tmp_path / "report.html"
     page.write_text("<p>A page.</p>", encoding="utf-8")
     (tmp_path / "secret.txt").write_text("no", encoding="utf-8")
-    with opening.server(page, 0) as serving:
+    with page_server.server(page, 0) as serving:
         thread = Thread(target=serving.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{serving.server_address[1]}"
@@ -41,7 +41,7 @@ def test_the_page_is_served_and_nothing_else(address: str) -> None:
 def test_a_port_that_is_taken_is_named(address: str, tmp_path: Path) -> None:
     port = int(address.rpartition(":")[2])
     with pytest.raises(LimbeckError, match=rf"^port {port} cannot be used: Address already in use; --port 0"):
-        opening.server(tmp_path / "report.html", port)
+        page_server.server(tmp_path / "report.html", port)
 
 
 def test_a_run_without_a_report_says_what_writes_one(command: Command, tmp_path: Path) -> None:

@@ -6,9 +6,6 @@ import os
 import sys
 import traceback
 
-from rich.console import Console
-from rich.text import Text
-
 from limbeck.cli.app import app
 from limbeck.errors import FirstFailedError, LimbeckError
 
@@ -35,7 +32,11 @@ def main() -> None:
             traceback.print_exception(error)
         if isinstance(error, FirstFailedError):
             sys.exit(error.exit_code)
+        from rich.text import Text
+
+        from limbeck.cli.terminal import err
+
         name = "limbeck" if rank == "0" else f"limbeck, process {rank}"
         message = Text.assemble((f"{name}: ", "red"), str(error))
-        Console(stderr=True, highlight=False).print(message, soft_wrap=True)
+        err().print(message, soft_wrap=True)
         sys.exit(error.exit_code)

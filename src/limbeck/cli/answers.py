@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from limbeck.cli import options
+from limbeck.cli.terminal import out
 
-out = Console(highlight=False, markup=False)
 app = typer.Typer(help="Writes files for answers of somebody else's model.", no_args_is_help=True)
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file.")]
@@ -28,7 +27,10 @@ def template(
     data_dir: options.DataDir = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Writes a file to fill: a line for each training sample, with its id, its text and an empty label."""
+    """Writes a file to fill, a line for each training sample.
+
+    A line has the sample's id, its text and an empty label.
+    """
     from limbeck import data as sources
     from limbeck.teachers.files import writing
 
@@ -42,6 +44,6 @@ def template(
         if names
         else "the data names no classes; give them, names=[...]"
     )
-    out.print(known, soft_wrap=True)
-    out.print(f"{len(rows):,} training samples of {source.name}", soft_wrap=True)
-    out.print(out_file, soft_wrap=True)
+    out().print(known, soft_wrap=True)
+    out().print(f"{len(rows):,} training samples of {source.name}", soft_wrap=True)
+    out().print(out_file, soft_wrap=True)

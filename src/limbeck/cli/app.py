@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from limbeck.cli import answers as answer_commands
 from limbeck.cli import cache as cache_commands
@@ -21,6 +19,7 @@ from limbeck.cli.mining import mine
 from limbeck.cli.opening import open_
 from limbeck.cli.search_views import search_views
 from limbeck.cli.suggesting import suggest
+from limbeck.cli.terminal import out
 from limbeck.cli.training import distill, train
 from limbeck.cli.transfer import transfer
 from limbeck.cli.tune import tune
@@ -32,6 +31,7 @@ app = typer.Typer(
     epilog="With --debug, anywhere, or LIMBECK_DEBUG=1, an error shows its traceback. With --trust-code, or "
     "LIMBECK_TRUST_CODE=1, a factory that a run's directory names is called, now and ever after.",
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -39,12 +39,13 @@ app.add_typer(data_commands.app, name="data")
 app.add_typer(cache_commands.app, name="cache")
 app.add_typer(answer_commands.app, name="answers")
 app.add_typer(study_commands.app, name="study")
-out = Console(highlight=False, markup=False)
 
 
 def _print_version(asked: bool) -> None:
     if asked:
-        out.print(f"limbeck {version('limbeck')}")
+        from limbeck import __version__
+
+        typer.echo(f"limbeck {__version__}")
         raise typer.Exit
 
 
@@ -64,10 +65,13 @@ def quickstart(
     ),
     seed: Annotated[int, typer.Option(help="First of five random seeds.")] = 0,
 ) -> None:
-    """Distills a small student for handwritten digits, and shows what it gained."""
+    """Distills a small student for handwritten digits.
+
+    The page that it writes shows what the student gained over one without a teacher.
+    """
     from limbeck.cli.quickstart import quickstart as run_quickstart
 
-    run_quickstart(out_dir, seed, out)
+    run_quickstart(out_dir, seed, out())
 
 
 app.command()(init)
@@ -127,7 +131,10 @@ def evaluate(
         bool, typer.Option("--overwrite", help="Replace an evaluation that holds more.")
     ] = False,
 ) -> None:
-    """Measures a run's student beside its teacher; on the run's data it also renews the report."""
+    """Measures a run's student beside its teacher.
+
+    On the run's own data it also renews the report.
+    """
     from limbeck.cli.evaluated import evaluated
     from limbeck.doors import evaluate as evaluate_run
     from limbeck.evaluation.supervision import SAMPLES
@@ -137,7 +144,7 @@ def evaluate(
         raise LimbeckError("--complexity-samples is for the supervision complexity; add --complexity")
     if complexity and complexity_samples is None:
         complexity_samples = SAMPLES
-    with out.status("measuring"):
+    with out().status("measuring"):
         found = evaluate_run(
             run,
             data,
@@ -153,7 +160,7 @@ def evaluate(
             device=device or "auto",
             overwrite=overwrite,
         )
-    out.print(evaluated(found, Run(run)), soft_wrap=True)
+    out().print(evaluated(found, Run(run)), soft_wrap=True)
 
 
 @app.command("import")
@@ -179,7 +186,10 @@ def import_(
     ] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Makes a run directory from a checkpoint of other software, such as RepDistiller or mdistiller."""
+    """Makes a run directory from a checkpoint of other software.
+
+    RepDistiller and mdistiller write such checkpoints.
+    """
     from limbeck.cli.show import imported
     from limbeck.cli.values import normalization_from, sizes
     from limbeck.runs.importing import import_checkpoint
@@ -194,7 +204,7 @@ def import_(
         out=out_dir,
         overwrite=overwrite,
     )
-    out.print(imported(run), soft_wrap=True)
+    out().print(imported(run), soft_wrap=True)
 
 
 @app.command()
@@ -227,7 +237,10 @@ def export(
     ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Writes a run's student to a file for deployment, and checks that it answers the same."""
+    """Writes a run's student to a file for deployment.
+
+    The file is kept only if it answers as the student does.
+    """
     from limbeck.cli.show import quantized
     from limbeck.cli.values import max_drop_from
     from limbeck.runs.exporting import export as export_run
@@ -243,9 +256,9 @@ def export(
         max_drop=max_drop_from(max_drop),
     )
     for sentence in (f"{exported.file}", *exported.lines):
-        out.print(sentence, soft_wrap=True)
+        out().print(sentence, soft_wrap=True)
     if exported.quantization is not None:
-        out.print(quantized(exported.quantization))
+        out().print(quantized(exported.quantization))
 
 
 @app.command()
@@ -255,13 +268,13 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files and send nothing.")] = False,
 ) -> None:
-    """Uploads a run's student with its card to the Hugging Face hub."""
+    """Uploads a run's student and its card to the hub."""
     from limbeck.runs.pushing import push as push_run
 
     pushed = push_run(run, repo, private=private, dry_run=dry_run)
     for name, size in pushed.files.items():
-        out.print(f"{name}  {size:,} bytes", soft_wrap=True)
-    out.print(pushed.url or f"nothing was sent to {repo}", soft_wrap=True)
+        out().print(f"{name}  {size:,} bytes", soft_wrap=True)
+    out().print(pushed.url or f"nothing was sent to {repo}", soft_wrap=True)
 
 
 app.command()(transfer)
@@ -284,33 +297,42 @@ def inspect(
     ] = None,
     classes: Annotated[int | None, typer.Option(help="Number of classes, with --input.")] = None,
 ) -> None:
-    """Shows what limbeck finds in a network: logits, embedding, stages, stem, with shapes."""
+    """Shows what limbeck finds in a network, with shapes.
+
+    These are the logits, the embedding, the stages and the stem.
+    """
     from limbeck.cli.show import inspection
 
-    out.print(inspection(model, data, data_dir, shape, classes))
+    out().print(inspection(model, data, data_dir, shape, classes))
 
 
 @app.command()
 def methods(
     name: Annotated[str | None, typer.Argument(help="Method to show in detail.")] = None,
 ) -> None:
-    """Lists the methods, or shows one: arguments, what it reads, tasks and recipe."""
+    """Lists the methods, or shows one.
+
+    Shown are its arguments, what it reads, its tasks and its recipe.
+    """
     if name is None:
         from limbeck.cli.methods_table import methods_table
 
-        out.print(methods_table())
+        out().print(methods_table())
         return
     from limbeck.cli.catalog import method_details
 
-    out.print(method_details(name))
+    out().print(method_details(name))
 
 
 @app.command()
 def tasks(name: Annotated[str | None, typer.Argument(help="Task to show in detail.")] = None) -> None:
-    """Lists the tasks, or shows one: targets, metrics, default objectives and methods."""
+    """Lists the tasks, or shows one.
+
+    Shown are its targets, metrics, default objectives and methods.
+    """
     from limbeck.cli.catalog import task_details, tasks_table
 
-    out.print(task_details(name) if name else tasks_table())
+    out().print(task_details(name) if name else tasks_table())
 
 
 @app.command()
@@ -318,15 +340,18 @@ def models(name: Annotated[str | None, typer.Argument(help="Network to show in d
     """Lists the networks, or shows one with its arguments."""
     from limbeck.cli.catalog import model_details, models_table
 
-    out.print(model_details(name) if name else models_table())
+    out().print(model_details(name) if name else models_table())
 
 
 @app.command()
 def doctor() -> None:
-    """Shows what a run would have at hand here: versions, devices, precision, disk, optional packages."""
+    """Shows what a run would have at hand here.
+
+    These are versions, devices, precision, disk and optional packages.
+    """
     from limbeck.cli.doctor import examination
 
-    out.print(examination(), soft_wrap=True)
+    out().print(examination(), soft_wrap=True)
 
 
 for group in (app, *(each.typer_instance for each in app.registered_groups)):

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from limbeck.byte_sizes import sized
 from limbeck.cli import options
+from limbeck.cli.terminal import err, out
 from limbeck.durations import duration
 from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
@@ -23,10 +22,7 @@ if TYPE_CHECKING:
     from limbeck.runs.planning import Planned
     from limbeck.teachers.cache_admin import CacheFile
 
-out = Console(highlight=False, markup=False)
-app = typer.Typer(
-    help="Plans, fills, lists, checks, exports and removes caches of teachers' outputs.", no_args_is_help=True
-)
+app = typer.Typer(help="Plans, fills, lists and checks caches of teachers' outputs.", no_args_is_help=True)
 
 Name = Annotated[str | None, typer.Argument(help="Name of the cache in the list, or its beginning.")]
 
@@ -48,7 +44,10 @@ def plan(
     batch_size: Forward = None,
     settings: options.Settings = None,
 ) -> None:
-    """Says what a cache would take, in rows, bytes and hours, by a few forwards; keeps nothing."""
+    """Says how many rows, bytes and hours a cache would take.
+
+    It asks the teacher about a few batches, and keeps nothing.
+    """
     from limbeck.cli import values
     from limbeck.runs.arguments import RunArguments
     from limbeck.runs.planning import plan as planning
@@ -68,7 +67,7 @@ def plan(
     )
     for planned in planning(arguments):
         for line in _planned(planned):
-            out.print(line, soft_wrap=True)
+            out().print(line, soft_wrap=True)
 
 
 @app.command()
@@ -85,7 +84,12 @@ def fill(
     batch_size: Forward = None,
     settings: options.Settings = None,
 ) -> None:
-    """Asks a teacher in advance for all that a run with these options would; continues where it stopped."""
+    """Asks a teacher in advance for all that a run would.
+
+    It may be stopped, and continues when it is called again.
+    """
+    from rich.progress import Progress
+
     from limbeck.cli import values
     from limbeck.runs.filling import fill as filling
 
@@ -103,8 +107,7 @@ def fill(
         batch_size=batch_size,
         settings=values.settings(settings or []),
     )
-    terminal = Console(stderr=True)
-    with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
+    with Progress(console=err(), transient=True, disable=not err().is_terminal) as bar:
         task = bar.add_task("asking", total=None)
         try:
             for state in steps:
@@ -113,9 +116,9 @@ def fill(
                     views_of = f"{state.views} {_plural('view', state.views)} of {state.samples:,} {state.of}"
                     seconds = time.perf_counter() - begun
                     answers = f"{state.done:,} answers, {state.asked:,} of them new, in {seconds:.1f} s"
-                    out.print(f"{views_of}: {answers}")
+                    out().print(f"{views_of}: {answers}")
                     if state.shortage:
-                        out.print(state.shortage, soft_wrap=True)
+                        out().print(state.shortage, soft_wrap=True)
                     begun = time.perf_counter()
         except STOPPED as stopped:
             typer.echo("limbeck: interrupted; the same command continues from here", err=True)
@@ -132,7 +135,10 @@ def export(
     data_dir: options.DataDir = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Writes a cache of logits as a file of answers, one for each sample as it is, without augmentation."""
+    """Writes a cache of logits as a file of answers.
+
+    It has one answer for each sample as it is, without augmentation.
+    """
     from limbeck import data as sources
     from limbeck.teachers.cache_admin import cache_files, examine
     from limbeck.teachers.files import writing
@@ -147,13 +153,13 @@ def export(
             "with `limbeck cache fill` and --set data.views=none"
         )
     writing.write(out_file, rows)
-    out.print(f"answers to {len(rows):,} of {len(source.train):,} training samples of {source.name}")
-    out.print(out_file, soft_wrap=True)
+    out().print(f"answers to {len(rows):,} of {len(source.train):,} training samples of {source.name}")
+    out().print(out_file, soft_wrap=True)
 
 
 @app.command("list")
 def list_() -> None:
-    """Lists the caches: teacher, data, number of answers and size on disk."""
+    """Lists the caches, with teacher, data, answers and size."""
     _show(check=False)
 
 
@@ -167,7 +173,9 @@ def verify(
     batch_size: Forward = None,
     settings: options.Settings = None,
 ) -> None:
-    """Checks every answer in all caches, or in one; exits with 1 if an answer is damaged.
+    """Checks every answer in all caches, or in one.
+
+    It exits with 1 if an answer is damaged.
 
     With a language model as the teacher, and its data, it asks the teacher anew about the true tokens and
     exits with 2 if the cache says something else.
@@ -188,7 +196,7 @@ def verify(
         if value is not None:
             raise LimbeckError(f"{option} says how the teacher is asked anew; name it, too (--teacher)")
     if _show(name, check=True):
-        out.print("Damaged answers will be asked for again.")
+        out().print("Damaged answers will be asked for again.")
         raise typer.Exit(1)
 
 
@@ -206,7 +214,7 @@ def clear(
     freed = sum(file.stat().st_blocks * 512 for file in files)
     for file in files:
         file.unlink()
-    out.print(f"removed {len(files)} {_plural('cache', len(files))}, {sized(freed)}")
+    out().print(f"removed {len(files)} {_plural('cache', len(files))}, {sized(freed)}")
 
 
 def _ask_anew(
@@ -232,12 +240,12 @@ def _ask_anew(
             settings=values.settings(settings or []),
         )
     )
-    out.print(
+    out().print(
         f"{found.samples:,} of {found.of:,} samples: {found.compared:,} true tokens compared with the "
         f"teacher, {found.beyond:,} not among those told apart",
         soft_wrap=True,
     )
-    out.print(f"difference in nats: at most {found.largest:.2g}, mean {found.mean:.2g}", soft_wrap=True)
+    out().print(f"difference in nats: at most {found.largest:.2g}, mean {found.mean:.2g}", soft_wrap=True)
     if found.wrong:
         raise LimbeckError(
             f"the cache gives {found.wrong:,} tokens another log-probability than its teacher, by more than "
@@ -251,9 +259,9 @@ def _show(name: str | None = None, *, check: bool) -> bool:
 
     files = [examine(path, check=check) for path in cache_files(name)]
     if not files:
-        out.print(f"there are no caches in {cache_directory() / 'teachers'}", soft_wrap=True)
+        out().print(f"there are no caches in {cache_directory() / 'teachers'}", soft_wrap=True)
     for file in files:
-        out.print(_described(file), soft_wrap=True)
+        out().print(_described(file), soft_wrap=True)
     return any(file.damaged for file in files)
 
 

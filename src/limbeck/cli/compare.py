@@ -6,8 +6,8 @@ from enum import Enum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from limbeck.cli.terminal import err, out
 from limbeck.errors import LimbeckError
 
 
@@ -52,7 +52,9 @@ def compare(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the files.")] = False,
 ) -> None:
-    """Compares runs over their seeds: mean, deviation, and paired difference to a baseline.
+    """Compares runs over their seeds.
+
+    It shows mean, deviation, and paired difference to a baseline.
 
     The test split is for the report. To choose among runs, compare them by validation: --metric
     validation.NAME.
@@ -71,16 +73,15 @@ def compare(
     found = compare_runs(runs, baseline=baseline, anyway=anyway, unequal=unequal)
     measures = measures_of(metric or [], found.contenders[0].task)
     tables = [comparison.comparison_table(found, measures), comparison.training_table(found)]
-    notes = Console(stderr=True, highlight=False)
     for note in found.notes:
-        notes.print(note, soft_wrap=True, markup=False)
+        err().print(note, soft_wrap=True)
     if html:
         urls.write_text(html, comparison_report(found, measures))
-        notes.print(html, soft_wrap=True, markup=False)
+        err().print(html, soft_wrap=True)
     if form is Format.TABLE and out_file is None:
         alone = [comparison.comparison_table(found, [each]) for each in measures]
         for table in (*alone, tables[-1]):  # beside each other, the measures would not fit a terminal
-            Console(highlight=False).print(formats.rich_table(table))
+            out().print(formats.rich_table(table))
         return
     made = {
         Format.TABLE: lambda: "\n".join(map(formats.plain, tables)),
@@ -90,6 +91,6 @@ def compare(
     }[form]()
     if out_file:
         urls.write_text(out_file, made)
-        notes.print(out_file, soft_wrap=True, markup=False)
+        err().print(out_file, soft_wrap=True)
     else:
         typer.echo(made, nl=False)

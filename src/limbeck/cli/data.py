@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 from limbeck.cli import options
-
-out = Console(highlight=False, markup=False)
+from limbeck.cli.terminal import out
 
 
 class _CommandOrName(TyperGroup):
@@ -26,11 +24,11 @@ app = typer.Typer(cls=_CommandOrName, invoke_without_command=True, subcommand_me
 
 @app.callback()
 def table(context: typer.Context) -> None:
-    """Lists the data sets; shows NAME with its arguments; or draws a sheet of its images."""
+    """Lists the data sets, or shows one."""
     from limbeck.cli.catalog import data_table
 
     if context.invoked_subcommand is None:
-        out.print(data_table())
+        out().print(data_table())
 
 
 @app.command(hidden=True)
@@ -38,7 +36,7 @@ def show(name: Annotated[str, typer.Argument(help="Data set.")]) -> None:
     """Shows a data set with its arguments."""
     from limbeck.cli.catalog import data_details
 
-    out.print(data_details(name))
+    out().print(data_details(name))
 
 
 @app.command()
@@ -61,8 +59,8 @@ def preview(
 
     source = data.load(name, data_dir, None, **({} if classes is None else {"classes": classes}))
     write_png(contact_sheet(source, count, seed), out_file)
-    out.print(f"{source.name}: {source.task.width} classes, {len(source.train):,} training images")
+    out().print(f"{source.name}: {source.task.width} classes, {len(source.train):,} training images")
     if lacking := unlettered(source.task.names):
         said = f"no font of this machine has the letters of {listed(lacking)}; the sheet has their numbers"
-        out.print(said, soft_wrap=True)
-    out.print(out_file, soft_wrap=True)
+        out().print(said, soft_wrap=True)
+    out().print(out_file, soft_wrap=True)

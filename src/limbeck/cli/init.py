@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
-from rich.console import Console
 
 from limbeck.byte_sizes import bytes_of
 from limbeck.cli import options
+from limbeck.cli.terminal import out
 from limbeck.errors import LimbeckError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from limbeck.data import Source
 
 T = TypeVar("T")
-out = Console(highlight=False, markup=False)
 
 
 def init(
@@ -41,7 +40,11 @@ def init(
     ] = None,
     file: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("run.yaml"),
 ) -> None:
-    """Asks for data, teacher, student and target, and writes a commented config and the command to start."""
+    """Asks what is to be done, and writes a commented config.
+
+    It asks for data, teacher, student and target, where options do not say them, and prints the command
+    that starts the run.
+    """
     if file.exists():
         raise LimbeckError(f"{str(file)!r} exists; name another file (--out)")
     if not file.parent.is_dir():
@@ -55,7 +58,7 @@ def init(
 
     limits = _target(max_size or "any", max_latency)
     name, source = _asked("--data", "Data (limbeck data lists what there is)", data, _loader(data_dir, task))
-    out.print(
+    out().print(
         f"  {source.name}: {source.task.summary}, {len(source.train):,} training samples", soft_wrap=True
     )
     taught_by, parameters = _asked(
@@ -87,9 +90,9 @@ def init(
         lambda text: students.checked(text, source, limits),
         None if proposal is None else proposal.model,
     )
-    out.print(f"  {chosen}", soft_wrap=True)
+    out().print(f"  {chosen}", soft_wrap=True)
     if parameters is not None and students.SHARE * chosen.parameters > parameters:
-        out.print(
+        out().print(
             f"  that is more than 1/{students.SHARE} of the teacher's {parameters:,} parameters; name a "
             "smaller student (--student) if there is one",
             soft_wrap=True,
@@ -102,7 +105,7 @@ def init(
     said = taught_by or "" if parameters is None else f"{parameters:,} parameters"
     plan = Plan(name, data_dir, taught_by, said, chosen, limits, given, found).checked(file)
     write_text(file, plan.yaml(file))
-    out.print(f"{file}\nstart it with: {plan.command(file)}", soft_wrap=True)
+    out().print(f"{file}\nstart it with: {plan.command(file)}", soft_wrap=True)
 
 
 def _asked(
@@ -130,7 +133,7 @@ def _asked(
         try:
             return check(answer.strip())
         except LimbeckError as error:
-            out.print(f"  {error}", soft_wrap=True)
+            out().print(f"  {error}", soft_wrap=True)
 
 
 def _loader(

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from limbeck.cli import options
-
-out = Console(highlight=False, markup=False)
+from limbeck.cli.terminal import out
 
 
 def mine(
@@ -28,11 +26,14 @@ def mine(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Ranks documents for the training queries and writes those that are not relevant: hard negatives."""
+    """Writes hard negatives for the training queries.
+
+    They are the documents that an encoder ranks highest of those that are not relevant.
+    """
     from limbeck.runs.mining import mine as write_negatives
 
     count = write_negatives(
         model, data, out_file, data_dir, depth=depth, skip=skip, below=below, overwrite=overwrite
     )
-    out.print(f"negatives of {count:,} training queries", soft_wrap=True)
-    out.print(out_file, soft_wrap=True)
+    out().print(f"negatives of {count:,} training queries", soft_wrap=True)
+    out().print(out_file, soft_wrap=True)

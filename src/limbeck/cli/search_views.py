@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from limbeck.cli import options
+from limbeck.cli import options, terminal
 from limbeck.errors import LimbeckError
 from limbeck.stopping import STOPPED, exit_code
-
-out_console = Console(highlight=False, markup=False)
 
 
 def search_views(
@@ -38,7 +35,10 @@ def search_views(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the search in --out.")] = False,
 ) -> None:
-    """Searches for the views to train in, by a population of trials that are compared on validation."""
+    """Searches for the views to train in.
+
+    A population of trials is compared on validation.
+    """
     from limbeck.cli import values
     from limbeck.studies.search_views import search_views as search
 
@@ -46,7 +46,7 @@ def search_views(
         raise LimbeckError("--model and --student are both the network that is trained; give one")
 
     def note(text: str) -> None:
-        out_console.print(text, soft_wrap=True)
+        terminal.out().print(text, soft_wrap=True)
 
     try:
         done = search(

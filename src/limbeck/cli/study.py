@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from limbeck.cli.asked import Asked, asked_for, launcher_of
 from limbeck.cli.compare import Format
+from limbeck.cli.terminal import err, out
 from limbeck.errors import LimbeckError
 from limbeck.stopping import STOPPED, exit_code
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="study",
-    help="Runs a grid of students, teachers, objectives and seeds, and compares them.",
+    help="Runs a grid of distillations, and compares them.\n\n"
+    "The grid is of students, teachers, objectives and seeds.",
     no_args_is_help=True,
 )
-out = Console(highlight=False, markup=False)
-err = Console(stderr=True, highlight=False, markup=False)
 
 File = Annotated[
     str,
@@ -62,15 +61,18 @@ Partial = Annotated[
 def plan(
     study: File, only: Only = None, scale: Scale = "full", home: Home = None, results: Results = None
 ) -> None:
-    """Says how many runs, epochs and hours a study takes, by a few timed steps; runs nothing."""
+    """Says how many runs, epochs and hours a study takes.
+
+    It times a few steps of each kind of run, and runs nothing.
+    """
     from limbeck.report.formats import rich_table
     from limbeck.report.study_plan import plan_table
     from limbeck.studies.rehearsal import rehearse
 
     asked = asked_for(study, only, scale, home, results)
-    with err.status("timing some steps of each kind of run"):
+    with err().status("timing some steps of each kind of run"):
         kinds = rehearse(asked.cells, asked.records.read(), timed=True)
-    out.print(rich_table(plan_table(asked.study, kinds)))
+    out().print(rich_table(plan_table(asked.study, kinds)))
 
 
 @app.command()
@@ -100,7 +102,10 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Runs what is not finished of a study. It may be stopped, and goes on when it is called again."""
+    """Runs what is not finished of a study.
+
+    It may be stopped, and goes on when it is called again.
+    """
     from limbeck.report.writing import write_report
     from limbeck.studies.rehearsal import rehearse
     from limbeck.studies.running import check_unchanged, run_study
@@ -113,7 +118,7 @@ def run(
     if remote:
         remote.push_missing(asked.cells, asked.records.read())
         remote.fetch_teachers(
-            asked.cells, asked.home, asked.records, lambda text: err.print(text, soft_wrap=True)
+            asked.cells, asked.home, asked.records, lambda text: err().print(text, soft_wrap=True)
         )
     try:
         done = run_study(
@@ -123,24 +128,24 @@ def run(
             asked.study.figures,
             launcher=chosen,
             report=write_report,
-            note=lambda text: err.print(text, soft_wrap=True),
+            note=lambda text: err().print(text, soft_wrap=True),
             keep=remote.push if remote else lambda cell, record: None,
         )
     except STOPPED as stopped:
         kept = asked.records.read()
         finished = sum(cell.key in kept for cell in asked.cells.all)
-        err.print(
+        err().print(
             f"stopped; {finished} of {len(asked.cells.all)} cells are finished, and the same command goes on",
             soft_wrap=True,
         )
         raise typer.Exit(exit_code(stopped)) from None
-    out.print(f"{len(done.finished)} of {len(asked.cells.all)} cells are finished", soft_wrap=True)
+    out().print(f"{len(done.finished)} of {len(asked.cells.all)} cells are finished", soft_wrap=True)
     for key, log in done.failed.items():
-        out.print(f"failed: {key}, log {log}", soft_wrap=True)
+        out().print(f"failed: {key}, log {log}", soft_wrap=True)
     if done.waiting:
-        out.print(f"not run, as a teacher is missing: {', '.join(done.waiting)}", soft_wrap=True)
+        out().print(f"not run, as a teacher is missing: {', '.join(done.waiting)}", soft_wrap=True)
     if done.elsewhere:
-        out.print(f"left to other processes: {', '.join(done.elsewhere)}", soft_wrap=True)
+        out().print(f"left to other processes: {', '.join(done.elsewhere)}", soft_wrap=True)
     if done.failed:
         raise typer.Exit(1)
 
@@ -158,7 +163,7 @@ def status(
     asked = asked_for(study, only, scale, home, results)
     check_unchanged(asked.cells, asked.home, asked.records)
     left = status_table(status_of(asked.cells, asked.home, asked.records))
-    out.print(rich_table(left) if left.rows else left.notes)
+    out().print(rich_table(left) if left.rows else left.notes)
 
 
 @app.command()
@@ -177,7 +182,10 @@ def table(
         str | None, typer.Option("--file", help="File for the tables, or its address; printed if left out.")
     ] = None,
 ) -> None:
-    """Shows what came out of a study: differences to the baseline, costs, and what else was measured."""
+    """Shows what came out of a study.
+
+    There are differences to the baseline, costs, and what else was measured.
+    """
     from limbeck import urls
     from limbeck.report import formats
     from limbeck.report.study_published import published_tables
@@ -192,7 +200,7 @@ def table(
         tables = (published_tables if published else all_tables)(asked.study, found)
         if form is Format.TABLE and file is None:
             for each in tables:
-                out.print(formats.rich_table(each))
+                out().print(formats.rich_table(each))
             return
         made = {Format.TABLE: formats.plain, Format.MARKDOWN: formats.markdown, Format.LATEX: formats.latex}[
             form
@@ -203,7 +211,7 @@ def table(
         typer.echo(text, nl=False)
     else:
         urls.write_text(file, text)
-        err.print(file, soft_wrap=True)
+        err().print(file, soft_wrap=True)
 
 
 @app.command()
@@ -221,7 +229,10 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Writes the page of a study: its tables and plots, and its runs with links to their pages."""
+    """Writes the page of a study, with tables and plots.
+
+    It links to the pages of the runs.
+    """
     from pathlib import Path
 
     from limbeck import urls
@@ -232,7 +243,7 @@ def report(
     file = html or (f"{asked.remote.url}/report.html" if asked.remote else str(asked.home / "report.html"))
     pages = {} if urls.is_url(file) else pages_of(asked.cells.all, Path(file).parent)
     urls.write_text(file, study_page(asked.study, found, pages))
-    out.print(file, soft_wrap=True)
+    out().print(file, soft_wrap=True)
 
 
 def _found(

@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.text import Text
 
 from limbeck.cli import options
+from limbeck.cli.terminal import out
 from limbeck.errors import LimbeckError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from limbeck.advice import Finding, Situation, Suggestion
 
-out = Console(highlight=False, markup=False)
 
 SHOWN = 3
 """Findings that are shown of an objective."""
@@ -65,11 +64,14 @@ def suggest(
         typer.Option(help="Most that a training step may cost, over one of the student alone: 1.5."),
     ] = None,
 ) -> None:
-    """Proposes objectives for what is at hand, with the reason and what was measured of each."""
+    """Proposes objectives for what is at hand.
+
+    Each comes with the reason and with what was measured of it.
+    """
     from limbeck import advice
 
     given = _given(data, data_dir, task, inputs, labels, samples, teacher or [], student, far, budget)
-    out.print(shown(given, advice.suggest(given)))
+    out().print(shown(given, advice.suggest(given)))
 
 
 def _given(
@@ -113,6 +115,10 @@ def _given(
 
 def shown(given: Situation, found: Sequence[Suggestion]) -> RenderableType:
     """What is at hand, and the suggestions."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
     if not found:
         return Text(
             f"{_situation(given)}\n\nThe guide has nothing for this; `limbeck tasks {given.task}` shows the "

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 
 from limbeck.cli import options
+from limbeck.cli.terminal import out as terminal
 from limbeck.errors import LimbeckError
 
 if TYPE_CHECKING:
@@ -112,7 +112,10 @@ def distill(
     baseline: options.Baseline = None,
     dry_run: options.DryRun = False,
 ) -> None:
-    """Trains a student with a teacher, or with several, and once alone to compare with."""
+    """Trains a student with a teacher, or with several.
+
+    The student is also trained alone, in as many steps, to compare with.
+    """
     from limbeck import doors
     from limbeck.cli import values
 
@@ -165,7 +168,7 @@ def _show(run: Callable[[], Run]) -> None:
             typer.echo(f"limbeck: {what}; --resume or --resume auto with the run's --out goes on", err=True)
         raise typer.Exit(exit_code(stopped)) from None
     if first_of_all():
-        Console(highlight=False, markup=False).print(outcome(done), soft_wrap=True)  # paths are to be copied
+        terminal().print(outcome(done), soft_wrap=True)  # paths are to be copied
 
 
 def _plan(
@@ -190,4 +193,4 @@ def _plan(
     plan = dry_run(arguments, out, teaches=teaches, overwrite=overwrite)
     if first_of_all():
         alone = baseline in (None, "auto")
-        Console(highlight=False, markup=False).print(shown(plan, alone=alone), soft_wrap=True)
+        terminal().print(shown(plan, alone=alone), soft_wrap=True)

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from limbeck.cli import options
+from limbeck.cli.terminal import out
 
 if TYPE_CHECKING:
-    from limbeck.tasks import Metric
+    from rich.table import Table
 
-out = Console(highlight=False, markup=False)
+    from limbeck.tasks import Metric
 
 
 def transfer(
@@ -49,7 +48,10 @@ def transfer(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
 ) -> None:
-    """Trains new classifiers for other data on a run's student, on its teacher and on other runs."""
+    """Trains new classifiers for other data on a run's student.
+
+    The teacher and other runs get the same.
+    """
     from limbeck.doors import transfer as transfer_run
 
     results = transfer_run(
@@ -65,11 +67,13 @@ def transfer(
         overwrite=overwrite,
     )
     for result in results:
-        out.print(_table(result))
+        out().print(_table(result))
 
 
 def _table(result: Mapping[str, Any]) -> Table:
     """The networks with the primary metric of the other data's task."""
+    from rich.table import Table
+
     from limbeck import tasks
     from limbeck.tasks.wording import axis
 

@@ -1,0 +1,25 @@
+"""Where commands print; rich is imported by the first that does, so that `--help` does not wait for it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@cache
+def out() -> Console:
+    """Standard output: what was asked for. Text is printed as it is."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False)
+
+
+@cache
+def err() -> Console:
+    """Standard error: progress, and remarks on what was asked for."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False)
