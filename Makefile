@@ -16,7 +16,7 @@ zoo := .venv-zoo/bin/python
 oldest := .venv-oldest/bin/python
 install_zoo := $(zoo) -m uv pip install --constraint requirements-zoo.lock --python $(zoo)
 
-.PHONY: help quickstart lint test docs evidence notebooks release test-slow test-zoo test-oldest browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings test-lm-eval fuzz audit licenses test-wheel format lock clean bench-language bench-language-peers bench-detection bench-segmentation bench-restoration
+.PHONY: help quickstart lint test docs evidence notebooks release test-slow test-zoo test-oldest browser bench bench-seed-systems bench-methods bench-lwkd bench-text bench-embeddings bench-embeddings-peers bench-reliability bench-studies test-embeddings test-lm-eval fuzz audit workflows licenses picture test-wheel format lock clean bench-language bench-language-peers bench-detection bench-segmentation bench-restoration
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -62,7 +62,7 @@ docs: .venv-docs/.run  ## build the site into site/, with every link checked
 notebooks: .venv/.dev  ## write the notebooks of examples/ from their scripts
 	$(python) .ci/notebooks.py
 
-release: .venv/.dev  ## build wheel and sdist into dist/, and try the wheel in an environment of its own
+release: .venv/.dev  ## build wheel and sdist into dist/, and try both in an environment of its own
 	rm -rf dist .venv-release
 	$(python) -m uv build --quiet --no-build-isolation --python $(python)
 	$(python) .ci/contents.py dist
@@ -70,6 +70,13 @@ release: .venv/.dev  ## build wheel and sdist into dist/, and try the wheel in a
 	.venv-release/bin/python $(pip) --quiet --no-deps --requirement requirements-torch.lock
 	$(uv) .venv-release/bin/python "$$(echo dist/*.whl)[run]"
 	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-release/bin/limbeck" quickstart
+	.venv-release/bin/python $(pip) --quiet --force-reinstall --no-deps --no-build-isolation dist/*.tar.gz
+	cd "$$(mktemp -d)" && "$(CURDIR)/.venv-release/bin/limbeck" quickstart
+
+picture: .venv/.dev browser  ## draw the picture of README: the report of the quickstart, in a browser
+	$(python) -m limbeck quickstart --out .make/quickstart
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars \
+		--window-size=765,1320 --screenshot=docs/images/quickstart.png .make/quickstart/report.html
 
 evidence: .venv/.dev  ## write what `limbeck suggest` cites from the figures of all benchmarks, and its guide
 	$(python) -m benchmarks.evidence
@@ -137,6 +144,10 @@ audit: .venv/.run  ## look for known vulnerabilities of the locked dependencies 
 	.venv-audit/bin/python -m pip_audit --strict --no-deps --disable-pip --requirement requirements.lock
 	.venv-audit/bin/python -m pip_audit --strict --no-deps --disable-pip --requirement requirements-torch.lock
 	rm -rf .venv-audit
+
+workflows: .venv/.dev  ## look for mistakes in the workflows of .github (fetches zizmor)
+	$(fetch) .make/zizmor zizmor
+	.make/zizmor/bin/zizmor --offline .github/workflows
 
 licenses: .venv/.dev  ## list the licenses of everything that is installed (fetches pip-licenses)
 	"$(PYTHON)" -m venv --clear .venv-audit

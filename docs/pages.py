@@ -1,9 +1,10 @@
-"""Pages of the site that lie elsewhere: README, changelog, examples, benchmarks; and one for each method."""
+"""Pages of the site that lie elsewhere: README, changelog, examples, benchmarks."""
 
 from __future__ import annotations
 
 import ast
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = "# {}\n\n`examples/{}`\n\n```python\n{}```\n"
-METHOD = "# {}\n\n::: limbeck.methods.{}\n    options: {{show_root_heading: false}}\n"
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -28,16 +28,7 @@ def pages() -> dict[str, str]:
         found[f"examples/{script.stem}.md"] = EXAMPLE.format(title, script.name, text)
         examples += f"- [{title}]({script.name})\n"
     found["examples/index.md"] = examples
-    for name in method_names():
-        found[f"methods/{name}.md"] = METHOD.format(name, name)
     return found
-
-
-def method_names() -> list[str]:
-    """The methods that limbeck knows by name: a file each, by the table of `limbeck.methods`."""
-    folder = ROOT / "src" / "limbeck" / "methods"
-    others = {"__init__", "base", "declarations", "terms", "gradient_rules"}
-    return [path.stem for path in sorted(folder.glob("*.py")) if path.stem not in others]
 
 
 def on_files(files: Files, *, config: Any) -> Files:
@@ -53,14 +44,14 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
     """Links lead to pages of the site, also those into the repository; names of methods to their pages."""
     place = page.file.src_uri
     if place == "methods.md":
-        markdown = re.sub(r"^\| `(\w+)([^`]*)`", _to_method, markdown, flags=re.M)
+        markdown = re.sub(r"^\| `(\w+)([^`]*)`", partial(_to_method, files), markdown, flags=re.M)
     markdown = markdown.replace('src="docs/', 'src="')  # of images in README, which lie beside the page there
     return LINK.sub(lambda found: _link(found, place, files), re.sub(r"\[([\w-]+)\.md\]", r"[\1]", markdown))
 
 
-def _to_method(found: re.Match[str]) -> str:
-    name = found[1]
-    return f"| [`{name}{found[2]}`](methods/{name}.md)" if name in method_names() else found[0]
+def _to_method(files: Files, found: re.Match[str]) -> str:
+    page = f"methods/{found[1]}.md"
+    return f"| [`{found[1]}{found[2]}`]({page})" if files.get_file_from_path(page) else found[0]
 
 
 def _link(found: re.Match[str], page: str, files: Files) -> str:

@@ -51,11 +51,9 @@ def main(folder: str, epochs: int = 30) -> dict[str, float]:
     images = f'images(path="{written(Path(folder, "digits"))}", labeled=100)'
     settings = {"training.trackers": [], "training.optimizer": "adamw"}
     common: dict[str, Any] = {"epochs": epochs, "lr": 0.01, "display": False, "settings": settings}
+    everything = images.replace(", labeled=100", "")
     teacher = limbeck.train(
-        model="cnn(channels=[32, 64])",
-        data=images.replace(", labeled=100", ""),
-        out=f"{folder}/teacher",
-        **common,
+        model="cnn(channels=[32, 64])", data=everything, out=f"{folder}/teacher", **common
     )
     torch.manual_seed(0)
     student = Separable(16)
@@ -68,10 +66,9 @@ def main(folder: str, epochs: int = 30) -> dict[str, float]:
         out=f"{folder}/student",
         **common,
     )
-    alone = run.alone
-    assert alone is not None
+    assert run.alone is not None
     found = {}
-    for name, each in {"teacher": teacher, "student alone": alone, "distilled": run}.items():
+    for name, each in {"teacher": teacher, "student alone": run.alone, "distilled": run}.items():
         found[name] = each.result.metrics.on("test")["top1"]
         print(f"{name}: {found[name]:.1%} of the test images, {each.result.student.parameters:,} parameters")
     print(f"report: {run.path / 'report.html'}")

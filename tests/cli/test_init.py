@@ -110,3 +110,23 @@ def test_mistakes_write_nothing(
     assert answer.code == 2
     assert message in answer.err
     assert content(tmp_path) == before
+
+
+def test_a_person_says_what_a_table_is_for(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f"{number},{number % 7},{number % 3}" for number in range(60)]
+    Path("values.csv").write_text("\n".join(["one,two,label", *rows]) + "\n", encoding="utf-8")
+    typed = ['table(path="values.csv")', "regresion", "regression", "none", "any", "any", ""]
+    monkeypatch.setattr("sys.stdin", Terminal("\n".join(typed) + "\n"))
+    answer = command("init")
+    assert answer.code == 0, answer.err
+    assert "Task (limbeck tasks lists what there is) [classification]: " in answer.out
+    assert "unknown task 'regresion'" in answer.out
+    assert make_config(Path("run.yaml")).data.name == 'table(path="values.csv", task="regression")'
+
+
+def test_data_for_one_task_alone_are_not_asked_about(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("\n".join(["iris", "none", "any", "any", ""]) + "\n"))
+    assert "Task (" not in command("init").out
+    assert make_config(Path("run.yaml")).data.name == "iris"

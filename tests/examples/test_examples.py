@@ -33,7 +33,8 @@ def ran(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str
 
 @pytest.mark.usefixtures("own_accelerate")
 @pytest.mark.parametrize(
-    "name", ["embeddings", "hf_trainer", "images", "lightning_loop", "own_loop", "segmentation"]
+    "name",
+    ["embeddings", "hf_trainer", "images", "lightning_loop", "own_loop", "segmentation", "texts"],
 )
 def test_distilled_is_ahead(
     name: str,

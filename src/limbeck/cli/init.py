@@ -58,6 +58,14 @@ def init(
 
     limits = _target(max_size or "any", max_latency)
     name, source = _asked("--data", "Data (limbeck data lists what there is)", data, _loader(data_dir, task))
+    if task is None and _serves_several_tasks(name, source):
+        name, source = _asked(
+            "--task",
+            "Task (limbeck tasks lists what there is)",
+            None,
+            partial(_for_task, name, source, data_dir),
+            source.task.name,
+        )
     out().print(
         f"  {source.name}: {source.task.summary}, {len(source.train):,} training samples", soft_wrap=True
     )
@@ -151,6 +159,21 @@ def _loader(
         return name, data.load(name, data_dir, tokens)
 
     return loaded
+
+
+def _serves_several_tasks(name: str, source: Source) -> bool:
+    """Whether the data would also be read for another task, as the text of theirs names none."""
+    from limbeck import data
+
+    try:
+        return data.spelled_out(name, source.task.name) != name
+    except LimbeckError:
+        return False
+
+
+def _for_task(name: str, source: Source, data_dir: Path | None, task: str) -> tuple[str, Source]:
+    """The data, read anew where the task is another one than they were read for."""
+    return (name, source) if task == source.task.name else _loader(data_dir, task)(name)
 
 
 def _taught(source: Source) -> Callable[[str], tuple[str | None, int | None]]:

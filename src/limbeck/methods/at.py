@@ -33,9 +33,11 @@ def attention_transfer(
 ) -> Tensor:
     """Mean squared difference of two attention maps (section 3.1).
 
-    The attention of a stage is the mean over channels of |activation|^p at each position, normalized to unit
-    length over the positions of a sample. The larger of two maps is average-pooled to the smaller's size. The
-    difference is a mean over positions, as in the CRD benchmark: hence its weight of 1000.
+        L = mean_i mean_positions (A_s - A_t)^2,   A = a / ||a||,   a = mean_channels |F|^p
+
+    A is the attention of a sample in a stage F, a vector over its positions. The larger of two maps F is
+    average-pooled to the smaller's size before. The mean of squares over positions is the CRD benchmark's,
+    where the paper has the norm of the difference: hence its weight of 1000.
 
     Args:
         student: (B, C, H, W) map or (B, L, D) hidden states.

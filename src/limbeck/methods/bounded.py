@@ -17,9 +17,10 @@ def bounded(
 ) -> Tensor:
     """Squared error of the student where it is not better than the teacher by a margin (Eq. 4).
 
-    ||s - y||^2 / K of a row where that plus the margin is more than ||t - y||^2 / K, and 0 where not. The
-    paper has no K; a mean over the values keeps the loss and the margin on one scale for any number of them.
-    The teacher is a bound and not a target: its values may be far off, where the targets are right.
+        L = mean_i (e(s_i, y_i) where e(s_i, y_i) + m > e(t_i, y_i), 0 elsewhere),   e(a, y) = ||a - y||^2 / K
+
+    The paper has no K; a mean over the values keeps the loss and the margin on one scale for any number of
+    them. The teacher is a bound and not a target: its values may be far off, where the targets are right.
 
     Args:
         student: (B, K) values.

@@ -18,13 +18,15 @@ def cross_entropy(
 ) -> Tensor:
     """Cross-entropy of softmax(logits) with the targets.
 
+        L = - mean_i sum_c q_ic log p_ic,   p = softmax(z),   q_ic = (1 - epsilon) [c = y_i] + epsilon / C
+
     The mean is over **all** samples, so that a batch split in two gives the same gradient; a sample without
     a label (`UNLABELED`) counts as zero.
 
     Args:
         logits: (B, C), C at least 2.
         targets: (B,) int64 class ids.
-        epsilon: label smoothing; this share of the target is spread evenly over all C classes.
+        epsilon: label smoothing, the share of the target that is spread over all classes.
         reduction: "mean" for a scalar, "none" for (B,).
     Raises:
         LimbeckError: for other shapes or dtypes.

@@ -16,9 +16,13 @@ from limbeck.methods.parts.mixtures import Mixtures
 class CutMix(Mixtures):
     """Wraps the whole objective: both networks see images with a part of another, with the labels of both.
 
-    The rectangle is one for the batch, cut off at the borders; s is the share of the area outside of it, and
-    a term that reads labels is s L(y_i) + (1 - s) L(y_j) (section 3.1). With `kd` inside, the student follows
-    its teacher on the mixtures. The draws are a function of the run's seed and the step.
+        x = x_j inside the rectangle, x_i outside of it
+        L = s base(x, y_i) + (1 - s) base(x, y_j)   of the terms that read labels, base(x) of the others
+
+    The rectangle is one for the batch. Its sides are H sqrt(1 - b) and W sqrt(1 - b), rounded down to even
+    numbers, with b drawn from Beta(alpha, alpha); it is cut off at the borders, and s is the share of the
+    area outside of it then (section 3.1). With `kd` inside, the student follows its teacher on the mixtures.
+    The draws are a function of the run's seed and the step.
 
     Args:
         base: the objective.

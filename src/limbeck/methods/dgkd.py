@@ -34,7 +34,9 @@ def dgkd(
     reduction: Reduction = "mean",
     known: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Divergence from all experts at once, T^2 sum_k KL(p_k || p_s); some of its terms may be dropped.
+    """Divergence from all experts at once; some of its terms may be dropped.
+
+        L = mean_i T^2 sum_k kept_k KL(p_k || p_s),   p = softmax(z / T)
 
     Args:
         student_logits: (B, C), C at least 2.

@@ -22,10 +22,12 @@ from limbeck.outputs import Batch, Outputs
 def mutual_learning(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
     """Mean divergence of one network's output from the others', which do not learn from it (section 2).
 
+        L = mean_k mean_i KL(p_k || p),   p = softmax(z),   k over the others
+
     Args:
         logits: (B, C), C at least 2, of the network that learns.
         others: (B, C) of each other network; no gradient flows into them.
-    Returns: scalar, the mean over the others of the batch mean of KL(p_other || p).
+    Returns: scalar.
     Raises:
         LimbeckError: if the shapes differ or are no rows of at least 2 classes.
     """
@@ -36,10 +38,10 @@ def mutual_learning(logits: Tensor, others: Sequence[Tensor]) -> Tensor:
 class DML(Method):
     """The student and its peers start together, learn from the labels, and teach each other.
 
-    Every network minimizes its own cross-entropy plus the mean of KL(p_other || p) over the others, all from
-    the same predictions in one step. The student is the one that ships; the peers are parts of the method and
-    train with the student's optimizer. The student's terms are "ce" and "mutual"; those of its peers,
-    "peer1.ce" and so on, always weigh 1.
+    Every network minimizes its own cross-entropy plus `mutual_learning`, all from the same predictions in one
+    step. The student is the one that ships; the peers are parts of the method and train with the student's
+    optimizer. The student's terms are "ce" and "mutual"; those of its peers, "peer1.ce" and so on, always
+    weigh 1.
 
     Args:
         peers: how many networks learn beside the student, each like it with fresh weights; or which, by the

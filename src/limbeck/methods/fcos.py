@@ -22,7 +22,12 @@ from limbeck.outputs import UNLABELED, Batch, Outputs
 
 
 def centrality(places: Tensor, boxes: Tensor) -> Tensor:
-    """(...) how central places (..., 2) are in their boxes (..., 4), in [0, 1] (FCOS, equation 3)."""
+    """(...) how central places (..., 2) are in their boxes (..., 4), in [0, 1] (FCOS, equation 3).
+
+        c = sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b))
+
+    The distances of a place from the sides of its box are l, t, r and b; outside of the box c is 0.
+    """
     before, after = places - boxes[..., :2], boxes[..., 2:] - places
     shares = torch.minimum(before, after) / torch.maximum(before, after)
     return shares.clamp(min=0).prod(-1).sqrt()
@@ -31,9 +36,14 @@ def centrality(places: Tensor, boxes: Tensor) -> Tensor:
 class FCOS(Method):
     """A detector learns classes, boxes, and how central a place is in its box.
 
-    It has three terms. "class" is the focal loss of all places, divided by the number of those that have an
-    object; "box" is 1 less the generalized IoU, of those that have one, weighted by how central they are;
-    "center" is the binary cross-entropy with that. Each is of one image, and the mean is over the images.
+        class  = mean_images sum over places of -a_y (1 - p_y)^gamma log p_y / N,   p = softmax(z)
+        box    = mean_images sum over objects of c (1 - GIoU(b, b_y)) / sum over objects of c
+        center = mean_images sum over objects of BCE(sigmoid(o), c) / N
+
+    These are its three terms. The objects of an image are its N places that have a box b_y to find. Of each,
+    b is the box that the student finds, c how central the place is in b_y (`centrality`), and o the student's
+    logit of that. The focal loss, "class", is of all places; at those without an object y is the class of no
+    object. N counts as 1 at least, and the sum of c as 1e-6.
 
     Args:
         gamma: exponent of the focal loss.

@@ -33,12 +33,17 @@ def fitnet(
 ) -> Tensor:
     """Mean squared difference of two stages (the hint loss, section 2.2, as a mean and without its 1/2).
 
+        mse   L = mean_i ||s_i - t_i||^2 / n
+        l1    L = mean_i ||s_i - t_i||_1 / n
+
+    A sample has n numbers, those of padding not counted.
+
     Args:
         student: (B, C, H, W) map, (B, L, D) hidden states or (B, D) vectors, as the regressor gives them.
         teacher: the same shape.
         mask: (B, L) true where a token is valid; all are without it.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
-        loss: "mse", or "l1" for the absolute difference.
+        loss: which of the two.
     Raises:
         LimbeckError: for different or other shapes.
     """

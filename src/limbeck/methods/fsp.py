@@ -35,9 +35,11 @@ def fsp(
 ) -> Tensor:
     """Mean squared difference of the flow of solution procedure, summed over neighboring stages (section 3).
 
-    The flow from one stage to the next is the matrix of inner products of their channels, a mean over
-    positions; the larger of two maps is average-pooled to the smaller's size. The difference is a mean over
-    the matrix, as in the CRD benchmark.
+        L = mean_i sum_k ||G_k(s_i) - G_k(t_i)||^2 / (C_k C_k+1),   G_k = F_k F_k+1^T / P
+
+    G_k is the flow from a stage to the next, made of the C_k channels of stage k at P positions as the matrix
+    F_k (C_k, P); the larger of the two maps is average-pooled to the smaller's size. The difference is a mean
+    over the matrix, as in the CRD benchmark.
 
     Args:
         student_stages: at least two, shallow to deep: maps (B, C, H, W), or hidden states (B, L, D).

@@ -28,9 +28,11 @@ def factor_transfer(
 ) -> Tensor:
     """Mean absolute difference of two factors, each of unit length for each sample.
 
-    In the CRD benchmark a factor is squared and averaged over its channels first: what is compared is AT's
-    attention of the factors. In the paper all of a factor is compared (with p = 1; the mean is the authors'
-    code's). The larger of two maps is average-pooled to the smaller's size.
+        benchmark   L = mean_i mean_positions |u(a_s) - u(a_t)|,   a = mean_channels F^2
+        paper       L = mean_i mean |u(F_s) - u(F_t)|,   u(x) = x / ||x||
+
+    The CRD benchmark compares AT's attention of the factors F, the paper all of a factor (with p = 1; the
+    mean is the authors' code's). The larger of two maps F is average-pooled to the smaller's size before.
 
     Args:
         student: (B, C, H, W) factor of the translator.

@@ -14,7 +14,10 @@ from limbeck.outputs import Batch, Outputs
 
 
 def huber(student: Tensor, targets: Tensor, delta: float = 1.0, reduction: Reduction = "mean") -> Tensor:
-    """Half the squared difference up to delta, and delta (|difference| - delta / 2) beyond it.
+    """Distance of the student's values from the targets, squared up to delta and linear beyond it.
+
+        L    = mean_i mean_k h(s_ik - y_ik)
+        h(x) = x^2 / 2 where |x| <= delta, delta (|x| - delta / 2) elsewhere
 
     The mean is over **all** values, so that a batch split in two gives the same gradient; a value without a
     target (NaN) counts as zero.

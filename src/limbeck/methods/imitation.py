@@ -14,13 +14,16 @@ from limbeck.outputs import Batch, Outputs
 def imitation(
     student: Tensor, teacher: Tensor, loss: Distance = "mse", reduction: Reduction = "mean"
 ) -> Tensor:
-    """Mean distance of the student's values from the teacher's.
+    """Mean distance of the student's values from the teacher's, L = mean_i mean_k d(s_ik - t_ik).
+
+        mse     d(x) = x^2
+        l1      d(x) = |x|
+        huber   d(x) = x^2 / 2 where |x| <= 1, |x| - 1/2 elsewhere
 
     Args:
         student: (B, K) values.
         teacher: (B, K) values.
-        loss: "mse" for the squared difference, "l1" for the absolute one, "huber" for half the squared one up
-            to 1 and the absolute one less 1/2 beyond.
+        loss: d, by the names above.
         reduction: "mean" for a scalar, "none" for (B,).
     Raises:
         LimbeckError: if the shapes differ, or are not (B, K).

@@ -15,8 +15,12 @@ from limbeck.outputs import Batch, Outputs
 class LabelSmoothing(Method):
     """Cross-entropy with labels that give a share of their weight to all classes alike (section 7).
 
+        L = - mean_i sum_c q_ic log p_ic,   p = softmax(z),   q_ic = (1 - epsilon) [c = y_i] + epsilon / C
+
+    A sample without a label counts as zero. Where samples have weights, each counts by its own.
+
     Args:
-        epsilon: the share; each of the C classes gets epsilon/C of it, the label's own included, as in torch.
+        epsilon: the share; the label's own class gets its part of it too, as in torch.
     """
 
     name = "label_smoothing"

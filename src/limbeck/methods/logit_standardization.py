@@ -19,7 +19,9 @@ EPSILON = 1e-7
 def standardize(logits: Tensor) -> Tensor:
     """Each sample's logits less their mean, over their standard deviation (Algorithm 1).
 
-    The deviation is the unbiased one plus 1e-7, as in the released code; the temperature of the paper's
+        Z(z_i) = (z_i - mean_c z_ic) / (std_c z_ic + 1e-7)
+
+    The deviation is the unbiased one, and the 1e-7 the released code's; the temperature of the paper's
     z-score is the one that the loss divides by afterwards. Logits that are all equal, as those of a head that
     starts at zero, become zero and get no gradient: divided by 1e-7, it would ruin the head.
 
@@ -36,6 +38,8 @@ def standardize(logits: Tensor) -> Tensor:
 
 class LogitStandardization(Method):
     """Wraps methods that compare logits: they see those of both networks standardized.
+
+        L = base(Z(z_s), Z(z_t)),   Z = standardize
 
     The student then follows the order and the proportions of the teacher's logits, not their size. What is
     wrapped keeps its temperature. Cross-entropy stands outside, where it sees the logits as they are:

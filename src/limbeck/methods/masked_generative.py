@@ -30,6 +30,8 @@ _FINE = 2**24
 def masked_generative(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
     """Squared distance of a stage from what was generated for it, the sum over channels and positions.
 
+        L = mean_i ||s_i - t_i||^2
+
     Args:
         student: (B, C, H, W) what a small network makes of the student's masked stage.
         teacher: the same shape.
@@ -49,10 +51,13 @@ def masked_generative(student: Tensor, teacher: Tensor, reduction: Reduction = "
 class MaskedGenerative(Method):
     """Small networks reconstruct the teacher's stages from the student's, which are masked at random.
 
-    For each pair of stages, a 1x1 convolution brings the student's maps to the teacher's channels where these
-    differ; random positions of them become 0; and two 3x3 convolutions with a ReLU between make the teacher's
-    maps of what is left. The loss is a sum over channels and positions, as in the authors' code, so `alpha`
-    is for maps of one size: 2e-5 for a pyramid of 256 channels over images of 1333 x 800.
+        L = alpha sum over pairs of mean_i ||G(M A(F_s)) - F_t||^2
+
+    For each pair of stages, A is a 1x1 convolution that brings the student's maps to the teacher's channels
+    where these differ, and resizes them bilinearly where their sizes do; M is 0 at random positions and 1 at
+    the others; and G, two 3x3 convolutions with a ReLU between, makes the teacher's maps of what is left. The
+    loss is a sum over channels and positions, as in the authors' code, so `alpha` is for maps of one size:
+    2e-5 for a pyramid of 256 channels over images of 1333 x 800.
 
     Args:
         pairs: the stages, [student's, teacher's]; all in their order if not given. Those of limbeck's

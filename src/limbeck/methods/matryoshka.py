@@ -28,13 +28,15 @@ BEYOND_LOSSES = ("claims", "collect", "deploy", "gradient_rule", "phases")
 class Matryoshka(Method):
     """Wraps an objective: it is minimized for the whole embedding and for the first numbers of it (Eq. 1).
 
+        L = sum_d w_d base_d(s[:d], t),   d in `dims` and the whole
+
     The whole has the weight 1 where `dims` does not name it.
 
-    For each number of dimensions there is a copy of the objective, with parts of its own, that is shown the
-    student's embedding cut to its first numbers; the teacher's stays whole. So a loss that compares the two
-    is given a projection for each (`cosine`, `embedding_mse`), and one that compares scores compares those of
-    the cut embeddings. Its terms are those of the objective with the number of dimensions behind them, such
-    as "matryoshka.cosine_64".
+    For each number of dimensions d there is a copy of the objective, base_d, with parts of its own. It is
+    shown the first d numbers of the student's embedding s; the teacher's, t, stays whole. So a loss that
+    compares the two is given a projection for each (`cosine`, `embedding_mse`), and one that compares scores
+    compares those of the cut embeddings. Its terms are those of the objective with the number of dimensions
+    behind them, such as "matryoshka.cosine_64".
 
     Args:
         base: the objective, such as `cosine` or `contrastive + listwise`.

@@ -57,10 +57,15 @@ def encoder(embedding: int, width: int) -> nn.Sequential:
 class MGD(Method):
     """The teacher analyzes itself into coarse and fine knowledge; wraps any other objective.
 
-    In two phases, one for each granularity, an encoder and a decoder on the frozen teacher's embedding learn
-    the labels and the teacher's logits, CE + T^2 KL. Two like encoders on the student's embedding then follow
-    the teacher's codes beside the base objective: 4 KL at T=2 for the low granularity, 64 KL at T=8 for the
-    high one. A trained analyzer is reused by every run with the same teacher, data and arguments.
+        phase of g   L = mean_i (CE(d_g, y) + T_g^2 KL(p(z_t) || p(d_g))),   d_g = D_g(E_g(e_t))
+        training     L = base(z_t) + sum_g mean_i T_g^2 KL(p(E_g(e_t)) || p(E'_g(e_s)))
+        stable       the same with base((z_t + d_low + d_high) / 3),   p(x) = softmax(x / T_g)
+
+    In two phases, one for each granularity g, an encoder E_g and a decoder D_g on the frozen teacher's
+    embedding e_t learn the labels and the teacher's logits z_t. Two like encoders E'_g on the student's
+    embedding e_s then follow the teacher's codes beside the base objective. T_g is 2 for the low granularity
+    and 8 for the high one. A trained analyzer is reused by every run with the same teacher, data and
+    arguments.
 
     The embedding of an encoder has no classes: its analyzers learn to give the embedding back from their
     codes, and "stable" shows the mean of it and of what both decoders give back. The paper is about
@@ -74,8 +79,8 @@ class MGD(Method):
     Args:
         base: the objective it is added to; the paper's hosts are `0.2*ce + 0.8*kd` and `ce + kd + w*method`.
         scheme: "granular" adds the two terms; "stable" (stable excitation) also has the base objective see
-            the mean of the teacher's logits and both decoders' instead of the teacher's. Of several teachers
-            that is the one that mgd itself names, `mgd(..., teacher="big")`; the others are seen as they are.
+            that mean instead of the teacher's logits. Of several teachers that is the one that mgd itself
+            names, `mgd(..., teacher="big")`; the others are seen as they are.
         low: width of the low granularity's code.
         high: width of the high granularity's code.
         low_temperature: T of everything at the low granularity.

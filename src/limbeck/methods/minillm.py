@@ -31,12 +31,14 @@ from limbeck.outputs import UNLABELED, Batch, Outputs
 def minillm_single(
     student_logits: Tensor, teacher_logits: Tensor, importance: Tensor, reduction: Reduction = "mean"
 ) -> Tensor:
-    """Reverse divergence of the next token, w_t KL(q(. | y_<t) || p(. | y_<t)) (equations 3 and 5).
+    """Reverse divergence of the next token (equations 3 and 5).
+
+        L = mean_t w_t KL(q(. | y_<t) || p(. | y_<t)),   w_t = q(y_t | y_<t) / p~(y_t | y_<t)
 
     Args:
         student_logits: (P, V) of q, a row for each token of texts that were drawn.
         teacher_logits: (P, V) of p.
-        importance: (P,) w_t = q(y_t | y_<t) / p~(y_t | y_<t) of the token that was drawn, from p~.
+        importance: (P,) w_t of the token that was drawn, from p~.
         reduction: "mean" for the mean over the tokens, a scalar; "none" for (P,).
     Raises:
         LimbeckError: if the shapes differ or are no rows of logits, or for another number of weights.
@@ -55,17 +57,20 @@ def minillm_long(
     clip: float = 0.2,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """What a token is worth by what follows it, - min(ρ_t R_t+1, clamp(ρ_t, 1 - ε, 1 + ε) R_t+1).
+    """What a token is worth by what follows it.
 
-    Its gradient at ρ_t = 1 is - R_t+1 grad log q(y_t | y_<t), the second part of equation 3. The ratio
-    ρ_t = q(y_t | y_<t) / p~(y_t | y_<t) is clipped as in PPO (section 2.3).
+        L = - mean_t min(rho_t R_t+1, clamp(rho_t, 1 - eps, 1 + eps) R_t+1)
+        rho_t = q(y_t | y_<t) / p~(y_t | y_<t)
+
+    Its gradient at rho_t = 1 is - R_t+1 grad log q(y_t | y_<t), the second part of equation 3. The ratio is
+    clipped as in PPO (section 2.3).
 
     Args:
         student_logits: (P, V) of q, a row for each token of texts that were drawn.
         tokens: (P,) int64, the tokens y_t.
         returns: (P,) R_t+1, see `returns_of`.
         drawn: (P,) log p~(y_t | y_<t), with which the tokens were drawn.
-        clip: ε > 0.
+        clip: eps > 0.
         reduction: "mean" for the mean over the tokens, a scalar; "none" for (P,).
     Raises:
         LimbeckError: for logits that are no rows, and tokens, returns or `drawn` that are not one for each.
@@ -80,6 +85,8 @@ def minillm_long(
 
 def returns_of(rewards: Tensor, mask: Tensor, *, normalize: bool = True) -> Tensor:
     """R_t+1, the sum of the rewards of all later tokens of a text, or their mean (equation 6).
+
+        R_t+1 = sum over u > t of r_u,   over the number of these u where it is the mean
 
     Args:
         rewards: (B, n) r_t of each token.
@@ -105,14 +112,15 @@ class _Noted(Written):
 class MiniLLM(Writer):
     """The student minimizes the reverse KL of the texts that it writes, by policy gradient.
 
-    At each step a text is drawn after every prompt of the batch, token by token from the mixture
-    p~ = α p + (1 - α) q. What tokens are worth is settled as they are drawn. As in `on_policy`, what is
-    written is no label, the teacher answers live, and the numbers that texts are drawn by are those of seed,
-    step and sample.
+        L = single + long + base,   y_t ~ p~ = alpha p + (1 - alpha) q
+
+    At each step a text y is drawn after every prompt of the batch, token by token from the mixture p~. What
+    tokens are worth is settled as they are drawn. As in `on_policy`, what is written is no label, the teacher
+    answers live, and the numbers that texts are drawn by are those of seed, step and sample.
 
     The terms are "single" and "long", the two parts of the gradient; those of `base`, which learns from the
     data of the batch, as the paper's loss on pretraining text does; "reverse_kl", the mean over the texts
-    that were written last of their mean -r_t, which with α = 0 estimates the divergence by token; and
+    that were written last of their mean -r_t, which with alpha = 0 estimates the divergence by token; and
     "tokens", their mean length. What was written and the data have a mean each, over the tokens of all
     processes and of all pieces of a batch; in a loop of another library, over those of each piece.
 
@@ -123,8 +131,8 @@ class MiniLLM(Writer):
     Args:
         base: what learns from the data in the same step, such as `ce`; None for nothing. It may compare next
             tokens by themselves alone.
-        mixture: α, the teacher's share in the distribution that tokens are drawn from.
-        clip: ε, how far the ratio of probabilities may be from 1 to count.
+        mixture: alpha, the teacher's share in the distribution that tokens are drawn from.
+        clip: eps, how far the ratio of probabilities may be from 1 to count.
         normalize: whether a return is the mean of the later rewards, or their sum.
         length: most tokens of a text; it ends sooner at the id that ends a document, and where a network
             reads no longer texts.

@@ -15,6 +15,8 @@ from limbeck.outputs import Batch, Outputs
 def mse(student: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
     """Mean squared difference of the student's values from the targets.
 
+        L = mean_i mean_k (s_ik - y_ik)^2
+
     The mean is over **all** values, so that a batch split in two gives the same gradient; a value without a
     target (NaN) counts as zero.
 

@@ -86,6 +86,8 @@ def chain(costs: Mapping[tuple[str, str], float], names: Sequence[str]) -> list[
 class MTPD(Method):
     """The student learns from one teacher after the other, from near ones to the strongest.
 
+        L = objective(s, t_1) in the first phase, ..., objective(s, t_n) in training
+
     Each teacher but the last is a phase before training, with a schedule and an optimizer of its own; the
     training itself is that with the last one. The student goes on with its weights; optimizer and the
     objective's own parts, such as adapters, begin anew with each teacher. With one teacher there is nothing

@@ -26,13 +26,15 @@ from limbeck.outputs import Batch, Outputs
 def nasty(
     student_logits: Tensor, normal_logits: Tensor, temperature: float = 4.0, reduction: Reduction = "mean"
 ) -> Tensor:
-    """Closeness of a network to its normally trained self, to be minimized: -T^2 KL(p || p_normal).
+    """Closeness of a network to its normally trained self, to be minimized.
+
+        L = - mean_i T^2 KL(p || p_normal),   p = softmax(z / T)
 
     It is negative, or zero where both networks agree, and has no lower bound. The authors' code adds the
     constant 100 to keep its printed loss positive, which this does not.
 
     Args:
-        student_logits: (B, C), C at least 2, of the network that is trained; the first of the divergence.
+        student_logits: (B, C), C at least 2, of the network that is trained.
         normal_logits: (B, C) of its normal self; no gradient flows into them.
         temperature: T > 0, divides both logits.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).

@@ -27,9 +27,10 @@ def nst(
 ) -> Tensor:
     """Squared maximum mean discrepancy between the channels of two stages.
 
-    A channel is the vector of its activations at all positions, at unit length; the kernel is the paper's
-    polynomial one with d = 2 and c = 0, (a.b)^2. The larger of two maps is average-pooled to the smaller's
-    size.
+        L = mean_i (K(s, s) + K(t, t) - 2 K(s, t)),   K(a, b) = mean over channels j, k of (a_j . b_k)^2
+
+    A channel a_j is the vector of its activations at all positions, at unit length; the kernel is the paper's
+    polynomial one with d = 2 and c = 0. The larger of two maps is average-pooled to the smaller's size.
 
     Args:
         student: (B, C, H, W) map or (B, L, D) hidden states.

@@ -15,7 +15,9 @@ from limbeck.methods.parts.writers import Writer
 class OnPolicy(Writer):
     """Wraps methods that compare next tokens: in a share of the steps, they see what the student writes.
 
-    The student continues the prompts of the batch, and its teacher answers for every token of that (GKD,
+        L = base(x, y),   y_t ~ q(. | x, y_<t)
+
+    The student q continues the prompts x of the batch, and its teacher answers for every token of that (GKD,
     algorithm 1). No gradient flows into the choice of tokens. What a student writes is no label: `ce` passes
     it over. A cache has no answers for it, so the teacher is asked live.
 

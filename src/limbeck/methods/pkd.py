@@ -34,6 +34,8 @@ State: TypeAlias = Literal["first", "mean"]
 def pkd(student: Tensor, teacher: Tensor, normalize: bool = True, reduction: Reduction = "mean") -> Tensor:
     """Mean squared difference of the states of one layer, each of unit length (section 3.2).
 
+        L = mean_i ||u(s_i) - u(t_i)||^2 / D,   u(x) = x / ||x||
+
     Args:
         student: (B, D) states.
         teacher: (B, D).

@@ -17,9 +17,12 @@ EPSILON = 1e-7
 def pkt(student: Tensor, teacher: Tensor, form: Form = "benchmark") -> Tensor:
     """Divergence of the student's probabilities that two samples are neighbors from the teacher's.
 
-    They are the cosine kernel (1 + cos) / 2 of a batch, each row divided by its sum. The paper's divergence
-    is a sum over pairs of different samples. The CRD benchmark's, as in the authors' code, counts a sample as
-    its own neighbor too and is a mean over B^2: hence its weight of 30000.
+        paper       L = sum over i, j with j != i of p_ij log(p_ij / q_ij),   p_ij = K_ij / sum_{j != i} K_ij
+        benchmark   L = mean over i, j of p_ij log(p_ij / q_ij),   p_ij = K_ij / sum_j K_ij
+        K_ij = (1 + cos(t_i, t_j)) / 2,   q_ij the same of the student
+
+    The CRD benchmark's form, as in the authors' code, counts a sample as its own neighbor too and is a mean
+    over B^2: hence its weight of 30000. In the logarithm 1e-7 is added to p and to q.
 
     Args:
         student: (B, ...) embeddings, flattened for each sample.

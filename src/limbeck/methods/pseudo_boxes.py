@@ -25,8 +25,11 @@ from limbeck.tasks.detection.places import assigned
 def pseudo_boxes(logits: Tensor, boxes: Tensor, least: float = 0.9) -> Tensor:
     """What a teacher finds as targets of detection: boxes with a score of `least` or more.
 
-    A score is the probability of the most probable class of a place. Of boxes of one class that overlap with
-    an IoU above 0.6 the one with the highest score is kept.
+        y = NMS({(b_l, c_l) where max_c p_lc >= least}),   c_l = argmax_c p_lc,   p = softmax(z)
+
+    The score of a place l is max_c p_lc, with c over all classes but that of no object. A box b_l without an
+    area is left out. Of boxes of one class that overlap with an IoU above 0.6, NMS keeps the one with the
+    highest score.
 
     Args:
         logits: (B, L, C + 1), the last for no object.
@@ -50,6 +53,8 @@ def pseudo_boxes(logits: Tensor, boxes: Tensor, least: float = 0.9) -> Tensor:
 
 class PseudoBoxes(FCOS):
     """A detector learns the boxes that its teacher finds, by the losses of `fcos`.
+
+        L = fcos(s, y),   y = pseudo_boxes(t)
 
     It needs no labels, and no places that both networks have: the teacher may be any detector, of limbeck,
     torchvision or transformers. A teacher's centerness is not read.

@@ -31,13 +31,16 @@ def rdd(
 ) -> Tensor:
     """Cross-entropy of the pixels that are hard for one of both networks, the second stage.
 
-    A pixel is hard for a network whose probability of the right class is at most the larger of `threshold`
-    and that of the pixel at the share `hardest` of all, in the order of their probabilities.
+        L    = mean over the pixels that count of -log p_s,   p = softmax(z)_y
+        hard where p <= max(threshold, p_(k)),   k = floor(hardest P)
+
+    Of the probabilities p of the right class that a network gives to the P pixels, p_(k) is the k-th
+    smallest; it is 0 where k is 0. No gradient flows into what is hard.
 
     Args:
         student_logits: (P, C).
         teacher_logits: (P, C).
-        targets: (P,) int64 class ids; -100 counts zero.
+        targets: (P,) int64 class ids; a pixel with -100 does not count.
         combine: pixels that count, which are hard for one network alone ("xor"), for one or both ("or"), for
             both ("and"), or for the student ("student").
         threshold: probability in [0, 1].
@@ -103,13 +106,15 @@ def relative_difficulty(teacher_maps: Tensor, auxiliary_maps: Tensor) -> Tensor:
 class RDD(Method):
     """The teacher says which pixels the student's cross-entropy counts: first the easy, then the hard ones.
 
-    In the first stage a pixel is weighted by how much the heads of the teacher agree on it
-    (`relative_difficulty`). In the second, the pixels count that are hard for one network alone (`rdd`). Both
-    networks return an auxiliary head's logits as `aux`. It stands in place of `ce`; its terms are "main" and
-    "aux", both of the student's heads. The paper's weights of the classes of Cityscapes are left out. The
-    share `hardest` is of the batch of all processes, so that accumulation changes the loss; in the code it is
-    100,000 pixels, about 5 % of a batch. A cache keeps the teacher's logits, and of the auxiliary head the
-    weights alone: nothing else is made of its logits.
+        L = a mean_i w_i CE(z_s,i, y_i) + (1 - a) rdd(z_s, z_t, y)
+
+    In the first stage a is 1, and w is how much the heads of the teacher agree on a pixel
+    (`relative_difficulty`). In the second a is 0, or falls to it, and the pixels count that are hard for one
+    network alone (`rdd`). Both networks return an auxiliary head's logits as `aux`. It stands in place of
+    `ce`; its terms are "main" and "aux", L for each of the student's heads. The paper's weights of the
+    classes of Cityscapes are left out. The share `hardest` is of the batch of all processes, so that
+    accumulation changes the loss; in the code it is 100,000 pixels, about 5 % of a batch. A cache keeps the
+    teacher's logits, and of the auxiliary head the weights alone: nothing else is made of its logits.
 
     Args:
         switch: share of training in which the second stage begins; in the code a tenth.

@@ -27,8 +27,10 @@ LEVELS = (4, 2, 1)
 def hierarchical_context(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
     """Mean squared difference of two maps at several resolutions (hierarchical context loss, section 3.3).
 
-    The difference counts 1 as it is and 1/2, 1/4, 1/8 averaged to 4x4, 2x2, 1x1 pixels, over the sum of these
-    weights; resolutions that are no smaller than the map are left out, with their place in the row.
+        L = mean_i sum_k 2^-k mean (P_k(s_i) - P_k(t_i))^2 / sum_k 2^-k
+
+    P_0 leaves the map as it is, and P_1, P_2, P_3 average it to 4x4, 2x2, 1x1 pixels; resolutions that are no
+    smaller than the map are left out, and those behind them move up.
 
     Args:
         student: (B, C, H, W) map or (B, C) vectors, as the fusion gives them.

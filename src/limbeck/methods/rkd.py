@@ -24,8 +24,10 @@ AT_ONCE = 2**22
 def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Huber loss between the two networks' distances of all pairs of samples (section 3.2).
 
-    Distances are Euclidean and divided by the mean of those in the batch that are not zero. The loss is a
-    mean over B^2, as in the CRD benchmark, the zeros on the diagonal included.
+        L = mean over i, j of h(d_s - d_t),   d_ij = ||x_i - x_j|| / (mean of all that are above 0)
+        h(x) = x^2 / 2 where |x| <= 1, |x| - 1/2 elsewhere
+
+    The mean is over B^2, as in the CRD benchmark, the zeros on the diagonal included.
 
     Args:
         student: (B, ...) embeddings, flattened for each sample.
@@ -50,9 +52,12 @@ def _distances(embedding: Tensor) -> Tensor:
 def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
     """Huber loss between the two networks' cosines of the angles in all triples of samples (section 3.2).
 
-    The angle is at sample i, from sample j to sample k; where j or k coincides with i its cosine is 0, with
-    no gradient. The loss is a mean over B^3, as in the CRD benchmark. The (B, B, B) cosines of a large batch
-    are never held at once: it is worked through some i at a time, forwards and once more backwards.
+        L = mean over i, j, k of h(c_s - c_t),   c_ijk = cos(x_j - x_i, x_k - x_i)
+        h(x) = x^2 / 2 where |x| <= 1, |x| - 1/2 elsewhere
+
+    The angle is at sample i; where j or k coincides with i its cosine is 0, with no gradient. The mean is
+    over B^3, as in the CRD benchmark. The (B, B, B) cosines of a large batch are never held at once: it is
+    worked through some i at a time, forwards and once more backwards.
 
     Args:
         student: (B, ...) embeddings, flattened for each sample.

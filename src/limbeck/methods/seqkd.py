@@ -17,11 +17,13 @@ from limbeck.methods.parts.writers import Writer
 class SeqKD(Writer):
     """Wraps methods that learn next tokens: the labels are what the teacher writes after each prompt.
 
-    The teacher writes one text for each sample of the training set, the first time that the sample is seen,
-    and it is kept in memory. Where the tokens are drawn, they are the same in every epoch and after a resume.
-    The paper takes the best text that beam search finds; here it is the greedy one, or a drawn one. The
-    paper's objective is `ce` alone; `seqkd(ce + kd(temperature=1))` adds the teacher's probabilities, for
-    which it is asked live.
+        L = base(x, y),   y_t = argmax p(. | x, y_<t), or y_t ~ p(. | x, y_<t)
+
+    The teacher p writes one text y after the prompt x of each sample of the training set, the first time that
+    the sample is seen, and it is kept in memory. Where the tokens are drawn, they are the same in every epoch
+    and after a resume. The paper takes the best text that beam search finds; here it is the greedy one, or a
+    drawn one. The paper's objective is `ce` alone; `seqkd(ce + kd(temperature=1))` adds the teacher's
+    probabilities, for which it is asked live.
 
     The term "tokens" is the mean length of the texts that were learned last.
 

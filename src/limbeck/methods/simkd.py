@@ -24,6 +24,8 @@ from limbeck.outputs import Batch, Outputs
 def simkd(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
     """Mean squared difference of the projected features and the teacher's (section 3).
 
+        L = mean_i ||s_i - t_i||^2 / n,   n numbers in the features of a sample
+
     Args:
         student: (B, C, H, W) map or (B, C) embedding, as the projector gives it.
         teacher: the same, but for H and W; the larger of two maps is average-pooled to the smaller's size.

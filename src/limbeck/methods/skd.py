@@ -18,9 +18,12 @@ from limbeck.outputs import Batch, Outputs
 class SKD(Writer):
     """Wraps methods that compare next tokens: they see text of the student, corrected by its teacher.
 
-    The student proposes a token, and keeps it if it is among the teacher's k most likely ones; otherwise the
-    teacher draws the token (algorithm 1). With k = 1 a greedy teacher writes all, with k the size of the
-    vocabulary the student does, as in `on_policy`. The more the student has learned, the less is exchanged.
+        L = base(x, y),   y_t = a ~ q(. | x, y_<t) if a is among the k most likely of p(. | x, y_<t)
+                          y_t ~ p(. | x, y_<t)     otherwise
+
+    The student q proposes a token after the prompt x, which the teacher p keeps or draws anew (algorithm 1).
+    With k = 1 a greedy teacher writes all, with k the size of the vocabulary the student does, as in
+    `on_policy`. The more the student has learned, the less is exchanged.
 
     Tokens are proposed in blocks, each of which the teacher reads in one forward; the text is that of the
     rule token by token. The ranks are those of the teacher's raw logits. The published code tests logits

@@ -19,8 +19,10 @@ from limbeck.outputs import Batch, Outputs
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     """Squared distance of two matrices of similarities in the batch, over B^2 (section 3).
 
-    A matrix holds the inner products of the samples' activations, each row normalized to unit length; the row
-    of a sample whose activations are all zero stays zero and gets no gradient.
+        L = sum_i ||g_i(s) - g_i(t)||^2 / B^2,   g_i = G_i / ||G_i||,   G_ij = x_i . x_j
+
+    G holds the inner products of the samples' activations x. The row G_i of a sample whose activations are
+    all zero stays zero and gets no gradient.
 
     Args:
         student: (B, ...) activations of one stage, flattened for each sample.

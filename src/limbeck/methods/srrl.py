@@ -26,6 +26,8 @@ def srrl(
 ) -> Tensor:
     """Mean squared differences of embeddings and of what the teacher's classifier makes of them (section 3).
 
+        L = mean_i ||s_i - t_i||^2 / D + mean_i ||z_s,i - z_t,i||^2 / C
+
     Both are means, as in the authors' code; that over the logits shrinks with classes that both networks give
     the same logits.
 

@@ -39,6 +39,10 @@ def tinybert(
 ) -> Tensor:
     """Mean squared difference of attention maps (equation 7), over heads and pairs of valid tokens.
 
+        L = mean_i sum over heads h and valid tokens j, k of (A_s - A_t)^2 / (heads n_i^2)
+
+    A sample has n_i valid tokens.
+
     Args:
         student: (B, heads, L, L) how much each token attends to each.
         teacher: the same shape.

@@ -37,10 +37,12 @@ def vid(
     mask: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """How badly a Gaussian around the prediction explains the teacher's stage: ((t - p)^2 / v + log v) / 2.
+    """How badly a Gaussian around the prediction explains the teacher's stage.
+
+        L = mean_i mean_c mean_positions ((t - p)^2 / v_c + log v_c) / 2,   v_c = softplus(log_scale_c) + 1e-5
 
     The negative log-likelihood (section 2.1) without its constant and as a mean, as in the CRD benchmark. It
-    is negative where the variance v = softplus(log_scale) + 1e-5 is small and the prediction good.
+    is negative where the variance v is small and the prediction p good.
 
     Args:
         prediction: (B, C, H, W) map, (B, L, C) hidden states or (B, C) vectors, as the regressor gives them.
