@@ -1,7 +1,4 @@
-"""Writes a task of your own: classes whose mistakes have a price, measured by the mean price.
-
-docs/writing-a-task.md has a task with rows of its own, and how a package brings its tasks.
-"""
+"""Writes a task of your own: classes whose mistakes have a price, measured by the mean price."""
 
 from __future__ import annotations
 
