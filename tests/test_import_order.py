@@ -19,6 +19,7 @@ ORDER = (
     {"evaluation"},
     {"training"},
     {"distiller"},
+    {"distilling"},
     {"checks", "chunked", "watch"},
     {"losses", "objective"},
     {"methods"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -17,8 +16,12 @@ from torch import Tensor, nn
 from limbeck import checks
 from limbeck.chunked import LARGE, Chunked, dense, in_chunks
 from limbeck.data_facts import DataFacts
+from limbeck.distilling.binding import bind, check_answers, shown
+from limbeck.distilling.forwards import in_rows, samples_as_rows, with_views
+from limbeck.distilling.phases import PhaseModule, of_teacher, only_learns
+from limbeck.distilling.resting import rest, resting
 from limbeck.errors import LimbeckError
-from limbeck.features import FeaturePoints, Tap, find, find_head, undisturbed
+from limbeck.features import FeaturePoints, Tap, find, find_head
 from limbeck.methods.base import (
     Method,
     inner_first,
@@ -29,15 +32,15 @@ from limbeck.methods.base import (
     training_reads,
     views_read,
 )
-from limbeck.methods.declarations import Claim, Context, Networks, Phase, Reads, TeacherContext
+from limbeck.methods.declarations import Claim, Networks, Phase, Reads
 from limbeck.methods.gradient_rules import SplitOptimizer
 from limbeck.methods.parts.blocks import full_precision
 from limbeck.methods.parts.draws import RELATED, draw_related
 from limbeck.methods.terms import Losses, Term
 from limbeck.objective import parse
 from limbeck.optimization import JointOptimizer, MakeOptimizer
-from limbeck.outputs import Batch, Inputs, Mixture, Outputs, Progress, apply, joined, mean_one
-from limbeck.tasks import Rows, Task
+from limbeck.outputs import Batch, Inputs, Outputs, Progress, apply, mean_one
+from limbeck.tasks import Task
 from limbeck.teachers import Teacher
 from limbeck.teachers.group import Fields, Given, Sides, TeacherGroup, teachers_of
 from limbeck.watch import UntrainedParts, sums_of_inputs, sums_of_teachers
@@ -99,7 +102,6 @@ class Distiller(nn.Module):
         super().__init__()
         self.student = student
         self._untrained = UntrainedParts()
-        resting = _resting(student)
         self.objective = copy.deepcopy(parse(objective))
         self.phases_done: Tensor
         self.register_buffer("phases_done", torch.zeros((), dtype=torch.int64))
@@ -110,9 +112,7 @@ class Distiller(nn.Module):
         teachers = teachers_of(teacher, teacher_features)
         checks.networks(student, teachers, example)
         theirs = {part for each in teachers.values() if each.network for part in each.network.modules()}
-        resting = tuple(part for part in resting if part not in theirs)
-        _tell_of(resting, student)
-        self._resting = tuple(path for path, part in student.named_modules() if part in resting)
+        self._resting = resting(student, theirs)
         place = _device(student)
         example = apply(lambda tensor: tensor.to(place), example)
         self.teachers = TeacherGroup(teachers, _examples(teachers, example, teacher_example))
@@ -168,7 +168,7 @@ class Distiller(nn.Module):
     def phases(self) -> list[tuple[str, Phase]]:
         """All phases with their full names, in the order they run; each reads the teacher of its method."""
         return [
-            (f"{method.name}.{phase.name}", _of_teacher(phase, given))
+            (f"{method.name}.{phase.name}", of_teacher(phase, given))
             for method, given in taught(self.objective)
             for phase in method.phases()
         ]
@@ -275,9 +275,10 @@ class Distiller(nn.Module):
             checks.can_weigh(self.objective, self.task)
         if batch.targets is not None and not own_data:
             self.task.check_batch(batch.targets, len(batch))
+        student = Outputs()
         if tap:
             tap.network = self.student  # which may have been compiled since
-        student = _with_views(tap, batch, reads.further, self._views_together) if tap else Outputs()
+            student = with_views(tap, batch, reads.further, together=self._views_together)
         with torch.no_grad():
             # Of other data, index and view say nothing to a cache.
             asked = batch if of_training else replace(batch, view=None, view_numbers={})
@@ -290,8 +291,8 @@ class Distiller(nn.Module):
         with torch.autocast(device.type, enabled=False):
             student, teacher = student.map(full_precision), teacher.map(full_precision)
             given = {**sums_of_inputs(batch.inputs), **sums_of_teachers(teacher)}
-            rows = _samples(batch) if own_data else self.task.rows(batch, student if tap else teacher)
-            student, teacher = _in_rows(student, rows), _in_rows(teacher, rows)
+            rows = samples_as_rows(batch) if own_data else self.task.rows(batch, student if tap else teacher)
+            student, teacher = in_rows(student, rows), in_rows(teacher, rows)
             if not self._chunked or not of_training:
                 teacher = dense(teacher)
             batch = rows.batch(batch)
@@ -327,21 +328,26 @@ class Distiller(nn.Module):
     def phase_open(self, name: str, phase: Phase) -> Iterator[tuple[nn.Module, torch.optim.Optimizer]]:
         """A context in which a phase is ready to be trained: a module that turns a batch into its losses, and
         an optimizer over what it trains."""
-        flags = [(parameter, parameter.requires_grad) for parameter in self.parameters()]
-        modes = [(module, module.training) for module in self.modules()]
-        learning = {id(parameter) for module in phase.trains for parameter in module.parameters()}
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag and id(parameter) in learning)
-        try:
-            yield (
-                _PhaseModule(self, name, phase),
-                phase.optimizer([parameter for parameter, _ in flags if parameter.requires_grad]),
+        with only_learns(self, phase) as optimizer:
+            yield PhaseModule(self, phase, self._losses_of(name, phase), self._rest), optimizer
+
+    def _losses_of(self, name: str, phase: Phase) -> Callable[[Batch], Losses]:
+        """What turns a batch into the losses of a phase."""
+        tap, own = self._student_tap(phase.reads), phase.data is not None
+        fields = self._phase_fields(phase) if phase.reads.teacher else {}
+        views = dict.fromkeys(fields, phase.reads.further)
+
+        def terms(student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
+            return named(name, phase.loss(student, teacher, batch), "own")
+
+        def losses(batch: Batch) -> Losses:
+            if phase.collect is not None:
+                batch = self._collected(batch, [phase.collect])
+            return self._losses(
+                batch, phase.reads, fields, views, tap, terms, of_training=not own, own_data=own
             )
-        finally:
-            for parameter, flag in flags:
-                parameter.requires_grad_(flag)
-            for module, mode in modes:
-                module.training = mode
+
+        return losses
 
     def phase_finished(self) -> None:
         """Says that the next phase is over, trained or recalled."""
@@ -393,8 +399,7 @@ class Distiller(nn.Module):
         return self
 
     def _rest(self) -> None:
-        for path in self._resting:
-            self.student.get_submodule(path).training = False
+        rest(self.student, self._resting)
 
     @contextmanager
     def compiled(self) -> Iterator[None]:
@@ -441,49 +446,23 @@ class Distiller(nn.Module):
 
     def _bind(self, example: Inputs, facts: DataFacts) -> None:
         """Binds every method to what the networks give for the example."""
-        reads = self.objective.all_reads
-        with undisturbed(self.student, example), torch.no_grad():
-            fields = [*reads.student, *self.task.fields]
-            student = Tap(self.student, self._points, fields, positions=self.task.dense)(example)
+        student = shown(self.student, self._points, self.objective, self.task, example)
         self.task = self.task.fitted_to(student)
         self.teachers.told(self.task.width, self.task.dense)
         self.teachers.open(self._fields[False], {}, _device(self.student))
         answers = self.teachers.answers(self._fields[False])
-        checks.tokens_alike(self.objective, answers)
-        for answer in answers.values():
-            if "logits" in answer and "retold" in answer:
-                answer["retold"].vocabulary.task.check_outputs(answer.logits, "teacher")
-            elif "logits" in answer:
-                self.task.check_outputs(answer.logits, "teacher")
-                checks.logits(answer, self.task)
-                checks.same_width(student, answer, self.task)
-        checks.places(self.objective, self.teachers, student, answers, self.task)
-        rows = self.task.rows(Batch(example), student)
-        contexts = {
-            each: TeacherContext(
-                teacher=rows.of(answers[each]) if each in answers else None,
-                teacher_network=teacher.network,
-                teacher_points=teacher.points,
-                cached=teacher.keeps,
-                schedule=teacher.schedule,
-                teacher_example=self.teachers.example(each),
-            )
-            for each, teacher in self.teachers.items()
-        }
-        context = Context(
-            student=rows.of(student),
-            teacher=None,
+        check_answers(self.objective, self.teachers, student, answers, self.task)
+        bind(
+            self.objective,
+            student,
+            answers,
             example=example,
-            student_network=self.student,
-            student_points=self._points,
+            network=self.student,
+            points=self._points,
+            teachers=self.teachers,
             task=self.task,
-            rows=rows,
             data=facts,
-            teachers=contexts,
         )
-        for method, given in taught(self.objective):
-            own = given or self.teachers.first
-            method.bind(context if own is None else context.of_teacher(own))
         self.objective.to(_device(self.student), student.logits.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -497,74 +476,6 @@ class Distiller(nn.Module):
         return self
 
 
-class _PhaseModule(nn.Module):
-    """One phase as a module that turns a batch into losses; only the phase's modules are in training mode."""
-
-    def __init__(self, distiller: Distiller, name: str, phase: Phase) -> None:
-        super().__init__()
-        self.distiller, self.name, self.phase = distiller, name, phase
-        self._tap = distiller._student_tap(phase.reads)
-        self._fields = distiller._phase_fields(phase) if phase.reads.teacher else {}
-
-    def forward(self, batch: Batch) -> Losses:
-        own = self.phase.data is not None
-        if self.phase.collect is not None:
-            batch = self.distiller._collected(batch, [self.phase.collect])
-        reads = self.phase.reads
-        return self.distiller._losses(
-            batch,
-            reads,
-            self._fields,
-            dict.fromkeys(self._fields, reads.further),
-            self._tap,
-            self._terms,
-            of_training=not own,
-            own_data=own,
-        )
-
-    def _terms(self, student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
-        return named(self.name, self.phase.loss(student, teacher, batch), "own")
-
-    def train(self, mode: bool = True) -> _PhaseModule:
-        self.distiller.eval()
-        for module in self.phase.trains:
-            module.train(mode)
-        self.distiller._rest()
-        return self
-
-
-def _of_teacher(phase: Phase, name: str | None) -> Phase:
-    """The phase with the teacher that its method is given, where that has a name."""
-    if name is None or not phase.reads.teacher or phase.reads.teachers:
-        return phase
-    return replace(phase, reads=replace(phase.reads, teachers=(name,)))
-
-
-def _resting(student: object) -> tuple[nn.Module, ...]:
-    """The parts of a student in training mode that somebody has put in eval mode."""
-    if not isinstance(student, nn.Module) or not student.training:
-        return ()
-    return tuple(module for module in student.modules() if not module.training)
-
-
-def _tell_of(resting: Collection[nn.Module], student: nn.Module) -> None:
-    """Warns of parts in eval mode that learn, unless they are batch norms, which are often frozen so."""
-    learning = [
-        name or "it"
-        for name, part in student.named_modules()
-        if part in resting
-        and not isinstance(part, nn.modules.batchnorm._BatchNorm)
-        and any(parameter.requires_grad for parameter in part.parameters(recurse=False))
-    ]
-    if learning:
-        more = f" and {len(learning) - 1} more" if learning[1:] else ""
-        warnings.warn(
-            f"the student's {learning[0]!r}{more} learns in eval mode, as it was handed over; call "
-            "student.train() before if it shall not",
-            stacklevel=3,
-        )
-
-
 def _examples(
     teachers: Collection[str], example: Inputs, given: Mapping[str, Inputs] | Inputs | None
 ) -> dict[str, Inputs]:
@@ -572,39 +483,6 @@ def _examples(
     if isinstance(given, Mapping) and given.keys() <= set(teachers):
         return {name: given.get(name, example) for name in teachers}
     return dict.fromkeys(teachers, example if given is None else cast("Inputs", given))
-
-
-def _in_rows(outputs: Outputs, rows: Rows) -> Outputs:
-    """Outputs as rows, with those of further views and of other teachers."""
-    inside = {
-        field: {name: _in_rows(each, rows) for name, each in outputs[field].items()}
-        for field in ("views", "named")
-        if field in outputs
-    }
-    outputs = rows.of(outputs)
-    return outputs.replace(**inside) if inside else outputs
-
-
-def _samples(batch: Batch) -> Rows:
-    """The rows of a batch that a phase made for itself: its samples, whatever the task."""
-    return Rows(len(batch), batch.targets)
-
-
-def _with_views(
-    network: Callable[[Inputs], Outputs], batch: Batch, views: Sequence[str], together: bool
-) -> Outputs:
-    """A network's outputs for a batch and its further views, in one forward or in one for each."""
-    if not views:
-        return network(batch.inputs)
-    if not together or any(isinstance(batch.views[name], Mixture) for name in views):
-        return network(batch.inputs).replace(views={name: network(batch.views[name]) for name in views})
-    seen = [batch.inputs, *(batch.views[name] for name in views)]
-    outputs, size = network(joined(seen)), len(batch)
-    first, *further = (
-        outputs.map(lambda tensor, place=place: tensor[place * size : (place + 1) * size])  # type: ignore[misc]
-        for place in range(len(seen))
-    )
-    return first.replace(views=dict(zip(views, further, strict=True)))
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -43,9 +43,9 @@ app.add_typer(study_commands.app, name="study")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from limbeck import __version__
+        from importlib.metadata import version
 
-        typer.echo(f"limbeck {__version__}")
+        typer.echo(f"limbeck {version('limbeck')}")
         raise typer.Exit
 
 
