@@ -68,8 +68,8 @@ def conclude(
     if report:
         report(run, result, source)
     write_model_card(run, result)
-    if trainer.checkpoint is not None:
-        checkpoints.before(trainer.checkpoint).unlink(missing_ok=True)
+    if trainer.records.checkpoint is not None:
+        checkpoints.before(trainer.records.checkpoint).unlink(missing_ok=True)
     result.write(run.path / "result.json")  # last: it marks the run as finished
 
 

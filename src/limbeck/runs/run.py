@@ -402,11 +402,11 @@ def _run(
                 }
                 directory.claim(path, job.config, **depends)
         if trainer.main:
-            trainer.ready = partial(_ready, lock, job, depends, trainer.display.note)
+            trainer.records.ready = partial(_ready, lock, job, depends, trainer.display.note)
         trainer.fit(job.distiller, to_do, resume=resume)
         with led(trainer.accelerator):
             if trainer.main:
-                trainer.ready()
+                trainer.records.ready()
                 conclude(run, job, trainer, objects, report)
     finally:
         lock.give_back()
@@ -437,7 +437,7 @@ def _see_alike(trainer: Trainer, path: Path, *, resume: bool) -> None:
     Raises:
         LimbeckError: in all of them.
     """
-    mine = resume, trainer.checkpoint is not None and checkpoints.there(trainer.checkpoint)
+    mine = resume, trainer.records.checkpoint is not None and checkpoints.there(trainer.records.checkpoint)
     if trainer.accelerator.num_processes > 1 and len(set(gather_object([mine]))) > 1:
         raise LimbeckError(
             f"some of the processes see a run in {str(path)!r} and others do not; put it on a disk that all "

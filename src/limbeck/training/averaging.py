@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -73,3 +73,8 @@ def _copy(to: Sequence[Tensor], given: Sequence[Tensor]) -> None:
 
 def _here(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [here(tensor) for tensor in tensors]
+
+
+def averaged(averaging: Averaging | None) -> AbstractContextManager[None]:
+    """A context in which the network has the averages of its weights, where there are any."""
+    return nullcontext() if averaging is None else averaging.in_place()

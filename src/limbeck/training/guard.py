@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
+from limbeck.features import BatchNorm
 from limbeck.optimization import begin_momenta, parts_of
 from limbeck.outputs import Batch
 
@@ -192,3 +193,13 @@ def gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 def parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     """The parameters an optimizer works on."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def changed_by_steps(module: nn.Module, *, every_buffer: bool) -> list[Tensor]:
+    """The buffers that a forward changes: those of batch norms, or all that there are."""
+    return [
+        buffer
+        for part in module.modules()
+        if every_buffer or isinstance(part, BatchNorm)
+        for buffer in part.buffers(recurse=False)
+    ]

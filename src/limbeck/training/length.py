@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from limbeck.errors import LimbeckError
 
 
 @dataclass(frozen=True)
@@ -44,3 +47,20 @@ class Length:
     def steps(self, epoch: int) -> int:
         """Steps of an epoch, counted from 0."""
         return min(self.per_epoch, self.total - epoch * self.per_epoch)
+
+
+def steps_of(batches: Iterable[object]) -> int:
+    """How many steps an epoch of these batches has.
+
+    Raises:
+        LimbeckError: for a loader without a length, and for an empty one.
+    """
+    try:
+        steps = len(batches)  # type: ignore[arg-type]
+    except TypeError:
+        raise LimbeckError(
+            "a loader must have a length; make a generator a list, or load a map-style data set"
+        ) from None
+    if steps == 0:
+        raise LimbeckError("the loader is empty; there is nothing to train on")
+    return steps

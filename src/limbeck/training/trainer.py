@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,24 +15,24 @@ from accelerate import Accelerator
 from accelerate.state import GradientState
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from accelerate.utils.modeling import get_grad_scaler
-from torch import Tensor, nn
+from torch import nn
 
-from limbeck.errors import LimbeckError
 from limbeck.features import BatchNorm
 from limbeck.intervals import Interval
 from limbeck.outputs import Batch
 from limbeck.stopping import Interrupted, Terminated, stop, stoppable
-from limbeck.training import checkpoints
-from limbeck.training.averaging import Averaging
+from limbeck.training.averaging import Averaging, averaged
 from limbeck.training.choices import Choices, MemoryFormat, Precision, Sharding, resolve_precision
 from limbeck.training.choosing import Choosing
 from limbeck.training.devices import device_for
 from limbeck.training.display import Display
 from limbeck.training.epoch import Epoch
-from limbeck.training.guard import CHECK_EVERY, DivergenceError, Guard, listed
+from limbeck.training.guard import CHECK_EVERY, DivergenceError, Guard, changed_by_steps, listed
 from limbeck.training.history import History
-from limbeck.training.length import Length
+from limbeck.training.length import Length, steps_of
 from limbeck.training.loop import Loop
+from limbeck.training.memory import enough_memory
+from limbeck.training.records import Records
 from limbeck.training.saving import SavePoints
 from limbeck.training.step import Step
 from limbeck.training.trackers import begin, check_trackers, writing_told
@@ -81,8 +81,7 @@ class Trainer:
         display: whether to show progress.
 
     Attributes:
-        ready: called in the main process before anything is written to `directory`; a LimbeckError of it says
-            why nothing can be.
+        records: what is written to `directory`.
     """
 
     def __init__(
@@ -139,13 +138,10 @@ class Trainer:
         self.directory = directory
         self.checkpoint_every, self.save_every = checkpoint_every, save_every
         self.skip_bad_steps, self._skipped = skip_bad_steps, 0
-        self._unwritten: set[str] = set()
         self.main: bool = self.accelerator.is_main_process
-        self.history = History(directory / "metrics.jsonl" if directory and self.main else None)
         self.display = Display(enabled=display and self.main)
-        self.ready: Callable[[], None] = lambda: None
+        self.records = Records(directory, main=self.main, note=self.display.note)
         self._trackers = tuple(trackers)
-        self._newest: Path | None = None
 
     def check(self, root: nn.Module) -> None:
         """Refuses what cannot be sharded, if it is to be.
@@ -162,9 +158,9 @@ class Trainer:
         return self.choices.precision
 
     @property
-    def checkpoint(self) -> Path | None:
-        """The file that `fit(resume=True)` goes on from."""
-        return self.directory / "checkpoints" / "last.pt" if self.directory else None
+    def history(self) -> History:
+        """The lines of `metrics.jsonl`."""
+        return self.records.history
 
     def smallest_batch(self, module: nn.Module) -> int:
         """Samples that a batch must have: where batch norm trains, two for each piece in each process."""
@@ -195,36 +191,34 @@ class Trainer:
 
     def _fit(self, root: nn.Module, loops: Iterable[Loop], *, resume: bool) -> None:
         root.to(self.device)
-        self._newest = None
-        state = self._read_checkpoint(root) if resume else None
+        self.records.newest = None
+        state = self.records.read() if resume else None
         if state:
-            with self._of_this_module():
+            with self.records.of_this_module():
+                self._load(root, state["root"])
                 taken = Choices(**state["choices"])
             self.choices = (
                 taken if self._asked["precision"] == "auto" else replace(taken, precision=self.precision)
             )
         self._skipped = state.get("skipped", 0) if state else 0
-        self.history.rewind(state["lines"] if state else 0)
-        if state and self.main and self.history.lines < state["lines"]:
-            self.display.note(
-                f"{str(self.history.path)!r} has {self.history.lines} of {state['lines']} lines that were "
-                "written; the others are lost, and are not in the figures of the whole run"
-            )
+        self.records.rewind(state["lines"] if state else 0)
         with stoppable() as stopping, self.display, writing_told(self.display.note):
             self._stopping = stopping
             self._points = SavePoints(
                 self.save_every, self.checkpoint_every, self.accelerator, self.device, stopping
             )
-            stopping.patient, stopping.saved = True, self._saved
+            stopping.patient, stopping.saved = True, self.records.saved
             if self._trackers and self.directory is not None:
-                self._write(partial(begin, self.accelerator, self.directory / "trackers", self._trackers))
+                self.records.write(
+                    partial(begin, self.accelerator, self.directory / "trackers", self._trackers)
+                )
             try:
                 with self._together():
                     self._run_all(root, loops, state)
             finally:  # not end_training(), which would also end a process group of the caller's
                 stopping.patient = False
                 for tracker in self.accelerator.trackers:
-                    self._write(tracker.finish)
+                    self.records.write(tracker.finish)
 
     def _run_all(self, root: nn.Module, loops: Iterable[Loop], state: dict[str, Any] | None) -> None:
         """Runs the loops, from where a checkpoint broke off."""
@@ -242,30 +236,8 @@ class Trainer:
     def _together(self) -> Iterator[None]:
         """A context in which it is said if another process does not answer any more, and what is saved."""
         alone = self.accelerator.num_processes == 1
-        with nullcontext() if alone else answering(lambda: self._saved):
+        with nullcontext() if alone else answering(lambda: self.records.saved):
             yield
-
-    def _read_checkpoint(self, root: nn.Module) -> dict[str, Any] | None:
-        if not self.checkpoint or not checkpoints.there(self.checkpoint):
-            return None
-        state, note = checkpoints.load_last(self.checkpoint)
-        if note is not None:
-            self.display.note(note)
-        with self._of_this_module():
-            self._load(root, state["root"])
-        self._newest = self.checkpoint if note is None else checkpoints.before(self.checkpoint)
-        return state
-
-    @contextmanager
-    def _of_this_module(self) -> Iterator[None]:
-        """A context in which states of a checkpoint are taken; those of another module are refused."""
-        try:
-            yield
-        except (RuntimeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[-1].strip()
-            raise LimbeckError(
-                f"checkpoint {str(self.checkpoint)!r} is of another module: {reason}"
-            ) from None
 
     def _run(self, root: nn.Module, number: int, loop: Loop, state: dict[str, Any] | None) -> None:
         with self._impatient():
@@ -273,7 +245,7 @@ class Trainer:
         if recalled:
             self._save(root, loop=number + 1, optimizer=None)
             return
-        length = Length.of(_length(loop.batches(0)), loop.epochs, loop.max_steps)
+        length = Length.of(steps_of(loop.batches(0)), loop.epochs, loop.max_steps)
         best: dict[str, Any] | None = None
         with loop.open() as (module, optimizer), ExitStack() as compiled:
             schedule = loop.schedule(optimizer, length.per_epoch, length.in_epochs)
@@ -287,7 +259,7 @@ class Trainer:
                 moving |= self._sharder.kept(shares, averaging)
             first, within = 0, None
             if state:
-                with self._of_this_module():
+                with self.records.of_this_module():
                     for name, part in moving.items():
                         part.load_state_dict(state[name])
                     first, best, within = state["epoch"], state["best"], state.get("within")
@@ -332,11 +304,11 @@ class Trainer:
                 if scaler is not None and scaler.get_scale() < SMALLEST_SCALE:
                     raise DivergenceError(
                         f"the gradients of {loop.name} overflow float16 at any scale; use precision=bf16 or "
-                        f"fp32. {self._last_good()}"
+                        f"fp32. {self.records.last_good}"
                     )
                 line = epoch.line()
                 line |= {name: self._sum(count) for name, count in epoch.counts().items()}
-                last, shipped = done + 1 == length.epochs, partial(_averaged, averaging)
+                last, shipped = done + 1 == length.epochs, partial(averaged, averaging)
                 if (figures := self._validate(epoch, shipped, partial(save, done))) is not None:
                     line["validation"] = dict(figures)
                     with shipped():
@@ -345,14 +317,14 @@ class Trainer:
                         last, line["stopped"] = True, why
                 if self._skipped:
                     line["skipped_steps"] = self._skipped
-                self._write(partial(self.history.add, line))
-                self._write(partial(self._track, line))
+                self.records.write(partial(self.history.add, line))
+                self.records.write(partial(self._track, line))
                 self.display.epoch(line)
                 if "stopped" in line:
                     self.display.note(f"{loop.name} {line['stopped']}")
                 if self.main:
                     with shipped():
-                        self._write(partial(loop.keep, done + 1, last))
+                        self.records.write(partial(loop.keep, done + 1, last))
                     loop.tell(done + 1)
                 if last:
                     break
@@ -395,7 +367,7 @@ class Trainer:
             return False
         line, restore = found
         restore()
-        self._write(partial(self.history.add, {**line, "phase": loop.name, "cached": True}))
+        self.records.write(partial(self.history.add, {**line, "phase": loop.name, "cached": True}))
         self.display.note(f"{loop.name}: reused from the cache")
         loop.finish()
         return True
@@ -427,7 +399,8 @@ class Trainer:
         """Does the steps of an epoch that are left."""
         loop, first = epoch.loop, epoch.first
         check_every = 1 if self.device.type == "cpu" or self.skip_bad_steps else CHECK_EVERY
-        keeps = self._changed_by_steps(step.module) if check_every == 1 else ()
+        every_buffer = bool(self.skip_bad_steps)
+        keeps = changed_by_steps(step.module, every_buffer=every_buffer) if check_every == 1 else ()
         guard = Guard(self.device, keeps, self.accelerator)
         step.module.train()
         with epoch.random():
@@ -438,7 +411,7 @@ class Trainer:
                 where = f"at step {number} of {loop.name}, on a batch of {len(batch)} samples"
                 with (
                     nullcontext() if step.settled else self._impatient(),
-                    self._enough_memory(where, partial(self._smaller_pieces, batch)),
+                    enough_memory(where, partial(self._smaller_pieces, batch), self.records),
                 ):
                     step(number, batch, guard, epoch.means)
                 epoch.position += 1
@@ -457,18 +430,6 @@ class Trainer:
             self._check(guard, epoch)
             self.display.step(epoch.steps)
 
-    @contextmanager
-    def _enough_memory(self, where: str, remedy: Callable[[], str]) -> Iterator[None]:
-        """A context of which it is said, with a remedy, if there is not enough memory for what is in it."""
-        try:
-            yield
-        except (MemoryError, RuntimeError) as error:
-            # An accelerator's error is of a kind of its own; torch's on a CPU is a RuntimeError.
-            known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-            if not known and "allocate memory" not in str(error):
-                raise
-            raise LimbeckError(f"memory ran out {where}; {remedy()}{self._last_good()}") from error
-
     def _smaller_pieces(self, batch: Batch) -> str:
         """What helps where a batch is too large, and which samples it has."""
         samples = [] if batch.index is None else batch.index.tolist()
@@ -480,7 +441,7 @@ class Trainer:
     def _check(self, guard: Guard, epoch: Epoch) -> bool:
         """Raises if a step was bad, or passes over it; tells whether it has passed over one."""
         try:
-            guard.check(epoch.loop.name, self._last_good())
+            guard.check(epoch.loop.name, self.records.last_good)
         except DivergenceError as error:
             if self._skipped >= self.skip_bad_steps:
                 raise
@@ -492,15 +453,6 @@ class Trainer:
             return True
         return False
 
-    def _changed_by_steps(self, module: nn.Module) -> list[Tensor]:
-        """The buffers that a forward changes: those of batch norms, and where steps are skipped all."""
-        return [
-            buffer
-            for part in module.modules()
-            if self.skip_bad_steps or isinstance(part, BatchNorm)
-            for buffer in part.buffers(recurse=False)
-        ]
-
     def _validate(
         self,
         epoch: Epoch,
@@ -510,7 +462,7 @@ class Trainer:
         """The loop's figures, of what would be shipped now; a signal does not wait for them."""
         try:
             where = f"in the validation after epoch {epoch.number + 1} of {epoch.loop.name}"
-            with self._impatient(), shipped(), self._enough_memory(where, lambda: "free some. "):
+            with self._impatient(), shipped(), enough_memory(where, lambda: "free some. ", self.records):
                 figures = epoch.loop.validate()
                 if self._sharder is not None:
                     self._sharder.release()
@@ -538,61 +490,25 @@ class Trainer:
         if signal:
             raise stop(signal, f"{done} is done, and {self._stopping.saved}")
 
-    def _write(self, write: Callable[[], object]) -> bool:
-        """Writes a file and tells whether it is; training goes on without it, and says so once."""
-        try:
-            if self.main:
-                self.ready()
-            write()
-        except (LimbeckError, OSError) as error:
-            if str(error) not in self._unwritten:
-                self._unwritten.add(str(error))
-                self.display.note(f"{error}; training goes on without it")
-            return False
-        return True
-
     def _save(self, root: nn.Module, **state: Any) -> None:
-        seconds, written = 0.0, False
-        if self.checkpoint and (self.main or self._sharder is not None):
-            state["root"] = root.state_dict()
+        seconds, written, checkpoint = 0.0, False, self.records.checkpoint
+        if checkpoint and (self.main or self._sharder is not None):
+            known = {"choices": asdict(self.choices), "skipped": self._skipped}
+            state = {**known, **state, "root": root.state_dict()}
             state = state if self._sharder is None else self._sharder.gathered(state)
-        if self.checkpoint and self.main:
+        if checkpoint and self.main:
             begun = time.monotonic()
-            written = self._write(partial(self._write_checkpoint, self.checkpoint, state))
+            written = self.records.write(partial(self.records.save, checkpoint, state))
             seconds = time.monotonic() - begun
         if self._points.saved(seconds, written):
-            self._newest = self.checkpoint
-            self._stopping.saved = self._saved
-
-    def _write_checkpoint(self, path: Path, state: Mapping[str, Any]) -> None:
-        """Writes a checkpoint, after the lines of the history that it counts."""
-        with suppress(LimbeckError, OSError):  # which is said where a line is added
-            self.history.flush()
-        known = {"lines": self.history.lines, "choices": asdict(self.choices), "skipped": self._skipped}
-        # A file that this training has neither written nor gone on from may be torn.
-        keep = checkpoints.before(path) if self._newest == path else None
-        checkpoints.save(path, {**known, **state}, keep)
-
-    @property
-    def _saved(self) -> str:
-        """What is saved, the second half of a sentence."""
-        return f"the last checkpoint is {self._newest}" if self._newest else "nothing is saved yet"
-
-    def _last_good(self) -> str:
-        if self._newest:
-            return f"The last good checkpoint is {self._newest}."
-        return "No checkpoint had been written yet."
+            self.records.newest = checkpoint
+            self._stopping.saved = self.records.saved
 
     def _track(self, line: Mapping[str, Any]) -> None:
         name = line["phase"]
         figures = {f"{name}/{term}": value for term, value in line["terms"].items()}
         figures |= {f"{name}/validation/{term}": value for term, value in line.get("validation", {}).items()}
         self.accelerator.log({**figures, f"{name}/lr": line["lr"]}, step=line["step"])
-
-
-def _averaged(averaging: Averaging | None) -> AbstractContextManager[None]:
-    """A context in which the network has the averages of its weights, where there are any."""
-    return nullcontext() if averaging is None else averaging.in_place()
 
 
 def _best(
@@ -605,15 +521,3 @@ def _best(
     if best is not None and not loop.metric.better(value, best["value"]):
         return best
     return {"value": value, "root": {name: each.clone() for name, each in root.state_dict().items()}}
-
-
-def _length(batches: Iterable[object]) -> int:
-    try:
-        steps = len(batches)  # type: ignore[arg-type]
-    except TypeError:
-        raise LimbeckError(
-            "a loader must have a length; make a generator a list, or load a map-style data set"
-        ) from None
-    if steps == 0:
-        raise LimbeckError("the loader is empty; there is nothing to train on")
-    return steps
