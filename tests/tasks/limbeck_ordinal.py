@@ -13,10 +13,10 @@ from limbeck import Batch, LimbeckError, Outputs
 from limbeck.losses import kd
 from limbeck.outputs import UNLABELED
 from limbeck.tasks import Agreement, Comparison, Example, Findings, Meter, Metric, Rows, Task
-from limbeck.tasks.base import as_tensor, same_size
 from limbeck.tasks.parts.worst import Worst
 from limbeck.tasks.rows import yes_or_no
 from limbeck.tasks.sections import Heatmap, Section
+from limbeck.tasks.targets import as_tensor, same_size
 
 
 class OrdinalFindings(Findings):

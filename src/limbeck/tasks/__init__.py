@@ -10,10 +10,11 @@ from typing import Any
 
 from limbeck.errors import LimbeckError, unknown
 from limbeck.plugins import registered
-from limbeck.tasks.base import Agreement, Comparison, Example, Findings, Meter, Metric, Task
+from limbeck.tasks.base import Task
 from limbeck.tasks.classification import Classification
 from limbeck.tasks.detection import Detection
 from limbeck.tasks.language import Language
+from limbeck.tasks.measuring import Agreement, Comparison, Example, Findings, Meter, Metric
 from limbeck.tasks.multilabel import Multilabel
 from limbeck.tasks.regression import Regression
 from limbeck.tasks.restoration import Restoration

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from limbeck.tasks.base import Metric
+from limbeck.tasks.measuring import Metric
 from limbeck.tasks.parts.rates import Rate
 
 Cell: TypeAlias = "str | float | None"

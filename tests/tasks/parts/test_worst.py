@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from limbeck.tasks.base import Example
+from limbeck.tasks.measuring import Example
 from limbeck.tasks.parts.worst import EXAMPLES, Worst
 
 

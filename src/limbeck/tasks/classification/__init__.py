@@ -11,16 +11,18 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
+from limbeck.tasks.base import Task
 from limbeck.tasks.classification.calibration import COLDEST, HOTTEST
 from limbeck.tasks.classification.compared import compared
 from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings
 from limbeck.tasks.classification.meter import ClassificationComparison, ClassificationMeter
 from limbeck.tasks.classification.sections import sections
 from limbeck.tasks.classification.weaknesses import weaknesses
+from limbeck.tasks.measuring import Agreement, Findings, Meter, Metric
 from limbeck.tasks.parts.chance import most_by_chance
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
+from limbeck.tasks.targets import as_tensor, same_size
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limbeck.tasks.base import Findings
+from limbeck.tasks.measuring import Findings
 
 COLDEST, HOTTEST = 0.01, 100.0
 """Temperatures are looked for between these; a network that is always right, or never, has none."""

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from limbeck.tasks.base import Findings
 from limbeck.tasks.classification.calibration_section import Seeds, section
 from limbeck.tasks.classification.findings import ClassificationFindings
 from limbeck.tasks.classification.least_known import least_known
+from limbeck.tasks.measuring import Findings
 from limbeck.tasks.sections import Bars, Section
 
 

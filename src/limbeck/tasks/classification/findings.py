@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import fmean
 from typing import NamedTuple
 
-from limbeck.tasks.base import Agreement, Findings
 from limbeck.tasks.classification.calibration import Calibration
+from limbeck.tasks.measuring import Agreement, Findings
 from limbeck.tasks.parts.rates import Rate
 
 

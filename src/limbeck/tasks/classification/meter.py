@@ -11,7 +11,6 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import Comparison, Example, Meter
 from limbeck.tasks.classification.accuracy import Counts, nll
 from limbeck.tasks.classification.calibration import Calibration, calibration, ece
 from limbeck.tasks.classification.fidelity import FEW_CLASSES, correlation_difference, divergence
@@ -20,6 +19,7 @@ from limbeck.tasks.classification.findings import (
     ClassificationFindings,
     Correlation,
 )
+from limbeck.tasks.measuring import Comparison, Example, Meter
 from limbeck.tasks.parts.rates import Rate
 from limbeck.tasks.parts.scores import BOUND, Scores
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from limbeck.tasks.base import Agreement, Findings
 from limbeck.tasks.classification import calibration_section as calibration
 from limbeck.tasks.classification.fidelity import FEW_CLASSES
 from limbeck.tasks.classification.findings import ClassificationAgreement, ClassificationFindings
 from limbeck.tasks.classification.least_known import least_known
+from limbeck.tasks.measuring import Agreement, Findings
 from limbeck.tasks.parts.by_class import percent
 from limbeck.tasks.sections import Bars, Figure, Heatmap, Section, Table
 

@@ -11,13 +11,15 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import ABSENT, Batch, Outputs
-from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
+from limbeck.tasks.base import Task
 from limbeck.tasks.detection.findings import BoxAgreement, BoxFindings
 from limbeck.tasks.detection.meter import BoxComparison, BoxMeter
 from limbeck.tasks.detection.places import assigned
 from limbeck.tasks.detection.sections import compared, sections, weaknesses
+from limbeck.tasks.measuring import Agreement, Findings, Meter, Metric
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
+from limbeck.tasks.targets import as_tensor, same_size
 
 BACKGROUND = "background"
 """What the last output is called, that of a place without an object."""

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from limbeck.tasks.base import Agreement, Example, Findings
+from limbeck.tasks.measuring import Agreement, Example, Findings
 
 Box: TypeAlias = tuple[float, float, float, float, int]
 """x1, y1, x2, y2 in pixels, and a class id."""

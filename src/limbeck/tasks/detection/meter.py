@@ -12,10 +12,10 @@ from torch import Tensor
 from limbeck.boxes import iou
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, Outputs
-from limbeck.tasks.base import Comparison, Meter
 from limbeck.tasks.detection import coco
 from limbeck.tasks.detection.decoding import Objects, labels, objects
 from limbeck.tasks.detection.findings import Box, BoxAgreement, BoxExample, BoxFindings
+from limbeck.tasks.measuring import Comparison, Meter
 from limbeck.tasks.parts.worst import Worst
 from limbeck.tasks.segmentation.resolution import pixels_of
 

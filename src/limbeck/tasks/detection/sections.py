@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from limbeck.tasks.base import Agreement, Findings
 from limbeck.tasks.detection.findings import BoxAgreement, BoxFindings
+from limbeck.tasks.measuring import Agreement, Findings
 from limbeck.tasks.parts.by_class import lowest_by_class, percent
 from limbeck.tasks.sections import Section, Table
 

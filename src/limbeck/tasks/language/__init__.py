@@ -11,12 +11,14 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
+from limbeck.tasks.base import Task
 from limbeck.tasks.language.findings import LanguageFindings
 from limbeck.tasks.language.meter import LanguageComparison, LanguageMeter, predicted
 from limbeck.tasks.language.sections import sections, weaknesses
+from limbeck.tasks.measuring import Agreement, Findings, Meter, Metric
 from limbeck.tasks.rows import Rows, masked
 from limbeck.tasks.sections import Section
+from limbeck.tasks.targets import as_tensor, same_size
 
 
 @dataclass(frozen=True)

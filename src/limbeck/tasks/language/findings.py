@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from limbeck.tasks.base import Findings
+from limbeck.tasks.measuring import Findings
 
 
 class Context(Findings):

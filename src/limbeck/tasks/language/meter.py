@@ -12,8 +12,8 @@ from torch import Tensor
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
 from limbeck.projection import SCORES
-from limbeck.tasks.base import Agreement, Comparison, Meter
 from limbeck.tasks.language.findings import Context, LanguageFindings
+from limbeck.tasks.measuring import Agreement, Comparison, Meter
 
 
 class LanguageMeter(Meter):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from limbeck.tasks.base import Agreement, Findings
 from limbeck.tasks.language.findings import LanguageFindings
+from limbeck.tasks.measuring import Agreement, Findings
 from limbeck.tasks.sections import Line, Lines, Section, Table
 
 

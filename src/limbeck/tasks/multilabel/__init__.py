@@ -11,22 +11,15 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import (
-    Agreement,
-    Findings,
-    Meter,
-    Metric,
-    Task,
-    as_tensor,
-    columns_of,
-    same_size,
-)
+from limbeck.tasks.base import Task
+from limbeck.tasks.measuring import Agreement, Findings, Meter, Metric
 from limbeck.tasks.multilabel.findings import MultilabelFindings
 from limbeck.tasks.multilabel.meter import MultilabelComparison, MultilabelMeter
 from limbeck.tasks.multilabel.sections import sections, weaknesses
 from limbeck.tasks.parts.chance import most_by_chance
 from limbeck.tasks.rows import Rows, yes_or_no
 from limbeck.tasks.sections import Section
+from limbeck.tasks.targets import as_tensor, columns_of, same_size
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from limbeck.tasks.base import Findings
+from limbeck.tasks.measuring import Findings
 
 Points = tuple[tuple[float, float], ...]
 """Points (recall, precision) of a curve."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import Agreement, Comparison, Example, Meter
+from limbeck.tasks.measuring import Agreement, Comparison, Example, Meter
 from limbeck.tasks.multilabel.findings import Decisions, Label, MultilabelFindings
 from limbeck.tasks.parts.precision_recall import average_precision, best_threshold, curve
 from limbeck.tasks.parts.scores import BOUND, Scores

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.tasks.base import Findings
+from limbeck.tasks.measuring import Findings
 
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from limbeck.tasks.base import Example
+from limbeck.tasks.measuring import Example
 
 EXAMPLES = 12
 """Samples that a comparison names."""

@@ -11,21 +11,14 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import (
-    Agreement,
-    Findings,
-    Meter,
-    Metric,
-    Task,
-    as_tensor,
-    columns_of,
-    same_size,
-)
+from limbeck.tasks.base import Task
+from limbeck.tasks.measuring import Agreement, Findings, Meter, Metric
 from limbeck.tasks.regression.findings import RegressionFindings
 from limbeck.tasks.regression.meter import RegressionComparison, RegressionMeter
 from limbeck.tasks.regression.sections import sections, weaknesses
 from limbeck.tasks.rows import Rows
 from limbeck.tasks.sections import Section
+from limbeck.tasks.targets import as_tensor, columns_of, same_size
 
 STRATA = 10
 """Ranges of the first value from which a draw takes a like share each; fewer where they would be small."""

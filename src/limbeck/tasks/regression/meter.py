@@ -9,7 +9,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, Outputs
-from limbeck.tasks.base import Agreement, Comparison, Example, Meter
+from limbeck.tasks.measuring import Agreement, Comparison, Example, Meter
 from limbeck.tasks.parts.moments import Moments
 from limbeck.tasks.parts.scores import BOUND, Scores
 from limbeck.tasks.parts.worst import Worst

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from limbeck.tasks.base import Agreement, Findings
+from limbeck.tasks.measuring import Agreement, Findings
 from limbeck.tasks.regression.findings import Histogram, RegressionFindings, Value
 from limbeck.tasks.sections import Line, Lines, Section, Table
 

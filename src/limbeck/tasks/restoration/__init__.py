@@ -12,13 +12,15 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs, named
-from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
+from limbeck.tasks.base import Task
+from limbeck.tasks.measuring import Agreement, Findings, Meter, Metric
 from limbeck.tasks.restoration.findings import RestorationAgreement, RestorationFindings
 from limbeck.tasks.restoration.meter import IGNORED, RestorationComparison, RestorationMeter
 from limbeck.tasks.restoration.quality import PEAK
 from limbeck.tasks.restoration.sections import sections, weaknesses
 from limbeck.tasks.rows import Rows, masked
 from limbeck.tasks.sections import Section
+from limbeck.tasks.targets import as_tensor, same_size
 
 NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
 """What the channels of an image are called, by their number."""

@@ -7,7 +7,7 @@ import math
 import zlib
 from statistics import fmean
 
-from limbeck.tasks.base import Agreement, Example, Findings
+from limbeck.tasks.measuring import Agreement, Example, Findings
 
 
 class ImageFindings(Findings):

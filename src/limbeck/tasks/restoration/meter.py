@@ -16,7 +16,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, Outputs, named
-from limbeck.tasks.base import Comparison, Meter
+from limbeck.tasks.measuring import Comparison, Meter
 from limbeck.tasks.parts.worst import Worst
 from limbeck.tasks.restoration.bicubic import resized_bicubic
 from limbeck.tasks.restoration.findings import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from limbeck.tasks.base import Agreement, Findings
+from limbeck.tasks.measuring import Agreement, Findings
 from limbeck.tasks.restoration.findings import RestorationAgreement, RestorationFindings
 from limbeck.tasks.sections import Section, Table
 

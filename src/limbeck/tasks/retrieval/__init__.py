@@ -11,12 +11,13 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED
-from limbeck.tasks.base import Agreement, Findings, Meter, Metric, as_tensor, same_size
+from limbeck.tasks.measuring import Agreement, Findings, Meter, Metric
 from limbeck.tasks.parts.embedding import EmbeddingTask
 from limbeck.tasks.retrieval.findings import RetrievalAgreement, RetrievalFindings
 from limbeck.tasks.retrieval.meter import RetrievalComparison, RetrievalMeter
 from limbeck.tasks.retrieval.sections import sections, weaknesses
 from limbeck.tasks.sections import Section
+from limbeck.tasks.targets import as_tensor, same_size
 
 
 @dataclass(frozen=True)

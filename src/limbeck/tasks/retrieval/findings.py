@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from limbeck.tasks.base import Agreement, Findings
+from limbeck.tasks.measuring import Agreement, Findings
 
 
 class RetrievalFindings(Findings):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import Comparison, Meter
+from limbeck.tasks.measuring import Comparison, Meter
 from limbeck.tasks.parts.vectors import Kept, Score, prepared, zeros
 from limbeck.tasks.retrieval.findings import RetrievalAgreement, RetrievalFindings
 from limbeck.tasks.retrieval.measures import DEPTHS, measured

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from limbeck.tasks.base import Agreement, Findings
+from limbeck.tasks.measuring import Agreement, Findings
 from limbeck.tasks.retrieval.findings import RetrievalAgreement, RetrievalFindings
 from limbeck.tasks.sections import Section, Table
 

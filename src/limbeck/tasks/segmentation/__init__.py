@@ -11,13 +11,15 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs, named
-from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
+from limbeck.tasks.base import Task
+from limbeck.tasks.measuring import Agreement, Findings, Meter, Metric
 from limbeck.tasks.rows import Rows, masked
 from limbeck.tasks.sections import Section
 from limbeck.tasks.segmentation.findings import PixelAgreement, PixelFindings
 from limbeck.tasks.segmentation.meter import IGNORED, PixelComparison, PixelMeter
 from limbeck.tasks.segmentation.resolution import nearest, pixels_of, resized
 from limbeck.tasks.segmentation.sections import compared, sections, weaknesses
+from limbeck.tasks.targets import as_tensor, same_size
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict
 
-from limbeck.tasks.base import Agreement, Example, Findings
+from limbeck.tasks.measuring import Agreement, Example, Findings
 
 
 class HardPixels(BaseModel):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, Outputs
-from limbeck.tasks.base import Comparison, Meter
+from limbeck.tasks.measuring import Comparison, Meter
 from limbeck.tasks.parts.worst import Worst
 from limbeck.tasks.segmentation.findings import HardPixels, PixelAgreement, PixelExample, PixelFindings
 from limbeck.tasks.segmentation.regions import near_boundaries, small_regions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from limbeck.tasks.base import Agreement, Findings
+from limbeck.tasks.measuring import Agreement, Findings
 from limbeck.tasks.parts.by_class import lowest_by_class, percent
 from limbeck.tasks.sections import Heatmap, Section, Table
 from limbeck.tasks.segmentation.findings import PixelAgreement, PixelFindings

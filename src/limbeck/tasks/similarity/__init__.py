@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.tasks.base import Agreement, Findings, Meter, Metric, as_tensor, same_size
+from limbeck.tasks.measuring import Agreement, Findings, Meter, Metric
 from limbeck.tasks.parts.embedding import EmbeddingTask
 from limbeck.tasks.sections import Line, Lines, Section
 from limbeck.tasks.similarity.findings import SimilarityFindings
 from limbeck.tasks.similarity.meter import SimilarityComparison, SimilarityMeter
+from limbeck.tasks.targets import as_tensor, same_size
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, Outputs
-from limbeck.tasks.base import Agreement, Comparison, Meter
+from limbeck.tasks.measuring import Agreement, Comparison, Meter
 from limbeck.tasks.parts.vectors import Score, prepared
 from limbeck.tasks.similarity.findings import SimilarityFindings
 

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import Agreement, Findings, Meter, Metric, Task, as_tensor, same_size
+from limbeck.tasks.base import Task
+from limbeck.tasks.measuring import Agreement, Findings, Meter, Metric
 from limbeck.tasks.parts.chance import most_by_chance
 from limbeck.tasks.rows import Rows, masked
 from limbeck.tasks.sections import Section
+from limbeck.tasks.targets import as_tensor, same_size
 from limbeck.tasks.token_classification.findings import TokenAgreement, TokenFindings
 from limbeck.tasks.token_classification.meter import TokenComparison, TokenMeter
 from limbeck.tasks.token_classification.places import words_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from limbeck.tasks.base import Agreement, Findings
+from limbeck.tasks.measuring import Agreement, Findings
 
 
 class EntityType(Findings):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks.base import Comparison, Example, Meter
+from limbeck.tasks.measuring import Comparison, Example, Meter
 from limbeck.tasks.parts.worst import Worst
 from limbeck.tasks.token_classification.findings import EntityType, Missed, TokenAgreement, TokenFindings
 from limbeck.tasks.token_classification.places import same_words, words_of

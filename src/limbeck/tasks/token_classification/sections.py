@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from limbeck.tasks.base import Agreement, Findings
+from limbeck.tasks.measuring import Agreement, Findings
 from limbeck.tasks.parts.by_class import percent
 from limbeck.tasks.sections import Bars, Section, Table
 from limbeck.tasks.token_classification.findings import EntityType, TokenAgreement, TokenFindings
