@@ -117,7 +117,10 @@ def test_a_method_inside_another_needs_the_teacher_too(setting: Setting) -> None
 
 
 def test_a_teacher_nobody_asks_is_refused(setting: Setting) -> None:
-    with refused("the objective '0.5*ce' has no use for a teacher; leave it out, or add kd"):
+    with refused(
+        "the objective '0.5*ce' has no use for a teacher; leave it out, or add "
+        "a method that learns from one, such as kd, or cosine for embeddings"
+    ):
         Distiller(setting.student, setting.teacher, "0.5*ce", example=setting.inputs)
 
 

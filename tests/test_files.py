@@ -35,3 +35,10 @@ def test_json_that_is_nested_too_deep_is_no_json() -> None:
     for text in ("[" * 100_000, b"[" * 100_000, "{"):
         with pytest.raises(ValueError, match=r"nested too deep|Expecting property name"):
             parse_json(text)
+
+
+def test_half_of_a_surrogate_pair_is_no_text() -> None:
+    assert parse_json('["\\ud83d\\ude00", "\\\\ud83d"]') == ["\U0001f600", "\\ud83d"]
+    for text in ('["a\\ud83d"]', b'{"\\ude00": 1}'):
+        with pytest.raises(ValueError, match="it has half of a surrogate pair"):
+            parse_json(text)

@@ -177,7 +177,7 @@ SETTINGS = {
         begun=None,
         training=Training(20, 5, 3e-4),
         contenders={**ALONE, "KD, forward, cached": CACHED["KD, forward, cached"]},
-        seeds=range(1),
+        seeds=range(3),
         prompts=16,
         settings={"teacher.trust": True},
     ),

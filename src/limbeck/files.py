@@ -54,12 +54,18 @@ def parse_json(text: str | bytes) -> Any:
     """What JSON from a file says.
 
     Raises:
-        ValueError: for a text that is not JSON, or that is nested deeper than Python can read.
+        ValueError: for a text that is not JSON, that is nested deeper than Python can read, or that has half
+            of a surrogate pair, which no UTF-8 can hold.
     """
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        if (b"\\u" if isinstance(text, bytes) else "\\u") in text:  # type: ignore[operator]
+            json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(f"it has half of a surrogate pair, {error.object[error.start]!a}") from None
+    return found
 
 
 def cache_directory() -> Path:

@@ -90,7 +90,7 @@ def test_a_run_is_resumed_or_replaced(refused: Any, teacher: Run) -> None:
         ("ce +", "objective 'ce +' is not in the notation: "),
         ("2", "a number alone is no term; write weight*name"),
         ("", "objective '' is not in the notation: it is empty"),
-        ("ce", "the objective 'ce' has no use for a teacher; leave it out, or add kd"),
+        ("ce", "the objective 'ce' has no use for a teacher; leave it out, or add a method that learns"),
     ],
 )
 def test_an_objective(objective: str, message: str, refused: Any, tmp_path: Path) -> None:

@@ -39,13 +39,14 @@ def test_among_the_batch_and_among_a_querys_own() -> None:
     of, ours, theirs = targets(3, 2), embeddings(9, 4, 3), embeddings(9, 6, 4)
     student, teacher = ours.view(3, 3, 4), theirs.view(3, 3, 6)
     for among, between in (("batch", scores_in_batch), ("given", scores)):
-        expected = listwise(
-            between(student[:, 0], student[:, 1:], "cosine"),
-            between(teacher[:, 0], teacher[:, 1:], "cosine"),
-            0.1,
-        )
+        expected = naive(
+            between(student[:, 0], student[:, 1:], "cosine") / 0.1,
+            between(teacher[:, 0], teacher[:, 1:], "cosine") / 0.1,
+            1.0,
+            1.0,
+        )  # without T^2, as in the papers
         method = Listwise(among=among, temperature=0.1)  # type: ignore[arg-type]
-        assert method(outputs(ours), outputs(theirs), batch(of)).item() == pytest.approx(expected.item())
+        assert method(outputs(ours), outputs(theirs), batch(of)).item() == pytest.approx(expected)
 
 
 def test_a_query_with_one_candidate_has_none_to_choose_among() -> None:

@@ -32,11 +32,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def distilled(place: Path, out: Path, student: str, **settings: Any) -> Run:
-    given = {"epochs": 1, "batch_size": 16, "baseline": "none", "display": False, **settings}
+    given = {"epochs": 1, "batch_size": 16, "baseline": "none", "display": False}
+    given |= {"data": f'retrieval(path="{place / "beir"}")', **settings}
     run: Run = limbeck.distill(
         student=student.format(place / "encoder"),
         teacher=f"hf:{place / 'encoder'}",
-        data=f'retrieval(path="{place / "beir"}")',
         out=out,
         **given,
     )
@@ -163,3 +163,35 @@ def test_towers_of_different_widths_need_a_layer(place: Path, tmp_path: Path) ->
         distilled(place, tmp_path / "run", 'towers("hf:{0}")')
     run = distilled(place, tmp_path / "run", 'towers("hf:{0}(layers=1, dim=16)", "hf:{0}", freeze=true)')
     assert run.result.student.parameters > 0
+
+
+def test_scored_pairs_have_no_candidates(place: Path, tmp_path: Path) -> None:
+    """What ranks documents is refused before anything is written; EmbedDistill matches embeddings alone."""
+    rows = "".join(f"soup {n},bread {n},{n}\n" for n in range(12))
+    (tmp_path / "scored.csv").write_text(f"sentence1,sentence2,score\n{rows}")
+    scored = f'similarity(path="{tmp_path / "scored.csv"}", held_out=0.25)'
+    for objective in ("cosine + listwise", "contrastive + cosine", "margin_mse"):
+        with pytest.raises(
+            LimbeckError, match="is for the task retrieval, and this is similarity; use cosine"
+        ):
+            distilled(place, tmp_path / "run", "hf:{}(layers=2)", objective=objective, data=scored)
+        assert not (tmp_path / "run").exists()
+    with pytest.raises(
+        LimbeckError, match="compare nothing but scores of documents, and similarity has none"
+    ):
+        distilled(
+            place,
+            tmp_path / "run",
+            "hf:{}(layers=2)",
+            objective="embeddistill(query=0, document=0)",
+            data=scored,
+        )
+    run = distilled(place, tmp_path / "run", "hf:{}(layers=2)", objective="embeddistill", data=scored)
+    assert "embeddistill.score" not in run.history[-1]["terms"]
+
+
+def test_towers_of_two_widths_are_refused(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        LimbeckError, match=r"^the query tower gives 8 numbers and the document tower \d+; give"
+    ):
+        distilled(place, tmp_path / "run", 'towers("hf:{0}(layers=2, dim=8)", "hf:{0}")')

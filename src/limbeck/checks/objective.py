@@ -52,7 +52,8 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
     idle = [name for name in teachers if name not in read] if read.keys() - {None} else []
     if teachers and not read:
         raise LimbeckError(
-            f"the objective {str(objective)!r} has no use for a teacher; leave it out, or add kd"
+            f"the objective {str(objective)!r} has no use for a teacher; leave it out, or add "
+            "a method that learns from one, such as kd, or cosine for embeddings"
         )
     if idle and None not in read:
         raise LimbeckError(

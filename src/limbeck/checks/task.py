@@ -54,7 +54,9 @@ def serves(objective: Method, task: Task) -> None:
 def misfit(method: Method | type[Method], task: Task | type[Task]) -> str | None:
     """The reason why a method cannot serve a task, and what can instead; None if it serves it."""
     if method.tasks and task.name not in method.tasks:
-        instead = "mse or imitation" if task.scores == "values" else "ce or kd"
+        instead = {"values": "mse or imitation", "vectors": "cosine or embedding_mse"}.get(
+            task.scores, "ce or kd"
+        )
         return f"{method.name} is for the task {method.tasks[0]}, and this is {task.name}; use {instead}"
     if method.rows != "any" and task.scores not in (method.rows, *method.also):
         does = {

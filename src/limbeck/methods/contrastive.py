@@ -68,6 +68,7 @@ class Contrastive(Method):
     kind: ClassVar[Kind] = "task"
     reads = Reads(student=("embedding",), batch=("targets",))
     rows = "vectors"
+    tasks = ("retrieval",)
     recipe = "contrastive"
     min_samples = 2
 

@@ -24,6 +24,7 @@ from limbeck.methods.parts.shapes import vectors
 from limbeck.methods.parts.widths import projection, same_width
 from limbeck.methods.terms import Term
 from limbeck.outputs import UNLABELED, Batch, Outputs
+from limbeck.tasks import Retrieval
 
 
 def embeddistill(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -99,6 +100,7 @@ class EmbedDistill(Method):
                 "embeddistill: query, document and listwise are all 0, so there is nothing left; give "
                 "one a weight"
             )
+        self.scored = True
         self.weights = {"query": query, "document": document}
         self.weight, self.distance, self.allowed = listwise, distance, projection
         self.among, self.score = among, score
@@ -114,6 +116,12 @@ class EmbedDistill(Method):
         assert context.teacher is not None
         if self.weight and "scores" in context.teacher and self.among == "batch":
             raise LimbeckError(pairs_alone(self.name))
+        self.scored = isinstance(context.task, Retrieval)
+        if not self.scored and not any(self.weights.values()):
+            raise LimbeckError(
+                f"{self.name} is told to compare nothing but scores of documents, and {context.task.name} "
+                "has none; give query and document a weight"
+            )
         self.project = projection(context, self.name, allowed=self.allowed)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
@@ -125,7 +133,7 @@ class EmbedDistill(Method):
             for name, value in matched(ours, teacher, batch).items()
             if self.weights[name]
         }
-        if self.weight and batch.targets is not None:
+        if self.weight and self.scored and batch.targets is not None:
             value = over_candidates(
                 self.name,
                 student.embedding,

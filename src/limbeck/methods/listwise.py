@@ -94,11 +94,17 @@ def over_candidates(
     theirs = taught_scores(method, teacher, found, score, in_batch=in_batch)
     between = scores_in_batch if in_batch else scores
     student = between(ours[found.queries], ours[found.documents], score)
-    return listwise(student, theirs, temperature, teacher_temperature)
+    softer = temperature if teacher_temperature is None else teacher_temperature
+    return listwise(student / temperature, theirs / softer)
 
 
 class Listwise(Method):
     """The distribution of a query over its documents matches the teacher's.
+
+        L = mean_q KL(p_t || p_s),   p = softmax_d(score(q, d) / T)
+
+    It has no factor T^2, as in both papers: with the small T of cosines that would take nearly all of its
+    weight beside `contrastive`, which has none either.
 
     Args:
         among: "batch" for the documents of all queries of the batch, of all processes; "given" for the
@@ -110,6 +116,7 @@ class Listwise(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding",), batch=("targets",))
     rows = "vectors"
+    tasks = ("retrieval",)
     recipe = "listwise"
     min_samples = 4
     from_pairs = True

@@ -102,6 +102,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
             recipe = pair_teachers.RECIPE
         config = config.model_copy(update={"objective": recipe})
     objective = parse(objects.get("objective", config.objective))
+    checks.serves(objective, source.task)
     _check_validation(config.training, source)
     pairs = pair_teachers.pair_teachers(config, source, objective)
     given = {**files, **pairs}
@@ -109,7 +110,7 @@ def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: 
     for each in taught_by.values():
         check_labels(each, source)
     split = source.train if uses_unlabeled(objective) else source.train.labeled()
-    _check_labels(objective, split, source)
+    _check_labels(objective, split, source, pairs=bool(pairs))
     if split.weights is not None:
         checks.can_weigh(objective, source.task)
     student = objects.get("student")
@@ -315,14 +316,18 @@ def uses_unlabeled(objective: Method) -> bool:
     return any(method.unlabeled or "targets" not in method.reads.batch for method in parts)
 
 
-def _check_labels(objective: Method, split: Split, source: Source) -> None:
-    """Refuses a method that learns from labels, or from negatives, where there are none."""
+def _check_labels(objective: Method, split: Split, source: Source, *, pairs: bool) -> None:
+    """Refuses a method that learns from labels, or from negatives, where there are none.
+
+    `pairs` is whether a teacher scores pairs, and cannot compare the documents of a batch.
+    """
+    instead = "" if pairs else ", or use listwise, which compares the documents of the batch"
     for method in inner_first(objective):
         if method.min_together > split.together:
             raise LimbeckError(
                 f"{method.name} compares the candidates of a query, and each query of {source.name} is "
-                "followed by its relevant document alone; give data with negatives=1 or more, or use "
-                "listwise, which compares the documents of the batch"
+                "followed by its relevant document alone; give data with negatives=1 or more, which "
+                f"`limbeck mine` finds{instead}"
             )
         if "targets" in method.reads_in_training.batch and not split.has_labels:
             raise LimbeckError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from limbeck.data.towers import TowerTokenization
 from limbeck.errors import LimbeckError
 from limbeck.models import encoders, huggingface
@@ -18,9 +16,15 @@ def build(call: Call) -> Towers:
     Args:
         call: `towers(...)`.
     Raises:
-        LimbeckError: for a tower that is no encoder of a folder.
+        LimbeckError: for a tower that is no encoder of a folder, and for two of different widths.
     """
     query, document = (_encoder(str(each)) for each in call.args)
+    widths = [int(each.width) for each in (query, document)]
+    if widths[0] != widths[1]:
+        raise LimbeckError(
+            f"the query tower gives {widths[0]} numbers and the document tower {widths[1]}; give towers of "
+            f"one width, such as hf:FOLDER(dim={widths[1]}) for the queries"
+        )
     return Towers(query, document, freeze=bool(call.kwargs.get("freeze", False))).train()
 
 
@@ -33,7 +37,7 @@ def preparation(call: Call) -> TowerTokenization:
     return TowerTokenization.of(*reads)
 
 
-def _encoder(spec: str) -> nn.Module:
+def _encoder(spec: str) -> encoders.SentenceEncoder | encoders.StaticEncoder:
     if encoders.static_source(spec) is not None:
         return encoders.static_of(spec)
     if not huggingface.is_hf(spec):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from encoder_folders import sentence_folder, write
 from limbeck.data.tokenization import tokenization
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find
-from limbeck.models.encoders import config_of, encoder, from_config, layout, static, static_of
+from limbeck.models.encoders import StaticEncoder, config_of, encoder, from_config, layout, static, static_of
 from limbeck.models.huggingface import read
 from limbeck.runs.huggingface import of_encoder, tokens_of_static
 from pretrained_folders import bert
@@ -204,3 +204,19 @@ def test_a_table_of_model2vec_is_normalized_if_it_says_so(
     write(tmp_path / "config.json", {"model_type": "model2vec", **said})
     found = layout(str(tmp_path))
     assert (found.kind, found.settings.normalize) == ("static", normalize)
+
+
+def test_a_text_of_tokens_without_a_vector_leaves_the_table_alone() -> None:
+    table = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    table[1] = 0
+    encoder = StaticEncoder(6, 4)
+    with torch.no_grad():
+        encoder.table.weight.copy_(table)
+    found = encoder(torch.tensor([[1, 1], [2, 3]]), torch.ones(2, 2, dtype=torch.int64))
+    assert found[0].tolist() == [0.0] * 4
+    assert torch.allclose(found[1], nn.functional.normalize(table[2] + table[3], dim=0))
+    (found - 1).square().sum().backward()
+    gradient = encoder.table.weight.grad
+    assert gradient is not None
+    assert gradient[1].tolist() == [0.0] * 4, "F.normalize would give it 1e12"
+    assert 0 < gradient[2].abs().sum() < 100

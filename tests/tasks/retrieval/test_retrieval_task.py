@@ -203,3 +203,15 @@ def test_the_grades_of_candidates_are_the_judgments_where_there_are_no_others() 
         meter = Retrieval().meter(quick=True)
         meter.update(Outputs(logits=vectors), Batch(torch.zeros(3, 1), targets))
         assert meter.compute()["ndcg10"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("relevant", "rank"), [(120, 1), (119, 2), (111, 10), (110, 0)])
+def test_documents_of_equal_scores_are_ranked_alike_by_all_measures(relevant: int, rank: int) -> None:
+    """As trec_eval ranks them, by their numbers as texts, the last first."""
+    pytest.importorskip("ir_measures", reason="ir-measures is not installed")
+    documents = [*range(101, 121)]
+    ranking = torch.ones(1, 20), torch.arange(20)[None]
+    found = measures.measured(ranking, [7], documents, {7: {relevant: 1}}, ["ndcg10", "mrr10", "map"])
+    assert found["mrr10"] == [pytest.approx(1 / rank if rank else 0)]
+    assert found["ndcg10"] == [pytest.approx(1 / math.log2(1 + rank) if rank else 0)]
+    assert found["map"] == [pytest.approx(1 / (rank or 11))]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,6 +31,11 @@ class StaticEncoder(nn.Module):
         """The embedding is what the network returns."""
         return {"logits": "", "embedding": ""}
 
+    @property
+    def width(self) -> int:
+        """How many numbers the embedding has."""
+        return self.table.embedding_dim
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """(B, D) embeddings; zero for a text without a token.
 
@@ -39,4 +46,7 @@ class StaticEncoder(nn.Module):
         weights = attention_mask.to(self.table.weight.dtype)
         total = F.embedding_bag(input_ids, self.table.weight, mode="sum", per_sample_weights=weights)
         vectors = total / weights.sum(1, keepdim=True).clamp(min=1)
-        return F.normalize(vectors, dim=-1) if self.normalize else vectors
+        if not self.normalize:
+            return vectors
+        length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+        return vectors / length.where(length > 0, math.inf)  # F.normalize has a gradient of 1e12 at zero

@@ -30,7 +30,8 @@ def measured(
     """Each metric of each query, in the order of the queries.
 
     A document without a judgment counts as one that is not relevant. The gain of nDCG is the grade itself,
-    as trec_eval has it.
+    as trec_eval has it, and so is the order of documents of equal scores: by their numbers as texts, the
+    last first.
 
     Args:
         ranking: scores and positions among the documents, (Q, depth), the highest score first.
@@ -45,7 +46,7 @@ def measured(
     for start in range(0, len(queries), QUERIES):
         rows = slice(start, start + QUERIES)
         run = {
-            str(query): {str(documents[place]): score for place, score in zip(row, values, strict=True)}
+            str(query): _in_order([str(documents[place]) for place in row], values)
             for query, row, values in zip(
                 queries[rows], ranking[1][rows].tolist(), ranking[0][rows].tolist(), strict=True
             )
@@ -57,3 +58,9 @@ def measured(
         for each in package.iter_calc([*measures], qrels, run):
             found[measures[each.measure]][each.query_id] = float(each.value)
     return {name: [values.get(str(query), 0.0) for query in queries] for name, values in found.items()}
+
+
+def _in_order(documents: Sequence[str], scores: Sequence[float]) -> dict[str, float]:
+    """The documents in trec_eval's order, with scores of which no two are equal, as measures differ there."""
+    ranked = sorted(zip(scores, documents, strict=True), reverse=True)
+    return {document: float(-place) for place, (_, document) in enumerate(ranked)}

@@ -151,6 +151,7 @@ class RetrievalMeter(Meter):
                 "rankings are measured by those"
             )
         depth = min(len(known), max(DEPTHS[name] for name in self._metrics))
+        search(queries[:1], documents[:depth], depth)  # imports faiss, and is not timed
         began = perf_counter()
         ranking = search(queries, documents, depth)
         self._seconds = perf_counter() - began

@@ -71,6 +71,36 @@ def test_negatives_may_be_lists(tmp_path: Path) -> None:
     source = data.load(f'pairs(path="{file}", negative="wrong", held_out=0)')
     assert source.train.together == 3, "as many as the row with the fewest has"
     assert (source.validation, source.test) == (None, None)
+    (note,) = source.notes
+    assert (
+        note
+        == f"1 negatives follow each positive, as many as row 2 of {str(file)!r} has; others have up to 2"
+    )
+
+
+def test_a_query_with_too_few_negatives_is_left_out_and_counted(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(
+        '{"query": "a", "positive": "b", "wrong": ["c", "d"]}\n'
+        '{"query": "e", "positive": "f", "wrong": ["g"]}\n'
+    )
+    source = data.load(f'pairs(path="{file}", negative="wrong", negatives=2, held_out=0)')
+    assert len(source.train) == 4, "a, b, c and d"
+    (note,) = source.notes
+    assert note.startswith(
+        "1 pairs of a query and a relevant document have fewer than 2 negatives and are not "
+    )
+    assert note.endswith("trained on: the query 'e' has 1")
+
+
+def test_half_of_a_surrogate_pair_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"_id": "1", "text": "snow \\ud83d\\ude00"}\n{"_id": "2", "text": "snow \\ud83d rain"}\n'
+    )
+    with pytest.raises(
+        LimbeckError, match=r"line 2 of .*corpus\.jsonl' is no JSON: it has half of a surrogate"
+    ):
+        data.load(f'retrieval(path="{tmp_path}")')
 
 
 def test_a_query_in_two_splits_is_refused(tmp_path: Path) -> None:
@@ -84,7 +114,7 @@ def test_a_query_in_two_splits_is_refused(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (', positive="answer"', r"column of .*'answer'"),
-        (', negative="n1", negatives=2', r"has 1 negatives, and negatives=2 are asked for"),
+        (', negative="n1", negatives=2', r"has 2 negatives: the query .question 0. has 1; give more"),
         (", held_out=1", "held_out"),
     ],
 )

@@ -104,16 +104,15 @@ def from_pairs(
         query: the column of the queries.
         positive: the column of the texts that answer them.
         negative: the columns of texts that do not answer them, or one column of lists of such texts.
-        negatives: how many follow each positive in training; as many as the first row has if None.
+        negatives: how many follow each positive in training; as many as the row with the fewest has if None.
         held_out: share of the queries that become the test split, and then the validation split, where there
             is none.
         score: as in `retrieval`, like all that follow.
     """
     given = dict(locals())
     columns = (negative,) if isinstance(negative, str) else tuple(negative)
-    found, width = read_pairs(path, data_dir, query, positive, columns)
-    most = width if negatives is None else negatives
-    return _source(found, from_pairs, "pairs", given, negatives=most, documents=False)
+    found, count = read_pairs(path, data_dir, query, positive, columns, negatives)
+    return _source(found, from_pairs, "pairs", given, negatives=count, documents=False)
 
 
 def from_sentences(

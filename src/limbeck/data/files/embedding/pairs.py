@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,14 @@ from limbeck.errors import LimbeckError, unknown
 
 
 def read_pairs(
-    path: str, data_dir: Path | None, query: str, positive: str, negative: Sequence[str]
+    path: str,
+    data_dir: Path | None,
+    query: str,
+    positive: str,
+    negative: Sequence[str],
+    negatives: int | None,
 ) -> tuple[Collection, int]:
-    """The collection of the pairs, and the fewest negatives that a row has.
+    """The collection of the pairs, and how many negatives follow each: the fewest that a row has if None.
 
     Equal texts are one query, or one document, in whatever row and split they are. A query and a positive
     have the negatives of their rows, and after them those of all rows of the query.
@@ -27,10 +34,10 @@ def read_pairs(
     """
     columns = (query, positive, *negative)
     judgments: dict[str, dict[str, dict[str, int]]] = {}
-    negatives: dict[str, dict[str, None]] = {}
+    against: dict[str, dict[str, None]] = {}
     beside: dict[tuple[str, str], dict[tuple[str, ...], None]] = {}
     searched: dict[str, dict[str, None]] = {}
-    fewest: int | None = None
+    fewest, most, where = math.inf, 0, ""
     found = read(path, data_dir, columns, columns)
     for split, rows in found.items():
         which = "all" if len(found) == 1 else split
@@ -39,12 +46,14 @@ def read_pairs(
         for batch in rows.batches():
             asked, answers = (texts_in(batch, column, rows, count) for column in (query, positive))
             wrong = _negatives(batch, negative, rows, count)
-            for one, answer, others in zip(asked, answers, wrong, strict=True):
+            for row, (one, answer, others) in enumerate(zip(asked, answers, wrong, strict=True), count + 1):
                 judged.setdefault(one, {})[answer] = 1
                 among |= dict.fromkeys([answer, *others])
-                negatives.setdefault(one, {}).update(dict.fromkeys(others))
+                against.setdefault(one, {}).update(dict.fromkeys(others))
                 beside.setdefault((one, answer), {})[tuple(others)] = None
-                fewest = len(others) if fewest is None else min(fewest, len(others))
+                if len(others) < fewest:
+                    fewest, where = len(others), f"row {row} of {rows.name}"
+                most = max(most, len(others))
             count += len(asked)
     check_parted(judgments, repr(str(path or data_dir)))
     right = {one: its for each in judgments.values() for one, its in each.items()}
@@ -53,11 +62,17 @@ def read_pairs(
         {one: one for each in judgments.values() for one in each},
         {text: text for among in searched.values() for text in among},
         judgments,
-        {one: [each for each in others if each not in right[one]] for one, others in negatives.items()},
+        {one: [each for each in others if each not in right[one]] for one, others in against.items()},
         beside,
         searched={split: [*among] for split, among in searched.items() if split != "all"},
     )
-    return collection, fewest or 0
+    if negatives is not None:
+        return collection, negatives
+    width = int(min(fewest, most))
+    if width < most:
+        note = f"{width} negatives follow each positive, as many as {where} has; others have up to {most}"
+        collection = replace(collection, notes=(*collection.notes, note))
+    return collection, width
 
 
 def _negatives(

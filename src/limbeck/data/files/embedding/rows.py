@@ -40,12 +40,13 @@ class Places:
 
 def training_rows(
     collection: Collection, places: Places, negatives: int, *, documents: bool
-) -> tuple[Tensor, Tensor, int]:
-    """Targets (N, 3) and positions (N,) of the training rows, and how many of them belong together.
+) -> tuple[Tensor, Tensor, int, tuple[str, ...]]:
+    """Targets (N, 3) and positions (N,) of the training rows, how many of them belong together, and remarks.
 
     Each relevant document of a training query makes a group: the query, the document, and as many negatives
     as are asked for; where rows of the data bring other negatives, each row makes one. Behind the groups come
     texts without a query, in groups of the same size, of which the last is filled up with the first of them.
+    A group with fewer negatives is left out, and a remark says how many are.
 
     Args:
         collection: parted.
@@ -53,9 +54,9 @@ def training_rows(
         negatives: how many follow each relevant document.
         documents: whether all documents are training texts, and not only those in a group.
     Raises:
-        LimbeckError: for a query with fewer negatives.
+        LimbeckError: if all groups have fewer negatives.
     """
-    size = 2 + negatives
+    size, short = 2 + negatives, list[str]()
     groups: list[tuple[int, int, int]] = []
     used: set[int] = set()
     for query, grades in collection.judgments.get("train", {}).items():
@@ -64,10 +65,24 @@ def training_rows(
             if grade <= 0 or places.documents[document] >= places.count:
                 continue
             for hard in hard_negatives(collection, places, query, document, negatives):
+                if len(hard) < negatives:
+                    short.append(f"the query {query!r} has {len(hard)}")
+                    continue
                 groups.append((place, UNLABELED, UNLABELED))
                 groups.append((place, places.documents[document], grade))
                 groups += [(place, each, 0) for each in hard]
                 used |= {places.documents[document], *hard}
+    if short and not groups:
+        raise LimbeckError(
+            f"no training query of {collection.name} has {negatives} negatives: {short[0]}; give more, or "
+            "ask for fewer by negatives="
+        )
+    remarks: tuple[str, ...] = ()
+    if short:
+        remarks = (
+            f"{len(short):,} pairs of a query and a relevant document have fewer than {negatives} "
+            f"negatives and are not trained on: {short[0]}",
+        )
     free = [(each, UNLABELED) for each in places.texts]
     free += [(each, each) for each in places.searchable if each not in used] if documents else []
     size = size if groups else 1
@@ -79,7 +94,7 @@ def training_rows(
     targets = torch.full((len(known) + len(further), 3), UNLABELED)
     targets[: len(known)] = known
     targets[len(known) :, 1] = further[:, 1]
-    return targets, torch.cat([index, further[:, 0]]), size
+    return targets, torch.cat([index, further[:, 0]]), size, remarks
 
 
 def hard_negatives(
@@ -87,25 +102,20 @@ def hard_negatives(
 ) -> list[tuple[int, ...]]:
     """Positions of the negatives of each group that a training query and a relevant document make.
 
+    A group has `count` of them, or all that there are.
+
     Args:
         collection: parted.
         places: of its texts.
         query: id of the query.
         document: id of the document.
         count: how many negatives a group has.
-    Raises:
-        LimbeckError: if there are fewer.
     """
     grades = collection.judgments["train"][query]
     further, found = collection.negatives.get(query, ()), dict[tuple[int, ...], None]()
     for own in collection.beside.get((query, document), ((),)):
         wrong = [each for each in dict.fromkeys([*own, *further]) if grades.get(each, 0) <= 0]
         hard = [place for place in map(places.documents.__getitem__, wrong) if place < places.count][:count]
-        if len(hard) < count:
-            raise LimbeckError(
-                f"the query {query!r} of {collection.name} has {len(hard)} negatives, and "
-                f"negatives={count} are asked for; give more, or ask for fewer"
-            )
         found[tuple(hard)] = None
     return [*found]
 

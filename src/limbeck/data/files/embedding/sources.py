@@ -112,13 +112,13 @@ def source_of(
         kinds=["query" if place < first else "document" for place in range(len(texts))],
         ids=[*queries, *(f"text-{number}" for number in range(len(collection.texts))), *full],
     )
-    targets, index, together = training_rows(collection, places, negatives, documents=documents)
+    targets, index, together, remarks = training_rows(collection, places, negatives, documents=documents)
     if not len(targets):
         raise LimbeckError(
             f"{collection.name} has nothing to train on: no query is for training, and no document is, as "
             f"{'all of them are empty' if documents else 'documents=false leaves them out'}"
         )
-    notes = list(collection.notes)
+    notes = [*collection.notes, *remarks]
     if empty:
         notes.append(
             f"{len(empty):,} of the {len(collection.documents):,} documents are empty; they are not "
