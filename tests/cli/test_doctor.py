@@ -23,7 +23,7 @@ def test_versions_devices_and_disk(command: Command, tmp_path: Path, monkeypatch
     answer = command("doctor")
     assert answer.code == 0
     rows = {line.split()[0]: line for line in answer.out.splitlines() if line.strip()}
-    assert torch.__version__ in rows["torch"]
+    assert version("torch") in rows["torch"]
     assert "trains in " in rows["cpu"]
     assert f"{torch.get_num_threads()} thread" in rows["cpu"]
     assert f"{tmp_path / 'not' / 'made'}, " in rows["cache"]

@@ -141,6 +141,7 @@ def test_with_the_trainer_s_own_optimizer_clipping_and_schedule(tmp_path: Path) 
         weight_decay=0.3,
         max_grad_norm=0.5,
         lr_scheduler_type="linear",
+        optim="adamw_torch_fused",
     )
     expected = by_hand(trainer, EVERYTHING, precision="fp32")
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 
 from limbeck.outputs import UNLABELED, Batch
 
@@ -62,7 +63,6 @@ def trained(folder: Path, size: int, accumulation: int) -> Any:
         max_grad_norm=0.0,
         save_strategy="no",
         logging_strategy="no",
-        train_sampling_strategy="sequential",
     )
     trainer = DistillationTrainer(
         model=bert(8),
@@ -72,6 +72,7 @@ def trained(folder: Path, size: int, accumulation: int) -> Any:
         objective="0.5*ce + 0.5*kd(temperature=2)",
         optimizer_cls_and_kwargs=(torch.optim.SGD, {"lr": 0.1}),
     )
+    trainer._get_train_sampler = lambda *_: SequentialSampler(range(len(sentences())))  # type: ignore[method-assign]
     trainer.train()
     return trainer
 

@@ -32,7 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def distilled(place: Path, out: Path, student: str, **settings: Any) -> Run:
-    given = {"epochs": 1, "batch_size": 16, "baseline": "none", "display": False}
+    given: dict[str, Any] = {"epochs": 1, "batch_size": 16, "baseline": "none", "display": False}
     given |= {"data": f'retrieval(path="{place / "beir"}")', **settings}
     run: Run = limbeck.distill(
         student=student.format(place / "encoder"),

@@ -67,7 +67,13 @@ ALIGNED = "learn by uld or gold, which align different tokenizers"
 
 def tokens_alike(objective: Method, answers: Mapping[str, Outputs]) -> None:
     """Refuses a method that compares a teacher with the student token by token where their tokens differ."""
+    writers = [method.name for method in inner_first(objective) if isinstance(method, Writer)]
     for name in (name for name, answer in answers.items() if "retold" in answer):
+        if writers:
+            raise LimbeckError(
+                f"{writers[0]} has student and teacher read what is written, and {name} has a tokenizer of "
+                "its own; take a teacher with the student's"
+            )
         for method in read_by(objective, name, next(iter(answers))):
             if not method.retold:
                 raise LimbeckError(

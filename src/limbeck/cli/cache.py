@@ -37,6 +37,7 @@ def plan(
     teacher: options.Teacher = None,
     data: options.Data = None,
     data_dir: options.DataDir = None,
+    task: options.Task = None,
     objective: options.Objective = None,
     views: options.Views = None,
     cache_teacher: options.CacheTeacher = None,
@@ -58,6 +59,7 @@ def plan(
         teacher=teacher,
         data=data,
         data_dir=data_dir,
+        task=task,
         objective=objective,
         views=views,
         cache_teacher=cache_teacher,
@@ -77,6 +79,7 @@ def fill(
     teacher: options.Teacher = None,
     data: options.Data = None,
     data_dir: options.DataDir = None,
+    task: options.Task = None,
     objective: options.Objective = None,
     views: options.Views = None,
     cache_teacher: options.CacheTeacher = None,
@@ -100,6 +103,7 @@ def fill(
         teacher=teacher,
         data=data,
         data_dir=data_dir,
+        task=task,
         objective=objective,
         views=views,
         cache_teacher=cache_teacher,
@@ -108,10 +112,10 @@ def fill(
         settings=values.settings(settings or []),
     )
     with Progress(console=err(), transient=True, disable=not err().is_terminal) as bar:
-        task = bar.add_task("asking", total=None)
+        asking = bar.add_task("asking", total=None)
         try:
             for state in steps:
-                bar.update(task, total=state.views * state.samples, completed=state.done)
+                bar.update(asking, total=state.views * state.samples, completed=state.done)
                 if state.done == state.views * state.samples:
                     views_of = f"{state.views} {_plural('view', state.views)} of {state.samples:,} {state.of}"
                     seconds = time.perf_counter() - begun
@@ -170,6 +174,7 @@ def verify(
     teacher: options.Teacher = None,
     data: options.Data = None,
     data_dir: options.DataDir = None,
+    task: options.Task = None,
     batch_size: Forward = None,
     settings: options.Settings = None,
 ) -> None:
@@ -183,12 +188,13 @@ def verify(
     if teacher is not None:
         if name is not None:
             raise LimbeckError("a cache is found by its teacher and data; leave out its name")
-        _ask_anew(student, teacher, data, data_dir, batch_size, settings)
+        _ask_anew(student, teacher, data, data_dir, task, batch_size, settings)
         return
     idle = {
         "--student": student,
         "--data": data,
         "--data-dir": data_dir,
+        "--task": task,
         "--batch-size": batch_size,
         "--set": settings or None,
     }
@@ -222,6 +228,7 @@ def _ask_anew(
     teacher: str | None,
     data: str | None,
     data_dir: Path | None,
+    task: str | None,
     batch_size: int | None,
     settings: list[str] | None,
 ) -> None:
@@ -236,6 +243,7 @@ def _ask_anew(
             teacher=teacher,
             data=data,
             data_dir=data_dir,
+            task=task,
             batch_size=batch_size,
             settings=values.settings(settings or []),
         )

@@ -100,8 +100,11 @@ def elements_of(result: Any) -> dict[Item, Any]:
 
 def arguments_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[Item, Any]:
     """The arguments a module was called with, by position or keyword; None is the first tensor among them."""
-    first = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
-    given: dict[Item, Any] = {None: first}
+    given: dict[Item, Any] = {None: None}
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Tensor):  # torch 2.6 does not compile next() with a default
+            given[None] = value
+            break
     given.update(enumerate(args))
     given.update(kwargs)
     return given

@@ -102,6 +102,8 @@ def test_an_empty_part_is_refused(row: dict[str, Any], message: str, tmp_path: P
         ([], "the messages in row 1 of .* should be a list of them"),
         ("hello", "the messages in row 1 of .* should be a list of them"),
         ([{"role": "user"}], "a message in row 1 of .* should have a role and a content"),
+        ([{"role": "user", "content": " "}], "a message of the user is empty in row 1 of .*; fill it, or"),
+        ([{"role": "assistant", "content": ""}], "a message of the assistant is empty in row 1 of"),
     ],
 )
 def test_messages_that_are_none_are_refused(messages: Any, message: str, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_chats_without_an_answer_are_refused(tmp_path: Path) -> None:
     rows = [{"messages": [{"role": "user", "content": f"Who saw ball {n}?"}]} for n in range(30)]
     file, folder = write_rows(tmp_path / "rows.jsonl", rows), tmp_path / "chat"
     tokens(CHAT).save(folder)
-    with pytest.raises(LimbeckError, match="no chat has an answer of the assistant"):
+    with pytest.raises(LimbeckError, match="the roles of its messages are user, and none is assistant"):
         data.load(f'language(path="{file}", tokenizer="{folder}")')
 
 

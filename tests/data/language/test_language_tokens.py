@@ -95,6 +95,20 @@ def test_both_kinds_of_templates_say_the_same() -> None:
     assert np.array_equal(plain.learned, marked.learned)
 
 
+def test_a_token_that_begins_before_an_answer_is_learned() -> None:
+    """The generation prompt ends with a space, which goes with the first word of the answer."""
+    plain, marked = (
+        template.replace("<|assistant|>", "<|assistant|> ").replace(
+            "<|{{ m['role'] }}|>", "<|{{ m['role'] }}|>{% if m['role'] == 'assistant' %} {% endif %}"
+        )
+        for template in (CHAT, MARKED)
+    )
+    (found, tokenizer), (wanted, _) = encoded(TALK, plain), encoded(TALK, marked)
+    assert learned(found, tokenizer).startswith(" Tim saw it.<|endoftext|>")
+    assert np.array_equal(found.ids, wanted.ids)
+    assert np.array_equal(found.learned, wanted.learned)
+
+
 def test_an_exchange_may_be_a_chat() -> None:
     made, tokenizer = encoded(Exchange("Who?", "Tim."), CHAT, chat=True)
     assert learned(made, tokenizer) == "Tim.<|endoftext|>"

@@ -199,4 +199,8 @@ def _messages(value: Any, where: str) -> tuple[Mapping[str, str], ...]:
             raise LimbeckError(
                 f"a message in {where} should have a role and a content, both texts, not {each!r:.60}"
             )
+        if each["role"] in ("user", "assistant") and not each["content"].strip():
+            raise LimbeckError(
+                f"a message of the {each['role']} is empty in {where}; fill it, or leave the row out"
+            )
     return tuple({"role": each["role"], "content": each["content"]} for each in value)

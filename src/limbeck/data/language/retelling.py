@@ -178,6 +178,7 @@ def _numbered(documents: Sequence[Tokens], row: Ints) -> Ints:
     document = np.repeat(np.arange(len(documents)), [len(each) - 1 for each in documents])
     learned = np.concatenate([each.learned[1:] for each in documents])
     _, stretch = np.unique(np.stack([document, row]), axis=1, return_inverse=True)
+    stretch = stretch.reshape(-1)  # numpy 2.0 gives it a second dimension
     before = learned.cumsum() - learned
     first = np.full(stretch.max() + 1, len(row))
     np.minimum.at(first, stretch, np.arange(len(row)))

@@ -135,7 +135,7 @@ def from_language(
         split: blocks(some, block, padding, pack=texts if pack is None else pack, whole=not texts)
         for split, some in encoded.items()
     }
-    _check(made, block)
+    _check(made, found, block)
     width = vocabulary(used)
     splits = {
         split: Split.whole(
@@ -177,14 +177,21 @@ def _words(some: Sequence[Document]) -> Iterator[str]:
             yield from (value for value in vars(each).values() if isinstance(value, str))
 
 
-def _check(made: Mapping[str, Blocks], block: int) -> None:
+def _check(made: Mapping[str, Blocks], found: Mapping[str, Sequence[Document]], block: int) -> None:
     for split, each in made.items():
-        if not len(each.targets):
+        if len(each.targets):
+            continue
+        chats = [document.messages for document in found[split] if isinstance(document, Chat)]
+        roles = {message["role"] for messages in chats for message in messages}
+        if chats and "assistant" not in roles:
             raise LimbeckError(
-                f"no token of the {split} split is learned: no response has a token within the {block} that "
-                "a row holds, or no chat has an answer of the assistant; take a larger block, or other "
-                "columns"
+                f"no token of the {split} split is learned: the roles of its messages are "
+                f"{', '.join(sorted(roles))}, and none is assistant, whose messages are learned"
             )
+        raise LimbeckError(
+            f"no token of the {split} split is learned: no response has a token within the {block} that a "
+            "row holds; take a larger block, or other columns"
+        )
 
 
 def _notes(

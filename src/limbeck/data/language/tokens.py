@@ -187,7 +187,10 @@ class Encoder:
         return rendered
 
     def _messages(self, messages: Sequence[dict[str, str]]) -> Tokens:
-        """A chat as its template renders it; what the assistant says is learned."""
+        """A chat as its template renders it; what the assistant says is learned, by every token of it.
+
+        A token that begins before an answer, with the space in front of it, is one of it.
+        """
         template = self._tokenizer.chat_template
         if not template:
             raise LimbeckError(
@@ -208,7 +211,7 @@ class Encoder:
         learned = np.zeros(len(made), dtype=bool)
         begins, ends = np.array(offsets["offset_mapping"], dtype=np.int64).reshape(-1, 2).T
         for first, last in self._answers(messages, text):
-            learned |= (begins >= first) & (ends <= last) & (ends > begins)
+            learned |= (begins < last) & (ends > first) & (ends > begins)
         return replace(made, learned=learned)
 
     def _answers(self, messages: Sequence[dict[str, str]], text: str) -> Iterator[tuple[int, int]]:
