@@ -171,7 +171,9 @@ class _Reader:
             return Call(node.id)
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
             quoted = (
-                f"; a string has quotes, {show(ast.unparse(node))}" if isinstance(node, ast.Attribute) else ""
+                f"; a string has quotes, {show(ast.get_source_segment(self.text, node))}"
+                if isinstance(node, ast.Attribute)
+                else ""
             )
             self.refuse(node, f"the notation has names, numbers, strings, lists, calls, + and * only{quoted}")
         deeper = self._deeper(node, depth)

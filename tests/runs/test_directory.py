@@ -5,6 +5,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,7 @@ class TestRun:
 
     def test_its_environment_is_on_record(self, teacher: Run) -> None:
         environment = json.loads((teacher.path / "environment.json").read_text())
-        assert environment["packages"]["torch"] == torch.__version__
+        assert environment["packages"]["torch"] == version("torch")
         assert environment["python"] == platform.python_version()
         assert environment["threads"] == torch.get_num_threads()
 

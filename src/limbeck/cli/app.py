@@ -19,7 +19,7 @@ from limbeck.cli.mining import mine
 from limbeck.cli.opening import open_
 from limbeck.cli.search_views import search_views
 from limbeck.cli.suggesting import suggest
-from limbeck.cli.terminal import out
+from limbeck.cli.terminal import out, waiting
 from limbeck.cli.training import distill, train
 from limbeck.cli.transfer import transfer
 from limbeck.cli.tune import tune
@@ -144,7 +144,7 @@ def evaluate(
         raise LimbeckError("--complexity-samples is for the supervision complexity; add --complexity")
     if complexity and complexity_samples is None:
         complexity_samples = SAMPLES
-    with out().status("measuring"):
+    with waiting(out(), "measuring"):
         found = evaluate_run(
             run,
             data,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,8 +112,9 @@ def fill(
         batch_size=batch_size,
         settings=values.settings(settings or []),
     )
-    with Progress(console=err(), transient=True, disable=not err().is_terminal) as bar:
-        asking = bar.add_task("asking", total=None)
+    bar = Progress(console=err(), transient=True)
+    asking = bar.add_task("asking", total=None)
+    with bar if err().is_terminal else nullcontext():  # older versions of rich would write an empty line
         try:
             for state in steps:
                 bar.update(asking, total=state.views * state.samples, completed=state.done)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from limbeck.cli.terminal import waiting
 from limbeck.files import write_text
 from limbeck.report.formats import rich_table
 from limbeck.report.study import differences, overview, study_report
@@ -21,8 +22,8 @@ def quickstart(out: Path, seed: int, console: Console) -> None:
         seed: of the first of five runs, the others count on from it.
         console: where the tables go.
     """
-    with console.status("training the teacher") as status:
-        found = study.quickstart(out, seed, status.update, write_report)
+    with waiting(console, "training the teacher") as tell:
+        found = study.quickstart(out, seed, tell, write_report)
     report = out / "report.html"
     page = study_report(
         found.contenders, title="limbeck quickstart", lead=found.lead, comparisons=found.comparisons

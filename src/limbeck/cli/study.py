@@ -8,7 +8,7 @@ import typer
 
 from limbeck.cli.asked import Asked, asked_for, launcher_of
 from limbeck.cli.compare import Format
-from limbeck.cli.terminal import err, out
+from limbeck.cli.terminal import err, out, waiting
 from limbeck.errors import LimbeckError
 from limbeck.stopping import STOPPED, exit_code
 
@@ -70,7 +70,7 @@ def plan(
     from limbeck.studies.rehearsal import rehearse
 
     asked = asked_for(study, only, scale, home, results)
-    with err().status("timing some steps of each kind of run"):
+    with waiting(err(), "timing some steps of each kind of run"):
         kinds = rehearse(asked.cells, asked.records.read(), timed=True)
     out().print(rich_table(plan_table(asked.study, kinds)))
 
