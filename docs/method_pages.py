@@ -62,8 +62,9 @@ def _glance(name: str, listed: list[str] | None, costs: list[str] | None, guide:
         ]
         if gave:
             rows.append((f"[Gave](../{COSTS})", f"{gave} points of top-1 over the student alone, on digits"))
-    table = "".join(f"| {left} | {right} |\n" for left, right in rows if right)
-    return "| | |\n|---|---|\n" + re.sub(r"\]\((?!\.\./|https?:)", "](../", table)
+    first, *further = (f"| {left} | {right} |\n" for left, right in rows if right)
+    table = "".join([first, "|---|---|\n", *further])
+    return re.sub(r"\]\((?!\.\./|https?:)", "](../", table)
 
 
 def _tried(name: str, tries: str) -> str:

@@ -67,7 +67,7 @@ def test_every_page_of_a_method_begins_with_its_use_and_cost(method_pages: Modul
     assert "| Recipe | `ce + icd` |" in icd
     assert "| Reads of the teacher | embedding |" in icd
     (when,) = [line for line in icd if "[When]" in line]
-    assert "its embeddings too: `ce + kd + icd`<br>" in when
+    assert "a teacher's embeddings too: `ce + kd + icd`<br>" in when
     (cost,) = [line for line in icd if "[Cost]" in line]
     assert re.search(r"\d\.\d\d times a step of `ce`, and \d+ kB for its parts", cost)
     plain = [line for line in found["methods/kd.md"].splitlines() if "[When]" in line]
