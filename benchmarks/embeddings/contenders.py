@@ -49,12 +49,12 @@ class Student:
 TEACHER = f"hf:{{encoder}}(max_length={LENGTH})"
 
 STUDENTS: Mapping[str, Student] = {
-    "static table": Student("hf:{table}", 600, 3e-3, 3, ((300, 1e-3), (600, 1e-3), (600, 3e-3), (600, 1e-2))),
+    "static table": Student("hf:{table}", 600, 3e-3, 5, ((300, 1e-3), (600, 1e-3), (600, 3e-3), (600, 1e-2))),
     "two layers": Student(
         f"hf:{{encoder}}(layers=2, max_length={LENGTH})",
         150,
         1e-3,
-        2,
+        5,
         ((75, 2e-4), (75, 5e-4), (75, 1e-3), (150, 5e-4), (150, 1e-3)),
     ),
 }

@@ -149,19 +149,17 @@ def beside(peers: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
         "Printed by `make bench-embeddings-peers`. Two layers learn the teacher's embeddings by their mean",
         "squared error from the same weights and texts, in as many steps of as many texts with one rate and",
         "schedule; static tables have 256 numbers a token, and are not trained. Seconds are those of a",
-        "process from the texts to the written student, the teacher's embeddings included, without imports;",
-        "memory is the peak of the process.",
+        "process from the texts to the written student, the teacher's embeddings included, without imports,",
+        "by the clock and of its processor; memory is the peak of the process. The contenders took turns.",
         "",
-        "| student | by | nDCG@10, test | Spearman, STS-B | seconds | MiB | seeds |",
-        "|---|---|---|---|---|---|---|",
+        "| student | by | nDCG@10, test | Spearman, STS-B | seconds | of the processor | MiB | seeds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for by_seed in peers.values():
         first = next(iter(by_seed.values()))
-        figures = ("ndcg10_test", "spearman_test", "seconds", "mebibytes")
-        quality, correlation, seconds, memory = (
-            summarize([*values(by_seed, figure).values()]) for figure in figures
-        )
-        cells = [first["student"], first["package"], quality, correlation, seconds, f"{memory.mean:,.0f}"]
+        figures = ("ndcg10_test", "spearman_test", "seconds", "processor_seconds", "mebibytes")
+        *found, memory = (summarize([*values(by_seed, figure).values()]) for figure in figures)
+        cells = [first["student"], first["package"], *found, f"{memory.mean:,.0f}"]
         rows.append(f"| {' | '.join(map(str, cells))} | {len(by_seed)} |")
     return rows
 

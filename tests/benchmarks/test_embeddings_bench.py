@@ -46,13 +46,19 @@ def test_the_page_has_what_is_kept_and_what_is_gained() -> None:
             }
         },
     }
-    tool = {"student": "two layers", "package": "tool 1.0", "seconds": 3.0, "mebibytes": 1234.5}
+    tool: dict[str, Any] = {
+        "student": "two layers",
+        "package": "tool 1.0",
+        "seconds": 3.0,
+        "mebibytes": 1234.5,
+    }
+    tool["processor_seconds"] = 2.5
     assert "several budgets" not in readme(results, {})
     results["budgets"] = {"static table": {"3 steps, rate 0.001": {"ndcg10_validation": 35.125}}}
     page = readme(results, {"tool layers": {"0": {**figures(37.0), **tool}}})
     assert "with several budgets (seed 0, 10 validation queries)" in page
     assert "| static table | 3 steps, rate 0.001 | 35.12 |" in page
-    assert "| two layers | tool 1.0 | 37.00 | 37.00 | 3.00 | 1,234 | 1 |" in page
+    assert "| two layers | tool 1.0 | 37.00 | 37.00 | 3.00 | 2.50 | 1,234 | 1 |" in page
     assert "| static table | 1,000 | 5,100 | 51.0 | 2 | 1.0 | 1,536 |" in page
     assert "| before training | | 20.0 | 20.0 | 50.0 | | 20.0 | |" in page
     row = next(line for line in page.splitlines() if line.startswith("| cosine |"))
