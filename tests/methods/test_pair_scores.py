@@ -32,7 +32,7 @@ def test_scores_of_pairs_take_the_place_of_those_of_embeddings() -> None:
     assert margin.value.item() == pytest.approx(margin_mse(dots, given).item())
     method = Listwise(among="given", temperature=0.5, teacher_temperature=2.0, score="dot")
     (spread,) = method.terms(student, teacher, batch(OF)).values()
-    assert spread.value.item() == pytest.approx(listwise(dots, given, 0.5, 2.0).item())
+    assert spread.value.item() == pytest.approx(listwise(dots, given, 0.5, 2.0).item() / 0.5**2)
 
 
 def test_documents_of_other_queries_have_no_score() -> None:

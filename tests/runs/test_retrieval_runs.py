@@ -172,7 +172,7 @@ def test_scored_pairs_have_no_candidates(place: Path, tmp_path: Path) -> None:
     scored = f'similarity(path="{tmp_path / "scored.csv"}", held_out=0.25)'
     for objective in ("cosine + listwise", "contrastive + cosine", "margin_mse"):
         with pytest.raises(
-            LimbeckError, match="is for the task retrieval, and this is similarity; use cosine"
+            LimbeckError, match="compares queries with documents, and similarity has scored pairs"
         ):
             distilled(place, tmp_path / "run", "hf:{}(layers=2)", objective=objective, data=scored)
         assert not (tmp_path / "run").exists()

@@ -54,9 +54,7 @@ def serves(objective: Method, task: Task) -> None:
 def misfit(method: Method | type[Method], task: Task | type[Task]) -> str | None:
     """The reason why a method cannot serve a task, and what can instead; None if it serves it."""
     if method.tasks and task.name not in method.tasks:
-        instead = {"values": "mse or imitation", "vectors": "cosine or embedding_mse"}.get(
-            task.scores, "ce or kd"
-        )
+        instead = "mse or imitation" if task.scores == "values" else "ce or kd"
         return f"{method.name} is for the task {method.tasks[0]}, and this is {task.name}; use {instead}"
     if method.rows != "any" and task.scores not in (method.rows, *method.also):
         does = {
@@ -72,6 +70,11 @@ def misfit(method: Method | type[Method], task: Task | type[Task]) -> str | None
         return (
             f"{method.name} {does}, and the outputs of {task.name} are {task.scores}; use {instead}, or "
             "a method that compares embeddings or stages"
+        )
+    if method.ranks and task.name == "similarity":
+        return (
+            f"{method.name} compares queries with documents, and {task.name} has scored pairs of texts; use "
+            "cosine, embedding_mse or cosent"
         )
     if method.one_row_per_sample and not task.one_row_per_sample:
         return (

@@ -68,7 +68,7 @@ class Contrastive(Method):
     kind: ClassVar[Kind] = "task"
     reads = Reads(student=("embedding",), batch=("targets",))
     rows = "vectors"
-    tasks = ("retrieval",)
+    ranks = True
     recipe = "contrastive"
     min_samples = 2
 

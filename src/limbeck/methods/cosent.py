@@ -60,7 +60,6 @@ class CoSENT(Method):
     kind: ClassVar[Kind] = "task"
     reads = Reads(student=("embedding",), batch=("targets",))
     rows = "vectors"
-    tasks = ("similarity",)
     recipe = "cosent"
     min_samples = 4
 

@@ -25,7 +25,6 @@ from limbeck.methods.parts.shapes import vectors
 from limbeck.methods.parts.widths import projection, same_width
 from limbeck.methods.terms import Term
 from limbeck.outputs import UNLABELED, Batch, Outputs
-from limbeck.tasks import Retrieval
 
 
 def embeddistill(student: Tensor, teacher: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -117,6 +116,8 @@ class EmbedDistill(Method):
         assert context.teacher is not None
         if self.weight and "scores" in context.teacher and self.among == "batch":
             raise LimbeckError(pairs_alone(self.name))
+        from limbeck.tasks import Retrieval  # the equations are imported without it
+
         self.scored = isinstance(context.task, Retrieval)
         if not self.scored and not any(self.weights.values()):
             raise LimbeckError(

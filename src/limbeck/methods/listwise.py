@@ -116,7 +116,7 @@ class Listwise(Method):
 
     reads = Reads(student=("embedding",), teacher=("embedding",), batch=("targets",))
     rows = "vectors"
-    tasks = ("retrieval",)
+    ranks = True
     recipe = "listwise"
     min_samples = 4
     from_pairs = True

@@ -45,7 +45,7 @@ class MarginMSE(Method):
     name = "margin_mse"
     reads = Reads(student=("embedding",), teacher=("embedding",), batch=("targets",))
     rows = "vectors"
-    tasks = ("retrieval",)
+    ranks = True
     recipe = "margin_mse"
     min_samples = 3
     min_together = 3
