@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -16,6 +17,8 @@ from accelerate import Accelerator
 
 from limbeck.errors import FirstFailedError, LimbeckError
 
+SETTLES = 0.2
+"""Seconds that the threads of a process group get to let go of what they hold, before the process ends."""
 PATIENCE = timedelta(days=365)
 """How long the other processes wait for what the first one does alone, as long as it lives."""
 
@@ -52,7 +55,9 @@ def launched_on_cpu() -> bool:
 def ended_at_exit() -> Iterator[None]:
     """A context in which a process group may begin, which then ends with the process.
 
-    One that is left behind may abort the process at its very end, while its threads still run.
+    One that is left behind may abort the process at its very end, while its threads still run. So may a
+    thread of gloo that lets go of the last collective's tensors after the interpreter, which it needs for
+    that, has ended.
     """
     before = dist.is_available() and dist.is_initialized()
     yield
@@ -62,6 +67,7 @@ def ended_at_exit() -> Iterator[None]:
 
 def _end() -> None:
     if dist.is_initialized():
+        time.sleep(SETTLES)
         dist.destroy_process_group()
 
 
