@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ GUIDE = "methods.md#which-to-try-first"
 COSTS = "methods.md#what-each-costs-and-what-it-gave"
 
 
+@cache
 def method_names() -> list[str]:
     """The methods that limbeck knows by name: a file each, by the table of `limbeck.methods`."""
     folder = ROOT / "src" / "limbeck" / "methods"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,6 +51,11 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+SURROGATE_IN_BYTES = re.compile(SURROGATE.pattern.encode())
+"""How JSON writes half of a surrogate pair; two halves are a character, one is no text."""
+
+
 def parse_json(text: str | bytes) -> Any:
     """What JSON from a file says.
 
@@ -59,7 +65,7 @@ def parse_json(text: str | bytes) -> Any:
     """
     try:
         found = json.loads(text)
-        if (b"\\u" if isinstance(text, bytes) else "\\u") in text:  # type: ignore[operator]
+        if SURROGATE.search(text) if isinstance(text, str) else SURROGATE_IN_BYTES.search(text):
             json.dumps(found, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deep") from None

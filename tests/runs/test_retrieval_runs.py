@@ -171,9 +171,7 @@ def test_scored_pairs_have_no_candidates(place: Path, tmp_path: Path) -> None:
     (tmp_path / "scored.csv").write_text(f"sentence1,sentence2,score\n{rows}")
     scored = f'similarity(path="{tmp_path / "scored.csv"}", held_out=0.25)'
     for objective in ("cosine + listwise", "contrastive + cosine", "margin_mse"):
-        with pytest.raises(
-            LimbeckError, match="compares queries with documents, and similarity has scored pairs"
-        ):
+        with pytest.raises(LimbeckError, match="compares queries with documents, which similarity has not"):
             distilled(place, tmp_path / "run", "hf:{}(layers=2)", objective=objective, data=scored)
         assert not (tmp_path / "run").exists()
     with pytest.raises(

@@ -71,10 +71,10 @@ def misfit(method: Method | type[Method], task: Task | type[Task]) -> str | None
             f"{method.name} {does}, and the outputs of {task.name} are {task.scores}; use {instead}, or "
             "a method that compares embeddings or stages"
         )
-    if method.ranks and task.name == "similarity":
+    if method.ranks and not task.ranked:
         return (
-            f"{method.name} compares queries with documents, and {task.name} has scored pairs of texts; use "
-            "cosine, embedding_mse or cosent"
+            f"{method.name} compares queries with documents, which {task.name} has not; use cosine, "
+            "embedding_mse or cosent"
         )
     if method.one_row_per_sample and not task.one_row_per_sample:
         return (

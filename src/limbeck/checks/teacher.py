@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method, inner_first, taught
-from limbeck.methods.parts.writers import Writer
+from limbeck.methods.parts.writers import Writer, foreign
 from limbeck.outputs import Outputs
 from limbeck.teachers import Teacher
 
@@ -70,10 +70,7 @@ def tokens_alike(objective: Method, answers: Mapping[str, Outputs]) -> None:
     writers = [method.name for method in inner_first(objective) if isinstance(method, Writer)]
     for name in (name for name, answer in answers.items() if "retold" in answer):
         if writers:
-            raise LimbeckError(
-                f"{writers[0]} has student and teacher read what is written, and {name} has a tokenizer of "
-                "its own; take a teacher with the student's"
-            )
+            raise LimbeckError(foreign(writers[0], name))
         for method in read_by(objective, name, next(iter(answers))):
             if not method.retold:
                 raise LimbeckError(

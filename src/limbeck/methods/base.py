@@ -44,7 +44,7 @@ class Method(nn.Module):
         rows: the tasks it serves: those whose rows choose among "classes", those whose rows are "values",
             those whose rows are embeddings, "vectors", or "any".
         tasks: the names of the only tasks that it serves; empty for all that have such rows.
-        ranks: whether it compares queries with their documents, which scored pairs of texts have not.
+        ranks: whether it compares queries with their documents, which a task has that is `ranked`.
         also: further kinds of rows that it serves beside `rows`.
         one_row_per_sample: whether it is for tasks alone that decide once for each sample.
         relates: whether it relates rows to each other; where a batch has very many, it then sees a draw.

@@ -116,9 +116,7 @@ class EmbedDistill(Method):
         assert context.teacher is not None
         if self.weight and "scores" in context.teacher and self.among == "batch":
             raise LimbeckError(pairs_alone(self.name))
-        from limbeck.tasks import Retrieval  # the equations are imported without it
-
-        self.scored = isinstance(context.task, Retrieval)
+        self.scored = context.task.ranked
         if not self.scored and not any(self.weights.values()):
             raise LimbeckError(
                 f"{self.name} is told to compare nothing but scores of documents, and {context.task.name} "

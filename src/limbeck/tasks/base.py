@@ -49,6 +49,7 @@ class Task(ABC):
         optional: those of them that only a student needs to have.
         embeds: whether the output of a network is an embedding, as wide as the network makes it; `width` is 0
             then, and the outputs have no names.
+        ranked: whether targets are queries, documents and grades (P, 3), which methods that rank learn from.
         decisions: what the page of a run calls that of which `Agreement.agreement` is a share.
         distance: what `Agreement.distance` is, for people.
         findings: the class of what `measure` returns.
@@ -70,6 +71,7 @@ class Task(ABC):
     restores: ClassVar[bool] = False
     ignored: ClassVar[int] = UNLABELED
     embeds: ClassVar[bool] = False
+    ranked: ClassVar[bool] = False
     decisions: ClassVar[str] = "rows"
     distance: ClassVar[str] = "mean KL(teacher, student) in nats"
     findings: ClassVar[type[Findings]]

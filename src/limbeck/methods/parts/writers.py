@@ -19,6 +19,14 @@ from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Inputs, Outputs, named
 
 
+def foreign(method: str, teacher: str) -> str:
+    """What is said of a teacher that cannot read what is written in the student's tokens."""
+    return (
+        f"{method} has student and teacher read what is written, and {teacher} has a tokenizer of its own; "
+        "take a teacher with the student's"
+    )
+
+
 class Writer(Method):
     """Exchanges batches of the task `language` for text that networks write, and wraps what learns from them.
 
@@ -71,10 +79,7 @@ class Writer(Method):
             return batch
         for name, theirs in batch.teacher_inputs.items():
             if not _alike(batch.inputs, theirs):
-                raise LimbeckError(
-                    f"{self.name} has student and teacher read what is written, and {name} has a tokenizer "
-                    "of its own; take a teacher with the student's"
-                )
+                raise LimbeckError(foreign(self.name, name))
         prompts = prompts_of(batch, self.beginning)
         device = prompts.ids.device
         sample = torch.arange(len(batch), device=device) if batch.index is None else batch.index

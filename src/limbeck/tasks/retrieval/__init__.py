@@ -46,6 +46,7 @@ class Retrieval(EmbeddingTask):
     """
 
     name = "retrieval"
+    ranked = True
     distance: ClassVar[str] = "mean difference of the scores of the teacher's first ten documents"
     findings = RetrievalFindings
     agreement: ClassVar[type[Agreement]] = RetrievalAgreement
