@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -155,7 +157,13 @@ def alone(bench: Bench, name: str, steps: int, seed: int, out: Path) -> None:
 
 def measured(bench: Bench, name: str, seed: int, command: list[str], out: Path) -> dict[str, Any]:
     """The figures of a contender, from a process of its own."""
-    run = subprocess.run([*command, "--alone", name, "--seed", str(seed)], capture_output=True, text=True)
+    with TemporaryDirectory() as cache:  # so that no answer of the teacher is known from another seed
+        run = subprocess.run(
+            [*command, "--alone", name, "--seed", str(seed)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "LIMBECK_CACHE": cache},
+        )
     if run.returncode:
         sys.exit(f"{name} failed:\n{run.stderr}")
     student, package, _, _ = CONTENDERS[name]

@@ -62,6 +62,16 @@ def test_a_student_of_fewer_layers_is_shipped_for_sentence_transformers(place: P
     assert prompts == {"query": "snow "}, "queries are read behind the prompt of the teacher's folder"
 
 
+def test_a_folder_is_checked_on_few_texts_as_an_embedding_decides_nothing(
+    place: Path, tmp_path: Path
+) -> None:
+    run = distilled(place, tmp_path / "run", 'static("{}", dim=4)')
+    (tmp_path / "texts.csv").write_text("text\n" + "".join(f"snow {n}\n" for n in range(150)))
+    found = export(run.path, "hf", tmp_path / "folder", data=f'sentences(path="{tmp_path / "texts.csv"}")')
+    assert "agrees with the student on 100 samples of the training split" in found.lines[-1]
+    assert "in batches of 1, 2, 32, 65: outputs differ by" in found.lines[-1]
+
+
 def test_static_embeddings_learn_from_an_encoder(place: Path, tmp_path: Path) -> None:
     run = distilled(place, tmp_path / "run", 'static("{}", dim=4)', cache_teacher="embedding")
     student = limbeck.load(run)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from torch import Tensor, nn
 import limbeck
 from limbeck import data, models
 from limbeck.config import TeacherConfig
+from limbeck.data.split import keep_labels
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
-from limbeck.runs.trust import BATCH, Answers, examine
+from limbeck.runs.trust import BATCH, FEW, Answers, examine
 from limbeck.tasks import Classification, Multilabel, Regression
 from tagged_files import write_conll
 
@@ -64,6 +66,17 @@ def test_a_teacher_is_asked_about_its_samples_once_in_a_process(good: Run) -> No
     rest = len(source.validation) - 2 * BATCH
     assert 0 < rest < BATCH
     assert shown == [2, BATCH, BATCH, rest, 2, BATCH]  # once more, to see that it is the same network
+
+
+def test_without_labels_few_samples_show_that_a_teacher_works(good: Run) -> None:
+    network, shown = limbeck.load(good), []
+    network.register_forward_hook(lambda module, inputs, outputs: shown.append(len(outputs)))
+    source = data.load("digits")
+    nothing = keep_labels(source.train.targets, 0, seed=0)
+    bare = replace(source, train=replace(source.train, targets=nothing), validation=None)
+    found = examine(network, "teacher", TeacherConfig(model=str(good.path)), bare, CPU)
+    assert found == ("the teacher is not measured: there are no labels to measure it by", None)
+    assert sum(shown[1:]) == FEW < len(bare.train)
 
 
 def test_logits_of_a_run_may_all_lie_between_0_and_1(good: Run) -> None:

@@ -41,7 +41,7 @@ from limbeck.runs.quantizing import DropError, check_quantize, quantized
 from limbeck.tasks import Language
 
 FEW = 100
-"""Samples that a file is checked on where each has many decisions."""
+"""Samples that a file is checked on where each has many decisions, or none, as an embedding has."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,8 @@ def _checked_on(source: Source) -> tuple[str, Split]:
     """The split that an exported file is checked on, and its name."""
     splits = {"test": source.test, "validation": source.validation, "training": source.train}
     name, split = next((name, split) for name, split in splits.items() if split is not None)
-    most = MOST if source.task.one_row_per_sample else FEW
+    decides = source.task.one_row_per_sample and source.task.scores == "classes"
+    most = MOST if decides else FEW
     return name, split.select(spread(len(split), most))
 
 

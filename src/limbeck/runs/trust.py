@@ -31,6 +31,8 @@ from limbeck.training.devices import own_device
 BATCH = 128
 MOST = 2000
 """Training samples that are asked about where there is no validation split."""
+FEW = 256
+"""Samples that are asked about where no label says what the answers are worth."""
 LOSS = 0.2
 """The share of its recorded figure that a teacher may lose before it is refused."""
 
@@ -169,9 +171,10 @@ def _asked_about(source: Source) -> tuple[Split, str]:
     task, validation, train = source.task, source.validation, source.train
     enough = validation is not None and int(task.labeled(validation.targets).sum()) >= FEWEST
     if validation is not None and (enough or task.embeds or not train.has_labels):
-        return validation, "the validation split"
+        few = validation if task.labeled(validation.targets).any() else _first(validation)
+        return few, "the validation split"
     if not train.has_labels:
-        return train.select(torch.arange(min(MOST, len(train)))), "training samples"
+        return _first(train), "training samples"
     labeled = train.labeled()
     if validation is not None and len(labeled) < FEWEST and validation.has_labels:
         return validation, "the validation split"
@@ -180,6 +183,11 @@ def _asked_about(source: Source) -> tuple[Split, str]:
     elif len(labeled) > MOST:
         labeled = labeled.select(stratified(task.strata(labeled.targets), MOST, seed=0))
     return labeled, f"{len(labeled)} training samples"
+
+
+def _first(split: Split) -> Split:
+    """As many samples as show whether answers are those of a working network."""
+    return split.select(torch.arange(min(FEW, len(split))))
 
 
 def _answers(

@@ -14,6 +14,7 @@ from limbeck.data.tokenization import tokenization
 from limbeck.errors import LimbeckError
 from limbeck.features import Tap, find
 from limbeck.models.encoders import StaticEncoder, config_of, encoder, from_config, layout, static, static_of
+from limbeck.models.encoders.distilled import words
 from limbeck.models.huggingface import read
 from limbeck.runs.huggingface import of_encoder, tokens_of_static
 from pretrained_folders import bert
@@ -92,18 +93,18 @@ def test_a_config_builds_the_network_again(folder: Path) -> None:
 
 def test_static_embeddings_are_the_principal_components_of_the_tokens_alone(folder: Path) -> None:
     network = static(str(folder), dim=4, weights="none", normalize=False)
-    teacher = encoder(f"hf:{folder}").eval()
-    count = network.table.num_embeddings
-    alone = torch.tensor([[2, token, 3] for token in range(count)])
+    teacher = encoder(f"hf:{folder}(normalize=false)").eval()
+    plain = range(4, network.table.num_embeddings)  # those before are special
+    alone = torch.tensor([[2, token, 3] for token in plain])
     with torch.no_grad():
         vectors = teacher(input_ids=alone, attention_mask=torch.ones_like(alone)).double()
+    vectors /= vectors.norm(dim=1).mean()
     centered = vectors - vectors.mean(0)
     _, _, directions = torch.linalg.svd(centered, full_matrices=False)
     found = network.table.weight.detach().double()
-    plain = [token for token in range(count) if token > 3]
     torch.testing.assert_close(
         found[plain] @ found[plain].T,
-        (centered @ directions[:4].T @ directions[:4] @ centered.T)[plain][:, plain],
+        centered @ directions[:4].T @ directions[:4] @ centered.T,
         atol=1e-5,
         rtol=1e-4,
     )
@@ -112,11 +113,25 @@ def test_static_embeddings_are_the_principal_components_of_the_tokens_alone(fold
 
 def test_static_weights_fall_with_the_frequency_of_a_token(folder: Path) -> None:
     plain, weighted = (static(str(folder), dim=4, weights=each).table.weight for each in ("none", "sif"))
-    count = len(plain)
-    inverse = 1 / torch.arange(2, count + 2, dtype=torch.float64)
+    inverse = 1 / torch.arange(2, len(plain) - 4 + 2, dtype=torch.float64)  # special tokens have no rank
     expected = 1e-4 / (1e-4 + inverse / inverse.sum())
     ratio = (weighted[4:].norm(dim=1) / plain[4:].norm(dim=1)).double()
-    torch.testing.assert_close(ratio, expected[4:], rtol=1e-4, atol=0)
+    torch.testing.assert_close(ratio, expected, rtol=1e-4, atol=0)
+
+
+def test_placeholders_have_no_rank_and_no_vector() -> None:
+    tokens = ["[PAD]", "[unused0]", "[CLS]", "the", "<unused7>", "[unused1]a", "madeupword0000", "snow"]
+    assert words(tokens, special={0, 2}).tolist() == [3, 5, 7]
+
+
+def test_static_vectors_are_those_before_the_normalization(tmp_path: Path) -> None:
+    scaled, plain = (
+        static(str(sentence_folder(tmp_path / f"{each}", normalize=each)), dim="none", weights="none")
+        for each in (True, False)
+    )
+    lengths = plain.table.weight[4:].norm(dim=1)
+    torch.testing.assert_close(scaled.table.weight * lengths.mean(), plain.table.weight)
+    assert lengths.max() > 1.02 * lengths.mean()
 
 
 def test_a_static_text_is_the_mean_of_its_tokens(folder: Path) -> None:
@@ -146,10 +161,11 @@ def test_more_dimensions_than_there_are_cannot_be_kept(folder: Path) -> None:
 
 def test_dimensions_may_be_left_as_they_are(folder: Path) -> None:
     network = static_of(f'static("{folder}", dim="none", weights="none", normalize=false)').eval()
-    teacher, ids = encoder(f"hf:{folder}").eval(), torch.tensor([[2, 4, 3]])
+    teacher, ids = encoder(f"hf:{folder}(normalize=false)").eval(), torch.tensor([[2, 4, 3]])
     with torch.no_grad():
         alone = teacher(input_ids=ids, attention_mask=torch.ones_like(ids))
-    torch.testing.assert_close(network.table.weight[4], alone[0], atol=1e-5, rtol=1e-4)
+    alone = alone[0] / alone.norm() * network.table.weight[4].norm()
+    torch.testing.assert_close(network.table.weight[4], alone, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from limbeck.errors import LimbeckError
 from limbeck.files import parse_json
 from limbeck.models import configs, huggingface
 from limbeck.models.encoders import folder
-from limbeck.models.encoders.distilled import Weighting, principal, token_vectors, zipf_weights
+from limbeck.models.encoders.distilled import Weighting, principal, token_vectors, words, zipf_weights
 from limbeck.models.encoders.network import EncoderSettings, SentenceEncoder
 from limbeck.models.encoders.pooling import checked
 from limbeck.models.encoders.static import StaticEncoder
@@ -88,8 +88,10 @@ def static(
 ) -> StaticEncoder:
     """Static embeddings made from an encoder, with the encoder's tokenizer: a vector for each token.
 
-    Each token goes through the encoder once, alone between the special tokens; the vectors are reduced to
-    their principal components and weighted, so that frequent tokens count less.
+    Each token goes through the encoder once, alone between the special tokens. Where the encoder normalizes,
+    the vectors are those before it, divided by their mean length. They are reduced to their principal
+    components and weighted, so that frequent tokens count less. Special tokens and placeholders such as `[unused0]` have a vector of zeros,
+    and no part in the frequencies.
 
     Args:
         source: a folder of an encoder, or its name on the hub.
@@ -103,19 +105,24 @@ def static(
     if found.kind == "static":
         raise LimbeckError(f"{source!r} holds static embeddings already; name it as hf:{source}")
     tokenizer = from_pretrained("AutoTokenizer", found.place)
-    vocabulary = len(tokenizer)
     one = tokenizer("a", return_special_tokens_mask=True)  # what the tokenizer puts around any text
     ids, inside = torch.tensor(one["input_ids"]), (torch.tensor(one["special_tokens_mask"]) == 0).nonzero()
     before, after = ids[: int(inside[0])], ids[int(inside[-1]) + 1 :]
+    written = words(tokenizer.convert_ids_to_tokens(range(len(tokenizer))), tokenizer.all_special_ids)
     with torch.random.fork_rng(devices=[]):
-        vectors = token_vectors(encoder(f"hf:{source}"), torch.arange(vocabulary), before, after)
+        network = encoder(f"hf:{source}")
+        of_length_1 = network.settings.normalize
+        network.settings = network.settings.model_copy(update={"normalize": False})
+        vectors = token_vectors(network, written, before, after)
+    if of_length_1:  # the encoder's scale, so that a learning rate means as much
+        vectors = vectors / vectors.norm(dim=1).mean()
     if dim != "none":
         vectors = principal(vectors, dim)
     if weights == "sif":
-        vectors = vectors * zipf_weights(vocabulary)[:, None]
-    special = torch.tensor(sorted(set(tokenizer.all_special_ids)))
-    vectors[special] = 0  # padding and the like say nothing of a text
-    return _static(vectors, normalize)
+        vectors = vectors * zipf_weights(len(written))[:, None]
+    table = torch.zeros(len(tokenizer), vectors.shape[1])
+    table[written] = vectors
+    return _static(table, normalize)
 
 
 def static_source(spec: str) -> str | None:

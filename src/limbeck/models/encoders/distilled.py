@@ -2,11 +2,15 @@
 
 As in model2vec (Tulkens & van Dongen, 2024, github.com/MinishLab/model2vec): the vectors are reduced by their
 principal components and weighted by smooth inverse frequency (Arora, Liang & Ma, ICLR 2017), where the
-frequency of a token follows from its place in the vocabulary by Zipf's law.
+frequency of a token follows from its rank in the vocabulary by Zipf's law. Tokens that stand in no text have
+no rank: with BERT's thousand placeholders counted, a comma would weigh half of what the rarest word does, and
+not a hundredth.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -22,6 +26,20 @@ SIF = 1e-4
 
 BATCH = 512
 """Tokens that are embedded at once."""
+
+PLACEHOLDER = re.compile(r"\[unused\d+\]|<unused\d+>|madeupword\d+")
+"""Tokens that vocabularies hold in reserve."""
+
+
+def words(tokens: Sequence[str], special: Collection[int]) -> Tensor:
+    """(W,) int64 the ids of tokens that a text can have, in their order: neither special nor placeholders.
+
+    Args:
+        tokens: of the vocabulary, by id.
+        special: ids of the special tokens.
+    """
+    ids = [id for id, token in enumerate(tokens) if id not in special and not PLACEHOLDER.fullmatch(token)]
+    return torch.tensor(ids, dtype=torch.int64)
 
 
 @torch.no_grad()
@@ -70,7 +88,7 @@ def principal(vectors: Tensor, dim: int) -> Tensor:
 
 
 def zipf_weights(count: int, a: float = SIF) -> Tensor:
-    """(count,) weights a / (a + p) of tokens whose probability p falls with their place in the vocabulary.
+    """(count,) weights a / (a + p) of tokens whose probability p falls with their rank.
 
         p_r = (1 / (r + 2)) / sum_s 1 / (s + 2),   r from 0
 
