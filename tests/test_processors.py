@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,10 @@ def test_pixels_are_those_of_the_processor(name: str, sides: tuple[int, int], tm
     place, pixels = written(tmp_path, name, **PROCESSORS[name]), image(*sides)
     settings = image_settings(place)
     assert settings is not None
+    if "padded" in name and find_spec("torchvision"):  # transformers pads other rows and columns by it
+        with pytest.raises(LimbeckError, match="does more to images than to resample, crop"):
+            preparation(NetworkConfig(model=f"hf:{place}"), TASK)
+        return
     given = processor_of(place)(pixels.numpy(), return_tensors="pt", input_data_format="channels_first")
     theirs = given["pixel_values"][0]
     ours = preparation(NetworkConfig(model=f"hf:{place}"), TASK)(pixels[None].float() / 255)

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.torch_version import TorchVersion
 
 from language_models import stories, tokens
 from limbeck import Distiller, Trainer
@@ -27,7 +26,6 @@ from limbeck.optimization import Adam, Cosine
 from limbeck.shares import here
 from limbeck.teachers import Ensemble, LiveTeacher
 from limbeck.training.averaging import Averaging
-from limbeck.training.sharding import Sharder
 from scripted_loop import ScriptedLoop
 from two_processes import Job, as_launched, run_in_two_processes
 
@@ -235,7 +233,6 @@ def with_texts(folder: Path) -> Path:
 
 def done(jobs: dict[str, Job]) -> dict[str, list[dict[str, Any]]]:
     here = Path(__file__).parent
-    pytest.importorskip("torch", "2.7")
     return dict(zip(jobs, run_in_two_processes(list(jobs.values()), [here, here.parent]), strict=True))
 
 
@@ -370,18 +367,6 @@ def test_one_process_says_that_nothing_is_sharded(tmp_path: Path, capsys: pytest
 def test_ways_to_compute_that_were_not_tried_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(LimbeckError, match=f"^{message}"):
         Trainer(device="cpu", display=False, sharding="student", **settings)
-
-
-def test_an_older_torch_is_refused_in_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    accelerator = Trainer(device="cpu", display=False).accelerator
-    asked = {"compile": "auto", "memory_format": "auto", "precision": "fp32"}
-    monkeypatch.setattr(torch, "__version__", TorchVersion("2.6.0"))
-    Sharder("student", accelerator, torch.device("cpu")).settled(asked)
-    monkeypatch.setattr(type(accelerator), "num_processes", 2)
-    with pytest.raises(LimbeckError, match=r"^training\.sharding needs torch 2\.7 or newer .*2\.6\.0 is"):
-        Sharder("student", accelerator, torch.device("cpu")).settled(asked)
-    monkeypatch.setattr(torch, "__version__", TorchVersion("2.10.0"))
-    Sharder("student", accelerator, torch.device("cpu")).settled(asked)
 
 
 def test_what_is_no_distiller_is_refused() -> None:

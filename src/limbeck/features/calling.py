@@ -72,8 +72,10 @@ def _mixing(network: nn.Module, mixture: Mixture) -> Iterator[None]:
 
 def precision_of(network: nn.Module) -> torch.dtype:
     """The precision of the network's weights; float32 if it has none."""
-    floats = (each.dtype for each in network.parameters() if each.is_floating_point())
-    return next(floats, torch.float32)
+    for each in network.parameters():  # torch 2.8 does not compile next(..., default)
+        if each.is_floating_point():
+            return each.dtype
+    return torch.float32
 
 
 def uncompiled(network: nn.Module) -> nn.Module:
@@ -102,7 +104,7 @@ def arguments_of(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[Item,
     """The arguments a module was called with, by position or keyword; None is the first tensor among them."""
     given: dict[Item, Any] = {None: None}
     for value in (*args, *kwargs.values()):
-        if isinstance(value, Tensor):  # torch 2.6 does not compile next() with a default
+        if isinstance(value, Tensor):  # torch 2.8 does not compile next(..., default)
             given[None] = value
             break
     given.update(enumerate(args))

@@ -92,8 +92,8 @@ def save_checkpoint(network: nn.Module, path: Path) -> str:
             f"this {type(network).__name__} is none of the CRD benchmark's networks, which take images of 3 "
             f"channels: {', '.join(BENCHMARK)}"
         )
-    with replacing(path) as partial:
-        torch.save({"model": state}, partial)
+    with replacing(path) as partial, partial.open("wb") as file:
+        torch.save({"model": state}, file)  # given a path, torch 2.8 does not say that a file is cut short
     return name
 
 

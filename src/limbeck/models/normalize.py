@@ -116,5 +116,5 @@ class _Hook:
         if not args or not isinstance(args[0], Tensor):
             return None
         inputs, *rest = args
-        mean, std = network.get_buffer(_MEAN), network.get_buffer(_STD)
+        mean, std = getattr(network, _MEAN), getattr(network, _STD)  # torch 2.8 does not compile get_buffer
         return normalized(inputs, mean, std, type(network).__name__), *rest

@@ -106,4 +106,4 @@ class _Hook:
                 f"limbeck rescales the answer of a network that returns one tensor, and this {name} returned "
                 f"a {type(outputs).__name__}; have it return its values alone"
             )
-        return rescaled(outputs, network.get_buffer(_MEAN), network.get_buffer(_STD), name)
+        return rescaled(outputs, getattr(network, _MEAN), getattr(network, _STD), name)

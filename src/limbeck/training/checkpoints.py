@@ -54,10 +54,13 @@ def save(path: Path, state: dict[str, Any], keep: Path | None = None) -> None:
         LimbeckError: if it cannot be written; what was there is there still.
     """
     with replacing(path, keep) as partial:
-        partial.touch()  # torch does not say what the system says
         try:
-            torch.save({"format": FORMAT, **state}, partial)
-        except RuntimeError as error:
+            # Given a path, torch hides what the system says, and before 2.9 that a file is cut short.
+            with partial.open("wb") as file:
+                torch.save({"format": FORMAT, **state}, file)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+                raise
             raise OSError(errno.ENOSPC, "there is no room for it on the disk") from error
 
 

@@ -63,14 +63,8 @@ class Sharder:
         """How to compute, of what the trainer was asked for: nothing is tried out, and nothing compiled.
 
         Raises:
-            LimbeckError: for what was not tried with a sharded student, and for a torch before 2.7, which
-                does not shard on a CPU and leaves no parameter whole.
+            LimbeckError: for what was not tried with a sharded student.
         """
-        if not self.alone and torch.__version__ < "2.7":
-            raise LimbeckError(
-                "training.sharding needs torch 2.7 or newer where there are several processes, and torch "
-                f"{torch.__version__} is installed"
-            )
         for name, value in (("compile", True), ("memory_format", "channels_last"), ("precision", "fp16")):
             if asked[name] == value:
                 raise refusal(f"training.{name}={value}")

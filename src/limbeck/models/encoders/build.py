@@ -90,8 +90,8 @@ def static(
 
     Each token goes through the encoder once, alone between the special tokens. Where the encoder normalizes,
     the vectors are those before it, divided by their mean length. They are reduced to their principal
-    components and weighted, so that frequent tokens count less. Special tokens and placeholders such as `[unused0]` have a vector of zeros,
-    and no part in the frequencies.
+    components and weighted, so that frequent tokens count less. Special tokens and placeholders such as
+    `[unused0]` have a vector of zeros, and no part in the frequencies.
 
     Args:
         source: a folder of an encoder, or its name on the hub.
@@ -111,6 +111,7 @@ def static(
     written = words(tokenizer.convert_ids_to_tokens(range(len(tokenizer))), tokenizer.all_special_ids)
     with torch.random.fork_rng(devices=[]):
         network = encoder(f"hf:{source}")
+        assert isinstance(network, SentenceEncoder), "static embeddings were refused"
         of_length_1 = network.settings.normalize
         network.settings = network.settings.model_copy(update={"normalize": False})
         vectors = token_vectors(network, written, before, after)
