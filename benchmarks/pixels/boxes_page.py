@@ -15,7 +15,9 @@ from limbeck.tasks import Detection
 LEAD = """Mean and standard deviation over the seeds; then the mean difference of the mAP on the same seeds to
 the student alone with its 95 % Student-t interval, and p of a paired t test, corrected by Holm for all rows.
 All train for as many epochs; the last one is reported, and nothing was chosen on the test split. MTPD with
-two teachers spends half of the epochs with each, and its learning rate begins anew with the second."""
+two teachers spends half of the epochs with each, and its learning rate begins anew with the second. "step"
+is the median time of a training step over that of the student alone, in turns; MB is the peak of a process
+that takes a few steps."""
 
 
 def page(setting: Mapping[str, Any], found: Mapping[str, Any]) -> str:
@@ -44,8 +46,8 @@ def page(setting: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         _filled(_facts(setting, found)),
         "",
         "| | objective | validation mAP (%) | test mAP (%) | - alone | p | test AP50 (%) | agreement (%) | "
-        "seeds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "step | MB | seeds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     values = {
         name: {seed: 100 * cell["test"]["map"] for seed, cell in cells.items()}
@@ -60,7 +62,7 @@ def page(setting: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     }
     corrected = holm({name: each.p for name, each in differences.items() if each.p is not None})
     for name, its in values.items():
-        cells = [*found["cells"][name].values()]
+        cells, spent = [*found["cells"][name].values()], found.get("cost", {}).get(name)
         agreed = [100 * cell["agreement"] for cell in cells if cell["agreement"] is not None]
         texts = [
             name,
@@ -71,6 +73,8 @@ def page(setting: Mapping[str, Any], found: Mapping[str, Any]) -> str:
             f"{corrected[name]:.3f}" if name in corrected else "",
             str(summarize([100 * cell["test"]["map50"] for cell in cells])),
             str(summarize(agreed)) if agreed else "",
+            f"{spent['step_over_alone']:.2f}" if spent else "",
+            f"{spent['peak'] / 1e6:.0f}" if spent else "",
             str(len(cells)),
         ]
         lines.append(f"| {' | '.join(texts)} |")

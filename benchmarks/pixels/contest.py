@@ -192,7 +192,8 @@ class Ring:
     def spent(self, contender: str) -> dict[str, Any]:
         """What a step of a contender costs."""
         objective = self.contest.contenders[contender]
-        spent = cost(self.source(), self.contest, objective, self.taught(objective))
+        alone = self.contest.contenders[ALONE]
+        spent = cost(self.source(), self.contest, alone, objective, self.taught(objective))
         return {**spent, "peak": self.peak_of(contender)}
 
     def source(self) -> Source:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -17,10 +18,24 @@ from limbeck.data import Loader, Source
 from limbeck.optimization import SGD
 from limbeck.outputs import Batch
 
-if TYPE_CHECKING:
-    from benchmarks.pixels.contest import Contest
-
 REPETITIONS, STEPS = 7, 4
+
+Teacher = nn.Module | Mapping[str, nn.Module] | None
+"""One teacher, several by name, or none."""
+
+
+class Budget(Protocol):
+    """What the learners share.
+
+    Attributes:
+        student: a network, in the notation.
+        batch_size: of a step.
+    """
+
+    @property
+    def student(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
 
 
 class Side:
@@ -28,16 +43,16 @@ class Side:
 
     Args:
         source: what it learns from.
-        contest: the networks.
+        budget: the network and the size of a batch.
         objective: in the notation.
-        teacher: the teacher; None if the objective reads none.
+        teacher: what it learns from; None if the objective reads no teacher.
     """
 
-    def __init__(self, source: Source, contest: Contest, objective: str, teacher: nn.Module | None) -> None:
-        loader = Loader(source.train, contest.batch_size, views=source.views, seed=0)
+    def __init__(self, source: Source, budget: Budget, objective: str, teacher: Teacher) -> None:
+        loader = Loader(source.train, budget.batch_size, views=source.views, seed=0)
         self.batches: list[Batch] = [batch for batch, _ in zip(loader, range(STEPS), strict=False)]
         torch.manual_seed(0)
-        student = models.build(contest.student, example=source.example(), num_classes=source.task.width)
+        student = models.build(budget.student, example=source.example(), num_classes=source.task.width)
         self.distiller = Distiller(
             student,
             copy.deepcopy(teacher),
@@ -60,11 +75,11 @@ class Side:
         return time.perf_counter() - started
 
 
-def cost(source: Source, contest: Contest, objective: str, teacher: nn.Module | None) -> dict[str, Any]:
+def cost(source: Source, budget: Budget, alone: str, objective: str, teacher: Teacher) -> dict[str, Any]:
     """The median time of a step over that of the student alone, in turns, and what else is trained."""
-    alone = Side(source, contest, contest.contenders["alone"], None)
-    side = Side(source, contest, objective, teacher)
-    pairs = [(alone.turn(), side.turn()) for _ in range(REPETITIONS + 1)][1:]  # the first warms up
+    first = Side(source, budget, alone, None)
+    side = Side(source, budget, objective, teacher)
+    pairs = [(first.turn(), side.turn()) for _ in range(REPETITIONS + 1)][1:]  # the first warms up
     return {
         "step_over_alone": round(statistics.median(theirs / ours for ours, theirs in pairs), 2),
         "step": statistics.median(theirs for _, theirs in pairs) / len(side.batches),
@@ -72,7 +87,7 @@ def cost(source: Source, contest: Contest, objective: str, teacher: nn.Module | 
     }
 
 
-def peak(source: Source, contest: Contest, objective: str, teacher: nn.Module | None) -> int:
+def peak(source: Source, budget: Budget, objective: str, teacher: Teacher) -> int:
     """Peak bytes of this process, after a few steps."""
-    Side(source, contest, objective, teacher).turn()
+    Side(source, budget, objective, teacher).turn()
     return peak_of_process()

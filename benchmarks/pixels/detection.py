@@ -10,6 +10,8 @@ the page DETECTION.md is printed from them. `--tiny` tries it out, and writes in
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -17,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import limbeck
 from benchmarks.ledger import Ledger
 from benchmarks.pixels.boxes_page import page
+from benchmarks.pixels.cost import cost, peak
 from benchmarks.pixels.few import few
 from limbeck import data
 from limbeck.data import Source
@@ -127,6 +131,8 @@ class Bench:
                     objective=objective,
                     measure=partial(self._cell, name, objective, teachers, epochs, seed),
                 )
+        for name, (objective, _, _) in setting.contenders().items():
+            self._once("cost", name, objective=objective, measure=partial(self._spent, name))
 
     def _once(self, *place: str, objective: str, measure: Callable[[], Mapping[str, Any]]) -> None:
         """Figures that are measured if they are missing, and the page with them."""
@@ -162,6 +168,26 @@ class Bench:
             **shared,
         )
         return figures(run)
+
+    def _spent(self, name: str) -> dict[str, Any]:
+        """What a step of a contender costs, with one teacher or the second of two, and the peak of memory."""
+        objective, taught = self._sides(name)
+        spent = cost(self._source(), self.setting, "fcos", objective, taught)
+        command = [sys.executable, "-m", "benchmarks.pixels.detection", "--peak", name]
+        command += ["--runs", str(self.runs.parent), "--shared", str(self.shared)]
+        command += ["--tiny"] if self.setting.samples else []
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        return {**spent, "peak": int(done.stdout)}
+
+    def peak(self, name: str) -> int:
+        """Peak bytes of this process, after a few steps of a contender."""
+        return peak(self._source(), self.setting, *self._sides(name))
+
+    def _sides(self, name: str) -> tuple[str, dict[str, nn.Module] | nn.Module | None]:
+        """The objective of a contender, with a phase of one epoch if it has any, and its teachers."""
+        objective, names, _ = replace(self.setting, epochs=2).contenders()[name]
+        networks = {each: limbeck.load(self._teacher(each, self.setting.teachers[each])) for each in names}
+        return objective, networks if len(networks) > 1 else next(iter(networks.values()), None)
 
     def _teacher(self, name: str, model: str) -> Run:
         return self._trained(model, "fcos", name, self.setting.teacher_epochs, 0)
@@ -216,13 +242,18 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="one epoch, two seeds; written into --runs alone")
     parser.add_argument("--runs", type=Path, default=Path("runs/pixels"), help="where the runs go")
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared" / "data", help="data files")
+    parser.add_argument("--peak", choices=Setting().contenders(), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     folder, runs, setting = HERE, (arguments.runs / "detection").resolve(), Setting()
     if arguments.tiny:
         folder = runs = runs.with_name("detection-tiny")
         setting = replace(setting, epochs=2, teacher_epochs=1, tried=(1,), seeds=2, samples=16)
-    Bench(setting, folder, runs, arguments.shared).run()
+    bench = Bench(setting, folder, runs, arguments.shared)
+    if arguments.peak:
+        print(bench.peak(arguments.peak))
+    else:
+        bench.run()
 
 
 if __name__ == "__main__":
