@@ -136,6 +136,8 @@ def test_a_hook_added_in_another_process_does_not_replace_it(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_it_is_exported(strict: bool) -> None:
+    if strict and torch.__version__ < "2.10":
+        pytest.skip("torch before 2.10 exports no network with a hook strictly, and limbeck does not either")
     network = normalize_inputs(small(), RGB)
     shapes = ({0: torch.export.Dim("batch")},)
     exported = torch.export.export(network, (PIXELS,), dynamic_shapes=shapes, strict=strict).module()

@@ -198,7 +198,8 @@ QUICK = ("--epochs", "1", "--batch-size", "250", "--set", "training.trackers=[]"
 def test_from_data_to_a_student_and_back(command: Command) -> None:
     assert command("train", "--model", "timm:test_resnet", "--out", "teacher", *QUICK).code == 0
     student = ("--student", "timm:test_resnet(drop_rate=0.1)", "--teacher", "teacher")
-    answer = command("distill", *student, "--objective", "ce + kd + at", "--out", "run", *QUICK)
+    trusted = ("--set", "teacher.trust=true")  # with some versions of timm so few steps teach it nothing
+    answer = command("distill", *student, "--objective", "ce + kd + at", "--out", "run", *trusted, *QUICK)
     assert answer.code == 0, answer.err
     loaded = limbeck.load("run")
     assert type(loaded).__module__.startswith("timm.")

@@ -31,7 +31,7 @@ from limbeck.methods.base import Method, inner_first
 from limbeck.models.lora import is_adapted
 from limbeck.teachers.live import LiveTeacher
 from limbeck.training.averaging import Averaging
-from limbeck.training.choices import Sharding
+from limbeck.training.choices import Sharding, resolve_precision
 from limbeck.training.sharded_state import AverageOfShares, Shares, in_shares, refusal, whole_of
 
 
@@ -63,8 +63,15 @@ class Sharder:
         """How to compute, of what the trainer was asked for: nothing is tried out, and nothing compiled.
 
         Raises:
-            LimbeckError: for what was not tried with a sharded student.
+            LimbeckError: for what was not tried with a sharded student, and for bfloat16 with a torch before
+                2.9, which rounds otherwise where parameters are in shares.
         """
+        precise = self.alone or resolve_precision(asked["precision"], self._device) != "bf16"
+        if not precise and torch.__version__ < "2.9":
+            raise LimbeckError(
+                "training.precision=bf16 beside training.sharding needs torch 2.9 or newer where there are "
+                f"several processes, and torch {torch.__version__} is installed; take fp32"
+            )
         for name, value in (("compile", True), ("memory_format", "channels_last"), ("precision", "fp16")):
             if asked[name] == value:
                 raise refusal(f"training.{name}={value}")

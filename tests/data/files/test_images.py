@@ -317,7 +317,7 @@ def test_a_run_on_images_from_the_command_line(
         answer = command(*train, "--data", spec, "--out", "other")
         assert answer.code == 2
         assert reason in answer.err
-        assert answer.err.count("\n") == 1
+        assert answer.err.strip().count("\n") == 0  # datasets before 5.2 writes empty lines
         assert not (tmp_path / "other").exists()
 
 
