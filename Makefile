@@ -39,7 +39,7 @@ test-slow: .venv/.dev browser  ## the tests that take longer (under 25 minutes o
 test-zoo: .venv-zoo/.run  ## the doors to timm and torchvision, in an environment of their own (several GB)
 	OMP_NUM_THREADS=1 $(zoo) -m pytest tests/zoo -rs
 
-test-oldest: .venv-oldest/.run  ## the test suite, or TESTS=... of it, with the oldest of everything that limbeck allows (6 GB)
+test-oldest: .venv-oldest/.run  ## the test suite, or TESTS=... of it, with the oldest of everything that limbeck allows (8 GB)
 	OMP_NUM_THREADS=1 $(oldest) -m pytest -m "not slow" -n 2 --dist worksteal $(TESTS)
 
 test-embeddings: .venv/.dev  ## losses and encoders against sentence-transformers (fetches it)
