@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -166,9 +166,10 @@ class Moments:
             self("an answer for the cache", lambda: put(store, content[: len(content) // 2], place))
             put(store, content, place)
 
-        def saved(state: Any, file: Path) -> None:
+        def saved(state: Any, file: BinaryIO) -> None:
             save(state, file)
-            self("a checkpoint", lambda: os.truncate(file, file.stat().st_size // 2))
+            file.flush()
+            self("a checkpoint", lambda: os.truncate(file.fileno(), file.tell() // 2))
 
         def called(event: str, arguments: tuple[Any, ...]) -> None:
             if event.startswith(("open", "os.")) and self._folder in str(arguments[:2]):
