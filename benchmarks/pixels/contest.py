@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import torch
 
 import limbeck
 from benchmarks.ledger import Ledger
-from benchmarks.pixels.cost import cost, peak
+from benchmarks.pixels.cost import cost, peak, peak_apart
 from benchmarks.pixels.few import few
 from benchmarks.pixels.page import page
 from limbeck.data import Source
@@ -191,10 +190,10 @@ class Ring:
 
     def spent(self, contender: str) -> dict[str, Any]:
         """What a step of a contender costs."""
-        objective = self.contest.contenders[contender]
-        alone = self.contest.contenders[ALONE]
-        spent = cost(self.source(), self.contest, alone, objective, self.taught(objective))
-        return {**spent, "peak": self.peak_of(contender)}
+        contest, objective = self.contest, self.contest.contenders[contender]
+        spent = cost(self.source(), contest, contest.contenders[ALONE], objective, self.taught(objective))
+        apart = peak_apart(contest.name, contender, self.runs.parent, self.shared, tiny=self.tiny)
+        return {**spent, "peak": apart}
 
     def source(self) -> Source:
         """The data."""
@@ -203,13 +202,6 @@ class Ring:
     def taught(self, objective: str) -> torch.nn.Module | None:
         """The teacher's network, if the objective reads one."""
         return limbeck.load(self.teacher()) if parse(objective).all_reads.teacher else None
-
-    def peak_of(self, contender: str) -> int:
-        """Peak bytes of a process that takes a few steps."""
-        command = [sys.executable, "-m", f"benchmarks.pixels.{self.contest.name}", "--peak", contender]
-        command += ["--runs", str(self.runs.parent), "--shared", str(self.shared)]
-        command += ["--tiny"] if self.tiny else []
-        return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout)
 
 
 def figures(run: Run) -> dict[str, Any]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +21,7 @@ from limbeck.data import Loader, Source
 from limbeck.optimization import SGD
 from limbeck.outputs import Batch
 
+ROOT = Path(__file__).parents[2]
 REPETITIONS, STEPS = 7, 4
 
 Teacher = nn.Module | Mapping[str, nn.Module] | None
@@ -91,3 +95,18 @@ def peak(source: Source, budget: Budget, objective: str, teacher: Teacher) -> in
     """Peak bytes of this process, after a few steps."""
     Side(source, budget, objective, teacher).turn()
     return peak_of_process()
+
+
+def peak_apart(module: str, contender: str, runs: Path, shared: Path, *, tiny: bool) -> int:
+    """Peak bytes of a process of its own, in which a benchmark takes a few steps of a contender.
+
+    Args:
+        module: of this folder, whose `--peak` prints it.
+        contender: by name.
+        runs: where the runs go.
+        shared: the folder of data files.
+        tiny: whether the benchmark is a try.
+    """
+    command = [sys.executable, "-m", f"benchmarks.pixels.{module}", "--peak", contender]
+    command += ["--runs", str(runs), "--shared", str(shared), *(["--tiny"] if tiny else [])]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout)

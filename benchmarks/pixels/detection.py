@@ -10,8 +10,6 @@ the page DETECTION.md is printed from them. `--tiny` tries it out, and writes in
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -24,7 +22,7 @@ from torch import nn
 import limbeck
 from benchmarks.ledger import Ledger
 from benchmarks.pixels.boxes_page import page
-from benchmarks.pixels.cost import cost, peak
+from benchmarks.pixels.cost import cost, peak, peak_apart
 from benchmarks.pixels.few import few
 from limbeck import data
 from limbeck.data import Source
@@ -173,11 +171,9 @@ class Bench:
         """What a step of a contender costs, with one teacher or the second of two, and the peak of memory."""
         objective, taught = self._sides(name)
         spent = cost(self._source(), self.setting, "fcos", objective, taught)
-        command = [sys.executable, "-m", "benchmarks.pixels.detection", "--peak", name]
-        command += ["--runs", str(self.runs.parent), "--shared", str(self.shared)]
-        command += ["--tiny"] if self.setting.samples else []
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        return {**spent, "peak": int(done.stdout)}
+        tiny = self.setting.samples is not None
+        apart = peak_apart("detection", name, self.runs.parent, self.shared, tiny=tiny)
+        return {**spent, "peak": apart}
 
     def peak(self, name: str) -> int:
         """Peak bytes of this process, after a few steps of a contender."""

@@ -23,12 +23,13 @@ from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import limbeck
+from limbeck.models.weights import write_checkpoint
 from limbeck.runs import Run
 from limbeck.teachers.store import Store
 from limbeck.training import checkpoints
@@ -151,7 +152,7 @@ class Moments:
 
     def watch(self) -> None:
         """Counts from now on, for as long as the process lives."""
-        step, add, put, save = Step.__call__, History.add, Store._put, torch.save
+        step, add, put, save = Step.__call__, History.add, Store._put, write_checkpoint
 
         def stepped(*arguments: Any) -> None:
             self("a step")
@@ -166,10 +167,9 @@ class Moments:
             self("an answer for the cache", lambda: put(store, content[: len(content) // 2], place))
             put(store, content, place)
 
-        def saved(state: Any, file: BinaryIO) -> None:
+        def saved(state: object, file: Path) -> None:
             save(state, file)
-            file.flush()
-            self("a checkpoint", lambda: os.truncate(file.fileno(), file.tell() // 2))
+            self("a checkpoint", lambda: os.truncate(file, file.stat().st_size // 2))
 
         def called(event: str, arguments: tuple[Any, ...]) -> None:
             if event.startswith(("open", "os.")) and self._folder in str(arguments[:2]):
@@ -178,7 +178,7 @@ class Moments:
         Step.__call__ = stepped  # type: ignore[method-assign, assignment]
         History.add = added  # type: ignore[method-assign, assignment]
         Store._put = filled  # type: ignore[method-assign, assignment]
-        checkpoints.torch.save = saved  # type: ignore[attr-defined]
+        checkpoints.write_checkpoint = saved  # type: ignore[attr-defined, assignment]
         sys.addaudithook(called)
 
 

@@ -1,4 +1,5 @@
 import argparse
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -9,8 +10,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from full_disk import full_disk
 from limbeck.errors import LimbeckError
 from limbeck.models import CNN, count_parameters, load_into, load_state, save
+from limbeck.models.weights import read_checkpoint, write_checkpoint
 
 
 def network(seed: int = 0, num_classes: int = 5) -> nn.Module:
@@ -246,3 +249,26 @@ def test_a_state_of_another_network_is_refused_and_nothing_is_loaded() -> None:
         "(classifier.weight (7, 16) for (5, 16), classifier.bias (7,) for (5,))"
     )
     assert same(target.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("size", "room"), [(20, 1000), (200, 1000), (30_000, 20_000), (3_000_000, 5_000_000)]
+)
+def test_a_checkpoint_for_which_there_is_no_room_is_no_file_cut_short(
+    size: int, room: int, tmp_path: Path
+) -> None:
+    weights = [torch.arange(float(size)), torch.ones(size)]
+    state = {"weights": weights, "text": "x" * 5000}
+    file = tmp_path / "last.pt"
+    with full_disk(room), pytest.raises(OSError, match="there is no room for it on the disk") as caught:
+        write_checkpoint(state, file)
+    assert caught.value.errno == errno.ENOSPC
+    write_checkpoint(state, file)
+    again = read_checkpoint(file)
+    assert again["text"] == state["text"]
+    assert torch.equal(torch.stack(again["weights"]), torch.stack(weights))
+
+
+def test_other_reasons_are_the_systems(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_checkpoint({}, tmp_path / "missing" / "last.pt")

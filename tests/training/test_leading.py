@@ -115,7 +115,7 @@ def two(*command: str, within: Path) -> list[tuple[int, str, str]]:
     finally:
         for process in processes:
             process.kill()
-    # Before 2.10 torch writes whom gloo has found.
+    # Torch 2.8 and 2.9 write whom gloo has found.
     said = [
         ("".join(line for line in out.splitlines(True) if "peer ranks" not in line), err) for out, err in said
     ]

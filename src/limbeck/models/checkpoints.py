@@ -17,6 +17,7 @@ from limbeck.errors import LimbeckError
 from limbeck.files import replacing
 from limbeck.models import NAMED, Normalization, build, load_into, load_state, normalize_inputs
 from limbeck.models.inputs import Size, sides
+from limbeck.models.weights import write_checkpoint
 
 BENCHMARK = (*NAMED, "mobilenetv2", "shufflenetv1", "shufflenetv2")
 """The networks that such checkpoints are of."""
@@ -92,8 +93,8 @@ def save_checkpoint(network: nn.Module, path: Path) -> str:
             f"this {type(network).__name__} is none of the CRD benchmark's networks, which take images of 3 "
             f"channels: {', '.join(BENCHMARK)}"
         )
-    with replacing(path) as partial, partial.open("wb") as file:
-        torch.save({"model": state}, file)  # given a path, torch 2.8 does not say that a file is cut short
+    with replacing(path) as partial:
+        write_checkpoint({"model": state}, partial)
     return name
 
 

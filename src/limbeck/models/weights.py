@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -191,6 +192,23 @@ def read_checkpoint(path: Path) -> Any:
         raise LimbeckError(
             f"{str(path)!r} cannot be read: it is damaged, or no checkpoint of torch.save"
         ) from error
+
+
+def write_checkpoint(value: object, path: Path) -> None:
+    """Writes a file of `torch.save`.
+
+    Given a path, torch hides what the system says, and torch 2.8 even that a file is cut short.
+
+    Raises:
+        OSError: if it cannot be written; where torch alone fails, there is no room.
+    """
+    try:
+        with path.open("wb") as file:
+            torch.save(value, file)
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise
+        raise OSError(errno.ENOSPC, "there is no room for it on the disk") from error
 
 
 def _is_state(value: object) -> TypeGuard[Mapping[str, Tensor]]:

@@ -5,18 +5,15 @@ Beside the newest one, `last.pt`, lies the one before it, `previous.pt`, for the
 
 from __future__ import annotations
 
-import errno
 import struct
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from limbeck.errors import LimbeckError
 from limbeck.files import replacing
-from limbeck.models.weights import read_checkpoint
+from limbeck.models.weights import read_checkpoint, write_checkpoint
 
 FORMAT = 4
 READABLE = (3, FORMAT)
@@ -54,14 +51,7 @@ def save(path: Path, state: dict[str, Any], keep: Path | None = None) -> None:
         LimbeckError: if it cannot be written; what was there is there still.
     """
     with replacing(path, keep) as partial:
-        try:
-            # Given a path, torch hides what the system says, and before 2.9 that a file is cut short.
-            with partial.open("wb") as file:
-                torch.save({"format": FORMAT, **state}, file)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-                raise
-            raise OSError(errno.ENOSPC, "there is no room for it on the disk") from error
+        write_checkpoint({"format": FORMAT, **state}, partial)
 
 
 def load_last(path: Path) -> tuple[dict[str, Any], str | None]:

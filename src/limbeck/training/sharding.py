@@ -66,8 +66,8 @@ class Sharder:
             LimbeckError: for what was not tried with a sharded student, and for bfloat16 with a torch before
                 2.9, which rounds otherwise where parameters are in shares.
         """
-        precise = self.alone or resolve_precision(asked["precision"], self._device) != "bf16"
-        if not precise and torch.__version__ < "2.9":
+        rounded = not self.alone and resolve_precision(asked["precision"], self._device) == "bf16"
+        if rounded and torch.__version__ < "2.9":
             raise LimbeckError(
                 "training.precision=bf16 beside training.sharding needs torch 2.9 or newer where there are "
                 f"several processes, and torch {torch.__version__} is installed; take fp32"

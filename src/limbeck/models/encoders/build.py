@@ -110,12 +110,8 @@ def static(
     before, after = ids[: int(inside[0])], ids[int(inside[-1]) + 1 :]
     written = words(tokenizer.convert_ids_to_tokens(range(len(tokenizer))), tokenizer.all_special_ids)
     with torch.random.fork_rng(devices=[]):
-        network = encoder(f"hf:{source}")
-        assert isinstance(network, SentenceEncoder), "static embeddings were refused"
-        of_length_1 = network.settings.normalize
-        network.settings = network.settings.model_copy(update={"normalize": False})
-        vectors = token_vectors(network, written, before, after)
-    if of_length_1:  # the encoder's scale, so that a learning rate means as much
+        vectors = token_vectors(encoder(f"hf:{source}(normalize=false)"), written, before, after)
+    if found.settings.normalize:  # the encoder's scale, so that a learning rate means as much
         vectors = vectors / vectors.norm(dim=1).mean()
     if dim != "none":
         vectors = principal(vectors, dim)
