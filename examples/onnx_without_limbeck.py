@@ -26,7 +26,6 @@ def main(folder: str, epochs: int = 40) -> dict[str, float]:
 
     import limbeck
     from limbeck.data import Loader, load
-    from limbeck.runs.exporting import export
 
     torch.set_num_threads(1)
     common: dict[str, Any] = {"epochs": epochs, "display": False, "settings": {"training.trackers": []}}
@@ -39,7 +38,7 @@ def main(folder: str, epochs: int = 40) -> dict[str, float]:
         out=f"{folder}/student",
         **common,
     )
-    exported = export(student, "onnx")
+    exported = limbeck.export(student, "onnx")
     print(*exported.lines, sep="\n")
     test = load("digits").test
     assert test is not None

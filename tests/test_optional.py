@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -50,8 +52,21 @@ def test_a_room_names_the_extra_that_it_needs(room: str, extra: str) -> None:
 def test_the_command_line_without_its_packages_is_one_sentence() -> None:
     done = core_alone("from limbeck.__main__ import main\nmain()", "--help")
     assert done.returncode == 2
-    assert done.stderr.startswith("limbeck: the command line needs datasets, PIL, ")
+    assert done.stderr.startswith("limbeck: the command line needs datasets, pillow, psutil, ")
     assert done.stderr.endswith("`pip install 'limbeck[run]'` brings what is missing\n")
+
+
+def test_versions_are_told_without_the_packages_of_the_command_line() -> None:
+    asked = "from limbeck.__main__ import main\nmain()"
+    done = core_alone(asked, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"limbeck {version('limbeck')}\n", "")
+    done = core_alone(asked, "doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    *versions, missing = done.stdout.splitlines()
+    assert versions[:2] == [f"python {platform.python_version()}", f"limbeck {version('limbeck')}"]
+    assert f"torch {version('torch')}" in versions
+    assert missing.startswith("the command line needs datasets, pillow, ")
+    assert missing.endswith("`pip install 'limbeck[run]'` brings what is missing")
 
 
 def test_what_is_installed_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:

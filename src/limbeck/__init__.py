@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from limbeck.models.checkpoints import load_checkpoint
     from limbeck.outputs import Batch, Outputs
     from limbeck.runs import Run, load
+    from limbeck.runs.exporting import export
     from limbeck.studies.search_views import search_views
     from limbeck.training import Trainer, prepare
 
@@ -31,6 +32,7 @@ __all__ = [
     "Trainer",
     "distill",
     "evaluate",
+    "export",
     "load",
     "load_checkpoint",
     "prepare",
@@ -50,6 +52,7 @@ _HOMES = {
     "Trainer": "training",
     "distill": "doors",
     "evaluate": "doors",
+    "export": "runs.exporting",
     "load": "runs",
     "load_checkpoint": "models.checkpoints",
     "prepare": "training",

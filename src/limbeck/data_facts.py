@@ -29,7 +29,7 @@ class DataFacts:
     size: int | None = None
     fingerprint: str | None = None
     class_counts: tuple[int, ...] | None = None
-    targets: Tensor | None = field(default=None, compare=False)
+    targets: Tensor | None = field(default=None, compare=False, repr=False)
     facts: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -8,12 +8,21 @@ from typing import Any
 
 from limbeck.errors import LimbeckError
 
+CORE = ("limbeck", "torch", "numpy", "pydantic", "safetensors")
+"""Packages that are always there."""
 EXTRAS = {
     "data": ("datasets", "PIL", "psutil", "pyarrow", "rich", "sklearn", "tokenizers"),
     "report": ("jinja2", "markupsafe", "plotly"),
     "run": ("accelerate", "filelock", "huggingface_hub", "scipy", "tensorboard", "typer", "yaml"),
 }
 """Modules of the extras that whole rooms of limbeck need; `run` brings the other two."""
+PACKAGES = {
+    "PIL": "pillow",
+    "huggingface_hub": "huggingface-hub",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+"""Packages by their modules, where they have another name."""
 
 
 class MissingPackageError(LimbeckError, ImportError):
@@ -31,8 +40,9 @@ def need(what: str, *extras: str) -> None:
     """
     missing = [module for extra in extras for module in EXTRAS[extra] if find_spec(module) is None]
     if missing:
+        named = ", ".join(PACKAGES.get(module, module) for module in missing)
         raise MissingPackageError(
-            f"{what} needs {', '.join(missing)}; `pip install 'limbeck[{extras[-1]}]'` brings what is missing"
+            f"{what} needs {named}; `pip install 'limbeck[{extras[-1]}]'` brings what is missing"
         )
 
 

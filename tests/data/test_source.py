@@ -8,7 +8,7 @@ from torch import Tensor
 
 from limbeck.data import Source, from_tensors
 from limbeck.data.views import Crop
-from limbeck.outputs import Inputs
+from limbeck.outputs import UNLABELED, Inputs
 
 
 def plain(inputs: Inputs) -> Tensor:
@@ -48,3 +48,11 @@ def test_a_source_is_printed_in_one_line() -> None:
     assert repr(source(name="things")) == (
         "<Source things: classification, 12 training, 3 test samples, views none>"
     )
+
+
+def test_so_are_its_parts() -> None:
+    data = source()
+    few = replace(data.train, targets=data.train.targets.index_fill(0, torch.arange(5), UNLABELED))
+    assert repr(few) == "<Split of 12 samples, 7 with a label: classification>"
+    assert repr(few.samples) == "<Resident of 12 samples>"
+    assert "tensor" not in repr(data.data_facts())

@@ -12,6 +12,7 @@ from limbeck import data
 from limbeck.data import Loader, Source
 from limbeck.data.tokenization import Tokenization, tokenization
 from limbeck.errors import LimbeckError
+from limbeck.runs.huggingface import unknown_note
 from pretrained_folders import bert, texts, write_texts
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -70,6 +71,29 @@ def test_a_text_is_cut_to_what_the_network_reads(folder: Path, source: Source) -
     assert tokenization(str(folder), 32).max_length == 10  # the tokenizer's own word
     with pytest.raises(LimbeckError, match="reads at most 10 tokens of a text, not max_length=11"):
         tokenization(str(folder), 32, max_length=11)
+
+
+def test_what_a_tokenizer_does_not_know_is_counted(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n我的票,a\nsnow rain,b\n票,a\nsnow,b\n", encoding="utf-8")
+    foreign = data.load("text", tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    texts_of = foreign.train.samples.corpus.texts  # type: ignore[attr-defined]
+    tokens = [token for text in texts_of for token in theirs.tokenize(text)]
+    expected = tokens.count(theirs.unk_token) / len(tokens)
+    reads = tokenization(str(folder), 32)
+    assert reads.share_unknown(foreign.train.samples) == pytest.approx(expected)
+    assert expected == 3 / 6, "the second text of one token is held out"
+    note = unknown_note(reads, foreign, "the student")
+    assert note is not None
+    assert note.startswith(
+        f"{100 * expected:.3g} % of the tokens that the student reads are the one for what"
+    )
+
+
+def test_a_tokenizer_that_knows_its_texts_is_not_told_of(folder: Path, source: Source) -> None:
+    reads = tokenization(str(folder), 32)
+    assert reads.share_unknown(source.train.samples) < 0.05
+    assert unknown_note(reads, source, "the student") is None
 
 
 def test_the_key_knows_the_tokenizer_and_the_texts(tmp_path: Path, source: Source) -> None:

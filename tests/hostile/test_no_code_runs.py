@@ -259,6 +259,23 @@ def test_a_factory_that_only_a_directory_names_is_asked_for_once(
     assert "names the factory 'os:getcwd'" in answer.err
 
 
+def test_a_factory_that_is_not_here_is_not_asked_for(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("absent.py").write_text(MODULE)
+    assert command("train", "--model", "absent:make", "--out", "run", *QUICK[:-2]).code == 0
+    Path("absent.py").rename("elsewhere.py")
+    monkeypatch.delitem(sys.modules, "absent", raising=False)
+    monkeypatch.delenv("LIMBECK_TRUST_CODE", raising=False)
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "of another user"))
+    with pytest.raises(LimbeckError) as error:
+        limbeck.load("run")
+    assert str(error.value) == (
+        "'run' names the factory 'absent:make', and no file of a module 'absent' is found from here; go to its "
+        "folder, or name that in PYTHONPATH"
+    )
+
+
 def test_a_config_that_lies_in_a_runs_directory_is_no_word_of_the_users(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

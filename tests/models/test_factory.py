@@ -108,6 +108,7 @@ def test_a_directory_that_is_importable_already_stays_so(
         ("needy:make", "cannot import the module 'needy': No module named 'a_package_she_has_not'"),
         ("unfinished:make", "cannot import the module 'unfinished': invalid syntax (unfinished.py, line 1)"),
         (":make", "'' is no module name"),
+        ("my_models.py:make", ": leave out .py, as in my_models:..."),
         ("..my_models:make", "'..my_models' is no module name"),
         ("my models:make", "'my models' is no module name"),
         ("my_models:", "is not in the notation"),

@@ -39,6 +39,73 @@ def test_a_run_that_learned_nothing_says_so(untaught: Run) -> None:
     )
 
 
+TABLE = """
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+"""
+PUTS_ONE = "o normalization was put before the network: --set student.normalize=data puts one"
+
+
+@pytest.fixture
+def unscaled() -> tuple[str, ...]:
+    """Options of a network of one's own that reads a table with columns of very different sizes."""
+    draw = torch.Generator().manual_seed(0)
+    kinds = torch.arange(400) % 2
+    columns = torch.randn(400, 2, generator=draw) * torch.tensor([3e5, 1.0]) + torch.tensor([1e6, 0.0])
+    columns[:, 1] += 4 * kinds
+    rows = [f"{a:.1f},{b:.3f},{'xy'[k]}" for (a, b), k in zip(columns.tolist(), kinds.tolist(), strict=True)]
+    Path("cells.csv").write_text("\n".join(["a,b,kind", *rows]))
+    Path("table_model.py").write_text(TABLE)
+    return "--model", "table_model:make", "--data", 'table(path="cells.csv", label="kind")', "--epochs", "3"
+
+
+def test_what_a_network_of_ones_own_lacks_is_named(command: Command, unscaled: tuple[str, ...]) -> None:
+    answer = command("train", *unscaled, "--out", "bare", "--lr", "1e-12")
+    assert answer.code == 0
+    assert f"split; n{PUTS_ONE}; or try another learning rate (--lr, 1e-12 here)" in answer.err
+    answer = command("train", *unscaled, "--out", "broken", "--lr", "1e30")
+    assert answer.code == 2
+    assert answer.err.rstrip().endswith(f"a few such steps. N{PUTS_ONE}.")
+    answer = command("train", *unscaled, "--out", "scaled", "--set", "student.normalize=data")
+    assert (answer.code, "normalization" in answer.err) == (0, False)
+    assert Run(Path("scaled")).result.metrics.on("test")["top1"] > 0.75
+
+
+def test_an_object_is_normalized_in_python(tmp_path: Path) -> None:
+    inputs = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)) * 1e3
+    source = data.from_tensors(inputs, torch.arange(300) % 2)
+    student = torch.nn.Linear(2, 2)
+    run = limbeck.train(model=student, data=source, epochs=1, lr=1e-12, out=tmp_path / "run", display=False)
+    said = "limbeck.models.normalize_inputs(network, limbeck.models.Normalization(source.mean, source.std))"
+    assert said in run.result.notes[-1]
+
+
+def test_what_is_given_is_not_blamed_on_the_normalization(tmp_path: Path) -> None:
+    source = data.from_tensors(torch.full((300, 2), 1e38), torch.arange(300) % 2, validation=None)
+    student = torch.nn.Linear(2, 2)
+    teacher = torch.nn.Sequential(torch.nn.Linear(2, 2), Infinite())
+    with pytest.raises(LimbeckError, match=r"The learning rate has no part in it\.$"):
+        limbeck.distill(
+            student=student,
+            teacher=teacher,
+            data=source,
+            objective="kd",
+            epochs=1,
+            out=tmp_path / "run",
+            display=False,
+            settings={"teacher.trust": True, "training.trackers": []},
+        )
+
+
+class Infinite(torch.nn.Module):
+    """Answers NaN to everything."""
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits * float("nan")
+
+
 def test_it_is_refused_as_a_teacher_unless_it_is_trusted(untaught: Run, tmp_path: Path) -> None:
     value = 100 * untaught.result.metrics.on("validation")["top1"]
     said = (

@@ -171,7 +171,7 @@ class TestClaim:
             ("nothing", {"resume": True}, "there is no run to resume in"),
             ("empty", {}, None),
             ("empty", {"resume": True}, "there is no run to resume in"),
-            ("run", {}, "holds another run; say overwrite=True"),
+            ("run", {}, "holds another run, which did not come to its end; say overwrite=True"),
             ("run", {"overwrite": True}, None),
             ("run", {"resume": True}, None),
             ("import", {}, "holds an imported network; say overwrite=True"),

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from accelerate.utils import LoggerType
 from command import Command, content
 from small_runs import make_teacher
 
@@ -15,6 +16,7 @@ from limbeck.errors import LimbeckError
 from limbeck.runs import Run
 from limbeck.runs.arguments import RunArguments
 from limbeck.runs.dry_run import Plan, dry_run
+from limbeck.training import trackers
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +58,13 @@ def test_phases_and_caches_are_part_of_it(teacher: Run) -> None:
     assert content(Path(os.environ["LIMBECK_CACHE"])) == before
 
 
-def test_what_a_run_refuses_is_refused(teacher: Run) -> None:
+def test_what_a_run_refuses_is_refused(teacher: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trackers, "get_available_trackers", lambda: [LoggerType.TENSORBOARD])
     for changes, out, message in (
         ({}, teacher.path, "holds another run; say overwrite=True"),
         ({"freeze": ["layrs"]}, None, "did you mean 'layers'?"),
         ({"teacher": None, "objective": None}, None, "distill needs a teacher"),
+        ({"settings": {"training.trackers": ["wandb"]}}, None, "the tracker 'wandb' is not installed here"),
     ):
         with pytest.raises(LimbeckError) as error:
             planned(teacher, out, **changes)

@@ -166,7 +166,7 @@ def test_a_student_that_was_handed_over_is_given_back_in_one_like_it(tmp_path: P
             student=plain_network(), teacher=teacher, data=source, objective=objective, out=out, **QUICK
         )
         with pytest.raises(
-            LimbeckError, match=r"handed over as an object .* limbeck\.load\(\.\.\., network=\.\.\.\)"
+            LimbeckError, match=r"handed over as an object .* limbeck\.load\(run, network=\.\.\.\)"
         ):
             limbeck.load(run)
         fresh = plain_network()

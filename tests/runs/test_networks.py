@@ -176,8 +176,8 @@ class TestNormalization:
                 note = network_notes.normalization_note(made, network, digits, role)
                 assert (note is not None) == (normalize is None)
         assert network_notes.normalization_note(config(factory), make(factory), digits, role) == (
-            f"no normalization is put before the {role} {factory}, whose weights limbeck did not make; set "
-            f"{role}.normalize=data if it shall read inputs standardized by the training split of digits"
+            f"no normalization is put before {factory}, whose weights limbeck did not make; --set "
+            f"{role}.normalize=data has it read inputs standardized by the training split of digits"
         )
 
     def test_a_run_says_so_as_it_begins(self, weights: Path) -> None:
@@ -185,7 +185,9 @@ class TestNormalization:
         silent = make_config(None, {**settings, "teacher.weights": weights, "teacher.normalize": "data"})
         assert prepare(silent).notes == ()
         (note,) = prepare(make_config(None, {**settings, "teacher.weights": weights})).notes
-        assert note.startswith("no normalization is put before the teacher mlp(hidden=[16]), whose weights")
+        assert note.startswith(
+            "no normalization is put before mlp(hidden=[16]), whose weights limbeck did not"
+        )
 
     def test_a_runs_weights_keep_the_runs_normalization(self, digits: Source, trained: Run) -> None:
         file = trained.path / "student.safetensors"

@@ -188,7 +188,7 @@ GUIDE: tuple[Rule, ...] = (
         CHOICE,
         _untaught,
         (Try("label_smoothing"), Try("dml"), Try("one")),
-        "label smoothing costs nothing, and a peer one more student",
+        "label smoothing takes no time, and a peer that of one more student",
     ),
     Rule(
         "several labels a sample, words or pixels",

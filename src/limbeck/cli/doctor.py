@@ -14,9 +14,9 @@ from rich.table import Table
 
 from limbeck.evaluation.machine import machine
 from limbeck.files import cache_directory
+from limbeck.optional import CORE
 from limbeck.training.choices import resolve_precision
 
-CORE = ("limbeck", "torch", "numpy", "pydantic", "safetensors")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"extra == ['\"]([^'\"]+)['\"]")
 GIGABYTE = 1e9

@@ -15,7 +15,7 @@ from limbeck.outputs import ABSENT, UNLABELED
 from limbeck.tasks import Classification, Task
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Some samples and their targets.
 
@@ -54,6 +54,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __repr__(self) -> str:
+        labeled = int(self.task.labeled(self.targets).sum())
+        return f"<Split of {len(self):,} samples, {labeled:,} with a label: {self.task.name}>"
 
     @property
     def positions(self) -> int:

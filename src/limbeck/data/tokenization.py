@@ -105,6 +105,17 @@ class Tokenization(Preparation):
         )
         return longer / len(full)
 
+    def share_unknown(self, samples: Samples) -> float:
+        """The share of the tokens of a corpus that stand for what the tokenizer does not know."""
+        known = self.tokenizer
+        special = {known.bos_token_id, known.eos_token_id, known.pad_token_id, known.cls_token_id}
+        special = {each for each in (*special, known.sep_token_id) if each is not None}
+        if not isinstance(samples, Texts) or known.unk_token_id is None or known.unk_token_id in special:
+            return 0.0
+        ids = self._tokens(samples).values["input_ids"]
+        words = ~torch.isin(ids, torch.tensor(sorted(special), dtype=ids.dtype))
+        return float((ids == known.unk_token_id).sum() / words.sum().clamp(min=1))
+
     def tokenize(self, texts: Sequence[str] | Sequence[Sequence[str]]) -> Ragged:
         """The tokens of some texts, without padding; of texts in words also where each word begins.
 

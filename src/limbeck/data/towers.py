@@ -83,6 +83,10 @@ class TowerTokenization(Tokenization):
         )
         return cut / len(samples)
 
+    def share_unknown(self, samples: Samples) -> float:
+        """The larger share of the two tokenizers."""
+        return max(side.share_unknown(samples) for side in (self.query, self.document))
+
     def save(self, folder: Path) -> None:
         """Writes both tokenizers, each in a folder of its own."""
         for side in SIDES:

@@ -84,10 +84,15 @@ def check_trust(spec: str, directory: Path) -> None:
     if os.environ.get("LIMBECK_TRUST_CODE", "0") not in ("", "0"):
         trust(spec)
     elif [spec, origin := _origin(spec)] not in _trusted():
+        there = f"{str(directory)!r} names the factory {spec!r},"
+        if origin is None:
+            raise LimbeckError(
+                f"{there} and no file of a module {spec.partition(':')[0]!r} is found from here; go to its "
+                "folder, or name that in PYTHONPATH"
+            )
         raise LimbeckError(
-            f"{str(directory)!r} names the factory {spec!r}, which is code that you have not named yet; if "
-            f"you trust whoever made {repr(origin) if origin else 'it'}, say so once with --trust-code "
-            "(LIMBECK_TRUST_CODE=1)"
+            f"{there} which is code that you have not named yet; if you trust whoever made {origin!r}, say so "
+            "once with --trust-code (LIMBECK_TRUST_CODE=1)"
         )
 
 
@@ -127,6 +132,11 @@ _directory: ContextVar[Path | None] = ContextVar("directory", default=None)
 
 
 def _import(name: str) -> ModuleType:
+    if name.endswith(".py"):
+        raise LimbeckError(
+            f"{name!r} is a file, and a factory is written package.module:factory(...): leave out .py, as in "
+            f"{name.removesuffix('.py').replace('/', '.')}:..."
+        )
     if not all(part.isidentifier() for part in name.split(".")):
         raise LimbeckError(f"{name!r} is no module name; a factory is written package.module:factory(...)")
     importlib.invalidate_caches()  # the file may be younger than the last look at its directory

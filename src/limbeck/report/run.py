@@ -131,21 +131,19 @@ def _networks(result: Result, task: Task, found: Evaluation | None) -> Table:
     if found and (baseline := found.networks.get("baseline")):
         sizes["baseline"] = (baseline.name, baseline.cost.parameters)
     reference = next(size for _, size in sizes.values() if size is not None)
+    alone = "student alone" if result.alone else "baseline"
     rows: list[list[Cell]] = [
         [
-            name,
-            model,
+            alone if name == "baseline" else name,
+            *(figure(metric, measures.get(name, {}).get(metric.name)) for metric in names),
             parameters,
             None if parameters is None else percent(parameters / max(reference, 1)),
-            *(figure(metric, measures.get(name, {}).get(metric.name)) for metric in names),
+            model,
         ]
         for name, (model, parameters) in sizes.items()
     ]
-    columns = ["network", "model", "parameters", "size (%)", *(f"test {axis(metric)}" for metric in names)]
-    notes = "Size: parameters relative to the first network."
-    if result.alone and "baseline" in sizes:
-        notes += " The baseline is the student alone."
-    return Table("What was trained", columns, rows, notes)
+    columns = ["network", *(f"test {axis(metric)}" for metric in names), "parameters", "size (%)", "model"]
+    return Table("What was trained", columns, rows, "Size: parameters relative to the first network.")
 
 
 def _splits(result: Result, task: Task, evaluation: Evaluation | None) -> Table:

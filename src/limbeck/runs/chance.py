@@ -11,11 +11,15 @@ from torch import nn
 from limbeck import tasks
 from limbeck.config import TrainingConfig
 from limbeck.data import Loader, Source
+from limbeck.data.split import Split
 from limbeck.evaluation.measure import answer_of, inference
 from limbeck.methods.parts.grafts import GraftedStudent
-from limbeck.runs import preparations
+from limbeck.runs import network_notes, preparations
 from limbeck.runs.directory import Run
 from limbeck.runs.result import DataResult, Metrics, Result
+from limbeck.teachers.files.teacher import FileTeacher
+from limbeck.training import DivergenceError
+from limbeck.training.guard import GivenNotFiniteError
 
 if TYPE_CHECKING:
     from limbeck.runs.job import Job  # which imports this
@@ -52,27 +56,44 @@ def judged_on(metrics: Metrics, data: DataResult) -> str | None:
     return "validation" if validation else "test" if metrics.test else None
 
 
-def note(result: Result, setup: TrainingConfig) -> str | None:
+def explained(error: DivergenceError, job: Job) -> DivergenceError:
+    """The error of a training that diverged, with what else may be wrong.
+
+    Args:
+        error: as the training raised it.
+        job: what was done.
+    """
+    remedy = network_notes.remedy(job.config.student, job.distiller.student, job.source)
+    if remedy is None or isinstance(error, GivenNotFiniteError):
+        return error
+    return DivergenceError(f"{error} {remedy[0].upper()}{remedy[1:]}.")
+
+
+def note(result: Result, setup: TrainingConfig, remedy: str | None = None) -> str | None:
     """A sentence, without a full stop, on a run that ended at chance and what to try; None for any other.
 
     Args:
         result: the record of the run.
         setup: how it was trained.
+        remedy: a clause on what else may be wrong.
     """
     if not result.at_chance:
         return None
+    advice = "try" if remedy is None else f"{remedy}; or try"
     its, other = setup.optimizer, "sgd" if setup.optimizer.name == "adamw" else "adamw"
     return (
-        f"the {'student' if result.teachers else 'network'} ended {_figure(result)}; try another learning "
-        f"rate (--lr, {its.lr:g} here), another optimizer (--set training.optimizer={other}, {its.name} "
-        f"here) or more epochs (--epochs, {setup.epochs} here)"
+        f"the {'student' if result.teachers else 'network'} ended {_figure(result)}; {advice} another "
+        f"learning rate (--lr, {its.lr:g} here), another optimizer (--set training.optimizer={other}, "
+        f"{its.name} here) or more epochs (--epochs, {setup.epochs} here)"
     )
 
 
-def one_answer(job: Job, student: nn.Module, device: torch.device) -> str | None:
-    """A sentence, without a full stop, on a student that answers one class to all training samples.
+def unmeasured(job: Job, student: nn.Module, device: torch.device) -> str | None:
+    """A sentence, without a full stop, on a student that no sample was held out to measure; else None.
 
-    It is asked where nothing was held out to measure it; elsewhere `note` says more.
+    It says how often the student decides as a file of answers does about samples that it has learned from,
+    and whether it answers one class to all of them. Of a student that `note` tells of, there is nothing more
+    to say.
 
     Args:
         job: what was done.
@@ -80,23 +101,45 @@ def one_answer(job: Job, student: nn.Module, device: torch.device) -> str | None
         device: where it runs.
     """
     source, task = job.source, job.source.task
-    measured = [split for split in (source.validation, source.test) if split is not None]
-    if task.scores != "classes" or not task.one_row_per_sample or task.width < 2 or measured:
+    held_out = [split for split in (source.validation, source.test) if split is not None]
+    if task.scores != "classes" or not task.one_row_per_sample or task.width < 2 or held_out:
         return None
     split = job.split.select(torch.arange(min(MOST, len(job.split))))
-    config = job.config.student
-    reads = preparations.student_preparation(config, task)
-    loader = Loader(split, BATCH, shuffle=False, device=device, preparation=reads)
-    features = {} if isinstance(student, GraftedStudent) else config.features
-    answer = answer_of(task, student.to(device), features)
-    with inference(student):
-        chosen = {each for batch in loader for each in answer(batch.inputs).logits.argmax(1).tolist()}
-    if len(chosen) > 1 or len(split) < FEWEST:
+    chosen, alike = _decided(job, student, split, device)
+    if len(split) >= FEWEST and len(answers := set(chosen.tolist())) == 1:
+        return (
+            f"the student answers {task.names[answers.pop()]!r} to all {len(split):,} training samples that "
+            "were tried; look at how often the teacher does, label some samples for a test split, train "
+            "longer (--epochs), or try another learning rate (--lr)"
+        )
+    if not len(alike):
         return None
     return (
-        f"the student answers {task.names[chosen.pop()]!r} to all {len(split):,} training samples that were "
-        "tried; look at how often the teacher does, label some samples for a test split, or train longer"
+        f"the student decides as the answers do for {100 * float(alike.double().mean()):.1f} % of "
+        f"{len(alike):,} training samples; nothing was held out to measure it by, so label some samples for "
+        "a test split"
     )
+
+
+def _decided(
+    job: Job, student: nn.Module, split: Split, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N,) class that the student chooses for each sample; (A,) whether a file of answers says the same."""
+    config = job.config.student
+    reads = preparations.student_preparation(config, job.source.task)
+    loader = Loader(split, BATCH, shuffle=False, device=device, preparation=reads)
+    features = {} if isinstance(student, GraftedStudent) else config.features
+    answer = answer_of(job.source.task, student.to(device), features)
+    files = [each for each in job.distiller.teachers.values() if isinstance(each, FileTeacher)]
+    chosen, alike = [], [torch.zeros(0, dtype=torch.bool)]
+    with inference(student):
+        for batch in loader:
+            chosen.append(answer(batch.inputs).logits.argmax(1).cpu())
+            for file in files[:1]:
+                agree = file(batch).logits.argmax(1).cpu() == chosen[-1]
+                there = file.answered(batch)
+                alike.append(agree if there is None else agree[there.cpu()])
+    return torch.cat(chosen), torch.cat(alike)
 
 
 def as_teacher(run: Run, whose: str) -> str:

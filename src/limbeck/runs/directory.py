@@ -172,7 +172,12 @@ class Run:
                 f"the data of {str(self.path)!r} was handed over as an object; name some with data (--data), "
                 "or give the object in Python"
             )
-        return data.load(config.name, data_dir or config.dir, self.tokens)
+        try:
+            return data.load(config.name, data_dir or config.dir, self.tokens)
+        except LimbeckError as error:
+            raise LimbeckError(
+                f"{error}; this is the data of {str(self.path)!r}, and data (--data) names other data"
+            ) from error
 
 
 Report: TypeAlias = "Callable[[Run, Result, Source | None], None]"
@@ -240,8 +245,9 @@ def _build(card: Card, file: Path, *, alone: bool) -> nn.Module:
     if card.model is None:
         raise LimbeckError(
             f"the network of {str(file)!r} was handed over as an object and cannot be built from a name; "
-            "build one like it yourself and hand it over: limbeck.load(..., network=...) gives it its "
-            "weights, limbeck.runs.exporting.export(..., network=...) writes a file"
+            "build one like it yourself: limbeck.load(run, network=...) gives it its weights, and that is "
+            "handed over as the teacher (teacher=...); limbeck.export(run, form, network=..., data=...) "
+            "writes a file, where data is only needed if it was an object, too"
         )
     if card.calls_a_factory and alone:
         raise LimbeckError(
@@ -309,9 +315,10 @@ def check_claim(path: Path, *, resume: bool, overwrite: bool) -> None:
             "out (--out)"
         )
     if not overwrite:
+        unfinished = "" if Run(path).finished else ", which did not come to its end"
         raise LimbeckError(
-            f"{str(path)!r} holds another run; say overwrite=True (--overwrite) or resume=True (--resume), "
-            "or choose another out (--out)"
+            f"{str(path)!r} holds another run{unfinished}; say overwrite=True (--overwrite) or resume=True "
+            "(--resume), or choose another out (--out)"
         )
 
 

@@ -20,6 +20,7 @@ from limbeck.runs.planning import Planned
 from limbeck.runs.planning import plan as cache_plan
 from limbeck.runs.rehearsal import Short, rehearsed, size_of
 from limbeck.training import Trainer
+from limbeck.training.trackers import check_trackers
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def dry_run(
         directory.check_claim(out, resume=False, overwrite=overwrite)
     config = given.made()
     check_taught(config, teaches=teaches)
+    check_trackers(config.training.trackers, out or Path())
     caches = tuple(cache_plan(given)) if config.teacher is not None and config.teacher.cache else ()
     job = prepare(_uncached(config), given.objects)
     parameters = {

@@ -20,7 +20,7 @@ from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.zoos import untrained
 from limbeck.objective import resolved
-from limbeck.runs import chance, preparations
+from limbeck.runs import chance, network_notes, preparations
 from limbeck.runs.directory import TOKENIZER, Report, Run
 from limbeck.runs.evaluate import of_config, of_run, write
 from limbeck.runs.job import Job
@@ -61,7 +61,8 @@ def conclude(
     student = write_student(job, objects, run.path / "student.safetensors")
     found, notes = _evaluated(run, job, student, trainer)
     result = _result(run, job, trainer, student, found, notes)
-    said = chance.note(result, job.config.training) or chance.one_answer(job, student, trainer.device)
+    remedy = network_notes.remedy(job.config.student, job.distiller.student, source)
+    said = chance.note(result, job.config.training, remedy) or chance.unmeasured(job, student, trainer.device)
     if said is not None:
         trainer.display.note(said)
         result = result.model_copy(update={"notes": (*result.notes, said)})

@@ -310,6 +310,10 @@ def tokens_of_static(source: str) -> Tokenization:
     return tokenization(found.place, UNBOUNDED, special=False, lower_case=found.lower_case)
 
 
+MUCH_UNKNOWN = 0.05
+"""Share of unknown tokens from which on a run tells of it."""
+
+
 def cut_note(reads: Preparation, source: Source, whose: str) -> str | None:
     """A sentence on how many texts are longer than a network reads, or words lost; None if none is.
 
@@ -336,4 +340,22 @@ def cut_note(reads: Preparation, source: Source, whose: str) -> str | None:
     return (
         f"{100 * share:.3g} % of the texts are longer than the {reads.max_length} tokens that {whose} reads, "
         "and are cut"
+    )
+
+
+def unknown_note(reads: Preparation, source: Source, whose: str) -> str | None:
+    """A sentence on how much of the texts a tokenizer does not know; None where it is little.
+
+    Args:
+        reads: what the network reads of a sample.
+        source: the data.
+        whose: the network, for the sentence.
+    """
+    share = reads.share_unknown(source.train.samples) if isinstance(reads, Tokenization) else 0.0
+    if share < MUCH_UNKNOWN:
+        return None
+    return (
+        f"{100 * share:.3g} % of the tokens that {whose} reads are the one for what its tokenizer does not "
+        "know, and are all alike to it; texts of this language, or with these capitals, may need another "
+        "tokenizer"
     )

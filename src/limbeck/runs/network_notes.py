@@ -29,7 +29,8 @@ def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) 
     said = [schedule and schedule.note(whose), normalization_note(last_of(config), network, source, role)]
     for each in members_of(config):
         said += [matching(each, source, role).note, input_note(each, source, role)]
-        said += [huggingface.cut_note(preparation(each, source.task), source, whose)]
+        reads = preparation(each, source.task)
+        said += [huggingface.cut_note(reads, source, whose), huggingface.unknown_note(reads, source, whose)]
     if not source.task.embeds:  # an encoder needs no head, and static embeddings have no place for one
         if role == "student" and models.huggingface.is_hf(config.model):
             said += [huggingface.head_note(config.model, source)]
@@ -72,14 +73,39 @@ def normalization_note(config: NetworkConfig, network: nn.Module, source: Source
         source: the data, which may have a normalization.
         role: what the network is, "student" or "teacher".
     """
-    if config.normalize is not None or not source.mean or config.model.startswith("<"):
-        return None  # the user has said it, there is nothing to say, or an object was handed over
-    if source.task.boxed and zoos.is_zoo(config.model):
-        return None  # detectors of torchvision normalize images themselves
-    if is_fresh(config) or models.normalization_of(network) is not None or is_of_a_run(config):
+    if not _bare(config, network, source) or config.model.startswith("<"):
         return None
     return (
-        f"no normalization is put before the {role} {config.model}, whose weights limbeck did not make; "
-        f"set {key_of(role)}.normalize=data if it shall read inputs standardized by the training split of "
+        f"no normalization is put before {config.model}, whose weights limbeck did not make; --set "
+        f"{key_of(role)}.normalize=data has it read inputs standardized by the training split of "
         f"{source.name}"
     )
+
+
+def remedy(config: NetworkConfig, network: nn.Module, source: Source) -> str | None:
+    """A clause on how what a student reads is standardized; None where it is, or need not be.
+
+    Args:
+        config: what names the student.
+        network: the student.
+        source: the data, which may have a normalization.
+    """
+    if not _bare(config, network, source):
+        return None
+    if config.model.startswith("<"):  # an object was handed over
+        return (
+            "no normalization was put before the network: limbeck.models.normalize_inputs(network, "
+            "limbeck.models.Normalization(source.mean, source.std)) puts one, where source is the data"
+        )
+    return "no normalization was put before the network: --set student.normalize=data puts one"
+
+
+def _bare(config: NetworkConfig, network: nn.Module, source: Source) -> bool:
+    """Whether nothing is put before a network although the data has a normalization and nobody said so."""
+    if config.normalize is not None or not source.mean:
+        return False
+    if source.task.boxed and zoos.is_zoo(config.model):
+        return False  # detectors of torchvision normalize images themselves
+    if config.model.startswith("<"):
+        return models.normalization_of(network) is None
+    return not (is_fresh(config) or models.normalization_of(network) is not None or is_of_a_run(config))

@@ -18,7 +18,7 @@ from limbeck.intervals import parse_interval
 from limbeck.methods import Method
 from limbeck.methods.sftn import friendly_to as friendly
 from limbeck.models.factory import named_by, names_factory, trust
-from limbeck.runs import directory, places
+from limbeck.runs import chance, directory, places
 from limbeck.runs.arguments import RunArguments, TeacherLike, check_taught
 from limbeck.runs.beside import BaselineLike, Beside, wanted
 from limbeck.runs.directory import OverSeeds, Report, Resume, Run
@@ -403,7 +403,10 @@ def _run(
                 directory.claim(path, job.config, **depends)
         if trainer.main:
             trainer.records.ready = partial(_ready, lock, job, depends, trainer.display.note)
-        trainer.fit(job.distiller, to_do, resume=resume)
+        try:
+            trainer.fit(job.distiller, to_do, resume=resume)
+        except DivergenceError as error:
+            raise chance.explained(error, job) from error
         with led(trainer.accelerator):
             if trainer.main:
                 trainer.records.ready()

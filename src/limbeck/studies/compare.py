@@ -111,8 +111,8 @@ def _compared(directories: Sequence[Run], *, baseline: str | None, anyway: bool,
     chosen = _baseline(groups, baseline, alone)
     if chosen is None and len(groups) > 1:
         notes.append(
-            f"No differences: none of these, or more than one, is {alone} alone; "
-            "baseline= (--baseline) names one."
+            f"No differences are shown: the baseline is the contender that learns by {alone} alone, and "
+            "there is not exactly one here; baseline= (--baseline) names another."
         )
     return Comparison(tuple(contenders), chosen, tuple(notes), unequal)
 

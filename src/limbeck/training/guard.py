@@ -24,6 +24,10 @@ class DivergenceError(LimbeckError):
     """A loss turned NaN or infinite; the weights are those from before it."""
 
 
+class GivenNotFiniteError(DivergenceError):
+    """What there is to learn from was NaN or infinite: inputs, targets or a teacher's answers."""
+
+
 SHOWN = 8
 """Samples of a batch that a message lists."""
 
@@ -131,7 +135,7 @@ class Guard:
         step = f"at step {int(self._step)} of {where}{whose}"
         checkpoint = f"{listed(their, samples)}{checkpoint}"
         if kind == GIVEN:
-            raise DivergenceError(
+            raise GivenNotFiniteError(
                 f"{name} are NaN or infinite {step}, so there is nothing to learn from; the weights were not "
                 f"updated by it. {checkpoint} The learning rate has no part in it."
             )

@@ -127,6 +127,17 @@ def test_an_id_is_checked_against_the_text_beside_it(tmp_path: Path) -> None:
         answering(tmp_path, source, {"id": "u2", "text": "bad day", "label": "neg"})
 
 
+def test_an_id_that_the_data_does_not_know_gives_way_to_the_text(tmp_path: Path) -> None:
+    source = of_texts(tmp_path / "data", id="uid")
+    teacher = answering(
+        tmp_path, source, {"id": "3", "text": "bad day", "label": "neg"}, {"id": "u2", "label": "pos"}
+    )
+    assert (teacher.coverage.answered, teacher.coverage.unknown) == (2, 0)
+    elsewhere = {"id": "validation", "text": "bad day", "label": "neg"}
+    teacher = answering(tmp_path, source, elsewhere, {"id": "u2", "label": "pos"})
+    assert (teacher.coverage.answered, teacher.coverage.elsewhere) == (1, 1)
+
+
 def test_without_ids_of_its_own_a_text_wins_over_an_id(tmp_path: Path) -> None:
     """Files of APIs have ids that the data does not know."""
     source = of_texts(tmp_path / "data")

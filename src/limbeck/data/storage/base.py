@@ -35,6 +35,9 @@ class Samples(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self):,} samples>"
+
     @abstractmethod
     def take(self, index: Tensor, view: Tensor) -> Inputs:
         """The samples at the positions `index` (B,); `view` (B,) seeds transforms that are the data's own."""
@@ -104,7 +107,7 @@ class Samples(ABC):
         return apply(_pixels, views.render(self.take(index, view), index, view))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Resident(Samples):
     """Samples in memory, on any device: images (N, C, H, W), tables (N, F), or named tensors.
 

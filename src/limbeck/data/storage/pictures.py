@@ -12,7 +12,7 @@ from torch import Tensor
 from limbeck.data.storage.base import Samples, digest
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Pictures(Samples):
     """Images (C, h, w) uint8, each of its own size, which networks are measured on one by one.
 

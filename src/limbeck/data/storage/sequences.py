@@ -21,7 +21,7 @@ SCORES = 1 << 24
 """Scores that a network gives at once where it is measured."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sequences(Samples):
     """Rows of tokens; a batch is filled up to its longest row.
 

@@ -26,7 +26,7 @@ WORKERS = min(16, os.cpu_count() or 1)
 _CHUNK = 256
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Encoded(Samples):
     """Images of one shape, decoded anew for every batch; otherwise the same as `resident()`.
 

@@ -134,7 +134,7 @@ class Corpus:
         return hasher.hexdigest()[:16]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Texts(Resident):
     """Texts as token ids of the data's own tokenizer, with the texts for networks that bring another.
 

@@ -26,7 +26,7 @@ _PART = 256
 """Items that are fetched together in a pass over all."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Items(Samples):
     """The items of a map-style data set, fetched when they are asked for and never kept.
 

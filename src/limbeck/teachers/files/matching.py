@@ -98,6 +98,8 @@ class Samples:
             ways = "an id or a text" if self._texts else "an id, its position in the training split"
             raise LimbeckError(f"{row.where} does not say which sample it is about; give it {ways}")
         position = self._of_id.get(row.id)
+        if position is None and self._texts and row.text is not None and row.id not in self._other_ids:
+            return self._of_text.get(_key(row.text))  # the file counts its rows in a way of its own
         if position is not None and self._texts and row.text is not None:
             there = self._texts[position]
             if _key(there) != _key(row.text):
