@@ -271,8 +271,8 @@ def test_a_factory_that_is_not_here_is_not_asked_for(
     with pytest.raises(LimbeckError) as error:
         limbeck.load("run")
     assert str(error.value) == (
-        "'run' names the factory 'absent:make', and no file of a module 'absent' is found from here; go to its "
-        "folder, or name that in PYTHONPATH"
+        "'run' names the factory 'absent:make', and no file of a module 'absent' is found from here; go to "
+        "its folder, or name that in PYTHONPATH"
     )
 
 

@@ -106,7 +106,7 @@ def test_a_config_that_was_written_down_is_what_it_is_read_back_as(tmp_path: Pat
 
 def test_the_usual_optimizer_is_said() -> None:
     assert note(RunArguments(student=FRESH, epochs=20).made()) == (
-        "the student is a transformer and learns by adamw with a learning rate of 0.0005, which "
+        "the network is a transformer and learns by adamw with a learning rate of 0.0005, which "
         "rises over the first 2 epochs; --lr sets another rate, and training.optimizer (--set "
         "training.optimizer=sgd) another optimizer"
     )

@@ -91,8 +91,8 @@ def check_trust(spec: str, directory: Path) -> None:
                 "folder, or name that in PYTHONPATH"
             )
         raise LimbeckError(
-            f"{there} which is code that you have not named yet; if you trust whoever made {origin!r}, say so "
-            "once with --trust-code (LIMBECK_TRUST_CODE=1)"
+            f"{there} which is code that you have not named yet; if you trust whoever made {origin!r}, say "
+            "so once with --trust-code (LIMBECK_TRUST_CODE=1)"
         )
 
 

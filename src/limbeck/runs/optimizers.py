@@ -87,7 +87,7 @@ def note(config: RunConfig, student: Any = None) -> str | None:
         return None
     rise = f", which rises over the first {setup.schedule.warmup:g} epochs" if setup.schedule.warmup else ""
     return (
-        "the student is a transformer and learns by adamw with a learning rate of "
-        f"{rate:g}{rise}; --lr sets another rate, and training.optimizer (--set training.optimizer=sgd) "
-        "another optimizer"
+        f"the {'student' if config.taught_by else 'network'} is a transformer and learns by adamw with a "
+        f"learning rate of {rate:g}{rise}; --lr sets another rate, and training.optimizer (--set "
+        "training.optimizer=sgd) another optimizer"
     )
