@@ -39,7 +39,7 @@ from limbeck.files import write_text
 from limbeck.objective import parse
 from limbeck.outputs import UNLABELED
 from limbeck.runs import Run
-from limbeck.runs.job import uses_unlabeled
+from limbeck.runs.job_data import uses_unlabeled
 from limbeck.studies.grid import Grid
 
 HERE = Path(__file__).parent

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from limbeck.report.tuning import tuning_page, tuning_tables
-from limbeck.runs.job import data_of
+from limbeck.runs.job_data import data_of
 from limbeck.studies.cells import cells_of
 from limbeck.studies.outcome import groups
 from limbeck.studies.running import Progress

@@ -37,7 +37,7 @@ from limbeck.methods import CE, KD
 from limbeck.objective import parse
 from limbeck.outputs import UNLABELED
 from limbeck.runs import Run
-from limbeck.runs.job import uses_unlabeled
+from limbeck.runs.job_data import uses_unlabeled
 from limbeck.runs.lineage import recorded
 from limbeck.runs.result import Result, StudentResult
 from limbeck.training.guard import DivergenceError

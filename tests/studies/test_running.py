@@ -10,7 +10,7 @@ from interrupting import interrupted_after
 from limbeck.config import RunConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
-from limbeck.runs import job
+from limbeck.runs import job_data
 from limbeck.studies import running
 from limbeck.studies.cells import Cell, Cells, cells_of, slug
 from limbeck.studies.records import CellRecord, Records
@@ -182,7 +182,7 @@ def test_data_whose_samples_all_have_labels_is_looked_at_once(
 
     def data_of(config: RunConfig) -> Source:
         looked.append(config.data.name)
-        return job.data_of(config)
+        return job_data.data_of(config)
 
     monkeypatch.setattr(running, "data_of", data_of)
     cells = cells_of(read_study(write_study(tmp_path, data="iris")), tmp_path).only(["alone"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from interrupting import interrupted_after
-from limbeck.runs.job import data_of
+from limbeck.runs.job_data import data_of
 from limbeck.studies.cells import cells_of
 from limbeck.studies.outcome import groups
 from limbeck.studies.records import Records

@@ -21,9 +21,10 @@ from limbeck.methods.base import inner_first
 from limbeck.models import count_parameters
 from limbeck.objective import parse
 from limbeck.runs import places
+from limbeck.runs.batches import epoch_steps
 from limbeck.runs.directory import Run, check_claim
 from limbeck.runs.evaluate import FILE
-from limbeck.runs.job import Job, epoch_steps
+from limbeck.runs.job import Job
 from limbeck.runs.recipe import recipe, settings
 from limbeck.training import Trainer
 from limbeck.training.length import Length

@@ -17,7 +17,8 @@ from limbeck.errors import LimbeckError
 from limbeck.outputs import Batch, apply
 from limbeck.runs import caching, language, networks
 from limbeck.runs.arguments import RunArguments
-from limbeck.runs.job import prepare, with_views
+from limbeck.runs.job import prepare
+from limbeck.runs.job_data import with_views
 from limbeck.runs.pair_teachers import scores_pairs
 from limbeck.sides import Side
 from limbeck.teachers import CachedTeacher

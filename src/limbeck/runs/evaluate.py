@@ -22,7 +22,6 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.factory import named_by
 from limbeck.runs import language, networks, places, preparations
 from limbeck.runs.directory import Report, Run, is_imported, load
-from limbeck.runs.job import check_width, width_of
 from limbeck.runs.matching import match
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_checks import check_files
@@ -32,6 +31,7 @@ from limbeck.runs.pair_teachers import scores_pairs
 from limbeck.runs.schedules import schedule_of
 from limbeck.runs.supervised import supervision
 from limbeck.runs.task_scores import Harness
+from limbeck.runs.widths import check_width, width_of
 from limbeck.tasks import Task
 from limbeck.teachers.files.reading import is_answers
 from limbeck.training.devices import own_device

@@ -17,7 +17,7 @@ from limbeck.errors import LimbeckError
 from limbeck.models.encoders import is_cross_encoder
 from limbeck.runs.arguments import RunArguments
 from limbeck.runs.asking import Asking, in_precision, keeping, stretches
-from limbeck.runs.job import with_views
+from limbeck.runs.job_data import with_views
 from limbeck.runs.pair_teachers import pair_teacher, scores_pairs
 from limbeck.training import Trainer
 from limbeck.training.choices import Choices

@@ -20,7 +20,8 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.optimization import MakeOptimizer
 from limbeck.outputs import Batch
 from limbeck.runs import caching, preparations
-from limbeck.runs.job import Job, smallest_batch
+from limbeck.runs.batches import smallest_batch
+from limbeck.runs.job import Job
 from limbeck.seeds import seed_for
 from limbeck.training import Loop, Trainer, phase_loops
 from limbeck.training.averaging import Averaging

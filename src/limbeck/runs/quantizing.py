@@ -23,9 +23,9 @@ from limbeck.outputs import Inputs, size_of
 from limbeck.runs.exports import int8, onnx
 from limbeck.runs.exports.quality import BATCH, FromFile, MaxDrop, drop, measured
 from limbeck.runs.exports.quantization import Quantization, Sizes, Times
-from limbeck.runs.job import check_width
 from limbeck.runs.matching import match
 from limbeck.runs.network_record import Card
+from limbeck.runs.widths import check_width
 
 CALIBRATION = 512
 """Training samples that give the ranges of static quantization, from all over the split."""

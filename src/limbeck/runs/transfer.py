@@ -16,10 +16,10 @@ from limbeck.evaluation.transfer import FINETUNE, PROBE, Setup, Transfer, finetu
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.runs import directory, places, preparations
 from limbeck.runs.directory import Report, Run, load
-from limbeck.runs.job import width_of
 from limbeck.runs.network_checks import check_files
 from limbeck.runs.network_names import is_path
 from limbeck.runs.network_record import read_card
+from limbeck.runs.widths import width_of
 from limbeck.teachers.files.reading import is_answers
 from limbeck.training import Trainer
 

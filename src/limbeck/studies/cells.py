@@ -15,7 +15,7 @@ from limbeck.notation import parse as parse_notation
 from limbeck.objective import parse
 from limbeck.runs import optimizers
 from limbeck.runs.directory import Run
-from limbeck.runs.job import uses_unlabeled
+from limbeck.runs.job_data import uses_unlabeled
 from limbeck.runs.network_names import is_path
 from limbeck.runs.recipe import settings
 from limbeck.studies.study import Pair, StudentEntry, Study, TeacherEntry

@@ -17,7 +17,8 @@ from limbeck.data.views.space import Range, Values, mirrored, policy, space
 from limbeck.files import write_text
 from limbeck.runs import Run
 from limbeck.runs.directory import write_json
-from limbeck.runs.job import Job, prepare, with_views
+from limbeck.runs.job import Job, prepare
+from limbeck.runs.job_data import with_views
 from limbeck.seeds import seed_for
 from limbeck.studies.population import drawn, parents, perturbed
 from limbeck.studies.running import done

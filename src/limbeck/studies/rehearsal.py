@@ -12,7 +12,8 @@ from limbeck.config import RunConfig, TeacherConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
 from limbeck.runs import networks
-from limbeck.runs.job import Job, data_of, prepare
+from limbeck.runs.job import Job, prepare
+from limbeck.runs.job_data import data_of
 from limbeck.runs.rehearsal import rehearsed
 from limbeck.studies.cells import Cell, Cells
 from limbeck.studies.steps import epochs_of, with_equal_steps

@@ -16,7 +16,7 @@ from limbeck.errors import LimbeckError
 from limbeck.files import parse_json, write_text
 from limbeck.runs import Run, distill, train
 from limbeck.runs.directory import Report, write_json
-from limbeck.runs.job import data_of
+from limbeck.runs.job_data import data_of
 from limbeck.runs.recipe import settings
 from limbeck.studies.cells import Cell, Cells, slug
 from limbeck.studies.measured import lacks, record

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
-from limbeck.runs.job import data_of
+from limbeck.runs.job_data import data_of
 from limbeck.studies.cells import Cell, Cells
 from limbeck.studies.records import CellRecord, Records
 from limbeck.studies.running import Order

@@ -9,7 +9,8 @@ from limbeck.data import Source
 from limbeck.objective import parse
 from limbeck.runs import networks
 from limbeck.runs.alone import epoch_length
-from limbeck.runs.job import epoch_steps, uses_unlabeled
+from limbeck.runs.batches import epoch_steps
+from limbeck.runs.job_data import uses_unlabeled
 from limbeck.training import Trainer
 from limbeck.training.length import Length
 

@@ -11,7 +11,7 @@ from filelock import FileLock
 from interrupting import interrupted_after
 from limbeck.errors import LimbeckError
 from limbeck.runs import Run
-from limbeck.runs.job import data_of
+from limbeck.runs.job_data import data_of
 from limbeck.studies import running
 from limbeck.studies.study import read_study
 from limbeck.studies.tuning import search as searching

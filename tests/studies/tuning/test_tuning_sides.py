@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from limbeck.errors import LimbeckError
-from limbeck.runs.job import data_of
+from limbeck.runs.job_data import data_of
 from limbeck.studies.study import Study, read_study
 from limbeck.studies.tuning.sides import Side, sides_of
 from tuned_studies import write_tuning

@@ -17,7 +17,7 @@ from limbeck.files import parse_json
 from limbeck.optional import imported
 from limbeck.runs import chance
 from limbeck.runs.directory import Report, write_json
-from limbeck.runs.job import data_of
+from limbeck.runs.job_data import data_of
 from limbeck.studies.cells import Cells, cells_of
 from limbeck.studies.outcome import Group, groups
 from limbeck.studies.records import Records
