@@ -327,7 +327,10 @@ def test_a_config_does_not_change() -> None:
             "training.schedule={name: multistep, milestones: 5}",
             "the config value training.schedule.milestones=5 should be a list",
         ),
-        ("training.trackers=wandb", "the config value training.trackers='wandb' should be a list"),
+        (
+            "training.trackers=wandb",
+            "the config value training.trackers='wandb' should be a list, as in training.trackers=[wandb]",
+        ),
         ("student.features=5", "the config value student.features=5 should be a mapping"),
         (
             "student=5",

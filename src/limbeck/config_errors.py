@@ -60,6 +60,8 @@ def explained(
         message = "should be a path"
     for theirs, ours in _PLAIN.items():
         message = message.replace(theirs, ours)
+    if problem["type"] == "tuple_type" and isinstance(value, str):
+        message += f", as in {key}=[{value}]"
     shown = repr(value)
     shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}..."
     return LimbeckError(f"{where}the {what} value {key}={shown} {message}")

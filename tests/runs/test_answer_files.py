@@ -132,9 +132,13 @@ def test_texts_without_any_label(corpus: Path, tmp_path: Path) -> None:
     assert (answers == names).double().mean() > 0.6
     agreed = 100 * float((answers == names)[torch.arange(120) % 10 > 0].double().mean())
     assert run.result.notes[-1] == (
-        f"the student decides as the answers do for {agreed:.1f} % of 108 training samples; nothing was held "
-        "out to measure it by, so label some samples for a test split"
+        f"the student decides as the answers do for {agreed:.1f} % of 108 training samples, and the "
+        "commonest answer is that of 33.3 %; nothing was held out to measure it by, so label some samples "
+        "for a test split"
     )
+    idle = distilled(corpus, tmp_path / "idle", **{**plain, "data": named, "epochs": 1, "lr": 1e-9})
+    said = idle.result.notes[-1]
+    assert "it has hardly learned; try more epochs (--epochs, 1 here), another" in said or "to all" in said
 
 
 class Constant(nn.Module):
@@ -263,7 +267,7 @@ DOUBTS: dict[str, tuple[Callable[[int, dict[str, str]], dict[str, str]], str]] =
             if number % 2
             else {**row, "text": "of other data"}
         ),
-        "^most answers in '.*' are about no sample of text, 80 of 120; set teacher.trust=true to go on",
+        "^most answers in '.*' are about no sample of text, 80 of 120, for example the text '.*' in row 1",
     ),
 }
 

@@ -65,6 +65,9 @@ def test_what_a_network_of_ones_own_lacks_is_named(command: Command, unscaled: t
     answer = command("train", *unscaled, "--out", "bare", "--lr", "1e-12")
     assert answer.code == 0
     assert f"split; n{PUTS_ONE}; or try another learning rate (--lr, 1e-12 here)" in answer.err
+    answer = command("distill", *unscaled[2:], "--student", "mlp", "--teacher", "bare", "--out", "taught")
+    assert answer.code == 2
+    assert "; train it anew, with --set student.normalize=data, another learning rate, " in answer.err
     answer = command("train", *unscaled, "--out", "broken", "--lr", "1e30")
     assert answer.code == 2
     assert answer.err.rstrip().endswith(f"a few such steps. N{PUTS_ONE}.")
@@ -79,7 +82,13 @@ def test_an_object_is_normalized_in_python(tmp_path: Path) -> None:
     student = torch.nn.Linear(2, 2)
     run = limbeck.train(model=student, data=source, epochs=1, lr=1e-12, out=tmp_path / "run", display=False)
     said = "limbeck.models.normalize_inputs(network, limbeck.models.Normalization(source.mean, source.std))"
-    assert said in run.result.notes[-1]
+    assert run.result.notes[0].startswith(
+        "tensors has columns with large numbers, and no normalization is put before the student: limbeck"
+    )
+    assert f"no normalization was put before the network: {said} puts one" in run.result.notes[-1]
+    small = data.from_tensors(inputs / 1e3, torch.arange(300) % 2)
+    run = limbeck.train(model=torch.nn.Linear(2, 2), data=small, epochs=1, out=tmp_path / "b", display=False)
+    assert not any("large numbers" in note for note in run.result.notes)
 
 
 def test_what_is_given_is_not_blamed_on_the_normalization(tmp_path: Path) -> None:

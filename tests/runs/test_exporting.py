@@ -252,6 +252,19 @@ def test_an_object_is_enough_to_check_on(run: Run, tmp_path: Path) -> None:
         export(run, "pt2", tmp_path / "b.pt2", data=images(9))
 
 
+def test_a_network_is_no_run(tmp_path: Path) -> None:
+    network: Any = torch.nn.Linear(2, 2)
+    said = r"^a run, or its directory, comes first, not a Linear; a network is network=\.\.\.$"
+    with pytest.raises(LimbeckError, match=said):
+        export(network, "onnx")
+    with pytest.raises(LimbeckError, match=said):
+        limbeck.load(network)
+    with pytest.raises(LimbeckError, match=said):
+        limbeck.evaluate(network)
+    with pytest.raises(LimbeckError, match=r"^what comes first is a config or its file, not a Linear; a net"):
+        limbeck.train(network, out=tmp_path / "run")
+
+
 def test_a_student_that_was_an_object(tmp_path: Path) -> None:
     def network() -> torch.nn.Module:
         return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))

@@ -92,8 +92,10 @@ def examine(file: AnswerFile, name: str, source: Source, fewest: int) -> tuple[s
     if its.unknown > its.rows / 2:
         return worth, (
             f"most answers in {str(file.path)!r} are about no sample of {source.name}, {its.unknown:,} of "
-            f"{its.rows:,}"
+            f"{its.rows:,}{file.unknown}"
         )
+    if file.counted is not None:
+        return worth, f"{str(file.path)!r}: {file.counted}"
     if len(targets) >= fewest and not source.noise and task.at_chance(metrics, targets):
         return worth, (
             f"{worth}, no better than chance: its answers are about other samples than their ids say, or do "

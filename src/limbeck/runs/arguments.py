@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, TypeAlias
 
 from torch import nn
@@ -129,6 +130,11 @@ class RunArguments:
         Raises:
             LimbeckError: naming the key that is unknown, missing or out of range.
         """
+        if not isinstance(self.config, (RunConfig, Path, str, NoneType)):
+            raise LimbeckError(
+                f"what comes first is a config or its file, not a {type(self.config).__name__}; a network is "
+                "student=... of distill, and model=... of train"
+            )
         given = {**self.values, **self.settings}
         if isinstance(self.config, RunConfig):
             unset = {"optimizer", "schedule"} - self.config.training.model_fields_set

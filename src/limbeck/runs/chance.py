@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck import tasks
 from limbeck.config import TrainingConfig
@@ -17,6 +17,7 @@ from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.runs import network_notes, preparations
 from limbeck.runs.directory import Run
 from limbeck.runs.result import DataResult, Metrics, Result
+from limbeck.tasks.parts.chance import most_by_chance
 from limbeck.teachers.files.teacher import FileTeacher
 from limbeck.training import DivergenceError
 from limbeck.training.guard import GivenNotFiniteError
@@ -105,7 +106,7 @@ def unmeasured(job: Job, student: nn.Module, device: torch.device) -> str | None
     if task.scores != "classes" or not task.one_row_per_sample or task.width < 2 or held_out:
         return None
     split = job.split.select(torch.arange(min(MOST, len(job.split))))
-    chosen, alike = _decided(job, student, split, device)
+    chosen, alike, said = _decided(job, student, split, device)
     if len(split) >= FEWEST and len(answers := set(chosen.tolist())) == 1:
         return (
             f"the student answers {task.names[answers.pop()]!r} to all {len(split):,} training samples that "
@@ -114,32 +115,43 @@ def unmeasured(job: Job, student: nn.Module, device: torch.device) -> str | None
         )
     if not len(alike):
         return None
-    return (
-        f"the student decides as the answers do for {100 * float(alike.double().mean()):.1f} % of "
-        f"{len(alike):,} training samples; nothing was held out to measure it by, so label some samples for "
-        "a test split"
+    agreed, common = float(alike.double().mean()), float(said.bincount().max()) / len(said)
+    told = (
+        f"the student decides as the answers do for {100 * agreed:.1f} % of {len(alike):,} training samples, "
+        f"and the commonest answer is that of {100 * common:.1f} %"
     )
+    if agreed <= most_by_chance(common, (common * (1 - common) / len(said)) ** 0.5):
+        return (
+            f"{told}: it has hardly learned; try more epochs (--epochs, {job.config.training.epochs} here), "
+            f"another learning rate (--lr, {job.config.training.optimizer.lr:g} here) or a larger student"
+        )
+    return f"{told}; nothing was held out to measure it by, so label some samples for a test split"
 
 
 def _decided(
     job: Job, student: nn.Module, split: Split, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N,) class that the student chooses for each sample; (A,) whether a file of answers says the same."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the student and a file of answers decide.
+
+    Returns: (N,) class that the student chooses for each sample; (A,) whether the file, where it has an
+        answer, says the same; and (A,) the class that it says.
+    """
     config = job.config.student
     reads = preparations.student_preparation(config, job.source.task)
     loader = Loader(split, BATCH, shuffle=False, device=device, preparation=reads)
     features = {} if isinstance(student, GraftedStudent) else config.features
     answer = answer_of(job.source.task, student.to(device), features)
     files = [each for each in job.distiller.teachers.values() if isinstance(each, FileTeacher)]
-    chosen, alike = [], [torch.zeros(0, dtype=torch.bool)]
+    chosen, alike, said = [], [torch.zeros(0, dtype=torch.bool)], [torch.zeros(0, dtype=torch.int64)]
     with inference(student):
         for batch in loader:
             chosen.append(answer(batch.inputs).logits.argmax(1).cpu())
             for file in files[:1]:
-                agree = file(batch).logits.argmax(1).cpu() == chosen[-1]
-                there = file.answered(batch)
-                alike.append(agree if there is None else agree[there.cpu()])
-    return torch.cat(chosen), torch.cat(alike)
+                theirs, there = file(batch).logits.argmax(1).cpu(), file.answered(batch)
+                rows = torch.ones_like(theirs, dtype=torch.bool) if there is None else there.cpu()
+                alike.append((theirs == chosen[-1])[rows])
+                said.append(theirs[rows])
+    return torch.cat(chosen), torch.cat(alike), torch.cat(said)
 
 
 def as_teacher(run: Run, whose: str) -> str:
@@ -149,9 +161,11 @@ def as_teacher(run: Run, whose: str) -> str:
         run: the teacher's, or that of a member of an ensemble.
         whose: what messages call the teacher.
     """
+    bare = any(network_notes.NORMALIZED in note for note in run.result.notes)
+    ways = f"{network_notes.NORMALIZED}, another learning rate" if bare else "another learning rate"
     return (
         f"{whose} is of the run {str(run.path)!r}, which ended {_figure(run.result)}; train it anew, with "
-        "another learning rate, another optimizer or more epochs, before it teaches"
+        f"{ways}, another optimizer or more epochs, before it teaches"
     )
 
 

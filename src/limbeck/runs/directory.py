@@ -176,7 +176,8 @@ class Run:
             return data.load(config.name, data_dir or config.dir, self.tokens)
         except LimbeckError as error:
             raise LimbeckError(
-                f"{error}; this is the data of {str(self.path)!r}, and data (--data) names other data"
+                f"{error}; this is the data of {str(self.path)!r}, whose paths count from the working "
+                "directory: data_dir (--data-dir) names their folder, and data (--data) other data"
             ) from error
 
 
@@ -188,6 +189,21 @@ Resume: TypeAlias = bool | Literal["auto"]
 
 OverSeeds: TypeAlias = "Callable[[Run, Result], Result]"
 """Gives the record of a run whose difference to the student alone rests on the runs of other seeds too."""
+
+
+def place_of(run: Run | Path | str) -> Path:
+    """The directory of a run, or a weights file, as it was given.
+
+    Raises:
+        LimbeckError: for what is neither, such as a network.
+    """
+    if isinstance(run, Run):
+        return run.path
+    if not isinstance(run, (str, Path)):
+        raise LimbeckError(
+            f"a run, or its directory, comes first, not a {type(run).__name__}; a network is network=..."
+        )
+    return Path(run)
 
 
 def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
@@ -209,7 +225,7 @@ def load(run: Run | Path | str, network: nn.Module | None = None) -> nn.Module:
     if isinstance(run, str) and urls.is_url(run):
         with urls.downloaded(run) as copy:
             return load(copy, network)
-    path = run.path if isinstance(run, Run) else Path(run)
+    path = place_of(run)
     file = path / "student.safetensors" if path.is_dir() else path
     if not path.exists():
         raise LimbeckError(f"there is no {str(path)!r}; give the directory of a finished run")
@@ -245,9 +261,9 @@ def _build(card: Card, file: Path, *, alone: bool) -> nn.Module:
     if card.model is None:
         raise LimbeckError(
             f"the network of {str(file)!r} was handed over as an object and cannot be built from a name; "
-            "build one like it yourself: limbeck.load(run, network=...) gives it its weights, and that is "
-            "handed over as the teacher (teacher=...); limbeck.export(run, form, network=..., data=...) "
-            "writes a file, where data is only needed if it was an object, too"
+            "build one like it in Python: limbeck.load(run, network=...) gives it its weights, and the "
+            "result may be a teacher (teacher=...); limbeck.evaluate and limbeck.export take network=..., "
+            "too, and data=... if the data was an object"
         )
     if card.calls_a_factory and alone:
         raise LimbeckError(

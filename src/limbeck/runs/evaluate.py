@@ -21,7 +21,7 @@ from limbeck.files import write_text
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.models.factory import named_by
 from limbeck.runs import language, networks, places, preparations
-from limbeck.runs.directory import Report, Run, is_imported, load
+from limbeck.runs.directory import Report, Run, is_imported, load, place_of
 from limbeck.runs.matching import match
 from limbeck.runs.modelcard import write_model_card
 from limbeck.runs.network_checks import check_files
@@ -199,7 +199,7 @@ def of_config(network: nn.Module, config: NetworkConfig, task: Task) -> Contende
 
 
 def _run(run: Run | Path | str) -> Run:
-    run = run if isinstance(run, Run) else Run(Path(run))
+    run = Run(place_of(run))
     if not (run.path / "config.yaml").is_file() and not is_imported(run.path):
         raise LimbeckError(f"{str(run.path)!r} is no run's directory: it holds no config.yaml")
     return run
@@ -280,7 +280,9 @@ def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Conten
             given = networks.with_logits(given, config, source or run.data())
         return Contender(given, config.model, features=config.features, unseen=False)
     if config.model.startswith("<"):
-        raise LimbeckError(f"{config.model} was handed over as an object, and has to be again, in Python")
+        raise LimbeckError(
+            f"{config.model} was handed over as an object, and has to be again, in Python (teacher=...)"
+        )
     if is_answers(config.model):
         raise LimbeckError(f"{config.model} is a file of answers about training samples, and no network")
     config = places.located(config, run)

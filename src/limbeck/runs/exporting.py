@@ -27,7 +27,7 @@ from limbeck.models.standalone import NETWORK
 from limbeck.optional import imported
 from limbeck.outputs import Inputs
 from limbeck.runs import preparations
-from limbeck.runs.directory import Run, load
+from limbeck.runs.directory import Run, load, place_of
 from limbeck.runs.exports import hf, onnx, pt2
 from limbeck.runs.exports.check import MOST, CheckError, check
 from limbeck.runs.exports.metadata import metadata, named_tensors, preprocessing, summary
@@ -36,7 +36,7 @@ from limbeck.runs.exports.quality import MaxDrop
 from limbeck.runs.exports.quantization import FILE, Quantization
 from limbeck.runs.modelcard import model_card, write_model_card
 from limbeck.runs.network_checks import check_files
-from limbeck.runs.network_record import Card, metadata_of, read_card, sample_shape
+from limbeck.runs.network_record import Card, digests, metadata_of, read_card, sample_shape
 from limbeck.runs.quantizing import DropError, check_quantize, quantized
 from limbeck.tasks import Language
 
@@ -101,7 +101,7 @@ def export(
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
     check_quantize(form, quantize, max_drop)
-    path = run.path if isinstance(run, Run) else Path(run)
+    path = place_of(run)
     suffix = FORMATS[form] if quantize is None else f".{quantize}{FORMATS[form]}"
     file = _free(path, out, suffix, overwrite=overwrite, folder=form == "hf")
     if form in _COPIES and not (data is None and data_dir is None):
@@ -143,6 +143,9 @@ def export(
     fields = source.task.fields
     program = trace(student, example, card.max_length, any_size=source.task.spatial, fields=fields)
     kind, inputs, quantization = _PROGRAMS[form], preprocessing(card), None
+    if isinstance(reads, Tokenization):  # the folder of the run does not travel with the file
+        told = card.preparation.replace("the tokenizer in the folder tokenizer", " and ".join(makers))
+        inputs |= {"values": told, "files": digests(makers)}
     with replacing(file) as partial, TemporaryDirectory() as folder:
         plain = partial if quantize is None else Path(folder) / "student.onnx"
         about = metadata(card, inputs, shipped)

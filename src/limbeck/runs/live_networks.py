@@ -21,6 +21,14 @@ from limbeck.runs.widths import check_width, width_of
 from limbeck.tasks import Language
 from limbeck.training.groups import freeze
 
+DONE_BEFOREHAND = {
+    "weights": "network.load_state_dict(...)",
+    "normalize": "limbeck.models.normalize_inputs(network, limbeck.models.Normalization(source.mean, "
+    "source.std)), where source is the data",
+    "lora": "limbeck.models.lora.adapt(network, rank=..., ...)",
+}
+"""What does to a network that is handed over what these settings do to one that limbeck makes."""
+
 
 @dataclass(frozen=True)
 class Live:
@@ -167,12 +175,11 @@ def check_handed_over(config: RunConfig, objects: Mapping[str, Any]) -> None:
                 f"the {role} {name} was handed over as an object; hand it over again, {role}=... in Python"
             )
     for role, each in {"student": config.student, **config.taught_by}.items():
-        keys = [key for key in ("weights", "normalize", "lora") if getattr(each, key, None) is not None]
+        keys = [key for key in DONE_BEFOREHAND if getattr(each, key, None) is not None]
         if keys and role in there and each.model.startswith("<"):
             raise LimbeckError(
-                f"{key_of(role)}.{keys[0]} is for a network that limbeck makes, and the "
-                f"{role} {each.model} was handed over as an object; do it to that beforehand "
-                "(limbeck.models.normalize_inputs, load_into, lora.adapt)"
+                f"{key_of(role)}.{keys[0]} is for a network that limbeck makes, and the {role} {each.model} "
+                f"was handed over as an object; do it to that beforehand: {DONE_BEFOREHAND[keys[0]]}"
             )
 
 

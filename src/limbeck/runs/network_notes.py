@@ -14,6 +14,18 @@ from limbeck.runs.network_record import sample_shape
 from limbeck.runs.preparations import example, preparation
 from limbeck.runs.schedules import last_of, schedule_of
 
+LARGE = 10.0
+"""Mean or standard deviation of a column from which on a run tells that nothing standardizes it."""
+
+PUT = (
+    "limbeck.models.normalize_inputs(network, limbeck.models.Normalization(source.mean, source.std)) puts "
+    "one, where source is the data"
+)
+"""How a network that is handed over gets the data's normalization."""
+
+NORMALIZED = "--set student.normalize=data"
+"""What puts the data's normalization before a student."""
+
 
 def notes(config: NetworkConfig, network: nn.Module, source: Source, role: str) -> tuple[str, ...]:
     """Sentences on what is assumed of a network's inputs and outputs.
@@ -73,8 +85,13 @@ def normalization_note(config: NetworkConfig, network: nn.Module, source: Source
         source: the data, which may have a normalization.
         role: what the network is, "student" or "teacher".
     """
-    if not _bare(config, network, source) or config.model.startswith("<"):
+    if not _bare(config, network, source):
         return None
+    if config.model.startswith("<"):  # an object was handed over, which may well do it itself
+        if source.kind != "table" or max(map(abs, (*source.mean, *source.std))) < LARGE:
+            return None
+        large = f"{source.name} has columns with large numbers"
+        return f"{large}, and no normalization is put before {called(role)}: {PUT}"
     return (
         f"no normalization is put before {config.model}, whose weights limbeck did not make; --set "
         f"{key_of(role)}.normalize=data has it read inputs standardized by the training split of "
@@ -93,11 +110,8 @@ def remedy(config: NetworkConfig, network: nn.Module, source: Source) -> str | N
     if not _bare(config, network, source):
         return None
     if config.model.startswith("<"):  # an object was handed over
-        return (
-            "no normalization was put before the network: limbeck.models.normalize_inputs(network, "
-            "limbeck.models.Normalization(source.mean, source.std)) puts one, where source is the data"
-        )
-    return "no normalization was put before the network: --set student.normalize=data puts one"
+        return f"no normalization was put before the network: {PUT}"
+    return f"no normalization was put before the network: {NORMALIZED} puts one"
 
 
 def _bare(config: NetworkConfig, network: nn.Module, source: Source) -> bool:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from limbeck.errors import LimbeckError
 from limbeck.files import write_text
-from limbeck.runs.directory import TOKENIZER, Run
+from limbeck.runs.directory import TOKENIZER, Run, place_of
 from limbeck.runs.exporting import export
 from limbeck.runs.modelcard import is_users, model_card
 from limbeck.runs.network_record import read_card
@@ -52,7 +52,7 @@ def push(run: Run | Path | str, repo: str, *, private: bool = False, dry_run: bo
         LimbeckError: for a run that is not finished, a name that is none, and a hub that cannot be reached or
             refuses.
     """
-    run = run if isinstance(run, Run) else Run(Path(run))
+    run = Run(place_of(run))
     if not run.finished:
         raise LimbeckError(f"{str(run.path)!r} is no finished run, so there is no student to push")
     if _REPO.fullmatch(repo) is None:

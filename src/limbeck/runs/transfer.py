@@ -15,7 +15,7 @@ from limbeck.evaluation import Contender
 from limbeck.evaluation.transfer import FINETUNE, PROBE, Setup, Transfer, finetune, linear_probe
 from limbeck.methods.parts.grafts import GraftedStudent
 from limbeck.runs import directory, places, preparations
-from limbeck.runs.directory import Report, Run, load
+from limbeck.runs.directory import Report, Run, load, place_of
 from limbeck.runs.network_checks import check_files
 from limbeck.runs.network_names import is_path
 from limbeck.runs.network_record import read_card
@@ -123,7 +123,7 @@ def transfer(
 
 
 def _path(run: Run | Path | str) -> Path:
-    return run.path if isinstance(run, Run) else Path(run)
+    return place_of(run)
 
 
 def _own_data(run: Run) -> Source | None:

@@ -84,6 +84,7 @@ def test_programs_take_texts_of_any_length(form: str, run: Run, tmp_path: Path) 
     exported = export(run, form, tmp_path / "deep" / f"student.{form}")
     assert "input_ids (batch, length) int64" in exported.lines[1]
     assert "in batches of 1, 2, 32, 5" in exported.lines[2]
+    assert "token ids by tokenizer.json, at most" in exported.lines[1], "the run's folder does not travel"
     tokenizer = Tokenizer.from_file(str(exported.file.with_name("tokenizer.json")))
     theirs = transformers.AutoTokenizer.from_pretrained(run.path / "tokenizer")(
         WRITTEN, padding=True, truncation=True

@@ -138,6 +138,30 @@ def test_an_id_that_the_data_does_not_know_gives_way_to_the_text(tmp_path: Path)
     assert (teacher.coverage.answered, teacher.coverage.elsewhere) == (1, 1)
 
 
+def test_an_id_of_the_data_is_shown_beside_one_that_it_does_not_know(tmp_path: Path) -> None:
+    source = of_texts(tmp_path / "data", id="uid")
+    with pytest.raises(LimbeckError) as error:
+        answering(tmp_path, source, {"id": "7", "label": "neg"}, {"id": "8", "label": "pos"})
+    assert ", for example the id '7' in row 1 of" in str(error.value)
+    assert "; the data's ids are such as 'u0': answers need these, or their texts; " in str(error.value)
+
+
+def test_ids_that_look_like_numbers_of_rows_are_told_of(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = "".join(f"{number},text {number},{'ab'[number % 2]}\n" for number in range(1, 9))
+    (folder / "train.csv").write_text(f"nr,text,label\n{rows}")
+    for split in ("validation", "test"):
+        (folder / f"{split}.csv").write_text(f"nr,text,label\n{split},{split},a\n")
+    source = data.load('text(id="nr")', folder)
+    for first, wrong in ((0, True), (1, False)):
+        answers = [{"id": str(first + number), "label": "a"} for number in range(8)]
+        teacher = answering(tmp_path, source, *answers)
+        assert (teacher.counted is not None) == wrong
+        said = "its ids are the numbers from 0 to 7, and the data has others, such as '8'; if they are the"
+        assert not wrong or str(teacher.counted).startswith(said)
+
+
 def test_without_ids_of_its_own_a_text_wins_over_an_id(tmp_path: Path) -> None:
     """Files of APIs have ids that the data does not know."""
     source = of_texts(tmp_path / "data")
@@ -324,7 +348,7 @@ def test_ids_are_no_use_where_the_data_names_no_column_of_them(tmp_path: Path) -
     teacher = answering(tmp_path, source, {"id": "u0", "label": "pos"}, {"id": "1", "label": "neg"})
     assert re.search(rf"has 1 answer about no sample of the data, .*{hint}", teacher.notes[0])
     named = of_texts(tmp_path / "named", id="uid")
-    with pytest.raises(LimbeckError, match=r"^the only answer in '.*' is about no .* of text[^;]*; `limbeck"):
+    with pytest.raises(LimbeckError, match=r"^the only answer in '.*' is about no .*such as 'u0': answers"):
         answering(tmp_path, named, {"id": "elsewhere", "label": "pos"})
 
 

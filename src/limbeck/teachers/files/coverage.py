@@ -126,7 +126,7 @@ def remarks(
     if matched.unknown:
         said.append(
             f"{name} has {_count(coverage.unknown, 'answer')} about no sample of the data, "
-            f"{_called(matched)}{hint}"
+            f"{example(matched)}{hint}"
         )
     if matched.empty:
         said.append(f"{name} has {_count(matched.empty, 'row')} without an answer")
@@ -144,7 +144,8 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _called(matched: Matched) -> str:
+def example(matched: Matched) -> str:
+    """One of the rows about samples that are not in the data: "for example the id '7' in row 1 of ..."."""
     row = matched.unknown[0]
     what = f"the id {row.id!r}" if row.text is None else f"the text {row.text!r:.60}"
     return f"for example {what} in {row.where}"

@@ -77,16 +77,32 @@ class Samples:
         return found
 
     def hint(self, found: Matched) -> str:
-        """A clause on ids that are unknown because the data has no ids of its own; empty for any others."""
+        """A clause on ids that the data does not know, and what to do about them; empty without any."""
         row = next((row for row in found.unknown if row.id is not None and row.text is None), None)
-        if row is None or self._has_ids:
+        if row is None:
             return ""
+        if self._has_ids:
+            known = next(iter(self._of_id))
+            return f"; the data's ids are such as {known!r}: answers need these, or their texts"
         if not self._texts:
             return "; an id is the position of a sample in the training split, from 0"
         return (
             f'; {row.id!r} is an id, and the data names no column of ids: name it, as in text(id="COLUMN"), '
             "or "
             "give each answer its text"
+        )
+
+    def counted(self, rows: Sequence[Given]) -> str | None:
+        """A clause on ids that look like the numbers of rows, from 0, where those of the data are others."""
+        ids = [row.id for row in rows if row.id is not None and row.text is None]
+        numbers = {str(number) for number in range(len(ids))}
+        known = {*self._of_id} | self._other_ids
+        if not self._has_ids or len(ids) < len(self._of_id) or {*ids} != numbers or known <= numbers:
+            return None
+        return (
+            f"its ids are the numbers from 0 to {len(ids) - 1}, and the data has others, such as "
+            f"{min(known - numbers)!r}; if they are the numbers of rows, they name other samples than are "
+            "meant: give the answers the data's ids, or their texts"
         )
 
     def _position(self, row: Given) -> int | None:

@@ -16,7 +16,7 @@ from limbeck.features import probabilities
 from limbeck.outputs import Batch, Inputs, Outputs, size_of
 from limbeck.teachers.base import Teacher
 from limbeck.teachers.files.answer import Answer, Classes, merged
-from limbeck.teachers.files.coverage import Coverage, contradictions, forms_of, remarks
+from limbeck.teachers.files.coverage import Coverage, contradictions, example, forms_of, remarks
 from limbeck.teachers.files.matching import Matched, Samples
 from limbeck.teachers.files.reading import classes_in, read_answers
 
@@ -39,6 +39,8 @@ class FileTeacher(Teacher):
         path: as given.
         coverage: how many samples have an answer.
         notes: sentences on what is odd in the file, without full stops.
+        unknown: a clause on answers about samples that are not in the data; empty if there are none.
+        counted: a clause on ids that look like numbers of rows where those of the data are others, or None.
         digest: of all answers by the position of their sample.
     Raises:
         LimbeckError: for a task that does not choose one class for each sample, data without names of its
@@ -81,6 +83,8 @@ class FileTeacher(Teacher):
             elsewhere=matched.elsewhere,
             unknown=len(matched.unknown),
         )
+        self.unknown = f", {example(matched)}{samples.hint(matched)}" if matched.unknown else ""
+        self.counted = samples.counted(rows)
         self.notes += remarks(name, self.coverage, matched, names, rows, samples.hint(matched))
         self.gaps = self.coverage.gaps
         self.partial = any(each.partial for each in answers)
@@ -160,9 +164,10 @@ def _none(name: str, source: Source, matched: Matched, hint: str) -> str:
         return f"no row of {name} has an answer; fill in its labels"
     are = "is" if elsewhere == 1 else "are"
     held = f", and {elsewhere:,} {are} about samples held out for test or validation"
+    of_ids = f", {example(matched)}" if hint.startswith("; the data's ids") else ""
     none = "the only answer" if count == 1 else f"none of the {count:,} answers"
     return (
         f"{none} in {name} is about {'no' if count == 1 else 'a'} training sample of {source.name}"
-        f"{held if elsewhere else ''}{hint}; `limbeck answers template` writes a file of the samples that "
-        "there are"
+        f"{held if elsewhere else ''}{of_ids}{hint}; `limbeck answers template` writes a file of the "
+        "samples that there are"
     )
