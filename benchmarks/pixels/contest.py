@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -138,55 +139,39 @@ class Ring:
 
     def run(self) -> None:
         """Runs whatever is missing: the teacher, seed after seed, costs, and other numbers of epochs."""
-        contest, ledger = self.contest, Ledger(self.file)
+        ledger, planned = Ledger(self.file), self.planned()
         found: dict[str, Any] = {"tries": {}, "cells": {}, "cost": {}}
-        self.keep(ledger, found, "teacher", of=contest.of_teacher, measure=lambda: figures(self.teacher()))
-        for seed in range(contest.seeds):
-            for contender, objective in contest.contenders.items():
-                place = "cells", contender, str(seed)
-                self.keep(
-                    ledger,
-                    found,
-                    *place,
-                    of=self.of(objective),
-                    measure=partial(self.cell, contender, seed, contest.epochs),
-                )
-        for contender, objective in contest.contenders.items():
-            place = "cost", contender
-            self.keep(ledger, found, *place, of=self.of(objective), measure=partial(self.spent, contender))
-        for epochs in contest.tried:
-            for seed in range(min(TRIES, contest.seeds)) if epochs != contest.epochs else ():
-                place = "tries", str(epochs), str(seed)
-                self.keep(
-                    ledger,
-                    found,
-                    *place,
-                    of=contest.of(contest.contenders[ALONE], epochs),
-                    measure=partial(self.cell, ALONE, seed, epochs),
-                )
+        for place, (of, _) in planned.items():
+            if ledger.has(*place, of=of):
+                _put(found, place, ledger.once(*place, of=of, measure=dict))
+        for place, (of, measure) in planned.items():
+            kept = ledger.once(*place, of=of, measure=measure)
+            _put(found, place, kept)
+            write_text(self.written, page(self.contest, found))
+            shown = {key: each for key, each in kept.items() if key != "of"}
+            print(f"{self.contest.name}, {', '.join(place)}: {shown}", flush=True)
+
+    def planned(self) -> dict[tuple[str, ...], tuple[Mapping[str, Any], Callable[[], Mapping[str, Any]]]]:
+        """What there is to measure, in order: by its place, the settings that it is of, and how."""
+        contest, objectives = self.contest, self.contest.contenders
+        made: dict[tuple[str, ...], tuple[Mapping[str, Any], Callable[[], Mapping[str, Any]]]] = {
+            ("teacher",): (contest.of_teacher, lambda: figures(self.teacher()))
+        }
+        for seed, (name, objective) in itertools.product(range(contest.seeds), objectives.items()):
+            cell = partial(self.cell, name, seed, contest.epochs)
+            made["cells", name, str(seed)] = self.of(objective), cell
+        for name, objective in objectives.items():
+            made["cost", name] = self.of(objective), partial(self.spent, name)
+        for epochs, seed in itertools.product(contest.tried, range(min(TRIES, contest.seeds))):
+            if epochs != contest.epochs:
+                of = contest.of(objectives[ALONE], epochs)
+                made["tries", str(epochs), str(seed)] = of, partial(self.cell, ALONE, seed, epochs)
+        return made
 
     def of(self, objective: str) -> dict[str, Any]:
         """What the figures of a contender are of; those with a teacher are of this one, too."""
         own = self.contest.of(objective, self.contest.epochs)
         return {**own, "taught": self.contest.of_teacher} if parse(objective).all_reads.teacher else own
-
-    def keep(
-        self,
-        ledger: Ledger,
-        found: dict[str, Any],
-        *place: str,
-        of: Mapping[str, Any],
-        measure: Callable[[], Mapping[str, Any]],
-    ) -> None:
-        """Puts figures that the ledger has, or has measured now, where they belong, and prints the page."""
-        kept = ledger.once(*place, of=of, measure=measure)
-        folder = found
-        for key in place[:-1]:
-            folder = folder.setdefault(key, {})
-        folder[place[-1]] = kept
-        write_text(self.written, page(self.contest, found))
-        shown = {key: each for key, each in kept.items() if key != "of"}
-        print(f"{self.contest.name}, {', '.join(place)}: {shown}", flush=True)
 
     def spent(self, contender: str) -> dict[str, Any]:
         """What a step of a contender costs."""
@@ -202,6 +187,13 @@ class Ring:
     def taught(self, objective: str) -> torch.nn.Module | None:
         """The teacher's network, if the objective reads one."""
         return limbeck.load(self.teacher()) if parse(objective).all_reads.teacher else None
+
+
+def _put(found: dict[str, Any], place: tuple[str, ...], kept: Mapping[str, Any]) -> None:
+    """Puts figures where they belong."""
+    for key in place[:-1]:
+        found = found.setdefault(key, {})
+    found[place[-1]] = kept
 
 
 def figures(run: Run) -> dict[str, Any]:
