@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from importlib.metadata import version
+from typing import NoReturn
 
 from limbeck.errors import LimbeckError
 from limbeck.optional import CORE, need
@@ -21,7 +22,7 @@ def main() -> None:
     command()
 
 
-def _without(missing: LimbeckError) -> None:
+def _without(missing: LimbeckError) -> NoReturn:
     """Says what is missing; `--version` and `doctor` answer with the versions that are there."""
     asked = sys.argv[1:]
     if asked == ["--version"]:

@@ -10,6 +10,7 @@ import torch
 
 from limbeck import data
 from limbeck.data import Loader, Source
+from limbeck.data.storage.texts import Texts
 from limbeck.data.tokenization import Tokenization, tokenization
 from limbeck.errors import LimbeckError
 from limbeck.runs.huggingface import unknown_note
@@ -77,11 +78,12 @@ def test_what_a_tokenizer_does_not_know_is_counted(tmp_path: Path, folder: Path)
     (tmp_path / "train.csv").write_text("text,label\n我的票,a\nsnow rain,b\n票,a\nsnow,b\n", encoding="utf-8")
     foreign = data.load("text", tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
-    texts_of = foreign.train.samples.corpus.texts  # type: ignore[attr-defined]
-    tokens = [token for text in texts_of for token in theirs.tokenize(text)]
+    samples = foreign.train.samples
+    assert isinstance(samples, Texts)
+    tokens = [token for text in samples.corpus.texts for token in theirs.tokenize(text)]
     expected = tokens.count(theirs.unk_token) / len(tokens)
     reads = tokenization(str(folder), 32)
-    assert reads.share_unknown(foreign.train.samples) == pytest.approx(expected)
+    assert reads.share_unknown(samples) == pytest.approx(expected)
     assert expected == 3 / 6, "the second text of one token is held out"
     note = unknown_note(reads, foreign, "the student")
     assert note is not None

@@ -57,8 +57,8 @@ def judged_on(metrics: Metrics, data: DataResult) -> str | None:
     return "validation" if validation else "test" if metrics.test else None
 
 
-def explained(error: DivergenceError, job: Job) -> DivergenceError:
-    """The error of a training that diverged, with what else may be wrong.
+def explained(error: DivergenceError, job: Job) -> str | None:
+    """What to say of a training that diverged, with what else may be wrong; None if nothing else may.
 
     Args:
         error: as the training raised it.
@@ -66,8 +66,8 @@ def explained(error: DivergenceError, job: Job) -> DivergenceError:
     """
     remedy = network_notes.remedy(job.config.student, job.distiller.student, job.source)
     if remedy is None or isinstance(error, GivenNotFiniteError):
-        return error
-    return DivergenceError(f"{error} {remedy[0].upper()}{remedy[1:]}.")
+        return None
+    return f"{error} {remedy[0].upper()}{remedy[1:]}."
 
 
 def note(result: Result, setup: TrainingConfig, remedy: str | None = None) -> str | None:
@@ -141,12 +141,12 @@ def _decided(
     loader = Loader(split, BATCH, shuffle=False, device=device, preparation=reads)
     features = {} if isinstance(student, GraftedStudent) else config.features
     answer = answer_of(job.source.task, student.to(device), features)
-    files = [each for each in job.distiller.teachers.values() if isinstance(each, FileTeacher)]
+    file = next((each for each in job.distiller.teachers.values() if isinstance(each, FileTeacher)), None)
     chosen, alike, said = [], [torch.zeros(0, dtype=torch.bool)], [torch.zeros(0, dtype=torch.int64)]
     with inference(student):
         for batch in loader:
             chosen.append(answer(batch.inputs).logits.argmax(1).cpu())
-            for file in files[:1]:
+            if file is not None:
                 theirs, there = file(batch).logits.argmax(1).cpu(), file.answered(batch)
                 rows = torch.ones_like(theirs, dtype=torch.bool) if there is None else there.cpu()
                 alike.append((theirs == chosen[-1])[rows])

@@ -175,6 +175,8 @@ class Run:
         try:
             return data.load(config.name, data_dir or config.dir, self.tokens)
         except LimbeckError as error:
+            if type(error) is not LimbeckError:  # such as a package that is not installed
+                raise
             raise LimbeckError(
                 f"{error}; this is the data of {str(self.path)!r}, whose paths count from the working "
                 "directory: data_dir (--data-dir) names their folder, and data (--data) other data"

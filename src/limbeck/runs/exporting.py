@@ -36,7 +36,7 @@ from limbeck.runs.exports.quality import MaxDrop
 from limbeck.runs.exports.quantization import FILE, Quantization
 from limbeck.runs.modelcard import model_card, write_model_card
 from limbeck.runs.network_checks import check_files
-from limbeck.runs.network_record import Card, digests, metadata_of, read_card, sample_shape
+from limbeck.runs.network_record import Card, digests, metadata_of, read_card, sample_shape, token_ids
 from limbeck.runs.quantizing import DropError, check_quantize, quantized
 from limbeck.tasks import Language
 
@@ -144,8 +144,7 @@ def export(
     program = trace(student, example, card.max_length, any_size=source.task.spatial, fields=fields)
     kind, inputs, quantization = _PROGRAMS[form], preprocessing(card), None
     if isinstance(reads, Tokenization):  # the folder of the run does not travel with the file
-        told = card.preparation.replace("the tokenizer in the folder tokenizer", " and ".join(makers))
-        inputs |= {"values": told, "files": digests(makers)}
+        inputs |= {"values": token_ids(reads, example, " and ".join(makers)), "files": digests(makers)}
     with replacing(file) as partial, TemporaryDirectory() as folder:
         plain = partial if quantize is None else Path(folder) / "student.onnx"
         about = metadata(card, inputs, shipped)

@@ -23,8 +23,7 @@ from limbeck.training.groups import freeze
 
 DONE_BEFOREHAND = {
     "weights": "network.load_state_dict(...)",
-    "normalize": "limbeck.models.normalize_inputs(network, limbeck.models.Normalization(source.mean, "
-    "source.std)), where source is the data",
+    "normalize": f"{network_notes.BY_HAND}, where source is the data",
     "lora": "limbeck.models.lora.adapt(network, rank=..., ...)",
 }
 """What does to a network that is handed over what these settings do to one that limbeck makes."""

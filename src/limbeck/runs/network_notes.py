@@ -17,11 +17,10 @@ from limbeck.runs.schedules import last_of, schedule_of
 LARGE = 10.0
 """Mean or standard deviation of a column from which on a run tells that nothing standardizes it."""
 
-PUT = (
-    "limbeck.models.normalize_inputs(network, limbeck.models.Normalization(source.mean, source.std)) puts "
-    "one, where source is the data"
-)
-"""How a network that is handed over gets the data's normalization."""
+BY_HAND = "limbeck.models.normalize_inputs(network, limbeck.models.Normalization(source.mean, source.std))"
+"""What puts the data's normalization before a network that is handed over."""
+
+PUTS = "puts one, where source is the data"
 
 NORMALIZED = "--set student.normalize=data"
 """What puts the data's normalization before a student."""
@@ -91,7 +90,7 @@ def normalization_note(config: NetworkConfig, network: nn.Module, source: Source
         if source.kind != "table" or max(map(abs, (*source.mean, *source.std))) < LARGE:
             return None
         large = f"{source.name} has columns with large numbers"
-        return f"{large}, and no normalization is put before {called(role)}: {PUT}"
+        return f"{large}, and no normalization is put before {called(role)}: {BY_HAND} {PUTS}"
     return (
         f"no normalization is put before {config.model}, whose weights limbeck did not make; --set "
         f"{key_of(role)}.normalize=data has it read inputs standardized by the training split of "
@@ -110,7 +109,7 @@ def remedy(config: NetworkConfig, network: nn.Module, source: Source) -> str | N
     if not _bare(config, network, source):
         return None
     if config.model.startswith("<"):  # an object was handed over
-        return f"no normalization was put before the network: {PUT}"
+        return f"no normalization was put before the network: {BY_HAND} {PUTS}"
     return f"no normalization was put before the network: {NORMALIZED} puts one"
 
 

@@ -167,7 +167,7 @@ def describe(network: nn.Module, name: str | None, source: Source, reads: Prepar
         task=source.task.record(),
         input_shape=sample_shape(example),
         input_dtype=_dtypes(example),
-        preparation=_prepared(reads, example) if isinstance(reads, Tokenization) else source.preparation,
+        preparation=token_ids(reads, example) if isinstance(reads, Tokenization) else source.preparation,
         columns=source.columns,
         size=reads.size,
         steps={
@@ -186,10 +186,16 @@ def describe(network: nn.Module, name: str | None, source: Source, reads: Prepar
     )
 
 
-def _prepared(reads: Tokenization, example: Inputs) -> str:
-    """What the inputs are of a network that brings its tokenizer."""
+def token_ids(reads: Tokenization, example: Inputs, by: str = "the tokenizer in the folder tokenizer") -> str:
+    """What the inputs are of a network that brings its tokenizer.
+
+    Args:
+        reads: the tokenizer.
+        example: some inputs.
+        by: where the tokenizer lies.
+    """
     of_words = "; the answer to a word is that to its first token" if isinstance(example, Words) else ""
-    return f"token ids by the tokenizer in the folder tokenizer, at most {reads.max_length}{of_words}"
+    return f"token ids by {by}, at most {reads.max_length}{of_words}"
 
 
 def sample_shape(inputs: Inputs) -> tuple[int, ...] | dict[str, tuple[int, ...]]:

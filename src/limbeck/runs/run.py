@@ -406,7 +406,9 @@ def _run(
         try:
             trainer.fit(job.distiller, to_do, resume=resume)
         except DivergenceError as error:
-            raise chance.explained(error, job) from error
+            if (told := chance.explained(error, job)) is None:
+                raise
+            raise DivergenceError(told) from error
         with led(trainer.accelerator):
             if trainer.main:
                 trainer.records.ready()

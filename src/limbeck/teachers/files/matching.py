@@ -50,7 +50,8 @@ class Samples:
         }
         """The position that stands for each: for samples of one text, the first of them."""
         self._of_text = first
-        self._has_ids = bool(called)
+        self.has_ids = bool(called)
+        """Whether the data has a column of ids."""
         self._of_id = {called[each] if called else str(each): each for each in positions}
         others = [split for split in (source.validation, source.test) if split is not None]
         self._other_texts = {_key(text) for split in others for text in _of(split, _texts(split))}
@@ -81,7 +82,7 @@ class Samples:
         row = next((row for row in found.unknown if row.id is not None and row.text is None), None)
         if row is None:
             return ""
-        if self._has_ids:
+        if self.has_ids:
             known = next(iter(self._of_id))
             return f"; the data's ids are such as {known!r}: answers need these, or their texts"
         if not self._texts:
@@ -97,7 +98,7 @@ class Samples:
         ids = [row.id for row in rows if row.id is not None and row.text is None]
         numbers = {str(number) for number in range(len(ids))}
         known = {*self._of_id} | self._other_ids
-        if not self._has_ids or len(ids) < len(self._of_id) or {*ids} != numbers or known <= numbers:
+        if not self.has_ids or len(ids) < len(self._of_id) or {*ids} != numbers or known <= numbers:
             return None
         return (
             f"its ids are the numbers from 0 to {len(ids) - 1}, and the data has others, such as "
@@ -106,7 +107,7 @@ class Samples:
         )
 
     def _position(self, row: Given) -> int | None:
-        by_text = self._texts and row.text is not None and not (self._has_ids and row.id is not None)
+        by_text = self._texts and row.text is not None and not (self.has_ids and row.id is not None)
         if by_text:
             assert row.text is not None
             return self._of_text.get(_key(row.text))
@@ -126,7 +127,7 @@ class Samples:
         return position
 
     def _is_elsewhere(self, row: Given) -> bool:
-        if self._has_ids and row.id is not None:
+        if self.has_ids and row.id is not None:
             return row.id in self._other_ids
         return row.text is not None and _key(row.text) in self._other_texts
 

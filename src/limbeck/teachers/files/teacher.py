@@ -58,7 +58,7 @@ class FileTeacher(Teacher):
         samples = Samples(source)
         matched = samples.match(rows)
         if not matched.of:
-            raise LimbeckError(_none(name, source, matched, samples.hint(matched)))
+            raise LimbeckError(_none(name, source, matched, samples))
         classes = Classes(names)
         answers = [
             merged([row.answer for row in some if row.answer], classes, some[0].where)
@@ -158,16 +158,17 @@ def _check_logits(name: str, answers: Sequence[Answer], logits: Tensor) -> None:
         )
 
 
-def _none(name: str, source: Source, matched: Matched, hint: str) -> str:
+def _none(name: str, source: Source, matched: Matched, samples: Samples) -> str:
     count, elsewhere = len(matched.unknown) + matched.elsewhere, matched.elsewhere
     if not count:
         return f"no row of {name} has an answer; fill in its labels"
     are = "is" if elsewhere == 1 else "are"
     held = f", and {elsewhere:,} {are} about samples held out for test or validation"
-    of_ids = f", {example(matched)}" if hint.startswith("; the data's ids") else ""
+    hint = samples.hint(matched)
+    shown = f", {example(matched)}" if hint and samples.has_ids else ""
     none = "the only answer" if count == 1 else f"none of the {count:,} answers"
     return (
         f"{none} in {name} is about {'no' if count == 1 else 'a'} training sample of {source.name}"
-        f"{held if elsewhere else ''}{of_ids}{hint}; `limbeck answers template` writes a file of the "
+        f"{held if elsewhere else ''}{shown}{hint}; `limbeck answers template` writes a file of the "
         "samples that there are"
     )
