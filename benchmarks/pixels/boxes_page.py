@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.pixels.page import told_of_tries
 from limbeck.studies import holm, paired_difference, summarize
 from limbeck.tasks import Detection
 
@@ -85,24 +86,17 @@ def _facts(setting: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """The networks, and how the student alone fares with other numbers of epochs."""
     metric = Detection.metrics[0]
     text = f"The student `{setting['student']}` learns for {setting['epochs']} epochs in all."
+    tries = {int(epochs): [*seeds.values()] for epochs, seeds in found.get("tries", {}).items() if seeds}
     if some := [*found.get("cells", {}).get("alone", {}).values()]:
         text += f" It has {some[0]['parameters']:,} parameters."
+        tries[setting["epochs"]] = some
     for name, its in found.get("teachers", {}).items():
         text += (
             f" The teacher {name}, `{setting['teachers'][name]}`, {its['parameters']:,} parameters, trained "
             f"for {setting['teacher_epochs']} epochs, has {metric.show(its['test']['map'], 1)} on the test "
             "split."
         )
-    tries = {
-        int(epochs): [*by_seed.values()] for epochs, by_seed in found.get("tries", {}).items() if by_seed
-    }
-    told = ", ".join(
-        f"{epochs} epochs {summarize([100 * each['map'] for each in tries[epochs]])}"
-        for epochs in sorted(tries)
-    )
-    if told:
-        text += f" mAP of the student alone on the validation split, by the number of epochs: {told}."
-    return text
+    return text + told_of_tries(tries, metric)
 
 
 def _filled(text: str) -> str:

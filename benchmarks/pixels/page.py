@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -91,21 +91,31 @@ def _facts(contest: Contest, found: Mapping[str, Any], metric: Metric) -> str:
             f"{contest.teacher_epochs} epochs and has {shown} on the test split."
         )
     tries = {int(epochs): [*by_seed.values()] for epochs, by_seed in found["tries"].items() if by_seed}
-    some = [*found["cells"].get("alone", {}).items()][:3]
+    some = [*found["cells"].get("alone", {}).values()]
     if some:
-        text += f" The student has {some[0][1]['parameters']:,} parameters."
-        tries[contest.epochs] = [cell for _, cell in some]
-    if tries:
-        means = {
-            epochs: summarize([metric.scale * each["validation"][metric.name] for each in tries[epochs]])
-            for epochs in sorted(tries)
-        }
-        told = ", ".join(f"{epochs} epochs {mean}" for epochs, mean in means.items())
-        text += (
-            f" {metric.label} of the student alone on the validation split, by which the budget was fixed: "
-            f"{told}."
-        )
-    return text
+        text += f" The student has {some[0]['parameters']:,} parameters."
+        tries[contest.epochs] = some
+    return text + told_of_tries(tries, metric)
+
+
+def told_of_tries(tries: Mapping[int, Sequence[Mapping[str, Any]]], metric: Metric) -> str:
+    """How the student alone fares by its number of epochs, as a sentence.
+
+    Args:
+        tries: what was found, for each seed, by the number of epochs.
+        metric: the task's first.
+    """
+    if not tries:
+        return ""
+
+    def mean(epochs: int, split: str) -> str:
+        return str(summarize([metric.scale * each[split][metric.name] for each in tries[epochs]]))
+
+    known, longest = ", ".join(f"{n} epochs {mean(n, 'validation')}" for n in sorted(tries)), max(tries)
+    return (
+        f" {metric.label} of the student alone on the validation split by its number of epochs: {known}."
+        f" After {longest} epochs it has {mean(longest, 'test')} on the test split."
+    )
 
 
 def _filled(text: str) -> str:
