@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    runs = given.runs / "tiny" if given.tiny else given.runs
+    runs: Path = given.runs / "tiny" if given.tiny else given.runs
     bench = Bench(given.encoder, given.shared, runs, tiny=given.tiny)
     steps = 2 if given.tiny else STUDENTS["two layers"].steps
 

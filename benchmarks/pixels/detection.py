@@ -118,7 +118,7 @@ class Bench:
                 "teachers",
                 name,
                 objective="fcos",
-                measure=lambda n=name, m=model: figures(self._teacher(n, m)),
+                measure=partial(self._taught, name, model),
             )
         for seed in range(setting.seeds):
             for name, (objective, teachers, epochs) in setting.contenders().items():
@@ -188,6 +188,9 @@ class Bench:
 
     def _teacher(self, name: str, model: str) -> Run:
         return self._trained(model, "fcos", name, self.setting.teacher_epochs, 0)
+
+    def _taught(self, name: str, model: str) -> dict[str, Any]:
+        return figures(self._teacher(name, model))
 
     def _trained(self, model: str, objective: str, name: str, epochs: int, seed: int) -> Run:
         """A network trained by the labels alone, where it is not there yet."""

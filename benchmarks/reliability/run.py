@@ -49,7 +49,7 @@ KILLED = (
     "minillm",
     "dgkd, two teachers",
 )
-SAVED = {
+SAVED: dict[str, dict[str, Any]] = {
     "mlp, epochs of 16 steps": {"student": "mlp", "batch_size": 64},
     "resnet8x4, epochs of 16 steps": {"student": "resnet8x4", "batch_size": 64},
     "mlp, every 10 steps": {"student": "mlp", "batch_size": 64, "save_every": 10},
@@ -109,7 +109,7 @@ def saved(name: str, epochs: int, runs: Path) -> dict[str, Any]:
         fit(*arguments, **named)
         fitting = time.perf_counter() - begun
 
-    checkpoints.save, Trainer.fit = timed_save, timed_fit  # type: ignore[method-assign, assignment]
+    checkpoints.save, Trainer.fit = timed_save, timed_fit  # type: ignore[method-assign]
     try:
         limbeck.train(
             **{("model" if key == "student" else key): value for key, value in SAVED[name].items()},
