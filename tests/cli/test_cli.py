@@ -301,7 +301,7 @@ def test_resuming_and_overwriting(command: Command, monkeypatch: pytest.MonkeyPa
 
     given = ("train", "--model", STUDENT, "--out", "run", *QUICK)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("limbeck.training.trainer.Trainer._track", interrupt)
+        patch.setattr("limbeck.training.fitting.Fitting._track", interrupt)
         answer = command(*given)
     assert answer.code == 130
     assert answer.err == (

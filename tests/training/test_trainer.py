@@ -35,6 +35,7 @@ from limbeck.stopping import Interrupted, Terminated
 from limbeck.teachers import FileTeacher, Teacher
 from limbeck.training import Trainer, checkpoints
 from limbeck.training.choices import Choices
+from limbeck.training.fitting import Fitting
 from limbeck.training.trials import Trials
 from scripted_loop import ScriptedLoop
 from two_processes import run_in_two_processes
@@ -909,12 +910,12 @@ class TestRecall:
     def test_all_processes_are_asked_whether_they_have_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         counted: list[int] = []
 
-        def everywhere(trainer: Trainer, number: int) -> int:
+        def everywhere(fitting: Fitting, number: int) -> int:
             counted.append(number)
             return 1  # another process has it
 
         fit = Fit(Regression())
-        monkeypatch.setattr(Trainer, "_sum", everywhere)
+        monkeypatch.setattr(Fitting, "_sum", everywhere)
         fitted(fit, stage(fit, batches(4), epochs=1, recall=lambda setting: None))
         assert counted[0] == 0, "a process that has it not takes part"
         assert len(fit.seen) == 1
