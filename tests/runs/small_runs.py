@@ -81,7 +81,7 @@ def catch_job(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
         jobs.append(prepare(*arguments))
         return jobs[-1]
 
-    monkeypatch.setattr("limbeck.runs.run.prepare", caught)
+    monkeypatch.setattr("limbeck.runs.making.prepare", caught)
     return jobs
 
 

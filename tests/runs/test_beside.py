@@ -17,6 +17,7 @@ from limbeck.errors import LimbeckError
 from limbeck.evaluation import results
 from limbeck.runs import Run
 from limbeck.runs.evaluate import evaluate
+from limbeck.runs.making import Making
 from limbeck.runs.result import BaselineResult
 from limbeck.training import DivergenceError
 
@@ -378,14 +379,14 @@ class TestWhyThereIsNone:
         assert "neither a test nor a validation split" in str(run.result.baseline)
 
     def test_the_student_alone_diverges(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        whole = runs.run._run
+        whole = Making.run
 
-        def diverging(config: Any, path: Path, *rest: Any, **options: Any) -> Run:
-            if path.name == "run-alone":
+        def diverging(making: Making, *options: Any) -> Run:
+            if making.path.name == "run-alone":
                 raise DivergenceError("ce became NaN")
-            return whole(config, path, *rest, **options)
+            return whole(making, *options)
 
-        monkeypatch.setattr("limbeck.runs.run._run", diverging)
+        monkeypatch.setattr(Making, "run", diverging)
         run = distilled(tmp_path / "run")
         assert run.result.baseline == "The student alone has no figures: ce became NaN"
 

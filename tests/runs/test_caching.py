@@ -130,7 +130,7 @@ def test_a_warm_run_never_makes_the_network_again_before_its_end(
         assert [network() for network in made] == [None], "made once, to know it by its weights and answers"
         conclude(*arguments)
 
-    monkeypatch.setattr("limbeck.runs.run.conclude", concluded)
+    monkeypatch.setattr("limbeck.runs.making.conclude", concluded)
     warm = student(tmp_path / "warm", teacher, views=1, cache_teacher="both", objective=objective)
     assert len(made) == 2, "to be measured beside the student"
     assert warm.result.teacher == Run(tmp_path / "cold").result.teacher
@@ -353,7 +353,7 @@ def test_a_run_whose_teacher_is_no_more_at_its_end_is_finished_without_its_figur
         conclude(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("limbeck.runs.run.conclude", concluded)
+        patch.setattr("limbeck.runs.making.conclude", concluded)
         warm = student(tmp_path / "warm", place, cache_teacher="logits", views=1, display=True)
     reason = {
         "replaced": "The teacher is left out: the teacher's weights on disk have changed since the run "
@@ -376,7 +376,7 @@ def test_a_run_is_not_resumed_with_another_teacher(
     place, other = tmp_path / "teacher", make_teacher(tmp_path / "other", seed=7)
     shutil.copytree(teacher.path, place)
     with monkeypatch.context() as patch:
-        patch.setattr("limbeck.runs.run.conclude", lambda *given: None)
+        patch.setattr("limbeck.runs.making.conclude", lambda *given: None)
         student(tmp_path / "run", place)
     shutil.copy(other.path / "student.safetensors", place / "student.safetensors")
     with pytest.raises(LimbeckError, match=r"have changed since the run in .* began: their digest was"):

@@ -18,8 +18,7 @@ from small_runs import content, plain_network, same, state_of, three_classes, ti
 import limbeck
 from interrupting import interrupted_after
 from limbeck.errors import LimbeckError
-from limbeck.runs import Run
-from limbeck.runs import run as run_room
+from limbeck.runs import Run, making
 from limbeck.training.history import History
 
 MOMENTS = {
@@ -303,7 +302,7 @@ def test_processes_that_do_not_see_the_same_run_are_refused(
 ) -> None:
     # As on two machines, each with a disk of its own.
     begun(tmp_path / "run")
-    monkeypatch.setattr(run_room, "gather_object", lambda mine: [*mine, (False, False)])
+    monkeypatch.setattr(making, "gather_object", lambda mine: [*mine, (False, False)])
     monkeypatch.setattr(Accelerator, "num_processes", 2)
     before = content(tmp_path)
     with pytest.raises(LimbeckError, match=r"^some of the processes see a run in '.*run' and others do"):

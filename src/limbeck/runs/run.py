@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Sized
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from accelerate.utils import gather_object
 from torch import nn
 
 from limbeck.config import RunConfig
 from limbeck.data import Source
 from limbeck.errors import LimbeckError
-from limbeck.intervals import parse_interval
 from limbeck.methods import Method
 from limbeck.methods.sftn import friendly_to as friendly
-from limbeck.models.factory import named_by, names_factory, trust
-from limbeck.runs import chance, directory, places
+from limbeck.models.factory import names_factory, trust
+from limbeck.runs import directory
 from limbeck.runs.arguments import RunArguments, TeacherLike, check_taught
 from limbeck.runs.beside import BaselineLike, Beside, wanted
 from limbeck.runs.directory import OverSeeds, Report, Resume, Run
-from limbeck.runs.finish import conclude, write_student
-from limbeck.runs.job import Job, prepare
-from limbeck.runs.locking import Lock
-from limbeck.runs.loops import Watch, loops
+from limbeck.runs.loops import Watch
+from limbeck.runs.making import Making
 from limbeck.runs.network_names import called, is_path, read_by
-from limbeck.training import DivergenceError, Trainer, checkpoints
-from limbeck.training.world import launched, led
+from limbeck.training import DivergenceError
 
 
 def distill(
@@ -154,19 +148,10 @@ def distill(
     path = _directory(out, "distill", resume=resume, overwrite=overwrite)
     made = _settle(arguments, path, resume=resume)
     check_taught(made, teaches=True)
-    asked, run, objects = wanted(baseline, Run(path), resume=resume), Run(path), arguments.objects
-    beside = None if asked is None else Beside(asked, run, objects, resume=resume, overwrite=overwrite)
-    _run(
-        made,
-        path,
-        objects,
-        resume=resume,
-        overwrite=overwrite,
-        display=display,
-        report=report,
-        beside=beside,
-        watch=watch,
-    )
+    asked, objects = wanted(baseline, Run(path), resume=resume), arguments.objects
+    beside = None if asked is None else Beside(asked, Run(path), objects, resume=resume, overwrite=overwrite)
+    making = partial(Making, display=display, report=report)
+    run = making(made, path, objects, resume=resume, overwrite=overwrite).run(beside, watch)
     if beside is None:
         return run
     if beside.missing:
@@ -176,16 +161,9 @@ def distill(
     other: Run | str = place.run
     if not place.there:
         config, given = beside.to_train()
+        alone = making(config, place.run.path, given, resume=place.resume, overwrite=place.overwrite)
         try:
-            _run(
-                config,
-                place.run.path,
-                given,
-                resume=place.resume,
-                overwrite=place.overwrite,
-                display=display,
-                report=report,
-            )
+            alone.run()
         except DivergenceError as error:
             other = f"The student alone has no figures: {error}"
     beside.add(other, report, over_seeds)
@@ -260,7 +238,7 @@ def train(
     path = _directory(out, "train", resume=resume, overwrite=overwrite)
     made = _settle(arguments, path, resume=resume)
     check_taught(made, teaches=False)
-    return _run(
+    making = Making(
         made,
         path,
         arguments.objects,
@@ -268,8 +246,8 @@ def train(
         overwrite=overwrite,
         display=display,
         report=report,
-        watch=watch,
     )
+    return making.run(watch=watch)
 
 
 def named_for_train(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -317,134 +295,3 @@ def _settle(arguments: RunArguments, path: Path, *, resume: bool) -> RunConfig:
                 f"{called(role)} is in {str(path)!r}, which the run would replace; choose another out (--out)"
             )
     return made
-
-
-def _run(
-    config: RunConfig,
-    path: Path,
-    objects: Mapping[str, Any],
-    *,
-    resume: bool,
-    overwrite: bool,
-    display: bool,
-    report: Report | None,
-    beside: Beside | None = None,
-    watch: Watch | None = None,
-) -> Run:
-    if watch is not None and (together := launched()) > 1:
-        raise LimbeckError(
-            f"watch is told in one process, and {together} were started together; leave it out, or start one"
-        )
-    run = Run(path)
-    done = resume and run.finished
-    if done and (beside is None or run.result.baseline is not None):
-        return run
-    with named_by(path) if resume else nullcontext():
-        job = prepare(config, objects, run if resume else None)
-    known = run.environment.get("teachers", {}) if resume else {}
-    for name, weights in job.teacher_weights.items():
-        if known.get(name, weights) != weights:
-            what = "weights" if job.taught_by[name]["answers"] is None else "answers"
-            raise LimbeckError(
-                f"the {what} of the teacher {'' if name == 'teacher' else f'{name!r} '}have changed "
-                f"since the run in {str(path)!r} began; put the old ones back, or start another run"
-            )
-    changed = directory.changed_settings(path, config) if resume else {}
-    setup = config.training
-    precision = setup.precision
-    if resume and precision == "auto":
-        precision = run.environment.get("precision", "auto")  # old ones lack it
-    trainer = Trainer(
-        device=setup.device,
-        precision=precision,
-        memory_format=setup.memory_format,
-        compile=setup.compile,
-        accumulation=setup.accumulation,
-        clip=setup.clip,
-        seed=config.seed,
-        directory=path,
-        checkpoint_every=setup.checkpoint_every,
-        save_every=None if setup.save_every is None else parse_interval(setup.save_every),
-        skip_bad_steps=setup.skip_bad_steps,
-        sharding=setup.sharding,
-        trackers=setup.trackers,
-        display=display,
-    )
-    _see_alike(trainer, path, resume=resume)
-    to_do = loops(job, trainer, lambda epoch: write_student(job, objects, run.keeps(epoch)), watch)
-    if beside:
-        beside.plan(job, trainer, len(cast(Sized, to_do[-1].batches(0))))
-    if done:
-        return run
-    if changed:
-        for key, (old, new) in changed.items():
-            trainer.display.note(f"the run goes on with {key}={new}, in place of {old}")
-    lock = Lock(path)
-    try:
-        depends: dict[str, Any] = {}
-        with led(trainer.accelerator):
-            if trainer.main:
-                lock.take()
-            if trainer.main and resume:
-                directory.sweep(path)
-                directory.cleared(path)
-                if changed:
-                    directory.change(path, job.config, changed, len(run.history))
-                depends = run.environment
-            elif trainer.main:
-                directory.check_claim(path, resume=False, overwrite=overwrite)  # it may be another's by now
-                depends = {
-                    "precision": trainer.precision,
-                    "teachers": dict(job.teacher_weights),
-                    "places": places.record(job.config, path),
-                    "distrusted": job.distrusted,
-                    **({"baseline": beside.asked} if beside else {}),
-                }
-                directory.claim(path, job.config, **depends)
-        if trainer.main:
-            trainer.records.ready = partial(_ready, lock, job, depends, trainer.display.note)
-        try:
-            trainer.fit(job.distiller, to_do, resume=resume)
-        except DivergenceError as error:
-            if (told := chance.explained(error, job)) is None:
-                raise
-            raise DivergenceError(told) from error
-        with led(trainer.accelerator):
-            if trainer.main:
-                trainer.records.ready()
-                conclude(run, job, trainer, objects, report)
-    finally:
-        lock.give_back()
-    return run
-
-
-def _ready(lock: Lock, job: Job, depends: Mapping[str, Any], note: Callable[[str], None]) -> None:
-    """Makes a run's directory again that somebody has removed, so that what is saved can be resumed.
-
-    Raises:
-        LimbeckError: if it belongs to another run by now, or cannot be made.
-    """
-    marked = (lock.path / "config.yaml").exists()
-    if lock.held and marked:
-        return
-    if not lock.held:
-        lock.take()
-        if marked:
-            lock.give_back()
-            raise LimbeckError(f"{str(lock.path)!r} was removed in the meantime, and holds another run now")
-    note(f"{str(lock.path)!r} was removed in the meantime and is made again")
-    directory.mark(lock.path, job.config, depends)
-
-
-def _see_alike(trainer: Trainer, path: Path, *, resume: bool) -> None:
-    """Refuses to go on with a run of which only some of the processes see the files.
-
-    Raises:
-        LimbeckError: in all of them.
-    """
-    mine = resume, trainer.records.checkpoint is not None and checkpoints.there(trainer.records.checkpoint)
-    if trainer.accelerator.num_processes > 1 and len(set(gather_object([mine]))) > 1:
-        raise LimbeckError(
-            f"some of the processes see a run in {str(path)!r} and others do not; put it on a disk that all "
-            "machines share, as a run that goes on is read by all of them"
-        )
