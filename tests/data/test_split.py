@@ -41,7 +41,7 @@ def test_has_labels() -> None:
     assert split([UNLABELED, 0]).has_labels
     nothing = split([UNLABELED, UNLABELED])
     assert not nothing.has_labels
-    with pytest.raises(LimbeckError, match="no sample of this split has a label"):
+    with pytest.raises(LimbeckError, match="no training sample has a label to learn from"):
         nothing.labeled()
 
 

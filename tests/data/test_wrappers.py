@@ -101,9 +101,9 @@ class TestNoisyLabels:
     def test_nothing_to_spoil_is_refused(self) -> None:
         targets = torch.full((8,), -100)
         bare = data.from_tensors(torch.rand(8, 2), targets, validation=None, num_classes=3)
-        with pytest.raises(LimbeckError, match="no sample of this split has a label"):
+        with pytest.raises(LimbeckError, match="no training sample has a label to learn from"):
             noisy_labels(bare, rate=0.1)
-        with pytest.raises(LimbeckError, match="no sample of this split has a label"):
+        with pytest.raises(LimbeckError, match="no training sample has a label to learn from"):
             imbalanced(bare, ratio=2)
 
 

@@ -94,7 +94,10 @@ class Split:
     def labeled(self) -> Split:
         """The samples that have a label."""
         if not self.has_labels:
-            raise LimbeckError("no sample of this split has a label")
+            raise LimbeckError(
+                "no training sample has a label to learn from; give labels, or learn from a teacher alone "
+                "with an objective that needs none, such as kd"
+            )
         return self.select(self.task.labeled(self.targets).nonzero().flatten())
 
     def data_facts(self) -> DataFacts:

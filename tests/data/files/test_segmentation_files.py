@@ -115,6 +115,27 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         load("segmentation", tmp_path)
 
 
+def test_masks_without_a_class_and_classes_without_a_pixel(tmp_path: Path) -> None:
+    blank = np.full((6, 8), 255, np.uint8)
+    for n in range(4):
+        write_pair(tmp_path / f"images/{n}.png", tmp_path / f"masks/{n}.png", n, ids=blank)
+    with pytest.raises(LimbeckError, match=r"no pixel of the data has a class, .* give names=\[...\], or"):
+        load("segmentation", tmp_path)
+    named = load('segmentation(names=["sky", "road"])', tmp_path)
+    assert (named.train.has_labels, named.notes) == (False, ())
+    for n in range(4):
+        ids = np.where(pixels_and_ids(n)[1] == 2, 12, pixels_and_ids(n)[1]).astype(np.uint8)
+        write_pair(tmp_path / f"images/{n}.png", tmp_path / f"masks/{n}.png", n, ids=ids)
+    numbered = load("segmentation", tmp_path)
+    assert numbered.task.width == 13
+    assert numbered.notes == ("no training pixel has the classes 2, 3, 4, 5, 6, 7, 8, 9 and 2 more",)
+    names = '", "'.join(["sky", "road", "car"])
+    assert (
+        load(f'segmentation(names=["{names}"], ignore=[2, 3, 4, 5, 6, 7, 8, 9, 10, 11])', tmp_path).notes
+        == ()
+    )
+
+
 def as_bytes(file: Path) -> dict[str, bytes | str | None]:
     return {"bytes": file.read_bytes(), "path": None}
 

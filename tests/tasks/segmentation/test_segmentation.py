@@ -42,7 +42,7 @@ def test_a_task_of_targets() -> None:
     maps = torch.tensor([[[0, 2], [255, 1]]], dtype=torch.uint8)
     assert Segmentation.of(None, None, maps).names == ("0", "1", "2")
     assert Segmentation.of(TASK.names, None, maps) == TASK
-    with pytest.raises(LimbeckError, match="no pixel of the training data has a class"):
+    with pytest.raises(LimbeckError, match="no pixel of the data has a class"):
         Segmentation.of(None, None, torch.full((1, 2, 2), 255))
     with pytest.raises(LimbeckError, match="2 to 255 classes of pixels, not 1"):
         Segmentation(("sky",))

@@ -31,6 +31,9 @@ from limbeck.data.storage.streamed import WORKERS, decoded
 from limbeck.errors import LimbeckError
 from limbeck.tasks import Segmentation
 
+SHOWN = 8
+"""Classes that a note lists."""
+
 
 def from_segmentation(
     path: str = "",
@@ -165,6 +168,7 @@ def from_segmentation(
     return replace(
         source,
         task=replace(source.task, resolution=resolution),
+        notes=(*_notes(source.task, parts["train"].targets), *source.notes),
         hub=path if place is None else None,
         preparation=f"{PIXELS} of {kind} images, turned as their EXIF says{canvas.described(alike)}",
     )
@@ -255,6 +259,19 @@ def _read(
     return found
 
 
-def _width(maps: Mapping[str, Tensor]) -> int:
-    """How many classes all splits show; 0 where no pixel counts."""
-    return max(int(its.where(its != IGNORED, 0).max()) + 1 for its in maps.values())
+def _width(maps: Mapping[str, Tensor]) -> int | None:
+    """How many classes all splits show; None where no pixel has one."""
+    known = [its[its != IGNORED] for its in maps.values()]
+    return max((int(its.max()) + 1 for its in known if len(its)), default=None)
+
+
+def _notes(task: Segmentation, targets: Tensor) -> Iterator[str]:
+    """A sentence on classes that some names or larger ids stand for, and no pixel has."""
+    counts = task.counts(targets)
+    missing = [name for name, count in zip(task.names, counts, strict=True) if not count]
+    if missing and any(counts):
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        yield (
+            f"no training pixel has the {'class' if len(missing) == 1 else 'classes'} "
+            f"{', '.join(missing[:SHOWN])}{more}"
+        )

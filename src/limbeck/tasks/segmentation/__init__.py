@@ -83,7 +83,8 @@ class Segmentation(Task):
         known = targets[targets != IGNORED]
         if width is None and not len(known):
             raise LimbeckError(
-                "no pixel of the training data has a class, so their number is unknown; give names=[...]"
+                "no pixel of the data has a class, so their number is unknown; give names=[...], or mend the "
+                "masks"
             )
         return cls(tuple(map(str, range(int(known.max()) + 1 if width is None else width))))
 
