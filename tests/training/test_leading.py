@@ -70,12 +70,12 @@ import sys, time
 from datetime import timedelta
 import torch, torch.distributed as dist
 import limbeck
-from limbeck.runs import run
+from limbeck.runs import making
 from limbeck.runs.beside import Beside
 
 dist.init_process_group("gloo", timeout=timedelta(seconds=5))
 slowly = lambda work: lambda *given: (time.sleep(7), work(*given))[1]
-run.conclude, Beside._write = slowly(run.conclude), slowly(Beside._write)
+making.conclude, Beside._write = slowly(making.conclude), slowly(Beside._write)
 torch.manual_seed(0)
 x, y = torch.randn(64, 6), torch.arange(64) % 3
 limbeck.distill(

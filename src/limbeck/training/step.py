@@ -87,41 +87,73 @@ class Step:
         """One step.
 
         Args:
-            number: of the step in its stage, from 1.
+            number: of the step in its loop, from 1.
             batch: on the device; of several processes' batch, this one's share.
             guard: keeps an update out that would not be finite.
             means: take in the figures.
         """
         world = self._accelerator.num_processes
         whole = batch.total or len(batch) * world
+        pieces = self._pieces(batch, whole)
+        # Gradients are averaged over processes, so a piece counts by its part of the mean share.
+        shares = [len(piece) * world / whole for piece in pieces]
+        if self._choices is None:
+            self._choices = self._settle(pieces[0], len(pieces))
+        choices = self._choices
+        pieces = [choices.forward(self._collected, piece) for piece in pieces]
+        if self._shares is not None:
+            self._shares.begin()
+        valid = self._all_rows(pieces)
+        if valid is not None:
+            pieces = self._with_ratios(pieces, valid)
+        names, values, given = self._learned(choices, pieces, shares, valid)
+        means.add(["total", *names], values, whole / world)
+        self._update(number, names, values, given, guard)
+
+    def _pieces(self, batch: Batch, whole: int) -> list[Batch]:
+        """The pieces that a batch is worked through in; the batch of all processes has `whole` samples."""
         # As many in every process, though one may have a sample more: methods wait for each other in each.
-        count = min(self._accumulation, whole // batch.together // world)
+        count = min(self._accumulation, whole // batch.together // self._accelerator.num_processes)
         if answered := self._answered(batch):
             sums = self._accelerator.reduce(torch.stack(list(answered.values())), reduction="sum")
             batch = replace(batch, answered=dict(zip(answered, sums / whole, strict=True)))
-        pieces = batch.split(count) if count > 1 else [batch]
-        if self._choices is None:
-            self._choices = self._settle(pieces[0], len(pieces))
-        # Gradients are averaged over processes, so a piece counts by its part of the mean share.
-        shares = [len(piece) * world / whole for piece in pieces]
-        pieces = [self._choices.forward(self._collected, piece) for piece in pieces]
-        if self._shares is not None:
-            self._shares.begin()
+        return batch.split(count) if count > 1 else [batch]
+
+    def _with_ratios(self, pieces: list[Batch], valid: Tensor) -> list[Batch]:
+        """The pieces with the rows that each kind of samples stands for, if there are kinds.
+
+        Args:
+            pieces: of the batch.
+            valid: the rows of the batch of all processes.
+        """
+        if not (kinds := pieces[0].kinds):
+            return pieces
+        rows = torch.stack([torch.stack([each.notes[kind].sum() for kind in kinds]) for each in pieces])
+        totals = self._accelerator.reduce(rows.sum(0), reduction="sum").clamp(min=1)
+        ratios = dict(zip(kinds, valid / totals, strict=True))
+        return [replace(each, ratios=ratios) for each in pieces]
+
+    def _learned(
+        self, choices: Choices, pieces: list[Batch], shares: list[float], valid: Tensor | None
+    ) -> tuple[list[str], Tensor, dict[str, Tensor]]:
+        """Forward and backward of all pieces.
+
+        Args:
+            choices: how to compute.
+            pieces: of the batch.
+            shares: what each counts for.
+            valid: the rows of the batch of all processes; None where every sample has as many.
+        Returns: the names of the terms; (1 + T,) the total and the terms; and a scalar for each thing that
+            they were computed from and training does not change.
+        """
+        world = self._accelerator.num_processes
         values: Tensor | None = None
         given: dict[str, Tensor] = {}
-        valid = self._all_rows(pieces)
-        if (kinds := pieces[0].kinds) and valid is not None:
-            of_kinds = torch.stack(
-                [torch.stack([each.notes[kind].sum() for kind in kinds]) for each in pieces]
-            )
-            totals = self._accelerator.reduce(of_kinds.sum(0), reduction="sum").clamp(min=1)
-            ratios = dict(zip(kinds, valid / totals, strict=True))
-            pieces = [replace(each, ratios=ratios) for each in pieces]
         for piece, share in zip(pieces, shares, strict=True):
             rows = None if valid is None else self._count(piece) * world / valid
             last = piece is pieces[-1]
             with self._sync(last):
-                losses = self._choices.forward(self._wrapped, piece)
+                losses = choices.forward(self._wrapped, piece)
             weighed = losses if rows is None else losses.reweighed(rows / share)
             with self._sync(last):
                 weighed.backward(share if self._scaler is None else self._scaled(share, losses.total))
@@ -133,9 +165,12 @@ class Step:
             for name, value in losses.given.items():
                 given[name] = given[name] + value if name in given else value
         assert values is not None
-        names = list(losses.keys())
-        means.add(["total", *names], values, whole / world)
-        # Report the total last: it is NaN whenever a term is.
+        return list(losses.keys()), values, given
+
+    def _update(
+        self, number: int, names: list[str], values: Tensor, given: dict[str, Tensor], guard: Guard
+    ) -> None:
+        """Has the optimizer take its step, unless something is not finite."""
         if self._shares is not None:
             self._shares.take_gradients()
             found = [self._shares.norm([each for part in self._parts for each in parameters(part)])]
@@ -144,6 +179,7 @@ class Step:
         overflow = None if self._scaler is None else self._unscaled(found)
         if overflow is not None:  # of float16, whose scale was too large: no fault of the losses
             found = []
+        # The total comes last: it is NaN whenever a term is.
         blocked = guard.admit(number, [*names, "total"], values.roll(-1), found, given)
         if overflow is not None:
             blocked = blocked | overflow
