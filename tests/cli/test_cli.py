@@ -83,7 +83,7 @@ def test_from_a_teacher_to_a_measured_student(command: Command, tmp_path: Path) 
     assert trained.code == 0
     *epochs, last = trained.err.splitlines()
     assert [line.split()[:2] for line in epochs] == [["training", "1/2"], ["training", "2/2"]]
-    assert last.startswith("the network ended no better than chance, with a top-1 of ")
+    assert last.startswith("the network ended no better than chance, with ")
     assert "network mlp(hidden=[16])" in trained.out
     assert "1,210" in trained.out
 

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import limbeck
+from detectors import TASK as DETECTION
+from detectors import boxed_batch, detector
 from limbeck import Batch, Distiller, Trainer
 from limbeck.errors import LimbeckError
 from limbeck.files import cache_directory
@@ -21,7 +23,8 @@ from limbeck.losses import dgkd, kd
 from limbeck.methods import DataFacts
 from limbeck.methods.mgd import MGD, Analyzer, encoder, stable_excitation
 from limbeck.objective import parse
-from limbeck.outputs import Outputs
+from limbeck.outputs import UNLABELED, Outputs
+from limbeck.tasks.detection.places import assigned
 from limbeck.training import phase_loops
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "reference"
@@ -374,3 +377,27 @@ def test_it_wraps_every_method_and_goes_on_after_a_kill(
     resumed = run_to_the_end(objective, folder, resume=True)
     assert calm.keys() == resumed.keys()
     assert all(torch.equal(calm[key], resumed[key]) for key in calm)
+
+
+def test_a_detectors_analyzers_learn_what_is_at_each_place() -> None:
+    batch, teacher = boxed_batch(), detector(8, seed=1)
+    text = "mgd(fcos + kd(temperature=1), low=3, high=4, epochs=2)"
+    distiller = Distiller(detector(), teacher, text, example=batch.inputs, task=DETECTION)
+    (method,) = distiller.objective.wrapped
+    assert isinstance(method, MGD)
+    assert batch.targets is not None
+    with torch.no_grad():
+        answers = teacher.eval()(batch.inputs)
+    logits = answers["logits"].flatten(0, 1)
+    classes = assigned(answers["places"][0], batch.targets, 2)[0].flatten()
+    assert (classes == UNLABELED).any()
+    name, phase = distiller.phases[0]
+    with distiller.phase_open(name, phase) as (module, _), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(method.analyzers["low"], "forward", lambda embedding: (embedding, logits))
+        losses = module(batch)
+    expected = F.cross_entropy(logits, classes, ignore_index=UNLABELED, reduction="sum") / len(classes)
+    assert losses["mgd.low.ce"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert losses["mgd.low.kd"].item() == pytest.approx(0, abs=1e-6)
+    limbeck.prepare(distiller, [batch], display=False)
+    own = ["class", "box", "center"]
+    assert list(distiller(batch)) == [*(f"mgd.fcos.{each}" for each in own), "mgd.kd", "mgd.low", "mgd.high"]

@@ -11,8 +11,9 @@ from limbeck.errors import LimbeckError
 from limbeck.losses import hierarchical_context
 from limbeck.methods import ReviewKD
 from limbeck.methods.reviewkd import Fusion
-from limbeck.models import CNN, MLP
+from limbeck.models import CNN, MLP, build
 from limbeck.outputs import Progress
+from limbeck.tasks import Segmentation
 
 
 def maps(*shape: int) -> tuple[Tensor, Tensor]:
@@ -191,3 +192,14 @@ def test_stages_that_are_no_maps_are_refused() -> None:
     student, teacher = (MLP([5, 6], in_features=4, num_classes=3) for _ in range(2))
     with pytest.raises(LimbeckError, match=r"reviewkd compares maps .*, not stage 0 of the student \(5,\)"):
         Distiller(student, teacher, "reviewkd", example=torch.rand(2, 4))
+
+
+def test_a_task_with_an_embedding_at_each_position_is_refused() -> None:
+    images = torch.rand(2, 3, 16, 16)
+    student, teacher = (
+        build(f"deeplab(channels=[{width}, {width}])", example=images, num_classes=3) for width in (3, 4)
+    )
+    with pytest.raises(
+        LimbeckError, match=r"^reviewkd reviews one embedding of each sample, and segmentation"
+    ):
+        Distiller(student, teacher, "ce + reviewkd", example=images, task=Segmentation(("a", "b", "c")))

@@ -42,6 +42,23 @@ def test_forward_and_features(size: tuple[int, int]) -> None:
     assert network(images).shape == (2, 6, *size)
 
 
+def test_an_auxiliary_head_reads_what_enters_the_last_level() -> None:
+    network = scramble(UNet([4, 8, 8], aux=True, in_channels=2, num_classes=3)).double().eval()
+    plain = UNet([4, 8, 8], in_channels=2, num_classes=3).double().eval()
+    weights = network.state_dict()
+    plain.load_state_dict({name: each for name, each in weights.items() if not name.startswith("aux")})
+    images = torch.rand(2, 2, 9, 7, dtype=torch.float64)
+    entered: list[Tensor] = []
+    network.get_submodule("decoder.0").register_forward_hook(lambda block, given, maps: entered.append(maps))
+    with torch.no_grad():
+        found = network(images)
+        assert torch.equal(found["out"], plain(images))
+        expected = norm(conv(entered[0], weights, "aux.0.conv"), weights, "aux.0.bn").relu()
+        expected = F.conv2d(expected, weights["aux.1.weight"], weights["aux.1.bias"])
+        expected = F.interpolate(expected, size=(9, 7), mode="bilinear")
+    torch.testing.assert_close(found["aux"], expected)
+
+
 def test_it_is_built_of_the_data() -> None:
     network = build("unet(channels=[4, 8])", example=torch.rand(2, 1, 8, 8), num_classes=3)
     assert network(torch.rand(1, 1, 7, 9)).shape == (1, 3, 7, 9)

@@ -33,7 +33,7 @@ def test_a_run_that_learned_nothing_says_so(untaught: Run) -> None:
     assert result.at_chance
     value = 100 * result.metrics.on("validation")["top1"]
     assert result.notes[-1] == (
-        f"the network ended no better than chance, with a top-1 of {value:.1f} % on the 297 samples of its "
+        f"the network ended no better than chance, with {value:.1f} % top-1 on the 297 samples of its "
         "validation split; try another learning rate (--lr, 1e-09 here), another optimizer (--set "
         "training.optimizer=adamw, sgd here) or more epochs (--epochs, 1 here)"
     )
@@ -118,7 +118,7 @@ class Infinite(torch.nn.Module):
 def test_it_is_refused_as_a_teacher_unless_it_is_trusted(untaught: Run, tmp_path: Path) -> None:
     value = 100 * untaught.result.metrics.on("validation")["top1"]
     said = (
-        f"the teacher is of the run 'run', which ended no better than chance, with a top-1 of {value:.1f} % "
+        f"the teacher is of the run 'run', which ended no better than chance, with {value:.1f} % top-1 "
         "on the 297 samples of its validation split; train it anew, with another learning rate, another "
         "optimizer or more epochs, before it teaches"
     )
@@ -142,8 +142,8 @@ def test_of_few_samples_it_is_said_alone(untaught: Run, teacher: Run) -> None:
     assert found.wrong is None
     value = 100 * result.metrics.on("test")["top1"]
     assert (
-        f"; the teacher is of the run 'run', which ended no better than chance, with a top-1 of "
-        f"{value:.1f} % on the 63 samples of its test split; train it anew" in found.worth
+        f"; the teacher is of the run 'run', which ended no better than chance, with "
+        f"{value:.1f} % top-1 on the 63 samples of its test split; train it anew" in found.worth
     )
 
 

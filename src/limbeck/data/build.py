@@ -176,7 +176,10 @@ def assemble(
             task.check(split.targets, which)
             checks.check_alike(_first(split), first, which, any_size=task.restores)
             if not split.has_labels:
-                raise LimbeckError(f"the {which} data has no labels to measure by")
+                raise LimbeckError(
+                    f"the {which} data has no labels to measure by; give it labels, or measure on another "
+                    'split that has some, such as test="val"'
+                )
     kind = kind or kind_of(first)
     mean, std = ((), ()) if task.restores else _normalization(train, first, kind)
     source = Source(

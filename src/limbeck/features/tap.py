@@ -237,6 +237,12 @@ class Tap:
                     "there are methods that read none, such as tinybert(attention=0)"
                 )
             others = f"; the other outputs that it names are {', '.join(named)}" if named else ""
+            if field == "aux":
+                return LimbeckError(
+                    f"{self._name} returns nothing named 'aux'{others}; a segmenter of limbeck does with "
+                    'aux=true, such as "deeplab(aux=true)"; of another network name its place, for example '
+                    'student_features={"aux": "classifier.aux"}, or teacher_features'
+                )
             return LimbeckError(
                 f"{self._name} returns nothing named {field!r}{others}; name its place, for example "
                 f'student_features={{"{field}": "[0]"}}, or teacher_features'

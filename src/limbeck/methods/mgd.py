@@ -134,6 +134,7 @@ class MGD(Method):
         assert context.teacher is not None
         self._analyzed = context.teacher_name
         self._embeds = context.task.scores == "vectors"
+        self._places = tuple(field for field in context.task.fields if field == "places")
         ours, theirs = context.student.embedding.shape[1], context.teacher.embedding.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -178,7 +179,7 @@ class MGD(Method):
             loss=given_back if self._embeds else loss,
             reads=Reads(student=(), teacher=("embedding",))
             if self._embeds
-            else Reads(student=(), teacher=("embedding", "logits"), batch=("targets",)),
+            else Reads(student=(), teacher=("embedding", "logits", *self._places), batch=("targets",)),
             epochs=self.epochs,
             optimizer=SGD(lr=self.lr),
             schedule=MultiStep(milestones=(self.epochs / 2, self.epochs * 3 / 4)),

@@ -121,9 +121,14 @@ class ReviewKD(Method):
         """Builds the fusions.
 
         Raises:
-            LimbeckError: for stages that are no maps.
+            LimbeckError: for stages that are no maps, and for a task whose samples have many embeddings.
         """
         assert context.teacher is not None
+        if context.task.dense:
+            raise LimbeckError(
+                f"reviewkd reviews one embedding of each sample, and {context.task.name} has one at each "
+                "position; use fitnet or at, which compare stages alone"
+            )
         # The teacher's pre-activations are its stages here.
         context = replace(context, teacher=context.teacher.replace(stages=context.teacher.preactivations))
         assert context.teacher is not None

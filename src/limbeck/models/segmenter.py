@@ -41,7 +41,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.trunk, self.head = trunk, head
         before = trunk.channels[-2:][0]
-        self.aux = _auxiliary(before, head.logits.out_channels) if aux else None
+        self.aux = auxiliary(before, head.logits.out_channels) if aux else None
         for part in (None if trunk.initialized else trunk, head, self.aux):
             if part is not None:
                 initialize(part)
@@ -62,6 +62,7 @@ class Segmenter(nn.Module):
         }
 
 
-def _auxiliary(before: int, num_classes: int) -> nn.Sequential:
+def auxiliary(before: int, num_classes: int) -> nn.Sequential:
+    """A head of its own for maps on the way: (B, before, H, W) to logits (B, num_classes, H, W)."""
     width = max(1, before // 4)
     return nn.Sequential(conv_unit(before, width), nn.Conv2d(width, num_classes, 1))

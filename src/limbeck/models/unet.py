@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from limbeck.arguments import Count, Limits
 from limbeck.models.blocks import conv_unit, initialize
+from limbeck.models.segmenter import auxiliary
 
 Levels: TypeAlias = Annotated[Sequence[Count], Limits(min_length=2)]
 
@@ -25,15 +26,27 @@ def _block(before: int, width: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict(unit1=conv_unit(before, width), unit2=conv_unit(width, width)))
 
 
+def _enlarged(maps: Tensor, like: Tensor) -> Tensor:
+    """Maps of the height and width of others."""
+    return F.interpolate(maps, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+
 class UNet(nn.Module):
     """(B, in_channels, H, W) pixels to (B, num_classes, H, W) logits.
 
     Args:
         channels: number of channels of each level; every level but the first halves the maps, rounded up.
+        aux: whether an auxiliary head reads the maps that enter the last level. The network then returns a
+            dict, with the logits as `out` and those of this head, as large, as `aux`.
     """
 
     def __init__(
-        self, channels: Levels = (16, 32, 64, 128), *, in_channels: Count, num_classes: Count
+        self,
+        channels: Levels = (16, 32, 64, 128),
+        aux: bool = False,
+        *,
+        in_channels: Count,
+        num_classes: Count,
     ) -> None:
         super().__init__()
         self.encoder = nn.ModuleList(
@@ -44,19 +57,19 @@ class UNet(nn.Module):
             for below, width in zip(channels[:0:-1], channels[-2::-1], strict=True)
         )
         self.head = nn.Conv2d(channels[0], num_classes, 1)
+        self.aux = auxiliary(channels[1], num_classes) if aux else None
         initialize(self)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of the pixels."""
+    def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
+        """Logits of the pixels, or those of both heads by name."""
         maps, levels = images, list[Tensor]()
         for number, block in enumerate(self.encoder):
             maps = block(F.max_pool2d(maps, 2, ceil_mode=True) if number else maps)
             levels.append(maps)
         for block, level in zip(self.decoder, reversed(levels[:-1]), strict=True):
-            larger = F.interpolate(maps, size=level.shape[2:], mode="bilinear", align_corners=False)
-            maps = block(torch.cat((level, larger), 1))
+            below, maps = maps, block(torch.cat((level, _enlarged(maps, level)), 1))
         logits: Tensor = self.head(maps)
-        return logits
+        return logits if self.aux is None else {"out": logits, "aux": _enlarged(self.aux(below), logits)}
 
     def feature_points(self) -> dict[str, str | list[str]]:
         """The levels on the way down, without the first, and on the way up; each after its last ReLU."""

@@ -178,9 +178,7 @@ def _figure(result: Result) -> str:
     metric = tasks.from_record(result.task).primary
     on, size = _measured(result)
     value = metric.show(result.metrics.on(on)[metric.name])
-    return (
-        f"no better than chance, with a {metric.label} of {value} on the {size:,} samples of its {on} split"
-    )
+    return f"no better than chance, with {value} {metric.label} on the {size:,} samples of its {on} split"
 
 
 def _measured(result: Result) -> tuple[str, int]:

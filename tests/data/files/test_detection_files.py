@@ -136,14 +136,16 @@ def test_the_scale_is_that_of_the_pixels(size: tuple[int, int]) -> None:
 
 
 def test_what_has_no_area_is_left_out_and_what_leaves_the_image_is_cut(tmp_path: Path) -> None:
-    objects = "<object><name>red</name><difficult>1</difficult></object>"
+    corners = "<xmin>39.9999999</xmin><ymin>5</ymin><xmax>45</xmax><ymax>9</ymax>"
+    sliver = f"<object><name>red</name><bndbox>{corners}</bndbox></object>"  # 40 in the precision of targets
+    objects = f"<object><name>red</name><difficult>1</difficult></object>{sliver}"
     for number in range(4):
         save(tmp_path / f"{number}.png", drawn(0))
         voc(tmp_path / f"{number}.xml", [(30, 4, 44, 9, 1), (7, 7, 7, 20, 0), (1, 1, 5, 5, 0)], more=objects)
     source = loaded(tmp_path, 'format="voc", validation=0.0')
     assert all(each == [[30, 4, 40, 9, 0], [1, 1, 5, 5, 1]] for each in boxes_of(source))
     assert source.notes[:3] == (
-        "boxes without an area are left out: 4, such as one in 0.png",
+        "boxes without an area are left out: 8, such as one in 0.png",
         "boxes that leave their image are cut off at its border: 4, such as one in 0.png",
         "boxes that mark a crowd or are difficult are left out: 4",
     )
@@ -181,6 +183,11 @@ def test_what_is_wrong_in_coco_json(tmp_path: Path) -> None:
     )
     assert "names the image 'b.png', which is in none of" in with_json(
         tmp_path, images=[{"id": 11, "file_name": "b.png"}]
+    )
+    larger = {"id": 11, "file_name": "a.png", "width": 80, "height": 64}
+    assert with_json(tmp_path, images=[larger]) == (
+        f"the image {str(tmp_path / 'a.png')!r} has 32 x 40 pixels, and {file!r} says 64 x 80; its boxes are "
+        "in the pixels of that image"
     )
     assert "outside of its image of 40 x 32" in with_json(
         tmp_path, annotations=[{**right, "bbox": [50, 3, 4, 4]}]

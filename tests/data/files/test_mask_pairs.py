@@ -49,6 +49,25 @@ def test_lists_name_the_images_of_a_split(tmp_path: Path) -> None:
         in_folders(tmp_path, "test")
 
 
+def test_lists_name_what_they_like(tmp_path: Path) -> None:
+    for n in ("1", "2", "a b", "c.0.v1"):
+        write_pair(tmp_path / f"JPEGImages/{n}.jpg", tmp_path / f"SegmentationClass/{n}.png", 0)
+    (tmp_path / "JPEGImages/unlabeled.jpg").write_bytes((tmp_path / "JPEGImages/1.jpg").read_bytes())
+    (tmp_path / "train.txt").write_text("a b\n\nJPEGImages/1.jpg SegmentationClass/2.png\nc.0.v1\n")
+    found = in_folders(tmp_path, "test")["train"]
+    assert [(pair.image.name, pair.mask.name) for pair in found] == [
+        ("a b.jpg", "a b.png"),
+        ("1.jpg", "2.png"),
+        ("c.0.v1.jpg", "c.0.v1.png"),
+    ]
+    (tmp_path / "val.txt").write_text("unlabeled")
+    with pytest.raises(LimbeckError, match=r"the image .*unlabeled.jpg' has no mask; .*Class/unlabeled.png'"):
+        in_folders(tmp_path, "test")
+    (tmp_path / "val.txt").write_text("\n")
+    with pytest.raises(LimbeckError, match=r"val.txt' names no image"):
+        in_folders(tmp_path, "test")
+
+
 def test_patterns_match_what_stands_for_the_stars(tmp_path: Path) -> None:
     write_layout(tmp_path, "left/{split}/a/{n}_left.png", "fine/{split}/a/{n}_ids.png")
     write_pair(tmp_path / "left/train/b/0_left.png", tmp_path / "fine/train/b/0_ids.png", 9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from limbeck.data.files.discover import is_split, natural, splits_in
@@ -47,7 +47,7 @@ def in_folders(place: Path, test: str) -> dict[str, list[Pair]]:
     if images and masks:
         if _split_folders(images, test):
             return _beside(images, masks, test)
-        return _listed(place, _pairs(images, masks), test)
+        return _listed(place, images, masks, test)
     inside = {
         name: (theirs, its)
         for name, folder in _split_folders(place, test).items()
@@ -133,21 +133,71 @@ def _beside(images: Path, masks: Path, test: str) -> dict[str, list[Pair]]:
     return {split: _pairs(images / name, masks / name) for split, name in chosen.items()}
 
 
-def _listed(place: Path, pairs: list[Pair], test: str) -> dict[str, list[Pair]]:
-    """The pairs as files list their names; all for training where there is no list."""
+def _listed(place: Path, images: Path, masks: Path, test: str) -> dict[str, list[Pair]]:
+    """The pairs as files list them; all for training where there is no list.
+
+    A line names an image, with or without its folder and its ending, and perhaps its mask behind it. Images
+    that no list names need no mask.
+    """
     lists = next((found for each in _LISTS if (found := _lists(place / each, test))), None)
     if lists is None:
-        return {"train": pairs}
-    known = {pair.image.stem: pair for pair in pairs}
+        return {"train": _pairs(images, masks)}
+    ours, theirs = _Names(images), _Names(masks)
     chosen = splits_in(lists, repr(str(place)), test)
     splits: dict[str, list[Pair]] = {}
     for split, name in chosen.items():
-        for line in lists[name].read_text().split():
-            pair = known.get(Path(line).stem)
-            if pair is None:
-                raise LimbeckError(f"{str(lists[name])!r} names {line!r}, and there is no such image")
-            splits.setdefault(split, []).append(pair)
+        for line in lists[name].read_text(encoding="utf-8").splitlines():
+            if not line.strip():
+                continue
+            image, mask = _both(line, ours, theirs) or (ours.find(line), None)
+            if image is None:
+                raise LimbeckError(f"{str(lists[name])!r} names {line.strip()!r}, and there is no such image")
+            splits.setdefault(split, []).append(Pair(image, mask or theirs.of(image, images)))
+        if split not in splits:
+            raise LimbeckError(f"{str(lists[name])!r} names no image")
     return splits
+
+
+class _Names:
+    """The images in a folder by what lists call them.
+
+    Args:
+        folder: with the images, in folders below, too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._files = folder, dict(below(folder))
+        self._by_stem = {file.stem: file for file in self._files.values()}
+
+    def find(self, text: str) -> Path | None:
+        """The file that is meant, by its place in the folder or by its name alone."""
+        name = PurePosixPath(text.strip())
+        if name.suffix.lower() in PICTURES:
+            name = name.with_suffix("")
+        return self._files.get(name.as_posix()) or self._by_stem.get(name.name)
+
+    def of(self, image: Path, images: Path) -> Path:
+        """The mask of an image in another folder.
+
+        Raises:
+            LimbeckError: if there is none.
+        """
+        name = image.relative_to(images).with_suffix("")
+        if (mask := self._files.get(name.as_posix())) is None:
+            raise LimbeckError(
+                f"the image {str(image)!r} has no mask; there should be one at "
+                f"{str(self.folder / name) + '.png'!r}"
+            )
+        return mask
+
+
+def _both(line: str, images: _Names, masks: _Names) -> tuple[Path, Path] | None:
+    """The image and the mask that a line names; None where it names an image alone."""
+    words = line.split()
+    if len(words) != 2 or any(Path(word).suffix.lower() not in PICTURES for word in words):
+        return None
+    image, mask = images.find(words[0]), masks.find(words[1])
+    return None if image is None or mask is None else (image, mask)
 
 
 def _lists(folder: Path, test: str) -> Mapping[str, Path]:
@@ -158,14 +208,8 @@ def _lists(folder: Path, test: str) -> Mapping[str, Path]:
 
 def _pairs(images: Path, masks: Path) -> list[Pair]:
     """The images in one folder with the masks of the same names in another, in folders below as above."""
-    known = dict(below(masks))
-    pairs = []
-    for name, file in below(images):
-        if name not in known:
-            raise LimbeckError(
-                f"the image {str(file)!r} has no mask; there should be one at {str(masks / name) + '.png'!r}"
-            )
-        pairs.append(Pair(file, known[name]))
+    known = _Names(masks)
+    pairs = [Pair(file, known.of(file, images)) for _, file in below(images)]
     if not pairs:
         raise LimbeckError(f"the folder {str(images)!r} holds no images")
     return pairs

@@ -107,7 +107,7 @@ def stage_like(method: str, kinds: Sequence[int], **tensors: Tensor) -> None:
         if tensor.ndim not in kinds:
             wanted = " or ".join(STAGES[kind] for kind in kinds)
             axes = "unsqueeze() adds an axis and flatten() joins two"
-            raise _misshapen(method, name, tensor, f"that of {wanted}", axes)
+            raise _misshapen(method, name, tensor, f"of {wanted}", axes)
 
 
 def token_mask(method: str, stage: Tensor, mask: Tensor | None) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from limbeck.data.files.discover import natural
 from limbeck.data.files.folders import PICTURES
 from limbeck.errors import LimbeckError
@@ -84,6 +86,10 @@ def checked(boxes: Iterable[Box], size: tuple[int, int], where: str) -> tuple[tu
                 "boxes are in pixels from the upper left corner"
             )
         inside = Box(max(box.x1, 0.0), max(box.y1, 0.0), min(box.x2, width), min(box.y2, height), box.what)
+        x1, y1, x2, y2 = map(np.float32, inside[:4])
+        if x2 <= x1 or y2 <= y1:  # in the precision of targets
+            empty += 1
+            continue
         cut += inside != box
         kept.append(inside)
     return tuple(kept), empty, cut

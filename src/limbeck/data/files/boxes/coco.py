@@ -56,6 +56,12 @@ def read_coco(file: Path, folders: Sequence[Path]) -> tuple[list[Annotated], tup
     for number, its in images.items():
         picture = _picture(str(_field(its, "file_name", f"the image {number}", file)), folders, file)
         size = size_of(picture, f"the image {str(picture)!r}")
+        said = tuple(its.get(side) or actual for side, actual in zip(("height", "width"), size, strict=True))
+        if said != size:
+            raise LimbeckError(
+                f"the image {str(picture)!r} has {size[0]} x {size[1]} pixels, and {str(file)!r} says "
+                f"{said[0]} x {said[1]}; its boxes are in the pixels of that image"
+            )
         found.append(Annotated(picture, size, tuple(boxes[number]), crowds[number]))
     return found, names
 
