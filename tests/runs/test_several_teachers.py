@@ -148,6 +148,19 @@ def test_a_size_that_a_teacher_cannot_take_is_refused(taught: dict[str, Path], t
         distilled(tmp_path / "run", teacher=taught["big"], settings={"teacher.size": 8})
 
 
+def test_of_teachers_one_after_the_other_the_last_one_is_measured(
+    taught: dict[str, Path], tmp_path: Path
+) -> None:
+    objective = 'mtpd(ce + kd, teachers=["small", "big"], epochs=1)'
+    run = distilled(tmp_path / "run", objective=objective, settings=both(taught))
+    small, big = (run.result.teachers[name] for name in ("small", "big"))
+    assert small.metrics is None
+    assert big.metrics is not None
+    assert big.metrics["top1"] == Run(taught["big"]).result.metrics.on("test")["top1"]
+    assert run.result.teacher == big
+    assert evaluate(run).networks["teacher"].metrics["top1"] == big.metrics["top1"]
+
+
 EXPERTS = ('ce + dgkd(teachers=["small", "big"])', '0.1*ce + 0.9*ceskd(teachers=["small", "big"])')
 
 

@@ -118,11 +118,12 @@ def _result(
 ) -> Result:
     config, source, history = job.config, job.source, run.history
     test = found.networks if found and found.split == "test" else {}
+    beside = job.measured_beside
     teachers = {
         name: TeacherResult(
             **facts,
             cached=tuple(job.distiller.teachers[name].cached),
-            metrics=test["teacher"].metrics if "teacher" in test and name == job.first else None,
+            metrics=test["teacher"].metrics if "teacher" in test and name == beside else None,
         )
         for name, facts in job.taught_by.items()
     }
@@ -200,9 +201,10 @@ def _evaluated(
     contenders: dict[Role, Contender] = {"student": of_run(student, run)}
     notes: tuple[str, ...] = ()
     try:
-        if job.first is not None and (teacher := job.distiller.teachers[job.first].network) is not None:
-            found_teacher = of_config(teacher, job.config.taught_by[job.first], job.source.task)
-            contenders["teacher"] = replace(found_teacher, told=job.told.get(job.first))
+        beside = job.measured_beside
+        if beside is not None and (teacher := job.distiller.teachers[beside].network) is not None:
+            found_teacher = of_config(teacher, job.config.taught_by[beside], job.source.task)
+            contenders["teacher"] = replace(found_teacher, told=job.told.get(beside))
     except LimbeckError as error:  # its network was unloaded and is gone: no reason to lose the run
         notes = (f"The teacher is left out: {error}.",)
         trainer.display.note(notes[0])

@@ -59,9 +59,14 @@ class Job:
     told: Mapping[str, Source] = field(default_factory=dict)
 
     @property
-    def first(self) -> str | None:
-        """The name of the teacher, or of the first of several, beside which the student is measured."""
-        return next(iter(self.distiller.teachers), None)
+    def measured_beside(self) -> str | None:
+        """The name of the teacher beside which the student is measured: the first that is asked in training.
+
+        Of teachers one after the other that is the last one, as the others are asked in phases.
+        """
+        asked, _ = self.distiller.asked[-1]
+        names = [*self.distiller.teachers]
+        return next((name for name in names if asked.get(name)), names[0] if names else None)
 
 
 def prepare(config: RunConfig, objects: Mapping[str, Any] | None = None, begun: Run | None = None) -> Job:

@@ -302,8 +302,9 @@ class Result(_Record):
 
     @property
     def teacher(self) -> TeacherResult | None:
-        """The first teacher; None without one."""
-        return next(iter(self.teachers.values()), None)
+        """The teacher that the student was measured beside, or else the first; None without one."""
+        teachers = [*self.teachers.values()]
+        return next((each for each in teachers if each.metrics), teachers[0] if teachers else None)
 
     @classmethod
     def read(cls, path: Path) -> Result:
