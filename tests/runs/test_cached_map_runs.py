@@ -95,7 +95,7 @@ def test_a_plan_has_the_phases_that_ask_for_something_else(taught: Run) -> None:
     ("budget", "kept", "said"),
     [
         ("1GB", 2, ""),
-        ("200KB", 1, "1 of 2 views are cached, for a view of 1,000 samples takes 192.0 kB and"),
+        ("200KB", 1, "1 of 2 views are cached, for a view of 1,000 samples takes 192.0 kB, and"),
         ("100KB", 0, "the teacher is asked live: a view of 1,000 samples takes 192.0 kB, and the budget of"),
     ],
 )
@@ -172,6 +172,13 @@ def test_a_run_whose_budget_is_too_small_is_the_live_one_and_says_so(
     live = student(tmp_path / "live", taught, cache_teacher=None)
     assert same(state_of(bounded), state_of(live))
     assert bounded.result.teachers["teacher"].cached == ()
+    assert not cache.exists()
+
+
+def test_a_filling_without_room_for_a_view_fills_nothing(taught: Run, cache: Path) -> None:
+    said = r"^nothing is filled: a view of 1,000 samples takes 192.0 kB, and .* leaves 100.0 kB; give it more"
+    with pytest.raises(LimbeckError, match=said):
+        list(fill(**given(taught, cache_budget="100KB")))
     assert not cache.exists()
 
 

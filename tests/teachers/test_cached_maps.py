@@ -34,6 +34,7 @@ OBJECTIVES = {
     "at": "ce + 1000*at",
     "fitnet": "ce + 100*fitnet",
     "ft": "ce + 200*ft(epochs=1)",
+    "masked_generative": "ce + masked_generative(alpha=0.01)",
     "nst": "ce + 50*nst",
     "ofd": 'ce + 0.001*ofd(margins="batch")',
     "ofd, batch norms": "ce + 0.001*ofd",

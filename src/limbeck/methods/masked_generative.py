@@ -20,6 +20,7 @@ from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.maps import resized_alike
 from limbeck.methods.parts.shapes import stage_like
+from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import Pair, described, stage_pairs
 from limbeck.outputs import Batch, Outputs
 
@@ -57,7 +58,7 @@ class MaskedGenerative(Method):
     where these differ, and resizes them bilinearly where their sizes do; M is 0 at random positions and 1 at
     the others; and G, two 3x3 convolutions with a ReLU between, makes the teacher's maps of what is left. The
     loss is a sum over channels and positions, as in the authors' code, so `alpha` is for maps of one size:
-    2e-5 for a pyramid of 256 channels over images of 1333 x 800.
+    2e-5 for a pyramid of 256 channels over images of 1333 x 800. A cache keeps the teacher's stages whole.
 
     Args:
         pairs: the stages, [student's, teacher's]; all in their order if not given. Those of limbeck's
@@ -95,16 +96,16 @@ class MaskedGenerative(Method):
             before, width = ours.shape[1], theirs.shape[1]
             self.align.append(nn.Identity() if before == width else nn.Conv2d(before, width, 1))
             self.generate.append(_generation(width))
+        self.sides = tuple(stage_side(context, theirs) for _, theirs in self.places)
         self.draws: Tensor
         self.register_buffer("draws", torch.randint(2**62, ()))
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> Tensor:
         """Scalar."""
         losses = []
-        for level, (pair, align, generate) in enumerate(
-            zip(self.places, self.align, self.generate, strict=True)
-        ):
-            theirs = teacher.stages[pair[1]]
+        parts = zip(self.places, self.sides, self.align, self.generate, strict=True)
+        for level, (pair, side, align, generate) in enumerate(parts):
+            theirs = side.of(teacher)
             ours = resized_alike(align(student.stages[pair[0]]), theirs)
             losses.append(masked_generative(generate(ours * self._kept(ours, batch, level)), theirs))
         return self.alpha * torch.stack(losses).sum()

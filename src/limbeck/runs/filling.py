@@ -96,7 +96,10 @@ def fill(
         return
     for asking, choices in stretches(given):
         if not asking.teacher.cached:
-            raise LimbeckError(asking.teacher.shortage)
+            raise LimbeckError(
+                f"nothing is filled: {asking.teacher.needs}; give it more (--cache-budget), or take smaller "
+                "inputs"
+            )
         yield from _fill(asking, choices)
 
 

@@ -74,6 +74,7 @@ class CachedTeacher(Teacher):
         names: the files that answer, as it is opened, by field or by the name of a side.
         views_kept: how many of the views of each sample these may have.
         shortage: a sentence on what the budget has no room for; empty where it has room for all.
+        needs: the part of it that says how much is needed, and how much there is.
     Raises:
         LimbeckError: for a field that cannot be kept, and for data that is another when it is read again.
     """
@@ -133,7 +134,7 @@ class CachedTeacher(Teacher):
         )
         self._samples_in_use, self._samples = len(data.train), size
         self._views, self._all_views = views or data.views.count, data.views.count
-        self.views_kept, self.shortage = self._all_views, ""
+        self.views_kept, self.shortage, self.needs = self._all_views, "", ""
         self._budget, self._promised = budget, dict[str, int]()
         self.names: tuple[str, ...] = ()
         self._known_in_a_row = 0  # answers read, since one was missing
@@ -187,7 +188,7 @@ class CachedTeacher(Teacher):
 
     def _within_budget(self) -> int:
         """How many views of each sample may be kept, beside what was promised to other files before."""
-        self.shortage = ""
+        self.shortage = self.needs = ""
         if self._budget is None:
             return self._all_views
         sizes = self.bytes_of_view()
@@ -202,12 +203,15 @@ class CachedTeacher(Teacher):
 
     def _short(self, kept: int, each: int, left: int) -> str:
         """Says that the budget does not do for all views."""
-        needs = f"a view of {self._samples_in_use:,} samples takes {sized(each)}"
+        self.needs = (
+            f"a view of {self._samples_in_use:,} samples takes {sized(each)}, and the budget of its cache "
+            f"leaves {sized(left)}"
+        )
         if not kept:
-            return f"the teacher is asked live: {needs}, and the budget of its cache leaves {sized(left)}"
+            return f"the teacher is asked live: {self.needs}"
         return (
-            f"{kept} of {self._views} views are cached, for {needs} and the budget leaves {sized(left)}; "
-            "about the others the teacher is asked live"
+            f"{kept} of {self._views} views are cached, for {self.needs}; about the others the teacher is "
+            "asked live"
         )
 
     def release(self) -> None:

@@ -87,6 +87,11 @@ def test_folders_have_any_names_and_whole_images_are_held_out(tmp_path: Path) ->
         ),
         (
             "",
+            [("train/high/a.png", 8, 8), ("train/low/a.png", 4, 4), ("train/low/b.png", 4, 4)],
+            "low/b.png' has no partner in .*high'",
+        ),
+        (
+            "",
             [("train/high/a.png", 8, 8), ("train/low/a.png", 4, 3)],
             "has 8 x 8 pixels, and .* 4 x 3; it should be 2 times as high and wide",
         ),

@@ -151,6 +151,8 @@ def _pairs(folder: Path, scale: int, decoder: Decoder, room: int) -> list[Pair]:
                 raise LimbeckError(
                     f"the image {str(file)!r} has no partner {str(low / name) + file.suffix!r}"
                 )
+        if alone := next((file for name, file in partners.items() if name not in files), None):
+            raise LimbeckError(f"the image {str(alone)!r} has no partner in {str(high)!r}")
         jobs = [partial(_given, file, partners[name], scale, decoder) for name, file in files.items()]
     pairs, taken = [], 0
     for pair in in_order(iter(jobs), WORKERS):
