@@ -100,6 +100,39 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(
     assert [line["terms"] for line in run.history] == [line["terms"] for line in student.history]
 
 
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        (STUDENT["objective"], "the teacher's stages are kept, and read back ever after"),
+        (
+            'mae + imitation + 0.1*fitnet(stage=-1, loss="l1", linear=true)',
+            "the teacher is asked live: imitation reads its logits, in the units of the targets, of which a",
+        ),
+    ],
+)
+def test_maps_are_cached_and_answers_are_not(
+    objective: str,
+    said: str,
+    teacher: Run,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    given = {**STUDENT, "objective": objective, "views": 2, "data_dir": folder, "teacher": teacher}
+    settings = {"settings": {**FAST["settings"], "training.checkpoint_every": 9}, "display": True}
+    runs = [
+        limbeck.distill(out=tmp_path / name, **{**given, **settings, "cache_teacher": kept})
+        for name, kept in (("live", None), ("cold", "all"), ("warm", "all"))
+    ]
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err
+    live, _, warm = (run.history[-1]["terms"]["total"] for run in runs)
+    assert warm == pytest.approx(live, rel=1e-3)
+    assert (runs[-1].result.teacher_forwards == 0) == ("kept" in said)
+
+
 def test_it_is_loaded_and_enlarges_images_of_any_size(student: Run) -> None:
     network = limbeck.load(student.path)
     assert network(torch.rand(1, 3, 13, 21)).shape == (1, 3, 26, 42)

@@ -23,6 +23,9 @@ from limbeck.teachers.ranks import TOP
 MOST_VIEWS = 4096
 """Views of a sample that a cache is of use for: of more, hardly one is drawn twice."""
 
+IN_UNITS = "in the units of the targets, of which a cache keeps three digits"
+"""What keeps the answers of a task of values from being cached."""
+
 
 def asked(
     network: nn.Module, teacher: TeacherConfig, config: RunConfig, source: Source, *, again: bool
@@ -53,15 +56,18 @@ def asked(
             f'of the views "{source.views}" hardly one comes twice, so a cache of the teacher would be of no '
             "use; draw among a few of each sample, for example views=16"
         )
-    if "logits" in teacher.cached and source.task.scores == "values":
-        raise LimbeckError(
-            f"the answers of a network for {source.task.name} are in the units of the targets, of which a "
-            "cache keeps three digits; leave out cache_teacher (--cache-teacher), or keep the embedding alone"
-        )
+    kept = teacher.cached
+    if "logits" in kept and source.task.scores == "values":
+        if MAPS not in kept:
+            raise LimbeckError(
+                f"the answers of a network for {source.task.name} are {IN_UNITS}; leave out cache_teacher "
+                "(--cache-teacher), or keep the embedding alone"
+            )
+        kept = tuple(field for field in kept if field != "logits")
     return CachedTeacher(
         network,
         source,
-        teacher.cached,
+        kept,
         views=config.training.views,
         top=teacher.top or TOP,
         preparation=preparations.preparation(teacher, source.task),
@@ -128,7 +134,8 @@ def note(distiller: Distiller, name: str, config: TeacherConfig) -> str:
     reader = _reader(distiller, name, field)
     if kept:
         return f"{said}; where {reader} reads its {field}, it is asked live"
-    return f"the teacher is asked live: {reader} reads its {field}{_remedy(field, sides_there, config)}"
+    remedy = _remedy(distiller, field, sides_there, config)
+    return f"the teacher is asked live: {reader} reads its {field}{remedy}"
 
 
 def _reader(distiller: Distiller, name: str, field: str) -> str:
@@ -141,8 +148,10 @@ def _reader(distiller: Distiller, name: str, field: str) -> str:
     )
 
 
-def _remedy(field: str, sides: Sequence[Side], config: TeacherConfig) -> str:
+def _remedy(distiller: Distiller, field: str, sides: Sequence[Side], config: TeacherConfig) -> str:
     """What would have a cache keep a field, if anything."""
+    if field == "logits" and distiller.task.scores == "values":
+        return f", {IN_UNITS}"
     if field in FIELDS:
         return "; cache_teacher=both (--cache-teacher) would keep that too"
     if not any(side.field == field for side in sides):
