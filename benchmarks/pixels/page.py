@@ -112,9 +112,11 @@ def told_of_tries(tries: Mapping[int, Sequence[Mapping[str, Any]]], metric: Metr
         return str(summarize([metric.scale * each[split][metric.name] for each in tries[epochs]]))
 
     known, longest = ", ".join(f"{n} epochs {mean(n, 'validation')}" for n in sorted(tries)), max(tries)
+    count = len(tries[longest])
+    seeds = "1 seed" if count == 1 else f"{count} seeds"
     return (
         f" {metric.label} of the student alone on the validation split by its number of epochs: {known}."
-        f" After {longest} epochs it has {mean(longest, 'test')} on the test split."
+        f" After {longest} epochs ({seeds}) it has {mean(longest, 'test')} on the test split."
     )
 
 

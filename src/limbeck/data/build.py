@@ -177,8 +177,7 @@ def assemble(
             checks.check_alike(_first(split), first, which, any_size=task.restores)
             if not split.has_labels:
                 raise LimbeckError(
-                    f"the {which} data has no labels to measure by; give it labels, or measure on another "
-                    'split that has some, such as test="val"'
+                    f"the {which} data has no labels to measure by; give it labels, or another split that has"
                 )
     kind = kind or kind_of(first)
     mean, std = ((), ()) if task.restores else _normalization(train, first, kind)

@@ -270,9 +270,8 @@ def _check_replaceable(
 def _teacher(run: Run, source: Source | None, given: nn.Module | None) -> Contender | None:
     """The run's teacher, made with the run's own data, which may have given it its normalization."""
     taught_by = {} if is_imported(run.path) else run.config.taught_by
-    known = run.result.teachers if taught_by else {}
-    beside = next((name for name, each in known.items() if each.metrics), next(iter(taught_by), ""))
-    config = taught_by.get(beside)
+    beside = run.result.measured_beside if taught_by else None
+    config = None if beside is None else taught_by[beside]
     if config is None and given is not None:
         return Contender(given, f"<{type(given).__name__}>", unseen=False)
     if config is None:

@@ -303,8 +303,13 @@ class Result(_Record):
     @property
     def teacher(self) -> TeacherResult | None:
         """The teacher that the student was measured beside, or else the first; None without one."""
-        teachers = [*self.teachers.values()]
-        return next((each for each in teachers if each.metrics), teachers[0] if teachers else None)
+        return None if self.measured_beside is None else self.teachers[self.measured_beside]
+
+    @property
+    def measured_beside(self) -> str | None:
+        """The name of that teacher."""
+        names = [*self.teachers]
+        return next((name for name in names if self.teachers[name].metrics), names[0] if names else None)
 
     @classmethod
     def read(cls, path: Path) -> Result:

@@ -186,8 +186,8 @@ def test_what_is_wrong_in_coco_json(tmp_path: Path) -> None:
     )
     larger = {"id": 11, "file_name": "a.png", "width": 80, "height": 64}
     assert with_json(tmp_path, images=[larger]) == (
-        f"the image {str(tmp_path / 'a.png')!r} has 32 x 40 pixels, and {file!r} says 64 x 80; its boxes are "
-        "in the pixels of that image"
+        f"{file!r} is for an image of 80 x 64 pixels, and {str(tmp_path / 'a.png')!r} has 40 x 32; they "
+        "should have as many"
     )
     assert "outside of its image of 40 x 32" in with_json(
         tmp_path, annotations=[{**right, "bbox": [50, 3, 4, 4]}]

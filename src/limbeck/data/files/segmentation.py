@@ -28,11 +28,8 @@ from limbeck.data.registry import written
 from limbeck.data.source import PIXELS, Source
 from limbeck.data.split import Split, copies
 from limbeck.data.storage.streamed import WORKERS, decoded
-from limbeck.errors import LimbeckError
+from limbeck.errors import LimbeckError, listed
 from limbeck.tasks import Segmentation
-
-SHOWN = 8
-"""Classes that a note lists."""
 
 
 def from_segmentation(
@@ -270,8 +267,4 @@ def _notes(task: Segmentation, targets: Tensor) -> Iterator[str]:
     counts = task.counts(targets)
     missing = [name for name, count in zip(task.names, counts, strict=True) if not count]
     if missing and any(counts):
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        yield (
-            f"no training pixel has the {'class' if len(missing) == 1 else 'classes'} "
-            f"{', '.join(missing[:SHOWN])}{more}"
-        )
+        yield f"no training pixel has the {'class' if len(missing) == 1 else 'classes'} {listed(missing)}"

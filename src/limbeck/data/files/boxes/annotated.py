@@ -95,5 +95,21 @@ def checked(boxes: Iterable[Box], size: tuple[int, int], where: str) -> tuple[tu
     return tuple(kept), empty, cut
 
 
+def check_size(told: tuple[int, int], size: tuple[int, int], file: Path, image: Path) -> None:
+    """Refuses boxes that are in the pixels of an image of another size.
+
+    Args:
+        told: height and width of the image that the boxes are for.
+        size: those of the image that is there.
+        file: what holds the boxes.
+        image: the image.
+    """
+    if told != size:
+        raise LimbeckError(
+            f"{str(file)!r} is for an image of {told[1]} x {told[0]} pixels, and {str(image)!r} has "
+            f"{size[1]} x {size[0]}; they should have as many"
+        )
+
+
 def _listed(corners: Sequence[float]) -> str:
     return f"({', '.join(f'{corner:g}' for corner in corners)})"

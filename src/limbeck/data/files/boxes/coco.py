@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.data.files.boxes.annotated import Annotated, Box
+from limbeck.data.files.boxes.annotated import Annotated, Box, check_size
 from limbeck.data.files.canvas import size_of
 from limbeck.errors import LimbeckError
 from limbeck.files import parse_json
@@ -56,12 +56,7 @@ def read_coco(file: Path, folders: Sequence[Path]) -> tuple[list[Annotated], tup
     for number, its in images.items():
         picture = _picture(str(_field(its, "file_name", f"the image {number}", file)), folders, file)
         size = size_of(picture, f"the image {str(picture)!r}")
-        said = tuple(its.get(side) or actual for side, actual in zip(("height", "width"), size, strict=True))
-        if said != size:
-            raise LimbeckError(
-                f"the image {str(picture)!r} has {size[0]} x {size[1]} pixels, and {str(file)!r} says "
-                f"{said[0]} x {said[1]}; its boxes are in the pixels of that image"
-            )
+        check_size((its.get("height") or size[0], its.get("width") or size[1]), size, file, picture)
         found.append(Annotated(picture, size, tuple(boxes[number]), crowds[number]))
     return found, names
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from limbeck.data.files.boxes.annotated import Annotated, Box
+from limbeck.data.files.boxes.annotated import Annotated, Box, check_size
 from limbeck.data.files.canvas import size_of
 from limbeck.errors import LimbeckError
 
@@ -33,11 +33,7 @@ def read_voc(image: Path, file: Path) -> Annotated:
     told = [root.findtext(f"size/{side}") for side in ("height", "width")]
     if all(side is not None and side.strip().isdecimal() and int(side) for side in told):
         height, width = (int(side or 0) for side in told)
-        if (height, width) != size:
-            raise LimbeckError(
-                f"{str(file)!r} is for an image of {width} x {height} pixels, and {str(image)!r} has "
-                f"{size[1]} x {size[0]}; they should have as many"
-            )
+        check_size((height, width), size, file, image)
     boxes, difficult = [], 0
     for place, each in enumerate(root.iter("object")):
         if (each.findtext("difficult") or "0").strip() == "1":
