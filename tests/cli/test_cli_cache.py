@@ -97,6 +97,7 @@ def test_damage_is_found_and_mended(command: Command, teacher: Run, cache: Path)
                 ("--data", "digits"),
                 ("--data-dir", "."),
                 ("--batch-size", "8"),
+                ("--device", "cpu"),
                 ("--set", "seed=1"),
             )
         ),
@@ -108,6 +109,13 @@ def test_damage_is_found_and_mended(command: Command, teacher: Run, cache: Path)
         (
             ("fill", "--teacher", "mlp", "--views", "0"),
             "training.views=0 should be greater than or equal to 1",
+        ),
+        *(
+            (
+                (word, "--device", "tpu", "--teacher", "mlp", "--data", "digits"),
+                "training.device='tpu' should be auto, cpu, cuda, mps, or cuda:1 for one of several",
+            )
+            for word in ("plan", "fill")
         ),
     ],
 )

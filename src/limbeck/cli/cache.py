@@ -44,6 +44,7 @@ def plan(
     cache_teacher: options.CacheTeacher = None,
     cache_budget: options.CacheBudget = None,
     batch_size: Forward = None,
+    device: options.Device = None,
     settings: options.Settings = None,
 ) -> None:
     """Says how many rows, bytes and hours a cache would take.
@@ -66,6 +67,7 @@ def plan(
         cache_teacher=cache_teacher,
         cache_budget=cache_budget,
         batch_size=batch_size,
+        device=device,
         settings=values.settings(settings or []),
     )
     for planned in planning(arguments):
@@ -86,6 +88,7 @@ def fill(
     cache_teacher: options.CacheTeacher = None,
     cache_budget: options.CacheBudget = None,
     batch_size: Forward = None,
+    device: options.Device = None,
     settings: options.Settings = None,
 ) -> None:
     """Asks a teacher in advance for all that a run would.
@@ -110,6 +113,7 @@ def fill(
         cache_teacher=cache_teacher,
         cache_budget=cache_budget,
         batch_size=batch_size,
+        device=device,
         settings=values.settings(settings or []),
     )
     bar = Progress(console=err(), transient=True)
@@ -178,6 +182,7 @@ def verify(
     data_dir: options.DataDir = None,
     task: options.Task = None,
     batch_size: Forward = None,
+    device: options.Device = None,
     settings: options.Settings = None,
 ) -> None:
     """Checks every answer in all caches, or in one.
@@ -190,7 +195,7 @@ def verify(
     if teacher is not None:
         if name is not None:
             raise LimbeckError("a cache is found by its teacher and data; leave out its name")
-        _ask_anew(student, teacher, data, data_dir, task, batch_size, settings)
+        _ask_anew(student, teacher, data, data_dir, task, batch_size, device, settings)
         return
     idle = {
         "--student": student,
@@ -198,6 +203,7 @@ def verify(
         "--data-dir": data_dir,
         "--task": task,
         "--batch-size": batch_size,
+        "--device": device,
         "--set": settings or None,
     }
     for option, value in idle.items():
@@ -232,6 +238,7 @@ def _ask_anew(
     data_dir: Path | None,
     task: str | None,
     batch_size: int | None,
+    device: str | None,
     settings: list[str] | None,
 ) -> None:
     """Compares a cache with its teacher."""
@@ -247,6 +254,7 @@ def _ask_anew(
             data_dir=data_dir,
             task=task,
             batch_size=batch_size,
+            device=device,
             settings=values.settings(settings or []),
         )
     )

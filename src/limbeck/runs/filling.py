@@ -59,6 +59,7 @@ def fill(
     cache_teacher: str | None = None,
     cache_budget: str | None = None,
     batch_size: int | None = None,
+    device: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Filling]:
     """Asks the teacher about all training samples, in the views that a run with these settings draws among.
@@ -88,6 +89,7 @@ def fill(
         cache_teacher=cache_teacher,
         cache_budget=cache_budget,
         batch_size=batch_size,
+        device=device,
         settings=settings or {},
     )
     made = keeping(given)

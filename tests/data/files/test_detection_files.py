@@ -151,6 +151,18 @@ def test_what_has_no_area_is_left_out_and_what_leaves_the_image_is_cut(tmp_path:
     )
 
 
+def test_classes_that_no_training_image_has_are_told(tmp_path: Path) -> None:
+    for split, boxes in {"train": (), "val": drawn(0), "test": drawn(0)}.items():
+        for number in range(4):
+            save(tmp_path / split / f"{number}.png", boxes)
+        write_coco(tmp_path / split / "_annotations.coco.json", {f"{n}.png": boxes for n in range(4)})
+    (note,) = loaded(tmp_path).notes
+    assert note == "no training image has a box, so only a teacher can say where objects are"
+    one = {f"{n}.png": [(1, 1, 9, 9, 0)] for n in range(4)}
+    write_coco(tmp_path / "train" / "_annotations.coco.json", one)
+    assert loaded(tmp_path).notes == ("no training image has a box of the class 'blue'",)
+
+
 def refused(place: Path, arguments: str = "") -> str:
     with pytest.raises(LimbeckError) as caught:
         loaded(place, arguments)

@@ -23,7 +23,7 @@ from limbeck.data.registry import written
 from limbeck.data.source import PIXELS, Source
 from limbeck.data.split import Split, copies
 from limbeck.data.storage.streamed import decoded
-from limbeck.errors import LimbeckError, unknown
+from limbeck.errors import LimbeckError, listed, unknown
 from limbeck.outputs import ABSENT
 from limbeck.tasks import Detection
 
@@ -128,7 +128,11 @@ def from_detection(
     return replace(
         source,
         preparation=f"{PIXELS} of {kind} images, turned as their EXIF says{canvas.described(alike)}",
-        notes=(*_notes([each for some in kept.values() for each in some]), *source.notes),
+        notes=(
+            *_left_out([each for some in kept.values() for each in some]),
+            *_missing(parts["train"].targets[..., 4], classes),
+            *source.notes,
+        ),
     )
 
 
@@ -185,7 +189,18 @@ def _tensor(images: Sequence[_Kept], names: Sequence[str], canvas: Canvas) -> Te
     return targets
 
 
-def _notes(images: Sequence[_Kept]) -> Iterator[str]:
+def _missing(ids: Tensor, names: Sequence[str]) -> Iterator[str]:
+    """A sentence on classes that the training images have no box of."""
+    found = {*ids.long().flatten().tolist()}
+    missing = [name for number, name in enumerate(names) if number not in found]
+    if len(missing) == len(names):
+        yield "no training image has a box, so only a teacher can say where objects are"
+    elif missing:
+        of = "class" if len(missing) == 1 else "classes"
+        yield f"no training image has a box of the {of} {listed(missing)}"
+
+
+def _left_out(images: Sequence[_Kept]) -> Iterator[str]:
     """Sentences on boxes that are not as the files have them."""
     flat = [each for each in images if each.empty]
     if flat:
