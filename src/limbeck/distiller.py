@@ -18,6 +18,7 @@ from limbeck.chunked import LARGE, Chunked, dense, in_chunks
 from limbeck.data_facts import DataFacts
 from limbeck.distilling.binding import bind, check_answers, shown
 from limbeck.distilling.forwards import in_rows, samples_as_rows, with_views
+from limbeck.distilling.passes import Pass
 from limbeck.distilling.phases import PhaseModule, of_teacher, only_learns
 from limbeck.distilling.resting import rest, resting
 from limbeck.errors import LimbeckError
@@ -210,17 +211,16 @@ class Distiller(nn.Module):
         if batch.progress is None and self._progress is not None:
             batch = replace(batch, progress=self._progress)
         batch = self.collected(batch)
-        rule = self._backward if self._rule else None
-        losses = self._losses(
-            batch,
+        made = Pass(
             self.reads,
             self._fields[True],
             self._views,
             self._tap,
             self._chunked or self.objective.terms,
-            rule,
+            self._backward if self._rule else None,
             of_training=self.training,
         )
+        losses = self._losses(batch, made)
         if torch.is_grad_enabled():
             self._untrained.look(self.student, self.objective, losses)
         return losses
@@ -256,50 +256,47 @@ class Distiller(nn.Module):
             )
         self._split.backward(losses, scale)
 
-    def _losses(
-        self,
-        batch: Batch,
-        reads: Reads,
-        fields: Mapping[str, Sequence[str]],
-        views: Mapping[str, Sequence[str]],
-        tap: Tap | None,
-        loss: Callable[[Outputs, Outputs, Batch], Any],
-        rule: Callable[[Losses, float | Tensor], None] | None = None,
-        *,
-        of_training: bool,
-        own_data: bool = False,
-    ) -> Losses:
-        checks.batch_complete(batch, reads, self.objective)
-        checks.targets_given(batch.targets)
-        if batch.weights is not None:
-            checks.can_weigh(self.objective, self.task)
-        if batch.targets is not None and not own_data:
-            self.task.check_batch(batch.targets, len(batch))
-        student = Outputs()
-        if tap:
-            tap.network = self.student  # which may have been compiled since
-            student = with_views(tap, batch, reads.further, together=self._views_together)
-        with torch.no_grad():
-            # Of other data, index and view say nothing to a cache.
-            asked = batch if of_training else replace(batch, view=None, view_numbers={})
-            teacher = self.teachers.ask(asked, fields, views)
+    def _losses(self, batch: Batch, made: Pass) -> Losses:
+        """The losses of a batch."""
+        self._check(batch, made)
+        student, teacher = self._outputs(batch, made)
         device = _device(self.student)
-        asked_for = {"logits", "projection"} & student.keys()
-        if device.type == "cpu" and batch.targets is not None and asked_for:
+        if device.type == "cpu" and batch.targets is not None and {"logits", "projection"} & student.keys():
             # An accelerator's targets are not looked at: it would be waited for.
             checks.targets_in_range(batch.targets, self.task)
         with torch.autocast(device.type, enabled=False):
             student, teacher = student.map(full_precision), teacher.map(full_precision)
             given = {**sums_of_inputs(batch.inputs), **sums_of_teachers(teacher)}
-            rows = samples_as_rows(batch) if own_data else self.task.rows(batch, student if tap else teacher)
+            told = student if made.tap else teacher
+            rows = samples_as_rows(batch) if made.own_data else self.task.rows(batch, told)
             student, teacher = in_rows(student, rows), in_rows(teacher, rows)
-            if not self._chunked or not of_training:
+            if not self._chunked or not made.of_training:
                 teacher = dense(teacher)
             batch = rows.batch(batch)
             if rows.sample is not None:
                 batch = draw_related(batch, student, self.related, self.seed)
-            losses = Losses(loss(student, teacher, batch), rule, given)
+            losses = Losses(made.loss(student, teacher, batch), made.rule, given)
             return losses if rows.count else losses.reweighed(0.0)
+
+    def _check(self, batch: Batch, made: Pass) -> None:
+        """Refuses a batch that lacks what is read, or does not fit the task."""
+        checks.batch_complete(batch, made.reads, self.objective)
+        checks.targets_given(batch.targets)
+        if batch.weights is not None:
+            checks.can_weigh(self.objective, self.task)
+        if batch.targets is not None and not made.own_data:
+            self.task.check_batch(batch.targets, len(batch))
+
+    def _outputs(self, batch: Batch, made: Pass) -> tuple[Outputs, Outputs]:
+        """What student and teachers give for a batch."""
+        student = Outputs()
+        if made.tap:
+            made.tap.network = self.student  # which may have been compiled since
+            student = with_views(made.tap, batch, made.reads.further, together=self._views_together)
+        with torch.no_grad():
+            # Of other data, index and view say nothing to a cache.
+            asked = batch if made.of_training else replace(batch, view=None, view_numbers={})
+            return student, self.teachers.ask(asked, made.fields, made.views)
 
     def progress(self, step: int, epoch: int, fraction: float) -> None:
         """Tells the methods how far training has come: steps and epochs done, the fraction of the whole."""
@@ -333,19 +330,26 @@ class Distiller(nn.Module):
 
     def _losses_of(self, name: str, phase: Phase) -> Callable[[Batch], Losses]:
         """What turns a batch into the losses of a phase."""
-        tap, own = self._student_tap(phase.reads), phase.data is not None
+        own = phase.data is not None
         fields = self._phase_fields(phase) if phase.reads.teacher else {}
-        views = dict.fromkeys(fields, phase.reads.further)
 
         def terms(student: Outputs, teacher: Outputs, batch: Batch) -> dict[str, Term]:
             return named(name, phase.loss(student, teacher, batch), "own")
 
+        made = Pass(
+            phase.reads,
+            fields,
+            dict.fromkeys(fields, phase.reads.further),
+            self._student_tap(phase.reads),
+            terms,
+            of_training=not own,
+            own_data=own,
+        )
+
         def losses(batch: Batch) -> Losses:
             if phase.collect is not None:
                 batch = self._collected(batch, [phase.collect])
-            return self._losses(
-                batch, phase.reads, fields, views, tap, terms, of_training=not own, own_data=own
-            )
+            return self._losses(batch, made)
 
         return losses
 

@@ -158,8 +158,8 @@ def test_classes_that_no_training_image_has_are_told(tmp_path: Path) -> None:
         write_coco(tmp_path / split / "_annotations.coco.json", {f"{n}.png": boxes for n in range(4)})
     (note,) = loaded(tmp_path).notes
     assert note == "no training image has a box, so only a teacher can say where objects are"
-    one = {f"{n}.png": [(1, 1, 9, 9, 0)] for n in range(4)}
-    write_coco(tmp_path / "train" / "_annotations.coco.json", one)
+    file = tmp_path / "train" / "_annotations.coco.json"
+    write_coco(file, {f"{n}.png": [(1, 1, 9, 9, 0)] for n in range(4)})
     assert loaded(tmp_path).notes == ("no training image has a box of the class 'blue'",)
 
 
