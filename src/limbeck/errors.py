@@ -42,13 +42,18 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> LimbeckError:
         name: what was asked for.
         known: the names there are.
     """
+    names = sorted(known)
+    near = nearest(name, names)
+    hint = f"there are: {', '.join(names) or 'none'}" if near is None else f"did you mean {near!r}?"
+    return LimbeckError(f"unknown {kind} {name!r}; {hint}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name that may have been meant: one that begins so, or is written alike; None if there is none."""
     names = {each.casefold(): each for each in sorted(known)}
     begin = [each for each in names if len(name) > 2 and each.startswith(name.casefold())]
     near = begin or get_close_matches(name.casefold(), names, n=1, cutoff=0.6 if len(name) > 2 else 0.5)
-    hint = (
-        f"did you mean {names[near[0]]!r}?" if near else f"there are: {', '.join(names.values()) or 'none'}"
-    )
-    return LimbeckError(f"unknown {kind} {name!r}; {hint}")
+    return names[near[0]] if near else None
 
 
 def listed(names: Sequence[str]) -> str:

@@ -184,6 +184,7 @@ def test_a_file(text: str | None, message: str, refused: Any, tmp_path: Path, te
         (("--model", "cnn(chanels=[4])"), "unknown argument of cnn: 'chanels'; did you mean 'channels'?"),
         (("--model", "cnn(num_classes=3)"), "cnn(num_classes=3): num_classes is 10 in the data"),
         (("--model", "runs/gone"), "the student 'runs/gone' is no run directory and no file"),
+        (("--model", "my-net"), "the student 'my-net' is no network that `limbeck models` lists, no run dir"),
         (
             ("--model", "bad_input_networks:made()"),
             "unknown factory in bad_input_networks: 'made'; did you mean 'make'?",
@@ -219,6 +220,13 @@ def test_a_network_or_data(arguments: tuple[str, ...], message: str, refused: An
         (("--teacher", "mlp"), "the teacher 'mlp' has no weights; give a run's directory"),
         (("--teacher", "mpl"), "unknown model 'mpl'; did you mean 'mlp'?"),
         (("--teacher", "runs/gone"), "the teacher 'runs/gone' is no run directory and no file"),
+        *(
+            (
+                ("--teacher", name),
+                f"the teacher {name!r} is no network that `limbeck models` lists, no run dir",
+            )
+            for name in ("gone", "my-run", "my run")
+        ),
         (
             ("--teacher", "good.pt"),
             "the checkpoint 'good.pt' does not say which network it belongs to; give its name",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,9 @@ from limbeck.runs.schedules import call_of, last_of
 from limbeck.teachers.files.reading import is_answers
 
 C = TypeVar("C", bound=NetworkConfig)
+
+_PLACE = re.compile(r"\w[\w .-]*")
+"""What a folder may be called, such as my-run, where it is no name in the notation."""
 
 
 def called(role: str) -> str:
@@ -38,8 +42,9 @@ def is_path(model: str) -> bool:
     if towers.towers_of(model) is not None:
         return False
     means_a_path = model.endswith((".safetensors", ".pt", ".pth")) or ("/" in model and ":" not in model)
+    no_name = _PLACE.fullmatch(model) is not None and not model.isidentifier()
     return (
-        means_a_path or is_answers(model) or os.path.exists(model)
+        means_a_path or no_name or is_answers(model) or os.path.exists(model)
     )  # unlike Path.exists, at ease with a long text
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from limbeck import models
 from limbeck.config import NetworkConfig, StudentConfig, TeacherConfig
 from limbeck.data import Source
-from limbeck.errors import LimbeckError, unknown
+from limbeck.errors import LimbeckError, nearest, unknown
 from limbeck.features import as_logits, reordered
 from limbeck.models import zoos
 from limbeck.models.checkpoints import load_weights
@@ -90,6 +90,8 @@ def teacher(config: NetworkConfig, source: Source) -> nn.Module:
     if (call := ensemble_of(config.model)) is not None:
         return _averaged(call, config, source)
     if config.weights is None and not is_path(config.model) and not brings_weights(config.model):
+        if config.model.isidentifier() and nearest(config.model, [*models.table(), *models.NAMED]) is None:
+            raise _no_place("teacher", config.model)
         build(
             config, "teacher", example(config, source), source.task.width or None, source.facts
         )  # typos first
@@ -263,9 +265,14 @@ def _averaged(call: Call, config: NetworkConfig, source: Source) -> nn.Module:
     return made
 
 
+def _no_place(role: str, model: str) -> LimbeckError:
+    no_name = "" if "/" in model or "." in model else "no network that `limbeck models` lists, "
+    return LimbeckError(f"the {role} {model!r} is {no_name}no run directory and no file")
+
+
 def _from_path(path: Path, role: str) -> nn.Module:
     if not path.exists():
-        raise LimbeckError(f"the {role} {str(path)!r} is no run directory and no file")
+        raise _no_place(role, str(path))
     folder = path if path.is_dir() else path.parent
     if (folder / "config.json").is_file() and not (folder / "student.safetensors").is_file():
         place = folder if folder.is_absolute() else f"./{folder}"
