@@ -14,7 +14,8 @@ from limbeck.arguments import NonNegative
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import NOTHING, LossTerms
-from limbeck.methods.gradient_rules import GradientRule, SplitOptimizer, check_kinds
+from limbeck.methods.gradient_rules import GradientRule, SplitOptimizer
+from limbeck.methods.parts.kinds import check_kinds
 from limbeck.outputs import Batch, Outputs
 
 
@@ -120,6 +121,7 @@ class DOT(Method):
 
     def __init__(self, base: Method, *, delta: NonNegative = 0.075) -> None:
         super().__init__()
+        check_kinds(self.name, base)
         self.base, self.delta = base, delta
 
     def gradient_rule(self) -> GradientRule:
@@ -127,11 +129,5 @@ class DOT(Method):
         return partial(DOTOptimizer, delta=self.delta)
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
-        """The wrapped objective's terms.
-
-        Raises:
-            LimbeckError: if they are all of one kind.
-        """
-        terms = self.base.terms(student, teacher, batch)
-        check_kinds(self.name, self.base, terms)
-        return terms
+        """The wrapped objective's terms."""
+        return self.base.terms(student, teacher, batch)

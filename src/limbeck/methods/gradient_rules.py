@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import torch
@@ -11,7 +11,7 @@ from torch.autograd.graph import Node, get_gradient_edge
 
 from limbeck.errors import LimbeckError
 from limbeck.methods.parts.blocks import averaged
-from limbeck.methods.terms import Losses, Term
+from limbeck.methods.terms import Losses
 
 
 class SplitOptimizer(torch.optim.Optimizer):
@@ -116,19 +116,3 @@ def leaves(values: Iterable[Tensor]) -> set[Tensor]:
                 seen.add(following)
                 pending.append(following)
     return found
-
-
-def check_kinds(name: str, base: object, terms: Mapping[str, Term]) -> None:
-    """Refuses terms that are all of one kind: a rule has nothing to tell apart then.
-
-    Args:
-        name: of the method that has the rule.
-        base: the objective in it.
-        terms: of that objective.
-    """
-    for kind, example in (("task", "ce"), ("distillation", "kd")):
-        if all(term.kind != kind for term in terms.values()):
-            raise LimbeckError(
-                f"{name} tells the gradients of task and distillation apart, and '{base}' has no {kind} "
-                f"term; add one, for example {example}"
-            )

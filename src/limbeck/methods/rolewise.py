@@ -17,7 +17,8 @@ from torch import Tensor
 from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import LossTerms, Reads
-from limbeck.methods.gradient_rules import GradientRule, SplitOptimizer, check_kinds
+from limbeck.methods.gradient_rules import GradientRule, SplitOptimizer
+from limbeck.methods.parts.kinds import check_kinds
 from limbeck.outputs import Batch, Outputs
 
 
@@ -121,6 +122,7 @@ class Rolewise(Method):
 
     def __init__(self, base: Method) -> None:
         super().__init__()
+        check_kinds(self.name, base)
         self.base = base
         self._epoch = 0
 
@@ -133,13 +135,7 @@ class Rolewise(Method):
         return self._epoch
 
     def forward(self, student: Outputs, teacher: Outputs, batch: Batch) -> LossTerms:
-        """The wrapped objective's terms.
-
-        Raises:
-            LimbeckError: if they are all of one kind.
-        """
+        """The wrapped objective's terms."""
         assert batch.progress is not None
         self._epoch = batch.progress.epoch
-        terms = self.base.terms(student, teacher, batch)
-        check_kinds(self.name, self.base, terms)
-        return terms
+        return self.base.terms(student, teacher, batch)

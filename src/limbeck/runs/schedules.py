@@ -112,10 +112,14 @@ def _schedule(run: Run, every: int = 1, upto: int | None = None, ahead: float = 
     epochs = run.config.training.epochs
     if len(run.kept) < 2:
         has = "no checkpoints" if not run.kept else "1 checkpoint"
+        often = (
+            f"--set training.keep_every=N, such as {max(epochs // 10, 1)} of {epochs} epochs"
+            if epochs > 1
+            else "more epochs and --set training.keep_every=1"
+        )
         raise LimbeckError(
             f"the run {str(run.path)!r} kept {has} of its training, and a schedule of teachers needs two or "
-            f"more; make it again with --set training.keep_every=N, such as {max(epochs // 10, 1)} of "
-            f"{epochs} epochs"
+            f"more; make it again with {often}"
         )
     there = ", ".join(map(str, run.kept))
     raise LimbeckError(
