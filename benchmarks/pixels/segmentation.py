@@ -49,7 +49,7 @@ CONTEST = Contest(
     },
     epochs=32,
     teacher_epochs=32,
-    tried=(8, 16, 64, 128),
+    tried=(8, 16, 64, 128, 256),
     lr=3e-3,
     teacher_lr=2e-3,
     batch_size=8,

@@ -16,13 +16,11 @@ from limbeck.data.files.boxes.layout import Format
 from limbeck.data.files.canvas import Canvas, Size
 from limbeck.data.files.discover import find
 from limbeck.data.files.images import Held
-from limbeck.data.files.readable import contents_of
-from limbeck.data.files.rows import of_files, portions
+from limbeck.data.files.placed import placed
+from limbeck.data.files.rows import of_files
 from limbeck.data.memory import budget
 from limbeck.data.registry import written
 from limbeck.data.source import PIXELS, Source
-from limbeck.data.split import Split, copies
-from limbeck.data.storage.streamed import decoded
 from limbeck.errors import LimbeckError, listed, unknown
 from limbeck.outputs import ABSENT
 from limbeck.tasks import Detection
@@ -87,25 +85,7 @@ def from_detection(
     rows = {
         split: of_files(place, image=[each.image for each in some]) for split, some in found.splits.items()
     }
-    contents = {
-        split: contents_of(its, "image", torch.arange(len(boxes[split]))) for split, its in rows.items()
-    }
-    made = portions(
-        {split: Detection.strata(its) for split, its in boxes.items()},
-        0.1,
-        validation,
-        copies(contents["train"]),
-    )
-    samples = decoded(
-        {split: rows[of] for split, (of, _) in made.items()},
-        "image",
-        {split: where for split, (_, where) in made.items()},
-        canvas,
-        room,
-    )
-    parts = {
-        split: Split.whole(samples[split], boxes[of][where], Detection) for split, (of, where) in made.items()
-    }
+    parts, contents = placed(rows, "image", boxes, Detection, canvas, validation, room)
     for split in ("validation", "test"):
         if split in parts and not (parts[split].targets[..., 4] >= 0).any():
             raise LimbeckError(
@@ -120,9 +100,7 @@ def from_detection(
         views=canvas.windows(size),
         kind="image",
         name=written("detection", from_detection, given),
-        contents={
-            split: [contents[of][row] for row in where.tolist()] for split, (of, where) in made.items()
-        },
+        contents=contents,
     )
     kind = "gray" if gray else "RGB"
     return replace(

@@ -20,14 +20,13 @@ from limbeck.data.files.discover import find
 from limbeck.data.files.images import Held
 from limbeck.data.files.mask_pairs import by_patterns, in_folders
 from limbeck.data.files.masks import IGNORED, MaskReader
-from limbeck.data.files.readable import contents_of
-from limbeck.data.files.rows import Rows, of_files, portions
+from limbeck.data.files.placed import placed
+from limbeck.data.files.rows import Rows, of_files
 from limbeck.data.memory import budget
 from limbeck.data.prefetch import in_order
 from limbeck.data.registry import written
 from limbeck.data.source import PIXELS, Source
-from limbeck.data.split import Split, copies
-from limbeck.data.storage.streamed import WORKERS, decoded
+from limbeck.data.storage.streamed import WORKERS
 from limbeck.errors import LimbeckError, listed
 from limbeck.tasks import Segmentation
 
@@ -127,26 +126,8 @@ def from_segmentation(
     known = _names(names, place)
     reader = MaskReader([ignore] if isinstance(ignore, int) else list(ignore), known, colors)
     maps = _read(rows, columns.mask, reader, canvas, room)
-    contents = {
-        split: contents_of(its, columns.image, torch.arange(len(maps[split]))) for split, its in rows.items()
-    }
-    made = portions(
-        {split: Segmentation.strata(its) for split, its in maps.items()},
-        0.1,
-        validation,
-        copies(contents["train"]),
-    )
-    samples = decoded(
-        {split: rows[of] for split, (of, _) in made.items()},
-        columns.image,
-        {split: where for split, (_, where) in made.items()},
-        canvas,
-        room - sum(its.nbytes for its in maps.values()),
-    )
-    parts = {
-        split: Split.whole(samples[split], maps[of][where], Segmentation)
-        for split, (of, where) in made.items()
-    }
+    masks_take = sum(its.nbytes for its in maps.values())
+    parts, contents = placed(rows, columns.image, maps, Segmentation, canvas, validation, room - masks_take)
     source = assemble(
         parts["train"],
         parts.get("validation"),
@@ -156,9 +137,7 @@ def from_segmentation(
         views=canvas.windows(size),
         kind="image",
         name=written("segmentation", from_segmentation, given),
-        contents={
-            split: [contents[of][row] for row in where.tolist()] for split, (of, where) in made.items()
-        },
+        contents=contents,
     )
     assert isinstance(source.task, Segmentation)
     kind = "gray" if gray else "RGB"
