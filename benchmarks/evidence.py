@@ -119,7 +119,7 @@ def _seeds(cells: Mapping[str, Any], figure: Callable[[Any], float]) -> dict[int
     return {int(seed): figure(cell) for seed, cell in cells.items()}
 
 
-HOW = {"chain": "assistant", "friendly": "friendly", "schedule": "schedule"}
+HOW = {"chain": "assistant", "twin": "twin", "friendly": "friendly", "schedule": "schedule"}
 """How a contender's teacher teaches, where it does not as it is."""
 
 

@@ -498,7 +498,7 @@ class TestTeachers:
             (
                 "teachers: {big: runs/a}",
                 [],
-                "run.yaml: teachers has only 'big'; give it as teacher, or add another",
+                "run.yaml: teachers has only 'big'; add the others, or give it alone as teacher",
             ),
             (
                 "teachers: {1st: runs/a, b: runs/b}",

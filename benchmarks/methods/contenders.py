@@ -19,8 +19,9 @@ class Contender:
     Attributes:
         objective: in the notation.
         teacher: "teacher"; "both" for the assistant and the teacher by name; "chain" for an assistant that
-            the teacher has taught; "friendly" for a teacher trained for this student; "schedule" for the
-            checkpoints that the teacher kept.
+            the teacher has taught; "twin" for a network like the student, trained alone on the same data;
+            "friendly" for a teacher trained for this student; "schedule" for the checkpoints that the
+            teacher kept.
         epochs: number of epochs of the student, phases apart; the task's if None.
     """
 
@@ -47,6 +48,7 @@ TEACHERS = {
     "dgkd": Contender('0.1*ce + 0.9*dgkd(["assistant", "teacher"], temperature=4)', teacher="both"),
     "ceskd": Contender('0.1*ce + 0.9*ceskd(["assistant", "teacher"])', teacher="both"),
     "TAKD": Contender(KD, teacher="chain"),
+    "born again": Contender(KD, teacher="twin"),
     "SFTN, kd": Contender(KD, teacher="friendly"),
     "checkpoints, kd": Contender(KD, teacher="schedule"),
 }

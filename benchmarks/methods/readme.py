@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.methods.contenders import ALL, HOSTS, RECIPES, TEACHERS, top1
+from limbeck.objective import parse
 from limbeck.studies import holm, paired_difference, summarize
 
 LEAD = """Top-1 on the test split in %, last epoch, mean and standard deviation of the seeds; then the mean
@@ -24,8 +25,9 @@ The intervals are over seeds of the student: there is one teacher of each kind."
 ABOUT = {
     "digits": """`at`, `afd` and `ft` compare maps of unit length by a mean over their pixels, so on these
 small maps (2 x 2 in the last stage, against 8 x 8) their weights count for more. "both teachers", `dgkd` and
-`ceskd` learn from the assistant and the teacher, "TAKD" from an assistant that the teacher has taught, "SFTN"
-from a teacher that was trained for this student, "checkpoints" from the teacher as it was after each tenth
+`ceskd` learn from the assistant and the teacher, "TAKD" from an assistant that the teacher has taught, "born
+again" from a network like the student that was trained alone, "SFTN" from a teacher that was trained for this
+student, "checkpoints" from the teacher as it was after each tenth
 epoch. `dgkd` leaves one of the two out at each step and is weighed as KD is. `ab`, `fsp` and `kcd` train the
 student in a phase of 30 epochs besides, so what they stand beside is "ce, 230 epochs". At equal cost: "both
 teachers", `dgkd`, `ceskd` and "TAKD" need an assistant, whose training costs what "kd, 880 epochs" spends
@@ -96,7 +98,7 @@ def guide(page: str, results: Mapping[str, Any]) -> str:
     for name in (*RECIPES, *TEACHERS):
         if name in found and name != "ce":
             spent = task["cost"][name]
-            reads = ", ".join(spent["reads"]) or "no teacher"
+            reads = _reads(name, spent)
             gained = paired_difference(found[name], alone)
             cells = [name, f"{spent['step_over_ce']:.2f}", _memory(spent), reads, str(gained)]
             lines.append(f"| {' | '.join(cells)} |")
@@ -143,10 +145,16 @@ def _table(task: Mapping[str, Any]) -> list[str]:
             f"{spent['step_over_ce']:.2f}",
             f"{spent['parameters']:,}",
             _memory(spent),
-            ", ".join(spent["reads"]) or "none",
+            _reads(name, spent),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _reads(name: str, spent: Mapping[str, Any]) -> str:
+    """What a contender reads of its teacher; `ekd` and `ikd` copy it before training."""
+    copied = parse(ALL[name].objective).all_reads.teacher
+    return ", ".join(spent["reads"]) or ("a copy" if copied else "no teacher")
 
 
 def _memory(spent: Mapping[str, Any]) -> str:

@@ -169,6 +169,13 @@ class Teachers:
         if kind == "teacher":
             return teacher
         made = Run(self.runs / self.name / kind)
+        if kind == "twin":
+            if not made.finished:
+                alone = common(task, task.source(self.shared), task.epochs)
+                limbeck.train(
+                    model=task.student, seed=len(SEEDS), out=made.path, resume="auto", display=False, **alone
+                )
+            return made
         given = {**self.given, "out": made.path, "resume": "auto", "display": False}
         if not made.finished and kind == "chain":
             assistant = task.teachers["assistant"]
@@ -216,7 +223,9 @@ def cost(task: Task, source: Source, contender: contenders.Contender, teachers: 
         "step_over_ce": round(theirs / ours, 2),
         "parameters": sum(p.numel() for p in learned),
         "bytes": sum(each.nbytes for each in (*parts.parameters(), *parts.buffers(), *learned, *learned)),
-        "reads": list(reads.teacher),
+        "reads": list(
+            dict.fromkeys(field for asked, _ in sides[1].asked for its in asked.values() for field in its)
+        ),
     }
 
 

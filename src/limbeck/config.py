@@ -295,7 +295,7 @@ class RunConfig(_Part):
         if one is not None:
             raise ValueError("give teacher or teachers, not both")
         if len(several) == 1:
-            raise ValueError(f"teachers has only {first!r}; give it as teacher, or add another")
+            raise ValueError(f"teachers has only {first!r}; add the others, or give it alone as teacher")
         return value
 
     @property

@@ -18,7 +18,7 @@ from limbeck.tasks import TASKS
 def test_every_contender_is_in_the_notation(name: str) -> None:
     each = contenders.ALL[name]
     checks.serves(parse(each.objective), TASKS["classification"].of_width(10))
-    assert each.teacher in ("teacher", "both", "chain", "friendly", "schedule")
+    assert each.teacher in ("teacher", "both", "chain", "twin", "friendly", "schedule")
     named = parse(each.objective).all_reads.teachers
     assert named == () or each.teacher == "both"
 

@@ -238,7 +238,10 @@ def test_a_network_or_data(arguments: tuple[str, ...], message: str, refused: An
         (("--objective", "kd"), "kd learns from a teacher, and none was given"),
         ((), "distill needs a teacher (--teacher); to learn from labels alone, use train"),
         (("--teacher", "big=TEACHER", "--teacher", "big=TEACHER"), "two teachers are named 'big'"),
-        (("--teacher", "big=TEACHER"), "teachers has only 'big'; give it as teacher, or add another"),
+        (
+            ("--teacher", "big=TEACHER"),
+            "teachers has only 'big'; add the others, or give it alone as teacher",
+        ),
         (
             ("--teacher", "big=TEACHER", "--teacher", "TEACHER"),
             "several teachers have a name each, --teacher NAME=TEACHER; 'TEACHER' has none",

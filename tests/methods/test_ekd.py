@@ -70,6 +70,31 @@ def test_no_gradient_flows_into_the_side_that_is_followed() -> None:
     assert taught.grad is None
 
 
+def test_with_feedback_it_flows_into_both_sides() -> None:
+    ours, theirs, logits, taught = (tensor.requires_grad_() for tensor in sides())
+    each = ours, theirs, logits, taught
+    guided(ours, theirs, logits, taught, feedback=True).backward()  # type: ignore[no-untyped-call]
+    expected = [tensor.detach().clone().requires_grad_() for tensor in each]
+    ours, theirs, logits, taught = expected
+    kl = (taught.softmax(1) * (taught.log_softmax(1) - logits.log_softmax(1))).sum(1).mean()
+    ((ours - theirs).square().mean() + kl).backward()  # type: ignore[no-untyped-call]
+    for found, known in zip(each, expected, strict=True):
+        torch.testing.assert_close(found.grad, known.grad)
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_the_copy_learns_from_the_student_where_it_is_asked_to(feedback: bool) -> None:
+    setting = make_setting()
+    said = str(feedback).lower()
+    distiller = setting.distiller(f"ekd(guided_ce=0, feedback={said})")
+    losses = distiller(setting.inputs, setting.targets)
+    (method,) = (each for each in distiller.objective.modules() if isinstance(each, EKD))
+    term = losses["ekd.kd"] + losses["ekd.guided"]
+    copied = [p for p in method.evolving.parameters() if p.requires_grad]
+    found = torch.autograd.grad(term, copied, allow_unused=True)
+    assert any(each is not None for each in found) == feedback
+
+
 def test_shapes_that_it_refuses() -> None:
     ours, theirs, logits, taught = sides()
     with pytest.raises(LimbeckError, match=r"guided: teacher_maps has the shape \(3, 32\) and must have"):

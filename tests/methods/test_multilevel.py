@@ -18,9 +18,11 @@ def method_of(distiller: Distiller) -> Multilevel:
     return found
 
 
-def test_the_terms_are_the_equations() -> None:
+@pytest.mark.parametrize("compared", ["maps", "pooled"])
+def test_the_terms_are_the_equations(compared: str) -> None:
     setting = make_setting("multilevel", dtype=torch.float64)
-    distiller = setting.distiller("0.9*ce + multilevel(ce=0.7, kl=0.2, hint=3, temperature=2)").eval()
+    method = f'multilevel(ce=0.7, kl=0.2, hint=3, temperature=2, features="{compared}")'
+    distiller = setting.distiller(f"0.9*ce + {method}").eval()
     found = distiller(setting.inputs, setting.targets)
     (exit,) = method_of(distiller).exits
     assert isinstance(exit, Exit)
@@ -36,13 +38,22 @@ def test_the_terms_are_the_equations() -> None:
     q, p = (output / 2).softmax(1), (logits / 2).softmax(1)
     kl = 4 * (q * (q.log() - p.log())).sum(1).mean()
     ce = -logits.log_softmax(1)[torch.arange(len(logits)), setting.targets].mean()
-    far = sum((pooled - last).square().flatten().tolist()) / last.numel()
+    apart = (
+        (pooled - last).square() if compared == "maps" else (features.mean((2, 3)) - last.mean((2, 3))) ** 2
+    )
+    far = sum(apart.flatten().tolist()) / apart.numel()
     assert found["multilevel.ce"].item() == pytest.approx(ce.item(), rel=1e-9)
     assert found["multilevel.kl"].item() == pytest.approx(kl.item(), rel=1e-9)
     assert found["multilevel.hint"].item() == pytest.approx(far, rel=1e-9)
     own = F.cross_entropy(output, setting.targets)
     total = 0.9 * own + 0.7 * ce + 0.2 * kl + 3 * far
     assert found.total.item() == pytest.approx(total.item(), rel=1e-9)
+
+
+def test_the_defaults_are_those_of_the_public_code() -> None:
+    method = Multilevel()
+    assert (method.ce, method.kl, method.temperature, method.pooled) == (0.9, 0.1, 3.0, True)
+    assert method.hint == pytest.approx(1e-6 * 128 * 512, rel=0.01)  # its sum over 128 samples as a mean
 
 
 def test_what_teaches_does_not_learn_from_it() -> None:

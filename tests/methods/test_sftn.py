@@ -281,7 +281,10 @@ class Stageless(nn.Sequential):
     ("student", "message"),
     [
         ("test_sftn:Skipping()", r"'test_sftn:Skipping\(\)' cannot be entered behind its stage 0"),
-        ("test_sftn:Stageless()", "has no stages whose blocks a branch could copy"),
+        (
+            "test_sftn:Stageless()",
+            "has no stages whose blocks a branch could copy; name them in feature_points()",
+        ),
         ("mlp(hidden=[4, 4])", r"no adapter between stage 0 of the student \(4,\) and stage 0 of"),
         ("cnnn", "unknown model 'cnnn'; did you mean 'cnn'"),
     ],

@@ -251,6 +251,7 @@ def test_phases_have_their_cache_where_the_training_has_none(
             "keep that too",
         ),
         ("ce + at", "all", "the teacher's stages are kept, and read back ever after"),
+        ("ce + ikd", "logits", "training reads nothing of the teacher, so nothing of it is kept"),
         (
             'ce + infoflow(auxiliary="none")',
             "all",

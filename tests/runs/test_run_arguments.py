@@ -211,7 +211,10 @@ class TestSeveralTeachers:
     @pytest.mark.parametrize(
         ("teachers", "message"),
         [
-            ({"big": "runs/a"}, "teachers has only 'big'; give it as teacher, or add another"),
+            (
+                {"big": "runs/a"},
+                "teachers has only 'big'; add the others, or give it alone as teacher",
+            ),
             (
                 {"a.b": "runs/a", "c": "runs/b"},
                 "the name of a teacher has letters, digits and _ only, such as big; not 'a.b'",

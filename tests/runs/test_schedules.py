@@ -239,6 +239,13 @@ def test_what_makes_no_schedule_is_refused_in_a_sentence(
     [
         ({"cache_teacher": "logits"}, "another checkpoint every few epochs, .* leave out cache_teacher"),
         ({"settings": {"teacher.weights": "x.pth"}}, "brings the weights of its checkpoints; leave out the"),
+        *(
+            (
+                {"objective": f"ce + {name}"},
+                f"{name} .* one teacher.*, and a schedule of checkpoints has another",
+            )
+            for name in ("bss", "ekd", "ikd", "sskd")
+        ),
         ({"settings": {"training.keep_every": 0}}, r"training\.keep_every=0 should be greater than or equal"),
     ],
 )

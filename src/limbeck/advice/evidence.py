@@ -16,9 +16,9 @@ from limbeck.studies.statistics import PairedDifference
 Labels = Literal["all", "some", "none", "noisy"]
 """Which training samples have a label: all, some, none; or all, of which some are wrong."""
 
-How = Literal["", "assistant", "friendly", "schedule"]
-"""How a teacher teaches: as it is; by an assistant between the networks; trained for its student; as a
-schedule of its checkpoints."""
+How = Literal["", "assistant", "twin", "friendly", "schedule"]
+"""How a teacher teaches: as it is; by an assistant between the networks; as a network like the student that
+learned alone; trained for its student; as a schedule of its checkpoints."""
 
 FEW = 1000
 """Training samples below which there are few."""

@@ -67,6 +67,19 @@ def _taught(given: Situation) -> bool:
 
 GUIDE: tuple[Rule, ...] = (
     Rule(
+        "few images, a teacher as a network",
+        CHOICE,
+        lambda given: _network(given) and given.kind == "image" and given.labels == "all" and given.few,
+        (
+            Try("cutmix(0.1*ce + 0.9*kd)"),
+            Try("0.1*ce + 0.9*kd + sskd"),
+            Try("ce + r2kd"),
+            Try("ce + mixkd"),
+        ),
+        "mixed and turned images make more of the few that there are, and the teacher answers for them, at 2 "
+        "to 5 times the time of a step",
+    ),
+    Rule(
         "a teacher as a network",
         CHOICE,
         lambda given: _network(given) and given.labels == "all",

@@ -1,8 +1,8 @@
 """The supervision complexity: how hard targets are to learn for a network, by its kernel. A reconstruction.
 
 It is of "Supervision Complexity and its Role in Knowledge Distillation" (2301.12245), of which no code was
-published. The paper's are the kernel and the complexity sqrt(Y^T K^-1 Y * tr K) / n; chosen here are
-that targets are centered by their means over the samples, the ridge, and the kernel of many outputs.
+published. Recalled and not verified are the kernel and the complexity sqrt(Y^T K^-1 Y * tr K) / n; chosen
+here are that targets are centered by their means over the samples, the ridge, and the kernel of many outputs.
 """
 
 from __future__ import annotations

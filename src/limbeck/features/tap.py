@@ -247,7 +247,13 @@ class Tap:
                 f"{self._name} returns nothing named {field!r}{others}; name its place, for example "
                 f'student_features={{"{field}": "[0]"}}, or teacher_features'
             )
-        inside = opaque(uncompiled(self.network))
+        network = uncompiled(self.network)
+        if getattr(network, "answers_together", False):
+            return LimbeckError(
+                f"the {self._role} is an ensemble, whose networks answer together, so it has logits but no "
+                f"{field}; use methods that read logits alone, such as kd, or give one network"
+            )
+        inside = opaque(network)
         if inside:
             return LimbeckError(
                 f"{self._name} is {inside}, whose inside cannot be seen, so it has logits but no {field}; "

@@ -22,6 +22,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, LossTerms, Networks, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import full_precision, gather, unit
+from limbeck.methods.parts.companions import check_no_schedule
 from limbeck.methods.parts.shapes import same_logits, same_samples
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs, Progress
@@ -189,11 +190,7 @@ class BSS(Method):
         from limbeck.models import normalization_of
 
         network, example = context.teacher_network, context.example
-        if context.schedule:
-            raise LimbeckError(
-                "bss moves samples across the boundary of one teacher, and a schedule of checkpoints has "
-                "another for each part of the training; give it the last checkpoint alone"
-            )
+        check_no_schedule("bss moves samples across the boundary of one teacher", context)
         if network is None:
             raise LimbeckError(
                 "bss moves samples along the gradient of the teacher's network, and this teacher has none; "

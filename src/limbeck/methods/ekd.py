@@ -2,8 +2,9 @@
 
 Built from the abstract. It states that a teacher learns online, together with the student, and that guided
 modules between corresponding blocks of the two transfer what it has learned so far. That a guided module is a
-convolution with a classifier, what is compared between two of them, every weight, and that neither the
-teacher nor its guided modules get gradient of the student's loss, were chosen here.
+convolution with a classifier, and what is compared between two of them, was chosen here, as were two things
+that are arguments: every weight, and that neither the teacher nor its guided modules get gradient of the
+student's loss.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.fitnet import fitnet
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction
-from limbeck.methods.parts.companions import copied_teacher, draw_anew, outputs_of
+from limbeck.methods.parts.companions import check_no_schedule, copied_teacher, draw_anew, outputs_of
 from limbeck.methods.parts.regressors import projector
 from limbeck.methods.parts.shapes import same_samples, stage_like
 from limbeck.methods.parts.stages import Pairs, described, pooled_alike, stage_pairs
@@ -39,8 +40,9 @@ def guided(
     predictions: float = 1.0,
     temperature: float = 1.0,
     reduction: Reduction = "mean",
+    feedback: bool = False,
 ) -> Tensor:
-    """What one pair of guided modules asks of the student; no gradient flows into the teacher's.
+    """What one pair of guided modules asks of the student.
 
         L = b D(G_s(F_s), G_t(F_t)) + c T^2 KL(softmax(c_t / T) || softmax(c_s / T))
 
@@ -55,13 +57,16 @@ def guided(
         predictions: c.
         temperature: T > 0.
         reduction: "mean" for the batch mean, a scalar; "none" for (B,).
+        feedback: whether a gradient flows into the teacher's side too.
     Raises:
         LimbeckError: for what is no map, different channel counts or samples, and for logits of two shapes.
     """
     stage_like("guided", (4,), student_maps=student_maps, teacher_maps=teacher_maps)
     same_samples("guided", student_maps, teacher_maps, student_logits)
-    difference = fitnet(*pooled_alike(student_maps, teacher_maps.detach()), reduction=reduction)
-    divergence = kd(student_logits, teacher_logits.detach(), temperature, reduction)
+    if not feedback:
+        teacher_maps, teacher_logits = teacher_maps.detach(), teacher_logits.detach()
+    difference = fitnet(*pooled_alike(student_maps, teacher_maps), reduction=reduction)
+    divergence = kd(student_logits, teacher_logits, temperature, reduction)
     return features * difference + predictions * divergence
 
 
@@ -109,6 +114,7 @@ class EKD(Method):
         guided_ce: weight of the cross-entropy of the guided classifiers, on either side.
         width: channels of the guided maps; by default as many as the student's stage has.
         pairs: [student's, teacher's] stages, counted from 0; all in order unless given.
+        feedback: whether copy and guided modules learn from the student's terms too, by their weights.
     """
 
     fits_labels = True
@@ -129,11 +135,12 @@ class EKD(Method):
         guided_ce: NonNegative = 1.0,
         width: Count | None = None,
         pairs: Pairs | None = None,
+        feedback: bool = False,
     ) -> None:
         super().__init__()
         self.start, self.width, self.pairs = start, width, pairs
         self.kd, self.temperature = kd, temperature
-        self.features, self.predictions = features, predictions
+        self.features, self.predictions, self.feedback = features, predictions, feedback
         self.guided_temperature, self.guided_ce = guided_temperature, guided_ce
 
     @property
@@ -146,9 +153,10 @@ class EKD(Method):
 
         Raises:
             LimbeckError: for a teacher without a network, or one whose weights cannot be drawn anew where
-                they should; for stages that are no maps.
+                they should; for a schedule of checkpoints; for stages that are no maps.
         """
         assert context.teacher is not None
+        check_no_schedule("ekd has a copy of one teacher learn along", context)
         self.evolving, self.points = copied_teacher(self.name, context)
         if self.start == "fresh":
             draw_anew(self.evolving, "ekd cannot start from fresh weights", 'write ekd(start="teacher")')
@@ -183,10 +191,14 @@ class EKD(Method):
             for ours, theirs, (place, other) in guides
         ]
         weights = self.features, self.predictions, self.guided_temperature
-        followed = [guided(maps, seen, logits, known, *weights) for (maps, logits), (seen, known) in pairs]
+        followed = [
+            guided(maps, seen, logits, known, *weights, feedback=self.feedback)
+            for (maps, logits), (seen, known) in pairs
+        ]
         labeled = [cross_entropy(logits, targets) for (_, logits), _ in pairs]
         taught = [cross_entropy(logits, targets) for _, (_, logits) in pairs]
-        divergence = kd(student.logits, evolving.logits.detach(), self.temperature)
+        known = evolving.logits if self.feedback else evolving.logits.detach()
+        divergence = kd(student.logits, known, self.temperature)
         return {
             "kd": Term(divergence, weight=self.kd),
             "guided": torch.stack(followed).sum(),

@@ -23,7 +23,7 @@ from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Claim, Context, LossTerms, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import gather, places, processes
-from limbeck.methods.parts.companions import copied_teacher, outputs_of
+from limbeck.methods.parts.companions import check_no_schedule, copied_teacher, outputs_of
 from limbeck.methods.parts.shapes import same_logits
 from limbeck.methods.parts.virtual import Virtual, Weights, gradient, moved
 from limbeck.methods.terms import Term
@@ -114,8 +114,9 @@ class IKD(Method):
         """Copies the teacher.
 
         Raises:
-            LimbeckError: for a teacher without a network.
+            LimbeckError: for a teacher without a network, and for a schedule of checkpoints.
         """
+        check_no_schedule("ikd has a copy of one teacher learn along", context)
         self.tutor, self.points = copied_teacher(self.name, context)
         self._copied = context.teacher_name
         self._student = (

@@ -46,7 +46,7 @@ def nasty(
 
 
 class Nasty(Method):
-    """Trains a teacher that is right, and whose soft targets mislead whoever would distill it.
+    """Trains a teacher that is right, and whose soft targets are meant to mislead whoever would distill it.
 
     Beside the labels, the network learns to answer unlike its normally trained self. That is a copy with
     fresh weights; a phase trains it on the labels by the authors' recipe (SGD with momentum 0.9 and weight

@@ -150,7 +150,10 @@ class SFTN(Method):
         student, points = built(self.name, self.student, context, "student")
         whose = f"{self.name}: the student {self.student!r}"
         if not points.stages:
-            raise LimbeckError(f"{whose} has no stages whose blocks a branch could copy")
+            raise LimbeckError(
+                f"{whose} has no stages whose blocks a branch could copy; name them in feature_points() of "
+                "its class"
+            )
         with undisturbed(student, context.example), torch.no_grad():
             stages = Tap(student, points, ["stages"])(context.example).stages
         to_come = replace(context, student=Outputs(stages=stages), teacher=context.student)

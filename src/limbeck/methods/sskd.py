@@ -18,6 +18,7 @@ from limbeck.methods.ce import cross_entropy
 from limbeck.methods.declarations import Context, LossTerms, Networks, Phase, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import gather, unit
+from limbeck.methods.parts.companions import check_no_schedule
 from limbeck.methods.parts.shapes import class_ids, same_logits
 from limbeck.methods.terms import Term
 from limbeck.outputs import UNLABELED, Batch, Inputs, Outputs
@@ -184,11 +185,7 @@ class SSKD(Method):
         """
         assert context.teacher is not None
         rotations(context.example)
-        if context.schedule:
-            raise LimbeckError(
-                "sskd trains a head on the embedding of one teacher, and a schedule of checkpoints has "
-                "another for each part of the training; give it the last checkpoint alone"
-            )
+        check_no_schedule("sskd trains a head on the embedding of one teacher", context)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.teacher_head = head(context.teacher.embedding.shape[1])

@@ -125,6 +125,8 @@ def note(distiller: Distiller, name: str, config: TeacherConfig) -> str:
         kept += [*whole, *(side.field for side in others)]
         if not whole and not others:
             live += [(field, some) for field in fields[name] if not teacher.serves(field, some)]
+    if not kept and not live:
+        return "training reads nothing of the teacher, so nothing of it is kept"
     kept = sorted(set(kept), key=[*FIELDS, *kept].index)
     names = " and ".join([", ".join(kept[:-1]), *kept[-1:]] if kept[1:] else kept)
     said = f"the teacher's {names} are kept, and read back ever after"

@@ -131,6 +131,8 @@ class Ensemble(Teacher):
 class Averaged(nn.Module):
     """Networks that answer together, as one network; see `Ensemble`."""
 
+    answers_together = True
+
     def __init__(self, networks: Sequence[nn.Module], of: Mean, weights: Sequence[float]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)

@@ -124,6 +124,20 @@ def built(
     return peer, points
 
 
+def check_no_schedule(does: str, context: Context) -> None:
+    """Refuses a schedule of checkpoints where a method makes something of one teacher that stays.
+
+    Args:
+        does: the method with what it does, such as "bss moves samples across the boundary of one teacher".
+        context: what the method is bound to.
+    """
+    if context.schedule:
+        raise LimbeckError(
+            f"{does}, and a schedule of checkpoints has another for each part of the training; give it the "
+            "last checkpoint alone"
+        )
+
+
 def copied_teacher(method: str, context: Context) -> tuple[nn.Module, FeaturePoints]:
     """A copy of the teacher that belongs to the method, and its features; its parameters learn.
 
