@@ -6,6 +6,7 @@ A function whose arguments have the usual names is tested here without another l
 from __future__ import annotations
 
 import inspect
+from typing import Literal, get_origin, get_type_hints
 
 import pytest
 import torch
@@ -46,6 +47,14 @@ def test_an_equation_does_not_wait_for_the_others() -> None:
     assert not loaded & {f"limbeck.methods.{name}" for name in ("dkd", "icd", "mgd", "crd")}
     with pytest.raises(AttributeError, match="has no attribute 'kdd'"):
         losses.kdd  # noqa: B018 (looked up for its error)
+
+
+@every_loss
+def test_an_unknown_word_is_refused(name: str) -> None:
+    words = [each for each, hint in get_type_hints(loss(name)).items() if get_origin(hint) is Literal]
+    for each in words:
+        with pytest.raises(LimbeckError, match="nonsense"):
+            loss(name)(**{**arguments(name), each: "nonsense"})
 
 
 WITHOUT_EQUATION = {

@@ -40,6 +40,7 @@ def run_to_the_end(
     killed_after: int | None = None,
     *,
     epochs: int = 2,
+    accumulation: int = 1,
     resume: bool = False,
     save_every: Interval | None = None,
     given_in_all: list[int] | None = None,
@@ -74,7 +75,9 @@ def run_to_the_end(
         *phase_loops(distiller, lambda phase: batches),
         ScriptedLoop("training", opened, batches, epochs, Cosine()),
     ]
-    trainer = Trainer(display=False, device="cpu", directory=folder, save_every=save_every)
+    trainer = Trainer(
+        display=False, device="cpu", directory=folder, save_every=save_every, accumulation=accumulation
+    )
     trainer.fit(distiller, stages, resume=resume)
     if given_in_all is not None:
         given_in_all.append(given)

@@ -497,8 +497,6 @@ def test_the_samples_are_chosen_from_the_batch_of_all_processes() -> None:
 
 
 def test_an_objective_moves_samples_once() -> None:
-    setting = make_setting()
-    distiller = setting.distiller("ce + bss(steps=1) + bss(steps=10)")
-    distiller.progress(0, 0, 0.0)
-    with pytest.raises(LimbeckError, match="makes a further view 'boundary', and the batch has one already"):
-        distiller(setting.inputs, setting.targets)
+    message = "bss draws a further view 'boundary' of each sample, and an objective can have it only once"
+    with pytest.raises(LimbeckError, match=message):
+        make_setting().distiller("ce + bss(steps=1) + bss(steps=10)")

@@ -372,6 +372,26 @@ def test_splitting_a_batch_does_not_change_the_gradient(name: str) -> None:
         torch.testing.assert_close(value, weights[1][key], rtol=1e-9, atol=1e-11, msg=key)
 
 
+@pytest.mark.parametrize("name", sorted(COMPARES_SAMPLES))
+def test_what_compares_samples_trains_in_pieces_of_a_batch(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    objective, given = objective_of(name), list[int]()
+    whole = run_to_the_end(objective, tmp_path / "whole")
+    calm = run_to_the_end(objective, tmp_path / "calm", accumulation=2, given_in_all=given)
+    assert all(each.isfinite().all() for each in calm.values() if each.is_floating_point())
+    assert not same(calm, whole), "the samples of a piece are compared with each other alone"
+    saved: dict[str, Any] = {
+        "folder": tmp_path / "killed",
+        "save_every": Interval(steps=1),
+        "accumulation": 2,
+    }
+    with pytest.raises(Killed):
+        run_to_the_end(objective, killed_after=given[0] - 1, **saved)
+    assert same(calm, run_to_the_end(objective, resume=True, **saved))
+
+
 def gradients_of_half(rank: int, world: int, name: str) -> dict[str, Any]:
     """In each of two processes, joined in the phases too: the gradient from half the batch, averaged by
     DistributedDataParallel."""

@@ -254,7 +254,7 @@ def test_an_auxiliary_is_named_and_has_the_students_depth() -> None:
     assert set(distiller(setting.inputs)) == {"infoflow.last", "infoflow.stages"}
     with pytest.raises(
         LimbeckError,
-        match=r"student has 2 stages and the auxiliary 3; name one of the student's depth",
+        match=r"student has 2 and the auxiliary 3; name one of the student's depth",
     ):
         setting.distiller('infoflow(auxiliary="cnn(channels=[4, 8, 8])")')
     deeper = Distiller(
@@ -265,7 +265,7 @@ def test_an_auxiliary_is_named_and_has_the_students_depth() -> None:
     )
     assert deeper.phases, "between networks of different depth the auxiliary stands"
     with pytest.raises(
-        LimbeckError, match=r"student has 3 stages and the teacher 2; leave auxiliary out, and a network of"
+        LimbeckError, match=r"student has 3 and the teacher 2; leave auxiliary out, and a network of"
     ):
         Distiller(
             MLP([5, 6, 7], in_features=4, num_classes=3),

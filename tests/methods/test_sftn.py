@@ -287,6 +287,7 @@ class Stageless(nn.Sequential):
         ),
         ("mlp(hidden=[4, 4])", r"no adapter between stage 0 of the student \(4,\) and stage 0 of"),
         ("cnnn", "unknown model 'cnnn'; did you mean 'cnn'"),
+        (".", "sftn: the student '.' is a place on the disk, and its weights are drawn anew"),
     ],
 )
 def test_students_that_cannot_branch_off_are_refused(student: str, message: str) -> None:

@@ -20,15 +20,16 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
         facts: what is known of the data.
     """
     for method, given in taught(objective):
-        if method.reads.teacher and not teachers:
+        names = method.reads.teachers
+        if method.reads.teacher and not teachers and not names:
             raise LimbeckError(f"{method.name} learns from a teacher, and none was given")
-        if len(method.reads.teachers) > len(teachers) == 1:
-            names = method.reads.teachers
+        if len(names) > len(teachers) and len(teachers) < 2:
+            there = "one" if teachers else "none"
             flags = " ".join(f"--teacher {name}=..." for name in names)
             mapping = ", ".join(f'"{name}": ...' for name in names)
             raise LimbeckError(
-                f"{method.name} learns from {len(names)} teachers, and one was given; give each by its name, "
-                f"{flags}, in Python teacher={{{mapping}}}"
+                f"{method.name} learns from {len(names)} teachers, and {there} was given; give each by its "
+                f"name, {flags}, in Python teacher={{{mapping}}}"
             )
         for name in (*method.reads.teachers, *([given] if given else [])):
             if name not in teachers:
@@ -61,6 +62,7 @@ def possible(objective: Method, teachers: Collection[str], facts: DataFacts) -> 
             f'it in a method, for example kd(teacher="{idle[0]}")'
         )
     _trained_by_something(objective)
+    _makes_views_once(objective)
     _outermost(objective)
     writers = [method.name for method in inner_first(objective) if isinstance(method, Writer)]
     if len(writers) > 1:
@@ -89,6 +91,18 @@ def _trained_by_something(objective: Method) -> None:
                     f"{method.name} is over when training begins and has no term in it, so the weight "
                     f"{weight:g} would do nothing; write {method} without one"
                 )
+
+
+def _makes_views_once(objective: Method) -> None:
+    """Refuses two methods that would each draw a further view of one name."""
+    makes = [(view, method) for method in inner_first(objective) for view in method.reads.makes]
+    views = [view for view, _ in makes]
+    for view, method in makes:
+        if views.count(view) > 1 and not method.makes_alike:
+            raise LimbeckError(
+                f"{method.name} draws a further view {view!r} of each sample, and an objective can have it "
+                f"only once; leave one {method.name} out of {str(objective)!r}"
+            )
 
 
 def _outermost(objective: Method) -> None:

@@ -71,6 +71,8 @@ class Method(nn.Module):
             which a cache keeps nothing.
         views_together: whether the student takes the samples and their further views in one forward, so that
             its batch norms see all of them at once; otherwise each view is a forward.
+        makes_alike: whether the further views that it makes follow from the samples alone, so that two of it
+            make the same.
         exchanges: whether its `collect` gives all methods other samples than those of the data, so that it
             wraps the whole objective.
     """
@@ -85,6 +87,7 @@ class Method(nn.Module):
     phases_only: ClassVar[bool] = False
     alters_teacher: ClassVar[bool] = False
     views_together: ClassVar[bool] = False
+    makes_alike: ClassVar[bool] = False
     exchanges: ClassVar[bool] = False
     rows: ClassVar[Literal["any", "classes", "values", "vectors"]] = "any"
     also: ClassVar[tuple[Literal["classes", "values", "vectors"], ...]] = ()

@@ -215,11 +215,6 @@ class BSS(Method):
 
         A sample that is not chosen, or fails, is in it as it is, and that is how `forward` knows it.
         """
-        if self.view in batch.views:
-            raise LimbeckError(
-                f"bss makes a further view {self.view!r}, and the batch has one already; an objective can "
-                "have bss only once for each teacher"
-            )
         return replace(batch, views={**batch.views, self.view: self._moved(batch, networks)})
 
     def _moved(self, batch: Batch, networks: Networks) -> Tensor:

@@ -11,7 +11,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Form, full_precision, gather, unit
-from limbeck.methods.parts.shapes import same_samples, sample_wise
+from limbeck.methods.parts.shapes import same_samples, sample_wise, word
 from limbeck.outputs import Batch, Outputs
 
 GAMMA = 0.4
@@ -40,6 +40,7 @@ def correlation_congruence(student: Tensor, teacher: Tensor, form: Form = "bench
         LimbeckError: for different numbers of samples; in the benchmark's form for different shapes, and for
             a batch of one.
     """
+    word("correlation_congruence", "form", form, Form)
     sample_wise("correlation_congruence", student=student, teacher=teacher)
     student, teacher = full_precision(student).flatten(1), full_precision(teacher).flatten(1)
     if form == "paper":

@@ -25,7 +25,7 @@ from limbeck.methods.declarations import Context, LossTerms, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, full_precision, gather
 from limbeck.methods.parts.experts import check_sizes, expert_known, expert_logits, expert_names
-from limbeck.methods.parts.shapes import class_ids, same_logits, same_samples
+from limbeck.methods.parts.shapes import class_ids, same_logits, same_samples, word
 from limbeck.methods.terms import Term
 from limbeck.notation import show
 from limbeck.outputs import UNLABELED, Batch, Outputs
@@ -62,6 +62,11 @@ def ceskd(
             f" {selected.dtype} of shape {tuple(selected.shape)}"
         )
     same_samples("ceskd", student_logits, selected)
+    if selected.device.type == "cpu" and not bool(((selected >= 0) & (selected < len(expert_logits))).all()):
+        # An accelerator's are not looked at: it would be waited for.
+        raise LimbeckError(
+            f"ceskd: selected holds places of experts, from 0 to {len(expert_logits) - 1}, and one is none"
+        )
     rows = torch.arange(len(selected), device=selected.device)
     chosen = torch.stack(list(expert_logits))[selected, rows]
     apart = None if known is None else torch.stack(list(known))[selected, rows]
@@ -85,6 +90,7 @@ def difficulty_of(
     Raises:
         LimbeckError: for targets of another number or dtype, and for no expert at all.
     """
+    word("difficulty_of", "measure", measure, Measure)
     _one_of_each(expert_logits)
     probabilities = torch.stack([full_precision(logits).softmax(-1) for logits in expert_logits])
     entropies = _entropy(probabilities)

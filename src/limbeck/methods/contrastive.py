@@ -18,6 +18,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
 from limbeck.methods.parts.blocks import gather
 from limbeck.methods.parts.candidates import Score, candidates, grouped, scores_in_batch
+from limbeck.methods.parts.shapes import word
 from limbeck.methods.terms import Kind
 from limbeck.outputs import Batch, Outputs
 
@@ -44,6 +45,7 @@ def contrastive(
     Raises:
         LimbeckError: for other shapes.
     """
+    word("contrastive", "score", score, Score)
     grouped("contrastive", queries, documents)
     logits = scores_in_batch(queries, documents, score) / temperature
     if excluded is not None:

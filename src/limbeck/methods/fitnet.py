@@ -12,7 +12,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Context, Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.regressors import regressor
-from limbeck.methods.parts.shapes import stage_like, token_mask
+from limbeck.methods.parts.shapes import stage_like, token_mask, word
 from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import (
     check_same_tokens,
@@ -23,13 +23,15 @@ from limbeck.methods.parts.stages import (
 )
 from limbeck.outputs import Batch, Outputs
 
+Loss = Literal["mse", "l1"]
+
 
 def fitnet(
     student: Tensor,
     teacher: Tensor,
     mask: Tensor | None = None,
     reduction: Reduction = "mean",
-    loss: Literal["mse", "l1"] = "mse",
+    loss: Loss = "mse",
 ) -> Tensor:
     """Mean squared difference of two stages (the hint loss, section 2.2, as a mean and without its 1/2).
 
@@ -55,6 +57,7 @@ def fitnet(
     stage_like("fitnet", (2, 3, 4), student=student, teacher=teacher)
     token_mask("fitnet", student, mask)
     difference = full_precision(student) - full_precision(teacher)
+    word("fitnet", "loss", loss, Loss)
     difference = difference.square() if loss == "mse" else difference.abs()
     return reduce(mean_over_positions(difference if mask is None else difference.mean(2), mask), reduction)
 
@@ -77,9 +80,7 @@ class FitNet(Method):
     recipe = "ce + 100*fitnet"  # the CRD benchmark's
     per = "samples"
 
-    def __init__(
-        self, stage: int | Sequence[int] = 1, loss: Literal["mse", "l1"] = "mse", linear: bool = False
-    ) -> None:
+    def __init__(self, stage: int | Sequence[int] = 1, loss: Loss = "mse", linear: bool = False) -> None:
         super().__init__()
         self.stage, self.loss, self.linear = stage, loss, linear
 

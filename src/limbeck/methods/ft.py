@@ -18,6 +18,7 @@ from limbeck.methods.declarations import Context, Phase, Reads
 from limbeck.methods.fitnet import fitnet
 from limbeck.methods.parts.blocks import Form, Reduction, full_precision, reduce, unit
 from limbeck.methods.parts.regressors import GlobalBatchNorm2d
+from limbeck.methods.parts.shapes import word
 from limbeck.methods.parts.sides import stage_side
 from limbeck.methods.parts.stages import described, pooled_alike, stage_pair
 from limbeck.outputs import Batch, Outputs
@@ -42,6 +43,7 @@ def factor_transfer(
     Raises:
         LimbeckError: for what is no map, and for different channel counts in the paper's form.
     """
+    word("factor_transfer", "form", form, Form)
     maps = student.ndim == teacher.ndim == 4
     if not (
         maps

@@ -7,6 +7,7 @@ from torch import Tensor
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
+from limbeck.methods.parts.shapes import word
 from limbeck.methods.parts.values import Distance, distance, same_values
 from limbeck.outputs import Batch, Outputs
 
@@ -28,6 +29,7 @@ def imitation(
     Raises:
         LimbeckError: if the shapes differ, or are not (B, K).
     """
+    word("imitation", "loss", loss, Distance)
     same_values("imitation", student, teacher)
     return reduce(distance(full_precision(student) - full_precision(teacher), loss), reduction)
 

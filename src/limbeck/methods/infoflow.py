@@ -84,9 +84,10 @@ class InfoFlow(Method):
         loss = last + initial * decay^epoch * sum over the stages of their losses
 
     Each is the loss of `limbeck.losses.infoflow`: "last" of the embedding, "stages" of the stages without
-    it. The samples that are compared are those of the whole batch, of all processes. No labels are read but
-    where `start` asks for them. The cross-entropy of the recipe was added here: the paper's student learns by
-    `infoflow` alone, which trains no classifier, and is measured in retrieval.
+    it. The samples that are compared are those of the whole batch, of all processes; where gradients are
+    accumulated, of one piece, and the loss of fewer samples is larger, about as one over their number. No
+    labels are read but where `start` asks for them. The cross-entropy of the recipe was added here: the
+    paper's student learns by `infoflow` alone, which trains no classifier, and is measured in retrieval.
 
     The auxiliary's weights and the order of its data follow `seed`, and a trained one is reused by every run
     with the same teacher, data and arguments.
@@ -164,7 +165,7 @@ class InfoFlow(Method):
                 else "leave auxiliary out, and a network of the student's depth will stand between them"
             )
             raise LimbeckError(
-                f"infoflow compares stage by stage, and the student has {len(ours.stages)} stages and the "
+                f"infoflow compares stage by stage, of which the student has {len(ours.stages)} and the "
                 f"{who} {len(theirs.stages)}; {remedy}"
             )
         last = ours.stages[-1].flatten(1)

@@ -1,4 +1,4 @@
-"""Learning from a Lightweight Teacher. Liu, Zhang & Wang, 2020, arXiv:2005.09163.
+"""Learning from a Lightweight Teacher. Liu, Zhang & Wang, 2020, arXiv:2005.09163. A reconstruction.
 
 Built from the abstract, because neither the full text nor any code was available. The abstract states that a
 small teacher, trained on a synthesized data set with as many classes as the target's, gives soft targets, and

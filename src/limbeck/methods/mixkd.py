@@ -24,7 +24,7 @@ from limbeck.methods.declarations import Context, LossTerms, Networks, Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, full_precision, gather, places, reduce
 from limbeck.methods.parts.mixing import beta, mixed, partners_of
-from limbeck.methods.parts.shapes import same_logits
+from limbeck.methods.parts.shapes import same_logits, word
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Inputs, Outputs, apply, size_of
 
@@ -50,6 +50,7 @@ def mixkd(
     Raises:
         LimbeckError: if the shapes differ or are no rows of at least 2 classes.
     """
+    word("mixkd", "distance", distance, Distance)
     same_logits("mixkd", student_logits, teacher_logits)
     if distance == "kd":
         return kd(student_logits, teacher_logits, temperature, reduction)
@@ -140,11 +141,6 @@ class MixKD(Method):
 
     def collect(self, batch: Batch, networks: Networks) -> Batch:
         """The batch with the mixtures as a further view, made for each network of what it reads."""
-        if self.view in batch.views:
-            raise LimbeckError(
-                f"mixkd makes a further view {self.view!r}, and the batch has one already; an objective can "
-                "have mixkd only once for each teacher"
-            )
         partners, shares = self._pairs(batch)
 
         def mixture(inputs: Inputs) -> Inputs:

@@ -8,7 +8,7 @@ from torch import Tensor
 from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
 from limbeck.methods.parts.blocks import Form, full_precision, gather, unit
-from limbeck.methods.parts.shapes import same_samples, sample_wise
+from limbeck.methods.parts.shapes import same_samples, sample_wise, word
 from limbeck.outputs import Batch, Outputs
 
 EPSILON = 1e-7
@@ -32,6 +32,7 @@ def pkt(student: Tensor, teacher: Tensor, form: Form = "benchmark") -> Tensor:
     Raises:
         LimbeckError: for different numbers of samples.
     """
+    word("pkt", "form", form, Form)
     sample_wise("pkt", student=student, teacher=teacher)
     same_samples("pkt", student, teacher)
     q, p = _probabilities(student, form), _probabilities(teacher, form)

@@ -23,7 +23,7 @@ from limbeck.methods.dist import EPSILON, correlation
 from limbeck.methods.parts.blocks import full_precision, gather
 from limbeck.methods.parts.companions import copied_teacher, outputs_of
 from limbeck.methods.parts.mixing import beta, cut, partners, rectangle
-from limbeck.methods.parts.shapes import same_logits
+from limbeck.methods.parts.shapes import same_logits, word
 from limbeck.methods.terms import Term
 from limbeck.outputs import Batch, Outputs
 
@@ -89,6 +89,7 @@ def rank_distance(
     Raises:
         LimbeckError: if the shapes differ or are no rows of at least 3 classes.
     """
+    word("rank_distance", "rank", rank, Rank)
     same_logits("rank_distance", student_logits, teacher_logits)
     if student_logits.shape[1] < 3:
         raise LimbeckError(
@@ -254,11 +255,6 @@ class R2KD(Method):
         """The batch with the mixed images as a further view."""
         if not self.reads.makes:
             return batch
-        if "mixed" in batch.views:
-            raise LimbeckError(
-                'r2kd makes a further view "mixed", and the batch has one already; an objective can have '
-                "r2kd with an augmentation only once"
-            )
         assert isinstance(batch.inputs, Tensor)
         return replace(batch, views={**batch.views, "mixed": self._mixed(batch.inputs, batch)})
 

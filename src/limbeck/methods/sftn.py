@@ -25,7 +25,7 @@ from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
 from limbeck.methods.parts.companions import built
 from limbeck.methods.parts.regressors import regressor
-from limbeck.methods.parts.shapes import same_logits
+from limbeck.methods.parts.shapes import same_logits, word
 from limbeck.methods.parts.stages import Pairs, at_same_depth, described, stage_pairs
 from limbeck.methods.terms import Term
 from limbeck.notation import show
@@ -63,6 +63,7 @@ def student_friendly(
         LimbeckError: without a branch, if the logits differ in shape or are no rows of at least 2 classes,
             and for targets of another number or dtype.
     """
+    word("student_friendly", "direction", direction, Direction)
     divergence = branch_divergence(branches, teacher_logits, temperature, direction)
     return reduce(kl * divergence + ce * branch_entropy(branches, targets), reduction)
 

@@ -132,7 +132,8 @@ class SSKD(Method):
 
     Of the rows that the teacher itself gets wrong, `keep` of them stay, those that it ranks the right answer
     highest in (`selection`). A row without a label has no rank by class and counts for nothing in the first
-    term; the second needs no label. Batch and means are those of all processes.
+    term; the second needs no label. Batch and means are those of all processes, and of one piece where
+    gradients are accumulated.
 
     The turned images are those of the view that the policy of the data drew, so the four share their crop and
     their flip; the authors' share the flip and crop each anew.
@@ -157,6 +158,7 @@ class SSKD(Method):
     one_row_per_sample = True
     min_samples = 2
     views_together = True
+    makes_alike = True
 
     def __init__(
         self,

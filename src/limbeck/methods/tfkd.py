@@ -14,7 +14,7 @@ from limbeck.methods.base import Method
 from limbeck.methods.declarations import Reads
 from limbeck.methods.kd import kd
 from limbeck.methods.parts.blocks import Reduction, full_precision, reduce
-from limbeck.methods.parts.shapes import class_ids, class_logits
+from limbeck.methods.parts.shapes import class_ids, class_logits, word
 from limbeck.outputs import UNLABELED, Batch, Outputs
 
 Form = Literal["paper", "released"]
@@ -49,6 +49,7 @@ def tfkd(
         LimbeckError: for logits that are no rows of at least 2 classes, and for targets of another number or
             dtype.
     """
+    word("tfkd", "form", form, Form)
     class_logits("tfkd", student_logits=student_logits)
     class_ids("tfkd", student_logits, targets)
     logits = full_precision(student_logits)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from limbeck.errors import unknown
 from limbeck.outputs import Progress
 from limbeck.outputs import full_precision as full_precision
 
@@ -20,7 +21,13 @@ Form = Literal["benchmark", "paper"]
 
 
 def reduce(per_sample: Tensor, reduction: Reduction) -> Tensor:
-    """The batch mean of (B,) values, or the values as they are."""
+    """The batch mean of (B,) values, or the values as they are.
+
+    Raises:
+        LimbeckError: for an unknown reduction.
+    """
+    if reduction not in get_args(Reduction):
+        raise unknown("reduction", reduction, get_args(Reduction))
     return per_sample.mean() if reduction == "mean" else per_sample
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from typing import Literal
 
@@ -104,6 +105,11 @@ def built(
     """
     from limbeck import models
 
+    if os.path.exists(spec) and spec not in models.table() and spec not in models.NAMED:
+        raise LimbeckError(
+            f"{method}: the {role} {spec!r} is a place on the disk, and its weights are drawn anew; give the "
+            "name of a network, as `limbeck models` lists them"
+        )
     peer = models.build(spec, example=context.example, num_classes=context.width, facts=context.data.facts)
     normalization = models.normalization_of(context.student_network)
     if normalization is not None and models.normalization_of(peer) is None:

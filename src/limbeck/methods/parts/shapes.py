@@ -1,13 +1,14 @@
-"""What a pure function refuses to take: other shapes and dtypes, which torch would broadcast or misread."""
+"""What a pure function refuses: shapes and dtypes that torch would misread, and words that are unknown."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from limbeck.errors import LimbeckError
+from limbeck.errors import LimbeckError, unknown
 
 
 def class_logits(method: str, **logits: Tensor) -> None:
@@ -33,6 +34,19 @@ def class_logits(method: str, **logits: Tensor) -> None:
                 "write the single logit z of a yes-or-no question as torch.cat([torch.zeros_like(z), z], 1)"
             )
             raise _misshapen(method, name, tensor, "(P, C) with at least 2 classes C", remedy)
+
+
+def word(method: str, argument: str, value: str, known: object) -> None:
+    """Refuses a word that an argument does not know.
+
+    Args:
+        method: name of the function, for the message.
+        argument: name of the argument.
+        value: what was given.
+        known: the `Literal` of the words there are.
+    """
+    if value not in get_args(known):
+        raise unknown(f"{argument} of {method}", value, get_args(known))
 
 
 def class_ids(method: str, logits: Tensor, targets: Tensor) -> None:
