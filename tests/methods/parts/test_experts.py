@@ -63,7 +63,7 @@ def test_one_teacher_is_too_few(method: str) -> None:
         ) as it:
             distiller(objective, dict(given))
         assert "--teacher small=... --teacher big=..." in str(it.value)
-    with pytest.raises(LimbeckError, match=f"{method} learns from a teacher, and none was given"):
+    with pytest.raises(LimbeckError, match=f"{method} learns from 2 teachers, and none was given; give each"):
         distiller(objective, {})
 
 
