@@ -13,7 +13,7 @@ from limbeck.data.preparation import Preparation
 from limbeck.errors import LimbeckError
 from limbeck.features import answering, call, check_sizes
 from limbeck.outputs import apply
-from limbeck.runs.network_names import called, key_of
+from limbeck.runs.network_names import key_of
 
 
 def check_width(width: int, role: str, source: Source) -> None:
@@ -55,7 +55,7 @@ def width_of(
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         size = preparation.size
         asked = f" ({key_of(role)}.size={size})" if size else ""
-        raise LimbeckError(f"{called(role)} cannot take inputs of shape {shape}{asked}: {reason}") from None
+        raise LimbeckError(f"the {role} cannot take inputs of shape {shape}{asked}: {reason}") from None
     tap = answering(network, example, overrides=features, width=task.width, dense=task.dense)
     check_sizes(tap, example, f"the {role}")
     with evaluation.inference(network):
