@@ -22,7 +22,6 @@ from torch.nn.parallel import DistributedDataParallel
 from limbeck import Batch, Distiller, LimbeckError, Trainer
 from limbeck.methods import DOT
 from limbeck.methods.dot import DOTOptimizer
-from limbeck.objective import parse
 from limbeck.optimization import SGD, Adam, Cosine
 from limbeck.training.guard import step_unless
 from scripted_loop import ScriptedLoop
@@ -379,29 +378,6 @@ def test_two_processes_end_with_the_weights_of_one(job: str, two: dict[str, list
 
 
 # Mistakes
-
-
-@pytest.mark.parametrize(
-    ("base", "kind", "example"),
-    [
-        ("kd", "task", "ce"),
-        ("ce", "distillation", "kd"),
-        ("mgd(kd)", "task", "ce"),
-        ("label_smoothing + ab", "distillation", "kd"),
-    ],
-)
-def test_it_needs_both_kinds_of_terms(base: str, kind: str, example: str) -> None:
-    with pytest.raises(LimbeckError) as caught:
-        parse(f"dot({base})")
-    assert str(caught.value) == (
-        f"dot tells the gradients of task and distillation apart, and '{base}' has no {kind} term; "
-        f"add one, for example {example}"
-    )
-
-
-@pytest.mark.parametrize("base", ["ckd", "0.5*dml + ce", "ce + mgd(kd)"])
-def test_a_method_may_have_both(base: str) -> None:
-    assert str(parse(f"dot({base})")) == f"dot({base})"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from limbeck import Batch, Distiller, LimbeckError, Trainer
 from limbeck.methods.rolewise import restrained
-from limbeck.objective import parse
 from limbeck.optimization import SGD, Adam
 from limbeck.training.guard import step_unless
 from scripted_loop import ScriptedLoop
@@ -352,16 +351,6 @@ def test_two_processes_end_with_the_weights_of_one(job: str, two: dict[str, list
 
 
 # Mistakes
-
-
-@pytest.mark.parametrize(("base", "kind", "example"), [("kd", "task", "ce"), ("ce", "distillation", "kd")])
-def test_it_needs_both_kinds_of_terms(base: str, kind: str, example: str) -> None:
-    with pytest.raises(LimbeckError) as caught:
-        parse(f"rolewise({base})")
-    assert str(caught.value) == (
-        f"rolewise tells the gradients of task and distillation apart, and '{base}' has no {kind} term; "
-        f"add one, for example {example}"
-    )
 
 
 def test_the_epoch_has_to_be_told() -> None:
